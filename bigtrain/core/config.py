@@ -1,0 +1,203 @@
+"""Typed, strict configs: load a YAML file, override dotted keys, validate, and explain a mistake in one line.
+
+Every part of bigtrain declares its own `Config` beside the code that it configures. This module knows no part.
+"""
+
+import difflib
+import io
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, no unknown keys, no silent conversions (`"3"` is not 3)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class ConfigError(ValueError):
+    """A user's mistake in a config, told in one line that names the file, the key and what would be right."""
+
+
+def load_config(schema: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:
+    """Read the YAML file `path`, apply dotted overrides and validate.
+
+    Args:
+        schema: the config class that the file must fit.
+        path: a YAML 1.2 file.
+        overrides: strings `dotted.key=value`; the value is read as YAML, so `null`, `true`, `[1, 2]` work.
+
+    Raises:
+        ConfigError: no such file, not YAML, unknown key, wrong type, a value out of its range.
+    """
+    return parse_config(schema, apply_overrides(read_yaml(path), overrides), source=str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping; duplicate keys are an error, and nothing in the file can construct an object."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file{_nearby_file(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(data).__name__}")
+    return data
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of `data` with each `dotted.key=value` set; later overrides win."""
+    result: dict[str, Any] = _copy(data)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not separator or not all(parts):
+            raise ConfigError(f"override {override!r}: write it as dotted.key=value, for example ema.half_life_kimg=20")
+        node = result
+        for depth, part in enumerate(parts[:-1], 1):
+            child = node.get(part)
+            if child is None:
+                child = node[part] = {}
+            elif not isinstance(child, dict):
+                raise ConfigError(f"override {override!r}: '{'.'.join(parts[:depth])}' is a value, it has no keys")
+            node = child
+        node[parts[-1]] = _parse_yaml(text, f"override {override!r}")
+    return result
+
+
+def parse_config(schema: type[ConfigT], data: Mapping[str, Any], *, source: str) -> ConfigT:
+    """Validate `data` against `schema`; `source` names it in errors."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(schema, data, detail) for detail in error.errors(include_url=False)]
+        more = f" (and {len(lines) - 1} more: {'; '.join(lines[1:])})" if len(lines) > 1 else ""
+        raise ConfigError(f"{source}: {lines[0]}{more}") from None
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """Write a config as YAML that `load_config` reads back to an equal config."""
+    stream = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    yaml.dump(config.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted keys: `{"ema": {"x": 1}}` becomes `{"ema.x": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the closest of `choices`, or a list of them all, or nothing."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f" (did you mean '{close[0]}'?)"
+    return f" (choose from: {', '.join(sorted(choices))})" if choices else ""
+
+
+def _explain(schema: type[BaseModel], data: Mapping[str, Any], detail: ErrorDetails) -> str:
+    keys, owner = _locate(schema, data, detail["loc"])
+    dotted = ".".join(keys)
+    match detail["type"]:
+        case "extra_forbidden":
+            siblings = sorted(owner.model_fields) if owner else []
+            prefix = ".".join(keys[:-1])
+            return f"unknown key '{dotted}'" + nearest(dotted, [f"{prefix}.{name}".lstrip(".") for name in siblings])
+        case "missing":
+            return f"missing key '{dotted}'"
+        case "union_tag_invalid":
+            context = detail["ctx"]
+            choices = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+            tag_key = context["discriminator"].strip("'")
+            return f"unknown {'.'.join([*keys, tag_key])} '{context['tag']}'" + nearest(context["tag"], choices)
+        case "union_tag_not_found":
+            return f"missing key '{'.'.join([*keys, detail['ctx']['discriminator'].strip(chr(39))])}'"
+        case "value_error":
+            message = str(detail["ctx"]["error"])
+            return f"'{dotted}': {message}" if dotted else message
+        case _:
+            message = detail["msg"][:1].lower() + detail["msg"][1:]
+            return f"'{dotted}': {message}, got {detail['input']!r}"
+
+
+def _locate(
+    schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """Turn pydantic's location into dotted keys (it inserts the tags of unions) and the class that owns the last."""
+    keys: list[str] = []
+    owners: list[type[BaseModel]] = [schema]
+    node = data
+    for position, part in enumerate(loc):
+        last = position == len(loc) - 1
+        if isinstance(node, Mapping) and part not in node and not last and part in node.values():
+            owners = [owner for owner in owners if _tagged(owner, str(part))] or owners
+            continue
+        keys.append(str(part))
+        if last:
+            break
+        owners = [model for owner in owners for model in _models_of(owner, str(part))] or owners
+        node = node.get(part) if isinstance(node, Mapping) else node[part] if isinstance(node, list) else None
+    return keys, owners[0] if owners else None
+
+
+def _models_of(owner: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    field = owner.model_fields.get(name)
+    return _models_in(field.annotation) if field else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, list, tuple):
+        return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
+    return []
+
+
+def _tagged(model: type[BaseModel], tag: str) -> bool:
+    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        where = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{source}{where}: not valid YAML: {error.problem}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _nearby_file(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" (there is no folder {folder})"
+    found = sorted(file.name for file in folder.glob("*.yaml"))
+    return nearest(path.name, found) if found else f" (no YAML file in {folder})"
+
+
+def _copy(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _copy(value) for key, value in tree.items()}
+    return list(tree) if isinstance(tree, list) else tree

@@ -1,0 +1,89 @@
+"""Random numbers as a pure function of (seed, stream, sample index): no state to save, the same on any world size.
+
+Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a 64-bit key and a 128-bit
+counter into 128 random bits. The key is (seed, name of the stream), the counter is (block, 0, sample index), so that
+sample 17 of stream `d_main/z` is the same vector whichever rank draws it, in whatever batch, before or after a resume.
+All of it is integer tensor arithmetic: it runs on the device of the index, without a host synchronisation.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_ROUND_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a batch of samples.
+
+    Attributes:
+        seed: the run's seed, 0 <= seed < 2**32.
+        index: each sample's position in the run, int64, shape [N].
+        stream: what the numbers are for, for example `d_main/z`; different streams are independent.
+    """
+
+    seed: int
+    index: Tensor
+    stream: str = ""
+
+    def of(self, name: str) -> "Draws":
+        """Return the sub-stream `name`."""
+        return replace(self, stream=f"{self.stream}/{name}" if self.stream else name)
+
+    def __getitem__(self, rows: slice) -> "Draws":
+        """Return the draws of some of the samples."""
+        return replace(self, index=self.index[rows])
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.index)
+
+    def bits(self, count: int) -> Tensor:
+        """Return `count` uniform 32-bit integers a sample: int64, shape [N, count]."""
+        blocks = -(-count // 4)
+        block = torch.arange(blocks, device=self.index.device).repeat(len(self.index), 1)
+        index = self.index[:, None].expand(-1, blocks)
+        counter = (block, torch.zeros_like(block), index & _MASK, (index >> 32) & _MASK)
+        words = philox_4x32(counter, (self.seed & _MASK, zlib.crc32(self.stream.encode())))
+        return torch.stack(words, dim=-1).reshape(len(self.index), 4 * blocks)[:, :count]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers uniform in [0, 1): float32, shape [N, *shape]."""
+        bits = self.bits(math.prod(shape)) >> 8  # 24 bits: every value is exact in float32, and 1.0 is never reached
+        return (bits.to(torch.float32) * 2.0**-24).reshape(-1, *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal numbers: float32, shape [N, *shape] (Box and Muller 1958)."""
+        count = math.prod(shape)
+        pairs = -(-count // 2)
+        radius, angle = self.uniform(2, pairs).unbind(1)
+        radius = (-2.0 * torch.log1p(-radius)).sqrt()
+        angle = 2.0 * math.pi * angle
+        both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return both[:, :count].reshape(-1, *shape)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Return integers uniform in [0, high): int64, shape [N, *shape]; the bias is below high / 2**32."""
+        return ((self.bits(math.prod(shape)) * high) >> 32).reshape(-1, *shape)
+
+
+def philox_4x32(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int], rounds: int = 10
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Apply Philox 4x32: four int64 tensors that hold 32-bit words in, four out (Salmon et al. 2011, section 3.3)."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(rounds):
+        # int64 products wrap, which keeps all 64 bits: the arithmetic shift's sign bits are masked off.
+        product0, product1 = c0 * _ROUND_MULTIPLIERS[0], c2 * _ROUND_MULTIPLIERS[1]
+        high0, low0 = (product0 >> 32) & _MASK, product0 & _MASK
+        high1, low1 = (product1 >> 32) & _MASK, product1 & _MASK
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
+    return c0, c1, c2, c3

