@@ -1,0 +1,52 @@
+"""A batch as the players see it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigtrain.core.rng import Draws
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples of a step, on the device.
+
+    Attributes:
+        real: images in [-1, 1], float32, shape [N, C, H, W], channels_last.
+        label: class indices, int64, shape [N].
+        draws: the random numbers that belong to these samples.
+    """
+
+    real: Tensor
+    label: Tensor
+    draws: Draws
+
+    @classmethod
+    def from_host(cls, images: Tensor, label: Tensor, position: Tensor, *, seed: int, device: torch.device) -> "Batch":
+        """Move a batch to the device as uint8 and normalise it there.
+
+        Args:
+            images: uint8, shape [N, C, H, W].
+            label: int64, shape [N].
+            position: each sample's place in the run, int64, shape [N].
+            seed: of the run's draws.
+            device: where to.
+        """
+        real = images.to(device, non_blocking=True).to(torch.float32) / 127.5 - 1.0
+        return cls(
+            real=real.contiguous(memory_format=torch.channels_last),
+            label=label.to(device, non_blocking=True),
+            draws=Draws(seed, position.to(device, non_blocking=True)),
+        )
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.real)
+
+    def micro_batches(self, size: int) -> Iterator[tuple["Batch", bool]]:
+        """Cut into parts of `size` samples; the flag marks the last one."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield Batch(self.real[rows], self.label[rows], self.draws[rows]), start + size >= len(self)

@@ -1,0 +1,79 @@
+"""The few collective operations that bigtrain uses; every rank must call them in the same order."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Add a tensor up over all ranks, in place; return it."""
+    dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+    return tensor
+
+
+def any_rank(flag: bool) -> bool:
+    """Tell whether `flag` is true on any rank."""
+    value = torch.tensor(int(flag), dtype=torch.int32)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def from_rank_zero(value: T) -> T:
+    """Return rank 0's `value` on every rank."""
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    any_rank(False)
+
+
+class RunningMeans:
+    """Means of named scalars over micro-batches, steps and ranks, since the last reading.
+
+    Values stay on the device until they are read, so that adding one never waits for the device.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """Add one observation of each name; all ranks must add the same names between readings."""
+        for name, value in values.items():
+            number = value.detach().double() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+            self._sums[name] = self._sums[name] + number if name in self._sums else number
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Return the means over all ranks and start afresh. Collective."""
+        sums, counts = self._reduce()
+        self._sums, self._counts = {}, {}
+        return {name: total / counts[name] for name, total in sums.items()}
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """Return the sums and counts over all ranks. Collective."""
+        sums, counts = self._reduce()
+        return {"sums": sums, "counts": counts}
+
+    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+        """Go on from `state`: rank 0 takes all of it, the others hold zeros under the same names."""
+        mine = 1.0 if dist.get_rank() == 0 else 0.0
+        self._sums = {name: torch.tensor(mine * v, dtype=torch.float64) for name, v in state["sums"].items()}
+        self._counts = {name: int(mine * count) for name, count in state["counts"].items()}
+
+    def _reduce(self) -> tuple[dict[str, float], dict[str, float]]:
+        names = sorted(self._sums)
+        if not names:
+            return {}, {}
+        sums = torch.stack([self._sums[name].cpu() for name in names])
+        counts = torch.tensor([self._counts[name] for name in names], dtype=torch.float64)
+        totals = sum_over_ranks(torch.stack([sums, counts])).tolist()
+        return dict(zip(names, totals[0], strict=True)), dict(zip(names, totals[1], strict=True))

@@ -1,0 +1,66 @@
+"""Find this process's place among the ranks, whoever launched it, and join them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place.
+
+    Attributes:
+        rank: 0 <= rank < world_size.
+        world_size: number of processes that train together.
+        local_rank: rank among those of this node.
+        device: where this rank computes.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    device: torch.device
+
+
+def place_from_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return (rank, world_size, local_rank) from torchrun's or accelerate's variables, else srun's, else (0, 1, 0)."""
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0"))
+    if "SLURM_PROCID" in environment and "SLURM_STEP_ID" in environment:
+        return (
+            int(environment["SLURM_PROCID"]),
+            int(environment["SLURM_NTASKS"]),
+            int(environment.get("SLURM_LOCALID", "0")),
+        )
+    return 0, 1, 0
+
+
+def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
+    """Join the process group: NCCL beside gloo where there are GPUs, gloo alone otherwise.
+
+    A process that was started alone becomes a group of one, so that nothing else needs a special case.
+    """
+    rank, world_size, local_rank = place_from_environment(os.environ)
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    alone = world_size == 1 and "MASTER_ADDR" not in os.environ
+    dist.init_process_group(
+        backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
+        store=dist.HashStore() if alone else None,
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(minutes=timeout_minutes),
+    )
+    return Ranks(rank, world_size, local_rank, device)
+
+
+def leave_ranks() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,47 @@
+"""The interface between a task and the strategies that train it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+
+Stats = dict[str, Tensor]
+"""Detached scalars to be averaged and logged."""
+
+Rivals = Mapping[str, Callable[..., Any]]
+"""The other players' networks by name: plain callables, frozen and free of hooks."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One player's update inside a step.
+
+    Attributes:
+        name: for logs and random streams, for example `d_main`.
+        player: whose update it is.
+        terms: lazy regularisers that are due in this step; they fold into the phase's one backward.
+    """
+
+    name: str
+    player: str
+    terms: frozenset[str] = frozenset()
+
+
+class Player(nn.Module, ABC):
+    """The networks that one optimizer moves, and the losses that move them.
+
+    The whole loss of a phase, `autograd.grad` of a gradient penalty included, is computed inside `forward`, so that
+    whatever wraps the player (DDP, DeepSpeed, FSDP2) sees one forward and one backward.
+    """
+
+    @abstractmethod
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return the phase's scalar loss, and what to log."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the player's networks by name."""
+        return dict(self.named_children())

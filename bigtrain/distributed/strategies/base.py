@@ -1,0 +1,129 @@
+"""What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.core.state import State
+from bigtrain.distributed.player import Phase, Player, Rivals, Stats
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Strategy(ABC):
+    """Trains one player."""
+
+    capabilities: frozenset[str] = frozenset()
+    """What the strategy can do exactly; a config that asks for more is refused before training."""
+
+    @abstractmethod
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """Run the wrapped forward on a micro-batch; gradients are synchronised at the last one only."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
+
+    @abstractmethod
+    def step(self, lr: float) -> Stats:
+        """Check the gradients, move the weights at learning rate `lr`, forget the gradients."""
+
+    @abstractmethod
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze the weights while a rival trains."""
+
+    @abstractmethod
+    def infer(self) -> Rivals:
+        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
+
+    @abstractmethod
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """See Stateful; loads at another world size."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """See Stateful."""
+
+
+class ReplicatedStrategy(Strategy):
+    """A whole copy of the player on each rank; base of those that differ only in how gradients are averaged.
+
+    Args:
+        player: already on its device.
+        optimizer: Adam's settings.
+        precision: of matrix products and convolutions; weights and optimizer stay float32.
+        accumulation: micro-batches a step.
+    """
+
+    capabilities = frozenset({"exact_double_backward", "reshardable"})
+
+    def __init__(self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int) -> None:
+        self._player = player
+        self._module: nn.Module = player
+        self._precision = precision
+        self._accumulation = accumulation
+        self._device_type = next(player.parameters()).device.type
+        self._parameters = list(player.parameters())
+        self._optimizer = torch.optim.Adam(
+            self._parameters, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=True
+        )
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See Strategy."""
+        with self._autocast():
+            loss, stats = self._module(phase, batch, rivals)
+        return loss, stats
+
+    def backward(self, loss: Tensor) -> None:
+        """See Strategy."""
+        (loss / self._accumulation).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, lr: float) -> Stats:
+        """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = bool(norm.isfinite())
+        if finite:
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return {
+            "gradient_norm": norm if finite else torch.zeros_like(norm),
+            "skipped_step": torch.tensor(float(not finite)),
+        }
+
+    def set_trainable(self, trainable: bool) -> None:
+        """See Strategy."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(trainable)
+
+    def infer(self) -> Rivals:
+        """See Strategy."""
+        return self._player.networks()
+
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """See Strategy."""
+        yield from self._player.state_dict().items()
+
+    def state_dict(self) -> State:
+        """See Strategy."""
+        return {"player": self._player.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """See Strategy."""
+        self._player.load_state_dict(state["player"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bf16")

@@ -1,0 +1,51 @@
+"""PyTorch's DistributedDataParallel: gradients are averaged in buckets while the backward still runs."""
+
+from typing import Literal
+
+from pydantic import PositiveFloat
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config
+from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.player import Phase, Player, Rivals, Stats
+from bigtrain.distributed.strategies.base import Precision, ReplicatedStrategy
+
+
+class DDPConfig(Config):
+    """Average gradients over ranks by DDP.
+
+    Attributes:
+        bucket_mb: size of a gradient bucket in MiB.
+    """
+
+    kind: Literal["ddp"] = "ddp"
+    bucket_mb: PositiveFloat = 25.0
+
+    def build(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
+    ) -> "DDPStrategy":
+        """Wrap a player. Collective: rank 0's weights go to all."""
+        return DDPStrategy(player, optimizer, precision, accumulation, self.bucket_mb)
+
+
+class DDPStrategy(ReplicatedStrategy):
+    """A player inside DDP."""
+
+    def __init__(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, bucket_mb: float
+    ) -> None:
+        super().__init__(player, optimizer, precision, accumulation)
+        # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
+        self._ddp = DistributedDataParallel(
+            player, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
+        self._module = self._ddp
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See Strategy."""
+        # The flag that DDP.no_sync() sets; it must hold from this forward to the backward that follows.
+        self._ddp.require_backward_grad_sync = last_micro
+        return super().loss(phase, batch, rivals, last_micro=last_micro)

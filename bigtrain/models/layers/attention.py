@@ -1,0 +1,29 @@
+"""Self-attention over an image's positions (Zhang et al. 2019, SAGAN), in BigGAN's layout."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigtrain.models.layers.spectral import SpectralConv2d
+
+
+class SelfAttention(nn.Module):
+    """x + gamma * attention(x), keys and values at half resolution; gamma starts at 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.theta = SpectralConv2d(channels, channels // 8, 1, bias=False)
+        self.phi = SpectralConv2d(channels, channels // 8, 1, bias=False)
+        self.g = SpectralConv2d(channels, channels // 2, 1, bias=False)
+        self.o = SpectralConv2d(channels // 2, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        query = self.theta(x).flatten(2)
+        key = F.max_pool2d(self.phi(x), 2).flatten(2)
+        value = F.max_pool2d(self.g(x), 2).flatten(2)
+        attention = (query.transpose(1, 2) @ key).softmax(dim=-1)
+        mixed = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        out: Tensor = self.gamma * self.o(mixed) + x
+        return out

@@ -1,0 +1,97 @@
+"""Batch normalisation whose statistics can span the ranks (Ioffe & Szegedy 2015), without knowing of ranks.
+
+Whoever distributes the network hands in `over_ranks`, a function that replaces a tensor by its mean over all ranks;
+every rank must hold equally many samples. Statistics are float32 whatever the precision of the activations.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+OverRanks = Callable[[Tensor], Tensor]
+
+
+def batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    over_ranks: OverRanks | None = None,
+) -> Tensor:
+    """Normalise each channel to zero mean and unit variance; differentiable once when `over_ranks` is given.
+
+    Args:
+        x: shape [N, C, H, W].
+        mean: running mean, shape [C]; used when not training, moved in place when training.
+        var: running variance, likewise.
+        training: normalise by the batch's own statistics.
+        momentum: share of the batch's statistics in the running ones.
+        eps: added to the variance.
+        over_ranks: averages a tensor over the ranks; None for the statistics of this process alone.
+
+    Returns:
+        Same shape and dtype as `x`.
+    """
+    if not training or over_ranks is None:
+        return F.batch_norm(x, mean, var, None, None, training, momentum, eps)
+    y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        mean.lerp_(batch_mean, momentum)
+        var.lerp_(batch_var, momentum)
+    result: Tensor = y
+    return result
+
+
+class _SynchronisedBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float, over_ranks: OverRanks) -> tuple[Tensor, Tensor, Tensor]:
+        local_mean, local_var = _channel_moments(x)
+        mean, mean_square = over_ranks(torch.stack([local_mean, local_var + local_mean.square()])).unbind()
+        var = mean_square - mean.square()
+        y = F.batch_norm(x, mean, var, eps=eps)
+        ctx.save_for_backward(x, mean, var)
+        ctx.eps, ctx.over_ranks = eps, over_ranks
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        x, mean, var = ctx.saved_tensors
+        scaled, dot, total = torch.native_batch_norm_backward(
+            grad.contiguous(memory_format=torch.channels_last),
+            x,
+            torch.ones_like(mean),
+            mean,
+            var,
+            mean,
+            var,
+            False,
+            ctx.eps,
+            [True, True, True],
+        )
+        # d loss / d x = rstd * (grad - mean(grad) - x_hat * mean(grad * x_hat)), the means over all ranks' samples.
+        count = x.numel() / x.shape[1]
+        mean_grad, mean_dot = (ctx.over_ranks(torch.stack([total, dot]).float()) / count).unbind()
+        rstd = (var + ctx.eps).rsqrt()
+        slope = -rstd.square() * mean_dot
+        offset = -rstd * mean_grad - mean * slope
+        correction = torch.addcmul(_per_channel(offset, x), x, _per_channel(slope, x))
+        return scaled + correction, None, None
+
+
+def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and variance of each channel, float32."""
+    _, mean, rstd = torch.native_batch_norm(x, None, None, None, None, True, 0.0, 1e-12)
+    return mean.float(), rstd.float().square().reciprocal() - 1e-12
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype).reshape(1, -1, 1, 1)
