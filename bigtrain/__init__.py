@@ -1,0 +1,3 @@
+"""Distributed, large-scale GAN training."""
+
+__version__ = "0.1.0"

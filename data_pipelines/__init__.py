@@ -1,0 +1,1 @@
+"""Datasets as WebDataset shards that never lose a sample; usable without the rest of bigtrain."""

@@ -1,11 +1,12 @@
 """Write files so that a crash leaves either the old content or the new, never a part; hash them."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -20,6 +21,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file, atomically."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def sha256_of(path: Path) -> str:

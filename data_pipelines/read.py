@@ -2,7 +2,7 @@
 
 import mmap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,16 @@ class ShardDataset:
             check_size(self.folder / shard.url, shard.bytes)
         self._tars: dict[int, mmap.mmap] = {}
         self._indexes: dict[int, Index] = {}
+
+    def locations(self) -> Iterator[Location]:
+        """Iterate over all samples as they lie in the shards."""
+        for number, shard in enumerate(self.manifest.shards):
+            for row in range(shard.count):
+                yield Location(number, row)
+
+    def label(self, location: Location) -> int:
+        """Return a sample's class index (-1 if unlabelled)."""
+        return int(self._index(location.shard)[location.row]["label"])
 
     def read_raw(self, location: Location) -> tuple[memoryview, int]:
         """Return a sample's file, unchecked, and its class index."""

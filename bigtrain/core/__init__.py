@@ -1,0 +1,1 @@
+"""What every part stands on: configs, random numbers, schedules, state, logging."""

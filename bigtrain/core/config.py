@@ -5,6 +5,7 @@ Every part of bigtrain declares its own `Config` beside the code that it configu
 
 import difflib
 import io
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from bigtrain.core.errors import UserError
+
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
@@ -25,7 +28,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A user's mistake in a config, told in one line that names the file, the key and what would be right."""
 
 
@@ -81,7 +84,8 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 def parse_config(schema: type[ConfigT], data: Mapping[str, Any], *, source: str) -> ConfigT:
     """Validate `data` against `schema`; `source` names it in errors."""
     try:
-        return schema.model_validate(data)
+        # Through JSON, where a strict schema takes a list for a tuple, as YAML has no other.
+        return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         lines = [_explain(schema, data, detail) for detail in error.errors(include_url=False)]
         more = f" (and {len(lines) - 1} more: {'; '.join(lines[1:])})" if len(lines) > 1 else ""

@@ -1,17 +1,84 @@
 """What a person reads in the terminal: rank 0 speaks, the others are silent."""
 
 import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress as Bars, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bigtrain.core.state import Progress
 
 log = logging.getLogger("bigtrain")
 console = Console(highlight=False, soft_wrap=True)
 
 
 def set_up_logging(*, rank: int = 0) -> None:
-    """Send bigtrain's log to the terminal, from rank 0 only (warnings from all)."""
-    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    """Send bigtrain's log to the terminal: from rank 0 everything, from the others warnings."""
+    handler = _ConsoleHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     log.propagate = False
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints whole lines above a progress bar that may be running."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(self.format(record), markup=False)
+
+
+def progress_bars() -> Bars:
+    """Return the one style of progress bar."""
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class Display:
+    """The training's progress: a bar where there is a terminal, a line at each log interval where there is none.
+
+    Args:
+        progress: of the run.
+        active: whether this is rank 0.
+    """
+
+    def __init__(self, progress: Progress, *, active: bool) -> None:
+        self._progress, self._active = progress, active
+        self._bars = progress_bars()
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        if self._active:
+            self._task = self._bars.add_task("training", total=self._progress.total, note="")
+            self._bars.update(self._task, completed=self._progress.samples_seen)
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._active:
+            self._bars.stop()
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Show how far the run is and its latest metrics."""
+        if not self._active:
+            return
+        speed = metrics.get("time/img_per_s", 0.0)
+        note = f"kimg {self._progress.kimg:.1f}/{self._progress.total / 1000:g}  {speed:.0f} img/s"
+        self._bars.update(self._task, completed=self._progress.samples_seen, note=note)
+        if not console.is_terminal:
+            left = (self._progress.total - self._progress.samples_seen) / max(speed, 1e-9)
+            losses = "  ".join(f"{name} {metrics[name]:.3f}" for name in sorted(metrics) if name.startswith("loss/"))
+            log.info("%s  %s  ETA %d:%02d", note, losses, *divmod(round(left), 60))

@@ -8,6 +8,7 @@ All of it is integer tensor arithmetic: it runs on the device of the index, with
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,6 +72,11 @@ class Draws:
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return integers uniform in [0, high): int64, shape [N, *shape]; the bias is below high / 2**32."""
         return ((self.bits(math.prod(shape)) * high) >> 32).reshape(-1, *shape)
+
+    def categorical(self, weights: Sequence[float]) -> Tensor:
+        """Return an index a sample, with probability proportional to its weight: int64, shape [N]."""
+        edges = torch.tensor(weights, dtype=torch.float64, device=self.index.device).cumsum(0)
+        return torch.searchsorted(edges, self.uniform(1).squeeze(1).double() * edges[-1], right=True)
 
 
 def philox_4x32(

@@ -1,0 +1,1 @@
+"""Ranks, collective operations, and the strategies that train a player on them."""

@@ -16,6 +16,11 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """Average a tensor over all ranks, in place; return it."""
+    return sum_over_ranks(tensor).div_(dist.get_world_size())
+
+
 def any_rank(flag: bool) -> bool:
     """Tell whether `flag` is true on any rank."""
     value = torch.tensor(int(flag), dtype=torch.int32)
@@ -28,6 +33,11 @@ def from_rank_zero(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def is_rank_zero() -> bool:
+    """Tell whether this is the rank that speaks and writes."""
+    return dist.get_rank() == 0
 
 
 def barrier() -> None:
@@ -65,7 +75,7 @@ class RunningMeans:
 
     def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
         """Go on from `state`: rank 0 takes all of it, the others hold zeros under the same names."""
-        mine = 1.0 if dist.get_rank() == 0 else 0.0
+        mine = 1.0 if is_rank_zero() else 0.0
         self._sums = {name: torch.tensor(mine * v, dtype=torch.float64) for name, v in state["sums"].items()}
         self._counts = {name: int(mine * count) for name, count in state["counts"].items()}
 

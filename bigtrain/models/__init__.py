@@ -1,0 +1,14 @@
+"""The network families, one file each; a new one is a new file and one name in each union below."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
+
+GeneratorConfig = Annotated[BigGANGeneratorConfig | StyleGAN2GeneratorConfig, Field(discriminator="kind")]
+DiscriminatorConfig = Annotated[BigGANDiscriminatorConfig | StyleGAN2DiscriminatorConfig, Field(discriminator="kind")]
+
+__all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "ImageSpec"]

@@ -1,0 +1,1 @@
+"""Reports of a run: the spool in its folder, and MLflow."""

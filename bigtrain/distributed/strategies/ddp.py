@@ -24,6 +24,9 @@ class DDPConfig(Config):
     kind: Literal["ddp"] = "ddp"
     bucket_mb: PositiveFloat = 25.0
 
+    def check(self, world_size: int) -> None:
+        """Any number of ranks will do."""
+
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
     ) -> "DDPStrategy":
@@ -40,7 +43,7 @@ class DDPStrategy(ReplicatedStrategy):
         super().__init__(player, optimizer, precision, accumulation)
         # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
         self._ddp = DistributedDataParallel(
-            player, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True, broadcast_buffers=False
+            player, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True, forward_sync_buffers=False
         )
         self._module = self._ddp
 

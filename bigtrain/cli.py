@@ -1,0 +1,193 @@
+"""The `bigtrain` command: one thin function a sub-command. What it does lives elsewhere; here it is named and shown."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigtrain.core.config import ConfigError
+from data_pipelines.errors import DataError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Distributed, large-scale GAN training."
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at configs.")
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, see configs/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as ema.half_life_kimg=20.")
+]
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    nproc: Annotated[int | None, typer.Option(help="Ranks on this machine; default: one a GPU, or one.")] = None,
+    allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
+) -> None:
+    """Train, or go on: the same command on an existing run folder resumes."""
+    import torch
+
+    from bigtrain.build import check
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import load_config
+    from bigtrain.run_folder import how_it_ended
+    from launch.local import run_ranks
+
+    nproc = nproc or max(torch.cuda.device_count(), 1)
+    loaded = load_config(AnyTraining, config, overrides or [])
+    check(loaded, world_size=nproc, allow_change=allow_config_change)
+    arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
+    code = run_ranks("bigtrain.train", arguments, nproc=nproc)
+    typer.echo(how_it_ended(loaded, code))
+    raise typer.Exit(code)
+
+
+@app.command()
+def evaluate(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    data: Annotated[Path, typer.Option(help="The dataset to compare with.")],
+    samples: Annotated[int, typer.Option(min=2, help="Images to generate.")] = 50_000,
+    reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision of the features: fp32 or bf16.")] = "fp32",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+) -> None:
+    """Score a snapshot against a dataset."""
+    from launch.local import run_ranks
+
+    arguments = [str(snapshot), f"--data={data}", f"--samples={samples}", f"--dtype={dtype}", f"--seed={seed}"]
+    arguments += [f"--reference-samples={reference_samples}"] if reference_samples else []
+    raise typer.Exit(run_ranks("bigtrain.evaluate", [*arguments, *(["--json"] if as_json else [])], nproc=nproc))
+
+
+@app.command()
+def sample(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    seeds: Annotated[str, typer.Option(help="Seeds, one image each: 0-63, or 1,5,9-12.")] = "0-63",
+    label: Annotated[str | None, typer.Option("--class", help="Class index or name; default: from the seed.")] = None,
+    truncation: Annotated[float, typer.Option(min=0.0, help="1 for the whole distribution, less for fidelity.")] = 1.0,
+    columns: Annotated[int, typer.Option(min=1, help="Images a row.")] = 8,
+) -> None:
+    """Write a grid of images; an image depends on its seed and class only."""
+    from PIL import Image
+
+    from bigtrain.evaluation.evaluator import to_uint8
+    from bigtrain.pictures import image_grid
+    from bigtrain.snapshot import load_snapshot, parse_seeds
+
+    numbers = parse_seeds(seeds)
+    loaded = load_snapshot(snapshot)
+    labels = None if label is None else [loaded.class_index(label)] * len(numbers)
+    images = loaded.sample(numbers, labels, truncation=truncation)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image_grid(to_uint8(images), columns)).save(out)
+    typer.echo(f"{out}: {len(numbers)} images")
+
+
+@app.command()
+def sync(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Send to MLflow what is in a run's spool and has not been sent."""
+    from bigtrain.tracking.sender import send_run
+
+    if not (run / "metrics.jsonl").is_file():
+        raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
+    raise typer.Exit(0 if send_run(run, uri=None, experiment=None) else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, what is missing, and what that costs."""
+    from bigtrain.doctor import examine, show
+
+    show(examine())
+
+
+@data_app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="A named dataset: fashion-mnist, fashion-mnist-10k.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to make.")],
+    resolution: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
+    codec: Annotated[str, typer.Option(help="png or npy.")] = "png",
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples a shard.")] = 1000,
+) -> None:
+    """Build shards."""
+    from bigtrain.core.config import nearest
+    from bigtrain.core.logging import progress_bars
+    from data_pipelines.prepare import NAMED_SOURCES
+    from data_pipelines.write import already_written, write_shards
+
+    if source not in NAMED_SOURCES:
+        raise DataError(f"unknown dataset '{source}'" + nearest(source, list(NAMED_SOURCES)))
+    if already_written(dest):
+        typer.echo(f"{dest}: is there already")
+        return
+    images = NAMED_SOURCES[source](resolution)
+    with progress_bars() as bars:
+        task = bars.add_task(f"preparing {images.name}", total=images.count, note="")
+        manifest = write_shards(
+            images, dest, codec=codec, shard_samples=shard_samples, on_sample=lambda: bars.advance(task)
+        )
+    typer.echo(f"{dest}: {manifest.count} images in {len(manifest.shards)} shards, digest {manifest.digest[:12]}")
+
+
+@data_app.command()
+def info(folder: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+    """Describe a dataset, and write a contact sheet of it, one row a class."""
+    from bigtrain.dataset_info import describe, write_contact_sheet
+    from data_pipelines.read import ShardDataset
+
+    dataset = ShardDataset(folder)
+    describe(dataset.manifest)
+    typer.echo(f"contact sheet: {write_contact_sheet(dataset)}")
+
+
+@data_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    deep: Annotated[bool, typer.Option(help="Hash every shard and decode every image.")] = False,
+) -> None:
+    """Check a dataset against its manifest; exit code 1 if anything is wrong."""
+    from data_pipelines.verify import verify as verify_folder
+
+    faults = verify_folder(folder, deep=deep)
+    for fault in faults:
+        typer.echo(f"{fault.file}: {fault.problem}")
+    typer.echo(f"{folder}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
+    raise typer.Exit(1 if faults else 0)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Print a config with all its defaults and overrides resolved."""
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import dump_yaml, load_config
+
+    typer.echo(dump_yaml(load_config(AnyTraining, config, overrides or [])), nl=False)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of a config."""
+    from bigtrain.config import AnyTraining
+
+    typer.echo(json.dumps(AnyTraining.model_json_schema(), indent=1))
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    from bigtrain.core.errors import UserError
+
+    try:
+        app()
+    except (UserError, DataError) as error:
+        print(f"bigtrain: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,93 @@
+"""What this machine has, what is missing, and what that costs."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from rich.table import Table
+
+from bigtrain.core.logging import console
+from bigtrain.evaluation.cache import cache_folder
+from bigtrain.evaluation.extractors.efficientnet_lite0 import weights_path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked for.
+
+    Attributes:
+        what: its name.
+        present: whether it is there.
+        detail: version, path or size; or, where it is missing, what that costs.
+    """
+
+    what: str
+    present: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look for everything that bigtrain can use."""
+    return [
+        Finding("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
+        _cuda(),
+        Finding("gloo", dist.is_gloo_available(), "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs"),
+        Finding("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
+        _package("deepspeed", "no ZeRO strategies"),
+        _package("ray", "no sweeps"),
+        _package("mlflow", "no tracking server and no UI; metrics.jsonl is written all the same"),
+        _command("sbatch", "Slurm client", "no submitting from here"),
+        Finding("extractor efficientnet-lite0", weights_path().is_file(), str(weights_path())),
+        Finding("cache", True, f"{cache_folder()}, {_free(cache_folder())} free"),
+        Finding("disk", True, f"{Path.cwd()}, {_free(Path.cwd())} free"),
+    ]
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print findings as a table."""
+    table = Table(box=None, show_header=False)
+    for finding in findings:
+        mark = "[green]yes[/green]" if finding.present else "[yellow]no[/yellow]"
+        table.add_row(finding.what, mark, finding.detail)
+    console.print(table)
+
+
+def _cuda() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding("CUDA", False, "training runs on the CPU: for tests and small images")
+    names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+    return Finding("CUDA", True, f"{torch.version.cuda}, {torch.cuda.device_count()} x {', '.join(sorted(names))}")
+
+
+def _cpu_features() -> str:
+    capability = torch.backends.cpu.get_cpu_capability()
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if torch.backends.mkldnn.is_available() else False
+    return f"{capability}, bf16 {'in hardware' if fast else 'emulated: use precision fp32'}"
+
+
+def _has_nccl() -> bool:
+    return torch.cuda.is_available() and dist.is_nccl_available()
+
+
+def _package(name: str, cost: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding(name, False, f"not installed: {cost}")
+    return Finding(name, True, metadata.version(name))
+
+
+def _command(name: str, what: str, cost: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(what, path is not None, path or f"not found: {cost}")
+
+
+def _free(path: Path) -> str:
+    while not path.exists():
+        path = path.parent
+    status = os.statvfs(path)
+    return f"{status.f_bavail * status.f_frsize / 2**30:.0f} GiB"

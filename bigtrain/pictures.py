@@ -1,0 +1,72 @@
+"""Pictures for people: grids of images and curves of metrics."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from data_pipelines.codec import Pixels
+
+Points = Sequence[tuple[float, float]]
+
+
+def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) -> Pixels:
+    """Lay images out in rows, enlarged by a whole factor so that the grid is about `width` pixels wide.
+
+    Args:
+        images: uint8, shape [N, 1 or 3, H, W].
+        columns: images a row.
+        width: of the grid in pixels, at least; small images are enlarged without smoothing.
+        gap: white pixels between images, before enlarging.
+
+    Returns:
+        uint8, shape [height, width] for grey images, [height, width, 3] for colour.
+    """
+    count, channels, height, side = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((channels, rows * (height + gap) + gap, columns * (side + gap) + gap), 255, dtype=np.uint8)
+    for number, image in enumerate(images.cpu().numpy()):
+        row, column = divmod(number, columns)
+        top, left = gap + row * (height + gap), gap + column * (side + gap)
+        sheet[:, top : top + height, left : left + side] = image
+    scale = max(1, round(width / sheet.shape[2]))
+    sheet = sheet.repeat(scale, axis=1).repeat(scale, axis=2)
+    return sheet[0] if channels == 1 else np.ascontiguousarray(sheet.transpose(1, 2, 0))
+
+
+def plot_curves(curves: Mapping[str, Points], path: Path) -> None:
+    """Draw a run's scores, losses, logits and speed over kimg into a PNG.
+
+    Args:
+        curves: points (kimg, value) by metric name; panels without any are left out.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = [
+        (title, [name for name in sorted(curves) if name.startswith(prefixes)])
+        for title, prefixes in (
+            ("Fréchet distance of the averaged generator", ("eval/",)),
+            ("losses", ("loss/",)),
+            ("logits", ("logits/",)),
+            ("images a second", ("time/img_per_s",)),
+        )
+    ]
+    panels = [(title, names) for title, names in panels if names]
+    figure, axes = pyplot.subplots(1, max(len(panels), 1), figsize=(4.2 * max(len(panels), 1), 3.4), squeeze=False)
+    for axis, (title, names) in zip(axes[0], panels, strict=False):
+        for name in names:
+            kimg, values = zip(*curves[name], strict=True)
+            axis.plot(kimg, values, marker="o" if name.startswith("eval/") else None, label=name.split("/", 1)[1])
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("kimg")
+        axis.set_ylim(bottom=None if title == "logits" else 0)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,114 @@
+"""The run folder: its config, its surroundings, and the rule that one folder holds one run."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bigtrain.config import TrainingConfig
+from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
+from data_pipelines.files import atomic_write, write_json
+
+_CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
+_PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
+
+
+def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
+    """See that the folder is new, or holds a run of this config.
+
+    Raises:
+        ConfigError: it holds a run of another config, or something else.
+    """
+    folder = Path(config.run_dir)
+    saved = folder / _CONFIG
+    if not saved.is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder}: exists and is not a run folder; choose another run_dir")
+        return
+    changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
+    if changes and not allow_change:
+        raise ConfigError(
+            f"{folder}: holds a run of another config ({'; '.join(changes)}); "
+            "choose another run_dir, or go on with --allow-config-change"
+        )
+
+
+def open_run_folder(config: TrainingConfig) -> Path:
+    """Make the folder and write the resolved config and what the run runs on."""
+    folder = Path(config.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / _CONFIG) as file:
+        file.write(dump_yaml(config).encode())
+    write_json(folder / _ENVIRONMENT, environment())
+    (folder / _STOPPED).unlink(missing_ok=True)
+    return folder
+
+
+def mark_stopped(folder: Path, *, signal: str, samples_seen: int) -> None:
+    """Leave word that the run was stopped and has saved its state; whoever launched it reads this."""
+    write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen})
+
+
+def read_stopped(folder: Path) -> dict[str, Any] | None:
+    """Return what `mark_stopped` wrote since the run was last started, or None."""
+    path = folder / _STOPPED
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def how_it_ended(config: TrainingConfig, exit_code: int) -> str:
+    """Say in words, for the terminal, how a run ended and where its results are."""
+    folder = Path(config.run_dir)
+    stopped = read_stopped(folder)
+    if stopped:
+        kimg = stopped["samples_seen"] / 1000
+        return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there"
+    if exit_code:
+        return f"failed; the run folder is {folder}"
+    snapshot = max((folder / "snapshots").iterdir())
+    grids = sorted((folder / "images").glob("fakes-*.png"))
+    lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
+    lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
+    lines += [f"{'more':<10}bigtrain sample {snapshot} --seeds 0-63 --out grid.png"]
+    if config.tracking.mlflow:
+        uri = json.loads((folder / "mlflow.json").read_text())["uri"] if (folder / "mlflow.json").is_file() else None
+        lines += [f"{'MLflow':<10}mlflow ui --backend-store-uri {uri}"] if uri else []
+    return "\n".join(lines)
+
+
+def environment() -> dict[str, Any]:
+    """Return the code version, package versions and machine."""
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "command": " ".join(sys.argv),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Ask git about the checkout that this code runs from; None where it is not one."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key != "run_dir"
+    ]

@@ -1,0 +1,149 @@
+"""A snapshot: the averaged generator's weights and what is needed to rebuild and sample it; no code in it."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from bigtrain.core.config import Config, nearest
+from bigtrain.core.errors import UserError
+from bigtrain.core.rng import Draws
+from bigtrain.models import Generator, GeneratorConfig, ImageSpec
+from data_pipelines.files import atomic_write, write_json
+
+FORMAT = "bigtrain-snapshot/1"
+_DESCRIPTION, _WEIGHTS = "snapshot.json", "generator.safetensors"
+_GENERATOR: TypeAdapter[Any] = TypeAdapter(GeneratorConfig)
+
+
+class SnapshotError(UserError):
+    """A snapshot is missing, damaged, or asked for what it cannot do."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A generator, ready to sample.
+
+    Attributes:
+        generator: in evaluation mode.
+        class_names: in the order of their indices; empty when unconditional.
+        description: the rest of `snapshot.json`: samples seen, dataset, scores.
+    """
+
+    generator: Generator
+    class_names: tuple[str, ...]
+    description: dict[str, Any]
+
+    def class_index(self, name: str) -> int:
+        """Return the index of a class given by its name or number.
+
+        Raises:
+            SnapshotError: there is no such class.
+        """
+        if name.isdecimal():
+            return int(name)
+        if name not in self.class_names:
+            raise SnapshotError(f"unknown class {name!r}" + nearest(name, self.class_names))
+        return self.class_names.index(name)
+
+    @torch.inference_mode()
+    def sample(self, seeds: Sequence[int], labels: Sequence[int] | None = None, *, truncation: float = 1.0) -> Tensor:
+        """Generate one image a seed; an image depends on its own seed and label only.
+
+        Args:
+            seeds: 0 <= seed < 2**63.
+            labels: a class index for each seed; None draws one from the seed.
+            truncation: 1 for the whole distribution.
+
+        Returns:
+            Images around [-1, 1], shape [N, C, H, W].
+        """
+        draws = Draws(seed=0, index=torch.tensor(seeds, dtype=torch.int64), stream="sample")
+        classes = self.generator.image.classes
+        if labels is None:
+            label = draws.of("label").integers(max(classes, 1), 1).squeeze(1)
+        else:
+            wrong = [label for label in labels if not 0 <= label < max(classes, 1)]
+            if wrong:
+                raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
+            label = torch.tensor(labels, dtype=torch.int64)
+        images = [
+            self.generator(draws[rows].of("z").normal(self.generator.z_dim), label[rows], truncation=truncation)
+            for rows in (slice(start, start + 64) for start in range(0, len(seeds), 64))
+        ]
+        return torch.cat(images)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds written as `0-63` or `1,5,9-12`.
+
+    Raises:
+        SnapshotError: written otherwise.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not match:
+            raise SnapshotError(f"seeds {text!r}: write them like 0-63 or 1,5,9-12")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if not seeds:
+        raise SnapshotError(f"seeds {text!r}: there are none")
+    return seeds
+
+
+def save_snapshot(
+    folder: Path, generator: Generator, config: Config, *, class_names: Sequence[str], facts: dict[str, Any]
+) -> None:
+    """Write a snapshot into `folder`; the description goes last, so that a half-written snapshot is not one.
+
+    Args:
+        folder: made if missing.
+        generator: with its calibrated sampling statistics.
+        config: the generator's own config.
+        class_names: empty when unconditional.
+        facts: what else to tell of it (samples seen, dataset, scores); JSON values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / _WEIGHTS) as file:
+        file.write(save({name: value.contiguous() for name, value in generator.state_dict().items()}))
+    write_json(
+        folder / _DESCRIPTION,
+        {
+            "format": FORMAT,
+            "generator": config.model_dump(mode="json"),
+            "image": asdict(generator.image),
+            "class_names": list(class_names),
+            **facts,
+        },
+    )
+
+
+def load_snapshot(folder: str | Path) -> Snapshot:
+    """Read a snapshot.
+
+    Raises:
+        SnapshotError: missing or damaged.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        if description.pop("format") != FORMAT:
+            raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
+        config = _GENERATOR.validate_json(json.dumps(description.pop("generator")))
+        generator: Generator = config.build(ImageSpec(**description.pop("image")))
+        generator.load_state_dict(load_file(folder / _WEIGHTS))
+    except FileNotFoundError as error:
+        raise SnapshotError(f"{folder}: not a snapshot folder, {Path(str(error.filename)).name} is missing") from None
+    except (KeyError, TypeError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
+    return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
+

@@ -1,0 +1,52 @@
+"""What a task is: the players, the phases of a step, and what to sample."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from bigtrain.core.rng import Draws
+from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.distributed.player import Phase, Player
+from bigtrain.models import Generator
+
+
+class Task(ABC):
+    """The objective of a run. The engine knows no task; a task knows no ranks.
+
+    Attributes:
+        players: by name.
+        optimizers: each player's.
+        averaged: (player, network) whose exponential moving average is evaluated, previewed and exported.
+    """
+
+    players: Mapping[str, Player]
+    optimizers: Mapping[str, OptimizerConfig]
+    averaged: tuple[str, str]
+
+    @abstractmethod
+    def phases(self, progress: Progress) -> Sequence[Phase]:
+        """Return the phases of the step that comes, in order."""
+
+    def generator(self) -> Generator:
+        """Return the live network that `averaged` names."""
+        player, network = self.averaged
+        generator = self.players[player].networks()[network]
+        assert isinstance(generator, Generator)
+        return generator
+
+    @abstractmethod
+    def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
+        """Generate one image a draw, with labels as the data have them unless given: [N, C, H, W] around [-1, 1]."""
+
+    @abstractmethod
+    def calibrate(self, generator: Generator) -> None:
+        """Set the statistics that sampling from `generator` needs; the same on every rank."""
+
+    def after_step(self, progress: Progress) -> None:  # noqa: B027 - most tasks adapt nothing
+        """Adapt what is adapted during training."""
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """Return the objects, besides players and optimizers, that must survive a crash."""
+        return {}

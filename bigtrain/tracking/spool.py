@@ -1,0 +1,75 @@
+"""The spool: everything a run reports, one JSON object a line, in the run folder. It is the truth; MLflow is a copy."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "metrics.jsonl"
+
+Record = dict[str, Any]
+
+
+class Spool:
+    """Appends records to `metrics.jsonl`.
+
+    A run that was killed comes back at its last checkpoint and reports again what it had already reported after it.
+    Such records are recognised by their place in the run and left out, so that nothing is there twice.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        _drop_torn_line(self._path)
+        self._known = {_identity(record) for record, _ in read_records(self._path)}
+
+    def append(self, kind: str, samples_seen: int, **fields: Any) -> None:
+        """Add a record of `kind` at a place in the run, unless it is there already."""
+        record = {"kind": kind, "samples_seen": samples_seen, "time_ms": int(time.time() * 1000), **fields}
+        if _identity(record) in self._known:
+            return
+        self._known.add(_identity(record))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
+    """Iterate over the whole lines from byte `offset` on: each record, and the offset after it."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield json.loads(line), offset
+
+
+def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return every metric of a run as points (kimg, value), in order."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for record, _ in read_records(folder / FILE_NAME):
+        if record["kind"] == "metrics":
+            for name, value in record["metrics"].items():
+                curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
+    return curves
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two records the same: kind, place in the run, and what they are about."""
+    about = tuple(sorted(record["metrics"])) if record["kind"] == "metrics" else record.get("key")
+    attempt = record["time_ms"] if record["kind"] in ("start", "end") else None
+    return record["kind"], record["samples_seen"], about, attempt
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a crash left unfinished."""
+    if path.is_file():
+        data = path.read_bytes()
+        if not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)

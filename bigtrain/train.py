@@ -1,0 +1,58 @@
+"""What every rank runs: `python -m bigtrain.train CONFIG [key=value ...]`, under torchrun, accelerate launch or srun."""
+
+from bigtrain.core import stop
+
+stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from typing import NoReturn  # noqa: E402
+
+from bigtrain.build import build, check  # noqa: E402
+from bigtrain.config import AnyTraining  # noqa: E402
+from bigtrain.core.config import load_config  # noqa: E402
+from bigtrain.core.errors import UserError  # noqa: E402
+from bigtrain.core.logging import set_up_logging  # noqa: E402
+from bigtrain.distributed.collectives import barrier, is_rank_zero  # noqa: E402
+from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.run_folder import open_run_folder  # noqa: E402
+from bigtrain.trainer import Result  # noqa: E402
+from data_pipelines.errors import DataError  # noqa: E402
+
+
+def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
+    """Train or go on, as one of the ranks that the environment tells of. Collective."""
+    rank, world_size, _ = place_from_environment(os.environ)
+    set_up_logging(rank=rank)
+    check(config, world_size=world_size, allow_change=allow_change)
+    ranks = join_ranks()
+    try:
+        barrier()  # every rank has checked the folder before one of them writes into it
+        if is_rank_zero():
+            open_run_folder(config)
+        return build(config, ranks, config.folder).run()
+    finally:
+        leave_ranks()
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line: exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.train", description=__doc__)
+    parser.add_argument("config")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--allow-config-change", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(AnyTraining, options.config, options.overrides)
+        result = train(config, allow_change=options.allow_config_change)
+    except (UserError, DataError) as error:
+        if place_from_environment(os.environ)[0] == 0:
+            print(f"bigtrain: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0 if result.complete else 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bigtrain.checkpoint import Checkpoints
+from bigtrain.config import AnyTraining
+from bigtrain.core import stop
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import flatten
+from bigtrain.core.logging import Display, log
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.player import Phase, Rivals
+from bigtrain.distributed.strategies import Strategy
+from bigtrain.ema import EMA
+from bigtrain.evaluation.evaluator import Evaluator, to_uint8
+from bigtrain.models import Generator
+from bigtrain.pictures import image_grid, plot_curves
+from bigtrain.run_folder import environment, mark_stopped
+from bigtrain.snapshot import save_snapshot
+from bigtrain.tasks.base import Task
+from bigtrain.tracking.spool import read_metrics
+from bigtrain.tracking.tracker import Tracker
+from data_pipelines.manifest import Manifest
+from data_pipelines.stream import BatchStream
+
+Report = Callable[[Mapping[str, float]], bool]
+"""The one seam: told the latest scores after every step, answers whether to stop (a scheduler of trials does)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        complete: False when it was stopped on the way; the same command goes on.
+        scores: of the last evaluation.
+    """
+
+    complete: bool
+    scores: Mapping[str, float]
+
+
+@dataclass
+class Trainer:
+    """Trains the players of a task against each other; every rank holds one.
+
+    Everything is handed in ready-made, see `bigtrain.build`.
+    """
+
+    config: AnyTraining
+    folder: Path
+    manifest: Manifest
+    ranks: Ranks
+    task: Task
+    strategies: Mapping[str, Strategy]
+    ema: EMA
+    batches: BatchStream
+    evaluator: Evaluator
+    tracker: Tracker
+    checkpoints: Checkpoints
+    progress: Progress
+    means: RunningMeans
+    report: Report = lambda scores: False
+
+    def run(self) -> Result:
+        """Train to the end, or until all ranks agree to stop. Collective."""
+        self.start()
+        scores: Mapping[str, float] = {}
+        with Display(self.progress, active=is_rank_zero()) as display:
+            while not self.progress.done:
+                self.train_step(self.next_batch())
+                if self.due(self.config.log.interval_kimg):
+                    metrics = self.read_means()
+                    self.tracker.log(metrics, self.progress)
+                    display.update(metrics)
+                if self.due(self.config.preview.interval_kimg):
+                    self.preview()
+                if self.due(self.config.eval.interval_kimg):
+                    scores = self.evaluate()
+                if self.due(self.config.snapshot.interval_kimg):
+                    self.snapshot()
+                stopping = self.agree_to_stop(scores)
+                if stopping or self.due(self.config.checkpoint.interval_kimg):
+                    self.checkpoints.save(self.progress)
+                if stopping:
+                    break
+        return self.finish(scores)
+
+    def train_step(self, batch: Batch) -> None:
+        """Let every player move once, then the average, on one global batch."""
+        for phase in self.task.phases(self.progress):
+            strategy = self.strategies[phase.player]
+            rivals = self.rivals(phase)
+            for micro, last in batch.micro_batches(self.config.micro_batch):
+                loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                strategy.backward(loss)
+                self.means.add(stats)
+            lr = self.task.optimizers[phase.player].lr_at(self.progress.samples_seen, self.progress.total)
+            moved = strategy.step(lr)
+            self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
+            self.means.add({f"lr/{phase.player}": lr})
+        self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
+        self.progress.advance()
+        self.task.after_step(self.progress)
+
+    def rivals(self, phase: Phase) -> Rivals:
+        """Freeze all players but the phase's own, and return their networks."""
+        networks: dict[str, Callable[..., object]] = {}
+        for name, strategy in self.strategies.items():
+            strategy.set_trainable(name == phase.player)
+            if name != phase.player:
+                networks.update(strategy.infer())
+        return networks
+
+    def next_batch(self) -> Batch:
+        """Take this rank's share of the next global batch."""
+        asked = time.perf_counter()
+        host = next(self.batches)
+        self.means.add({"time/data_wait_s": time.perf_counter() - asked})
+        images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
+        return Batch.from_host(images, labels, positions, seed=self.config.seed, device=self.ranks.device)
+
+    def due(self, interval_kimg: float) -> bool:
+        """Tell whether the step just taken reached a multiple of an interval, or the end."""
+        return self.progress.passed(interval_kimg)
+
+    def start(self) -> None:
+        """Go on from the newest checkpoint, if there is one, and open the books."""
+        loaded = self.checkpoints.load_latest()
+        self.batches.seek(self.progress.samples_seen)
+        if loaded:
+            log.info("resuming from %s", loaded)
+        surroundings = environment()
+        self.tracker.start(
+            self.progress,
+            params=flatten(self.config.model_dump(mode="json")),
+            tags={
+                "git.commit": str(surroundings["git_commit"]),
+                "git.dirty": str(surroundings["git_dirty"]),
+                "host": surroundings["host"],
+                "world_size": str(self.ranks.world_size),
+                "dataset.digest": self.manifest.digest,
+                **({"slurm.job_id": surroundings["slurm_job_id"]} if surroundings["slurm_job_id"] else {}),
+            },
+            dataset={
+                "name": self.manifest.name,
+                "digest": self.manifest.digest,
+                "folder": self.config.data.path,
+                "profile": f'{{"images": {self.manifest.count}, "resolution": {self.manifest.resolution}}}',
+            },
+        )
+        for name in ("config.yaml", "environment.json"):
+            self.tracker.log_file(self.folder / name, self.progress)
+        self._clock = (time.perf_counter(), self.progress.samples_seen)
+
+    def read_means(self) -> dict[str, float]:
+        """Return what was measured since the last reading, averaged over steps and ranks. Collective."""
+        now, (before, samples_before) = time.perf_counter(), self._clock
+        seconds, images = now - before, self.progress.samples_seen - samples_before
+        self._clock = (now, self.progress.samples_seen)
+        speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
+        return {**self.means.read(), **speed}
+
+    def evaluate(self) -> dict[str, float]:
+        """Score the averaged generator. Collective."""
+        began = time.perf_counter()
+        generator = self.averaged()
+        scores = self.evaluator.run(lambda draws: self.task.generate(generator, draws))
+        seconds = time.perf_counter() - began
+        self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        log.info("kimg %-7.1f %s  (%.0f s)", self.progress.kimg, shown, seconds)
+        self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
+        return scores
+
+    def preview(self) -> None:
+        """Report a grid of the averaged generator's images: the same latents each time, one row a class."""
+        if is_rank_zero():
+            image = self.config.data.image
+            rows, columns = (image.classes, 10) if 0 < image.classes <= 20 else (8, 8)
+            draws = Draws(self.config.seed, torch.arange(rows * columns, device=self.ranks.device), "preview")
+            label = torch.arange(rows, device=self.ranks.device).repeat_interleave(columns) % max(image.classes, 1)
+            grid = image_grid(to_uint8(self.task.generate(self.averaged(), draws, label=label)), columns)
+            self.tracker.log_image("fakes", grid, self.progress)
+
+    def snapshot(self) -> Path:
+        """Write the averaged generator, ready to use."""
+        folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
+        if is_rank_zero():
+            save_snapshot(
+                folder,
+                self.averaged(),
+                self.config.generator,
+                class_names=self.manifest.classes if self.config.data.classes else (),
+                facts={"samples_seen": self.progress.samples_seen, "dataset": self.manifest.name},
+            )
+        return folder
+
+    def averaged(self) -> Generator:
+        """Return the averaged generator, ready to sample."""
+        self.task.calibrate(self.ema.generator)
+        return self.ema.generator
+
+    def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
+        """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
+        return any_rank(stop.received() is not None or self.report(scores))
+
+    def finish(self, scores: Mapping[str, float]) -> Result:
+        """Close the books."""
+        self.batches.close()
+        if self.progress.done:
+            snapshot = self.snapshot()
+            if is_rank_zero():
+                curves = self.folder / "curves.png"
+                plot_curves(read_metrics(self.folder), curves)
+                self.tracker.log_file(curves, self.progress)
+                self.tracker.log_model(snapshot, self.progress)
+        elif is_rank_zero():
+            mark_stopped(self.folder, signal=stop.received() or "report", samples_seen=self.progress.samples_seen)
+        self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
+        return Result(complete=self.progress.done, scores=scores)
