@@ -7,7 +7,7 @@ import torch
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import AnyTraining, DataConfig
 from bigtrain.core.config import ConfigError
-from bigtrain.core.state import Progress
+from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
@@ -54,8 +54,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         seed=config.seed,
         device=ranks.device,
     )
-    player, network = task.averaged
-    ema = EMA(config.ema, task.generator(), prefix=f"{network}.")
+    ema = EMA(config.ema, task.generator(), prefix=f"{task.averaged[1]}.")
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
@@ -65,7 +64,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch)
     tracker = Tracker(config.tracking, folder, active=is_rank_zero())
     means = RunningMeans()
-    objects = {"progress": progress, **strategies, "ema": ema, "means": means, "tracker": tracker, **task.stateful()}
+    objects: dict[str, Stateful] = {
+        "progress": progress,
+        **strategies,
+        "ema": ema,
+        "means": means,
+        "tracker": tracker,
+        **task.stateful(),
+    }
     return Trainer(
         config=config,
         folder=folder,

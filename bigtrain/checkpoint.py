@@ -119,7 +119,7 @@ class Checkpoints:
     def _is_whole(self, path: Path) -> bool:
         try:
             description = json.loads((path / _DESCRIPTION).read_text())
-            whole = description["format"] == FORMAT and description["sha256"] == sha256_of(path / _STATE)
+            whole = bool(description["format"] == FORMAT and description["sha256"] == sha256_of(path / _STATE))
         except (OSError, json.JSONDecodeError, KeyError):
             whole = False
         if not whole:

@@ -11,7 +11,10 @@ from bigtrain.core.config import ConfigError
 from data_pipelines.errors import DataError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Distributed, large-scale GAN training."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distributed, large-scale GAN training.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at configs.")

@@ -96,8 +96,8 @@ class TrainingConfig(Config):
             micro_batches = self.global_batch // self.micro_batch
             ranks = [count for count in range(1, micro_batches + 1) if micro_batches % count == 0]
             raise ConfigError(
-                f"global_batch {self.global_batch} has {micro_batches} micro-batches of {self.micro_batch}, they do not "
-                f"divide over {world_size} ranks: use {' or '.join(map(str, ranks))} ranks, or another micro_batch"
+                f"global_batch {self.global_batch} has {micro_batches} micro-batches of {self.micro_batch}; they do "
+                f"not divide over {world_size} ranks: use {' or '.join(map(str, ranks))} ranks, or another micro_batch"
             )
         return self.global_batch // together
 

@@ -37,7 +37,11 @@ def examine() -> list[Finding]:
     return [
         Finding("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
         _cuda(),
-        Finding("gloo", dist.is_gloo_available(), "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs"),
+        Finding(
+            "gloo",
+            dist.is_gloo_available(),
+            "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs",
+        ),
         Finding("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
         _package("deepspeed", "no ZeRO strategies"),
         _package("ray", "no sweeps"),
@@ -67,7 +71,7 @@ def _cuda() -> Finding:
 
 def _cpu_features() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() if torch.backends.mkldnn.is_available() else False
+    fast = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return f"{capability}, bf16 {'in hardware' if fast else 'emulated: use precision fp32'}"
 
 

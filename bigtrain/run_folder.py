@@ -14,7 +14,7 @@ from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from data_pipelines.files import atomic_write, write_json
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
-_PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
+_PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
 
 
 def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
@@ -98,7 +98,11 @@ def _git(*arguments: str) -> str | None:
     """Ask git about the checkout that this code runs from; None where it is not one."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None

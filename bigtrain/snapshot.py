@@ -146,4 +146,3 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
     return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
-

@@ -1,4 +1,4 @@
-"""What every rank runs: `python -m bigtrain.train CONFIG [key=value ...]`, under torchrun, accelerate launch or srun."""
+"""What every rank runs, whoever launches it: `python -m bigtrain.train CONFIG [key=value ...]`."""
 
 from bigtrain.core import stop
 

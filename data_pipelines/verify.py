@@ -35,7 +35,7 @@ def verify(folder: Path, *, deep: bool = False, on_shard: Callable[[], None] = l
     """
     manifest = Manifest.load(folder)
     faults: list[Fault] = []
-    for number, shard in enumerate(manifest.shards):
+    for shard in manifest.shards:
         try:
             check_size(folder / shard.url, shard.bytes)
             if deep and sha256_of(folder / shard.url) != shard.sha256:

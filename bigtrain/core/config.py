@@ -97,7 +97,7 @@ def dump_yaml(config: BaseModel) -> str:
     stream = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(config.model_dump(mode="json"), stream)
     return stream.getvalue()
 
@@ -146,9 +146,7 @@ def _explain(schema: type[BaseModel], data: Mapping[str, Any], detail: ErrorDeta
             return f"'{dotted}': {message}, got {detail['input']!r}"
 
 
-def _locate(
-    schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]
-) -> tuple[list[str], type[BaseModel] | None]:
+def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
     """Turn pydantic's location into dotted keys (it inserts the tags of unions) and the class that owns the last."""
     keys: list[str] = []
     owners: list[type[BaseModel]] = [schema]
@@ -162,7 +160,10 @@ def _locate(
         if last:
             break
         owners = [model for owner in owners for model in _models_of(owner, str(part))] or owners
-        node = node.get(part) if isinstance(node, Mapping) else node[part] if isinstance(node, list) else None
+        if isinstance(node, Mapping):
+            node = node.get(part)
+        else:
+            node = node[part] if isinstance(node, list) and isinstance(part, int) else None
     return keys, owners[0] if owners else None
 
 

@@ -52,7 +52,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     alone = world_size == 1 and "MASTER_ADDR" not in os.environ
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=dist.HashStore() if alone else None,
+        store=dist.HashStore() if alone else None,  # type: ignore[attr-defined]
         rank=rank,
         world_size=world_size,
         timeout=timedelta(minutes=timeout_minutes),

@@ -9,4 +9,4 @@ def synchronise_statistics(network: nn.Module, world_size: int) -> None:
     """Hand `mean_over_ranks` to every layer that has an `over_ranks`, where there is more than one rank."""
     for module in network.modules():
         if hasattr(module, "over_ranks"):
-            module.over_ranks = mean_over_ranks if world_size > 1 else None
+            vars(module)["over_ranks"] = mean_over_ranks if world_size > 1 else None

@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from data_pipelines.files import atomic_write
 from bigtrain.core.logging import log
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
 from bigtrain.evaluation.moments import Moments
+from data_pipelines.files import atomic_write
 
 
 def cache_folder() -> Path:

@@ -53,7 +53,7 @@ class Evaluator:
 
     @property
     def metric(self) -> str:
-        """The score's name: sample count, reference, extractor and precision, for example `eval/fid5k_full_efflite0`."""
+        """The score's name with sample count, reference, extractor and precision: `eval/fid5k_full_efflite0`."""
         full = "_full" if self._config.reference_samples is None else ""
         dtype = "" if self._config.dtype == "fp32" else f"_{self._config.dtype}"
         return f"eval/fid{_short(self._config.samples)}{full}_{self._extractor.short_name}{dtype}"
@@ -97,7 +97,7 @@ class Evaluator:
         """Extract features of images 0 .. count - 1, each on exactly one rank, and add up their moments."""
         sums = MomentSums(self._extractor.features, self._ranks.device)
         mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
-        for index in mine.split(self._config.batch):
+        for index in torch.split(mine, self._config.batch):
             sums.add(self._extractor(images(index).to(self._ranks.device)))
         return sums.over_ranks()
 

@@ -49,7 +49,7 @@ class Generator(nn.Module, ABC):
             Images around [-1, 1], not clamped, shape [N, channels, resolution, resolution].
         """
 
-    def calibrate(self, z: Tensor, label: Tensor) -> None:  # noqa: B027 - most families need none
+    def calibrate(self, z: Tensor, label: Tensor) -> None:
         """Set the statistics that sampling needs (mean w, standing batch statistics) from many latents, in place."""
 
 

@@ -3,6 +3,7 @@
 The parameters carry the names of the published PyTorch checkpoints, so that those load without a table of names.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -91,7 +92,9 @@ class BigGANGenerator(Generator):
         super().__init__()
         multiples = config.multiples or _paper_multiples(_GENERATOR_WIDTHS, image.resolution)
         if 4 * 2 ** (len(multiples) - 1) != image.resolution:
-            raise ValueError(f"generator.multiples: {len(multiples)} values do not lead from 4 to {image.resolution} pixels")
+            raise ValueError(
+                f"generator.multiples: {len(multiples)} values do not lead from 4 to {image.resolution} pixels"
+            )
         widths = [multiple * config.width for multiple in multiples]
         if config.hierarchical and not config.shared_dim:
             raise ValueError("biggan: a hierarchical z needs shared_dim, the class embedding that it is appended to")
@@ -105,12 +108,14 @@ class BigGANGenerator(Generator):
         condition = config.shared_dim + (part if config.hierarchical else 0)
         self.linear = SpectralLinear(part, widths[0] * 16)
         self.blocks = nn.ModuleList()
-        for depth, (channels, out_channels) in enumerate(zip(widths[:-1], widths[1:], strict=True), 1):
+        for depth, (channels, out_channels) in enumerate(pairwise(widths), 1):
             stage: list[nn.Module] = [GeneratorBlock(channels, out_channels, condition, max(image.classes, 1))]
             if 4 * 2**depth in config.attention:
                 stage.append(SelfAttention(out_channels))
             self.blocks.append(nn.ModuleList(stage))
-        self.output_layer = nn.Sequential(BatchNorm(widths[-1]), nn.ReLU(), SpectralConv2d(widths[-1], image.channels, 3))
+        self.output_layer = nn.Sequential(
+            BatchNorm(widths[-1]), nn.ReLU(), SpectralConv2d(widths[-1], image.channels, 3)
+        )
 
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
         """Generate images; see `Generator.forward`. Truncation scales z, a smooth form of the truncation trick."""
@@ -119,7 +124,7 @@ class BigGANGenerator(Generator):
         condition = self.shared(weights) if hasattr(self, "shared") else weights
         x = self.linear(first).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         for depth, stage in enumerate(self.blocks):
-            block, *attention = stage  # type: ignore[misc]
+            block, *attention = stage.children()
             x = block(x, torch.cat([condition, rest[depth]], dim=1) if rest else condition)
             for layer in attention:
                 x = layer(x)
@@ -216,7 +221,8 @@ class DiscriminatorBlock(nn.Module):
         if self.down:
             # Pooling commutes with the shortcut's 1x1 convolution, and makes it four times cheaper.
             y, x = F.avg_pool2d(y, 2), F.avg_pool2d(x, 2)
-        return y + (self.conv_sc(x) if hasattr(self, "conv_sc") else x)
+        out: Tensor = y + (self.conv_sc(x) if hasattr(self, "conv_sc") else x)
+        return out
 
 
 class _ClassTable(nn.Module):

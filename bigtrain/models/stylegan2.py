@@ -159,7 +159,9 @@ class SynthesisNetwork(nn.Module):
 class SynthesisBlock(nn.Module):
     """Two modulated convolutions at one resolution (one at 4x4), and what the architecture adds."""
 
-    def __init__(self, config: StyleGAN2GeneratorConfig, image: ImageSpec, widths: dict[int, int], resolution: int) -> None:
+    def __init__(
+        self, config: StyleGAN2GeneratorConfig, image: ImageSpec, widths: dict[int, int], resolution: int
+    ) -> None:
         super().__init__()
         self.architecture = config.architecture
         self.register_buffer("fir", fir_filter(config.taps), persistent=False)
@@ -257,7 +259,9 @@ class DiscriminatorBlock(nn.Module):
         if first or config.architecture == "skip":
             self.fromrgb = EqualizedConv2d(image.channels, width, 1, act="lrelu", clamp=config.conv_clamp)
         self.conv0 = EqualizedConv2d(width, width, 3, act="lrelu", clamp=config.conv_clamp)
-        self.conv1 = EqualizedConv2d(width, width_out, 3, act="lrelu", down=2, taps=config.taps, clamp=config.conv_clamp)
+        self.conv1 = EqualizedConv2d(
+            width, width_out, 3, act="lrelu", down=2, taps=config.taps, clamp=config.conv_clamp
+        )
         if config.architecture == "resnet":
             self.skip = EqualizedConv2d(width, width_out, 1, bias=False, down=2, taps=config.taps)
 

@@ -41,7 +41,7 @@ def batch_norm(
     """
     if not training or over_ranks is None:
         return F.batch_norm(x, mean, var, None, None, training, momentum, eps)
-    y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)  # type: ignore[no-untyped-call]
+    y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)
     with torch.no_grad():
         mean.lerp_(batch_mean, momentum)
         var.lerp_(batch_var, momentum)
@@ -62,10 +62,10 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         return y, mean, var
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
         x, mean, var = ctx.saved_tensors
-        scaled, dot, total = torch.native_batch_norm_backward(
+        scaled, dot, total = torch.ops.aten.native_batch_norm_backward(
             grad.contiguous(memory_format=torch.channels_last),
             x,
             torch.ones_like(mean),

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ACTIVATION_GAIN = {"linear": 1.0, "lrelu": math.sqrt(2.0), "relu": math.sqrt(2.0)}
-"""The gain that keeps unit variance through each activation (Karras et al. 2020, configuration of the official runs)."""
+"""The gain that keeps unit variance through each activation (Karras et al. 2020)."""
 
 
 def bias_act(

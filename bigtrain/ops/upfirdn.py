@@ -41,7 +41,7 @@ def upfirdn2d(
     """
     if up > 1 and down > 1:
         raise ValueError(f"upfirdn2d resamples up or down in one call, not both (up={up}, down={down})")
-    result: Tensor = _UpFirDn.apply(x, fir * gain, up, down, padding)  # type: ignore[no-untyped-call]
+    result: Tensor = _UpFirDn.apply(x, fir * gain, up, down, padding)
     return result
 
 
@@ -77,10 +77,10 @@ class _UpFirDn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (fir,) = ctx.saved_tensors
         turned = fir.flip(0, 1)
-        return _UpFirDn.apply(grad, turned, ctx.down, ctx.up, ctx.adjoint_padding), None, None, None, None  # type: ignore[no-untyped-call]
+        return _UpFirDn.apply(grad, turned, ctx.down, ctx.up, ctx.adjoint_padding), None, None, None, None
 
 
 def _strided_fir(x: Tensor, fir: Tensor, up: int, down: int, padding: Padding) -> Tensor:

@@ -128,7 +128,13 @@ class SynthesisTask(Task):
     averaged = ("G", "G")
 
     def __init__(
-        self, config: SynthesisConfig, image: ImageSpec, class_histogram: Sequence[int], *, seed: int, device: torch.device
+        self,
+        config: SynthesisConfig,
+        image: ImageSpec,
+        class_histogram: Sequence[int],
+        *,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self._seed, self._device, self._objective = seed, device, config.objective
         self._class_histogram = class_histogram or [1]
@@ -137,7 +143,7 @@ class SynthesisTask(Task):
             "G": GeneratorPlayer(config.generator.build(image), config.objective),
         }
         for player in self.players.values():
-            player.to(device=device, memory_format=torch.channels_last)
+            player.to(device).to(memory_format=torch.channels_last)
         self.optimizers = {"D": config.optim.adam(config.optim.lr_d), "G": config.optim.adam(config.optim.lr_g)}
 
     def phases(self, progress: Progress) -> Sequence[Phase]:

@@ -10,7 +10,7 @@ from bigtrain.evaluation.evaluator import to_uint8
 from bigtrain.snapshot import load_snapshot
 
 
-class SnapshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
+class SnapshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Samples a snapshot; columns `seed` and, if wanted, `class`; parameter `truncation`."""
 
     def load_context(self, context: Any) -> None:

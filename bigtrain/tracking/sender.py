@@ -94,7 +94,11 @@ def main() -> None:
     parser.add_argument("--experiment")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(0 if send_run(arguments.folder, uri=arguments.uri, experiment=arguments.experiment, follow=arguments.follow) else 1)
+    sys.exit(
+        0
+        if send_run(arguments.folder, uri=arguments.uri, experiment=arguments.experiment, follow=arguments.follow)
+        else 1
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,14 @@ class Tracker:
         """Begin or go on: report the run's parameters, tags and dataset, and start the sender."""
         self._append("start", progress, params=dict(params), tags=dict(tags), dataset=dict(dataset))
         if self._spool and self._config.mlflow:
-            command = [sys.executable, "-m", "bigtrain.tracking.sender", str(self._folder), "--follow", str(os.getpid())]
+            command = [
+                sys.executable,
+                "-m",
+                "bigtrain.tracking.sender",
+                str(self._folder),
+                "--follow",
+                str(os.getpid()),
+            ]
             self._sender = subprocess.Popen([*command, *_target(self._config)], start_new_session=True)
 
     def log(self, metrics: Mapping[str, float], progress: Progress) -> None:

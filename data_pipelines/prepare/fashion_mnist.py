@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
@@ -46,7 +47,8 @@ def full(resolution: int, *, debian: Path = DEBIAN, url: str = URL, cache: Path 
 
 
 def _source(name: str, folder: Path, splits: tuple[str, ...], resolution: int, *, origin: str) -> Source:
-    images, labels = [], []
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.uint8]] = []
     for split in splits:
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             file = f"{split}-{kind}-ubyte.gz"
@@ -55,7 +57,7 @@ def _source(name: str, folder: Path, splits: tuple[str, ...], resolution: int, *
     return Source(
         name=name,
         samples=_padded(np.concatenate(images), np.concatenate(labels), resolution),
-        count=sum(map(len, labels)),
+        count=sum(len(values) for values in labels),
         classes=CLASSES,
         protocol=f"28x28 originals, zero-padded to {resolution}x{resolution}",
         licence="MIT (c) 2017 Zalando SE",

@@ -21,4 +21,5 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
 
 def _symmetric_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
+    return root

@@ -26,7 +26,13 @@ class EqualizedLinear(nn.Module):
     """
 
     def __init__(
-        self, features: int, out_features: int, *, act: str = "linear", bias_init: float = 0.0, lr_multiplier: float = 1.0
+        self,
+        features: int,
+        out_features: int,
+        *,
+        act: str = "linear",
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, features) / lr_multiplier)
