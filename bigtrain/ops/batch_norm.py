@@ -40,7 +40,7 @@ def batch_norm(
         Same shape and dtype as `x`.
     """
     if not training or over_ranks is None:
-        return F.batch_norm(x, mean, var, None, None, training, momentum, eps)
+        return F.batch_norm(x, mean, var, *_wide_identity(x), training, momentum, eps)
     y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)
     with torch.no_grad():
         mean.lerp_(batch_mean, momentum)
@@ -52,10 +52,13 @@ def batch_norm(
 class _SynchronisedBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float, over_ranks: OverRanks) -> tuple[Tensor, Tensor, Tensor]:
-        local_mean, local_var = _channel_moments(x)
+        # In float64, where a variance survives as the difference of two large numbers.
+        local_mean, local_var = (moment.double() for moment in _channel_moments(x))
         mean, mean_square = over_ranks(torch.stack([local_mean, local_var + local_mean.square()])).unbind()
-        var = mean_square - mean.square()
-        y = F.batch_norm(x, mean, var, eps=eps)
+        statistics = torch.promote_types(x.dtype, torch.float32)
+        var = (mean_square - mean.square()).to(statistics)
+        mean = mean.to(statistics)
+        y = F.batch_norm(x, mean, var, *_wide_identity(x), eps=eps)
         ctx.save_for_backward(x, mean, var)
         ctx.eps, ctx.over_ranks = eps, over_ranks
         ctx.mark_non_differentiable(mean, var)
@@ -68,7 +71,7 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         scaled, dot, total = torch.ops.aten.native_batch_norm_backward(
             grad.contiguous(memory_format=torch.channels_last),
             x,
-            torch.ones_like(mean),
+            _wide_identity(x)[0],
             mean,
             var,
             mean,
@@ -79,7 +82,7 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         )
         # d loss / d x = rstd * (grad - mean(grad) - x_hat * mean(grad * x_hat)), the means over all ranks' samples.
         count = x.numel() / x.shape[1]
-        mean_grad, mean_dot = (ctx.over_ranks(torch.stack([total, dot]).float()) / count).unbind()
+        mean_grad, mean_dot = (ctx.over_ranks(torch.stack([total, dot])) / count).unbind()
         rstd = (var + ctx.eps).rsqrt()
         slope = -rstd.square() * mean_dot
         offset = -rstd * mean_grad - mean * slope
@@ -88,9 +91,15 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
 
 
 def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and variance of each channel, float32."""
-    _, mean, rstd = torch.native_batch_norm(x, None, None, None, None, True, 0.0, 1e-12)
-    return mean.float(), rstd.float().square().reciprocal() - 1e-12
+    """Return the mean and variance of each channel, at least float32."""
+    _, mean, rstd = torch.native_batch_norm(x, *_wide_identity(x), None, None, True, 0.0, 1e-12)
+    return mean, rstd.square().reciprocal() - 1e-12
+
+
+def _wide_identity(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a gain of one and a bias of zero, at least float32: without them PyTorch rounds statistics to bfloat16."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.ones(x.shape[1], dtype=dtype, device=x.device), torch.zeros(x.shape[1], dtype=dtype, device=x.device)
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def _strided_fir(x: Tensor, fir: Tensor, up: int, down: int, padding: Padding) -
         return F.conv2d(x, kernel, stride=down, padding=(top, left) if symmetric else 0, groups=channels)
     # A transposed convolution is the full convolution of the zero-stuffed image: crop it to what the padding leaves.
     # On a CPU the bf16 depthwise transposed convolution is some 50 times slower than the float32 one.
-    wide = torch.float32 if x.device.type == "cpu" else x.dtype
+    wide = torch.promote_types(x.dtype, torch.float32) if x.device.type == "cpu" else x.dtype
     kernel = fir.expand(channels, 1, taps_y, taps_x).to(wide)
     full = F.conv_transpose2d(x.to(wide), kernel, stride=up, groups=channels).to(x.dtype)
     height = x.shape[2] * up + top + bottom - taps_y + 1

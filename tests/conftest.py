@@ -1,0 +1,66 @@
+"""Fixtures that several kinds of test share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from data_pipelines.prepare import NAMED_SOURCES
+from data_pipelines.write import Source, write_shards
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests out of the user's cache, and one rank to one thread, in child processes too."""
+    os.environ["BIGTRAIN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A process group of one."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def tiny_source(count: int = 50, *, size: int = 8, channels: int = 1, classes: int = 3, seed: int = 0) -> Source:
+    """Random images, labels in turn."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
+    labels = [number % classes if classes else -1 for number in range(count)]
+    return Source(
+        name="tiny",
+        samples=list(zip(images, labels, strict=True)),
+        count=count,
+        classes=tuple(f"class {number}" for number in range(classes)),
+        protocol="none",
+        licence="none",
+        origin="random numbers",
+    )
+
+
+@pytest.fixture
+def tiny_shards(tmp_path: Path) -> Path:
+    """A dataset of 50 images in shards of 8."""
+    write_shards(tiny_source(), tmp_path / "tiny", shard_samples=8)
+    return tmp_path / "tiny"
+
+
+@pytest.fixture(scope="session")
+def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded Fashion-MNIST images as shards."""
+    folder = tmp_path_factory.mktemp("data") / "fashion-mnist-10k"
+    write_shards(NAMED_SOURCES["fashion-mnist-10k"](32), folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

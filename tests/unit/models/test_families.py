@@ -1,0 +1,89 @@
+"""What every family must do, whatever its shape."""
+
+import pytest
+import torch
+
+from bigtrain.core.rng import Draws
+from bigtrain.models import ImageSpec
+from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
+
+SMALL_STYLEGAN = {"channel_base": 256, "channel_max": 16, "conv_clamp": 256.0}
+GENERATORS = [
+    BigGANGeneratorConfig(z_dim=12, width=4),
+    BigGANGeneratorConfig(z_dim=12, width=8, shared_dim=8, hierarchical=True, attention=(16,)),
+    BigGANGeneratorConfig(z_dim=12, width=4, multiples=(4, 2, 2, 1)),
+    StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="skip", **SMALL_STYLEGAN),
+    StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="orig", **SMALL_STYLEGAN),
+    StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="resnet", **SMALL_STYLEGAN),
+]
+DISCRIMINATORS = [
+    BigGANDiscriminatorConfig(width=4),
+    BigGANDiscriminatorConfig(width=8, attention=(16,), multiples=(1, 2, 2, 2), halvings=3),
+    StyleGAN2DiscriminatorConfig(architecture="resnet", **SMALL_STYLEGAN),
+    StyleGAN2DiscriminatorConfig(architecture="skip", mbstd_group=1, **SMALL_STYLEGAN),
+    StyleGAN2DiscriminatorConfig(architecture="orig", **SMALL_STYLEGAN),
+]
+IMAGES = [ImageSpec(32, 3, 5), ImageSpec(32, 1, 0)]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("config", GENERATORS)
+def test_a_generator_makes_its_images(config, image: ImageSpec) -> None:
+    generator = config.build(image)
+    z, label = torch.randn(4, generator.z_dim), torch.tensor([0, 1, 2, 3])
+    generator.calibrate(torch.randn(64, generator.z_dim), torch.arange(64) % 5)
+    generator.eval()
+    images = generator(z, label)
+    assert images.shape == (4, image.channels, 32, 32)
+    assert images.dtype == torch.float32
+    assert images.isfinite().all()
+    torch.testing.assert_close(generator(z[1:3], label[1:3]), images[1:3], rtol=1e-3, atol=1e-4)
+    drawn = generator(z, label, draws=Draws(0, torch.arange(4), "g"))
+    assert torch.equal(drawn, generator(z, label, draws=Draws(0, torch.arange(4), "g")))
+    near = (generator(z, label, truncation=0.0) - generator(z.roll(1, 0), label, truncation=0.0)).abs().max()
+    assert near < 1e-4, "without any variety left, the latent does not matter"
+    if image.classes:
+        assert (generator(z, label) - generator(z, label.roll(1))).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("config", DISCRIMINATORS)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_discriminator_judges_and_has_second_derivatives(config, image: ImageSpec, precision: torch.dtype) -> None:
+    network = config.build(image)
+    real = torch.randn(4, image.channels, 32, 32, requires_grad=True)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        logits = network(real, torch.tensor([0, 1, 2, 3]))
+        assert logits.shape == (4,)
+        assert logits.dtype == torch.float32
+        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        penalty = gradient.square().sum()
+    (penalty + logits.sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_calibration_leaves_the_spectral_state_and_mode_alone() -> None:
+    generator = GENERATORS[0].build(ImageSpec(32, 3, 5))
+    before = {name: value.clone() for name, value in generator.named_buffers()}
+    generator.calibrate(torch.randn(300, generator.z_dim), torch.arange(300) % 5)
+    after = dict(generator.named_buffers())
+    assert generator.training
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) != ("stored" in name), name
+
+
+@pytest.mark.parametrize(
+    ("config", "image", "words"),
+    [
+        (BigGANGeneratorConfig(), ImageSpec(48, 3), "resolutions 32, 64"),
+        (BigGANGeneratorConfig(multiples=(4, 2)), ImageSpec(32, 3), "do not lead from 4 to 32"),
+        (BigGANGeneratorConfig(hierarchical=True), ImageSpec(32, 3), "shared_dim"),
+        (StyleGAN2GeneratorConfig(), ImageSpec(48, 3), "power of two"),
+    ],
+)
+def test_an_impossible_shape_is_refused(config, image: ImageSpec, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        config.build(image)

@@ -1,0 +1,30 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bigtrain.ops.batch_norm import batch_norm
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_statistics_over_one_rank_equal_torchs(dtype: torch.dtype) -> None:
+    x = (torch.randn(6, 5, 4, 4) * 3 + 2).to(dtype).contiguous(memory_format=torch.channels_last)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    stats = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = torch.randn(6, 5, 4, 4).to(dtype)
+    mean, var = torch.zeros(5, dtype=stats), torch.ones(5, dtype=stats)
+    y = batch_norm(ours, mean, var, training=True, over_ranks=lambda tensor: tensor)
+    expected = F.batch_norm(theirs, torch.zeros(5, dtype=stats), torch.ones(5, dtype=stats), training=True)
+    tolerance = {"rtol": 2e-2, "atol": 3e-2} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(y, expected, **tolerance)
+    (y * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, **tolerance)
+    torch.testing.assert_close(mean.float(), 0.1 * x.float().mean((0, 2, 3)), rtol=1e-2, atol=1e-2)
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    x = torch.randn(2, 1, 2, 2, requires_grad=True)
+    y = batch_norm(x, torch.zeros(1), torch.ones(1), training=True, over_ranks=lambda tensor: tensor)
+    (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
