@@ -110,8 +110,6 @@ class Checkpoints:
         }
         write_json(partial / _DESCRIPTION, description)
         partial.rename(path)
-        with atomic_write(self._folder / "latest") as file:
-            file.write(path.name.encode())
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("kimg*[0-9]"), reverse=True)

@@ -34,7 +34,7 @@ def train(
     nproc: Annotated[int | None, typer.Option(help="Ranks on this machine; default: one a GPU, or one.")] = None,
     allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
 ) -> None:
-    """Train, or go on: the same command on an existing run folder resumes."""
+    """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
     import torch
 
     from bigtrain.build import check
@@ -48,7 +48,8 @@ def train(
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
     code = run_ranks("bigtrain.train", arguments, nproc=nproc)
-    typer.echo(how_it_ended(loaded, code))
+    ending, code = how_it_ended(loaded, code)
+    typer.echo(ending)
     raise typer.Exit(code)
 
 

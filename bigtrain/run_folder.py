@@ -59,15 +59,23 @@ def read_stopped(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def how_it_ended(config: TrainingConfig, exit_code: int) -> str:
-    """Say in words, for the terminal, how a run ended and where its results are."""
+def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
+    """Say in words, for the terminal, how a run ended and where its results are.
+
+    Args:
+        config: of the run.
+        exit_code: of its launcher.
+
+    Returns:
+        The words, and the exit code that fits them: 3 for a run that was stopped and has saved its state.
+    """
     folder = Path(config.run_dir)
     stopped = read_stopped(folder)
     if stopped:
         kimg = stopped["samples_seen"] / 1000
-        return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there"
+        return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
     if exit_code:
-        return f"failed; the run folder is {folder}"
+        return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())
     grids = sorted((folder / "images").glob("fakes-*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
@@ -76,7 +84,7 @@ def how_it_ended(config: TrainingConfig, exit_code: int) -> str:
     if config.tracking.mlflow:
         uri = json.loads((folder / "mlflow.json").read_text())["uri"] if (folder / "mlflow.json").is_file() else None
         lines += [f"{'MLflow':<10}mlflow ui --backend-store-uri {uri}"] if uri else []
-    return "\n".join(lines)
+    return "\n".join(lines), 0
 
 
 def environment() -> dict[str, Any]:

@@ -21,6 +21,9 @@ from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
 from data_pipelines.errors import DataError  # noqa: E402
 
+STOPPED = 3
+"""Exit code of a run that was stopped, has saved its state, and can go on."""
+
 
 def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     """Train or go on, as one of the ranks that the environment tells of. Collective."""
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0 if result.complete else 3)
+    sys.exit(0 if result.complete else STOPPED)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import io
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from data_pipelines.codec import CODECS, Pixels, encode
@@ -67,22 +68,14 @@ def write_shards(
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    shape: tuple[int, ...] | None = None
+    samples = enumerate(_alike(source))
     shards: list[Shard] = []
-    writer: _ShardWriter | None = None
-    for number, (image, label) in enumerate(source.samples):
-        shape = shape or image.shape
-        if image.shape != shape or shape[0] not in (1, 3) or shape[1] != shape[2]:
-            raise DataError(f"{source.origin}: image {number} has shape {image.shape}; all must be square and alike")
-        writer = writer or _ShardWriter(partial, len(shards), codec, len(source.classes))
-        writer.add(number, image, label)
-        on_sample()
-        if writer.count == shard_samples:
-            shards.append(writer.close())
-            writer = None
-    if writer:
-        shards.append(writer.close())
-    if shape is None:
+    shape: tuple[int, ...] = ()
+    while first := next(samples, None):
+        shape = first[1][0].shape
+        rest = islice(samples, shard_samples - 1)
+        shards.append(_write_shard(partial, len(shards), chain([first], rest), codec, len(source.classes), on_sample))
+    if not shards:
         raise DataError(f"{source.origin}: no images in it")
     manifest = Manifest(
         name=source.name,
@@ -100,46 +93,55 @@ def write_shards(
     return manifest
 
 
-class _ShardWriter:
-    def __init__(self, folder: Path, number: int, codec: str, classes: int) -> None:
-        self._path = folder / f"shard-{number:06d}.tar"
-        self._tar = tarfile.open(self._path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed in close()
-        self._codec = codec
-        self._rows: list[tuple[int, int, int, int]] = []
-        self._histogram = [0] * classes
+def _alike(source: Source) -> Iterator[tuple[Pixels, int]]:
+    """Iterate over a source's samples, and see that all images have one square shape."""
+    shape: tuple[int, ...] | None = None
+    for number, (image, label) in enumerate(source.samples):
+        shape = shape or image.shape
+        if image.shape != shape or shape[0] not in (1, 3) or shape[1] != shape[2]:
+            raise DataError(f"{source.origin}: image {number} has shape {image.shape}; all must be square and alike")
+        yield image, label
 
-    @property
-    def count(self) -> int:
-        return len(self._rows)
 
-    def add(self, number: int, image: Pixels, label: int) -> None:
-        data = encode(image, self._codec)
-        offset = self._add_member(f"{number:09d}.{self._codec}", data)
-        self._rows.append((offset, len(data), label, zlib.crc32(data)))
-        if label >= 0:
-            self._add_member(f"{number:09d}.cls", str(label).encode())
-            self._histogram[label] += 1
+def _write_shard(
+    folder: Path,
+    number: int,
+    samples: Iterable[tuple[int, tuple[Pixels, int]]],
+    codec: str,
+    classes: int,
+    on_sample: Callable[[], None],
+) -> Shard:
+    """Write numbered samples into one tar and its index."""
+    path = folder / f"shard-{number:06d}.tar"
+    rows: list[tuple[int, int, int, int]] = []
+    histogram = [0] * classes
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, (image, label) in samples:
+            data = encode(image, codec)
+            rows.append((_add_member(tar, f"{key:09d}.{codec}", data), len(data), label, zlib.crc32(data)))
+            if label >= 0:
+                _add_member(tar, f"{key:09d}.cls", str(label).encode())
+                histogram[label] += 1
+            on_sample()
+    index = path.with_suffix(".index.npy")
+    save_index(index, rows)
+    return Shard(
+        url=path.name,
+        index=index.name,
+        count=len(rows),
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        class_histogram=tuple(histogram),
+    )
 
-    def close(self) -> Shard:
-        self._tar.close()
-        index = self._path.with_suffix(".index.npy")
-        save_index(index, self._rows)
-        return Shard(
-            url=self._path.name,
-            index=index.name,
-            count=self.count,
-            bytes=self._path.stat().st_size,
-            sha256=sha256_of(self._path),
-            class_histogram=tuple(self._histogram),
-        )
 
-    def _add_member(self, name: str, data: bytes) -> int:
-        """Add a member without times or owners, so that equal images make equal tars; return where its data lie."""
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        header = self._tar.offset
-        self._tar.addfile(member, io.BytesIO(data))
-        return header + tarfile.BLOCKSIZE
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a member without times or owners, so that equal images make equal tars; return where its data lie."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    header = tar.offset
+    tar.addfile(member, io.BytesIO(data))
+    return header + tarfile.BLOCKSIZE
 
 
 def already_written(folder: Path) -> bool:

@@ -20,9 +20,9 @@ def run_ranks(module: str, arguments: Sequence[str], *, nproc: int, shutdown_sec
         shutdown_seconds: how long the ranks may take to save after a signal.
 
     Returns:
-        torchrun's exit code: 0, or 1 when a rank failed or a signal came.
+        0, the exit code of the first rank that failed, or 128 + the signal that came.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
+    command = [sys.executable, "-m", "launch.agent", "--standalone", f"--nproc-per-node={nproc}"]
     command += [f"--shutdown-timeout={shutdown_seconds}"]
     # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
     command += [f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]

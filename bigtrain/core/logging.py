@@ -62,7 +62,8 @@ class Display:
         if self._active:
             self._task = self._bars.add_task("training", total=self._progress.total, note="")
             self._bars.update(self._task, completed=self._progress.samples_seen)
-            self._bars.start()
+            if console.is_terminal:
+                self._bars.start()
         return self
 
     def __exit__(

@@ -1,7 +1,9 @@
 """Send records of the spool to MLflow. Only the sender's process imports this module, and with it MLflow."""
 
 import fcntl
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-import logging
 
 import mlflow
 import numpy as np
@@ -27,6 +27,7 @@ from PIL import Image
 from bigtrain.tracking.spool import Record
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
+warnings.simplefilter("ignore")  # MLflow gives advice on how to log models; nobody who trains can take it
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 _SIGNATURE = ModelSignature(

@@ -49,7 +49,9 @@ def test_reads_a_file_and_overrides_it(file: Path) -> None:
         ("rate", "write it as dotted.key=value"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_file_key_and_what_would_be_right(file: Path, override: str, words: str) -> None:
+def test_a_mistake_is_one_line_that_names_file_key_and_what_would_be_right(
+    file: Path, override: str, words: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(Run, file, [override])
     assert words in str(caught.value)
@@ -77,7 +79,9 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 @given(rate=st.floats(allow_nan=False, allow_infinity=False), widths=st.lists(st.integers(0, 99)).map(tuple))
-def test_what_is_dumped_loads_to_the_same(tmp_path_factory: pytest.TempPathFactory, rate: float, widths: tuple[int, ...]) -> None:
+def test_what_is_dumped_loads_to_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rate: float, widths: tuple[int, ...]
+) -> None:
     run = Run(rate=rate, widths=widths, network=Large(depth=7))
     path = tmp_path_factory.mktemp("dump") / "run.yaml"
     path.write_text(dump_yaml(run))

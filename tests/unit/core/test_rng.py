@@ -33,7 +33,12 @@ def test_a_sample_is_the_same_in_whatever_batch(start: int, count: int, cut: int
 def test_streams_seeds_and_samples_differ() -> None:
     index = torch.arange(4)
     base = Draws(0, index, "z").normal(8)
-    for other in (Draws(1, index, "z"), Draws(0, index, "w"), Draws(0, index + 4, "z"), Draws(0, index).of("z").of("z")):
+    for other in (
+        Draws(1, index, "z"),
+        Draws(0, index, "w"),
+        Draws(0, index + 4, "z"),
+        Draws(0, index).of("z").of("z"),
+    ):
         assert not torch.isclose(base, other.normal(8)).any()
 
 

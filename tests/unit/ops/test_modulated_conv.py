@@ -10,7 +10,11 @@ from bigtrain.ops.upfirdn import fir_filter
 @pytest.mark.parametrize("size", [1, 3])
 def test_equals_one_weight_a_sample(up: int, demodulate: bool, size: int) -> None:
     fir = fir_filter((1, 3, 3, 1)).double()
-    x, weight, style = torch.randn(3, 4, 6, 6).double(), torch.randn(5, 4, size, size).double(), torch.randn(3, 4).double()
+    x, weight, style = (
+        torch.randn(3, 4, 6, 6).double(),
+        torch.randn(5, 4, size, size).double(),
+        torch.randn(3, 4).double(),
+    )
     case = {"fir": fir, "up": up, "demodulate": demodulate}
     expected = modulated_conv2d_reference(x, weight, style, **case)
     assert expected.shape == (3, 5, 6 * up, 6 * up)

@@ -1,0 +1,46 @@
+# Two commands: `make quickstart` trains a model here and now; `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/quickstart
+DATA := data/fashion-mnist-10k
+
+.PHONY: quickstart test test-packages lint lock clean
+
+quickstart: $(VENV)/core
+	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
+	$(BIN)/bigtrain train configs/quickstart.yaml --nproc 2
+
+test: $(VENV)/dev
+	scripts/system-packages
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The environment, from the lock files: what training needs, and on top of it what developing needs.
+$(VENV)/core: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/core
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	touch $@
+
+$(VENV)/bin/python:
+	scripts/make-venv $(PYTHON) $(VENV)
+
+# Write the lock files anew, for all platforms and Python versions; needs uv.
+lock:
+	uv pip compile pyproject.toml --extra test --extra dev --universal --generate-hashes --no-annotate --no-header \
+	  --constraint constraints.txt --output-file requirements-dev.lock
+	uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
+	  --constraint requirements-dev.lock --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) $(RUN) $(DATA)

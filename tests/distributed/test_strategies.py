@@ -1,0 +1,195 @@
+"""Several ranks compute what one computes, second order included; and each silent trap has its test."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.rng import Draws
+from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import RunningMeans
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies.ddp import DDPConfig
+from bigtrain.distributed.strategies.single import SingleConfig
+from bigtrain.models import ImageSpec
+from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
+from bigtrain.tasks.synthesis import ObjectiveConfig, OptimConfig, SynthesisConfig, SynthesisTask
+from tests.distributed.ranks import on_ranks
+
+IMAGE = ImageSpec(32, 1, 3)
+GLOBAL_BATCH = 16
+FAMILIES = {
+    "biggan": (
+        BigGANGeneratorConfig(z_dim=8, width=4, multiples=(4, 2, 2, 1)),
+        BigGANDiscriminatorConfig(width=4, multiples=(1, 2, 2, 2)),
+    ),
+    "stylegan2": (
+        StyleGAN2GeneratorConfig(z_dim=8, w_dim=8, mapping_layers=2, channel_base=128, channel_max=8),
+        StyleGAN2DiscriminatorConfig(channel_base=128, channel_max=8, mapping_layers=1, mbstd_group=2),
+    ),
+}
+
+
+def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, freeze: bool = True) -> dict[str, Any]:
+    """Train a few steps on this rank's share of fixed batches, the way Trainer.train_step does."""
+    torch.manual_seed(0)
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    generator, discriminator = FAMILIES[family]
+    config = SynthesisConfig(
+        generator=generator,
+        discriminator=discriminator,
+        objective=ObjectiveConfig(r1_gamma=1.0, r1_interval=2),
+        # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
+        optim=OptimConfig(lr_g=1e-3, lr_d=2e-3, eps=1e-4),
+    )
+    task = SynthesisTask(config, IMAGE, [1, 1, 1], seed=0, device=torch.device("cpu"))
+    strategies = {}
+    for name, player in task.players.items():
+        synchronise_statistics(player, world_size)
+        build = (DDPConfig() if world_size > 1 else SingleConfig()).build
+        accumulation = GLOBAL_BATCH // world_size // micro_batch
+        ranks = Ranks(rank, world_size, rank, torch.device("cpu"))
+        strategies[name] = build(player, task.optimizers[name], precision, accumulation, ranks)
+    start = {
+        f"{name}.{key}": value.detach().clone()
+        for name, p in task.players.items()
+        for key, value in p.named_parameters()
+    }
+    progress, means = Progress(GLOBAL_BATCH * steps, GLOBAL_BATCH), RunningMeans()
+    share = GLOBAL_BATCH // world_size
+    while not progress.done:
+        index = torch.arange(progress.samples_seen, progress.samples_seen + GLOBAL_BATCH)[rank * share :][:share]
+        draws = Draws(1, index, "data")
+        real = draws.uniform(1, 32, 32) * 2 - 1
+        batch = Batch(real.contiguous(memory_format=torch.channels_last), draws.integers(3, 1).squeeze(1), draws)
+        for phase in task.phases(progress):
+            rivals = {}
+            for name, strategy in strategies.items():
+                strategy.set_trainable(name == phase.player or not freeze)
+                if name != phase.player:
+                    rivals.update(strategy.infer())
+            for micro, last in batch.micro_batches(micro_batch):
+                loss, stats = strategies[phase.player].loss(phase, micro, rivals, last_micro=last)
+                strategies[phase.player].backward(loss)
+                means.add(stats)
+            strategies[phase.player].step(1e-3)
+        progress.advance()
+    weights = {f"{name}.{key}": value for name, strategy in strategies.items() for key, value in strategy.full_params()}
+    return {"start": start, "weights": weights, "means": means.read()}
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """How far two trainings ended apart, relative to how far they went: over all parameters, in the L2 norm.
+
+    Batch normalisation cancels a bias before it, whose gradient then is rounding alone: such biases are left out.
+    """
+    names = [name for name in one["start"] if not re.search(r"G\.(blocks.*conv\w+\.bias|linear\.bias)$", name)]
+
+    def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+        return sum(float((a[name] - b[name]).double().square().sum()) for name in names) ** 0.5
+
+    return distance(one["weights"], other["weights"]) / distance(one["start"], one["weights"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_compute_what_one_computes(family: str, world_size: int, tmp_path: Path, alone: None) -> None:
+    # BigGAN's statistics are those of a micro-batch over all ranks, so one micro-batch a step keeps them over the same
+    # 16 samples; StyleGAN2's are those of a micro-batch alone, so the same 4 samples on any number of ranks.
+    batch_norm = family == "biggan"
+    expected = train(family, "fp32", GLOBAL_BATCH if batch_norm else 4)
+    results = on_ranks(world_size, train, tmp_path, family, "fp32", GLOBAL_BATCH // world_size if batch_norm else 4)
+    for result in results:
+        assert difference(result, results[0]) == 0.0, "the ranks drifted apart"
+        assert difference(result, expected) < 1e-4
+        for name, value in expected["means"].items():
+            assert result["means"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rival_that_is_not_frozen_is_noticed(family: str, tmp_path: Path, alone: None) -> None:
+    """The guard's own test: without the freeze, DDP averages G's step into D's gradients, and says nothing."""
+    micro_batch = 8 if family == "biggan" else 4
+    expected = train(family, "fp32", 16 if family == "biggan" else 4)
+    (wrong, _) = on_ranks(2, _train_unfrozen, tmp_path, family, micro_batch)
+    assert difference(wrong, expected) > 1e-2
+
+
+def _train_unfrozen(family: str, micro_batch: int) -> dict[str, Any]:
+    return train(family, "fp32", micro_batch, freeze=False)
+
+
+def test_bf16_stays_near_fp32(tmp_path: Path, alone: None) -> None:
+    exact = train("stylegan2", "fp32", 8, steps=2)
+    (rough, _) = on_ranks(2, _train_short, tmp_path, "stylegan2", "bf16", 8)
+    for name in ("loss/d_main", "loss/g_main"):
+        assert rough["means"][name] == pytest.approx(exact["means"][name], rel=0.03), name
+
+
+def _train_short(family: str, precision: str, micro_batch: int) -> dict[str, Any]:
+    return train(family, precision, micro_batch, steps=2)
+
+
+def test_several_ranks_are_refused_by_the_strategy_for_one() -> None:
+    with pytest.raises(ValueError, match="use 'ddp'"):
+        SingleConfig().check(2)
+
+
+class Plain(nn.Module):
+    """The least that a strategy trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, phase: Any, batch: Any, rivals: Any) -> Any:
+        return (self.weight * batch).sum(), {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {}
+
+
+def _step_with_a_nan_on_one_rank() -> Any:
+    player = Plain()
+    strategy = DDPConfig().build(player, OptimizerConfig(lr=0.1), "fp32", 1, None)
+    rank = dist.get_rank()
+    skipped = []
+    for bad in (False, True, False):
+        value = torch.full((3,), float("nan")) if bad and rank == 1 else torch.ones(3)
+        loss, _ = strategy.loss(None, value, {}, last_micro=True)
+        strategy.backward(loss)
+        skipped.append(float(strategy.step(0.1)["skipped_step"]))
+    return skipped, player.weight.detach()
+
+
+def test_a_gradient_that_is_not_finite_on_one_rank_skips_the_step_on_all(tmp_path: Path) -> None:
+    (first, weight), (second, other) = on_ranks(2, _step_with_a_nan_on_one_rank, tmp_path)
+    assert first == second == [0.0, 1.0, 0.0]
+    assert torch.equal(weight, other)
+    torch.testing.assert_close(weight, torch.full((3,), 0.8))
+
+
+def _means() -> Any:
+    rank = dist.get_rank()
+    means = RunningMeans()
+    means.add({"a": torch.tensor(1.0 + rank), "b": 10.0})
+    state = means.state_dict()
+    resumed = RunningMeans()
+    resumed.load_state_dict(state)
+    for one in (means, resumed):
+        one.add({"a": torch.tensor(5.0)})
+    return means.read(), resumed.read(), means.read()
+
+
+def test_means_are_over_ranks_and_survive_a_resume(tmp_path: Path) -> None:
+    for straight, resumed, after in on_ranks(2, _means, tmp_path):
+        assert straight == resumed == {"a": 3.25, "b": 10.0}
+        assert after == {}
