@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 # Write the lock files anew, for all platforms and Python versions; needs uv.
 lock:
 	uv pip compile pyproject.toml --extra test --extra dev --universal --generate-hashes --no-annotate --no-header \
-	  --constraint constraints.txt --output-file requirements-dev.lock
+	  --output-file requirements-dev.lock
 	uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
 	  --constraint requirements-dev.lock --output-file requirements.lock
 

@@ -98,13 +98,16 @@ def sample(
 
 
 @app.command()
-def sync(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def sync(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
+) -> None:
     """Send to MLflow what is in a run's spool and has not been sent."""
     from bigtrain.tracking.sender import send_run
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    raise typer.Exit(0 if send_run(run, uri=None, experiment=None) else 1)
+    raise typer.Exit(0 if send_run(run, uri=uri, experiment=None) else 1)
 
 
 @app.command()

@@ -133,6 +133,9 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         SnapshotError: missing or damaged.
     """
     folder = Path(folder)
+    for name in (_DESCRIPTION, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise SnapshotError(f"{folder}: not a snapshot folder, {name} is missing")
     try:
         description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
         if description.pop("format") != FORMAT:
@@ -140,8 +143,6 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         config = _GENERATOR.validate_json(json.dumps(description.pop("generator")))
         generator: Generator = config.build(ImageSpec(**description.pop("image")))
         generator.load_state_dict(load_file(folder / _WEIGHTS))
-    except FileNotFoundError as error:
-        raise SnapshotError(f"{folder}: not a snapshot folder, {Path(str(error.filename)).name} is missing") from None
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None

@@ -1,0 +1,233 @@
+"""Real runs of the command on two ranks: to the end, stopped, killed, resumed, tracked."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigtrain.tracking.spool import read_metrics, read_records
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
+
+
+@dataclass
+class Command:
+    """How to start a run."""
+
+    data: Path
+    root: Path
+
+    def __call__(self, name: str, *overrides: str) -> list[str]:
+        config = [str(ROOT / "tests" / "tiny.yaml"), f"data.path={self.data}", f"run_dir={self.root / name}"]
+        return [BIGTRAIN, "train", *config, *overrides, "--nproc", "2"]
+
+
+@pytest.fixture(scope="module")
+def command(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command(fashion, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def straight(command: Command) -> Path:
+    """A run that nothing disturbed."""
+    done = subprocess.run(command("straight"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "mlflow ui --backend-store-uri sqlite" in done.stdout
+    assert done.stderr == ""
+    return command.root / "straight"
+
+
+def wait_for(folder: Path, samples_seen: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a run has reported metrics from so far on."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(record["samples_seen"] >= samples_seen for record, _ in read_records(folder / "metrics.jsonl")):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the run did not get to {samples_seen}: {process.communicate()}")
+
+
+def ranks_of(folder: Path) -> list[int]:
+    """Return the process ids of the ranks that train into a run folder."""
+    found = subprocess.run(["pgrep", "-f", f"run_dir={folder}"], capture_output=True, text=True).stdout.split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in found}
+    return [pid for pid, words in commands.items() if "bigtrain.train" in words and "launch.agent" not in words]
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "checkpoints" / "kimg000003.200" / "state.pt", weights_only=True)
+    del state["tracker"]  # the MLflow run differs between two runs
+    return state
+
+
+def assert_same(one: Any, other: Any, where: str = "state") -> None:
+    """Compare bit for bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}[{number}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+def assert_same_curves(one: Path, other: Path) -> None:
+    """Compare every metric but times: the same points, none twice, none missing."""
+    ours, theirs = read_metrics(one), read_metrics(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if not name.startswith("time/"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
+
+
+def test_a_run_leaves_what_it_promises(straight: Path) -> None:
+    assert (straight / "curves.png").is_file()
+    assert len(list((straight / "images").glob("fakes-*.png"))) == 2
+    assert json.loads((straight / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+    assert sorted(path.name for path in (straight / "snapshots").iterdir()) == ["kimg000001.600", "kimg000003.200"]
+    metrics = read_metrics(straight)
+    assert [kimg for kimg, _ in metrics["eval/fid40_efflite0_bf16"]] == [1.6, 3.2]
+    expected = {"loss/d_main", "loss/g_main", "reg/r1", "logits/real_mean", "signs/real", "lr/G", "time/sec_per_kimg"}
+    assert expected <= metrics.keys()
+    assert metrics["lr/G"][0][1] == 1e-3
+    assert metrics["lr/G"][-1][1] < 2e-4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_started_again_it_ends_with_the_same_bits(command: Command, straight: Path, number: int) -> None:
+    name = f"stopped-{number}"
+    process = subprocess.Popen(command(name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(command.root / name, 960, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert "all saved; the same command goes on from there" in out
+    assert "Traceback" not in err
+    again = subprocess.run(command(name), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "resuming from" in again.stdout
+    assert_same(final_state(command.root / name), final_state(straight))
+    assert_same_curves(command.root / name, straight)
+
+
+def test_killed_between_checkpoints_it_ends_with_the_same_bits(command: Command, straight: Path) -> None:
+    folder = command.root / "killed"
+    process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(folder, 1280, process)
+    ranks = ranks_of(folder)
+    assert len(ranks) == 2
+    os.kill(ranks[-1], signal.SIGKILL)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode not in (0, 3)
+    assert "failed with exit code" in out
+    again = subprocess.run(command("killed"), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert_same(final_state(folder), final_state(straight))
+    assert_same_curves(folder, straight)
+
+
+def test_a_finished_run_started_again_changes_nothing(command: Command, straight: Path) -> None:
+    before, points = final_state(straight), read_metrics(straight)
+    again = subprocess.run(command("straight"), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert_same(final_state(straight), before)
+    assert read_metrics(straight) == points
+
+
+def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
+    runs = [straight, *(folder for folder in command.root.iterdir() if folder.name.startswith(("stopped", "killed")))]
+    with sqlite3.connect(command.root / "mlflow.db") as database:
+        for folder in runs:
+            run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+            rows = database.execute("select key, step, value from metrics where run_uuid = ?", (run_id,)).fetchall()
+            sent = sorted((key, step / 1000, value) for key, step, value in rows)
+            spooled = sorted((name, *point) for name, points in read_metrics(folder).items() for point in points)
+            assert sent == spooled
+            (status,) = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()
+            assert status == "FINISHED"
+            params = dict(database.execute("select key, value from params where run_uuid = ?", (run_id,)).fetchall())
+            assert params["objective.r1_gamma"] == "0.1"
+            join = "inputs i on i.source_id = d.dataset_uuid where i.destination_id = ?"
+            (digest,) = database.execute(f"select d.digest from datasets d join {join}", (run_id,)).fetchone()
+            assert digest == "be326facbee7facfd9dcc9d4bf08f0e9"
+
+
+def test_the_model_loads_and_samples(command: Command, straight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(command.root / "mlflow.db") as database:
+        ((location,),) = database.execute(
+            "select m.artifact_location from logged_models m where m.source_run_id = ?",
+            (json.loads((straight / "mlflow.json").read_text())["run_id"],),
+        ).fetchall()
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "import mlflow, numpy, pandas\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "table = pandas.DataFrame({'seed': [0, 1, 2], 'class': [3, 3, 9]})\n"
+        "numpy.save(sys.argv[2], model.predict(table, params={'truncation': 0.8}))\n"
+    )
+    out = command.root / "sampled.npy"
+    subprocess.run([sys.executable, "-c", code, location, str(out)], check=True, capture_output=True)
+    images = np.load(out)
+    assert images.shape == (3, 32, 32, 1)
+    assert images.dtype == np.uint8
+
+    grid = command.root / "grid.png"
+    sample = [BIGTRAIN, "sample", str(straight / "snapshots" / "kimg000003.200"), "--out", str(grid)]
+    subprocess.run([*sample, "--seeds", "0-1", "--class", "Dress", "--truncation", "0.8"], check=True)
+    picture = np.asarray(Image.open(grid))
+    scale = round(640 / 265)
+    np.testing.assert_array_equal(picture[scale : 33 * scale : scale, scale : 33 * scale : scale], images[0, :, :, 0])
+
+
+def test_a_snapshot_scores_the_same_on_any_number_of_ranks(straight: Path, fashion: Path) -> None:
+    snapshot = str(straight / "snapshots" / "kimg000003.200")
+    scores = []
+    for ranks in (1, 2):
+        evaluate = [
+            BIGTRAIN,
+            "evaluate",
+            snapshot,
+            "--data",
+            str(fashion),
+            "--samples",
+            "30",
+            "--reference-samples",
+            "60",
+        ]
+        done = subprocess.run([*evaluate, "--nproc", str(ranks), "--json"], capture_output=True, text=True, check=True)
+        scores.append(json.loads(done.stdout)["eval/fid30_efflite0"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_without_mlflow_training_goes_on_and_says_so(command: Command) -> None:
+    dead = ["tracking.uri=http://127.0.0.1:9", "tracking.flush_seconds=30", "total_kimg=0.32", "eval.interval_kimg=0"]
+    done = subprocess.run(command("deaf", *dead), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("MLflow at http://127.0.0.1:9 does not answer") == 1
+    folder = command.root / "deaf"
+    store = f"sqlite:///{command.root / 'mlflow.db'}"
+    for _ in range(2):
+        subprocess.run([BIGTRAIN, "sync", str(folder), "--uri", store], check=True, capture_output=True)
+    run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+    with sqlite3.connect(command.root / "mlflow.db") as database:
+        (count,) = database.execute("select count(*) from metrics where run_uuid = ?", (run_id,)).fetchone()
+    assert count == sum(map(len, read_metrics(folder).values()))
