@@ -4,6 +4,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bigtrain.evaluation.evaluator import to_uint8
@@ -17,8 +18,10 @@ class SnapshotModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Load the snapshot that was logged with the model."""
         self.snapshot = load_snapshot(context.artifacts["snapshot"])
 
-    def predict(self, context, model_input, params=None) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
-        """Return one image a row: uint8, shape [N, H, W, C]; MLflow would misread type hints on the arguments."""
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return one image a row: uint8, shape [N, H, W, C]."""
         labels = [int(label) for label in model_input["class"]] if "class" in model_input else None
         images = self.snapshot.sample(
             [int(seed) for seed in model_input["seed"]], labels, truncation=float((params or {}).get("truncation", 1.0))

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 OFFLINE = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1400"
+    "--disable-component-update --disable-sync --window-size=1400,5000"
 )
 
 

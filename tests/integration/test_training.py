@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,15 @@ def assert_same_curves(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name in ours:
         if not name.startswith("time/"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-6), name
+            assert [kimg for kimg, _ in ours[name]] == [kimg for kimg, _ in theirs[name]], name
+            # Sums over steps are added up in another order when they pass through a checkpoint.
+            assert [v for _, v in ours[name]] == pytest.approx([v for _, v in theirs[name]], rel=1e-6), name
 
 
 def test_a_run_leaves_what_it_promises(straight: Path) -> None:
     assert (straight / "curves.png").is_file()
     assert len(list((straight / "images").glob("fakes-*.png"))) == 2
-    assert json.loads((straight / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+    assert json.loads((straight / "environment.json").read_text())["packages"]["torch"] == metadata.version("torch")
     assert sorted(path.name for path in (straight / "snapshots").iterdir()) == ["kimg000001.600", "kimg000003.200"]
     metrics = read_metrics(straight)
     assert [kimg for kimg, _ in metrics["eval/fid40_efflite0_bf16"]] == [1.6, 3.2]
