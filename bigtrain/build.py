@@ -14,7 +14,6 @@ from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.run_folder import check_run_folder
-from bigtrain.tasks.synthesis import SynthesisTask
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
 from data_pipelines.manifest import Manifest
@@ -34,10 +33,10 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     check_run_folder(config, allow_change=allow_change)
     dataset = ShardDataset(config.data.path)
     _check_data(config.data, dataset.manifest)
-    for part in ("generator", "discriminator"):
+    for part, network in config.networks().items():
         try:
             with torch.device("meta"):
-                getattr(config, part).build(config.data.image)
+                network.build(config.data.image)
         except ValueError as error:
             raise ConfigError(f"{part}: {error}") from None
 
@@ -47,13 +46,8 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
     dataset = ShardDataset(config.data.path)
     manifest = dataset.manifest
-    task = SynthesisTask(
-        config,
-        config.data.image,
-        manifest.class_histogram if config.data.classes else (),
-        seed=config.seed,
-        device=ranks.device,
-    )
+    histogram = manifest.class_histogram if config.data.classes else ()
+    task = config.build_task(config.data.image, histogram, seed=config.seed, device=ranks.device)
     ema = EMA(config.ema, task.generator(), prefix=f"{task.averaged[1]}.")
     strategies = {}
     for name, part in task.players.items():

@@ -102,6 +102,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+def environment_tags() -> dict[str, str]:
+    """Return what MLflow's runs are searched by: commit, host, Slurm job."""
+    facts = environment()
+    tags = {"git.commit": facts["git_commit"], "git.dirty": facts["git_dirty"], "host": facts["host"]}
+    return {
+        name: str(value) for name, value in {**tags, "slurm.job_id": facts["slurm_job_id"]}.items() if value is not None
+    }
+
+
 def _git(*arguments: str) -> str | None:
     """Ask git about the checkout that this code runs from; None where it is not one."""
     try:

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from bigtrain.checkpoint import Checkpoints
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import flatten
@@ -23,7 +23,7 @@ from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator, to_uint8
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
-from bigtrain.run_folder import environment, mark_stopped
+from bigtrain.run_folder import environment_tags, mark_stopped
 from bigtrain.snapshot import save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
@@ -55,7 +55,7 @@ class Trainer:
     Everything is handed in ready-made, see `bigtrain.build`.
     """
 
-    config: AnyTraining
+    config: TrainingConfig
     folder: Path
     manifest: Manifest
     ranks: Ranks
@@ -69,6 +69,8 @@ class Trainer:
     progress: Progress
     means: RunningMeans
     report: Report = lambda scores: False
+    _clock: tuple[float, int] = field(init=False)
+    """When, and after how many images, the speed was last read."""
 
     def run(self) -> Result:
         """Train to the end, or until all ranks agree to stop. Collective."""
@@ -138,17 +140,13 @@ class Trainer:
         self.batches.seek(self.progress.samples_seen)
         if loaded:
             log.info("resuming from %s", loaded)
-        surroundings = environment()
         self.tracker.start(
             self.progress,
             params=flatten(self.config.model_dump(mode="json")),
             tags={
-                "git.commit": str(surroundings["git_commit"]),
-                "git.dirty": str(surroundings["git_dirty"]),
-                "host": surroundings["host"],
+                **environment_tags(),
                 "world_size": str(self.ranks.world_size),
                 "dataset.digest": self.manifest.digest,
-                **({"slurm.job_id": surroundings["slurm_job_id"]} if surroundings["slurm_job_id"] else {}),
             },
             dataset={
                 "name": self.manifest.name,
@@ -198,7 +196,7 @@ class Trainer:
             save_snapshot(
                 folder,
                 self.averaged(),
-                self.config.generator,
+                self.task.generator_config,
                 class_names=self.manifest.classes if self.config.data.classes else (),
                 facts={"samples_seen": self.progress.samples_seen, "dataset": self.manifest.name},
             )

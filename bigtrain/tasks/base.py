@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.core.state import Progress, Stateful
@@ -19,11 +20,13 @@ class Task(ABC):
         players: by name.
         optimizers: each player's.
         averaged: (player, network) whose exponential moving average is evaluated, previewed and exported.
+        generator_config: what that network is built from.
     """
 
     players: Mapping[str, Player]
     optimizers: Mapping[str, OptimizerConfig]
     averaged: tuple[str, str]
+    generator_config: Config
 
     @abstractmethod
     def phases(self, progress: Progress) -> Sequence[Phase]:

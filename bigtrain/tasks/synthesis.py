@@ -65,6 +65,16 @@ class SynthesisConfig(Config):
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig
 
+    def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
+        """Return the configs of all networks by their keys."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def build_task(
+        self, image: ImageSpec, class_histogram: Sequence[int], *, seed: int, device: torch.device
+    ) -> "SynthesisTask":
+        """Build the task; see SynthesisTask for the arguments."""
+        return SynthesisTask(self, image, class_histogram, seed=seed, device=device)
+
 
 class GeneratorPlayer(Player):
     """G, moved by D's opinion of what it makes."""
@@ -137,6 +147,7 @@ class SynthesisTask(Task):
         device: torch.device,
     ) -> None:
         self._seed, self._device, self._objective = seed, device, config.objective
+        self.generator_config = config.generator
         self._class_histogram = class_histogram or [1]
         self.players = {
             "D": DiscriminatorPlayer(config.discriminator.build(image), config.objective),

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigtrain.pictures import image_grid, plot_curves
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_holds_every_image_enlarged(channels: int) -> None:
+    images = torch.randint(0, 255, (5, channels, 4, 4), dtype=torch.uint8)
+    grid = image_grid(images, 3, width=48)
+    assert grid.shape == (33, 48) if channels == 1 else (33, 48, 3)
+    second = grid[3:15:3, 18:30:3]
+    expected = images[1, 0].numpy() if channels == 1 else images[1].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(second, expected)
+
+
+def test_curves_are_a_picture_with_a_panel_for_each_kind(tmp_path: Path) -> None:
+    curve = [(1.0, 3.0), (2.0, 1.0)]
+    plot_curves({"eval/fid": curve}, tmp_path / "one.png")
+    plot_curves({"eval/fid": curve, "loss/d_main": curve, "logits/real_mean": curve}, tmp_path / "three.png")
+    one, three = (Image.open(tmp_path / name) for name in ("one.png", "three.png"))
+    assert three.width > 2.5 * one.width
