@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -80,11 +81,19 @@ def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
     grids = sorted((folder / "images").glob("fakes-*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
-    lines += [f"{'more':<10}bigtrain sample {snapshot} --seeds 0-63 --out grid.png"]
+    lines += [f"{'more':<10}{_command('bigtrain')} sample {snapshot} --seeds 0-63 --out grid.png"]
     if config.tracking.mlflow:
         uri = json.loads((folder / "mlflow.json").read_text())["uri"] if (folder / "mlflow.json").is_file() else None
-        lines += [f"{'MLflow':<10}mlflow ui --backend-store-uri {uri}"] if uri else []
+        lines += [f"{'MLflow':<10}{_command('mlflow')} ui --backend-store-uri {uri}"] if uri else []
     return "\n".join(lines), 0
+
+
+def _command(name: str) -> str:
+    """Return how to call a command of this environment from here: by name where the shell finds it."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).parent / name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def environment() -> dict[str, Any]:

@@ -46,7 +46,7 @@ def straight(command: Command) -> Path:
     """A run that nothing disturbed."""
     done = subprocess.run(command("straight"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mlflow ui --backend-store-uri sqlite" in done.stdout
+    assert "ui --backend-store-uri sqlite" in done.stdout
     assert done.stderr == ""
     return command.root / "straight"
 

@@ -22,5 +22,5 @@ def test_curves_are_a_picture_with_a_panel_for_each_kind(tmp_path: Path) -> None
     curve = [(1.0, 3.0), (2.0, 1.0)]
     plot_curves({"eval/fid": curve}, tmp_path / "one.png")
     plot_curves({"eval/fid": curve, "loss/d_main": curve, "logits/real_mean": curve}, tmp_path / "three.png")
-    one, three = (Image.open(tmp_path / name) for name in ("one.png", "three.png"))
-    assert three.width > 2.5 * one.width
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "three.png") as three:
+        assert three.width > 2.5 * one.width
