@@ -222,6 +222,6 @@ class Trainer:
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
         elif is_rank_zero():
-            mark_stopped(self.folder, signal=stop.received() or "report", samples_seen=self.progress.samples_seen)
+            mark_stopped(self.folder, signal=stop.received() or "request", samples_seen=self.progress.samples_seen)
         self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
         return Result(complete=self.progress.done, scores=scores)
