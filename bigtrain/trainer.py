@@ -140,6 +140,11 @@ class Trainer:
         self.batches.seek(self.progress.samples_seen)
         if loaded:
             log.info("resuming from %s", loaded)
+        ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.micro_batch
+        where = f"{ranks} rank{'s' * (ranks > 1)} ({self.ranks.device.type})"
+        log.info(
+            "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
+        )
         self.tracker.start(
             self.progress,
             params=flatten(self.config.model_dump(mode="json")),

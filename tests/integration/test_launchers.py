@@ -31,19 +31,10 @@ def by_torchrun(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
 
 
 def by_accelerate(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
-    options = [
-        "--cpu",
-        "--num_processes=2",
-        "--num_machines=1",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--num_cpu_threads_per_process=1",
-    ]
-    return [
-        subprocess.Popen(
-            [str(BIN / "accelerate"), "launch", *options, f"--main_process_port={free_port()}", *arguments]
-        )
-    ]
+    """Told of several GPUs, accelerate starts ranks by torchrun; told --cpu it starts a single one, without a word."""
+    options = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    options += ["--num_cpu_threads_per_process=1", f"--main_process_port={free_port()}"]
+    return [subprocess.Popen([str(BIN / "accelerate"), "launch", *options, *arguments])]
 
 
 def by_slurms_variables(arguments: list[str]) -> list[subprocess.Popen[bytes]]:

@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError, load_config
+from bigtrain.run_folder import check_run_folder, how_it_ended, mark_stopped, open_run_folder
+from tests.conftest import ROOT
+
+
+def tiny(folder: Path, *overrides: str) -> AnyTraining:
+    return load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", ["data.path=x", f"run_dir={folder}", *overrides])
+
+
+def test_a_folder_holds_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    check_run_folder(tiny(folder), allow_change=False)
+    open_run_folder(tiny(folder))
+    check_run_folder(tiny(folder), allow_change=False)
+    changed = tiny(folder, "total_kimg=9", "ema.half_life_kimg=3")
+    with pytest.raises(ConfigError, match=r"ema.half_life_kimg: 0.2 -> 3.0; total_kimg: 3.2 -> 9.0"):
+        check_run_folder(changed, allow_change=False)
+    check_run_folder(changed, allow_change=True)
+
+
+def test_a_run_folder_may_move(tmp_path: Path) -> None:
+    open_run_folder(tiny(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    check_run_folder(tiny(tmp_path / "there"), allow_change=False)
+
+
+def test_it_tells_what_the_run_runs_on(tmp_path: Path) -> None:
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    facts = json.loads((folder / "environment.json").read_text())
+    assert {"git_commit", "git_dirty", "host", "command", "packages"} <= facts.keys()
+    assert load_config(AnyTraining, folder / "config.yaml") == tiny(folder)
+
+
+def test_the_word_of_a_stop_counts_until_the_next_start(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    folder = open_run_folder(config)
+    mark_stopped(folder, signal="SIGTERM", samples_seen=1600)
+    words, code = how_it_ended(config, 143)
+    assert code == 3
+    assert "stopped by SIGTERM at kimg 1.6, all saved" in words
+    open_run_folder(config)
+    assert how_it_ended(config, 1) == (f"failed with exit code 1; the run folder is {folder}", 1)
