@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from types import FrameType
 
@@ -22,13 +23,20 @@ def run_ranks(module: str, arguments: Sequence[str], *, nproc: int, shutdown_sec
     Returns:
         0, the exit code of the first rank that failed, or 128 + the signal that came.
     """
-    command = [sys.executable, "-m", "launch.agent", "--standalone", f"--nproc-per-node={nproc}"]
+    # By address, not by name: a bare container may not even resolve localhost.
+    command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}", f"--rdzv-id={uuid.uuid4()}"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
     command += [f"--shutdown-timeout={shutdown_seconds}"]
     # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
     command += [f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
     command += ["-m", module, *arguments]
     threads = max((os.cpu_count() or 1) // nproc, 1)
-    environment = {"OMP_NUM_THREADS": str(threads), "TORCHELASTIC_ERROR_FILE": os.devnull, **os.environ}
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "TORCHELASTIC_ERROR_FILE": os.devnull,
+        **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+        **os.environ,
+    }
     # A session of their own: Ctrl-C reaches this process alone, which passes it on once.
     ranks = subprocess.Popen(command, env=environment, start_new_session=True)
 
