@@ -13,6 +13,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
@@ -87,6 +88,10 @@ class MlflowRun:
         for record in records:
             if record["kind"] != "metrics":
                 getattr(self, f"_send_{record['kind']}")(record)
+
+    def fail(self) -> None:
+        """Say that the training process went away without a word; a resumed run says otherwise again."""
+        self._client.set_terminated(self.run_id, status="FAILED")
 
     def _send_start(self, record: Record) -> None:
         known = self._client.get_run(self.run_id).data

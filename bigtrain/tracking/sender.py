@@ -52,6 +52,8 @@ def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: i
             if run is not None and pending:
                 run.send([record for record, _ in pending])
                 offset = pending[-1][1]
+            if run is not None and finished and not ended:
+                run.fail()
             write_json(folder / STATE_FILE, {"uri": uri, "experiment": experiment, "run_id": run_id, "offset": offset})
         except Exception as error:  # whatever MLflow, its server or its database raise, training goes on
             if not warned:

@@ -27,7 +27,8 @@ def free_port() -> str:
 
 
 def by_torchrun(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
-    return [subprocess.Popen([str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", *arguments])]
+    options = ["--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    return [subprocess.Popen([str(BIN / "torchrun"), *options, *arguments])]
 
 
 def by_accelerate(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
@@ -66,8 +67,13 @@ def own(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 def test_a_launcher_starts_two_ranks_that_train_the_same(
     launch, own: dict[str, Any], fashion: Path, tmp_path: Path
 ) -> None:
-    for process in launch(train(fashion, tmp_path / "run")):
-        assert process.wait(timeout=120) == 0
+    processes = launch(train(fashion, tmp_path / "run"))
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0] * len(processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     for player, parameters in weights(tmp_path / "run").items():
         for name, value in parameters.items():
             assert torch.equal(value, own[player][name]), f"{player}.{name}"

@@ -68,6 +68,17 @@ def ranks_of(folder: Path) -> list[int]:
     return [pid for pid, words in commands.items() if "bigtrain.train" in words and "launch.agent" not in words]
 
 
+def mlflow_status(folder: Path) -> str:
+    """Return what MLflow says of a run, once its sender has noticed that the run has ended."""
+    run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+    deadline, status = time.monotonic() + 60, "RUNNING"
+    while status == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        with sqlite3.connect(folder.parent / "mlflow.db") as database:
+            (status,) = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()
+    return status
+
+
 def final_state(folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(folder / "checkpoints" / "kimg000003.200" / "state.pt", weights_only=True)
     del state["tracker"]  # the MLflow run differs between two runs
@@ -142,6 +153,7 @@ def test_killed_between_checkpoints_it_ends_with_the_same_bits(command: Command,
     out, _ = process.communicate(timeout=120)
     assert process.returncode not in (0, 3)
     assert "failed with exit code" in out
+    assert mlflow_status(folder) == "FAILED"
     again = subprocess.run(command("killed"), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert_same(final_state(folder), final_state(straight))
