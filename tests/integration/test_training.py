@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -143,6 +144,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(command: Command, 
     assert_same_curves(command.root / name, straight)
 
 
+@pytest.mark.skipif(not shutil.which("pgrep"), reason="Debian's procps is not installed")
 def test_killed_between_checkpoints_it_ends_with_the_same_bits(command: Command, straight: Path) -> None:
     folder = command.root / "killed"
     process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -19,9 +19,6 @@ Precision = Literal["fp32", "bf16"]
 class Strategy(ABC):
     """Trains one player."""
 
-    capabilities: frozenset[str] = frozenset()
-    """What the strategy can do exactly; a config that asks for more is refused before training."""
-
     @abstractmethod
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """Run the wrapped forward on a micro-batch; gradients are synchronised at the last one only."""
@@ -64,8 +61,6 @@ class ReplicatedStrategy(Strategy):
         precision: of matrix products and convolutions; weights and optimizer stay float32.
         accumulation: micro-batches a step.
     """
-
-    capabilities = frozenset({"exact_double_backward", "reshardable"})
 
     def __init__(self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int) -> None:
         self._player = player
