@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 
 GeneratorConfig = Annotated[BigGANGeneratorConfig | StyleGAN2GeneratorConfig, Field(discriminator="kind")]
 DiscriminatorConfig = Annotated[BigGANDiscriminatorConfig | StyleGAN2DiscriminatorConfig, Field(discriminator="kind")]
 
-__all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "ImageSpec"]
+__all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "ImageSpec", "StyleGenerator"]

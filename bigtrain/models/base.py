@@ -10,17 +10,35 @@ from bigtrain.core.rng import Draws
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The images of a dataset: square, `channels` x `resolution` x `resolution`, values in [-1, 1].
+    """The images of a dataset, values in [-1, 1].
 
     Attributes:
-        resolution: height and width in pixels.
-        channels: 1 for grey, 3 for RGB.
+        resolution: height in pixels, and width unless `width` says otherwise.
+        channels: 1 for grey, 3 for RGB, 2 and 4 with transparency.
         classes: number of classes; 0 for an unconditional network.
+        width: of images that are not square.
     """
 
     resolution: int
     channels: int
     classes: int = 0
+    width: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self.channels, self.resolution, self.width or self.resolution
+
+    def square(self, family: str) -> int:
+        """Return height = width, for a family whose design needs it.
+
+        Raises:
+            ValueError: the images are not square.
+        """
+        _, height, width = self.shape
+        if height != width:
+            raise ValueError(f"{family} makes square images, not {height}x{width}")
+        return height
 
 
 class Generator(nn.Module, ABC):
@@ -46,18 +64,73 @@ class Generator(nn.Module, ABC):
             truncation: 1 samples the whole distribution, smaller values trade variety for fidelity.
 
         Returns:
-            Images around [-1, 1], not clamped, shape [N, channels, resolution, resolution].
+            Images around [-1, 1], not clamped, shape [N, *image.shape].
         """
 
     def calibrate(self, z: Tensor, label: Tensor) -> None:
         """Set the statistics that sampling needs (mean w, standing batch statistics) from many latents, in place."""
 
 
-class Discriminator(nn.Module, ABC):
-    """A network from images to one logit each; positive means real."""
+class StyleGenerator(Generator):
+    """A generator whose latent is first mapped to styles: one vector w for each layer (Karras et al. 2019).
 
-    image: ImageSpec
+    Style mixing and the path length penalty work on the styles.
+
+    Attributes:
+        num_ws: number of layers that take a style.
+        w_dim: length of a style.
+    """
+
+    num_ws: int
+    w_dim: int
 
     @abstractmethod
+    def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """Map latents [N, z_dim] and labels to styles [N, num_ws, w_dim].
+
+        Args:
+            z: as in `forward`.
+            label: as in `forward`.
+            truncation: how far from the mean style, 1 for all the way (psi).
+            cutoff: truncate the first `cutoff` layers only; None for all.
+        """
+
+    @abstractmethod
+    def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
+        """Turn styles [N, num_ws, w_dim] into images [N, *image.shape]."""
+
+    def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
+        """Generate images; see `Generator.forward`."""
+        return self.synthesize(self.styles(z, label, truncation=truncation), draws=draws)
+
+
+class Discriminator(nn.Module, ABC):
+    """A network from images to one logit each; positive means real.
+
+    It has a body and a head, because some objectives need what lies between: the auxiliary classifier and minibatch
+    discrimination read the last feature, feature matching all of them.
+
+    Attributes:
+        image: what it judges.
+        features_dim: length of the last feature.
+    """
+
+    image: ImageSpec
+    features_dim: int
+
+    @abstractmethod
+    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
+        """Return the activations after each block, shallow to deep; the last one has shape [N, features_dim].
+
+        Args:
+            image: shape [N, *image.shape], in [-1, 1].
+            label: as in `Generator.forward`; most families use it in the head only.
+        """
+
+    @abstractmethod
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """Turn the last feature [N, features_dim] into logits, float32, shape [N]."""
+
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Judge images of shape [N, channels, resolution, resolution] in [-1, 1]: logits, float32, shape [N]."""
+        """Judge images: logits, float32, shape [N]."""
+        return self.head(self.features(image, label)[-1], label)

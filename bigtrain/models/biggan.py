@@ -168,19 +168,25 @@ class BigGANDiscriminator(Discriminator):
             if down and resolution in config.attention:
                 stage.append(SelfAttention(out_channels))
             self.blocks.append(nn.Sequential(*stage))
+        self.features_dim = widths[-1]
         self.linear = SpectralLinear(widths[-1], 1)
         if image.classes:
             self.embed = SpectralEmbedding(image.classes, widths[-1])
 
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Judge images; see `Discriminator.forward`."""
-        x = image
+    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
+        """See Discriminator."""
+        x, found = image, []
         for stage in self.blocks:
             x = stage(x)
-        features = F.relu(x).float().sum((2, 3))
-        logits: Tensor = self.linear(features).squeeze(1).float()
+            found.append(x)
+        found.append(F.relu(x).float().sum((2, 3)))
+        return found
+
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """See Discriminator; a class adds its projection (Miyato & Koyama 2018)."""
+        logits: Tensor = self.linear(feature).squeeze(1).float()
         if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * features).sum(1)
+            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
         return logits.float()
 
 

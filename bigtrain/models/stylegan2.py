@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import Discriminator, ImageSpec, StyleGenerator
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.minibatch import minibatch_stddev
@@ -57,23 +57,29 @@ class StyleGAN2DiscriminatorConfig(Config):
         return StyleGAN2Discriminator(self, image)
 
 
-class StyleGAN2Generator(Generator):
+class StyleGAN2Generator(StyleGenerator):
     """z, class -> mapping -> w -> synthesis -> image."""
 
     def __init__(self, config: StyleGAN2GeneratorConfig, image: ImageSpec) -> None:
         super().__init__()
-        self.image, self.z_dim = image, config.z_dim
+        self.image, self.z_dim, self.w_dim = image, config.z_dim, config.w_dim
         self.synthesis = SynthesisNetwork(config, image)
+        self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(config.z_dim, config.w_dim, image.classes, config.mapping_layers)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.w_avg: Tensor
 
-    def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
-        """Generate images; see `Generator.forward`."""
-        w = self.mapping(z, label)
+    def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """See StyleGenerator; truncation pulls towards the centre of mass of W."""
+        ws: Tensor = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
         if truncation != 1.0:
-            w = self.w_avg.lerp(w, truncation)
-        image: Tensor = self.synthesis(w[:, None].expand(-1, self.synthesis.num_ws, -1), draws=draws)
+            pulled = self.w_avg.lerp(ws, truncation)
+            ws = pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
+        return ws
+
+    def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
+        """See StyleGenerator."""
+        image: Tensor = self.synthesis(ws, draws=draws)
         return image
 
     @torch.no_grad()
@@ -97,15 +103,25 @@ class StyleGAN2Discriminator(Discriminator):
         if image.classes:
             self.mapping = MappingNetwork(0, widths[4], image.classes, config.mapping_layers)
         self.b4 = DiscriminatorEpilogue(config, image, widths[4])
+        self.features_dim = widths[4]
 
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Judge images; see `Discriminator.forward`."""
+    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
+        """See Discriminator."""
         x: Tensor | None = None
+        found: list[Tensor] = []
         for resolution in self.resolutions[:-1]:
             x, image = self.get_submodule(f"b{resolution}")(x, image)
-        condition = self.mapping(None, label) if self.image.classes else None
-        logits: Tensor = self.b4(x, image, condition)
-        return logits.float()
+            found.append(x)
+        found.append(self.b4(x, image))
+        return found
+
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """See Discriminator; a class is a direction that the feature is projected on (Miyato & Koyama 2018)."""
+        x = self.b4.out(feature).float()
+        if not self.image.classes:
+            return x.squeeze(1)
+        condition: Tensor = self.mapping(None, label).float()
+        return (x * condition).sum(1) / math.sqrt(condition.shape[1])
 
 
 class MappingNetwork(nn.Module):
@@ -279,7 +295,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """The 4x4 end of D: minibatch standard deviation, one convolution, two fully connected layers, projection."""
+    """The 4x4 end of D: minibatch standard deviation, a convolution, a fully connected layer, the output layer."""
 
     def __init__(self, config: StyleGAN2DiscriminatorConfig, image: ImageSpec, width: int) -> None:
         super().__init__()
@@ -292,16 +308,14 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = EqualizedLinear(width * 16, width, act="lrelu")
         self.out = EqualizedLinear(width, width if image.classes else 1)
 
-    def forward(self, x: Tensor, image: Tensor, condition: Tensor | None) -> Tensor:
-        """Turn features [N, C, 4, 4] and the mapped class [N, C] into logits [N] (Miyato & Koyama 2018)."""
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        """Turn features [N, C, 4, 4] into [N, C]; the output layer is the head's."""
         if hasattr(self, "fromrgb"):
             x = x + self.fromrgb(image)
         if self.mbstd_group > 1:
             x = minibatch_stddev(x, self.mbstd_group)
-        x = self.out(self.fc(self.conv(x).flatten(1))).float()
-        if condition is None:
-            return x.squeeze(1)
-        return (x * condition.float()).sum(1) / math.sqrt(condition.shape[1])
+        out: Tensor = self.fc(self.conv(x).flatten(1))
+        return out
 
 
 def _resolutions(top: int) -> list[int]:

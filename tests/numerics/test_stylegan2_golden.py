@@ -31,9 +31,7 @@ def test_equals_the_reference(name: str) -> None:
     reference.load(G, "G", {"mapping.w_avg": "w_avg"})
     reference.load(D, "D", {})
 
-    w = G.mapping(io["z"], io["c"])
-    ws = w[:, None].expand(-1, G.synthesis.num_ws, -1)
-    golden.assert_same(ws, io["ws"])
+    golden.assert_same(G.styles(io["z"], io["c"]), io["ws"])
     fake = G(io["z"], io["c"])
     golden.assert_same(fake, io["img"])
     golden.assert_same(G(io["z"], io["c"], truncation=0.7), io["img_psi07"])
@@ -54,8 +52,8 @@ def test_equals_the_reference(name: str) -> None:
     if "grad_norm_D_nonsaturating" in reference.document:
         reference.check_gradient_norms(D, "grad_norm_D_nonsaturating")
 
-    leaves = G.mapping(io["z"], io["c"])[:, None].repeat(1, G.synthesis.num_ws, 1)
-    images = G.synthesis(leaves)
+    leaves = G.styles(io["z"], io["c"])
+    images = G.synthesize(leaves)
     noise = io["pl_noise"] / math.sqrt(image.resolution**2)
     (gradient,) = torch.autograd.grad((images * noise).sum(), leaves, create_graph=True)
     lengths = gradient.square().sum(2).mean(1).sqrt()
