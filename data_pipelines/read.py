@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipelines.codec import Pixels, decode
+from data_pipelines.codec import Pixels
+from data_pipelines.decode import decode
 from data_pipelines.errors import DataError
 from data_pipelines.index import Index, load_index
 from data_pipelines.manifest import Manifest

@@ -1,6 +1,7 @@
 """What every generator and discriminator offers, and the shape of the images they work on."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -67,6 +68,10 @@ class Generator(nn.Module, ABC):
             Images around [-1, 1], not clamped, shape [N, *image.shape].
         """
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return the parts in order whose activations may be computed again in the backward pass to save memory."""
+        return ()
+
     def calibrate(self, z: Tensor, label: Tensor) -> None:
         """Set the statistics that sampling needs (mean w, standing batch statistics) from many latents, in place."""
 
@@ -130,6 +135,10 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def head(self, feature: Tensor, label: Tensor) -> Tensor:
         """Turn the last feature [N, features_dim] into logits, float32, shape [N]."""
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return ()
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         """Judge images: logits, float32, shape [N]."""

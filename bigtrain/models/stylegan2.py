@@ -71,9 +71,10 @@ class StyleGAN2Generator(StyleGenerator):
 
     def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """See StyleGenerator; truncation pulls towards the centre of mass of W."""
-        ws: Tensor = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
+        w: Tensor = self.mapping(z, label)
+        ws = w[:, None].expand(-1, self.num_ws, -1)
         if truncation != 1.0:
-            pulled = self.w_avg.lerp(ws, truncation)
+            pulled: Tensor = self.w_avg.lerp(ws, truncation)
             ws = pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
         return ws
 
