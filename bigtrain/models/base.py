@@ -68,7 +68,7 @@ class Generator(nn.Module, ABC):
             Images around [-1, 1], not clamped, shape [N, *image.shape].
         """
 
-    def blocks(self) -> Sequence[nn.Module]:
+    def stages(self) -> Sequence[nn.Module]:
         """Return the parts in order whose activations may be computed again in the backward pass to save memory."""
         return ()
 
@@ -136,7 +136,7 @@ class Discriminator(nn.Module, ABC):
     def head(self, feature: Tensor, label: Tensor) -> Tensor:
         """Turn the last feature [N, features_dim] into logits, float32, shape [N]."""
 
-    def blocks(self) -> Sequence[nn.Module]:
+    def stages(self) -> Sequence[nn.Module]:
         """See Generator."""
         return ()
 
