@@ -118,7 +118,7 @@ class StyleGAN2Discriminator(Discriminator):
 
     def head(self, feature: Tensor, label: Tensor) -> Tensor:
         """See Discriminator; a class is a direction that the feature is projected on (Miyato & Koyama 2018)."""
-        x = self.b4.out(feature).float()
+        x: Tensor = self.b4.out(feature).float()
         if not self.image.classes:
             return x.squeeze(1)
         condition: Tensor = self.mapping(None, label).float()
