@@ -10,6 +10,9 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bigtrain.interop.peers import PEERS
+from bigtrain.models import ImageSpec
+
 FOLDER = Path(os.environ.get("BIGTRAIN_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 
 
@@ -22,14 +25,19 @@ class Golden:
     weights: dict[str, Tensor]
     io: dict[str, Tensor]
 
-    def load(self, network: nn.Module, part: str, rename: dict[str, str]) -> None:
-        """Load the weights of `G` or `D`; filters are constants of ours, not state."""
-        state = {
-            rename.get(name[2:], name[2:]): value
-            for name, value in self.weights.items()
-            if name.startswith(f"{part}.") and not name.endswith("resample_filter")
-        }
-        network.load_state_dict(state)
+    def build(self) -> tuple[Any, Any, ImageSpec]:
+        """Build G and D with the reference's weights."""
+        G, D, image = PEERS[self.document["peer"]].networks(self.settings, self.weights)
+        networks = {"G": G.build(image), "D": D.build(image)}
+        for part, network in networks.items():
+            self.load(network, part)
+        return networks["G"], networks["D"], image
+
+    def load(self, network: nn.Module, part: str) -> None:
+        """Load the weights of `G` or `D`."""
+        rename = PEERS[self.document["peer"]].rename
+        names = {name: rename(part, name[2:]) for name in self.weights if name.startswith(f"{part}.")}
+        network.load_state_dict({ours: self.weights[name] for name, ours in names.items() if ours})
         network.eval()
         assert sum(value.numel() for value in network.parameters()) == self.document[f"params_{part}"]
 

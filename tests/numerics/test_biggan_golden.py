@@ -2,8 +2,6 @@
 
 import pytest
 
-from bigtrain.models import ImageSpec
-from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.objectives.adversarial import hinge_d, hinge_g
 from tests.numerics import golden
 
@@ -11,20 +9,8 @@ from tests.numerics import golden
 @pytest.mark.parametrize("name", ["biggan-res32", "biggan-res64-hier-attn"])
 def test_equals_the_reference(name: str) -> None:
     reference = golden.read(name)
-    settings, io = reference.settings, reference.io
-    image = ImageSpec(settings["resolution"], 3, settings["n_classes"])
-    attention = tuple(int(size) for size in settings["attn"].split("_") if size != "0")
-    G = BigGANGeneratorConfig(
-        z_dim=settings["dim_z"],
-        width=settings["ch"],
-        attention=attention,
-        shared_dim=settings["shared_dim"],
-        hierarchical=settings["hier"],
-    ).build(image)
-    D = BigGANDiscriminatorConfig(width=settings["ch"], attention=attention).build(image)
-    reference.load(G, "G", {})
-    reference.load(D, "D", {})
-
+    io = reference.io
+    G, D, _ = reference.build()
     fake = G(io["z"], io["y"])
     golden.assert_same(fake, io["img"])
     real_logits, fake_logits = D(io["real"], io["y"]), D(fake, io["y"])

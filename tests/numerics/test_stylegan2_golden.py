@@ -6,8 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bigtrain.models import ImageSpec
-from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.objectives.regularizers import r1_penalty
 from tests.numerics import golden
 
@@ -16,21 +14,7 @@ from tests.numerics import golden
 def test_equals_the_reference(name: str) -> None:
     reference = golden.read(name)
     settings, io = reference.settings, reference.io
-    image = ImageSpec(settings["resolution"], 3, settings["c_dim"])
-    widths = {"channel_base": settings["channel_base"], "channel_max": settings["channel_max"]}
-    G = StyleGAN2GeneratorConfig(
-        z_dim=settings["z_dim"],
-        w_dim=settings["w_dim"],
-        mapping_layers=settings["map_layers"],
-        architecture=settings["g_arch"],
-        **widths,
-    ).build(image)
-    D = StyleGAN2DiscriminatorConfig(
-        architecture=settings["d_arch"], mbstd_group=settings["mbstd_group"], **widths
-    ).build(image)
-    reference.load(G, "G", {"mapping.w_avg": "w_avg"})
-    reference.load(D, "D", {})
-
+    G, D, image = reference.build()
     golden.assert_same(G.styles(io["z"], io["c"]), io["ws"])
     fake = G(io["z"], io["c"])
     golden.assert_same(fake, io["img"])

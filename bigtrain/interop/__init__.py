@@ -1,0 +1,1 @@
+"""Others' weights: read them, check ours against theirs, and hand ours on."""
