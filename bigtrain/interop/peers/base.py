@@ -12,7 +12,7 @@ Settings = Mapping[str, Any]
 """A network's settings in the reference's own words."""
 
 Weights = Mapping[str, Tensor]
-"""Parameters and buffers by the reference's names, after `G.` those of the generator, after `D.` the discriminator's."""
+"""Parameters and buffers by the reference's names: `G.` and the name in the generator, `D.` in the discriminator."""
 
 
 class Networks(NamedTuple):
