@@ -20,7 +20,7 @@ def describe(manifest: Manifest) -> None:
     table = Table(show_header=False, box=None)
     rows = {
         "name": manifest.name,
-        "images": f"{manifest.count:,} of {manifest.channels}x{manifest.resolution}x{manifest.resolution}",
+        "images": f"{manifest.count:,} of {'x'.join(map(str, manifest.shape))}",
         "shards": f"{len(manifest.shards)}, {manifest.bytes / 2**20:.1f} MiB, {manifest.codec}",
         "protocol": manifest.protocol,
         "source": manifest.source,
@@ -44,8 +44,7 @@ def write_contact_sheet(dataset: ShardDataset) -> Path:
             row.append(location)
         if all(len(row) == _COLUMNS for row in found):
             break
-    size = dataset.manifest.resolution
-    sheet = torch.full((rows * _COLUMNS, dataset.manifest.channels, size, size), 255, dtype=torch.uint8)
+    sheet = torch.full((rows * _COLUMNS, *dataset.manifest.shape), 255, dtype=torch.uint8)
     for number, row in enumerate(found):
         images, _ = dataset.read(row)
         sheet[number * _COLUMNS : number * _COLUMNS + len(row)] = torch.from_numpy(images)

@@ -1,4 +1,4 @@
-"""How one image lies in a tar: PNG (small, any viewer opens it) or raw NumPy (fastest to read)."""
+"""How one image lies in a tar."""
 
 import io
 
@@ -6,20 +6,46 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-CODECS = ("png", "npy")
+CODECS = ("source", "png", "jpeg", "webp", "npy")
+"""The bytes of the source's file as they were; PNG; JPEG; WebP; raw NumPy (fastest to read)."""
+
+SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp", "npy": "npy"}
+"""Codec -> file extension; with `source` it is the one that the file had."""
 
 Pixels = NDArray[np.uint8]
-"""An image, uint8, shape [C, H, W] with 1 or 3 channels."""
+"""An image, uint8, shape [C, H, W]: grey, grey and alpha, RGB or RGBA."""
 
 
-def encode(image: Pixels, codec: str) -> bytes:
-    """Turn an image into the bytes of a file."""
+def encode(image: Pixels, codec: str, *, quality: int = 95) -> bytes:
+    """Turn an image into the bytes of a file.
+
+    Args:
+        image: 1 to 4 channels; JPEG knows 1 and 3, WebP 3 and 4.
+        codec: one of `SUFFIXES`.
+        quality: of JPEG and WebP, 1 to 100; WebP is lossless at 100.
+
+    Raises:
+        ValueError: the codec cannot hold this image.
+    """
+    if codec not in SUFFIXES:
+        raise ValueError(f"unknown codec {codec!r}: choose one of {', '.join(SUFFIXES)}")
+    check_channels(codec, image.shape[0])
     stream = io.BytesIO()
     if codec == "npy":
         np.save(stream, image)
-    elif codec == "png":
-        picture = image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-        Image.fromarray(picture).save(stream, "PNG")
+        return stream.getvalue()
+    picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    if codec == "png":
+        picture.save(stream, "PNG")
+    elif codec == "jpeg":
+        picture.save(stream, "JPEG", quality=quality, subsampling=0)  # 4:4:4, colours keep their resolution
     else:
-        raise ValueError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
+        picture.save(stream, "WEBP", quality=quality, lossless=quality == 100, exact=True)
     return stream.getvalue()
+
+
+def check_channels(codec: str, channels: int) -> None:
+    """Raise ValueError if `codec` cannot hold images of so many channels."""
+    can = {"jpeg": (1, 3), "webp": (3, 4)}.get(codec, (1, 2, 3, 4))
+    if channels not in can:
+        raise ValueError(f"codec {codec} holds {' or '.join(map(str, can))} channels, not {channels}")

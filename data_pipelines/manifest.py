@@ -1,17 +1,24 @@
 """The manifest: what a set of shards holds, exactly, so that nothing can go missing without being noticed."""
 
+import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
 
-FORMAT = "bigtrain-shards/1"
+FORMAT = "bigtrain-shards/2"
 FILE_NAME = "manifest.json"
+
+_ELSEWHERE = re.compile(r"/|https?://|s3://|pipe:")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -19,8 +26,9 @@ class Shard:
     """One tar file.
 
     Attributes:
-        url: file name relative to the manifest.
-        index: name of its index file, see `data_pipelines.index`.
+        url: its name relative to the manifest; or where it lies elsewhere: an absolute path, `http(s)://`, `s3://`
+            or `pipe:COMMAND`.
+        index: name of its index file beside the manifest, see `data_pipelines.index`.
         count: number of samples.
         bytes: size of the tar.
         sha256: of the tar.
@@ -34,6 +42,12 @@ class Shard:
     sha256: str
     class_histogram: tuple[int, ...]
 
+    def path(self, folder: Path) -> Path | None:
+        """Return the local file of a shard whose manifest lies in `folder`; None if it must be fetched."""
+        if _ELSEWHERE.match(self.url) and not self.url.startswith("/"):
+            return None
+        return folder / self.url
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -41,25 +55,36 @@ class Manifest:
 
     Attributes:
         name: what the set is called.
-        resolution: height and width of every image.
-        channels: 1 (grey) or 3 (RGB).
+        resolution: height of every image.
+        width: of every image; None where it is square.
+        channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).
         classes: names of the classes, in the order of their indices; empty if unlabelled.
-        codec: `png` or `npy`, how an image lies in the tar.
-        protocol: how the source's images became these (resize filter, crop, padding), in words.
+        codec: how an image lies in the tar, one of `CODECS`.
+        protocol: how the source's images became these (crop, resize filter, resolution), in words.
         licence: of the images.
         source: where they came from.
+        fields: names (file extensions) of the further members that are kept of a sample, such as `txt`.
+        rejected: number of the source's images that are not in the set; `rejected.jsonl` lists them.
         shards: in order.
     """
 
     name: str
     resolution: int
+    width: int | None
     channels: int
     classes: tuple[str, ...]
     codec: str
     protocol: str
     licence: str
     source: str
+    fields: tuple[str, ...]
+    rejected: int
     shards: tuple[Shard, ...] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        return self.channels, self.resolution, self.width or self.resolution
 
     @property
     def count(self) -> int:
@@ -74,19 +99,26 @@ class Manifest:
     @property
     def class_histogram(self) -> list[int]:
         """Number of samples of each class, over all shards."""
-        return [sum(shard.class_histogram[label] for shard in self.shards) for label in range(len(self.classes))]
+        return [sum(counts) for counts in zip(*(shard.class_histogram for shard in self.shards), strict=True)]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over everything in the manifest: two sets with one digest hold the same images in the same order."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self._document(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`, atomically."""
-        document = {"format": FORMAT, "digest": self.digest, **asdict(self)}
+        """Write `manifest.json` into `folder`, atomically: a line for each entry and each shard."""
+        document = {"format": FORMAT, "digest": self.digest, **self._document()}
+        shards = ",\n  ".join(json.dumps(shard) for shard in document.pop("shards"))
+        head = json.dumps(document, indent=1).removesuffix("\n}")
         with atomic_write(folder / FILE_NAME) as file:
-            file.write(json.dumps(document, indent=1).encode())
+            file.write(f'{head},\n "shards": [\n  {shards}\n ]\n}}\n'.encode())
+
+    def _document(self) -> dict[str, Any]:
+        """Return what `asdict` would, without its copies of each number: there may be 10,000 shards."""
+        document = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        return {**document, "shards": [vars(shard) for shard in self.shards]}
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -101,23 +133,78 @@ class Manifest:
         if not path.is_file():
             raise DataError(f"{folder}: no {FILE_NAME} in it (make shards with: bigtrain data prepare SOURCE DEST)")
         try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if document.pop("format", None) != FORMAT:
-                raise DataError(f"{path}: not a manifest of format {FORMAT}")
-            digest = document.pop("digest", None)
-            manifest = cls._from_document(document)
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path}: damaged manifest ({type(error).__name__}: {error})") from None
+            document = json.loads(path.read_bytes())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: damaged manifest ({error})") from None
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise DataError(f"{path}: not a manifest of format {FORMAT} (prepare the set again)")
+        digest = document.pop("digest", None)
+        try:
+            manifest = _parse(document)
+        except ValueError as error:
+            raise DataError(f"{path}: damaged manifest: {error}") from None
         if manifest.digest != digest:
             raise DataError(f"{path}: its digest does not match its content, it was changed after it was written")
         return manifest
 
-    @classmethod
-    def _from_document(cls, document: Mapping[str, Any]) -> "Manifest":
-        shards = tuple(
-            Shard(**{**shard, "class_histogram": tuple(shard["class_histogram"])}) for shard in document["shards"]
-        )
-        for shard in shards:
-            if Path(shard.url).name != shard.url or Path(shard.index).name != shard.index:
-                raise DataError(f"{FILE_NAME}: shard {shard.url!r} points outside of the dataset folder")
-        return cls(**{**document, "classes": tuple(document["classes"]), "shards": shards})
+
+_MANIFEST_KEYS = frozenset(entry.name for entry in dataclasses.fields(Manifest))
+_SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard))
+
+
+def _parse(document: Mapping[str, Any]) -> Manifest:
+    """Build a manifest from JSON; ValueError says what is wrong with it."""
+    _check_keys(document, _MANIFEST_KEYS, "the manifest")
+    for key in ("name", "codec", "protocol", "licence", "source"):
+        _check(isinstance(document[key], str), f"{key} is not a text")
+    _check(document["codec"] in CODECS, f"codec {document['codec']!r} is none of {', '.join(CODECS)}")
+    for key in ("classes", "fields"):
+        values = document[key]
+        _check(isinstance(values, list) and all(isinstance(value, str) for value in values), f"{key} is not a list")
+    _check(_is_count(document["resolution"], 1), "resolution is not a number of pixels")
+    _check(document["width"] is None or _is_count(document["width"], 1), "width is not a number of pixels")
+    _check(document["channels"] in (1, 2, 3, 4), "channels is not 1, 2, 3 or 4")
+    _check(_is_count(document["rejected"]), "rejected is not a number of images")
+    _check(isinstance(document["shards"], list) and len(document["shards"]) > 0, "it lists no shards")
+    classes, names = tuple(document["classes"]), tuple(document["fields"])
+    shards = tuple(_parse_shard(number, shard, len(classes)) for number, shard in enumerate(document["shards"]))
+    return Manifest(**{**document, "classes": classes, "fields": names, "shards": shards})
+
+
+def _parse_shard(number: int, document: Mapping[str, Any], classes: int) -> Shard:
+    what = f"shard {number}"
+    _check_keys(document, _SHARD_KEYS, what)
+    url, index, histogram = document["url"], document["index"], document["class_histogram"]
+    for name in (url, index):
+        _check(isinstance(name, str) and name != "", f"{what} has no name")
+    outside = not _ELSEWHERE.match(url) and not _stays_inside(url)
+    _check(not outside and _stays_inside(index), f"{what}, {url!r}, points outside of the dataset folder")
+    for key, least in (("count", 1), ("bytes", 1)):
+        _check(_is_count(document[key], least), f"{key} of {what} is {document[key]!r}")
+    sha256 = document["sha256"]
+    _check(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, f"sha256 of {what} is {sha256!r}")
+    fits = isinstance(histogram, list) and len(histogram) == classes
+    fits = fits and set(map(type, histogram)) <= {int} and min(histogram, default=0) >= 0
+    _check(fits, f"class_histogram of {what} is not {classes} counts")
+    _check(sum(histogram) <= document["count"], f"class_histogram of {what} counts more than its samples")
+    return Shard(**{**document, "class_histogram": tuple(histogram)})
+
+
+def _check(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
+
+
+def _check_keys(document: Mapping[str, Any], expected: frozenset[str], what: str) -> None:
+    _check(isinstance(document, dict), f"{what} is not an object")
+    if document.keys() != expected:
+        for problem, keys in (("lacks", expected - document.keys()), ("has unknown", document.keys() - expected)):
+            _check(not keys, f"{what} {problem} {', '.join(sorted(keys))}")
+
+
+def _is_count(value: object, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _stays_inside(name: str) -> bool:
+    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name

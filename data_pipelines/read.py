@@ -63,8 +63,7 @@ class ShardDataset:
         Raises:
             DataError: a sample's bytes do not fit their checksum, or cannot be decoded.
         """
-        size = self.manifest.resolution
-        images = np.empty((len(locations), self.manifest.channels, size, size), dtype=np.uint8)
+        images = np.empty((len(locations), *self.manifest.shape), dtype=np.uint8)
         labels = np.empty(len(locations), dtype=np.int64)
         for slot, location in enumerate(locations):
             data, labels[slot] = self.read_raw(location)
@@ -85,7 +84,7 @@ class ShardDataset:
     def _index(self, shard: int) -> Index:
         if shard not in self._indexes:
             entry = self.manifest.shards[shard]
-            rows = load_index(self.folder / entry.index)
+            rows = load_index(self.folder / entry.index, self.manifest.fields)
             if len(rows) != entry.count:
                 raise DataError(f"{self.folder / entry.index}: {len(rows)} samples, the manifest says {entry.count}")
             self._indexes[shard] = rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from data_pipelines.codec import CODECS, Pixels, encode
+from data_pipelines.codec import SUFFIXES, Pixels, encode
 from data_pipelines.errors import DataError
 from data_pipelines.files import sha256_of
 from data_pipelines.index import save_index
@@ -52,15 +52,15 @@ def write_shards(
     Args:
         source: the images.
         folder: must not exist yet.
-        codec: `png` or `npy`.
+        codec: one of `SUFFIXES`.
         shard_samples: samples a shard; the last one may hold fewer.
         on_sample: called after each sample, for progress.
 
     Raises:
         DataError: the folder exists, the source is empty, or its images differ in shape.
     """
-    if codec not in CODECS:
-        raise DataError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
+    if codec not in SUFFIXES:
+        raise DataError(f"unknown codec {codec!r}: choose one of {', '.join(SUFFIXES)}")
     if shard_samples < 1:
         raise DataError(f"a shard needs at least one sample, got {shard_samples}")
     if folder.exists():
@@ -80,12 +80,15 @@ def write_shards(
     manifest = Manifest(
         name=source.name,
         resolution=shape[1],
+        width=None if shape[1] == shape[2] else shape[2],
         channels=shape[0],
         classes=source.classes,
         codec=codec,
         protocol=source.protocol,
         licence=source.licence,
         source=source.origin,
+        fields=(),
+        rejected=0,
         shards=tuple(shards),
     )
     manifest.save(partial)
@@ -94,12 +97,12 @@ def write_shards(
 
 
 def _alike(source: Source) -> Iterator[tuple[Pixels, int]]:
-    """Iterate over a source's samples, and see that all images have one square shape."""
+    """Iterate over a source's samples, and see that all images have one shape."""
     shape: tuple[int, ...] | None = None
     for number, (image, label) in enumerate(source.samples):
         shape = shape or image.shape
-        if image.shape != shape or shape[0] not in (1, 3) or shape[1] != shape[2]:
-            raise DataError(f"{source.origin}: image {number} has shape {image.shape}; all must be square and alike")
+        if image.shape != shape or shape[0] not in (1, 2, 3, 4):
+            raise DataError(f"{source.origin}: image {number} has shape {image.shape}; all must be alike")
         yield image, label
 
 
@@ -118,7 +121,7 @@ def _write_shard(
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for key, (image, label) in samples:
             data = encode(image, codec)
-            rows.append((_add_member(tar, f"{key:09d}.{codec}", data), len(data), label, zlib.crc32(data)))
+            rows.append((_add_member(tar, f"{key:09d}.{SUFFIXES[codec]}", data), len(data), label, zlib.crc32(data)))
             if label >= 0:
                 _add_member(tar, f"{key:09d}.cls", str(label).encode())
                 histogram[label] += 1

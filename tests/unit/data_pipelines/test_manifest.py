@@ -1,0 +1,156 @@
+"""The manifest says exactly what is there; a damaged one gives one clear line."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipelines.errors import DataError
+from data_pipelines.index import index_dtype, load_index, save_index
+from data_pipelines.manifest import Manifest, Shard
+
+SHARD = Shard("shard-000000.tar", "shard-000000.index.npy", 3, 10_240, "a" * 64, (2, 1))
+MANIFEST = Manifest(
+    name="tiny",
+    resolution=4,
+    width=6,
+    channels=3,
+    classes=("cat", "dog"),
+    codec="png",
+    protocol="none",
+    licence="none",
+    source="nowhere",
+    fields=("txt",),
+    rejected=1,
+    shards=(SHARD, replace(SHARD, url="s3://bucket/shard-000001.tar", index="shard-000001.index.npy")),
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    MANIFEST.save(tmp_path)
+    loaded = Manifest.load(tmp_path)
+    assert loaded == MANIFEST
+    assert loaded.digest == MANIFEST.digest
+    assert (loaded.shape, loaded.count, loaded.bytes) == ((3, 4, 6), 6, 20_480)
+    assert loaded.class_histogram == [4, 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"width": None},
+        {"protocol": "other"},
+        {"licence": "other"},
+        {"fields": ()},
+        {"rejected": 0},
+        {"shards": (SHARD,)},
+        {"shards": (replace(SHARD, sha256="b" * 64), MANIFEST.shards[1])},
+    ],
+)
+def test_the_digest_covers_everything(change: dict) -> None:
+    assert replace(MANIFEST, **change).digest != MANIFEST.digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (["extra"], 1, "the manifest has unknown extra"),
+        (["width"], ..., "the manifest lacks width"),
+        (["width"], 0, "width is not a number"),
+        (["resolution"], True, "resolution is not a number"),
+        (["channels"], 5, "channels is not"),
+        (["codec"], "gif", "codec 'gif' is none of source, png"),
+        (["rejected"], -1, "rejected is not"),
+        (["classes"], "cat", "classes is not a list"),
+        (["licence"], None, "licence is not a text"),
+        (["shards"], [], "lists no shards"),
+        (["shards", 1], "x.tar", "shard 1 is not an object"),
+        (["shards", 0, "count"], -3, "count of shard 0 is -3"),
+        (["shards", 0, "bytes"], 0.5, "bytes of shard 0 is 0.5"),
+        (["shards", 0, "sha256"], "A" * 64, "sha256 of shard 0"),
+        (["shards", 0, "class_histogram"], [1], "class_histogram of shard 0 is not 2 counts"),
+        (["shards", 0, "class_histogram"], [4, -1], "class_histogram of shard 0"),
+        (["shards", 0, "class_histogram"], [4, 1], "counts more than its samples"),
+        (["shards", 0, "url"], "../x.tar", "points outside"),
+        (["shards", 0, "url"], "a/../../x.tar", "points outside"),
+        (["shards", 0, "url"], "ftp://../x.tar", "points outside"),
+        (["shards", 0, "index"], "/etc/index.npy", "points outside"),
+    ],
+)
+def test_a_wrong_manifest_is_one_clear_line(tmp_path: Path, path: list, value: object, words: str) -> None:
+    MANIFEST.save(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    inner = document
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=words) as caught:
+        Manifest.load(tmp_path)
+    assert "manifest.json: damaged manifest: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(text=st.text() | st.recursive(st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
+def test_no_text_is_more_than_a_data_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError):
+        Manifest.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("shard.tar", "/set/shard.tar"),
+        ("/data/shard.tar", "/data/shard.tar"),
+        ("https://host/shard.tar", None),
+        ("s3://bucket/shard.tar", None),
+        ("pipe:cat /data/shard.tar", None),
+    ],
+)
+def test_a_shard_says_where_it_lies(url: str, path: str | None) -> None:
+    assert replace(SHARD, url=url).path(Path("/set")) == (path and Path(path))
+
+
+def test_ten_thousand_shards_load_fast(tmp_path: Path) -> None:
+    shard = replace(SHARD, count=1000, class_histogram=(100,) * 10)
+    shards = tuple(replace(shard, url=f"{n}.tar", index=f"{n}.index.npy") for n in range(10_000))
+    replace(MANIFEST, classes=tuple("abcdefghij"), shards=shards).save(tmp_path)
+    start = time.process_time()
+    loaded = Manifest.load(tmp_path)
+    assert time.process_time() - start < 1.0
+    assert loaded.count == 10_000_000
+
+
+def test_an_index_has_columns_for_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "x.index.npy"
+    save_index(path, [(512, 9, 1, 77, 1536, 5), (2560, 8, -1, 78, 0, 0)], fields=("txt",))
+    rows = load_index(path, fields=("txt",))
+    assert rows.dtype == index_dtype(("txt",))
+    assert rows["label"].tolist() == [1, -1]
+    assert rows["txt.offset"].tolist() == [1536, 0]
+    assert rows["txt.size"].tolist() == [5, 0]
+    with pytest.raises(DataError, match="not an index of this format, with the fields"):
+        load_index(path)
+
+
+def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.index.npy"
+    np.save(path, np.arange(3))
+    with pytest.raises(DataError, match="not an index"):
+        load_index(path)
+    path.write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="damaged index"):
+        load_index(path)
+    with pytest.raises(DataError, match="index is missing"):
+        load_index(tmp_path / "y.index.npy")
