@@ -55,7 +55,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         strategies[name] = config.strategy.build(
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
-    progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch)
+    progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
     tracker = Tracker(config.tracking, folder, active=is_rank_zero())
     means = RunningMeans()
     objects: dict[str, Stateful] = {

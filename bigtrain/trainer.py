@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Trainer:
         scores: Mapping[str, float] = {}
         with Display(self.progress, active=is_rank_zero()) as display:
             while not self.progress.done:
-                self.train_step(self.next_batch())
+                self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.read_means()
                     self.tracker.log(metrics, self.progress)
@@ -96,19 +96,19 @@ class Trainer:
                     break
         return self.finish(scores)
 
-    def train_step(self, batch: Batch) -> None:
-        """Let every player move once, then the average, on one global batch."""
+    def train_step(self, batches: Sequence[Batch]) -> None:
+        """Let the players move in turn, then the average, on one or more global batches."""
         for phase in self.task.phases(self.progress):
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
-            for micro, last in batch.micro_batches(self.config.micro_batch):
+            for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
                 loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
                 self.means.add(stats)
-            lr = self.task.optimizers[phase.player].lr_at(self.progress.samples_seen, self.progress.total)
-            moved = strategy.step(lr)
+            rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
+            moved = strategy.step(rates)
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
-            self.means.add({f"lr/{phase.player}": lr})
+            self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.progress.advance()
         self.task.after_step(self.progress)

@@ -140,6 +140,8 @@ def _explain(schema: type[BaseModel], data: Mapping[str, Any], detail: ErrorDeta
             return f"missing key '{'.'.join([*keys, detail['ctx']['discriminator'].strip(chr(39))])}'"
         case "value_error":
             message = str(detail["ctx"]["error"])
+            # The location may end with a union's tag: one more part, and the tag is not the last.
+            dotted = ".".join(_locate(schema, data, (*detail["loc"], ""))[0]).rstrip(".")
             return f"'{dotted}': {message}" if dotted else message
         case _:
             message = detail["msg"][:1].lower() + detail["msg"][1:]
@@ -153,6 +155,8 @@ def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> t
     node = data
     for position, part in enumerate(loc):
         last = position == len(loc) - 1
+        if not isinstance(node, Mapping | list):
+            break  # a mapping's short form, for example a number
         if isinstance(node, Mapping) and part not in node and not last and part in node.values():
             owners = [owner for owner in owners if _tagged(owner, str(part))] or owners
             continue

@@ -1,73 +1,161 @@
-"""Schedules as pure functions of the images seen: nothing to save, nothing to restore."""
+"""Schedules as pure functions of the images seen: nothing to save, nothing to restore.
+
+Any number of a config that may change during a run is a `Schedule`, written as the number itself where it does not:
+
+    lr_g: 5.0e-4
+    lr_d: {kind: cosine, value: 5.0e-4, warmup_kimg: 10}
+"""
 
 import math
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    model_validator,
+)
 
 from bigtrain.core.config import Config
 
 
-class ConstantSchedule(Config):
-    """Full speed throughout, after an optional linear warm-up."""
+class _Schedule(Config, ABC):
+    """A number that is reached after an optional linear warm-up from zero, and what becomes of it.
+
+    Attributes:
+        value: the number.
+        warmup_kimg: thousands of images on the way up to it.
+    """
+
+    value: NonNegativeFloat
+    warmup_kimg: NonNegativeFloat = 0.0
+
+    def value_at(self, samples_seen: int, total: int) -> float:
+        """Return the number at `samples_seen` of `total` images."""
+        rise = min(samples_seen / (self.warmup_kimg * 1000), 1.0) if self.warmup_kimg else 1.0
+        return rise * self._after_warmup(samples_seen / total)
+
+    @abstractmethod
+    def _after_warmup(self, share: float) -> float:
+        """Return the number when `share` >= 0 of the run is over."""
+
+
+class ConstantSchedule(_Schedule):
+    """The same number throughout."""
 
     kind: Literal["constant"] = "constant"
-    warmup_kimg: NonNegativeFloat = 0.0
 
-    def factor(self, samples_seen: int, total: int) -> float:
-        """Return the multiplier in [0, 1] at `samples_seen` of `total` images."""
-        return _warmup(samples_seen, self.warmup_kimg)
+    def _after_warmup(self, share: float) -> float:
+        return self.value
 
 
-class LinearSchedule(Config):
-    """Full speed until `start` of the run, then a straight line down to `final` at its end."""
+class _Passage(_Schedule, ABC):
+    """From `value` to `final` between two points of the run.
+
+    Attributes:
+        final: the number at the end.
+        start: share of the run at which it leaves `value`.
+        end: share of the run at which it reaches `final`.
+    """
+
+    final: NonNegativeFloat = 0.0
+    start: float = Field(default=0.0, ge=0, lt=1)
+    end: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _goes_forward(self) -> "_Passage":
+        if self.start >= self.end:
+            raise ValueError(f"a schedule starts before it ends, not at {self.start} and {self.end} of the run")
+        return self
+
+    def _after_warmup(self, share: float) -> float:
+        done = min(max((share - self.start) / (self.end - self.start), 0.0), 1.0)
+        return self.final + (self.value - self.final) * self._left(done)
+
+    @abstractmethod
+    def _left(self, done: float) -> float:
+        """Return which share of the way is left when `done` of the time is over, both in [0, 1]."""
+
+
+class LinearSchedule(_Passage):
+    """A straight line from `value` to `final`."""
 
     kind: Literal["linear"] = "linear"
-    warmup_kimg: NonNegativeFloat = 0.0
-    start: float = Field(default=0.5, ge=0, lt=1)
-    final: NonNegativeFloat = 0.0
 
-    def factor(self, samples_seen: int, total: int) -> float:
-        """Return the multiplier in [0, 1] at `samples_seen` of `total` images."""
-        down = min(max((samples_seen / total - self.start) / (1 - self.start), 0.0), 1.0)
-        return _warmup(samples_seen, self.warmup_kimg) * (1 + down * (self.final - 1))
+    def _left(self, done: float) -> float:
+        return 1 - done
 
 
-class CosineSchedule(Config):
-    """Half a cosine from full speed at the start to `final` at the end of the run (Loshchilov & Hutter 2017)."""
+class CosineSchedule(_Passage):
+    """Half a cosine from `value` to `final` (Loshchilov & Hutter 2017)."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup_kimg: NonNegativeFloat = 0.0
-    final: NonNegativeFloat = 0.0
 
-    def factor(self, samples_seen: int, total: int) -> float:
-        """Return the multiplier in [0, 1] at `samples_seen` of `total` images."""
-        wave = 0.5 * (1 + math.cos(math.pi * min(samples_seen / total, 1.0)))
-        return _warmup(samples_seen, self.warmup_kimg) * (self.final + (1 - self.final) * wave)
+    def _left(self, done: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * done))
 
 
-Schedule = Annotated[ConstantSchedule | LinearSchedule | CosineSchedule, Field(discriminator="kind")]
+def _from_number(data: Any) -> Any:
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        return ConstantSchedule(value=float(data))
+    if not isinstance(data, Mapping | _Schedule):
+        raise ValueError(f"write a number, or a mapping with kind and value, not {data!r}")
+    return data
+
+
+def _to_number(schedule: _Schedule, write: SerializerFunctionWrapHandler) -> Any:
+    return schedule.value if schedule == ConstantSchedule(value=schedule.value) else write(schedule)
+
+
+Schedule = Annotated[
+    ConstantSchedule | LinearSchedule | CosineSchedule,
+    Field(discriminator="kind"),
+    BeforeValidator(_from_number, json_schema_input_type=float | ConstantSchedule | LinearSchedule | CosineSchedule),
+    WrapSerializer(_to_number),
+]
+
+
+class Rates(NamedTuple):
+    """What Adam goes by in one step."""
+
+    lr: float
+    betas: tuple[float, float]
 
 
 class OptimizerConfig(Config):
     """Adam (Kingma & Ba 2015) for one player.
 
     Attributes:
-        lr: peak learning rate.
-        betas: decay of the first and second moment.
+        lr: learning rate.
+        beta1: decay of the first moment, below 1.
+        beta2: decay of the second moment, below 1.
         eps: added to the denominator.
-        schedule: multiplies `lr` as the run goes on.
+        clip_norm: scale the gradient down to this L2 norm over all weights; None does not.
+        clip_value: bound each element of the gradient to this size; None does not.
+        weight_limit: bound each weight to this size after a step (Arjovsky et al. 2017); None does not.
     """
 
-    lr: PositiveFloat
-    betas: tuple[float, float] = (0.0, 0.99)
+    lr: Schedule
+    beta1: Schedule = ConstantSchedule(value=0.0)
+    beta2: Schedule = ConstantSchedule(value=0.99)
     eps: PositiveFloat = 1e-8
-    schedule: Schedule = ConstantSchedule()
+    clip_norm: PositiveFloat | None = None
+    clip_value: PositiveFloat | None = None
+    weight_limit: PositiveFloat | None = None
 
-    def lr_at(self, samples_seen: int, total: int) -> float:
-        """Return the learning rate at `samples_seen` of `total` images."""
-        return self.lr * self.schedule.factor(samples_seen, total)
+    @model_validator(mode="after")
+    def _moments_decay(self) -> "OptimizerConfig":
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            if max(beta.value, getattr(beta, "final", 0.0)) >= 1:
+                raise ValueError(f"{name} must stay below 1")
+        return self
 
-
-def _warmup(samples_seen: int, warmup_kimg: float) -> float:
-    return min(samples_seen / (warmup_kimg * 1000), 1.0) if warmup_kimg else 1.0
+    def rates_at(self, samples_seen: int, total: int) -> Rates:
+        """Return what Adam goes by at `samples_seen` of `total` images."""
+        lr, beta1, beta2 = (number.value_at(samples_seen, total) for number in (self.lr, self.beta1, self.beta2))
+        return Rates(lr, (beta1, beta2))

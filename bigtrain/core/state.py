@@ -23,7 +23,7 @@ class Progress:
 
     Args:
         total: images to see in all.
-        batch: images of one step.
+        batch: real images of one step, over all of its phases.
 
     Attributes:
         samples_seen: images seen so far; every schedule and every random draw is a function of it.

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,12 +23,15 @@ class Phase:
     Attributes:
         name: for logs and random streams, for example `d_main`.
         player: whose update it is.
-        terms: lazy regularisers that are due in this step; they fold into the phase's one backward.
+        batch: which of the step's batches it reads.
+        values: the numbers that change with progress, by name. A task puts there what its players go by in this
+            step: the weight of each regulariser that is due, the strength of a noise.
     """
 
     name: str
     player: str
-    terms: frozenset[str] = frozenset()
+    batch: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Player(nn.Module, ABC):

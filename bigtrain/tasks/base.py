@@ -19,12 +19,14 @@ class Task(ABC):
     Attributes:
         players: by name.
         optimizers: each player's.
+        batches_per_step: fresh global batches that the phases of a step read between them.
         averaged: (player, network) whose exponential moving average is evaluated, previewed and exported.
         generator_config: what that network is built from.
     """
 
     players: Mapping[str, Player]
     optimizers: Mapping[str, OptimizerConfig]
+    batches_per_step: int = 1
     averaged: tuple[str, str]
     generator_config: Config
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.batch import Batch
@@ -37,24 +37,33 @@ class OptimConfig(Config):
     """Adam for both players; two learning rates make it TTUR (Heusel et al. 2017).
 
     Attributes:
-        lr_g: the generator's peak learning rate.
+        lr_g: the generator's learning rate.
         lr_d: the discriminator's.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         eps: added to the denominator.
-        schedule: multiplies both learning rates.
+        clip_norm: bound on the L2 norm of a player's gradient.
+        clip_value: bound on each element of the gradient.
     """
 
-    lr_g: float
-    lr_d: float
-    beta1: float = 0.0
-    beta2: float = 0.99
-    eps: float = 1e-8
-    schedule: Schedule = ConstantSchedule()
+    lr_g: Schedule
+    lr_d: Schedule
+    beta1: Schedule = ConstantSchedule(value=0.0)
+    beta2: Schedule = ConstantSchedule(value=0.99)
+    eps: PositiveFloat = 1e-8
+    clip_norm: PositiveFloat | None = None
+    clip_value: PositiveFloat | None = None
 
-    def adam(self, lr: float) -> OptimizerConfig:
+    def adam(self, lr: Schedule) -> OptimizerConfig:
         """Return one player's optimizer."""
-        return OptimizerConfig(lr=lr, betas=(self.beta1, self.beta2), eps=self.eps, schedule=self.schedule)
+        return OptimizerConfig(
+            lr=lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+        )
 
 
 class SynthesisConfig(Config):
@@ -100,7 +109,6 @@ class DiscriminatorPlayer(Player):
         super().__init__()
         self.D = network
         self.game = ADVERSARIAL[objective.adversarial]
-        self.r1_weight = objective.r1_gamma / 2 * objective.r1_interval
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and as many fakes, with R1 folded in where it is due."""
@@ -108,7 +116,7 @@ class DiscriminatorPlayer(Player):
         generator: Any = rivals["G"]
         with torch.no_grad():
             fake = generator(draws.of("z").normal(generator.z_dim), batch.label, draws=draws)
-        real = batch.real.detach().requires_grad_("r1" in phase.terms)
+        real = batch.real.detach().requires_grad_("r1" in phase.values)
         real_logits, fake_logits = self.D(real, batch.label), self.D(fake, batch.label)
         loss = self.game.discriminator(real_logits, fake_logits).mean()
         stats = {
@@ -117,9 +125,9 @@ class DiscriminatorPlayer(Player):
             "logits/fake_mean": fake_logits.detach().mean(),
             "signs/real": real_logits.detach().sign().mean(),
         }
-        if "r1" in phase.terms:
+        if "r1" in phase.values:
             penalty = r1_penalty(real_logits, real).mean()
-            loss = loss + self.r1_weight * penalty
+            loss = loss + phase.values["r1"] * penalty
             stats["reg/r1"] = penalty.detach()
         return loss, stats
 
@@ -161,7 +169,11 @@ class SynthesisTask(Task):
         """See Task."""
         r1_due = self._objective.r1_gamma > 0 and progress.step % self._objective.r1_interval == 0
         return (
-            Phase("d_main", player="D", terms=frozenset({"r1"} if r1_due else ())),
+            Phase(
+                "d_main",
+                player="D",
+                values={"r1": self._objective.r1_gamma / 2 * self._objective.r1_interval} if r1_due else {},
+            ),
             Phase("g_main", player="G"),
         )
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.rng import Draws
-from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
@@ -80,7 +80,7 @@ def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, free
                 loss, stats = strategies[phase.player].loss(phase, micro, rivals, last_micro=last)
                 strategies[phase.player].backward(loss)
                 means.add(stats)
-            strategies[phase.player].step(1e-3)
+            strategies[phase.player].step(Rates(1e-3, (0.0, 0.99)))
         progress.advance()
     weights = {f"{name}.{key}": value for name, strategy in strategies.items() for key, value in strategy.full_params()}
     return {"start": start, "weights": weights, "means": means.read()}
@@ -166,7 +166,7 @@ def _step_with_a_nan_on_one_rank() -> Any:
         value = torch.full((3,), float("nan")) if bad and rank == 1 else torch.ones(3)
         loss, _ = strategy.loss(None, value, {}, last_micro=True)
         strategy.backward(loss)
-        skipped.append(float(strategy.step(0.1)["skipped_step"]))
+        skipped.append(float(strategy.step(Rates(0.1, (0.0, 0.99)))["skipped_step"]))
     return skipped, player.weight.detach()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.schedules import OptimizerConfig
+from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 
@@ -28,8 +28,8 @@ class Strategy(ABC):
         """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
 
     @abstractmethod
-    def step(self, lr: float) -> Stats:
-        """Check the gradients, move the weights at learning rate `lr`, forget the gradients."""
+    def step(self, rates: Rates) -> Stats:
+        """Check and clip the gradients, move the weights, forget the gradients."""
 
     @abstractmethod
     def set_trainable(self, trainable: bool) -> None:
@@ -68,10 +68,9 @@ class ReplicatedStrategy(Strategy):
         self._precision = precision
         self._accumulation = accumulation
         self._device_type = next(player.parameters()).device.type
-        self._parameters = list(player.parameters())
-        self._optimizer = torch.optim.Adam(
-            self._parameters, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=True
-        )
+        self._parameters: list[Tensor] = list(player.parameters())
+        self._limits = optimizer
+        self._optimizer = torch.optim.Adam(self._parameters, eps=optimizer.eps, fused=True)
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
@@ -83,15 +82,17 @@ class ReplicatedStrategy(Strategy):
         """See Strategy."""
         (loss / self._accumulation).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, lr: float) -> Stats:
+    def step(self, rates: Rates) -> Stats:
         """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         finite = bool(norm.isfinite())
         if finite:
+            self._clip(gradients, norm)
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"], group["betas"] = rates
             self._optimizer.step()
+            self._limit_weights()
         self._optimizer.zero_grad(set_to_none=True)
         return {
             "gradient_norm": norm if finite else torch.zeros_like(norm),
@@ -119,6 +120,19 @@ class ReplicatedStrategy(Strategy):
         """See Strategy."""
         self._player.load_state_dict(state["player"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
+        if self._limits.clip_norm is not None:
+            torch._foreach_mul_(gradients, (self._limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        if self._limits.clip_value is not None:
+            torch._foreach_clamp_min_(gradients, -self._limits.clip_value)
+            torch._foreach_clamp_max_(gradients, self._limits.clip_value)
+
+    @torch.no_grad()
+    def _limit_weights(self) -> None:
+        if self._limits.weight_limit is not None:
+            torch._foreach_clamp_min_(self._parameters, -self._limits.weight_limit)
+            torch._foreach_clamp_max_(self._parameters, self._limits.weight_limit)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bf16")
