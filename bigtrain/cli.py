@@ -1,9 +1,10 @@
 """The `bigtrain` command: one thin function a sub-command. What it does lives elsewhere; here it is named and shown."""
 
 import json
+import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -19,7 +20,11 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at configs.")
 app.add_typer(data_app, name="data")
+interop_app = typer.Typer(no_args_is_help=True, help="Compare with reference implementations.")
 app.add_typer(config_app, name="config")
+app.add_typer(interop_app, name="interop")
+
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, see configs/.")]
 Overrides = Annotated[
@@ -187,6 +192,42 @@ def config_schema() -> None:
     from bigtrain.config import AnyTraining
 
     typer.echo(json.dumps(AnyTraining.model_json_schema(), indent=1))
+
+
+@interop_app.command("check")
+def interop_check(
+    folder: Annotated[Path, typer.Argument(help="A folder of golden numbers: config, weights, inputs and outputs.")],
+    path: Annotated[
+        str, typer.Option(help="fast, as trained; or reference, every operator by its definition.")
+    ] = "fast",
+    precision: Annotated[str, typer.Option(help="fp32; or bf16, whose errors are only reported.")] = "fp32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Compare our networks with a reference's numbers; exit code 1 past tolerance."""
+    import torch
+
+    from bigtrain.interop.check import check
+
+    findings = check(
+        folder,
+        path=_one_of("--path", path, ("fast", "reference")),
+        precision=_one_of("--precision", precision, ("fp32", "bf16")),
+        device=torch.device(_one_of("--device", device, ("cpu", "cuda"))),
+    )
+    wrong = [finding for finding in findings if not finding.fits] if precision == "fp32" else []
+    errors = {finding.name: finding.error if math.isfinite(finding.error) else None for finding in findings}
+    facts = {"folder": str(folder), "path": path, "precision": precision, "device": device}
+    typer.echo(json.dumps({**facts, "passed": not wrong, "errors": errors}))
+    for finding in wrong:
+        typer.echo(f"bigtrain: {folder}: {finding}", err=True)
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _one_of(option: str, value: str, choices: tuple[ChoiceT, ...]) -> ChoiceT:
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ConfigError(f"{option} {value!r}: use {' or '.join(choices)}")
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ class StyleGAN2Generator(StyleGenerator):
         w: Tensor = self.mapping(z, label)
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if truncation != 1.0:
-            pulled: Tensor = self.w_avg.lerp(ws, truncation)
+            pulled: Tensor = self.w_avg.lerp(ws.float(), truncation)
             ws = pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
         return ws
 

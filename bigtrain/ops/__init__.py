@@ -1,1 +1,5 @@
 """Operators with a fast path and a plain reference twin."""
+
+from bigtrain.ops.twins import reference_paths
+
+__all__ = ["reference_paths"]

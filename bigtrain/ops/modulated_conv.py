@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigtrain.ops.upfirdn import upfirdn2d
+from bigtrain.ops.twins import use_reference
+from bigtrain.ops.upfirdn import upfirdn2d, upfirdn2d_reference
 
 
 def modulated_conv2d(
@@ -26,6 +27,8 @@ def modulated_conv2d(
     Returns:
         Shape [N, O, H * up, W * up], in the dtype of the convolution.
     """
+    if use_reference():
+        return modulated_conv2d_reference(x, weight, style, fir=fir, up=up, demodulate=demodulate)
     demodulation = None
     if demodulate:
         demodulation = (style.float().square() @ weight.float().square().sum((2, 3)).t() + 1e-8).rsqrt()
@@ -64,6 +67,8 @@ def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up
         return F.conv2d(x, weight, padding=half)
     if fir is None:
         raise ValueError("conv2d_resampled needs a low-pass filter when up or down is 2")
+    if use_reference():
+        return conv2d_resampled_reference(x, weight, fir=fir, up=up, down=down)
     taps = fir.shape[0]
     if down == 2:
         near, far = half + (taps - 1) // 2, half + (taps - 2) // 2
@@ -77,3 +82,15 @@ def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     near, far = near - half, far + 2 - size + half
     return upfirdn2d(x, fir, padding=(near, far, near, far), gain=4)
+
+
+def conv2d_resampled_reference(x: Tensor, weight: Tensor, *, fir: Tensor, up: int = 1, down: int = 1) -> Tensor:
+    """Compute the same as `conv2d_resampled` with `up` or `down` at 2: filter, convolve at full size, decimate."""
+    half, taps = weight.shape[-1] // 2, fir.shape[0]
+    if up == 2:
+        near, far = half + (taps + 1) // 2, half + (taps - 2) // 2
+        x = upfirdn2d_reference(x, fir, up=2, padding=(near, far, near, far), gain=4)
+        return F.conv2d(x, weight.flip(2, 3))
+    near, far = half + (taps - 1) // 2, half + (taps - 2) // 2
+    x = upfirdn2d_reference(x, fir, padding=(near, far, near, far))
+    return F.conv2d(x, weight)[:, :, ::2, ::2]

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.twins import use_reference
+
 Padding = tuple[int, int, int, int]
 
 
@@ -41,6 +43,8 @@ def upfirdn2d(
     """
     if up > 1 and down > 1:
         raise ValueError(f"upfirdn2d resamples up or down in one call, not both (up={up}, down={down})")
+    if use_reference():
+        return upfirdn2d_reference(x, fir, up=up, down=down, padding=padding, gain=gain)
     result: Tensor = _UpFirDn.apply(x, fir * gain, up, down, padding)
     return result
 

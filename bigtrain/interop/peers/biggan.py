@@ -8,12 +8,13 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 def networks(settings: Settings, weights: Weights) -> Networks:
     """See Peer."""
     attention = tuple(int(size) for size in settings["attn"].split("_") if size != "0")
+    # A shared embedding without a length of its own is as long as z.
+    shared_dim = settings["shared_dim"] or settings["dim_z"]
     generator = BigGANGeneratorConfig(
         z_dim=settings["dim_z"],
         width=settings["ch"],
         attention=attention,
-        # A shared embedding without a length of its own is as long as z.
-        shared_dim=(settings["shared_dim"] or settings["dim_z"]) if settings["g_shared"] else 0,
+        shared_dim=shared_dim if settings["g_shared"] else 0,
         hierarchical=settings["hier"],
     )
     discriminator = BigGANDiscriminatorConfig(width=settings["ch"], attention=attention)

@@ -1,0 +1,121 @@
+"""A folder of golden numbers: a reference's settings, weights, inputs and outputs."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bigtrain.core.config import nearest
+from bigtrain.interop.errors import InteropError
+from bigtrain.interop.load import load_weights
+from bigtrain.interop.peers import PEERS, Weights
+from bigtrain.models import Discriminator, Generator
+
+_HOW_THEY_WERE_MADE = {"seed", "batch", "r1_gamma", "gamma"}
+"""Settings that say how the numbers were made, and nothing of the networks."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A folder's content, and the networks with its weights.
+
+    Attributes:
+        document: `config.json`.
+        io: inputs and outputs by name.
+        generator: in evaluation mode; None if the folder has none.
+        discriminator: likewise.
+    """
+
+    document: Mapping[str, Any]
+    io: Mapping[str, Tensor]
+    generator: Generator | None
+    discriminator: Discriminator | None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The networks' settings and how the numbers were made, in the reference's own words."""
+        settings: Mapping[str, Any] = self.document.get("config", {})
+        return settings
+
+
+def read_golden(folder: Path) -> Golden:
+    """Read a folder and build its networks.
+
+    Raises:
+        InteropError: something is missing, damaged or not understood, or the weights do not fit.
+    """
+    if not folder.is_dir():
+        raise InteropError(f"{folder}: there is no such folder")
+    io = _tensors(folder / "io.safetensors")
+    try:
+        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        name, settings = document["peer"], _Consulted(document["config"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InteropError(f"{folder / 'config.json'}: missing or damaged ({error!r})") from None
+    if name not in PEERS:
+        raise InteropError(f"{folder}: unknown peer '{name}'{nearest(name, list(PEERS))}")
+    weights = _tensors(folder / "weights.safetensors")
+    try:
+        generator, discriminator = _build(name, settings, weights)
+    except InteropError as error:
+        raise InteropError(f"{folder}: {error}") from None
+    unknown = settings.keys() - settings.consulted - _HOW_THEY_WERE_MADE
+    if unknown:
+        raise InteropError(f"{folder}: settings that are not understood: {', '.join(sorted(unknown))}")
+    return Golden(document, io, generator, discriminator)
+
+
+def _build(name: str, settings: "_Consulted", weights: Weights) -> tuple[Generator | None, Discriminator | None]:
+    peer = PEERS[name]
+    try:
+        generator, discriminator, image = peer.networks(settings, weights)
+        networks = {
+            part: config.build(image) if config else None  # type: ignore[attr-defined]
+            for part, config in (("G", generator), ("D", discriminator))
+        }
+    except KeyError as error:
+        raise InteropError(f"the settings or weights lack {error}") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise InteropError(f"{name}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+    except ValueError as error:
+        raise InteropError(f"{name}: {error}") from None
+    for part, network in networks.items():
+        if network is not None:
+            load_weights(network, peer, part, weights)
+            network.eval()
+    unused = sorted(weight for weight in weights if networks.get(weight.partition(".")[0]) is None)
+    if unused:
+        raise InteropError(f"weights without a network: {unused[0]}")
+    return networks["G"], networks["D"]
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InteropError(f"{file}: missing or damaged ({error})") from None
+
+
+class _Consulted(Mapping[str, Any]):
+    """A mapping that remembers what was looked up in it."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.consulted: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.consulted.add(key)
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
