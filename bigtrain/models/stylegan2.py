@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import Discriminator, ImageSpec, StyleGenerator
-from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.minibatch import minibatch_stddev
+from bigtrain.models.layers.style_mapping import MappingNetwork, truncate
 from bigtrain.ops.bias_act import bias_act
 from bigtrain.ops.modulated_conv import modulated_conv2d
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
@@ -71,12 +71,8 @@ class StyleGAN2Generator(StyleGenerator):
 
     def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         """See StyleGenerator; truncation pulls towards the centre of mass of W."""
-        w: Tensor = self.mapping(z, label)
-        ws = w[:, None].expand(-1, self.num_ws, -1)
-        if truncation != 1.0:
-            pulled: Tensor = self.w_avg.lerp(ws.float(), truncation)
-            ws = pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
-        return ws
+        ws = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
+        return truncate(ws, self.w_avg, truncation, cutoff)
 
     def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
         """See StyleGenerator."""
@@ -123,30 +119,6 @@ class StyleGAN2Discriminator(Discriminator):
             return x.squeeze(1)
         condition: Tensor = self.mapping(None, label).float()
         return (x * condition).sum(1) / math.sqrt(condition.shape[1])
-
-
-class MappingNetwork(nn.Module):
-    """z and class -> w: normalised inputs through fully connected layers at a hundredth of the learning rate."""
-
-    def __init__(self, z_dim: int, w_dim: int, classes: int, layers: int) -> None:
-        super().__init__()
-        self.classes, self.layers = classes, layers
-        if classes:
-            self.embed = EqualizedLinear(classes, w_dim)
-        features = z_dim + (w_dim if classes else 0)
-        for index in range(layers):
-            layer = EqualizedLinear(features if index == 0 else w_dim, w_dim, act="lrelu", lr_multiplier=0.01)
-            self.add_module(f"fc{index}", layer)
-
-    def forward(self, z: Tensor | None, label: Tensor) -> Tensor:
-        """Map z [N, z_dim] (None where z_dim is 0) and labels to w [N, w_dim]."""
-        inputs = [] if z is None else [_unit_second_moment(z.float())]
-        if self.classes:
-            inputs.append(_unit_second_moment(self.embed(class_weights(label, self.classes)).float()))
-        x = torch.cat(inputs, dim=1)
-        for index in range(self.layers):
-            x = self.get_submodule(f"fc{index}")(x)
-        return x
 
 
 class SynthesisNetwork(nn.Module):
@@ -327,10 +299,6 @@ def _resolutions(top: int) -> list[int]:
 
 def _widths(top: int, channel_base: int, channel_max: int) -> dict[int, int]:
     return {resolution: min(channel_base // resolution, channel_max) for resolution in _resolutions(top)}
-
-
-def _unit_second_moment(x: Tensor) -> Tensor:
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 def _up_padding(fir: Tensor) -> tuple[int, int, int, int]:

@@ -9,7 +9,15 @@ from bigtrain.ops.upfirdn import upfirdn2d, upfirdn2d_reference
 
 
 def modulated_conv2d(
-    x: Tensor, weight: Tensor, style: Tensor, *, fir: Tensor | None = None, up: int = 1, demodulate: bool = True
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    fir: Tensor | None = None,
+    up: int = 1,
+    demodulate: bool = True,
+    padding: int | None = None,
+    gain: Tensor | None = None,
 ) -> Tensor:
     """Convolve each sample with the weight scaled by its own style, optionally up-sampling by two.
 
@@ -23,31 +31,60 @@ def modulated_conv2d(
         fir: low-pass filter, shape [T, T]; needed when `up` is 2.
         up: 1 or 2.
         demodulate: divide by the expected standard deviation of the output (equation 3).
+        padding: zeros around the image when `up` is 1; None for as many as keep its size.
+        gain: factor on the result, shape [].
 
     Returns:
-        Shape [N, O, H * up, W * up], in the dtype of the convolution.
+        Shape [N, O, H * up, W * up] with the padding that keeps the size, in the dtype of the convolution.
     """
     if use_reference():
-        return modulated_conv2d_reference(x, weight, style, fir=fir, up=up, demodulate=demodulate)
+        return modulated_conv2d_reference(
+            x, weight, style, fir=fir, up=up, demodulate=demodulate, padding=padding, gain=gain
+        )
     demodulation = None
     if demodulate:
-        demodulation = (style.float().square() @ weight.float().square().sum((2, 3)).t() + 1e-8).rsqrt()
-    x = conv2d_resampled(x * style.to(x.dtype)[:, :, None, None], weight, fir=fir, up=up)
+        # At least float32, and never in autocast's precision.
+        energy = weight.to(torch.promote_types(weight.dtype, torch.float32)).square().sum((2, 3))
+        with torch.autocast(x.device.type, enabled=False):
+            demodulation = (style.to(energy.dtype).square() @ energy.t() + 1e-8).rsqrt()
+            if gain is not None:
+                demodulation = demodulation * gain
+    elif gain is not None:
+        style = style * gain
+    x = conv2d_resampled(x * style.to(x.dtype)[:, :, None, None], weight, fir=fir, up=up, padding=padding)
     return x if demodulation is None else x * demodulation.to(x.dtype)[:, :, None, None]
 
 
 def modulated_conv2d_reference(
-    x: Tensor, weight: Tensor, style: Tensor, *, fir: Tensor | None = None, up: int = 1, demodulate: bool = True
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    fir: Tensor | None = None,
+    up: int = 1,
+    demodulate: bool = True,
+    padding: int | None = None,
+    gain: Tensor | None = None,
 ) -> Tensor:
     """Compute the same as `modulated_conv2d` with one explicit weight a sample, as equations 1 to 3 stand."""
     modulated = weight[None] * style[:, None, :, None, None]
     if demodulate:
         modulated = modulated * (modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-    samples = [conv2d_resampled(x[n : n + 1], modulated[n], fir=fir, up=up) for n in range(x.shape[0])]
+    if gain is not None:
+        modulated = modulated * gain
+    samples = [conv2d_resampled(x[n : n + 1], modulated[n], fir=fir, up=up, padding=padding) for n in range(len(x))]
     return torch.cat(samples)
 
 
-def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up: int = 1, down: int = 1) -> Tensor:
+def conv2d_resampled(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    fir: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int | None = None,
+) -> Tensor:
     """Convolve with "same" padding and resample by two through `fir`, in the cheaper order.
 
     Args:
@@ -57,6 +94,7 @@ def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up
         fir: low-pass filter, shape [T, T]; needed when resampling.
         up: 1 or 2.
         down: 1 or 2; not together with `up`.
+        padding: zeros around the image without resampling; None for as many as keep its size.
 
     Returns:
         Shape [N, O, H * up / down, W * up / down].
@@ -64,7 +102,7 @@ def conv2d_resampled(x: Tensor, weight: Tensor, *, fir: Tensor | None = None, up
     size = weight.shape[-1]
     half = size // 2
     if up == 1 and down == 1:
-        return F.conv2d(x, weight, padding=half)
+        return F.conv2d(x, weight, padding=half if padding is None else padding)
     if fir is None:
         raise ValueError("conv2d_resampled needs a low-pass filter when up or down is 2")
     if use_reference():

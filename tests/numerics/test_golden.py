@@ -11,6 +11,8 @@ FOLDERS = [
     "biggan-res64-hier-attn",
     "stylegan2-res32-cond",
     "stylegan2-res64-orig",
+    "stylegan3-r-res32",
+    "stylegan3-t-res32",
 ]
 
 

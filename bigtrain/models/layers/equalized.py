@@ -35,11 +35,17 @@ class EqualizedLinear(nn.Module):
         lr_multiplier: float = 1.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, features) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
-        self.act = act
+        self.weight = nn.Parameter(torch.empty(out_features, features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        self.act, self.bias_init = act, bias_init
         self.weight_gain = lr_multiplier / math.sqrt(features)
         self.bias_gain = lr_multiplier
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, and set the bias to its initial value."""
+        nn.init.normal_(self.weight, std=1.0 / self.bias_gain)
+        nn.init.constant_(self.bias, self.bias_init / self.bias_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, features] to [N, out_features]."""
@@ -76,12 +82,20 @@ class EqualizedConv2d(nn.Module):
         clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.register_buffer("fir", fir_filter(taps), persistent=False)
+        self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.register_buffer("fir", torch.empty(len(taps), len(taps)), persistent=False)
         self.fir: Tensor
-        self.act, self.up, self.down, self.clamp = act, up, down, clamp
+        self.taps, self.act, self.up, self.down, self.clamp = taps, act, up, down, clamp
         self.weight_gain = 1.0 / math.sqrt(channels * kernel_size**2)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights, clear the bias, compute the filter."""
+        self.fir.copy_(fir_filter(self.taps))
+        nn.init.normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H * up / down, W * up / down]."""

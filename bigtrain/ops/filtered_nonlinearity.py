@@ -1,0 +1,83 @@
+"""A nonlinearity without aliases: up-sample, leaky ReLU, clamp, down-sample (Karras et al. 2021, section 3.1)."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.ops.resampling import Resampling
+from bigtrain.ops.twins import use_reference
+
+SLOPE = 0.2
+GAIN = math.sqrt(2.0)
+"""Keeps unit variance through the leaky ReLU."""
+
+
+def filtered_nonlinearity(x: Tensor, rise: Resampling, fall: Resampling, *, clamp: float | None = None) -> Tensor:
+    """Compute `fall(clamp(gain * leaky_relu(rise(x))))`; differentiable to any order.
+
+    What lies between the two, four or sixteen times as large as the input, is computed again in the backward pass.
+
+    Args:
+        x: activations with their bias, shape [N, C, *rise.size].
+        rise: to the temporary sampling rate.
+        fall: to the sampling rate of the output.
+        clamp: bound on the absolute value at the temporary sampling rate, or None.
+
+    Returns:
+        Shape [N, C, *fall.out], in the dtype of `x`.
+    """
+    if use_reference():
+        return filtered_nonlinearity_reference(x, rise, fall, clamp=clamp)
+    result: Tensor = _FilteredNonlinearity.apply(x, rise, fall, math.inf if clamp is None else clamp)
+    return result
+
+
+def filtered_nonlinearity_reference(
+    x: Tensor, rise: Resampling, fall: Resampling, *, clamp: float | None = None
+) -> Tensor:
+    """Compute the same as `filtered_nonlinearity`, step by step as the definition reads."""
+    x = F.leaky_relu(rise.apply_plainly(x), SLOPE) * GAIN
+    if clamp is not None:
+        x = x.clamp(-clamp, clamp)
+    return fall.apply_plainly(x)
+
+
+class _FilteredNonlinearity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rise: Resampling, fall: Resampling, clamp: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.rise, ctx.fall, ctx.clamp = rise, fall, clamp
+        between = F.leaky_relu_(rise.along(x), SLOPE).mul_(GAIN).clamp_(-clamp, clamp)
+        return fall.along(between)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        return _Backward.apply(grad, x, ctx.rise, ctx.fall, ctx.clamp), None, None, None
+
+
+class _Backward(torch.autograd.Function):
+    """The gradient: linear in the incoming one, and piecewise constant in x."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, rise: Resampling, fall: Resampling, clamp: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.rise, ctx.fall, ctx.clamp = rise, fall, clamp
+        return rise.back(_times_slope(fall.back(grad), rise.along(x), clamp))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (x,) = ctx.saved_tensors
+        with torch.no_grad():
+            between = ctx.rise.along(x)
+        return ctx.fall(_times_slope(ctx.rise(grad), between, ctx.clamp)), None, None, None, None
+
+
+def _times_slope(grad: Tensor, between: Tensor, clamp: float) -> Tensor:
+    """Multiply by the derivative of `clamp(gain * leaky_relu(between))`."""
+    slope = torch.where(between > 0, GAIN, SLOPE * GAIN)
+    inside = (between < clamp / GAIN) & (between > -clamp / (GAIN * SLOPE))
+    return grad * (slope * inside).to(grad.dtype)
