@@ -4,14 +4,51 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator
+from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator, Upscaler
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
+from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
+from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
+from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
+from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+from bigtrain.models.superresolution import (
+    RRDBConfig,
+    SRResNetConfig,
+    UNetDiscriminatorConfig,
+    VGGDiscriminatorConfig,
+)
 
 GeneratorConfig = Annotated[
-    BigGANGeneratorConfig | StyleGAN2GeneratorConfig | StyleGAN3GeneratorConfig, Field(discriminator="kind")
+    BigGANGeneratorConfig
+    | BigGANDeepGeneratorConfig
+    | R3GANGeneratorConfig
+    | SAGANGeneratorConfig
+    | SNGANGeneratorConfig
+    | StyleGAN2GeneratorConfig
+    | StyleGAN3GeneratorConfig,
+    Field(discriminator="kind"),
 ]
-DiscriminatorConfig = Annotated[BigGANDiscriminatorConfig | StyleGAN2DiscriminatorConfig, Field(discriminator="kind")]
+DiscriminatorConfig = Annotated[
+    BigGANDiscriminatorConfig
+    | BigGANDeepDiscriminatorConfig
+    | R3GANDiscriminatorConfig
+    | SAGANDiscriminatorConfig
+    | SNGANDiscriminatorConfig
+    | StyleGAN2DiscriminatorConfig,
+    Field(discriminator="kind"),
+]
+UpscalerConfig = Annotated[RRDBConfig | SRResNetConfig, Field(discriminator="kind")]
+UpscalerDiscriminatorConfig = Annotated[UNetDiscriminatorConfig | VGGDiscriminatorConfig, Field(discriminator="kind")]
 
-__all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "ImageSpec", "StyleGenerator"]
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "ImageSpec",
+    "StyleGenerator",
+    "Upscaler",
+    "UpscalerConfig",
+    "UpscalerDiscriminatorConfig",
+]

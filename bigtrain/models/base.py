@@ -109,6 +109,33 @@ class StyleGenerator(Generator):
         return self.synthesize(self.styles(z, label, truncation=truncation), draws=draws)
 
 
+class Upscaler(nn.Module, ABC):
+    """A network from small images to large ones of the same things.
+
+    Attributes:
+        scale: how many times larger, in each direction.
+        image: what it makes; it takes any size that its layers can halve, and makes `scale` times that.
+    """
+
+    scale: int
+    image: ImageSpec
+
+    @abstractmethod
+    def forward(self, low: Tensor) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            low: in [0, 1], shape [N, C, H, W].
+
+        Returns:
+            Images around [0, 1], not clamped, float32, shape [N, C, scale * H, scale * W].
+        """
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return ()
+
+
 class Discriminator(nn.Module, ABC):
     """A network from images to one logit each; positive means real.
 
@@ -118,6 +145,9 @@ class Discriminator(nn.Module, ABC):
     Attributes:
         image: what it judges.
         features_dim: length of the last feature.
+
+    A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
+    has shape [N, features_dim, h, w], its logits [N, h, w]. Losses average over all of them.
     """
 
     image: ImageSpec

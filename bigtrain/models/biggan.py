@@ -3,22 +3,31 @@
 The parameters carry the names of the published PyTorch checkpoints, so that those load without a table of names.
 """
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.attention import SelfAttention
-from bigtrain.models.layers.conditional_batch_norm import BatchNorm, BatchStatistics, ConditionalBatchNorm
-from bigtrain.models.layers.conditioning import class_weights
-from bigtrain.models.layers.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
+from bigtrain.models.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm, set_standing_statistics
+from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.spectral import (
+    Initialisation,
+    SpectralConv2d,
+    SpectralEmbedding,
+    SpectralLinear,
+    WeightStyle,
+)
 
-_GENERATOR_WIDTHS = {
+GENERATOR_WIDTHS = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
     128: (16, 16, 8, 4, 2, 1),
@@ -27,7 +36,7 @@ _GENERATOR_WIDTHS = {
 }
 """Channels at 4x4, 8x8, ... as multiples of the base width."""
 
-_DISCRIMINATOR_WIDTHS = {
+DISCRIMINATOR_WIDTHS = {
     32: (4, 4, 4, 4),
     64: (1, 2, 4, 8, 16),
     128: (1, 2, 4, 8, 16, 16),
@@ -37,64 +46,96 @@ _DISCRIMINATOR_WIDTHS = {
 """Channels after each block as multiples of the base width."""
 
 
-class BigGANGeneratorConfig(Config):
-    """The generator's size and shape.
+class ResidualGeneratorConfig(Config):
+    """Size and shape of a residual generator; the families that have one differ in their defaults.
 
     Attributes:
         z_dim: length of the latent; with `hierarchical` it is cut into one part a block and one for the first layer.
         width: base number of channels (`ch`; 96 in the paper at 128x128).
-        attention: resolutions that get self-attention.
+        attention: resolutions (of the shorter side) that get self-attention.
         shared_dim: length of one class embedding for all layers; 0 gives each layer its own table.
         hierarchical: feed a part of z to every block; needs a shared embedding.
         multiples: channels at 4x4, 8x8, ... as multiples of `width`; None for the paper's.
+        init: how the weights start.
+        spectral: spectral normalisation of every layer but the class tables.
+        power_iterations: of the spectral normalisation, a forward.
         calibration_batch: latents a batch when the standing statistics are computed.
     """
 
-    kind: Literal["biggan"] = "biggan"
-    z_dim: int = 128
-    width: int = 96
+    z_dim: PositiveInt = 128
+    width: PositiveInt = 96
     attention: tuple[int, ...] = ()
-    shared_dim: int = 0
+    shared_dim: NonNegativeInt = 0
     hierarchical: bool = False
     multiples: tuple[int, ...] | None = None
-    calibration_batch: int = 128
+    init: Initialisation = "orthogonal"
+    spectral: bool = True
+    power_iterations: PositiveInt = 1
+    calibration_batch: PositiveInt = 128
 
-    def build(self, image: ImageSpec) -> "BigGANGenerator":
+    @property
+    def style(self) -> WeightStyle:
+        """What all layers have in common."""
+        return WeightStyle(self.init, self.spectral, self.power_iterations)
+
+    def build(self, image: ImageSpec) -> Generator:
         """Build the generator for `image`."""
-        return BigGANGenerator(self, image)
+        return ResidualGenerator(self, image)
 
 
-class BigGANDiscriminatorConfig(Config):
-    """The discriminator's size and shape.
+class BigGANGeneratorConfig(ResidualGeneratorConfig):
+    """BigGAN's generator."""
+
+    kind: Literal["biggan"] = "biggan"
+
+
+class ResidualDiscriminatorConfig(Config):
+    """Size and shape of a residual discriminator; the families that have one differ in their defaults.
 
     Attributes:
         width: base number of channels (`ch`).
-        attention: resolutions that get self-attention.
+        attention: resolutions (of the shorter side) that get self-attention.
+        attention_after: numbers of the blocks, from 0, that self-attention follows, instead of `attention`; two blocks
+            can have one resolution.
         multiples: channels after each block as multiples of `width`; None for the paper's.
         halvings: number of blocks, from the first, that halve the resolution; None for the paper's.
+        init: how the weights start.
+        spectral: spectral normalisation of every layer.
+        power_iterations: of the spectral normalisation, a forward.
     """
 
-    kind: Literal["biggan"] = "biggan"
-    width: int = 96
+    width: PositiveInt = 96
     attention: tuple[int, ...] = ()
+    attention_after: tuple[int, ...] | None = None
     multiples: tuple[int, ...] | None = None
     halvings: int | None = None
+    init: Initialisation = "orthogonal"
+    spectral: bool = True
+    power_iterations: PositiveInt = 1
 
-    def build(self, image: ImageSpec) -> "BigGANDiscriminator":
+    @property
+    def style(self) -> WeightStyle:
+        """What all layers have in common."""
+        return WeightStyle(self.init, self.spectral, self.power_iterations)
+
+    def build(self, image: ImageSpec) -> Discriminator:
         """Build the discriminator for `image`."""
-        return BigGANDiscriminator(self, image)
+        return ResidualDiscriminator(self, image)
 
 
-class BigGANGenerator(Generator):
-    """z, class -> 4x4 features -> residual blocks of doubling resolution -> image."""
+class BigGANDiscriminatorConfig(ResidualDiscriminatorConfig):
+    """BigGAN's discriminator."""
 
-    def __init__(self, config: BigGANGeneratorConfig, image: ImageSpec) -> None:
+    kind: Literal["biggan"] = "biggan"
+
+
+class ResidualGenerator(Generator):
+    """z, class -> features of 4 pixels -> residual blocks of doubling resolution -> image."""
+
+    def __init__(self, config: ResidualGeneratorConfig, image: ImageSpec) -> None:
         super().__init__()
-        multiples = config.multiples or _paper_multiples(_GENERATOR_WIDTHS, image.resolution)
-        if 4 * 2 ** (len(multiples) - 1) != image.resolution:
-            raise ValueError(
-                f"generator.multiples: {len(multiples)} values do not lead from 4 to {image.resolution} pixels"
-            )
+        multiples = config.multiples or paper_multiples(GENERATOR_WIDTHS, image)
+        self.bottom = bottom_size(image, len(multiples))
         widths = [multiple * config.width for multiple in multiples]
         if config.hierarchical and not config.shared_dim:
             raise ValueError("biggan: a hierarchical z needs shared_dim, the class embedding that it is appended to")
@@ -103,26 +144,25 @@ class BigGANGenerator(Generator):
         part = config.z_dim // self.parts
         self.z_dim = part * self.parts
         self.calibration_batch = config.calibration_batch
+        style, classes = config.style, max(image.classes, 1)
         if config.shared_dim:
-            self.shared = _ClassTable(max(image.classes, 1), config.shared_dim)
+            self.shared = ClassTable(classes, config.shared_dim, style)
         condition = config.shared_dim + (part if config.hierarchical else 0)
-        self.linear = SpectralLinear(part, widths[0] * 16)
+        self.linear = SpectralLinear(part, widths[0] * math.prod(self.bottom), style=style)
         self.blocks = nn.ModuleList()
         for depth, (channels, out_channels) in enumerate(pairwise(widths), 1):
-            stage: list[nn.Module] = [GeneratorBlock(channels, out_channels, condition, max(image.classes, 1))]
-            if 4 * 2**depth in config.attention:
-                stage.append(SelfAttention(out_channels))
+            stage: list[nn.Module] = [GeneratorBlock(channels, out_channels, condition, classes, style)]
+            if min(self.bottom) * 2**depth in config.attention:
+                stage.append(SelfAttention(out_channels, style))
             self.blocks.append(nn.ModuleList(stage))
-        self.output_layer = nn.Sequential(
-            BatchNorm(widths[-1]), nn.ReLU(), SpectralConv2d(widths[-1], image.channels, 3)
-        )
+        self.output_layer = output_layer(widths[-1], image, style)
 
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
         """Generate images; see `Generator.forward`. Truncation scales z, a smooth form of the truncation trick."""
         first, *rest = (z * truncation).chunk(self.parts, dim=1)
         weights = class_weights(label, self.image.classes) if self.image.classes else z.new_ones(len(z), 1)
         condition = self.shared(weights) if hasattr(self, "shared") else weights
-        x = self.linear(first).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        x = self.linear(first).unflatten(1, (-1, *self.bottom)).contiguous(memory_format=torch.channels_last)
         for depth, stage in enumerate(self.blocks):
             block, *attention = stage.children()
             x = block(x, torch.cat([condition, rest[depth]], dim=1) if rest else condition)
@@ -130,48 +170,38 @@ class BigGANGenerator(Generator):
                 x = layer(x)
         return torch.tanh(self.output_layer(x).float())
 
-    @torch.no_grad()
+    def stages(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return [layer for stage in self.blocks for layer in stage.children()]
+
     def calibrate(self, z: Tensor, label: Tensor) -> None:
-        """Set the standing batch statistics: their mean over batches of latents (section 3, "sampling")."""
-        layers = [module for module in self.modules() if isinstance(module, BatchStatistics)]
-        was_training, momentum = self.training, [layer.momentum for layer in layers]
-        # Only the batch normalisation leaves evaluation mode: the spectral norm's state must not move.
-        self.eval()
-        for layer in layers:
-            layer.train()
-        for count, start in enumerate(range(0, len(z), self.calibration_batch), 1):
-            for layer in layers:
-                layer.momentum = 1.0 / count
-            rows = slice(start, start + self.calibration_batch)
-            self(z[rows], label[rows])
-        for layer, value in zip(layers, momentum, strict=True):
-            layer.momentum = value
-        self.train(was_training)
+        """Set the standing batch statistics (section 3, "sampling")."""
+        set_standing_statistics(self, z, label, batch=self.calibration_batch)
 
 
-class BigGANDiscriminator(Discriminator):
+class ResidualDiscriminator(Discriminator):
     """Image -> residual blocks -> sum over positions -> logit, plus its projection on the class."""
 
-    def __init__(self, config: BigGANDiscriminatorConfig, image: ImageSpec) -> None:
+    def __init__(self, config: ResidualDiscriminatorConfig, image: ImageSpec) -> None:
         super().__init__()
         self.image = image
-        multiples = config.multiples or _paper_multiples(_DISCRIMINATOR_WIDTHS, image.resolution)
+        multiples = config.multiples or paper_multiples(DISCRIMINATOR_WIDTHS, image)
         widths = [multiple * config.width for multiple in multiples]
-        # At 32x32 the paper's last two blocks stay at 8x8; above, only the last one keeps its resolution.
-        halvings = config.halvings or (2 if image.resolution == 32 else len(widths) - 1)
+        halvings = config.halvings or paper_halvings(image, len(widths))
+        check_halvings(image, halvings)
+        after = attention_blocks(config, image, len(widths), halvings)
         self.blocks = nn.ModuleList()
-        resolution = image.resolution
         for depth, (channels, out_channels) in enumerate(zip([image.channels, *widths[:-1]], widths, strict=True)):
-            down = depth < halvings
-            resolution //= 2 if down else 1
-            stage: list[nn.Module] = [DiscriminatorBlock(channels, out_channels, down=down, first=depth == 0)]
-            if down and resolution in config.attention:
-                stage.append(SelfAttention(out_channels))
+            stage: list[nn.Module] = [
+                DiscriminatorBlock(channels, out_channels, down=depth < halvings, first=depth == 0, style=config.style)
+            ]
+            if depth in after:
+                stage.append(SelfAttention(out_channels, config.style))
             self.blocks.append(nn.Sequential(*stage))
         self.features_dim = widths[-1]
-        self.linear = SpectralLinear(widths[-1], 1)
+        self.linear = SpectralLinear(widths[-1], 1, style=config.style)
         if image.classes:
-            self.embed = SpectralEmbedding(image.classes, widths[-1])
+            self.embed = SpectralEmbedding(image.classes, widths[-1], style=config.style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""
@@ -189,37 +219,41 @@ class BigGANDiscriminator(Discriminator):
             logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
         return logits.float()
 
+    def stages(self) -> Sequence[nn.Module]:
+        """See Discriminator."""
+        return list(self.blocks)
+
 
 class GeneratorBlock(nn.Module):
     """Normalise, ReLU, up-sample, convolve; again without up-sampling; plus a 1x1 shortcut."""
 
-    def __init__(self, channels: int, out_channels: int, condition: int, classes: int) -> None:
+    def __init__(self, channels: int, out_channels: int, condition: int, classes: int, style: WeightStyle) -> None:
         super().__init__()
-        self.conv1 = SpectralConv2d(channels, out_channels, 3)
-        self.conv2 = SpectralConv2d(out_channels, out_channels, 3)
-        self.conv_sc = SpectralConv2d(channels, out_channels, 1)
-        self.bn1 = _conditional_norm(channels, condition, classes)
-        self.bn2 = _conditional_norm(out_channels, condition, classes)
+        self.conv1 = SpectralConv2d(channels, out_channels, 3, style=style)
+        self.conv2 = SpectralConv2d(out_channels, out_channels, 3, style=style)
+        self.conv_sc = SpectralConv2d(channels, out_channels, 1, style=style)
+        self.bn1 = conditional_norm(channels, condition, classes, style)
+        self.bn2 = conditional_norm(out_channels, condition, classes, style)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C', 2 * H, 2 * W]."""
-        y = self.conv1(_upsample(F.relu(self.bn1(x, condition))))
+        y = self.conv1(upsample(F.relu(self.bn1(x, condition))))
         y = self.conv2(F.relu(self.bn2(y, condition)))
         # A 1x1 convolution commutes with nearest-neighbour up-sampling, and is four times cheaper before it.
-        out: Tensor = y + _upsample(self.conv_sc(x))
+        out: Tensor = y + upsample(self.conv_sc(x))
         return out
 
 
 class DiscriminatorBlock(nn.Module):
     """Two convolutions after ReLU, average pooling, and a 1x1 shortcut; the first block takes the bare image."""
 
-    def __init__(self, channels: int, out_channels: int, *, down: bool, first: bool) -> None:
+    def __init__(self, channels: int, out_channels: int, *, down: bool, first: bool, style: WeightStyle) -> None:
         super().__init__()
         self.down, self.first = down, first
-        self.conv1 = SpectralConv2d(channels, out_channels, 3)
-        self.conv2 = SpectralConv2d(out_channels, out_channels, 3)
+        self.conv1 = SpectralConv2d(channels, out_channels, 3, style=style)
+        self.conv2 = SpectralConv2d(out_channels, out_channels, 3, style=style)
         if channels != out_channels or down:
-            self.conv_sc = SpectralConv2d(channels, out_channels, 1)
+            self.conv_sc = SpectralConv2d(channels, out_channels, 1, style=style)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C', H / 2, W / 2] (or H, W)."""
@@ -231,30 +265,58 @@ class DiscriminatorBlock(nn.Module):
         return out
 
 
-class _ClassTable(nn.Module):
-    """One vector a class, without spectral normalisation."""
-
-    def __init__(self, classes: int, features: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(classes, features)))
-
-    def forward(self, weights: Tensor) -> Tensor:
-        """Map class weights [N, classes] to [N, features]."""
-        return weights @ self.weight
-
-
-def _conditional_norm(channels: int, condition: int, classes: int) -> ConditionalBatchNorm:
+def conditional_norm(channels: int, condition: int, classes: int, style: WeightStyle) -> ConditionalBatchNorm:
+    """Batch normalisation by a condition of so many numbers, or (for 0) by class weights through tables of its own."""
     if condition:
-        gain, bias = (SpectralLinear(condition, channels, bias=False) for _ in range(2))
+        gain, bias = (SpectralLinear(condition, channels, bias=False, style=style) for _ in range(2))
         return ConditionalBatchNorm(channels, gain, bias)
-    return ConditionalBatchNorm(channels, _ClassTable(classes, channels), _ClassTable(classes, channels))
+    return ConditionalBatchNorm(channels, *(ClassTable(classes, channels, style) for _ in range(2)))
 
 
-def _upsample(x: Tensor) -> Tensor:
+def output_layer(channels: int, image: ImageSpec, style: WeightStyle) -> nn.Sequential:
+    """Normalise, ReLU, convolve to the image's channels."""
+    return nn.Sequential(BatchNorm(channels), nn.ReLU(), SpectralConv2d(channels, image.channels, 3, style=style))
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double the resolution by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _paper_multiples(table: dict[int, tuple[int, ...]], resolution: int) -> tuple[int, ...]:
-    if resolution not in table:
-        raise ValueError(f"biggan comes in resolutions {', '.join(map(str, table))}, got {resolution}")
-    return table[resolution]
+def paper_multiples(table: dict[int, tuple[int, ...]], image: ImageSpec) -> tuple[int, ...]:
+    """Look the paper's channels up by the image's shorter side."""
+    side = min(image.shape[1:])
+    if side not in table:
+        raise ValueError(
+            f"biggan comes in resolutions {', '.join(map(str, table))}, got {side}; give multiples for another"
+        )
+    return table[side]
+
+
+def bottom_size(image: ImageSpec, stages: int) -> tuple[int, int]:
+    """Return height and width of a generator's first features, 4 to 7 pixels at the shorter side."""
+    _, height, width = image.shape
+    scale = 2 ** (stages - 1)
+    if height % scale or width % scale or not 4 <= min(height, width) // scale < 8:
+        raise ValueError(f"generator.multiples: {stages} values do not lead from 4 to {height}x{width} pixels")
+    return height // scale, width // scale
+
+
+def paper_halvings(image: ImageSpec, blocks: int) -> int:
+    """At 32 pixels the paper's last blocks stay at 8x8; above, only the last one keeps its resolution."""
+    return 2 if min(image.shape[1:]) == 32 else blocks - 1
+
+
+def check_halvings(image: ImageSpec, halvings: int) -> None:
+    """Refuse an image whose sides cannot be halved so often."""
+    _, height, width = image.shape
+    if height % 2**halvings or width % 2**halvings:
+        raise ValueError(f"the discriminator halves its images {halvings} times, which {height}x{width} does not allow")
+
+
+def attention_blocks(config: ResidualDiscriminatorConfig, image: ImageSpec, blocks: int, halvings: int) -> set[int]:
+    """Return the numbers of the blocks that self-attention follows."""
+    if config.attention_after is not None:
+        return set(config.attention_after)
+    sides = [min(image.shape[1:]) // 2 ** (depth + 1) for depth in range(min(blocks, halvings))]
+    return {depth for depth, side in enumerate(sides) if side in config.attention}

@@ -5,8 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def spectral_norm(weight: Tensor, u: Tensor, *, update: bool, eps: float = 1e-12) -> tuple[Tensor, Tensor]:
-    """Divide a weight by its largest singular value, estimated by one power iteration from `u`.
+def spectral_norm(
+    weight: Tensor, u: Tensor, *, update: bool, iterations: int = 1, eps: float = 1e-12
+) -> tuple[Tensor, Tensor]:
+    """Divide a weight by its largest singular value, estimated by power iteration from `u`.
 
     Runs in float32 whatever the surrounding precision. The gradient flows through the singular value, with the
     singular vectors held constant, as in the paper.
@@ -14,7 +16,8 @@ def spectral_norm(weight: Tensor, u: Tensor, *, update: bool, eps: float = 1e-12
     Args:
         weight: shape [O, ...]; seen as a matrix of O rows.
         u: the left singular vector of the last iteration, shape [1, O]; moved in place if `update`.
-        update: keep this iteration's vector (during training).
+        update: keep the last iteration's vector (during training).
+        iterations: steps of power iteration.
         eps: bound on the norms that are divided by.
 
     Returns:
@@ -23,9 +26,31 @@ def spectral_norm(weight: Tensor, u: Tensor, *, update: bool, eps: float = 1e-12
     with torch.autocast(weight.device.type, enabled=False):
         matrix = weight.float().flatten(1)
         with torch.no_grad():
-            v = F.normalize(u @ matrix, eps=eps)
-            left = F.normalize(v @ matrix.t(), eps=eps)
+            left = u
+            for _ in range(iterations):
+                v = F.normalize(left @ matrix, eps=eps)
+                left = F.normalize(v @ matrix.t(), eps=eps)
             if update:
                 u.copy_(left)
         sigma = (v @ matrix.t() @ left.t()).squeeze()
         return weight / sigma, sigma.detach()
+
+
+def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, eps: float = 1e-12) -> Tensor:
+    """Divide a weight by its singular value along two kept vectors, in float32; the gradient is as in `spectral_norm`.
+
+    Args:
+        weight: shape [O, ...]; seen as a matrix of O rows.
+        u: left singular vector, shape [O]; moved in place by one power iteration if `update`.
+        v: right singular vector, shape [I]; likewise.
+        update: iterate first (during training); without, the vectors are taken as they are.
+        eps: bound on the norms that are divided by.
+    """
+    with torch.autocast(weight.device.type, enabled=False):
+        matrix = weight.float().flatten(1)
+        if update:
+            with torch.no_grad():
+                v.copy_(F.normalize(matrix.t() @ u, dim=0, eps=eps))
+                u.copy_(F.normalize(matrix @ v, dim=0, eps=eps))
+        # Copies, as a second forward before the backward moves the buffers.
+        return weight / (u.clone() @ (matrix @ v.clone()))

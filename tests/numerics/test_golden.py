@@ -9,6 +9,10 @@ from tests.numerics import golden
 FOLDERS = [
     "biggan-res32",
     "biggan-res64-hier-attn",
+    "biggan-deep-res32",
+    "esrgan-x4",
+    "r3gan-res32-cond",
+    "srgan-x2",
     "stylegan2-res32-cond",
     "stylegan2-res64-orig",
     "stylegan3-r-res32",

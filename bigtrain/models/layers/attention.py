@@ -4,19 +4,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigtrain.models.layers.spectral import SpectralConv2d
+from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
 
 
 class SelfAttention(nn.Module):
     """x + gamma * attention(x), keys and values at half resolution; gamma starts at 0."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        style: WeightStyle = WeightStyle(),  # noqa: B008 (frozen)
+    ) -> None:
         super().__init__()
-        self.theta = SpectralConv2d(channels, channels // 8, 1, bias=False)
-        self.phi = SpectralConv2d(channels, channels // 8, 1, bias=False)
-        self.g = SpectralConv2d(channels, channels // 2, 1, bias=False)
-        self.o = SpectralConv2d(channels // 2, channels, 1, bias=False)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        if channels < 8:
+            raise ValueError(f"attention needs 8 channels or more, its queries have an eighth; here are {channels}")
+        self.theta = SpectralConv2d(channels, channels // 8, 1, bias=False, style=style)
+        self.phi = SpectralConv2d(channels, channels // 8, 1, bias=False, style=style)
+        self.g = SpectralConv2d(channels, channels // 2, 1, bias=False, style=style)
+        self.o = SpectralConv2d(channels // 2, channels, 1, bias=False, style=style)
+        self.gamma = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the identity."""
+        nn.init.zeros_(self.gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""

@@ -1,7 +1,10 @@
 """Class labels as network inputs."""
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from bigtrain.models.layers.spectral import WeightStyle
 
 
 def class_weights(label: Tensor, classes: int) -> Tensor:
@@ -9,3 +12,33 @@ def class_weights(label: Tensor, classes: int) -> Tensor:
     if label.is_floating_point():
         return label
     return F.one_hot(label, classes).float()
+
+
+class ClassTable(nn.Module):
+    """One vector a class, without spectral normalisation.
+
+    Args:
+        classes: number of classes.
+        features: length of a vector.
+        style: how the vectors start.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        features: int,
+        style: WeightStyle = WeightStyle(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.style = style
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Fill the vectors anew."""
+        self.style.initialise(self.weight)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """Map class weights [N, classes] to [N, features]."""
+        return weights @ self.weight

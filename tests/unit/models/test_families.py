@@ -6,6 +6,10 @@ import torch
 from bigtrain.core.rng import Draws
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
+from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
+from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
+from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
+from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 
 SMALL_STYLEGAN = {"channel_base": 256, "channel_max": 16, "conv_clamp": 256.0}
@@ -13,6 +17,10 @@ GENERATORS = [
     BigGANGeneratorConfig(z_dim=12, width=4),
     BigGANGeneratorConfig(z_dim=12, width=8, shared_dim=8, hierarchical=True, attention=(16,)),
     BigGANGeneratorConfig(z_dim=12, width=4, multiples=(4, 2, 2, 1)),
+    BigGANDeepGeneratorConfig(z_dim=12, width=8, depth=2, shared_dim=4, attention=(8,), init="xavier"),
+    R3GANGeneratorConfig(z_dim=12, widths=(16, 16, 16, 8), groups=(4, 4, 4, 2), blocks=(1, 1, 2, 1)),
+    SAGANGeneratorConfig(z_dim=12, width=8),
+    SNGANGeneratorConfig(z_dim=12, width=4),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="skip", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="orig", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="resnet", **SMALL_STYLEGAN),
@@ -20,6 +28,10 @@ GENERATORS = [
 DISCRIMINATORS = [
     BigGANDiscriminatorConfig(width=4),
     BigGANDiscriminatorConfig(width=8, attention=(16,), multiples=(1, 2, 2, 2), halvings=3),
+    BigGANDeepDiscriminatorConfig(width=8, depth=2, attention=(16,), power_iterations=2),
+    R3GANDiscriminatorConfig(widths=(16, 16, 16, 8), groups=(4, 4, 4, 2), blocks=(1, 1, 2, 1)),
+    SAGANDiscriminatorConfig(width=8, attention=(8,)),
+    SNGANDiscriminatorConfig(width=4),
     StyleGAN2DiscriminatorConfig(architecture="resnet", **SMALL_STYLEGAN),
     StyleGAN2DiscriminatorConfig(architecture="skip", mbstd_group=1, **SMALL_STYLEGAN),
     StyleGAN2DiscriminatorConfig(architecture="orig", **SMALL_STYLEGAN),

@@ -1,0 +1,41 @@
+"""BasicSR's super-resolution networks; ours carry the same names, but for those of the normalisations."""
+
+from typing import Any
+
+from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.models import ImageSpec
+from bigtrain.models.superresolution import (
+    RRDBConfig,
+    SRResNetConfig,
+    UNetDiscriminatorConfig,
+    VGGDiscriminatorConfig,
+)
+
+_STATISTICS = {"weight": "gain", "bias": "bias", "running_mean": "stored_mean", "running_var": "stored_var"}
+_SPECTRAL = {"weight_orig": "weight", "weight_u": "u", "weight_v": "v"}
+
+
+def networks(settings: Settings, weights: Weights) -> Networks:
+    """See Peer."""
+    size: dict[str, Any] = {"scale": settings["scale"], "width": settings["feat"], "blocks": settings["blocks"]}
+    generator: RRDBConfig | SRResNetConfig
+    match settings["g"]:
+        case "rrdb":
+            generator = RRDBConfig(growth=settings["grow"], **size)
+        case "srresnet":
+            generator = SRResNetConfig(**size)
+        case other:
+            raise ValueError(f"g: {other!r} is neither rrdb nor srresnet")
+    discriminators = {"unet_sn": UNetDiscriminatorConfig, "vgg": VGGDiscriminatorConfig}
+    image = ImageSpec(settings["resolution"], weights["G.conv_last.weight"].shape[0])
+    return Networks(generator, discriminators[settings["d"]](width=settings["d_feat"]), image)
+
+
+def rename(part: str, name: str) -> str | None:
+    """See Peer."""
+    layer, _, end = name.rpartition(".")
+    if end == "num_batches_tracked":
+        return None
+    if layer.startswith("bn"):
+        return f"{layer}.{_STATISTICS[end]}"
+    return f"{layer}.{_SPECTRAL.get(end, end)}"
