@@ -1,0 +1,32 @@
+"""What D sees in place of images, so that it cannot learn few of them by heart; a new kind is a new file and a name."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bigtrain.augment.ada import AdaConfig
+from bigtrain.augment.ada_controller import FixedConfig, Probability, ProbabilityConfig
+from bigtrain.augment.apa import ApaConfig
+from bigtrain.augment.base import Augment
+from bigtrain.augment.diffaugment import DiffAugmentConfig
+from bigtrain.core.config import Config
+
+
+class NoAugmentConfig(Config):
+    """D sees the images as they are."""
+
+    kind: Literal["none"] = "none"
+
+    @property
+    def probability(self) -> ProbabilityConfig:
+        """Never."""
+        return FixedConfig(p=0.0)
+
+    def build(self) -> Augment:
+        """Build what changes nothing."""
+        return Augment()
+
+
+AugmentConfig = Annotated[NoAugmentConfig | AdaConfig | DiffAugmentConfig | ApaConfig, Field(discriminator="kind")]
+
+__all__ = ["Augment", "AugmentConfig", "NoAugmentConfig", "Probability"]
