@@ -10,6 +10,7 @@ from bigtrain.augment.apa import ApaConfig
 from bigtrain.augment.base import Augment
 from bigtrain.augment.diffaugment import DiffAugmentConfig
 from bigtrain.core.config import Config
+from bigtrain.core.schedules import ConstantSchedule
 
 
 class NoAugmentConfig(Config):
@@ -20,7 +21,7 @@ class NoAugmentConfig(Config):
     @property
     def probability(self) -> ProbabilityConfig:
         """Never."""
-        return FixedConfig(p=0.0)
+        return FixedConfig(p=ConstantSchedule(value=0.0))
 
     def build(self) -> Augment:
         """Build what changes nothing."""

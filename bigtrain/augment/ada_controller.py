@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from bigtrain.core.config import Config
-from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.core.schedules import Schedule
 from bigtrain.core.state import Progress, State
 
 
@@ -44,13 +44,18 @@ class FixedConfig(Config):
     """A probability that does not look at D.
 
     Attributes:
-        p: the probability.
-        schedule: multiplies it.
+        p: the probability, a number or a schedule.
     """
 
     kind: Literal["fixed"] = "fixed"
-    p: float = Field(ge=0, le=1)
-    schedule: Schedule = ConstantSchedule()
+    p: Schedule
+
+    @model_validator(mode="after")
+    def _is_a_probability(self) -> "FixedConfig":
+        highest = max(self.p.value, getattr(self.p, "final", 0.0))
+        if highest > 1:
+            raise ValueError(f"p is a probability, from 0 to 1, not {highest}")
+        return self
 
     def build(self, device: torch.device) -> "FixedProbability":
         """Build it on a device."""
@@ -61,12 +66,12 @@ class FixedProbability(Probability):
     """A pure function of the images seen."""
 
     def __init__(self, config: FixedConfig, device: torch.device) -> None:
-        super().__init__(config.p * config.schedule.factor(0, 1), device)
+        super().__init__(config.p.value_at(0, 1), device)
         self._config = config
 
     def update(self, sign_mean: Tensor, progress: Progress) -> None:
         """See Probability."""
-        self.p.fill_(self._config.p * self._config.schedule.factor(progress.samples_seen, progress.total))
+        self.p.fill_(self._config.p.value_at(progress.samples_seen, progress.total))
 
 
 class AdaptiveConfig(Config):

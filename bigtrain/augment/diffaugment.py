@@ -9,6 +9,7 @@ from bigtrain.augment.ada_controller import FixedConfig, ProbabilityConfig
 from bigtrain.augment.base import Augment
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
+from bigtrain.core.schedules import ConstantSchedule
 
 PolicyName = Literal["color", "translation", "cutout"]
 
@@ -23,7 +24,7 @@ class DiffAugmentConfig(Config):
 
     kind: Literal["diffaugment"]
     policy: tuple[PolicyName, ...] = ("color", "translation", "cutout")
-    probability: ProbabilityConfig = FixedConfig(p=1.0)
+    probability: ProbabilityConfig = FixedConfig(p=ConstantSchedule(value=1.0))
 
     def build(self) -> "DiffAugment":
         """Build it."""

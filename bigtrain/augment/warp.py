@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.twins import use_reference
 from bigtrain.ops.upfirdn import upfirdn2d_reference
 
 # fmt: off
@@ -45,6 +46,8 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     Returns:
         Shape [N, C, H, W].
     """
+    if use_reference():
+        return warp_reference(images, inverse)
     *_, height, width = images.shape
     inverse = inverse.to(images.dtype)
     where = images.dtype, images.device
@@ -54,18 +57,19 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
 
 
 def warp_reference(images: Tensor, inverse: Tensor) -> Tensor:
-    """Compute the same as `warp` as the paper reads, with a margin of two images on each side."""
+    """Compute the same as `warp` as the paper reads, with a margin of two images and the filter on each side."""
     *_, height, width = images.shape
-    rows, columns = (reflected(torch.arange(-2 * size, 3 * size), size) for size in (height, width))
+    top, left = (2 * size + _TAPS for size in (height, width))
+    rows = reflected(torch.arange(-top, height + top, device=images.device), height)
+    columns = reflected(torch.arange(-left, width + left, device=images.device), width)
     padded = images[:, :, rows[:, None], columns]
     line = images.new_tensor(SYM6)
     fir = torch.outer(line, line)
     fine = upfirdn2d_reference(padded, fir, up=2, padding=(_TAPS - 1,) * 4)
-    y, x = (torch.arange(2 * size + _TAPS - 2) - CENTRE for size in (height, width))
+    y, x = (torch.arange(2 * size + _TAPS - 2, device=images.device) - CENTRE for size in (height, width))
     y, x = torch.meshgrid((y - (height - 1)) / 2, (x - (width - 1)) / 2, indexing="ij")
     position = torch.stack([x, y, torch.ones_like(x)], -1).to(images.dtype) @ inverse.to(images.dtype).mT[:, None]
-    centre = images.new_tensor([width - 1, height - 1]) / 2 + 2 * images.new_tensor([width, height])
-    index = 2 * (position + centre) + CENTRE
+    index = 2 * position + images.new_tensor([width - 1 + 2 * left, height - 1 + 2 * top]) + CENTRE
     grid = 2 * index / (images.new_tensor([fine.shape[3], fine.shape[2]]) - 1) - 1
     found = F.grid_sample(fine, grid, align_corners=True)
     return upfirdn2d_reference(found, fir.flip(0, 1), down=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigtrain.augment.ada_controller import AdaController, AdaptiveConfig, FixedConfig
-from bigtrain.core.schedules import LinearSchedule
+from bigtrain.core.schedules import ConstantSchedule, LinearSchedule
 from bigtrain.core.state import Progress
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def test_resumes_exactly_in_the_middle_of_an_interval() -> None:
 
 
 def test_a_fixed_p_follows_its_schedule() -> None:
-    fixed = FixedConfig(p=0.4, schedule=LinearSchedule(start=0.5)).build(CPU)
+    fixed = FixedConfig(p=LinearSchedule(value=0.4, start=0.5)).build(CPU)
     progress = Progress(1000, 250)
     assert fixed.p.item() == pytest.approx(0.4)
     assert _run(fixed, progress, [1.0] * 4) == pytest.approx([0.4, 0.4, 0.2, 0.0])
@@ -58,7 +58,7 @@ def test_a_fixed_p_follows_its_schedule() -> None:
 
 def test_p_stays_the_same_tensor() -> None:
     """Who holds p need not ask for it again."""
-    for config in (FixedConfig(p=0.5), AdaptiveConfig(interval=1)):
+    for config in (FixedConfig(p=ConstantSchedule(value=0.5)), AdaptiveConfig(interval=1)):
         controller = config.build(CPU)
         held = controller.p
         _run(controller, Progress(1000, 100), [1.0])

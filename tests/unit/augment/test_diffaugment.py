@@ -25,8 +25,8 @@ def test_happens_to_a_share_of_the_samples() -> None:
 
 def test_second_derivatives() -> None:
     augment = DiffAugmentConfig(kind="diffaugment").build()
-    images = torch.randn(6, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(lambda x: augment(x, DRAWS, 1.0).square(), images)
+    images = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: augment(x, DRAWS[:2], 1.0).square(), images)
 
 
 def test_translation_moves_whole_pixels_and_fills_with_grey() -> None:

@@ -26,7 +26,7 @@ def test_reflection() -> None:
     batch=st.integers(1, 3), channels=st.integers(1, 4), height=st.integers(2, 17), width=st.integers(2, 17),
     seed=st.integers(0, 1000),
 )  # fmt: skip
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 def test_equals_its_definition(batch, channels, height, width, seed) -> None:
     torch.manual_seed(seed)
     images = torch.randn(batch, channels, height, width, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_a_sample_does_not_depend_on_the_others() -> None:
 
 
 def test_first_and_second_derivatives() -> None:
-    images = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+    images = torch.randn(2, 1, 4, 3, dtype=torch.float64, requires_grad=True)
     inverse = _affine(2, 0.4)
     assert torch.autograd.gradcheck(lambda x: warp(x, inverse), images)
     assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).square(), images)
