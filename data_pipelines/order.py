@@ -7,13 +7,17 @@ guarantees, so that the order of a run does not depend on NumPy's version.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Permutation = NDArray[np.int64]
+Integers = NDArray[np.int64]
+
+_NEAR_SUBSTITUTES = 4
+"""Substitutes that are looked for in the sample's own window, whose shards are open; further ones come from anywhere."""
 
 
 class Location(NamedTuple):
@@ -23,6 +27,45 @@ class Location(NamedTuple):
     row: int
 
 
+class Turns(Protocol):
+    """How often each sample comes in an epoch; a plain shuffle shows every one of them once."""
+
+    def per_shard(self, epoch: int, shards: Integers) -> Integers:
+        """Return how many turns the samples of each shard have together, with the shards in the epoch's order."""
+
+    def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
+        """Return shard and row of each turn in a window of the epoch's shards, before the window is shuffled."""
+
+
+@dataclass(frozen=True)
+class EachOnce:
+    """Every sample has one turn an epoch.
+
+    Attributes:
+        rows: of each shard, those that take part.
+    """
+
+    rows: Sequence[Integers | range]
+
+    def per_shard(self, epoch: int, shards: Integers) -> Integers:
+        """See Turns."""
+        return np.array([len(rows) for rows in self.rows], dtype=np.int64)[shards]
+
+    def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
+        """See Turns."""
+        chosen = shards[window]
+        rows = [np.asarray(self.rows[shard], dtype=np.int64) for shard in chosen]
+        return np.repeat(chosen, [len(part) for part in rows]), np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The shuffled samples of some shards: the one at place i of the window is (shards[i], rows[i])."""
+
+    shards: Integers
+    rows: Integers
+
+
 class SampleOrder:
     """Maps positions of the stream to samples.
 
@@ -30,41 +73,83 @@ class SampleOrder:
         counts: number of samples of each shard.
         seed: of the shuffle, 0 <= seed < 2**63.
         window: number of shards that are shuffled together.
+        turns: how often each sample comes in an epoch; by default, once.
     """
 
-    def __init__(self, counts: Sequence[int], seed: int, window: int = 8) -> None:
+    def __init__(self, counts: Sequence[int], seed: int, window: int = 8, turns: Turns | None = None) -> None:
         if not counts or min(counts) < 1:
             raise ValueError("an order needs at least one shard, and no shard may be empty")
-        self._counts = np.asarray(counts, dtype=np.int64)
-        self._seed, self._window = seed, window
-        self.size = int(self._counts.sum())
+        self._shards, self._seed, self._window = len(counts), seed, window
+        self._turns = turns or EachOnce([range(count) for count in counts])
+        self.size = int(self._turns.per_shard(0, np.arange(len(counts))).sum())
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
-        self._shuffle = lru_cache(maxsize=4)(self._shuffle_window)
+        self._shuffled = lru_cache(maxsize=4)(self._shuffle_window)
 
     def locate(self, position: int) -> Location:
         """Return the sample at `position` >= 0 of the endless stream."""
+        return self.locate_span(position, position + 1)[0]
+
+    def locate_span(self, start: int, stop: int) -> list[Location]:
+        """Return the samples at the positions from `start` to before `stop`."""
+        found: list[Location] = []
+        while start < stop:
+            epoch, offset = divmod(start, self.size)
+            _, starts = self._epoch(epoch)
+            number = self._window_at(epoch, offset)
+            window, first = self._shuffled(epoch, number), offset - int(starts[number])
+            part = slice(first, first + stop - start)
+            shards, rows = window.shards[part].tolist(), window.rows[part].tolist()
+            found += map(Location, shards, rows)
+            start += len(rows)
+        return found
+
+    def substitute(self, position: int, attempt: int) -> Location:
+        """Return the sample that takes the place of a damaged one.
+
+        The first attempts stay in the window of `position`, where the shards are open; later ones go anywhere in the
+        epoch. A function of the seed, the position and the attempt alone: ranks and resumed runs agree.
+        """
+        epoch, offset = divmod(position, self.size)
+        _, starts = self._epoch(epoch)
+        low, high = 0, self.size
+        if attempt < _NEAR_SUBSTITUTES:
+            number = self._window_at(epoch, offset)
+            low, high = int(starts[number]), int(starts[number + 1])
+        bits = np.random.Philox(key=np.array([self._seed, position], dtype=np.uint64), counter=[0, 0, 2, attempt])
+        return self.locate(epoch * self.size + low + int(bits.random_raw()) % (high - low))
+
+    def upcoming_shards(self, position: int) -> tuple[int, list[int], list[int]]:
+        """Return the window of `position`: its number since the start, its shards, and those of the window after it."""
         epoch, offset = divmod(position, self.size)
         shards, starts = self._epoch(epoch)
-        window = int(np.searchsorted(starts, offset, side="right")) - 1
-        inside = int(self._shuffle(epoch, window)[offset - int(starts[window])])
-        for shard in shards[window * self._window : (window + 1) * self._window]:
-            if inside < self._counts[shard]:
-                return Location(int(shard), inside)
-            inside -= int(self._counts[shard])
-        raise AssertionError("a window holds fewer samples than its shards")
+        windows, number = len(starts) - 1, self._window_at(epoch, offset)
+        here = shards[number * self._window : (number + 1) * self._window].tolist()
+        if number + 1 < windows:
+            following = shards[(number + 1) * self._window : (number + 2) * self._window]
+        else:
+            following = self._epoch(epoch + 1)[0][: self._window]
+        return epoch * windows + number, here, following.tolist()
 
-    def _plan_epoch(self, epoch: int) -> tuple[Permutation, Permutation]:
-        """Permute the shards and find where each window starts in the epoch."""
-        shards = _permutation(len(self._counts), self._seed, epoch, 0)
-        sizes = np.add.reduceat(self._counts[shards], np.arange(0, len(shards), self._window))
-        return shards, np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    def _window_at(self, epoch: int, offset: int) -> int:
+        """Return the number of the window that holds a place of the epoch; a window without turns holds none."""
+        _, starts = self._epoch(epoch)
+        return int(np.searchsorted(starts, offset, side="right")) - 1
 
-    def _shuffle_window(self, epoch: int, window: int) -> Permutation:
-        shards, _ = self._epoch(epoch)
-        count = int(self._counts[shards[window * self._window : (window + 1) * self._window]].sum())
-        return _permutation(count, self._seed, epoch, window + 1)
+    def _plan_epoch(self, epoch: int) -> tuple[Integers, Integers]:
+        """Permute the shards, and find where each window starts in the epoch and the last one ends."""
+        shards = permutation(self._shards, self._seed, epoch, 0)
+        turns = self._turns.per_shard(epoch, shards)
+        sizes = np.add.reduceat(turns, np.arange(0, len(shards), self._window))
+        return shards, np.concatenate([[0], np.cumsum(sizes)])
+
+    def _shuffle_window(self, epoch: int, number: int) -> Window:
+        window = slice(number * self._window, (number + 1) * self._window)
+        shards, rows = self._turns.of(epoch, self._epoch(epoch)[0], window)
+        places = permutation(len(rows), self._seed, epoch, number + 1)
+        return Window(shards[places], rows[places])
 
 
-def _permutation(count: int, seed: int, epoch: int, purpose: int) -> Permutation:
+def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:
+    """Return a random order of `count` things."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=[0, 0, 0, purpose])
     return np.argsort(bits.random_raw(count), kind="stable")

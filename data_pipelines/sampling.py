@@ -1,0 +1,114 @@
+"""Which images a run is shown, and how often: subsets of a dataset, and classes in other shares than the data's.
+
+All of it is exact, and a pure function of the seed and the epoch. A class that is to have a share of the epoch has
+that many turns, to the image, and each of its images as many as any other or one more; which of them, changes with
+the epoch. Images keep to the shuffle's windows, so that sampling by class reads as few shards at a time as a plain
+shuffle does.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipelines.errors import DataError
+from data_pipelines.order import EachOnce, Integers
+
+LabelsOf = Callable[[int], NDArray[np.int32]]
+"""The class index of each row of a shard."""
+
+
+def subset(counts: Sequence[int], size: int) -> list[Integers]:
+    """Choose `size` samples at random, for runs on limited data.
+
+    The choice does not depend on a run's seed, and a smaller subset is part of every larger one.
+
+    Returns:
+        The rows of each shard that are chosen, ascending.
+
+    Raises:
+        DataError: there are not so many samples.
+    """
+    total = sum(counts)
+    if size > total:
+        raise DataError(f"a subset of {size} images is asked for, the dataset has {total}")
+    bits = np.random.Philox(key=0).random_raw(total)
+    last = np.partition(bits, size - 1)[size - 1]
+    chosen = np.flatnonzero(bits <= last)[:size]
+    ends = np.cumsum(counts)
+    starts = ends - np.asarray(counts)
+    cuts = np.searchsorted(chosen, ends)
+    return [part - start for part, start in zip(np.split(chosen, cuts[:-1]), starts, strict=True)]
+
+
+class ByClass:
+    """Turns such that classes have given shares of an epoch; see `order.Turns`.
+
+    With n samples in a class that is to have q turns, sample j has as many turns as there are whole numbers in
+    ((j q + r) / n, ((j + 1) q + r) / n], where r in [0, n) is drawn anew each epoch: q in all, and no two samples of
+    the class differ by more than one.
+
+    Args:
+        rows: of each shard, those that take part.
+        labels_of: class indices of a shard.
+        histograms: number of samples of each class that take part, shape [shards, classes].
+        weights: share of each class, >= 0, in any unit.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Integers | range],
+        labels_of: LabelsOf,
+        histograms: Integers,
+        weights: Sequence[float],
+        seed: int,
+    ) -> None:
+        self._rows, self._labels_of, self._histograms, self._seed = rows, labels_of, histograms, seed
+        self._sizes = histograms.sum(0)
+        unlabelled = sum(map(len, rows)) - int(self._sizes.sum())
+        if unlabelled:
+            raise DataError(f"sampling by class needs labels, {unlabelled} images have none")
+        self.quotas = _quotas(int(self._sizes.sum()), np.where(self._sizes > 0, weights, 0.0))
+
+    def per_shard(self, epoch: int, shards: Integers) -> Integers:
+        """See Turns."""
+        passed = self._turns_before(np.cumsum(self._histograms[shards], axis=0), epoch).sum(1)
+        return np.diff(passed, prepend=self._turns_before(np.zeros_like(self._sizes), epoch).sum())
+
+    def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
+        """See Turns."""
+        own, rows = EachOnce(self._rows).of(epoch, shards, window)
+        labels = np.concatenate([self._labels_of(int(s))[np.asarray(self._rows[s])] for s in shards[window]])
+        number = self._histograms[shards[: window.start]].sum(0)[labels] + _occurrence(labels)
+        turns = self._turns_before(number + 1, epoch, labels) - self._turns_before(number, epoch, labels)
+        return np.repeat(own, turns), np.repeat(rows, turns)
+
+    def _turns_before(self, number: Integers, epoch: int, labels: NDArray[np.int32] | slice = slice(None)) -> Integers:
+        """Return the turns that the first `number` samples of a class have; the last axis is that of the classes."""
+        bits = np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64), counter=[0, 0, 1, 0])
+        size = np.maximum(self._sizes, 1)
+        phase = (bits.random_raw(len(size)) % size.astype(np.uint64)).astype(np.int64)
+        turns: Integers = (number * self.quotas[labels] + phase[labels]) // size[labels]
+        return turns
+
+
+def _quotas(total: int, weights: NDArray[np.float64]) -> Integers:
+    """Divide `total` turns in proportion to weights, to the last one (by the largest remainders)."""
+    if not weights.sum() > 0:
+        raise DataError("sampling by class: no class that has images has a weight above 0")
+    exact = total * weights / weights.sum()
+    quotas = np.floor(exact).astype(np.int64)
+    largest = np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]
+    quotas[largest] += 1
+    return quotas
+
+
+def _occurrence(labels: NDArray[np.int32]) -> Integers:
+    """Return how often each entry's label came before it: [5, 3, 5, 5] gives [0, 0, 1, 2]."""
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    occurrence = np.empty(len(labels), dtype=np.int64)
+    occurrence[order] = np.arange(len(labels)) - first
+    return occurrence
