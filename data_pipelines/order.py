@@ -118,17 +118,15 @@ class SampleOrder:
         bits = np.random.Philox(key=np.array([self._seed, position], dtype=np.uint64), counter=[0, 0, 2, attempt])
         return self.locate(epoch * self.size + low + int(bits.random_raw()) % (high - low))
 
-    def upcoming_shards(self, position: int) -> tuple[int, list[int], list[int]]:
-        """Return the window of `position`: its number since the start, its shards, and those of the window after it."""
+    def upcoming_shards(self, position: int) -> tuple[list[int], list[int]]:
+        """Return the shards of the window of `position`, and those of the window after it."""
         epoch, offset = divmod(position, self.size)
-        shards, starts = self._epoch(epoch)
-        windows, number = len(starts) - 1, self._window_at(epoch, offset)
-        here = shards[number * self._window : (number + 1) * self._window].tolist()
-        if number + 1 < windows:
-            following = shards[(number + 1) * self._window : (number + 2) * self._window]
-        else:
+        shards, _ = self._epoch(epoch)
+        start = self._window_at(epoch, offset) * self._window
+        here, following = shards[start : start + self._window], shards[start + self._window : start + 2 * self._window]
+        if not len(following):
             following = self._epoch(epoch + 1)[0][: self._window]
-        return epoch * windows + number, here, following.tolist()
+        return here.tolist(), following.tolist()
 
     def _window_at(self, epoch: int, offset: int) -> int:
         """Return the number of the window that holds a place of the epoch; a window without turns holds none."""

@@ -1,42 +1,92 @@
-"""Read samples of local shards by (shard, row), each checked against its checksum."""
+"""Read samples by (shard, row), from wherever the shards lie, each checked against its checksum."""
 
 import mmap
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
-from data_pipelines.decode import decode
+from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.index import Index, load_index
-from data_pipelines.manifest import Manifest
+from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.order import Location
+from data_pipelines.place import Place
+from data_pipelines.shard_cache import ShardCache
 
 Labels = NDArray[np.int64]
 
 
-class ShardDataset:
-    """The samples of a dataset folder.
+@dataclass(frozen=True)
+class OpenShard:
+    """A shard that is being read.
 
-    Files are opened when first read, in the process that reads them, so that the object can cross a fork.
+    The columns of its index are lists: reading one sample touches one number of each.
 
-    Args:
-        folder: with a manifest, shards and their indexes.
-
-    Raises:
-        DataError: the folder's files do not fit its manifest.
+    Attributes:
+        tar: the file; a mapping also keeps a fetched file in the cache.
+        index: a row a sample.
+        starts: first byte of each sample's image.
+        ends: the byte after its last.
+        labels: class index of each sample (-1 if unlabelled).
+        checksums: CRC-32 of each image's bytes.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    tar: memoryview
+    index: Index
+    starts: list[int]
+    ends: list[int]
+    labels: list[int]
+    checksums: list[int]
+
+
+class ShardDataset:
+    """The samples of a dataset.
+
+    Files are opened when first read, and no more than `open_shards` stay open. Threads may share a dataset.
+
+    Args:
+        place: folder with the manifest, or its URL: `http(s)://` or `s3://`.
+        cache: where fetched files are kept; by default, in the user's cache.
+        open_shards: shards that stay open.
+
+    Raises:
+        DataError: there is no such dataset, or its manifest is damaged.
+    """
+
+    def __init__(self, place: str | Path, *, cache: ShardCache | None = None, open_shards: int = 32) -> None:
+        self._place = Place.find(place, cache)
+        self.folder = self._place.folder
         self.manifest = Manifest.load(self.folder)
+        self.decoder = Decoder(self.manifest.shape, arrays=self.manifest.codec == "npy")
+        self._limit = open_shards
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._broken: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no shard must be fetched."""
+        return self._place.holds_all(self.manifest)
+
+    def is_broken(self, number: int) -> bool:
+        """Tell whether a shard could not be opened."""
+        return number in self._broken
+
+    def check_files(self) -> None:
+        """See whether all local shards are there and as long as they should be.
+
+        Raises:
+            DataError: one is not.
+        """
         for shard in self.manifest.shards:
-            check_size(self.folder / shard.url, shard.bytes)
-        self._tars: dict[int, mmap.mmap] = {}
-        self._indexes: dict[int, Index] = {}
+            self._place.check(shard)
 
     def locations(self) -> Iterator[Location]:
         """Iterate over all samples as they lie in the shards."""
@@ -46,13 +96,16 @@ class ShardDataset:
 
     def label(self, location: Location) -> int:
         """Return a sample's class index (-1 if unlabelled)."""
-        return int(self._index(location.shard)[location.row]["label"])
+        return self.shard(location.shard).labels[location.row]
+
+    def labels_of(self, number: int) -> NDArray[np.int32]:
+        """Return the class indices of a shard's samples; reads its index only."""
+        return np.ascontiguousarray(self._index(self.manifest.shards[number])["label"])
 
     def read_raw(self, location: Location) -> tuple[memoryview, int]:
         """Return a sample's file, unchecked, and its class index."""
-        row = self._index(location.shard)[location.row]
-        start = int(row["offset"])
-        return memoryview(self._tar(location.shard))[start : start + int(row["size"])], int(row["label"])
+        shard, row = self.shard(location.shard), location.row
+        return shard.tar[shard.starts[row] : shard.ends[row]], shard.labels[row]
 
     def read(self, locations: Sequence[Location]) -> tuple[Pixels, Labels]:
         """Read and decode samples.
@@ -63,43 +116,80 @@ class ShardDataset:
         Raises:
             DataError: a sample's bytes do not fit their checksum, or cannot be decoded.
         """
-        images = np.empty((len(locations), *self.manifest.shape), dtype=np.uint8)
+        images = self.decoder.batch(len(locations))
         labels = np.empty(len(locations), dtype=np.int64)
         for slot, location in enumerate(locations):
-            data, labels[slot] = self.read_raw(location)
-            if zlib.crc32(data) != int(self._index(location.shard)[location.row]["crc32"]):
-                raise self._damaged(location, "its bytes do not match their checksum")
-            try:
-                decode(data, self.manifest.codec, images[slot])
-            except ValueError as error:
-                raise self._damaged(location, str(error)) from None
+            labels[slot] = self.read_into(location, images[slot])
         return images, labels
 
-    def _tar(self, shard: int) -> mmap.mmap:
-        if shard not in self._tars:
-            with (self.folder / self.manifest.shards[shard].url).open("rb") as file:
-                self._tars[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._tars[shard]
+    def read_into(self, location: Location, out: Pixels) -> int:
+        """Decode a sample's image into `out`, shape [C, H, W], of a decoder's batch; return its class index.
 
-    def _index(self, shard: int) -> Index:
-        if shard not in self._indexes:
-            entry = self.manifest.shards[shard]
-            rows = load_index(self.folder / entry.index, self.manifest.fields)
-            if len(rows) != entry.count:
-                raise DataError(f"{self.folder / entry.index}: {len(rows)} samples, the manifest says {entry.count}")
-            self._indexes[shard] = rows
-        return self._indexes[shard]
+        Raises:
+            DataError: the sample is damaged, or its shard is.
+        """
+        number, row = location
+        shard = self.shard(number)
+        data = shard.tar[shard.starts[row] : shard.ends[row]]
+        if zlib.crc32(data) != shard.checksums[row]:
+            raise self._damaged(location, "its bytes do not match their checksum")
+        try:
+            self.decoder.decode(data, out)
+        except ValueError as error:
+            raise self._damaged(location, str(error)) from None
+        return shard.labels[row]
+
+    def fetch(self, number: int) -> None:
+        """See that a shard is on this machine."""
+        self._place.open(self.manifest.shards[number]).close()
+
+    def shard(self, number: int) -> OpenShard:
+        """Open a shard, or return it if it is open.
+
+        Raises:
+            DataError: it is damaged or cannot be had; it is not tried again.
+        """
+        shard = self._open.get(number)
+        if shard is not None:
+            return shard
+        with self._lock:
+            if number in self._broken:
+                raise DataError(self._broken[number])
+            if number not in self._open:
+                try:
+                    self._open[number] = self._open_shard(self.manifest.shards[number])
+                except DataError as error:
+                    self._broken[number] = str(error)
+                    raise
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)
+            return self._open[number]
+
+    def _open_shard(self, entry: Shard) -> OpenShard:
+        index = self._index(entry)
+        with self._place.open(entry) as file:
+            tar = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return OpenShard(
+            tar=tar,
+            index=index,
+            starts=index["offset"].tolist(),
+            ends=(index["offset"] + index["size"]).tolist(),
+            labels=index["label"].tolist(),
+            checksums=index["crc32"].tolist(),
+        )
+
+    def _index(self, entry: Shard) -> Index:
+        path = self._place.index(entry)
+        rows = load_index(path, self.manifest.fields)
+        if len(rows) != entry.count:
+            raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")
+        labels, classes = rows["label"], len(entry.class_histogram)
+        inside = labels[labels >= 0]
+        found = np.bincount(inside, minlength=classes).tolist()
+        if found != list(entry.class_histogram):
+            raise DataError(f"{path}: classes {found}, the manifest says {list(entry.class_histogram)}")
+        return rows
 
     def _damaged(self, location: Location, why: str) -> DataError:
-        path = self.folder / self.manifest.shards[location.shard].url
-        return DataError(f"{path}: sample {location.row}: {why} (see: bigtrain data verify --deep {self.folder})")
-
-
-def check_size(path: Path, expected: int) -> None:
-    """Raise DataError if the file `path` is missing or not `expected` bytes long."""
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise DataError(f"{path}: the shard is missing, the manifest lists it") from None
-    if size != expected:
-        raise DataError(f"{path}: {size} bytes, the manifest says {expected} (see: bigtrain data verify {path.parent})")
+        name = self.manifest.shards[location.shard].url
+        return DataError(f"{name}: sample {location.row}: {why} (see: bigtrain data verify --deep {self._place.name})")

@@ -4,16 +4,20 @@ Global batch b covers positions [b * G, (b + 1) * G) of the sample order; rank r
 of it. Nothing else is random, so position is the whole state, and any number of ranks sees the same samples.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.codec import Pixels
-from data_pipelines.order import SampleOrder
-from data_pipelines.read import Labels, ShardDataset
+from data_pipelines.faults import FaultLog
+from data_pipelines.prefetch import Prefetcher
+from data_pipelines.read import Labels
+from data_pipelines.readers import ProcessReaders, Readers, ThreadReaders
+
+Loader = Literal["threads", "processes"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class HostBatch:
     """One rank's share of a global batch.
 
     Attributes:
-        images: uint8, shape [n, C, H, W].
+        images: uint8, shape [n, C, H, W]; where it was read by a process, valid until the next batch is taken.
         labels: int64, shape [n]; -1 where unlabelled.
         positions: int64, shape [n], each sample's place in the stream.
     """
@@ -32,63 +36,58 @@ class HostBatch:
 
 
 class BatchStream(Iterator[HostBatch]):
-    """Iterate over this rank's batches, read ahead by threads.
+    """Iterate over this rank's batches, read ahead.
 
     Args:
-        dataset: the shards.
-        seed: of the order.
-        global_batch: samples of a step over all ranks.
-        rank: of this process.
-        world_size: number of ranks; must divide `global_batch`.
-        window: shards shuffled together.
+        plan: what is in the batches.
+        loader: whether threads of this process read, or processes of their own. Threads need no time to start;
+            processes leave this process's interpreter to the training.
+        workers: how many.
         read_ahead: batches prepared in advance.
-        workers: threads that read and decode.
+
+    Attributes:
+        dataset: what is read.
+        faults: what was damaged on the way.
     """
 
     def __init__(
-        self,
-        dataset: ShardDataset,
-        *,
-        seed: int,
-        global_batch: int,
-        rank: int = 0,
-        world_size: int = 1,
-        window: int = 8,
-        read_ahead: int = 2,
-        workers: int = 1,
+        self, plan: BatchPlan, *, loader: Loader = "threads", workers: int = 1, read_ahead: int | None = None
     ) -> None:
-        if global_batch % world_size:
-            raise ValueError(f"a global batch of {global_batch} does not divide over {world_size} ranks")
-        self._dataset = dataset
-        self._order = SampleOrder([shard.count for shard in dataset.manifest.shards], seed, window)
-        self._global_batch = global_batch
-        self._slice = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
-        self._read_ahead = read_ahead
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batch")
-        self._pending: deque[Future[HostBatch]] = deque()
-        self._next_start = 0
+        self.plan, self.faults = plan, FaultLog()
+        self.dataset = plan.open(self.faults)
+        self._maker = BatchMaker(plan, self.dataset, self.faults)
+        self._read_ahead = workers + 1 if read_ahead is None else read_ahead
+        self._readers: Readers
+        if loader == "threads":
+            self._readers = ThreadReaders(self._maker, workers)
+        else:
+            self._readers = ProcessReaders(plan, self.dataset.decoder, self.faults, workers, self._read_ahead + 2)
+        self._prefetcher = Prefetcher(self.dataset, self._maker.order, first=plan.rank)
+        self._next = self._asked = 0
 
     def seek(self, position: int) -> None:
         """Go to `position`, a multiple of the global batch: the next batch begins there."""
-        if position % self._global_batch:
-            raise ValueError(f"position {position} is not a multiple of the global batch {self._global_batch}")
-        for future in self._pending:
-            future.cancel()
-        self._pending.clear()
-        self._next_start = position
+        if position % self.plan.global_batch:
+            raise ValueError(f"position {position} is not a multiple of the global batch {self.plan.global_batch}")
+        self._readers.forget()
+        self._next = self._asked = position
 
     def __next__(self) -> HostBatch:
-        """Return the next batch, waiting for it if need be."""
-        while len(self._pending) < self._read_ahead + 1:
-            self._pending.append(self._threads.submit(self._make, self._next_start))
-            self._next_start += self._global_batch
-        return self._pending.popleft().result()
+        """Return the next batch, waiting for it if need be.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        while self._asked <= self._next + self._read_ahead * self.plan.global_batch:
+            self._prefetcher.at(self._asked)
+            self._readers.ask(self._asked)
+            self._asked += self.plan.global_batch
+        images, labels = self._readers.take()
+        positions = np.arange(*self._maker.positions(self._next), dtype=np.int64)
+        self._next += self.plan.global_batch
+        return HostBatch(images, labels, positions)
 
     def close(self) -> None:
         """Stop reading ahead."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _make(self, start: int) -> HostBatch:
-        positions = np.arange(start + self._slice.start, start + self._slice.stop, dtype=np.int64)
-        images, labels = self._dataset.read([self._order.locate(int(position)) for position in positions])
-        return HostBatch(images, labels, positions)
+        self._prefetcher.close()
+        self._readers.close()

@@ -1,0 +1,157 @@
+"""Make one rank's share of a global batch: which samples, read into which memory, and what stands in for damaged ones.
+
+All of it is a function of the plan and of where the batch starts, so that any thread or process makes the same batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data_pipelines.codec import Pixels
+from data_pipelines.errors import DataError
+from data_pipelines.faults import Fault, FaultLog
+from data_pipelines.order import EachOnce, Location, SampleOrder, Turns
+from data_pipelines.read import Labels, ShardDataset
+from data_pipelines.sampling import ByClass, subset
+from data_pipelines.shard_cache import ShardCache, default_folder
+
+OnCorrupt = Literal["replace", "fail"]
+
+_SUBSTITUTES = 32
+"""Damaged substitutes in a row after which a dataset is beyond repair."""
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """Where fetched shards are kept.
+
+    Attributes:
+        folder: on this machine; empty for the user's cache.
+        max_bytes: what they may take together.
+    """
+
+    folder: str = ""
+    max_bytes: int = 100 * 2**30
+
+    def open(self, faults: FaultLog) -> ShardCache:
+        """Return the cache."""
+        folder = Path(self.folder).expanduser() if self.folder else default_folder()
+        return ShardCache(folder, self.max_bytes, faults=faults)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Everything that decides what is in a rank's batches.
+
+    Attributes:
+        place: of the dataset: a folder or a URL.
+        seed: of the order.
+        global_batch: samples of a step over all ranks.
+        rank: whose share of each batch is made.
+        world_size: number of ranks; must divide `global_batch`.
+        window: shards shuffled together.
+        class_weights: shares of the classes; empty for those that the data have.
+        max_images: size of the subset that is used; None for all.
+        on_corrupt: whether another sample stands in for a damaged one, or reading ends with an error.
+        cache: for a dataset that lies elsewhere.
+    """
+
+    place: str
+    seed: int
+    global_batch: int
+    rank: int = 0
+    world_size: int = 1
+    window: int = 8
+    class_weights: tuple[float, ...] = ()
+    max_images: int | None = None
+    on_corrupt: OnCorrupt = "fail"
+    cache: CachePlan = CachePlan()
+
+    def __post_init__(self) -> None:
+        """Check that the batch divides."""
+        if self.global_batch % self.world_size:
+            raise ValueError(f"a global batch of {self.global_batch} does not divide over {self.world_size} ranks")
+
+    @property
+    def size(self) -> int:
+        """Samples of this rank's share."""
+        return self.global_batch // self.world_size
+
+    def open(self, faults: FaultLog) -> ShardDataset:
+        """Open the dataset: the shards of this window and the next stay open."""
+        return ShardDataset(self.place, cache=self.cache.open(faults), open_shards=2 * self.window + 2)
+
+
+class BatchMaker:
+    """Makes batches; threads may share it.
+
+    Args:
+        plan: what is in them.
+        dataset: where it is read from.
+        faults: where damaged samples are counted.
+    """
+
+    def __init__(self, plan: BatchPlan, dataset: ShardDataset, faults: FaultLog) -> None:
+        self.plan, self.dataset, self.faults = plan, dataset, faults
+        counts = [shard.count for shard in dataset.manifest.shards]
+        self.order = SampleOrder(counts, plan.seed, plan.window, _turns(plan, dataset, counts))
+
+    def positions(self, start: int) -> tuple[int, int]:
+        """Return the first position of this rank's share of the global batch at `start`, and the one after its last."""
+        first = start + self.plan.rank * self.plan.size
+        return first, first + self.plan.size
+
+    def make(self, start: int, images: Pixels, labels: Labels) -> None:
+        """Read this rank's share of the global batch at position `start` into memory that is there.
+
+        Raises:
+            DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
+        """
+        first, stop = self.positions(start)
+        read = self.dataset.read_into
+        for slot, location in enumerate(self.order.locate_span(first, stop)):
+            try:
+                labels[slot] = read(location, images[slot])
+            except DataError as error:
+                labels[slot] = self._replace(first + slot, location, error, images[slot])
+
+    def _replace(self, position: int, location: Location, error: DataError, out: Pixels) -> int:
+        """Read the sample that stands in for a damaged one; return its class index."""
+        if self.plan.on_corrupt == "fail":
+            raise error
+        self._quarantine(location, error)
+        for attempt in range(_SUBSTITUTES):
+            candidate = self.order.substitute(position, attempt)
+            try:
+                label = self.dataset.read_into(candidate, out)
+            except DataError as another:
+                self._quarantine(candidate, another)
+                continue
+            self.faults.replace()
+            return label
+        raise DataError(f"{self.plan.place}: {_SUBSTITUTES} samples in a row are damaged, nothing can replace them: {error}")
+
+    def _quarantine(self, location: Location, error: DataError) -> None:
+        broken = self.dataset.is_broken(location.shard)
+        url = self.dataset.manifest.shards[location.shard].url
+        self.faults.quarantine(Fault(url, str(error), None if broken else location.row))
+
+
+def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Turns:
+    """Return how often each sample of a plan comes."""
+    manifest = dataset.manifest
+    rows = [range(count) for count in counts] if plan.max_images is None else subset(counts, plan.max_images)
+    if not plan.class_weights:
+        return EachOnce(rows)
+    classes = len(manifest.classes)
+    if len(plan.class_weights) != classes:
+        raise DataError(f"{plan.place}: {len(plan.class_weights)} class weights are given, it has {classes} classes")
+    if plan.max_images is None:
+        histograms = np.array([shard.class_histogram for shard in manifest.shards], dtype=np.int64)
+    else:
+        chosen = (dataset.labels_of(number)[part] for number, part in enumerate(rows))
+        histograms = np.array([np.bincount(labels[labels >= 0], minlength=classes) for labels in chosen])
+    return ByClass(rows, dataset.labels_of, histograms, plan.class_weights, plan.seed)

@@ -1,0 +1,98 @@
+"""Where the files of a dataset lie: in a folder of this machine, or elsewhere, to be fetched."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from data_pipelines.errors import DataError
+from data_pipelines.files import atomic_write
+from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.remote import is_remote
+from data_pipelines.shard_cache import ShardCache, default_folder
+
+_CACHE_BYTES = 100 * 2**30
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset's place.
+
+    Attributes:
+        name: as the user gave it.
+        folder: on this machine, with the manifest; of a set from elsewhere, a copy in the cache.
+        base: URL that names in the manifest are relative to; empty for a set on this machine.
+        cache: for what must be fetched.
+    """
+
+    name: str
+    folder: Path
+    base: str
+    cache: ShardCache
+
+    @classmethod
+    def find(cls, place: str | Path, cache: ShardCache | None = None) -> "Place":
+        """Find a dataset by its folder or URL (of the folder, or of the manifest in it).
+
+        Raises:
+            DataError: its manifest cannot be fetched.
+        """
+        cache = cache or ShardCache(default_folder(), _CACHE_BYTES)
+        name = str(place)
+        if not is_remote(name):
+            return cls(name, Path(place), "", cache)
+        if name.startswith("pipe:"):
+            raise DataError(f"{name}: a manifest comes from a folder, http(s):// or s3://; only shards may be pipes")
+        base = name.removesuffix(FILE_NAME).rstrip("/")
+        content = cache.read_small(f"{base}/{FILE_NAME}")
+        folder = cache.folder / "sets" / hashlib.sha256(content).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / FILE_NAME) as file:
+            file.write(content)
+        for shard in Manifest.load(folder).shards:
+            if shard.url.startswith(("/", "pipe:")):
+                raise DataError(f"{name}: its shard {shard.url!r} would read this machine's files or run a command")
+        return cls(name, folder, base, cache)
+
+    def holds_all(self, manifest: Manifest) -> bool:
+        """Tell whether all shards lie on this machine."""
+        return all(self._path(shard) is not None for shard in manifest.shards)
+
+    def check(self, shard: Shard) -> None:
+        """Raise DataError if a local shard is missing, or not as long as it should be."""
+        path = self._path(shard)
+        if path is not None:
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                raise DataError(f"{path}: the shard is missing, the manifest lists it") from None
+            if size != shard.bytes:
+                raise DataError(
+                    f"{path}: {size} bytes, the manifest says {shard.bytes} (see: bigtrain data verify {self.name})"
+                )
+
+    def open(self, shard: Shard) -> BinaryIO:
+        """Open a shard's tar, fetched first where it lies elsewhere.
+
+        Raises:
+            DataError: it is missing, of another length, or cannot be fetched.
+        """
+        self.check(shard)
+        path = self._path(shard)
+        if path is not None:
+            return path.open("rb")
+        url = shard.url if is_remote(shard.url) else f"{self.base}/{shard.url}"
+        return self.cache.open(url, shard.bytes, shard.sha256)
+
+    def index(self, shard: Shard) -> Path:
+        """Return a shard's index file, fetched first where the manifest lies elsewhere."""
+        path = self.folder / shard.index
+        if self.base and not path.is_file():
+            content = self.cache.read_small(f"{self.base}/{shard.index}")
+            with atomic_write(path) as file:
+                file.write(content)
+        return path
+
+    def _path(self, shard: Shard) -> Path | None:
+        """Return a shard's file on this machine; None if it must be fetched."""
+        return None if self.base else shard.path(self.folder)

@@ -1,0 +1,184 @@
+"""Who reads ahead: threads of this process, or processes that share memory with it."""
+
+import mmap
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from data_pipelines.batches import BatchMaker, BatchPlan
+from data_pipelines.codec import Pixels
+from data_pipelines.decode import Decoder
+from data_pipelines.errors import DataError
+from data_pipelines.faults import FaultLog, FaultReport
+from data_pipelines.read import Labels
+
+ORDER = struct.Struct("<qq")
+"""What a reader process is told: the position of a batch, and the slot of the shared memory that it goes into."""
+
+ANSWER = struct.Struct("<q")
+"""What it answers: the length of the pickled pair (error or None, FaultReport) that follows."""
+
+
+class Readers(Protocol):
+    """Who makes batches ahead of their use, in the order in which they were asked for."""
+
+    def ask(self, start: int) -> None:
+        """Begin to make the batch at position `start`."""
+
+    def take(self) -> tuple[Pixels, Labels]:
+        """Return the oldest batch that was asked for, waiting for it if need be."""
+
+    def forget(self) -> None:
+        """Throw away all that was asked for."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class ThreadReaders:
+    """Reads in threads of this process.
+
+    Args:
+        maker: of the batches.
+        workers: number of threads.
+    """
+
+    def __init__(self, maker: BatchMaker, workers: int) -> None:
+        self._maker = maker
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._pending: deque[Future[tuple[Pixels, Labels]]] = deque()
+
+    def ask(self, start: int) -> None:
+        """See Readers."""
+        self._pending.append(self._threads.submit(self._make, start))
+
+    def take(self) -> tuple[Pixels, Labels]:
+        """See Readers."""
+        return self._pending.popleft().result()
+
+    def forget(self) -> None:
+        """See Readers."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()
+
+    def close(self) -> None:
+        """See Readers."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, start: int) -> tuple[Pixels, Labels]:
+        images = self._maker.dataset.decoder.batch(self._maker.plan.size)
+        labels = np.empty(len(images), dtype=np.int64)
+        self._maker.make(start, images, labels)
+        return images, labels
+
+
+class Slots:
+    """Shared memory for some batches: the images of all, then the labels of all.
+
+    Args:
+        memory: a file descriptor of it; -1 to make it.
+        decoder: of the images.
+        batch: samples of a batch.
+        count: number of batches.
+    """
+
+    def __init__(self, memory: int, decoder: Decoder, batch: int, count: int) -> None:
+        images = batch * int(np.prod(decoder.shape))
+        start_of_labels = -(-count * images // 64) * 64
+        size = start_of_labels + count * batch * 8
+        if memory == -1:
+            memory = os.memfd_create("batches")
+            os.ftruncate(memory, size)
+        self.memory = memory
+        view = memoryview(mmap.mmap(memory, size))
+        self.images = [decoder.batch(batch, view[slot * images : (slot + 1) * images]) for slot in range(count)]
+        labels = np.frombuffer(view, dtype=np.int64, offset=start_of_labels, count=count * batch)
+        self.labels = list(labels.reshape(count, batch))
+
+
+class ProcessReaders:
+    """Reads in processes of their own, which write into memory shared with this one.
+
+    Batch b is made by process b mod `workers`. A process ends when this one does.
+
+    Args:
+        plan: of the batches.
+        decoder: of the images.
+        faults: where theirs are added.
+        workers: number of processes.
+        slots: batches that there is memory for; one more than are read ahead, for the one that is in use.
+    """
+
+    def __init__(self, plan: BatchPlan, decoder: Decoder, faults: FaultLog, workers: int, slots: int) -> None:
+        self._faults, self._asked, self._taken = faults, 0, 0
+        self._slots = Slots(-1, decoder, plan.size, slots)
+        setup = pickle.dumps((plan, self._slots.memory, slots))
+        self._processes = [_start(self._slots.memory, setup) for _ in range(workers)]
+
+    def ask(self, start: int) -> None:
+        """See Readers."""
+        process, slot = self._of(self._asked)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(ORDER.pack(start, slot))
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: who takes the batch will hear of it
+        self._asked += 1
+
+    def take(self) -> tuple[Pixels, Labels]:
+        """See Readers."""
+        process, slot = self._of(self._taken)
+        self._taken += 1
+        error, report = _answer(process)
+        self._faults.add(report)
+        if error:
+            raise DataError(error)
+        return self._slots.images[slot], self._slots.labels[slot]
+
+    def forget(self) -> None:
+        """See Readers."""
+        while self._taken < self._asked:
+            _answer(self._of(self._taken)[0])
+            self._taken += 1
+
+    def close(self) -> None:
+        """See Readers."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    def _of(self, number: int) -> tuple[subprocess.Popen[bytes], int]:
+        """Return the process and the slot of the batch that was asked for as the `number`-th."""
+        return self._processes[number % len(self._processes)], number % len(self._slots.images)
+
+
+def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_pipelines.reader_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(memory,),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        start_new_session=True,  # an interrupt from the keyboard is for the ranks to handle
+    )
+    assert process.stdin is not None
+    process.stdin.write(ANSWER.pack(len(setup)) + setup)
+    return process
+
+
+def _answer(process: subprocess.Popen[bytes]) -> tuple[str | None, FaultReport]:
+    assert process.stdout is not None
+    head = process.stdout.read(ANSWER.size)
+    if len(head) < ANSWER.size:
+        raise DataError(f"a process that reads data died (exit code {process.wait()}); is there memory enough?")
+    answer: tuple[str | None, FaultReport] = pickle.loads(process.stdout.read(*ANSWER.unpack(head)))  # noqa: S301 - ours
+    return answer

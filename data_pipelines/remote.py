@@ -1,0 +1,145 @@
+"""Fetch files from `http(s)://`, `s3://` and `pipe:COMMAND`, again and again where that may help."""
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+
+from data_pipelines.errors import DataError
+from data_pipelines.faults import FaultLog
+
+_CHUNK = 1 << 20
+_FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410})
+"""HTTP answers that asking again does not change."""
+
+Result = TypeVar("Result")
+
+
+class FetchError(DataError):
+    """A file could not be fetched; asking again may help."""
+
+
+class FinalFetchError(DataError):
+    """A file cannot be fetched; asking again would not help."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to put up with a server.
+
+    Attributes:
+        attempts: tries in all.
+        first_wait_s: pause after the first failure; every further pause is twice as long.
+        longest_wait_s: but not longer than this.
+        stall_s: how long a server may send nothing.
+    """
+
+    attempts: int = 6
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    stall_s: float = 20.0
+
+
+def is_remote(place: str) -> bool:
+    """Tell whether `place` is a URL rather than a path."""
+    return place.startswith(("http://", "https://", "s3://", "pipe:"))
+
+
+def with_retries(fetch: Callable[[], Result], url: str, patience: Patience, faults: FaultLog) -> Result:
+    """Call `fetch` until it does not raise FetchError, or patience ends.
+
+    Raises:
+        DataError: it never worked; the last error.
+    """
+    for attempt in range(patience.attempts):
+        try:
+            return fetch()
+        except FetchError as error:
+            if attempt + 1 == patience.attempts:
+                raise DataError(f"{error} (tried {patience.attempts} times)") from None
+            wait = min(patience.first_wait_s * 2**attempt, patience.longest_wait_s)
+            faults.retry(url, str(error), wait)
+            time.sleep(wait)
+    raise ValueError(f"patience of {patience.attempts} attempts")
+
+
+def chunks_of(url: str, patience: Patience) -> Iterator[bytes]:
+    """Iterate over the content of a URL.
+
+    Raises:
+        FetchError: it broke off or stalled.
+        FinalFetchError: there is no such file, or no way to get it.
+    """
+    if url.startswith("pipe:"):
+        return _pipe(url, patience.stall_s)
+    return _s3(url, patience.stall_s) if url.startswith("s3://") else _http(url, patience.stall_s)
+
+
+def _http(url: str, stall_s: float) -> Iterator[bytes]:
+    try:
+        with requests.get(url, stream=True, timeout=stall_s, headers={"Accept-Encoding": "identity"}) as response:
+            if response.status_code != 200:
+                kind = FinalFetchError if response.status_code in _FINAL_STATUS else FetchError
+                raise kind(f"{url}: the server answers {response.status_code} {response.reason}")
+            yield from response.iter_content(_CHUNK)
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
+        raise FinalFetchError(f"{url}: {error}") from None
+    except requests.exceptions.Timeout:
+        raise FetchError(f"{url}: the server stalled, nothing came for {stall_s:g} s") from None
+    except requests.exceptions.RequestException as error:
+        stalled = "Read timed out" in str(error)  # urllib3 wraps a stall inside a body in a connection error
+        problem = f"the server stalled, nothing came for {stall_s:g} s" if stalled else f"broken off ({error})"
+        raise FetchError(f"{url}: {problem}") from None
+
+
+def _s3(url: str, stall_s: float) -> Iterator[bytes]:
+    try:
+        import s3fs
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    except ImportError:
+        raise FinalFetchError(f"{url}: reading s3:// needs the package s3fs (pip install 'bigtrain[s3]')") from None
+    config = {"connect_timeout": stall_s, "read_timeout": stall_s, "retries": {"max_attempts": 0}}
+    files: Any = s3fs.S3FileSystem(config_kwargs=config, use_listings_cache=False)
+    try:
+        with files.open(url, "rb", block_size=8 * _CHUNK, cache_type="readahead") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except FileNotFoundError:
+        raise FinalFetchError(f"{url}: no such object") from None
+    except (PermissionError, NoCredentialsError) as error:
+        raise FinalFetchError(f"{url}: not allowed ({error})") from None
+    except (OSError, BotoCoreError, ClientError, TimeoutError) as error:
+        raise FetchError(f"{url}: broken off ({error})") from None
+
+
+def _pipe(url: str, stall_s: float) -> Iterator[bytes]:
+    command = ["/bin/sh", "-c", url.removeprefix("pipe:")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        try:
+            while select.select([process.stdout], [], [], stall_s)[0]:
+                chunk = os.read(process.stdout.fileno(), _CHUNK)
+                if not chunk:
+                    break
+                yield chunk
+            else:
+                raise FetchError(f"{url}: stalled, nothing came for {stall_s:g} s")
+        finally:
+            if process.poll() is None and not _ends_soon(process):
+                os.killpg(process.pid, 9)
+    if process.returncode:
+        raise FetchError(f"{url}: the command ended with exit code {process.returncode}")
+
+
+def _ends_soon(process: subprocess.Popen[bytes]) -> bool:
+    """Wait a moment for a command that has said all that it had to say."""
+    try:
+        process.wait(timeout=0.2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

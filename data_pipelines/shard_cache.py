@@ -1,0 +1,182 @@
+"""A bounded folder of fetched files, which all processes of a node share.
+
+A file lies under its SHA-256, so that it is either not there or right. Locks are those of the files themselves, and
+end with the process that holds them, however it ends: who fetches holds the unfinished file exclusively, who reads
+holds a share of the finished one, and only what nobody holds is removed, the least recently opened first.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from data_pipelines.faults import FaultLog
+from data_pipelines.remote import FetchError, Patience, chunks_of, with_retries
+
+
+def default_folder() -> Path:
+    """Return `shards` in `$BIGTRAIN_CACHE`, or in `~/.cache/bigtrain`."""
+    return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser() / "shards"
+
+
+class ShardCache:
+    """Fetches files once a node, and keeps as many as fit.
+
+    Args:
+        folder: where; on a disk of the node.
+        max_bytes: what all files together may take.
+        patience: with servers.
+        faults: where retries are counted.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int, *, patience: Patience | None = None, faults: FaultLog | None = None
+    ) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        self.patience, self.faults = patience or Patience(), faults or FaultLog()
+
+    def open(self, url: str, size: int, sha256: str) -> BinaryIO:
+        """Open a file, fetched first unless it is there; it stays while it is open (or mapped).
+
+        Args:
+            url: where it comes from.
+            size: in bytes.
+            sha256: of its content; anything else that the server sends is an error.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        path = self.folder / f"{sha256}.tar"
+        while (file := _open_shared(path)) is None:
+            with_retries(lambda: self._fetch(url, path, size, sha256), url, self.patience, self.faults)
+        os.utime(path)  # the least recently opened is removed first
+        return file
+
+    def read_small(self, url: str) -> bytes:
+        """Fetch a small file, which is not kept.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        return with_retries(lambda: b"".join(chunks_of(url, self.patience)), url, self.patience, self.faults)
+
+    def _fetch(self, url: str, path: Path, size: int, sha256: str) -> None:
+        """Fetch a file, unless another process does so, which is waited for."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            with _locked(partial) as file:
+                try:
+                    if not path.is_file():
+                        self._reserve(partial, file, size)
+                        _receive(url, chunks_of(url, self.patience), file, size, sha256)
+                        partial.rename(path)
+                finally:
+                    if not _is_still(path, file):
+                        partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise FetchError(f"{self.folder}: cannot keep {url} ({error.strerror or error})") from None
+
+    def _reserve(self, partial: Path, file: BinaryIO, size: int) -> None:
+        """Make room for a file and take it, so that what is on its way to the cache counts already."""
+        with _locked(self.folder / "cache.lock"):
+            entries = self._entries(except_for=partial)
+            used = sum(status.st_size for _, status in entries)
+            while used + size > self.max_bytes or not _allocate(file, size):
+                used -= self._remove_oldest(entries, size)
+
+    def _entries(self, except_for: Path) -> list[tuple[Path, os.stat_result]]:
+        """Return the files of the cache, the most recently opened first."""
+        found = []
+        for path in self.folder.iterdir():
+            if path.suffix in (".tar", ".partial") and path != except_for:
+                try:
+                    found.append((path, path.stat()))
+                except FileNotFoundError:
+                    continue  # just renamed: its new name may or may not have come up
+        return sorted(found, key=lambda entry: -entry[1].st_mtime)
+
+    def _remove_oldest(self, entries: list[tuple[Path, os.stat_result]], size: int) -> int:
+        """Remove the oldest of `entries` that nobody holds; return its size."""
+        while entries:
+            path, status = entries.pop()
+            if _remove_unless_held(path):
+                return status.st_size
+        raise FetchError(
+            f"{self.folder}: no room for {size:,} bytes: the disk or the cache's {self.max_bytes:,} bytes are full, "
+            "and all that is there is being read (make the cache larger, or the data's window smaller)"
+        )
+
+
+def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha256: str) -> None:
+    """Write what comes to `file`; FetchError if it is not what was expected."""
+    digest, received = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        received += len(chunk)
+        if received > size:
+            raise FetchError(f"{url}: more than {size} bytes came")
+        file.write(chunk)
+    file.flush()
+    if received < size:
+        raise FetchError(f"{url}: {received} of {size} bytes came")
+    if digest.hexdigest() != sha256:
+        raise FetchError(f"{url}: damaged on the way, or not the file that the manifest lists (its sha256 differs)")
+
+
+def _open_shared(path: Path) -> BinaryIO | None:
+    """Open a file of the cache and hold it; None if it is not there."""
+    while True:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if _is_still(path, file):
+            return file
+        file.close()  # removed between the two calls
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """Open `path`, made if need be, held by nobody else; waits for who holds it."""
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(path, file):
+                yield file
+                return
+
+
+def _remove_unless_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    """Tell whether `path` leads to the open `file`, and not to another one, or none, since somebody was faster."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _allocate(file: BinaryIO, size: int) -> bool:
+    """Take `size` bytes of the disk for `file`; False if the disk is full."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return False
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    return True
