@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from bigtrain.checkpoint import Checkpoints
-from bigtrain.config import AnyTraining, DataConfig
+from bigtrain.config import AnyTraining
 from bigtrain.core.config import ConfigError
+from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -16,8 +17,9 @@ from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
-from data_pipelines.manifest import Manifest
-from data_pipelines.read import ShardDataset
+from data_pipelines.batches import BatchMaker
+from data_pipelines.errors import DataError
+from data_pipelines.faults import FaultLog
 from data_pipelines.stream import BatchStream
 
 
@@ -31,8 +33,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     config.strategy.check(world_size)
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
-    dataset = ShardDataset(config.data.path)
-    _check_data(config.data, dataset.manifest)
+    _check_data(config)
     for part, network in config.networks().items():
         try:
             with torch.device("meta"):
@@ -44,8 +45,13 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     """Build every part of a run and put them together. Collective."""
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
-    dataset = ShardDataset(config.data.path)
-    manifest = dataset.manifest
+    plan = config.data.plan(
+        seed=config.seed, global_batch=config.global_batch, rank=ranks.rank, world_size=ranks.world_size
+    )
+    batches = BatchStream(
+        plan, loader=config.data.loader, workers=config.data.workers, quarantine=folder / "quarantine.jsonl"
+    )
+    dataset, manifest = batches.dataset, batches.dataset.manifest
     histogram = manifest.class_histogram if config.data.classes else ()
     task = config.build_task(config.data.image, histogram, seed=config.seed, device=ranks.device)
     ema = EMA(config.ema, task.generator(), prefix=f"{task.averaged[1]}.")
@@ -74,15 +80,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         task=task,
         strategies=strategies,
         ema=ema,
-        batches=BatchStream(
-            dataset,
-            seed=config.seed,
-            global_batch=config.global_batch,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            window=config.data.window,
-            workers=config.data.workers,
-        ),
+        batches=batches,
         evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
         tracker=tracker,
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
@@ -91,7 +89,11 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     )
 
 
-def _check_data(data: DataConfig, manifest: Manifest) -> None:
+def _check_data(config: AnyTraining) -> None:
+    data, faults = config.data, FaultLog()
+    plan = data.plan(seed=config.seed, global_batch=config.global_batch)
+    dataset = plan.open(faults)
+    manifest = dataset.manifest
     if data.resolution != manifest.resolution:
         raise ConfigError(f"data.resolution is {data.resolution}, the images in {data.path} are {manifest.resolution}")
     if data.channels != manifest.channels:
@@ -100,3 +102,10 @@ def _check_data(data: DataConfig, manifest: Manifest) -> None:
         raise ConfigError(
             f"data.classes is {data.classes}, {data.path} has {len(manifest.classes)} (0 trains without classes)"
         )
+    BatchMaker(plan, dataset, faults)  # says what is wrong with the sampling
+    damaged = dataset.check_files()
+    if damaged and data.on_corrupt == "fail":
+        raise DataError(f"{damaged[0].problem} (and {len(damaged) - 1} more shards)")
+    if damaged:
+        images = sum(shard.count for shard in manifest.shards if shard.url in {fault.file for fault in damaged})
+        log.warning("%s: other images will replace %d that are missing or cut off", data.path, images)

@@ -164,16 +164,26 @@ def info(folder: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> N
 
 @data_app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    deep: Annotated[bool, typer.Option(help="Hash every shard and decode every image.")] = False,
+    place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
+    deep: Annotated[
+        bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every image.")
+    ] = False,
 ) -> None:
     """Check a dataset against its manifest; exit code 1 if anything is wrong."""
-    from data_pipelines.verify import verify as verify_folder
+    from bigtrain.core.logging import progress_bars
+    from bigtrain.dataset_info import show_faults
+    from data_pipelines.verify import verify as verify_dataset
 
-    faults = verify_folder(folder, deep=deep)
-    for fault in faults:
-        typer.echo(f"{fault.file}: {fault.problem}")
-    typer.echo(f"{folder}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
+    with progress_bars() as bars:
+        task = bars.add_task(f"verifying {place}", total=None, note="")
+        faults = verify_dataset(
+            place,
+            deep=deep,
+            on_start=lambda shards: bars.update(task, total=shards),
+            on_shard=lambda: bars.advance(task),
+        )
+    show_faults(faults)
+    typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
     raise typer.Exit(1 if faults else 0)
 
 

@@ -13,31 +13,117 @@ from bigtrain.evaluation.evaluator import EvalConfig
 from bigtrain.models import ImageSpec
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
+from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
+from data_pipelines.sampling import Shares
+from data_pipelines.stream import Loader
+
+
+class ShuffleSampling(Config):
+    """Every image once an epoch."""
+
+    kind: Literal["shuffle"]
+
+    @property
+    def shares(self) -> Shares | None:
+        """Those that the data have."""
+        return None
+
+
+class BalancedSampling(Config):
+    """Every class as often as any other."""
+
+    kind: Literal["balanced"]
+
+    @property
+    def shares(self) -> Shares | None:
+        """Equal ones."""
+        return Shares({})
+
+
+class WeightedSampling(Config):
+    """Classes in given shares.
+
+    Attributes:
+        weights: of classes, by name, in any unit; 0 leaves a class out.
+        others: weight of every class that is not named.
+    """
+
+    kind: Literal["weighted"]
+    weights: dict[str, NonNegativeFloat]
+    others: NonNegativeFloat = 1.0
+
+    @property
+    def shares(self) -> Shares | None:
+        """As given."""
+        return Shares(self.weights, self.others)
+
+
+class CacheConfig(Config):
+    """Where shards that lie elsewhere are kept on this machine.
+
+    Attributes:
+        folder: null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
+        max_bytes: what they may take together; it must hold twice the window's shards.
+    """
+
+    folder: str | None = None
+    max_bytes: PositiveInt = 100 * 2**30
 
 
 class DataConfig(Config):
     """The training images.
 
     Attributes:
-        path: folder of shards, see `bigtrain data prepare`.
+        path: folder of shards, see `bigtrain data prepare`; or its URL, `http(s)://` or `s3://`.
         resolution: of the images; the shards must have it.
         channels: 1 or 3; likewise.
         classes: how many, for a conditional network; 0 ignores the labels.
+        sampling: how often images come.
+        max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
+        label_dropout: share of the images that are shown without their label.
+        flip: mirror half of the images, left to right.
         window: shards that are shuffled together.
-        workers: threads a rank that read and decode.
+        loader: threads start at once; processes leave the interpreter to the training.
+        workers: threads or processes a rank that read and decode.
+        on_corrupt: `replace` shows another image in the place of a damaged one, and reports it; `fail` ends the run.
+        cache: for a path that is a URL, and for shards that lie elsewhere.
     """
 
     path: str
     resolution: PositiveInt
     channels: Literal[1, 3] = 3
     classes: Annotated[int, Field(ge=0)] = 0
+    sampling: Annotated[ShuffleSampling | BalancedSampling | WeightedSampling, Field(discriminator="kind")] = (
+        ShuffleSampling(kind="shuffle")
+    )
+    max_images: PositiveInt | None = None
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    flip: bool = False
     window: PositiveInt = 8
+    loader: Loader = "threads"
     workers: PositiveInt = 1
+    on_corrupt: OnCorrupt = "replace"
+    cache: CacheConfig = CacheConfig()
 
     @property
     def image(self) -> ImageSpec:
         """What the networks are built for."""
         return ImageSpec(self.resolution, self.channels, self.classes)
+
+    def plan(self, *, seed: int, global_batch: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
+        """Return what is in a rank's batches."""
+        return BatchPlan(
+            place=self.path,
+            seed=seed,
+            global_batch=global_batch,
+            rank=rank,
+            world_size=world_size,
+            window=self.window,
+            shares=self.sampling.shares,
+            max_images=self.max_images,
+            on_corrupt=self.on_corrupt,
+            cache=CachePlan(self.cache.folder or "", self.cache.max_bytes),
+        )
 
 
 class IntervalConfig(Config):

@@ -1,5 +1,6 @@
 """Show a dataset to a person: a table and a contact sheet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from bigtrain.core.logging import console
 from bigtrain.pictures import image_grid
+from data_pipelines.faults import Fault
 from data_pipelines.manifest import Manifest
 from data_pipelines.order import Location
 from data_pipelines.read import ShardDataset
@@ -32,6 +34,16 @@ def describe(manifest: Manifest) -> None:
     for name, count in zip(manifest.classes, manifest.class_histogram, strict=True):
         table.add_row(f"class {manifest.classes.index(name)}", f"{name}, {count:,}")
     console.print(table)
+
+
+def show_faults(faults: Sequence[Fault]) -> None:
+    """Print a table of what is wrong with a dataset, if anything is."""
+    if not faults:
+        return
+    table = Table("shard", "sample", "problem", box=None)
+    for fault in faults:
+        table.add_row(fault.file, "" if fault.row is None else str(fault.row), fault.problem)
+    console.print(table, markup=False)
 
 
 def write_contact_sheet(dataset: ShardDataset) -> Path:

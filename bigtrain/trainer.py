@@ -15,7 +15,7 @@ from bigtrain.core.config import flatten
 from bigtrain.core.logging import Display, log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero
+from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
@@ -128,7 +128,15 @@ class Trainer:
         host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
         images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
-        return Batch.from_host(images, labels, positions, seed=self.config.seed, device=self.ranks.device)
+        return Batch.from_host(
+            images,
+            labels,
+            positions,
+            seed=self.config.seed,
+            device=self.ranks.device,
+            flip=self.config.data.flip,
+            label_dropout=self.config.data.label_dropout,
+        )
 
     def due(self, interval_kimg: float) -> bool:
         """Tell whether the step just taken reached a multiple of an interval, or the end."""
@@ -165,12 +173,17 @@ class Trainer:
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:
-        """Return what was measured since the last reading, averaged over steps and ranks. Collective."""
+        """Return what was measured since the last reading, averaged over steps and ranks. Collective.
+
+        Damaged samples and repeated fetches are counted since this process began.
+        """
         now, (before, samples_before) = time.perf_counter(), self._clock
         seconds, images = now - before, self.progress.samples_seen - samples_before
         self._clock = (now, self.progress.samples_seen)
         speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
-        return {**self.means.read(), **speed}
+        faults = self.batches.faults
+        replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
+        return {**self.means.read(), **speed, "data/replaced": replaced, "data/retries": retries}
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged generator. Collective."""

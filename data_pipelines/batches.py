@@ -3,21 +3,24 @@
 All of it is a function of the plan and of where the batch starts, so that any thread or process makes the same batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
-from data_pipelines.faults import Fault, FaultLog
+from data_pipelines.faults import FaultLog
 from data_pipelines.order import EachOnce, Location, SampleOrder, Turns
-from data_pipelines.read import Labels, ShardDataset
-from data_pipelines.sampling import ByClass, subset
+from data_pipelines.read import DamageError, Labels, ShardDataset
+from data_pipelines.sampling import ByClass, Shares, subset
 from data_pipelines.shard_cache import ShardCache, default_folder
 
+Result = TypeVar("Result")
 OnCorrupt = Literal["replace", "fail"]
 
 _SUBSTITUTES = 32
@@ -53,7 +56,7 @@ class BatchPlan:
         rank: whose share of each batch is made.
         world_size: number of ranks; must divide `global_batch`.
         window: shards shuffled together.
-        class_weights: shares of the classes; empty for those that the data have.
+        shares: of the classes; None for those that the data have.
         max_images: size of the subset that is used; None for all.
         on_corrupt: whether another sample stands in for a damaged one, or reading ends with an error.
         cache: for a dataset that lies elsewhere.
@@ -65,7 +68,7 @@ class BatchPlan:
     rank: int = 0
     world_size: int = 1
     window: int = 8
-    class_weights: tuple[float, ...] = ()
+    shares: Shares | None = None
     max_images: int | None = None
     on_corrupt: OnCorrupt = "fail"
     cache: CachePlan = CachePlan()
@@ -111,47 +114,58 @@ class BatchMaker:
             DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
         """
         first, stop = self.positions(start)
-        read = self.dataset.read_into
         for slot, location in enumerate(self.order.locate_span(first, stop)):
             try:
-                labels[slot] = read(location, images[slot])
-            except DataError as error:
-                labels[slot] = self._replace(first + slot, location, error, images[slot])
+                labels[slot] = self.dataset.read_into(location, images[slot])
+            except DamageError as error:
+                read = partial(self.dataset.read_into, out=images[slot])
+                labels[slot] = self.stand_in(first + slot, error, read)
 
-    def _replace(self, position: int, location: Location, error: DataError, out: Pixels) -> int:
-        """Read the sample that stands in for a damaged one; return its class index."""
+    def stand_in(self, position: int, error: DamageError, read: Callable[[Location], Result]) -> Result:
+        """Read another sample than the damaged one at `position`: the same one in any process, at any time.
+
+        Raises:
+            DataError: the plan is to fail, or no substitute can be read either.
+        """
         if self.plan.on_corrupt == "fail":
             raise error
-        self._quarantine(location, error)
+        self.faults.quarantine(error.fault)
         for attempt in range(_SUBSTITUTES):
-            candidate = self.order.substitute(position, attempt)
             try:
-                label = self.dataset.read_into(candidate, out)
-            except DataError as another:
-                self._quarantine(candidate, another)
+                result = read(self.order.substitute(position, attempt))
+            except DamageError as another:
+                self.faults.quarantine(another.fault)
                 continue
             self.faults.replace()
-            return label
-        raise DataError(f"{self.plan.place}: {_SUBSTITUTES} samples in a row are damaged, nothing can replace them: {error}")
-
-    def _quarantine(self, location: Location, error: DataError) -> None:
-        broken = self.dataset.is_broken(location.shard)
-        url = self.dataset.manifest.shards[location.shard].url
-        self.faults.quarantine(Fault(url, str(error), None if broken else location.row))
+            return result
+        raise DataError(f"{self.plan.place}: {_SUBSTITUTES} substitutes in a row are damaged, after: {error}")
 
 
 def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Turns:
     """Return how often each sample of a plan comes."""
     manifest = dataset.manifest
-    rows = [range(count) for count in counts] if plan.max_images is None else subset(counts, plan.max_images)
-    if not plan.class_weights:
+    chosen = None if plan.max_images is None else subset(counts, plan.max_images)
+    rows = [range(count) for count in counts] if chosen is None else chosen
+    if plan.shares is None:
         return EachOnce(rows)
-    classes = len(manifest.classes)
-    if len(plan.class_weights) != classes:
-        raise DataError(f"{plan.place}: {len(plan.class_weights)} class weights are given, it has {classes} classes")
-    if plan.max_images is None:
+    labels_of = partial(_labels_of, dataset)
+    if chosen is None:
         histograms = np.array([shard.class_histogram for shard in manifest.shards], dtype=np.int64)
     else:
-        chosen = (dataset.labels_of(number)[part] for number, part in enumerate(rows))
-        histograms = np.array([np.bincount(labels[labels >= 0], minlength=classes) for labels in chosen])
-    return ByClass(rows, dataset.labels_of, histograms, plan.class_weights, plan.seed)
+        labels = (labels_of(number)[part] for number, part in enumerate(chosen))
+        histograms = np.array([np.bincount(part[part >= 0], minlength=len(manifest.classes)) for part in labels])
+    weights = plan.shares.of(manifest.classes)
+    return ByClass(rows, labels_of, histograms, weights, plan.seed)
+
+
+def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
+    """Return the class indices of a shard's samples; where its index is damaged, any that fit the manifest.
+
+    So the order stays what it is, and meets the damage when it comes to these samples.
+    """
+    try:
+        return dataset.labels_of(number)
+    except DataError:
+        entry = dataset.manifest.shards[number]
+        labels = np.repeat(np.arange(len(entry.class_histogram), dtype=np.int32), entry.class_histogram)
+        return np.concatenate([labels, np.full(entry.count - len(labels), -1, dtype=np.int32)])

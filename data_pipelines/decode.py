@@ -22,7 +22,7 @@ _JPEG_SPACES = {1: ("GRAY", "Gray"), 3: ("RGB", "YCbCr")}
 """By channels: what simplejpeg is asked for, and what the file must be."""
 
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
-_PNG_HEADER = struct.Struct(">8x4x4sIIBBBBB")
+_PNG_HEADER = struct.Struct(">I4sIIBBBBB")
 _PNG_CHUNK = struct.Struct(">I4s")
 _PNG_FIRST_CHUNK = 33  # behind the signature and IHDR
 
@@ -41,7 +41,7 @@ class Decoder:
         self._arrays = arrays
         channels, height, width = shape
         self._jpeg_space, self._jpeg_stored = _JPEG_SPACES.get(channels, ("", ""))
-        self._png_header = (b"IHDR", width, height, 8, _PNG_COLOURS[channels], 0, 0, 0)
+        self._png_header = _PNG_HEADER.pack(13, b"IHDR", width, height, 8, _PNG_COLOURS[channels], 0, 0, 0)
         self._array_header = _array_header(shape)
         self._scratch = threading.local()
 
@@ -60,45 +60,54 @@ class Decoder:
         Raises:
             ValueError: not an image, or one of another size or mode.
         """
-        if data[:3] == b"\xff\xd8\xff" and self._jpeg_space:
-            self._decode_jpeg(data, out)
-        elif data[:8] == b"\x89PNG\r\n\x1a\n":
-            self._decode_png(data, out)
-        elif data[:6] == b"\x93NUMPY":
-            self._decode_array(data, out)
+        start = bytes(data[:8])
+        if start.startswith(b"\xff\xd8\xff"):
+            done = self._decode_jpeg(data, out)
+        elif start == b"\x89PNG\r\n\x1a\n":
+            done = self._decode_png(data, out)
         else:
+            done = start.startswith(b"\x93NUMPY") and self._decode_array(data, out)
+        if not done:
             decode_with_pillow(data, out)
 
-    def _decode_jpeg(self, data: memoryview, out: Pixels) -> None:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width, space) != (*self.shape[1:], self._jpeg_stored):
-            raise ValueError(f"a {width}x{height} {space} JPEG, where {_words(self.shape)} is expected")
-        pixels = out.transpose(1, 2, 0)
-        if pixels.flags.c_contiguous:
-            simplejpeg.decode_jpeg(data, self._jpeg_space, buffer=pixels)
-        else:
-            pixels[...] = simplejpeg.decode_jpeg(data, self._jpeg_space)
+    def _decode_jpeg(self, data: memoryview, out: Pixels) -> bool:
+        """Decode a JPEG; False if it is not what it should be, or Pillow must judge."""
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+            if (height, width, space) != (*self.shape[1:], self._jpeg_stored):
+                return False
+            pixels = out.transpose(1, 2, 0)
+            if pixels.flags.c_contiguous:
+                simplejpeg.decode_jpeg(data, self._jpeg_space, buffer=pixels)
+            else:
+                pixels[...] = simplejpeg.decode_jpeg(data, self._jpeg_space)
+        except ValueError:  # damaged; or sound, but of a kind that libjpeg-turbo's simple interface does not know
+            return False
+        return True
 
-    def _decode_png(self, data: memoryview, out: Pixels) -> None:
-        compressed = _plain_png(data) if _PNG_HEADER.unpack_from(data) == self._png_header else None
+    def _decode_png(self, data: memoryview, out: Pixels) -> bool:
+        """Decode a PNG; False if it is not what it should be."""
+        compressed = _plain_png(data) if bytes(data[8:29]) == self._png_header else None
         if compressed is None:
-            decode_with_pillow(data, out)
-            return
+            return False
         mode = _MODES[self.shape[0]]
         if not hasattr(self._scratch, "image"):
             self._scratch.image = Image.new(mode, (self.shape[2], self.shape[1]))
         image = self._scratch.image
         image.frombytes(compressed, "zip", (mode, 0))
         out.transpose(1, 2, 0)[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(*self.shape[1:], -1)
+        return True
 
-    def _decode_array(self, data: memoryview, out: Pixels) -> None:
+    def _decode_array(self, data: memoryview, out: Pixels) -> bool:
+        """Copy an array; an error if it is not what it should be, for Pillow knows none."""
         start = len(self._array_header)
-        if data[:start] == self._array_header and len(data) == start + out.size:
+        if bytes(data[:start]) == self._array_header and len(data) == start + out.size:
             out[...] = np.frombuffer(data, np.uint8, offset=start).reshape(self.shape)
-            return
-        image = np.load(io.BytesIO(data), allow_pickle=False)
-        _check(image.dtype == np.uint8 and image.shape == self.shape, f"{image.dtype} {image.shape}", self.shape)
-        out[...] = image
+        else:
+            image = np.load(io.BytesIO(data), allow_pickle=False)
+            _check(image.dtype == np.uint8 and image.shape == self.shape, f"{image.dtype} {image.shape}", self.shape)
+            out[...] = image
+        return True
 
 
 def decode_with_pillow(data: memoryview, out: Pixels) -> None:
@@ -119,7 +128,7 @@ def decode_with_pillow(data: memoryview, out: Pixels) -> None:
 
 
 def _plain_png(data: memoryview) -> bytes | memoryview | None:
-    """Return a PNG's compressed pixels; None where a transparent colour says that they are not all."""
+    """Return a PNG's compressed pixels; None if it breaks off, or has a transparent colour besides."""
     at, parts = _PNG_FIRST_CHUNK, []
     try:
         while True:
@@ -132,7 +141,7 @@ def _plain_png(data: memoryview) -> bytes | memoryview | None:
                 return None
             at += 12 + size
     except struct.error:
-        raise ValueError("a PNG that ends too early") from None
+        return None
 
 
 def _array_header(shape: tuple[int, ...]) -> bytes:

@@ -1,10 +1,12 @@
 """What went wrong while reading: said once, counted, and handed on."""
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 log = logging.getLogger("data_pipelines")
 
@@ -25,7 +27,7 @@ class Fault:
 
     def __str__(self) -> str:
         """Return a line for a person."""
-        return f"{self.file}{'' if self.row is None else f', sample {self.row}'}: {self.problem}"
+        return f"{self.file}: {self.problem}" if self.row is None else f"{self.file}: sample {self.row}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,17 @@ class FaultReport:
 class FaultLog:
     """Counts faults, and says each one once in the log; threads may share it.
 
+    Args:
+        file: where damaged files and samples are listed too, a line of JSON each; processes may share it.
+
     Attributes:
         replaced: samples that others stood in for, since the start.
         retries: fetches that were tried again.
         quarantined: every fault that was met.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
         self.replaced = self.retries = 0
         self.quarantined: list[Fault] = []
         self._known: set[tuple[str, int | None]] = set()
@@ -67,6 +73,9 @@ class FaultLog:
             self._known.add((fault.file, fault.row))
             self.quarantined.append(fault)
         log.warning("damaged: %s", fault)
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(fault)) + "\n")
 
     def replace(self) -> None:
         """Count a sample that another one stands in for."""

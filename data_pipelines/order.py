@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 _NEAR_SUBSTITUTES = 4
-"""Substitutes that are looked for in the sample's own window, whose shards are open; further ones come from anywhere."""
+"""Substitutes that are looked for in the sample's own window, whose shards are open; then they come from anywhere."""
 
 
 class Location(NamedTuple):

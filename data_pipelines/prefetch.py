@@ -45,6 +45,6 @@ class Prefetcher:
 
     def _fetch(self, shard: int) -> None:
         try:
-            self._dataset.fetch(shard)
+            self._dataset.open_tar(shard).close()
         except DataError as error:
             log.info("%s", error)  # who reads the shard will meet the same, and knows what to do

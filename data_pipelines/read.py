@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from data_pipelines.codec import Pixels
 from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
+from data_pipelines.faults import Fault
 from data_pipelines.index import Index, load_index
 from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.order import Location
@@ -21,6 +23,18 @@ from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
 
 Labels = NDArray[np.int64]
+
+
+class DamageError(DataError):
+    """A sample, or the whole shard that it is in, is damaged.
+
+    Attributes:
+        fault: what is wrong.
+    """
+
+    def __init__(self, fault: Fault, advice: str = "") -> None:
+        super().__init__(f"{fault.problem if fault.row is None else fault}{advice}")
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ class ShardDataset:
         self.decoder = Decoder(self.manifest.shape, arrays=self.manifest.codec == "npy")
         self._limit = open_shards
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
-        self._broken: dict[int, str] = {}
+        self._broken: dict[int, Fault] = {}
         self._lock = threading.Lock()
 
     @property
@@ -75,18 +89,15 @@ class ShardDataset:
         """Whether no shard must be fetched."""
         return self._place.holds_all(self.manifest)
 
-    def is_broken(self, number: int) -> bool:
-        """Tell whether a shard could not be opened."""
-        return number in self._broken
-
-    def check_files(self) -> None:
-        """See whether all local shards are there and as long as they should be.
-
-        Raises:
-            DataError: one is not.
-        """
+    def check_files(self) -> list[Fault]:
+        """Return which local shards are missing or not as long as they should be; reads nothing."""
+        faults = []
         for shard in self.manifest.shards:
-            self._place.check(shard)
+            try:
+                self._place.check(shard)
+            except DataError as error:
+                faults.append(Fault(shard.url, str(error)))
+        return faults
 
     def locations(self) -> Iterator[Location]:
         """Iterate over all samples as they lie in the shards."""
@@ -103,9 +114,17 @@ class ShardDataset:
         return np.ascontiguousarray(self._index(self.manifest.shards[number])["label"])
 
     def read_raw(self, location: Location) -> tuple[memoryview, int]:
-        """Return a sample's file, unchecked, and its class index."""
-        shard, row = self.shard(location.shard), location.row
-        return shard.tar[shard.starts[row] : shard.ends[row]], shard.labels[row]
+        """Return a sample's file and its class index.
+
+        Raises:
+            DamageError: its bytes do not fit their checksum, or its shard is damaged.
+        """
+        number, row = location
+        shard = self.shard(number)
+        data = shard.tar[shard.starts[row] : shard.ends[row]]
+        if zlib.crc32(data) != shard.checksums[row]:
+            raise self._damaged(location, "its bytes do not match their checksum")
+        return data, shard.labels[row]
 
     def read(self, locations: Sequence[Location]) -> tuple[Pixels, Labels]:
         """Read and decode samples.
@@ -126,41 +145,38 @@ class ShardDataset:
         """Decode a sample's image into `out`, shape [C, H, W], of a decoder's batch; return its class index.
 
         Raises:
-            DataError: the sample is damaged, or its shard is.
+            DamageError: it is, or its shard is.
         """
-        number, row = location
-        shard = self.shard(number)
-        data = shard.tar[shard.starts[row] : shard.ends[row]]
-        if zlib.crc32(data) != shard.checksums[row]:
-            raise self._damaged(location, "its bytes do not match their checksum")
+        data, label = self.read_raw(location)
         try:
             self.decoder.decode(data, out)
         except ValueError as error:
             raise self._damaged(location, str(error)) from None
-        return shard.labels[row]
+        return label
 
-    def fetch(self, number: int) -> None:
-        """See that a shard is on this machine."""
-        self._place.open(self.manifest.shards[number]).close()
+    def open_tar(self, number: int) -> BinaryIO:
+        """Open a shard's file, fetched first where it lies elsewhere."""
+        return self._place.open(self.manifest.shards[number])
 
     def shard(self, number: int) -> OpenShard:
         """Open a shard, or return it if it is open.
 
         Raises:
-            DataError: it is damaged or cannot be had; it is not tried again.
+            DamageError: it is damaged or cannot be had; it is not tried again.
         """
         shard = self._open.get(number)
         if shard is not None:
             return shard
         with self._lock:
             if number in self._broken:
-                raise DataError(self._broken[number])
+                raise DamageError(self._broken[number])
             if number not in self._open:
+                entry = self.manifest.shards[number]
                 try:
-                    self._open[number] = self._open_shard(self.manifest.shards[number])
+                    self._open[number] = self._open_shard(entry)
                 except DataError as error:
-                    self._broken[number] = str(error)
-                    raise
+                    self._broken[number] = Fault(entry.url, str(error))
+                    raise DamageError(self._broken[number]) from None
                 if len(self._open) > self._limit:
                     self._open.popitem(last=False)
             return self._open[number]
@@ -191,5 +207,5 @@ class ShardDataset:
         return rows
 
     def _damaged(self, location: Location, why: str) -> DataError:
-        name = self.manifest.shards[location.shard].url
-        return DataError(f"{name}: sample {location.row}: {why} (see: bigtrain data verify --deep {self._place.name})")
+        fault = Fault(self.manifest.shards[location.shard].url, why, location.row)
+        return DamageError(fault, f" (see: bigtrain data verify --deep {self._place.name})")

@@ -142,7 +142,7 @@ class ProcessReaders:
         self._faults.add(report)
         if error:
             raise DataError(error)
-        return self._slots.images[slot], self._slots.labels[slot]
+        return self._slots.images[slot], self._slots.labels[slot].copy()
 
     def forget(self) -> None:
         """See Readers."""

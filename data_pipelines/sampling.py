@@ -6,13 +6,41 @@ the epoch. Images keep to the shuffle's windows, so that sampling by class reads
 shuffle does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.errors import DataError
 from data_pipelines.order import EachOnce, Integers
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What share of the images each class is to have.
+
+    Attributes:
+        weights: of classes, by name, >= 0, in any unit; a class of weight 0 is left out.
+        others: weight of every class that `weights` does not name.
+    """
+
+    weights: Mapping[str, float]
+    others: float = 1.0
+
+    def of(self, classes: Sequence[str]) -> list[float]:
+        """Return the weight of each class.
+
+        Raises:
+            DataError: a weight names no class.
+        """
+        for name in self.weights:
+            if name not in classes:
+                raise DataError(
+                    f"a weight is given for class {name!r}, the classes are {', '.join(classes) or '(none)'}"
+                )
+        return [self.weights.get(name, self.others) for name in classes]
+
 
 LabelsOf = Callable[[int], NDArray[np.int32]]
 """The class index of each row of a shard."""
@@ -74,7 +102,8 @@ class ByClass:
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """See Turns."""
         passed = self._turns_before(np.cumsum(self._histograms[shards], axis=0), epoch).sum(1)
-        return np.diff(passed, prepend=self._turns_before(np.zeros_like(self._sizes), epoch).sum())
+        turns: Integers = np.diff(passed, prepend=0)
+        return turns
 
     def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
         """See Turns."""
@@ -98,7 +127,7 @@ def _quotas(total: int, weights: NDArray[np.float64]) -> Integers:
     if not weights.sum() > 0:
         raise DataError("sampling by class: no class that has images has a weight above 0")
     exact = total * weights / weights.sum()
-    quotas = np.floor(exact).astype(np.int64)
+    quotas: Integers = np.floor(exact).astype(np.int64)
     largest = np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]
     quotas[largest] += 1
     return quotas

@@ -6,6 +6,7 @@ of it. Nothing else is random, so position is the whole state, and any number of
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -43,7 +44,8 @@ class BatchStream(Iterator[HostBatch]):
         loader: whether threads of this process read, or processes of their own. Threads need no time to start;
             processes leave this process's interpreter to the training.
         workers: how many.
-        read_ahead: batches prepared in advance.
+        read_ahead: batches prepared in advance; by default, one more than there are workers.
+        quarantine: file that lists what was damaged.
 
     Attributes:
         dataset: what is read.
@@ -51,9 +53,15 @@ class BatchStream(Iterator[HostBatch]):
     """
 
     def __init__(
-        self, plan: BatchPlan, *, loader: Loader = "threads", workers: int = 1, read_ahead: int | None = None
+        self,
+        plan: BatchPlan,
+        *,
+        loader: Loader = "threads",
+        workers: int = 1,
+        read_ahead: int | None = None,
+        quarantine: Path | None = None,
     ) -> None:
-        self.plan, self.faults = plan, FaultLog()
+        self.plan, self.faults = plan, FaultLog(quarantine)
         self.dataset = plan.open(self.faults)
         self._maker = BatchMaker(plan, self.dataset, self.faults)
         self._read_ahead = workers + 1 if read_ahead is None else read_ahead

@@ -15,7 +15,7 @@ class Batch:
 
     Attributes:
         real: images in [-1, 1], float32, shape [N, C, H, W], channels_last.
-        label: class indices, int64, shape [N].
+        label: class indices, int64, shape [N]; -1 for no label.
         draws: the random numbers that belong to these samples.
     """
 
@@ -24,7 +24,17 @@ class Batch:
     draws: Draws
 
     @classmethod
-    def from_host(cls, images: Tensor, label: Tensor, position: Tensor, *, seed: int, device: torch.device) -> "Batch":
+    def from_host(
+        cls,
+        images: Tensor,
+        label: Tensor,
+        position: Tensor,
+        *,
+        seed: int,
+        device: torch.device,
+        flip: bool = False,
+        label_dropout: float = 0.0,
+    ) -> "Batch":
         """Move a batch to the device as uint8 and normalise it there.
 
         Args:
@@ -33,13 +43,19 @@ class Batch:
             position: each sample's place in the run, int64, shape [N].
             seed: of the run's draws.
             device: where to.
+            flip: whether to mirror half of the images, left to right.
+            label_dropout: probability that a sample loses its label, which becomes -1.
         """
+        draws = Draws(seed, position.to(device, non_blocking=True))
         real = images.to(device, non_blocking=True).to(torch.float32) / 127.5 - 1.0
-        return cls(
-            real=real.contiguous(memory_format=torch.channels_last),
-            label=label.to(device, non_blocking=True),
-            draws=Draws(seed, position.to(device, non_blocking=True)),
-        )
+        label = label.to(device, non_blocking=True)
+        if flip:
+            mirrored = draws.of("data/flip").integers(2).reshape(-1, 1, 1, 1) == 1
+            real = torch.where(mirrored, real.flip(3), real)
+        if label_dropout:
+            dropped = draws.of("data/label_dropout").uniform(1).squeeze(1) < label_dropout
+            label = label.masked_fill(dropped, -1)
+        return cls(real=real.contiguous(memory_format=torch.channels_last), label=label, draws=draws)
 
     def __len__(self) -> int:
         """Count the samples."""

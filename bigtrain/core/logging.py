@@ -19,9 +19,10 @@ def set_up_logging(*, rank: int = 0) -> None:
     """Send bigtrain's log to the terminal: from rank 0 everything, from the others warnings."""
     handler = _ConsoleHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO if rank == 0 else logging.WARNING)
-    log.propagate = False
+    for logger in (log, logging.getLogger("data_pipelines")):
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+        logger.propagate = False
 
 
 class _ConsoleHandler(logging.Handler):
@@ -42,6 +43,7 @@ def progress_bars() -> Bars:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -8,10 +8,13 @@ from bigtrain.models.layers.spectral import WeightStyle
 
 
 def class_weights(label: Tensor, classes: int) -> Tensor:
-    """Return float32 weights of shape [N, classes]: one-hot for indices [N], unchanged for weights [N, classes]."""
+    """Return float32 weights of shape [N, classes]: one-hot for indices [N], unchanged for weights [N, classes].
+
+    The index -1, of a sample without a label, has no weight at all.
+    """
     if label.is_floating_point():
         return label
-    return F.one_hot(label, classes).float()
+    return F.one_hot(label + 1, classes + 1)[:, 1:].float()
 
 
 class ClassTable(nn.Module):

@@ -23,3 +23,25 @@ def test_micro_batches_are_slices_with_their_own_draws() -> None:
     assert torch.equal(torch.cat([part.real for part, _ in parts]), whole.real)
     assert torch.equal(torch.cat([part.label for part, _ in parts]), whole.label)
     assert torch.equal(torch.cat([part.draws.normal(3) for part, _ in parts]), whole.draws.normal(3))
+
+
+def random_batch(**options) -> Batch:
+    images = torch.arange(1000 * 2, dtype=torch.uint8).reshape(1000, 1, 1, 2)
+    return Batch.from_host(
+        images, torch.ones(1000, dtype=torch.int64), torch.arange(1000), seed=3, device=torch.device("cpu"), **options
+    )
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    plain, flipped = random_batch(), random_batch(flip=True)
+    mirrored = (flipped.real != plain.real).flatten(1).any(1)
+    assert 400 < mirrored.sum() < 600
+    assert torch.equal(flipped.real[mirrored], plain.real[mirrored].flip(3))
+    assert torch.equal(random_batch(flip=True).real, flipped.real)  # a function of seed and position
+
+
+def test_labels_are_dropped_in_the_share_asked_for() -> None:
+    dropped = random_batch(label_dropout=0.2).label == -1
+    assert 150 < dropped.sum() < 250
+    assert (random_batch(label_dropout=1.0).label == -1).all()
+    assert torch.equal(random_batch().label, torch.ones(1000, dtype=torch.int64))

@@ -41,3 +41,39 @@ def test_the_order_of_a_seed_never_changes() -> None:
 def test_an_empty_shard_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         SampleOrder([3, 0], seed=0)
+
+
+@given(
+    counts=COUNTS,
+    window=st.integers(1, 14),
+    start=st.integers(0, 200),
+    length=st.integers(0, 90),
+)
+def test_a_span_is_its_positions_one_by_one(counts: list[int], window: int, start: int, length: int) -> None:
+    order = SampleOrder(counts, 3, window)
+    assert order.locate_span(start, start + length) == [order.locate(at) for at in range(start, start + length)]
+
+
+@given(counts=COUNTS, window=st.integers(1, 14), position=st.integers(0, 500), attempt=st.integers(0, 40))
+def test_a_substitute_depends_on_the_position_alone(
+    counts: list[int], window: int, position: int, attempt: int
+) -> None:
+    one, other = SampleOrder(counts, 3, window), SampleOrder(counts, 3, window)
+    other.locate(position + 100)
+    found = one.substitute(position, attempt)
+    assert found == other.substitute(position, attempt)
+    assert found.row < counts[found.shard]
+    if attempt < 4:  # in the window, whose shards are open
+        assert found.shard in one.upcoming_shards(position)[0]
+
+
+@given(counts=COUNTS, window=st.integers(1, 14), epoch=st.integers(0, 3))
+def test_upcoming_shards_are_those_that_are_read_next(counts: list[int], window: int, epoch: int) -> None:
+    order = SampleOrder(counts, 3, window)
+    start, stop = epoch * order.size, (epoch + 1) * order.size
+    met = list(dict.fromkeys(location.shard for location in order.locate_span(start, stop)))
+    here, following = order.upcoming_shards(start)
+    assert set(met[: len(here)]) == set(here)
+    if len(counts) > window:
+        assert set(met[len(here) : len(here) + len(following)]) == set(following)
+    assert order.upcoming_shards(stop - 1)[1] == order.upcoming_shards(stop)[0]  # the last window knows what follows

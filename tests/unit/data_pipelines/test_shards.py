@@ -10,6 +10,7 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipelines.batches import BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.order import Location
@@ -60,8 +61,8 @@ def test_plain_webdataset_and_tar_read_the_shards(tiny_shards: Path) -> None:
         assert tar.getnames()[:2] == ["000000008.png", "000000008.cls"]
 
 
-def stream(folder: Path, **arguments: int) -> BatchStream:
-    return BatchStream(ShardDataset(folder), seed=5, global_batch=12, window=2, **arguments)
+def stream(folder: Path, *, workers: int = 1, **plan: int) -> BatchStream:
+    return BatchStream(BatchPlan(str(folder), seed=5, global_batch=12, window=2, **plan), workers=workers)
 
 
 @given(world=st.sampled_from([1, 2, 3, 4, 6]), workers=st.integers(1, 3), start=st.integers(0, 9))
