@@ -4,35 +4,55 @@ The parameters carry the names of the published checkpoints, so that those load 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, ImageSpec, StyleGenerator
+from bigtrain.models.base import Discriminator, ImageSpec
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.minibatch import minibatch_stddev
-from bigtrain.models.layers.style_mapping import MappingNetwork, truncate
+from bigtrain.models.layers.pyramid import Pyramid
+from bigtrain.models.layers.style_mapping import MappedGenerator, MappingNetwork
 from bigtrain.ops.bias_act import bias_act
 from bigtrain.ops.modulated_conv import modulated_conv2d
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
 
 Architecture = Literal["orig", "skip", "resnet"]
+"""How blocks are joined: one after the other; by their sum of images; by residual connections (figure 7)."""
+
+Noise = Literal["random", "constant", "none"]
+"""Drawn for each image where there are draws, and the layer's own pattern otherwise; always that; no noise at all."""
 
 
 class StyleGAN2GeneratorConfig(Config):
-    """The generator's size and shape; the defaults are those of the paper's configuration F."""
+    """The generator's size and shape; the defaults are those of the paper's configuration F.
+
+    Attributes:
+        z_dim: length of the latent.
+        w_dim: length of a style.
+        mapping_layers: fully connected layers from z to w (ADA: 2 below 1024 pixels).
+        channel_base: channels at a resolution are `channel_base / resolution` ...
+        channel_max: ... but no more than this.
+        architecture: how blocks are joined.
+        noise: see Noise; `random` and `constant` have the same parameters.
+        conv_clamp: bound on the activations, for low precision; None for no bound (ADA: 256 with float16).
+        taps: of the low-pass filter around every change of resolution.
+    """
 
     kind: Literal["stylegan2"] = "stylegan2"
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    channel_base: int = 32768
-    channel_max: int = 512
+    z_dim: PositiveInt = 512
+    w_dim: PositiveInt = 512
+    mapping_layers: PositiveInt = 8
+    channel_base: PositiveInt = 32768
+    channel_max: PositiveInt = 512
     architecture: Architecture = "skip"
-    conv_clamp: float | None = None
+    noise: Noise = "random"
+    conv_clamp: PositiveFloat | None = None
     taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
 
     def build(self, image: ImageSpec) -> "StyleGAN2Generator":
@@ -41,15 +61,27 @@ class StyleGAN2GeneratorConfig(Config):
 
 
 class StyleGAN2DiscriminatorConfig(Config):
-    """The discriminator's size and shape; the defaults are those of the paper's configuration F."""
+    """The discriminator's size and shape; the defaults are those of the paper's configuration F.
+
+    Attributes:
+        channel_base: see the generator.
+        channel_max: see the generator.
+        architecture: how blocks are joined.
+        mapping_layers: fully connected layers that the class goes through.
+        mbstd_group: samples over which the minibatch standard deviation is taken.
+        mbstd_channels: how many it yields; 0 leaves it out.
+        conv_clamp: see the generator.
+        taps: see the generator.
+    """
 
     kind: Literal["stylegan2"] = "stylegan2"
-    channel_base: int = 32768
-    channel_max: int = 512
+    channel_base: PositiveInt = 32768
+    channel_max: PositiveInt = 512
     architecture: Architecture = "resnet"
-    mapping_layers: int = 8
-    mbstd_group: int = 4
-    conv_clamp: float | None = None
+    mapping_layers: NonNegativeInt = 8
+    mbstd_group: PositiveInt = 4
+    mbstd_channels: NonNegativeInt = 1
+    conv_clamp: PositiveFloat | None = None
     taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
 
     def build(self, image: ImageSpec) -> "StyleGAN2Discriminator":
@@ -57,32 +89,28 @@ class StyleGAN2DiscriminatorConfig(Config):
         return StyleGAN2Discriminator(self, image)
 
 
-class StyleGAN2Generator(StyleGenerator):
+class StyleGAN2Generator(MappedGenerator):
     """z, class -> mapping -> w -> synthesis -> image."""
 
     def __init__(self, config: StyleGAN2GeneratorConfig, image: ImageSpec) -> None:
-        super().__init__()
-        self.image, self.z_dim, self.w_dim = image, config.z_dim, config.w_dim
-        self.synthesis = SynthesisNetwork(config, image)
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(config.z_dim, config.w_dim, image.classes, config.mapping_layers)
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-        self.w_avg: Tensor
-
-    def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """See StyleGenerator; truncation pulls towards the centre of mass of W."""
-        ws = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
-        return truncate(ws, self.w_avg, truncation, cutoff)
+        synthesis = SynthesisNetwork(config, image)
+        super().__init__(
+            image,
+            z_dim=config.z_dim,
+            w_dim=config.w_dim,
+            mapping_layers=config.mapping_layers,
+            num_ws=synthesis.num_ws,
+        )
+        self.synthesis = synthesis
 
     def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
         """See StyleGenerator."""
         image: Tensor = self.synthesis(ws, draws=draws)
         return image
 
-    @torch.no_grad()
-    def calibrate(self, z: Tensor, label: Tensor) -> None:
-        """Set the centre of mass of W, towards which truncation pulls (Karras et al. 2019, appendix B)."""
-        self.w_avg.copy_(self.mapping(z, label).float().mean(0))
+    def stages(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return self.synthesis.blocks()
 
 
 class StyleGAN2Discriminator(Discriminator):
@@ -91,26 +119,29 @@ class StyleGAN2Discriminator(Discriminator):
     def __init__(self, config: StyleGAN2DiscriminatorConfig, image: ImageSpec) -> None:
         super().__init__()
         self.image = image
-        self.architecture = config.architecture
-        self.resolutions = _resolutions(image.resolution)[::-1]
-        widths = _widths(image.resolution, config.channel_base, config.channel_max)
-        for resolution in self.resolutions[:-1]:
-            block = DiscriminatorBlock(config, image, widths, resolution)
-            self.add_module(f"b{resolution}", block)
+        pyramid = Pyramid.of(image, "stylegan2")
+        widths = pyramid.widths(config.channel_base, config.channel_max)
+        self.names = [f"b{level}" for level in pyramid.levels[:0:-1]]
+        for level, name in zip(pyramid.levels[:0:-1], self.names, strict=True):
+            self.add_module(name, DiscriminatorBlock(config, image, widths, level, first=level == pyramid.top))
         if image.classes:
             self.mapping = MappingNetwork(0, widths[4], image.classes, config.mapping_layers)
-        self.b4 = DiscriminatorEpilogue(config, image, widths[4])
+        self.b4 = DiscriminatorEpilogue(config, image, widths[4], pyramid.start)
         self.features_dim = widths[4]
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""
         x: Tensor | None = None
         found: list[Tensor] = []
-        for resolution in self.resolutions[:-1]:
-            x, image = self.get_submodule(f"b{resolution}")(x, image)
+        for block in self.stages():
+            x, image = block(x, image)
             found.append(x)
         found.append(self.b4(x, image))
         return found
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return [self.get_submodule(name) for name in self.names]
 
     def head(self, feature: Tensor, label: Tensor) -> Tensor:
         """See Discriminator; a class is a direction that the feature is projected on (Miyato & Koyama 2018)."""
@@ -122,51 +153,61 @@ class StyleGAN2Discriminator(Discriminator):
 
 
 class SynthesisNetwork(nn.Module):
-    """w for every layer -> image: blocks of doubling resolution from a learnt 4x4 constant."""
+    """w for every layer -> image: blocks of doubling resolution from a learnt constant of 4x4, or 4 times more."""
 
     def __init__(self, config: StyleGAN2GeneratorConfig, image: ImageSpec) -> None:
         super().__init__()
-        self.resolutions = _resolutions(image.resolution)
-        widths = _widths(image.resolution, config.channel_base, config.channel_max)
-        for resolution in self.resolutions:
-            self.add_module(f"b{resolution}", SynthesisBlock(config, image, widths, resolution))
-        self.num_ws = 2 * len(self.resolutions)
+        pyramid = Pyramid.of(image, "stylegan2")
+        self.names = [f"b{level}" for level in pyramid.levels]
+        for level, name in zip(pyramid.levels, self.names, strict=True):
+            self.add_module(name, SynthesisBlock(config, image, pyramid, level))
+        self.num_ws = 2 * len(self.names)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks in order."""
+        return [self.get_submodule(name) for name in self.names]
 
     def forward(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
         """Generate images from ws [N, num_ws, w_dim]; a block's ToRGB shares its w with the next block."""
         x: Tensor | None = None
         image: Tensor | None = None
         first = 0
-        for resolution in self.resolutions:
-            block = self.get_submodule(f"b{resolution}")
+        for block in self.blocks():
             x, image = block(x, image, ws[:, first:], draws)
-            first += 1 if resolution == 4 else 2
+            first += 2 if first else 1
         assert image is not None
         return image.float()
 
 
 class SynthesisBlock(nn.Module):
-    """Two modulated convolutions at one resolution (one at 4x4), and what the architecture adds."""
+    """Two modulated convolutions at one resolution (one at the first), and what the architecture adds."""
 
-    def __init__(
-        self, config: StyleGAN2GeneratorConfig, image: ImageSpec, widths: dict[int, int], resolution: int
-    ) -> None:
+    fir: Tensor
+
+    def __init__(self, config: StyleGAN2GeneratorConfig, image: ImageSpec, pyramid: Pyramid, level: int) -> None:
         super().__init__()
-        self.architecture = config.architecture
-        self.register_buffer("fir", fir_filter(config.taps), persistent=False)
-        self.fir: Tensor
-        self.first = resolution == 4
-        width, width_in = widths[resolution], widths[max(resolution // 2, 4)]
+        self.architecture, self.taps = config.architecture, config.taps
+        self.register_buffer("fir", torch.empty(len(self.taps), len(self.taps)), persistent=False)
+        self.first = level == 4
+        widths, size = pyramid.widths(config.channel_base, config.channel_max), pyramid.size(level)
+        width, width_in = widths[level], widths[max(level // 2, 4)]
         if self.first:
-            self.const = nn.Parameter(torch.randn(width, 4, 4))
+            self.const = nn.Parameter(torch.empty(width, *size))
         else:
-            self.conv0 = SynthesisLayer(config, width_in, width, resolution, up=2)
+            self.conv0 = SynthesisLayer(config, width_in, width, size, up=2)
             if config.architecture == "resnet":
                 self.skip = EqualizedConv2d(width_in, width, 1, bias=False, up=2, taps=config.taps)
-        self.conv1 = SynthesisLayer(config, width, width, resolution)
-        self.has_rgb = config.architecture == "skip" or resolution == image.resolution
+        self.conv1 = SynthesisLayer(config, width, width, size)
+        self.has_rgb = config.architecture == "skip" or level == pyramid.top
         if self.has_rgb:
             self.torgb = ToRGB(config, width, image.channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the constant, compute the filter."""
+        self.fir.copy_(fir_filter(self.taps))
+        if self.first:
+            nn.init.normal_(self.const)
 
     def forward(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, draws: Draws | None
@@ -192,28 +233,49 @@ class SynthesisBlock(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulated convolution, noise, bias and leaky ReLU (Karras et al. 2020a, figure 2d)."""
 
+    noise_const: Tensor
+    fir: Tensor
+
     def __init__(
-        self, config: StyleGAN2GeneratorConfig, channels: int, out_channels: int, resolution: int, up: int = 1
+        self,
+        config: StyleGAN2GeneratorConfig,
+        channels: int,
+        out_channels: int,
+        size: tuple[int, int],
+        up: int = 1,
     ) -> None:
         super().__init__()
-        self.up, self.clamp, self.resolution = up, config.conv_clamp, resolution
+        self.up, self.clamp, self.size, self.noise, self.taps = up, config.conv_clamp, size, config.noise, config.taps
         self.affine = EqualizedLinear(config.w_dim, channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
-        self.register_buffer("fir", fir_filter(config.taps), persistent=False)
-        self.noise_const: Tensor
-        self.fir: Tensor
+        self.weight = nn.Parameter(torch.empty(out_channels, channels, 3, 3))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        if self.noise != "none":
+            self.noise_strength = nn.Parameter(torch.empty(()))
+            self.register_buffer("noise_const", torch.empty(size))
+        self.register_buffer("fir", torch.empty(len(self.taps), len(self.taps)), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights and the noise's pattern, without effect at first; compute the filter."""
+        self.fir.copy_(fir_filter(self.taps))
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
+        if self.noise != "none":
+            nn.init.zeros_(self.noise_strength)
+            nn.init.normal_(self.noise_const)
 
     def forward(self, x: Tensor, w: Tensor, draws: Draws | None, gain: float = 1.0) -> Tensor:
-        """Map [N, C, H, W] to [N, C', H * up, W * up]; noise is the layer's constant where there are no draws."""
+        """Map [N, C, H, W] to [N, C', H * up, W * up]."""
         x = modulated_conv2d(x, self.weight, self.affine(w), fir=self.fir, up=self.up)
-        noise = self.noise_const
-        if draws is not None:
-            noise = draws.of(f"noise{self.resolution}.{self.up}").normal(1, self.resolution, self.resolution)
-        x = x + (noise * self.noise_strength).to(x.dtype)
+        if self.noise != "none":
+            x = x + (self._pattern(draws) * self.noise_strength).to(x.dtype)
         return bias_act(x, self.bias, act="lrelu", gain=gain, clamp=self.clamp)
+
+    def _pattern(self, draws: Draws | None) -> Tensor:
+        if draws is None or self.noise == "constant":
+            return self.noise_const
+        level = min(self.size)
+        return draws.of(f"noise{level}.{self.up}").normal(1, *self.size)
 
 
 class ToRGB(nn.Module):
@@ -223,9 +285,15 @@ class ToRGB(nn.Module):
         super().__init__()
         self.clamp = config.conv_clamp
         self.affine = EqualizedLinear(config.w_dim, channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(image_channels, channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(image_channels))
+        self.weight = nn.Parameter(torch.empty(image_channels, channels, 1, 1))
+        self.bias = nn.Parameter(torch.empty(image_channels))
         self.weight_gain = 1.0 / math.sqrt(channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights."""
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, image_channels, H, W]."""
@@ -236,15 +304,21 @@ class ToRGB(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Two convolutions, the second halving the resolution, and what the architecture adds."""
 
+    fir: Tensor
+
     def __init__(
-        self, config: StyleGAN2DiscriminatorConfig, image: ImageSpec, widths: dict[int, int], resolution: int
+        self,
+        config: StyleGAN2DiscriminatorConfig,
+        image: ImageSpec,
+        widths: dict[int, int],
+        level: int,
+        *,
+        first: bool,
     ) -> None:
         super().__init__()
-        self.architecture = config.architecture
-        self.register_buffer("fir", fir_filter(config.taps), persistent=False)
-        self.fir: Tensor
-        width, width_out = widths[resolution], widths[resolution // 2]
-        first = resolution == image.resolution
+        self.architecture, self.taps = config.architecture, config.taps
+        self.register_buffer("fir", torch.empty(len(self.taps), len(self.taps)), persistent=False)
+        width, width_out = widths[level], widths[level // 2]
         if first or config.architecture == "skip":
             self.fromrgb = EqualizedConv2d(image.channels, width, 1, act="lrelu", clamp=config.conv_clamp)
         self.conv0 = EqualizedConv2d(width, width, 3, act="lrelu", clamp=config.conv_clamp)
@@ -253,6 +327,11 @@ class DiscriminatorBlock(nn.Module):
         )
         if config.architecture == "resnet":
             self.skip = EqualizedConv2d(width, width_out, 1, bias=False, down=2, taps=config.taps)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Compute the filter."""
+        self.fir.copy_(fir_filter(self.taps))
 
     def forward(self, x: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
         """Turn features [N, C, R, R] (None in the first block) and the image into those of the next block."""
@@ -270,35 +349,25 @@ class DiscriminatorBlock(nn.Module):
 class DiscriminatorEpilogue(nn.Module):
     """The 4x4 end of D: minibatch standard deviation, a convolution, a fully connected layer, the output layer."""
 
-    def __init__(self, config: StyleGAN2DiscriminatorConfig, image: ImageSpec, width: int) -> None:
+    def __init__(
+        self, config: StyleGAN2DiscriminatorConfig, image: ImageSpec, width: int, size: tuple[int, int]
+    ) -> None:
         super().__init__()
-        self.mbstd_group = config.mbstd_group
+        self.mbstd_group, self.mbstd_channels = config.mbstd_group, config.mbstd_channels
         if config.architecture == "skip":
             self.fromrgb = EqualizedConv2d(image.channels, width, 1, act="lrelu")
-        self.conv = EqualizedConv2d(
-            width + (1 if config.mbstd_group > 1 else 0), width, 3, act="lrelu", clamp=config.conv_clamp
-        )
-        self.fc = EqualizedLinear(width * 16, width, act="lrelu")
+        self.conv = EqualizedConv2d(width + self.mbstd_channels, width, 3, act="lrelu", clamp=config.conv_clamp)
+        self.fc = EqualizedLinear(width * math.prod(size), width, act="lrelu")
         self.out = EqualizedLinear(width, width if image.classes else 1)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
         """Turn features [N, C, 4, 4] into [N, C]; the output layer is the head's."""
         if hasattr(self, "fromrgb"):
             x = x + self.fromrgb(image)
-        if self.mbstd_group > 1:
-            x = minibatch_stddev(x, self.mbstd_group)
+        if self.mbstd_channels:
+            x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels)
         out: Tensor = self.fc(self.conv(x).flatten(1))
         return out
-
-
-def _resolutions(top: int) -> list[int]:
-    if top < 8 or top & (top - 1):
-        raise ValueError(f"stylegan2 needs a resolution that is a power of two from 8 up, got {top}")
-    return [2**power for power in range(2, top.bit_length())]
-
-
-def _widths(top: int, channel_base: int, channel_max: int) -> dict[int, int]:
-    return {resolution: min(channel_base // resolution, channel_max) for resolution in _resolutions(top)}
 
 
 def _up_padding(fir: Tensor) -> tuple[int, int, int, int]:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import ImageSpec, StyleGenerator
+from bigtrain.models.base import ImageSpec
 from bigtrain.models.layers.equalized import EqualizedLinear
 from bigtrain.models.layers.fourier_input import FourierInput
-from bigtrain.models.layers.style_mapping import MappingNetwork, truncate
+from bigtrain.models.layers.style_mapping import MappedGenerator
 from bigtrain.ops.batch_norm import OverRanks
 from bigtrain.ops.bias_act import bias_act
 from bigtrain.ops.filter_design import kaiser_lowpass, radial_kaiser_lowpass
@@ -86,27 +86,19 @@ class LayerSpec(NamedTuple):
     size: tuple[int, int]
 
 
-class StyleGAN3Generator(StyleGenerator):
+class StyleGAN3Generator(MappedGenerator):
     """z, class -> mapping -> w -> Fourier features -> alias-free layers -> image."""
 
-    w_avg: Tensor
-
     def __init__(self, config: StyleGAN3GeneratorConfig, image: ImageSpec) -> None:
-        super().__init__()
-        self.image, self.z_dim, self.w_dim = image, config.z_dim, config.w_dim
-        self.synthesis = SynthesisNetwork(config, image)
-        self.num_ws = 1 + len(self.synthesis.names)
-        self.mapping = MappingNetwork(config.z_dim, config.w_dim, image.classes, config.mapping_layers)
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-
-    def reset_parameters(self) -> None:
-        """Forget the centre of mass of W."""
-        nn.init.zeros_(self.w_avg)
-
-    def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """See StyleGenerator."""
-        ws = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
-        return truncate(ws, self.w_avg, truncation, cutoff)
+        synthesis = SynthesisNetwork(config, image)
+        super().__init__(
+            image,
+            z_dim=config.z_dim,
+            w_dim=config.w_dim,
+            mapping_layers=config.mapping_layers,
+            num_ws=1 + len(synthesis.names),
+        )
+        self.synthesis = synthesis
 
     def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
         """See StyleGenerator; there is no noise."""
@@ -116,11 +108,6 @@ class StyleGAN3Generator(StyleGenerator):
     def stages(self) -> Sequence[nn.Module]:
         """See Generator."""
         return self.synthesis.layers()
-
-    @torch.no_grad()
-    def calibrate(self, z: Tensor, label: Tensor) -> None:
-        """Set the centre of mass of W, towards which truncation pulls."""
-        self.w_avg.copy_(self.mapping(z, label).float().mean(0))
 
 
 class SynthesisNetwork(nn.Module):

@@ -32,7 +32,8 @@ def discriminator(settings: Settings, weights: Weights, architecture: Architectu
         channel_max=settings["channel_max"],
         architecture=architecture,
         mapping_layers=sum(name.startswith("D.mapping.fc") and name.endswith("weight") for name in weights),
-        mbstd_group=settings["mbstd_group"] if with_statistics > channels else 1,
+        mbstd_group=settings["mbstd_group"],
+        mbstd_channels=with_statistics - channels,
         conv_clamp=settings.get("conv_clamp"),
         taps=_taps(weights["D.b8.resample_filter"]),
     )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from bigtrain.models.base import ImageSpec, StyleGenerator
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.equalized import EqualizedLinear
 
@@ -31,19 +32,37 @@ class MappingNetwork(nn.Module):
         return x
 
 
-def truncate(ws: Tensor, mean: Tensor, truncation: float, cutoff: int | None) -> Tensor:
-    """Pull styles [N, num_ws, w_dim] towards their mean (the truncation trick, Karras et al. 2019, appendix B).
+class MappedGenerator(StyleGenerator):
+    """A generator whose styles are one w for all layers, made by a mapping network.
 
-    Args:
-        ws: the styles.
-        mean: shape [w_dim].
-        truncation: psi, the share of the way from the mean that is left; 1 changes nothing.
-        cutoff: pull the first `cutoff` layers only; None for all.
+    Attributes:
+        w_avg: centre of mass of W, towards which truncation pulls.
     """
-    if truncation == 1.0:
-        return ws
-    pulled: Tensor = mean.lerp(ws.float(), truncation)
-    return pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+    w_avg: Tensor
+
+    def __init__(self, image: ImageSpec, *, z_dim: int, w_dim: int, mapping_layers: int, num_ws: int) -> None:
+        super().__init__()
+        self.image, self.z_dim, self.w_dim, self.num_ws = image, z_dim, w_dim, num_ws
+        self.mapping = MappingNetwork(z_dim, w_dim, image.classes, mapping_layers)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def reset_parameters(self) -> None:
+        """Forget the centre of mass of W."""
+        nn.init.zeros_(self.w_avg)
+
+    def styles(self, z: Tensor, label: Tensor, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """See StyleGenerator; the truncation trick of Karras et al. 2019, appendix B."""
+        ws: Tensor = self.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
+        if truncation == 1.0:
+            return ws
+        pulled: Tensor = self.w_avg.lerp(ws.float(), truncation)
+        return pulled if cutoff is None else torch.cat([pulled[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+    @torch.no_grad()
+    def calibrate(self, z: Tensor, label: Tensor) -> None:
+        """Set the centre of mass of W."""
+        self.w_avg.copy_(self.mapping(z, label).float().mean(0))
 
 
 def unit_second_moment(x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ DISCRIMINATORS = [
     SAGANDiscriminatorConfig(width=8, attention=(8,)),
     SNGANDiscriminatorConfig(width=4),
     StyleGAN2DiscriminatorConfig(architecture="resnet", **SMALL_STYLEGAN),
-    StyleGAN2DiscriminatorConfig(architecture="skip", mbstd_group=1, **SMALL_STYLEGAN),
+    StyleGAN2DiscriminatorConfig(architecture="skip", mbstd_channels=0, **SMALL_STYLEGAN),
     StyleGAN2DiscriminatorConfig(architecture="orig", **SMALL_STYLEGAN),
 ]
 IMAGES = [ImageSpec(32, 3, 5), ImageSpec(32, 1, 0)]
