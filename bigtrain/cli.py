@@ -84,6 +84,7 @@ def sample(
     seeds: Annotated[str, typer.Option(help="Seeds, one image each: 0-63, or 1,5,9-12.")] = "0-63",
     label: Annotated[str | None, typer.Option("--class", help="Class index or name; default: from the seed.")] = None,
     truncation: Annotated[float, typer.Option(min=0.0, help="1 for the whole distribution, less for fidelity.")] = 1.0,
+    cutoff: Annotated[int | None, typer.Option(min=1, help="Truncate the first layers only (StyleGAN).")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Images a row.")] = 8,
 ) -> None:
     """Write a grid of images; an image depends on its seed and class only."""
@@ -96,7 +97,7 @@ def sample(
     numbers = parse_seeds(seeds)
     loaded = load_snapshot(snapshot)
     labels = None if label is None else [loaded.class_index(label)] * len(numbers)
-    images = loaded.sample(numbers, labels, truncation=truncation)
+    images = loaded.sample(numbers, labels, truncation=truncation, cutoff=cutoff)
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image_grid(to_uint8(images), columns)).save(out)
     typer.echo(f"{out}: {len(numbers)} images")

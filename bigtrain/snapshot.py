@@ -16,7 +16,7 @@ from torch import Tensor
 from bigtrain.core.config import Config, nearest
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
-from bigtrain.models import Generator, GeneratorConfig, ImageSpec
+from bigtrain.models import Generator, GeneratorConfig, ImageSpec, StyleGenerator
 from data_pipelines.files import atomic_write, write_json
 
 FORMAT = "bigtrain-snapshot/1"
@@ -55,17 +55,31 @@ class Snapshot:
         return self.class_names.index(name)
 
     @torch.inference_mode()
-    def sample(self, seeds: Sequence[int], labels: Sequence[int] | None = None, *, truncation: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        seeds: Sequence[int],
+        labels: Sequence[int] | None = None,
+        *,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+    ) -> Tensor:
         """Generate one image a seed; an image depends on its own seed and label only.
 
         Args:
             seeds: 0 <= seed < 2**63.
             labels: a class index for each seed; None draws one from the seed.
             truncation: 1 for the whole distribution.
+            cutoff: truncate the first layers only, as many as this; style-based generators can.
 
         Returns:
             Images around [-1, 1], shape [N, C, H, W].
+
+        Raises:
+            SnapshotError: the generator has no such class, or no styles to cut off.
         """
+        if cutoff is not None and not isinstance(self.generator, StyleGenerator):
+            raise SnapshotError("truncation cutoff: this generator has no styles, its truncation is for all layers")
+        limits = {"truncation": truncation} if cutoff is None else {"truncation": truncation, "cutoff": cutoff}
         draws = Draws(seed=0, index=torch.tensor(seeds, dtype=torch.int64), stream="sample")
         classes = self.generator.image.classes
         if labels is None:
@@ -76,7 +90,7 @@ class Snapshot:
                 raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
             label = torch.tensor(labels, dtype=torch.int64)
         images = [
-            self.generator(draws[rows].of("z").normal(self.generator.z_dim), label[rows], truncation=truncation)
+            self.generator(draws[rows].of("z").normal(self.generator.z_dim), label[rows], **limits)
             for rows in (slice(start, start + 64) for start in range(0, len(seeds), 64))
         ]
         return torch.cat(images)

@@ -104,9 +104,17 @@ class StyleGenerator(Generator):
     def synthesize(self, ws: Tensor, *, draws: Draws | None = None) -> Tensor:
         """Turn styles [N, num_ws, w_dim] into images [N, *image.shape]."""
 
-    def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
-        """Generate images; see `Generator.forward`."""
-        return self.synthesize(self.styles(z, label, truncation=truncation), draws=draws)
+    def forward(
+        self,
+        z: Tensor,
+        label: Tensor,
+        *,
+        draws: Draws | None = None,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+    ) -> Tensor:
+        """Generate images; see `Generator.forward`, and `styles` for the cutoff."""
+        return self.synthesize(self.styles(z, label, truncation=truncation, cutoff=cutoff), draws=draws)
 
 
 class Upscaler(nn.Module, ABC):

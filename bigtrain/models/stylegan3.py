@@ -19,7 +19,7 @@ from bigtrain.models.layers.equalized import EqualizedLinear
 from bigtrain.models.layers.fourier_input import FourierInput
 from bigtrain.models.layers.style_mapping import MappedGenerator
 from bigtrain.ops.batch_norm import OverRanks
-from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.bias_act import ACTIVATION_GAIN, bias_act
 from bigtrain.ops.filter_design import kaiser_lowpass, radial_kaiser_lowpass
 from bigtrain.ops.filtered_nonlinearity import filtered_nonlinearity
 from bigtrain.ops.modulated_conv import modulated_conv2d
@@ -206,7 +206,7 @@ class SynthesisLayer(Layer):
             size=(height, width),
             out=(between[0], between[1]),
             up=up,
-            gain=up**2,
+            gain=up**2 * ACTIVATION_GAIN["lrelu"],
         )
         self.fall = Resampling(
             lowpass(taps_down, cutoff=after.cutoff, width=2 * after.half_width, rate=rate),

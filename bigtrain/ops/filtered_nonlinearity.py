@@ -11,12 +11,12 @@ from bigtrain.ops.resampling import Resampling
 from bigtrain.ops.twins import use_reference
 
 SLOPE = 0.2
-GAIN = math.sqrt(2.0)
-"""Keeps unit variance through the leaky ReLU."""
 
 
 def filtered_nonlinearity(x: Tensor, rise: Resampling, fall: Resampling, *, clamp: float | None = None) -> Tensor:
-    """Compute `fall(clamp(gain * leaky_relu(rise(x))))`; differentiable to any order.
+    """Compute `fall(clamp(leaky_relu(rise(x))))`; differentiable to any order.
+
+    The gain that keeps unit variance through the leaky ReLU belongs into `rise`, where it costs nothing.
 
     What lies between the two, four or sixteen times as large as the input, is computed again in the backward pass.
 
@@ -31,7 +31,7 @@ def filtered_nonlinearity(x: Tensor, rise: Resampling, fall: Resampling, *, clam
     """
     if use_reference():
         return filtered_nonlinearity_reference(x, rise, fall, clamp=clamp)
-    result: Tensor = _FilteredNonlinearity.apply(x, rise, fall, math.inf if clamp is None else clamp)
+    result: Tensor = _FilteredNonlinearity.apply(x, rise, fall, clamp or math.inf)
     return result
 
 
@@ -39,7 +39,7 @@ def filtered_nonlinearity_reference(
     x: Tensor, rise: Resampling, fall: Resampling, *, clamp: float | None = None
 ) -> Tensor:
     """Compute the same as `filtered_nonlinearity`, step by step as the definition reads."""
-    x = F.leaky_relu(rise.apply_plainly(x), SLOPE) * GAIN
+    x = F.leaky_relu(rise.apply_plainly(x), SLOPE)
     if clamp is not None:
         x = x.clamp(-clamp, clamp)
     return fall.apply_plainly(x)
@@ -50,7 +50,9 @@ class _FilteredNonlinearity(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rise: Resampling, fall: Resampling, clamp: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.rise, ctx.fall, ctx.clamp = rise, fall, clamp
-        between = F.leaky_relu_(rise.along(x), SLOPE).mul_(GAIN).clamp_(-clamp, clamp)
+        between = F.leaky_relu_(rise.along(x), SLOPE)
+        if clamp < math.inf:
+            between.clamp_(-clamp, clamp)
         return fall.along(between)
 
     @staticmethod
@@ -77,7 +79,8 @@ class _Backward(torch.autograd.Function):
 
 
 def _times_slope(grad: Tensor, between: Tensor, clamp: float) -> Tensor:
-    """Multiply by the derivative of `clamp(gain * leaky_relu(between))`."""
-    slope = torch.where(between > 0, GAIN, SLOPE * GAIN)
-    inside = (between < clamp / GAIN) & (between > -clamp / (GAIN * SLOPE))
-    return grad * (slope * inside).to(grad.dtype)
+    """Multiply by the derivative of `clamp(leaky_relu(between))`, in one pass each."""
+    grad = torch.ops.aten.leaky_relu_backward(grad, between, SLOPE, False)
+    if clamp < math.inf:
+        grad = torch.ops.aten.hardtanh_backward(grad, between, -clamp / SLOPE, clamp)
+    return grad

@@ -6,6 +6,7 @@ import torch
 
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
+from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from bigtrain.snapshot import SnapshotError, load_snapshot, parse_seeds, save_snapshot
 
 
@@ -34,6 +35,17 @@ def test_classes_go_by_name_or_number(folder: Path) -> None:
         snapshot.class_index("cowl")
     with pytest.raises(SnapshotError, match="3 classes, 0 to 2"):
         snapshot.sample([1], [3])
+
+
+def test_a_cutoff_truncates_the_first_layers_of_a_style_generator(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="no styles"):
+        load_snapshot(folder).sample([1], truncation=0.5, cutoff=2)
+    config = StyleGAN2GeneratorConfig(z_dim=4, w_dim=4, mapping_layers=1, channel_base=64)
+    save_snapshot(tmp_path / "s", config.build(ImageSpec(16, 1)), config, class_names=[], facts={})
+    snapshot = load_snapshot(tmp_path / "s")
+    images = [snapshot.sample([1], truncation=0.5, cutoff=cutoff) for cutoff in (None, 6, 2)]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
 def test_there_is_no_code_in_it(folder: Path) -> None:

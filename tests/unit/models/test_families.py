@@ -11,6 +11,7 @@ from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
+from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
 
 SMALL_STYLEGAN = {"channel_base": 256, "channel_max": 16, "conv_clamp": 256.0}
 GENERATORS = [
@@ -24,6 +25,8 @@ GENERATORS = [
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="skip", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="orig", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="resnet", **SMALL_STYLEGAN),
+    StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="t", **SMALL_STYLEGAN),
+    StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="r", **SMALL_STYLEGAN),
 ]
 DISCRIMINATORS = [
     BigGANDiscriminatorConfig(width=4),
