@@ -103,6 +103,23 @@ def sample(
     typer.echo(f"{out}: {len(numbers)} images")
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2.")],
+    out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
+    discriminator: Annotated[Path | None, typer.Option(help="The discriminator's own file, where it has one.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="What the file does not tell.")
+    ] = None,
+) -> None:
+    """Turn others' weights into a snapshot; nothing in the file is run."""
+    from bigtrain.core.config import apply_overrides
+    from bigtrain.interop.importing import import_weights
+
+    told = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
+    typer.echo("\n".join([f"{out}:", *(f"  {line}" for line in told)]))
+
+
 @app.command()
 def sync(
     run: Annotated[Path, typer.Argument(help="A run folder.")],

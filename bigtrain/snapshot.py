@@ -1,4 +1,7 @@
-"""A snapshot: the averaged generator's weights and what is needed to rebuild and sample it; no code in it."""
+"""A snapshot: the averaged generator's weights and what is needed to rebuild and sample it; no code in it.
+
+It may hold a discriminator too, which further training starts from.
+"""
 
 import json
 import re
@@ -11,7 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigtrain.core.config import Config, nearest
 from bigtrain.core.errors import UserError
@@ -21,6 +24,7 @@ from data_pipelines.files import atomic_write, write_json
 
 FORMAT = "bigtrain-snapshot/1"
 _DESCRIPTION, _WEIGHTS = "snapshot.json", "generator.safetensors"
+_DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 _GENERATOR: TypeAdapter[Any] = TypeAdapter(GeneratorConfig)
 
 
@@ -114,7 +118,13 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def save_snapshot(
-    folder: Path, generator: Generator, config: Config, *, class_names: Sequence[str], facts: dict[str, Any]
+    folder: Path,
+    generator: Generator,
+    config: Config,
+    *,
+    class_names: Sequence[str],
+    facts: dict[str, Any],
+    discriminator: tuple[Config, nn.Module] | None = None,
 ) -> None:
     """Write a snapshot into `folder`; the description goes last, so that a half-written snapshot is not one.
 
@@ -124,10 +134,13 @@ def save_snapshot(
         config: the generator's own config.
         class_names: empty when unconditional.
         facts: what else to tell of it (samples seen, dataset, scores); JSON values.
+        discriminator: with what it was built from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / _WEIGHTS) as file:
-        file.write(save({name: value.contiguous() for name, value in generator.state_dict().items()}))
+    _write_weights(folder / _WEIGHTS, generator)
+    if discriminator is not None:
+        _write_weights(folder / _DISCRIMINATOR_WEIGHTS, discriminator[1])
+        facts = {"discriminator": discriminator[0].model_dump(mode="json"), **facts}
     write_json(
         folder / _DESCRIPTION,
         {
@@ -157,7 +170,13 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         config = _GENERATOR.validate_json(json.dumps(description.pop("generator")))
         generator: Generator = config.build(ImageSpec(**description.pop("image")))
         generator.load_state_dict(load_file(folder / _WEIGHTS))
+        description.pop("discriminator", None)
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
     return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
+
+
+def _write_weights(path: Path, network: nn.Module) -> None:
+    with atomic_write(path) as file:
+        file.write(save({name: value.contiguous() for name, value in network.state_dict().items()}))

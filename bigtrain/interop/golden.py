@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigtrain.core.config import nearest
 from bigtrain.interop.errors import InteropError
-from bigtrain.interop.load import load_weights
-from bigtrain.interop.peers import PEERS, Weights
-from bigtrain.models import Discriminator, Generator
+from bigtrain.interop.load import build_networks
+from bigtrain.interop.peers import PEERS
 
 _HOW_THEY_WERE_MADE = {"seed", "batch", "r1_gamma", "gamma"}
 """Settings that say how the numbers were made, and nothing of the networks."""
@@ -28,14 +26,12 @@ class Golden:
     Attributes:
         document: `config.json`.
         io: inputs and outputs by name.
-        generator: in evaluation mode; None if the folder has none.
-        discriminator: likewise.
+        networks: `G` and `D`, in evaluation mode.
     """
 
     document: Mapping[str, Any]
     io: Mapping[str, Tensor]
-    generator: Generator | None
-    discriminator: Discriminator | None
+    networks: Mapping[str, nn.Module]
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -62,38 +58,13 @@ def read_golden(folder: Path) -> Golden:
         raise InteropError(f"{folder}: unknown peer '{name}'{nearest(name, list(PEERS))}")
     weights = _tensors(folder / "weights.safetensors")
     try:
-        generator, discriminator = _build(name, settings, weights)
+        networks = build_networks(name, settings, weights)
     except InteropError as error:
         raise InteropError(f"{folder}: {error}") from None
     unknown = settings.keys() - settings.consulted - _HOW_THEY_WERE_MADE
     if unknown:
         raise InteropError(f"{folder}: settings that are not understood: {', '.join(sorted(unknown))}")
-    return Golden(document, io, generator, discriminator)
-
-
-def _build(name: str, settings: "_Consulted", weights: Weights) -> tuple[Generator | None, Discriminator | None]:
-    peer = PEERS[name]
-    try:
-        generator, discriminator, image = peer.networks(settings, weights)
-        networks = {
-            part: config.build(image) if config else None  # type: ignore[attr-defined]
-            for part, config in (("G", generator), ("D", discriminator))
-        }
-    except KeyError as error:
-        raise InteropError(f"the settings or weights lack {error}") from None
-    except ValidationError as error:
-        detail = error.errors()[0]
-        raise InteropError(f"{name}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
-    except ValueError as error:
-        raise InteropError(f"{name}: {error}") from None
-    for part, network in networks.items():
-        if network is not None:
-            load_weights(network, peer, part, weights)
-            network.eval()
-    unused = sorted(weight for weight in weights if networks.get(weight.partition(".")[0]) is None)
-    if unused:
-        raise InteropError(f"weights without a network: {unused[0]}")
-    return networks["G"], networks["D"]
+    return Golden(document, io, {part: built.network for part, built in networks.items()})
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

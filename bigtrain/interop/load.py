@@ -1,29 +1,72 @@
-"""Loading a reference's weights into our networks: strictly, or not at all."""
+"""Building a peer's networks and loading its weights: strictly, or not at all."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from pydantic import ValidationError
+from torch import Tensor
 
+from bigtrain.core.config import Config
 from bigtrain.interop.errors import InteropError
-from bigtrain.interop.peers import Peer
+from bigtrain.interop.peers import PEERS, Peer, Settings, Weights
 
 
-def load_weights(network: nn.Module, peer: Peer, part: str, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of one part, in place.
+class Built(NamedTuple):
+    """A network and what it was built from."""
+
+    config: Config
+    network: Any
+
+
+def build_networks(name: str, settings: Settings, weights: Weights) -> dict[str, Built]:
+    """Build those of a peer's networks that there are weights of.
 
     Args:
-        network: built as the peer's `networks` says.
-        peer: whose names the weights have.
-        part: `G` or `D`.
-        weights: by the reference's names, those of the part after `part.`.
+        name: of the peer, a key of PEERS.
+        settings: in the reference's own words.
+        weights: of the generator after `G.`, of the discriminator after `D.`.
+
+    Returns:
+        `G` and `D`, in evaluation mode.
 
     Raises:
-        InteropError: a weight of ours is missing, one of theirs has no place, or a shape differs.
+        InteropError: a setting is missing or impossible, or the weights do not fit.
     """
-    theirs = {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
-    renamed = {name: peer.rename(part, name) for name in theirs}
+    peer = PEERS[name]
+    try:
+        generator, discriminator, image = peer.networks(settings, weights)
+        configs: dict[str, Any] = {"G": generator, "D": discriminator}
+        built = {
+            part: Built(config, config.build(image))
+            for part, config in configs.items()
+            if config is not None and any(weight.startswith(f"{part}.") for weight in weights)
+        }
+    except KeyError as error:
+        raise InteropError(f"the settings or weights lack {error}") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise InteropError(f"{name}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+    except ValueError as error:
+        raise InteropError(f"{name}: {error}") from None
+    unused = sorted(weight for weight in weights if weight.partition(".")[0] not in built)
+    if unused:
+        raise InteropError(f"weights without a network: {unused[0]}")
+    for part, (_, network) in built.items():
+        theirs = {
+            name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")
+        }
+        network.load_state_dict(_ours(peer, part, theirs, network.state_dict()))
+        network.eval()
+    return built
+
+
+def _ours(peer: Peer, part: str, theirs: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of one part our names: all of those that the network wants, and no others."""
+    try:
+        renamed = {name: peer.rename(part, name) for name in theirs}
+    except KeyError as error:
+        raise InteropError(f"weights of {part}: no place for {error}") from None
     found = {ours: theirs[name] for name, ours in renamed.items() if ours is not None}
-    wanted = network.state_dict()
     missing, unused = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     if missing or unused:
         told = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("no place for", unused)) if names]
@@ -31,7 +74,7 @@ def load_weights(network: nn.Module, peer: Peer, part: str, weights: Mapping[str
     for name, value in found.items():
         if value.shape != wanted[name].shape:
             raise InteropError(f"weights of {part}: {name} is {_size(value)}, the network's is {_size(wanted[name])}")
-    network.load_state_dict(found)
+    return found
 
 
 def _some(names: Iterable[str]) -> str:

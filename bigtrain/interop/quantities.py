@@ -28,19 +28,17 @@ class Subject:
     """
 
     def __init__(self, golden: Golden, device: torch.device) -> None:
-        self._networks = {"G": golden.generator, "D": golden.discriminator}
+        self._networks = golden.networks
         for network in self._networks.values():
-            if network is not None:
-                network.to(device).to(memory_format=torch.channels_last)
+            network.to(device).to(memory_format=torch.channels_last)
         self._io = {name: value.to(device) for name, value in golden.io.items() if name in INPUTS}
         self._settings = golden.settings
 
     def network(self, part: str) -> nn.Module:
         """Return `G` or `D`."""
-        network = self._networks.get(part)
-        if network is None:
+        if part not in self._networks:
             raise InteropError(f"there is no network {part}")
-        return network
+        return self._networks[part]
 
     def given(self, name: str) -> Tensor:
         """Return an input."""

@@ -21,7 +21,10 @@ def networks(settings: Settings, weights: Weights) -> Networks:
         conv_clamp=settings.get("conv_clamp"),
         taps=_taps(weights["G.synthesis.b4.resample_filter"]),
     )
-    return Networks(generator, discriminator(settings, weights, settings["d_arch"]), image(settings, weights))
+    resolution = settings["resolution"]
+    image = ImageSpec(resolution, len(weights[f"G.synthesis.b{resolution}.torgb.bias"]), settings["c_dim"])
+    judge = discriminator(settings, weights, settings["d_arch"]) if "D.b4.conv.weight" in weights else None
+    return Networks(generator, judge, image)
 
 
 def discriminator(settings: Settings, weights: Weights, architecture: Architecture) -> StyleGAN2DiscriminatorConfig:
@@ -37,12 +40,6 @@ def discriminator(settings: Settings, weights: Weights, architecture: Architectu
         conv_clamp=settings.get("conv_clamp"),
         taps=_taps(weights["D.b8.resample_filter"]),
     )
-
-
-def image(settings: Settings, weights: Weights) -> ImageSpec:
-    """Tell what images D judges."""
-    resolution = settings["resolution"]
-    return ImageSpec(resolution, weights[f"D.b{resolution}.fromrgb.weight"].shape[1], settings["c_dim"])
 
 
 def rename(part: str, name: str) -> str | None:

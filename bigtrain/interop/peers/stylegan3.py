@@ -1,8 +1,13 @@
 """StyleGAN3 as published in PyTorch by its authors, T and R: ours carries the same names, but for the mean of w."""
 
+import re
+
 from bigtrain.interop.peers import stylegan2
 from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.models import ImageSpec
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+
+_LAYER = re.compile(r"G\.synthesis\.L(\d+)_\d+_(\d+)\.bias")
 
 _PUBLISHED_AS = {
     "num_layers": "layers",
@@ -32,8 +37,10 @@ def networks(settings: Settings, weights: Weights) -> Networks:
         channel_max=settings["channel_max"],
         **options,
     )
-    discriminator = stylegan2.discriminator(settings, weights, "resnet")
-    return Networks(generator, discriminator, stylegan2.image(settings, weights))
+    discriminator = stylegan2.discriminator(settings, weights, "resnet") if "D.b4.conv.weight" in weights else None
+    # The last layer carries its channels in its name too: L14_256_3.
+    _, channels = max((int(match[1]), int(match[2])) for match in map(_LAYER.fullmatch, weights) if match)
+    return Networks(generator, discriminator, ImageSpec(settings["resolution"], channels, settings["c_dim"]))
 
 
 def rename(part: str, name: str) -> str | None:

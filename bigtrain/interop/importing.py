@@ -1,0 +1,80 @@
+"""Others' weights become a snapshot, which samples, is scored and is trained further like any other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bigtrain.core.rng import Draws
+from bigtrain.interop.errors import InteropError
+from bigtrain.interop.foreign import Foreign
+from bigtrain.interop.load import build_networks
+from bigtrain.interop.nvidia import read_nvidia
+from bigtrain.interop.state_dicts import read_state_dicts
+from bigtrain.models import Generator, ImageSpec
+from bigtrain.snapshot import save_snapshot
+
+_CALIBRATION = 10_000
+"""Latents whose mean style is taken where a file does not hold it."""
+
+
+def import_weights(file: Path, out: Path, *, discriminator: Path | None, settings: Mapping[str, Any]) -> list[str]:
+    """Write a snapshot of others' weights.
+
+    Args:
+        file: `.pkl` of StyleGAN2-ADA or StyleGAN3; or `.pth`, `.pt`, `.safetensors` of BigGAN, R3GAN or rosinality's
+            StyleGAN2.
+        out: the snapshot's folder, new.
+        discriminator: the discriminator's own file, where it has one.
+        settings: what the file does not tell, or tells wrongly, in the reference's own words.
+
+    Returns:
+        What the snapshot holds, a line each.
+
+    Raises:
+        InteropError: damaged, refused, not understood, or `out` is there already.
+    """
+    if out.exists():
+        raise InteropError(f"{out}: is there already")
+    if file.suffix == ".pkl":
+        if discriminator is not None:
+            raise InteropError(f"{file}: a pickle holds its discriminator itself")
+        foreign = read_nvidia(file)
+    else:
+        foreign = read_state_dicts(file, discriminator)
+    try:
+        return _write(foreign, {**foreign.settings, **settings}, out, source=file.name)
+    except InteropError as error:
+        raise InteropError(f"{file}: {error}") from None
+
+
+def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: str) -> list[str]:
+    untold = foreign.untold - settings.keys()
+    if untold:
+        raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
+    networks = build_networks(foreign.peer, settings, foreign.weights)
+    config, generator = networks["G"]
+    image: ImageSpec = generator.image
+    if not foreign.calibrated:
+        _calibrate(generator)
+    save_snapshot(
+        out,
+        generator,
+        config,
+        class_names=[str(index) for index in range(image.classes)],
+        facts={"imported_from": source},
+        discriminator=networks.get("D"),
+    )
+    return [
+        f"{part}: {config.model_dump()['kind']}, {image.resolution} pixels, {image.classes or 'no'} classes, "
+        f"{sum(value.numel() for value in network.parameters()):,} parameters"
+        for part, (config, network) in networks.items()
+    ]
+
+
+@torch.no_grad()
+def _calibrate(generator: Generator) -> None:
+    draws = Draws(0, torch.arange(_CALIBRATION), "calibrate")
+    label = draws.of("label").integers(max(generator.image.classes, 1), 1).squeeze(1)
+    generator.calibrate(draws.of("z").normal(generator.z_dim), label)

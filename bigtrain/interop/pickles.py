@@ -1,0 +1,210 @@
+"""Reading pickled networks without running anything that they carry.
+
+A pickle is a program: it may name any function of any module and call it. The published StyleGAN networks are pickles,
+and carry their own Python source besides. This reader knows a short table of names, and for each of them has an inert
+stand-in of its own: no name is ever looked up in a module, no source is run, and every other name is refused.
+"""
+
+import io
+import math
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bigtrain.interop.errors import InteropError
+
+
+@dataclass(frozen=True)
+class PickledObject:
+    """What was an object of a class that is not ours: its attributes, and nothing that could act.
+
+    Attributes:
+        class_name: as the pickle calls it.
+        state: its attributes.
+    """
+
+    class_name: str
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PickledTensor:
+    """A tensor, out of the pickle's reach.
+
+    Attributes:
+        value: on the CPU.
+    """
+
+    value: Tensor
+
+    def __setstate__(self, state: object) -> NoReturn:
+        """Refuse to be changed."""
+        raise InteropError("refused: it changes a tensor")
+
+
+class PickledDict(dict[Any, Any]):
+    """What was a dictionary of any class."""
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take attributes for items, as the published `EasyDict` does."""
+        self.update(state)
+
+
+def read_pickle(file: Path) -> Any:
+    """Read a pickle of tensors, numbers, strings, containers and networks.
+
+    Returns:
+        The content; networks as PickledObject.
+
+    Raises:
+        InteropError: it is damaged, or asks for anything that is not in the table.
+    """
+    try:
+        with file.open("rb") as stream:
+            return _Reader(stream).load()
+    except InteropError as error:
+        raise InteropError(f"{file}: {error}") from None
+    except OSError as error:
+        raise InteropError(f"{file}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # a pickle's program may fail in as many ways as there are
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InteropError(f"{file}: not a pickle of networks ({reason})") from None
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        stand_in = _STAND_INS.get((module, name))
+        if stand_in is None:
+            raise InteropError(f"refused: it asks for {module}.{name}, which is not data")
+        return stand_in
+
+
+class _Function:
+    """A callable that a pickle can call, but not change."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise InteropError("refused: it changes a function")
+
+
+class _Plain:
+    """An object of one of PyTorch's containers."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = dict(state)
+
+
+class _Dtype:
+    """A numpy dtype of numbers."""
+
+    def __init__(self, code: str) -> None:
+        if not re.fullmatch(r"[biufc]\d+", code):
+            raise InteropError(f"refused: an array of dtype {code!r}")
+        self.order, self.code = "=", code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise InteropError(f"refused: an array of byte order {state[1]!r}")
+        self.order = state[1]
+
+    def read(self, raw: bytes) -> np.ndarray[Any, Any]:
+        return np.frombuffer(raw, self.order + self.code)
+
+
+class _Array:
+    """A numpy array, empty until its content follows."""
+
+    def __init__(self) -> None:
+        self.content = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, column_major, raw = state
+        self.content = dtype.read(raw).reshape(shape, order="F" if column_major else "C")
+
+
+def _network(description: dict[str, Any]) -> PickledObject:
+    if description.get("type") != "class" or not isinstance(description.get("state"), dict):
+        raise InteropError("a persistent object that is not described as {type: class, class_name, state}")
+    return PickledObject(str(description["class_name"]), description["state"])
+
+
+def _storage(archive: bytes) -> PickledTensor:
+    """Read a storage, which travels as an archive inside of the pickle; PyTorch's own restricted reader opens it."""
+    try:
+        storage = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it asks for {named[1]}, which is not data" if named else "a tensor that is not data"
+        raise InteropError(f"refused: {what}") from None
+    if not isinstance(storage, torch.storage.TypedStorage):
+        raise InteropError("refused: a tensor whose content is no storage")
+    content = storage._untyped_storage  # its public name warns that typed storages will go
+    return PickledTensor(torch.empty(0, dtype=storage.dtype).set_(content))
+
+
+def _tensor(
+    storage: PickledTensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any
+) -> PickledTensor:
+    there = storage.value.numel()
+    if math.prod(size) > there:
+        raise InteropError(f"refused: a tensor of {math.prod(size)} numbers, of which {there} are there")
+    return PickledTensor(storage.value.as_strided(size, stride, offset).contiguous())
+
+
+def _parameter(data: PickledTensor, *rest: Any) -> PickledTensor:
+    return data
+
+
+def _array(cls: object, shape: object, code: object) -> _Array:
+    return _Array()
+
+
+def _scalar(dtype: _Dtype, raw: bytes) -> float | int | complex:
+    number: float | int | complex = dtype.read(raw)[0].item()
+    return number
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise InteropError(f"refused: bytes in {encoding!r}")
+    return text.encode("latin1")
+
+
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Function(_network),
+    ("dnnlib.util", "EasyDict"): PickledDict,
+    ("collections", "OrderedDict"): PickledDict,
+    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
+    ("_codecs", "encode"): _Function(_bytes),  # how pickles of protocol 2 write bytes
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
+    ("torch.storage", "_load_from_bytes"): _Function(_storage),
+    ("torch", "Size"): tuple,
+    ("numpy", "dtype"): _Function(lambda code, *rest: _Dtype(code)),
+    ("numpy", "ndarray"): _Function(_array),
+    **{
+        (f"numpy.{core}.multiarray", name): _Function(function)
+        for core in ("core", "_core")
+        for name, function in (("_reconstruct", _array), ("scalar", _scalar))
+    },
+    **{("torch.nn.modules.container", name): _Plain for name in ("ModuleList", "Sequential", "ModuleDict")},
+}
+"""All names that a pickle may use."""
