@@ -78,7 +78,7 @@ def _stylegan3(networks: Mapping[str, PickledObject], weights: Mapping[str, Tens
     kernel, radial = options.get("conv_kernel", 3), options.get("use_radial_filters", False)
     if (kernel, radial) not in ((3, False), (1, True)):
         raise InteropError(f"conv_kernel {kernel} with use_radial_filters {radial} is neither StyleGAN3-T nor -R")
-    settings = {
+    return {
         **{name: options[name] for name in _OF_STYLEGAN3 & options.keys()},
         # What a file leaves out is the published default.
         "channel_base": options.get("channel_base", 32768),
@@ -87,7 +87,6 @@ def _stylegan3(networks: Mapping[str, PickledObject], weights: Mapping[str, Tens
         "variant": "r" if radial else "t",
         "resolution": options["img_resolution"],
     }
-    return settings
 
 
 def architecture(weights: Mapping[str, Tensor], block: str, image_layer: str) -> str:
