@@ -7,6 +7,9 @@ from pydantic import Field
 from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator, Upscaler
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
+from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
+from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
@@ -18,24 +21,35 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
+from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
+from bigtrain.models.wgan import WGANDiscriminatorConfig
 
 GeneratorConfig = Annotated[
     BigGANGeneratorConfig
     | BigGANDeepGeneratorConfig
+    | CGANGeneratorConfig
+    | DCGANGeneratorConfig
+    | MLPGeneratorConfig
     | R3GANGeneratorConfig
     | SAGANGeneratorConfig
     | SNGANGeneratorConfig
     | StyleGAN2GeneratorConfig
-    | StyleGAN3GeneratorConfig,
+    | StyleGAN3GeneratorConfig
+    | ViTGeneratorConfig,
     Field(discriminator="kind"),
 ]
 DiscriminatorConfig = Annotated[
     BigGANDiscriminatorConfig
     | BigGANDeepDiscriminatorConfig
+    | CGANDiscriminatorConfig
+    | DCGANDiscriminatorConfig
+    | MLPDiscriminatorConfig
     | R3GANDiscriminatorConfig
     | SAGANDiscriminatorConfig
     | SNGANDiscriminatorConfig
-    | StyleGAN2DiscriminatorConfig,
+    | StyleGAN2DiscriminatorConfig
+    | ViTDiscriminatorConfig
+    | WGANDiscriminatorConfig,
     Field(discriminator="kind"),
 ]
 UpscalerConfig = Annotated[RRDBConfig | SRResNetConfig, Field(discriminator="kind")]

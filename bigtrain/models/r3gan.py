@@ -6,6 +6,7 @@ low-pass filter, and an initialisation (Fix-up, Zhang et al. 2019) that makes no
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -131,9 +132,7 @@ class R3GANGenerator(Generator):
             self.embedding = ScaledLinear(image.classes, label_dim)
             features += label_dim
         self.basis = GenerativeBasis(features, shape.widths[0], _bottom(image, shape))
-        self.upsamplers = nn.ModuleList(
-            Upsample(width_in, width) for width_in, width in zip(shape.widths[:-1], shape.widths[1:], strict=True)
-        )
+        self.upsamplers = nn.ModuleList(Upsample(width_in, width) for width_in, width in pairwise(shape.widths))
         self.blocks = _residual_stages(shape)
         self.to_image = ScaledConv2d(shape.widths[-1], image.channels, 1)
 
@@ -163,10 +162,7 @@ class R3GANDiscriminator(Discriminator):
         top_down = Shape(*(values[::-1] for values in shape))
         self.from_image = ScaledConv2d(image.channels, top_down.widths[0], 1)
         self.blocks = _residual_stages(top_down)
-        self.downsamplers = nn.ModuleList(
-            Downsample(width_in, width)
-            for width_in, width in zip(top_down.widths[:-1], top_down.widths[1:], strict=True)
-        )
+        self.downsamplers = nn.ModuleList(Downsample(width_in, width) for width_in, width in pairwise(top_down.widths))
         self.features_dim = shape.widths[0]
         self.basis = DiscriminativeBasis(self.features_dim, _bottom(image, shape))
         label_dim = (config.label_dim or self.features_dim) if image.classes else 1

@@ -7,11 +7,16 @@ from bigtrain.core.rng import Draws
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
+from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
+from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
+from bigtrain.models.wgan import WGANDiscriminatorConfig
 
 SMALL_STYLEGAN = {"channel_base": 256, "channel_max": 16, "conv_clamp": 256.0}
 GENERATORS = [
@@ -19,6 +24,10 @@ GENERATORS = [
     BigGANGeneratorConfig(z_dim=12, width=8, shared_dim=8, hierarchical=True, attention=(16,)),
     BigGANGeneratorConfig(z_dim=12, width=4, multiples=(4, 2, 2, 1)),
     BigGANDeepGeneratorConfig(z_dim=12, width=8, depth=2, shared_dim=4, attention=(8,), init="xavier"),
+    CGANGeneratorConfig(z_dim=12, hidden=20, label_hidden=30, joint=40),
+    DCGANGeneratorConfig(z_dim=12, width=4),
+    DCGANGeneratorConfig(z_dim=12, width=4, norm="layer"),
+    MLPGeneratorConfig(z_dim=12, hidden=(32, 24), label_dim=4),
     R3GANGeneratorConfig(z_dim=12, widths=(16, 16, 16, 8), groups=(4, 4, 4, 2), blocks=(1, 1, 2, 1)),
     SAGANGeneratorConfig(z_dim=12, width=8),
     SNGANGeneratorConfig(z_dim=12, width=4),
@@ -27,17 +36,26 @@ GENERATORS = [
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="resnet", **SMALL_STYLEGAN),
     StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="t", **SMALL_STYLEGAN),
     StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="r", **SMALL_STYLEGAN),
+    ViTGeneratorConfig(z_dim=12, w_dim=16, width=24, heads=3, depth=2, patch=8),
+    ViTGeneratorConfig(z_dim=12, w_dim=16, width=24, heads=3, depth=1, patch=8, painter="linear"),
 ]
 DISCRIMINATORS = [
     BigGANDiscriminatorConfig(width=4),
     BigGANDiscriminatorConfig(width=8, attention=(16,), multiples=(1, 2, 2, 2), halvings=3),
     BigGANDeepDiscriminatorConfig(width=8, depth=2, attention=(16,), power_iterations=2),
+    CGANDiscriminatorConfig(hidden=(16, 3), label_hidden=(8, 2), joint=(12, 2)),
+    DCGANDiscriminatorConfig(width=4, label_dim=2),
+    MLPDiscriminatorConfig(hidden=(32, 24), label_dim=4),
     R3GANDiscriminatorConfig(widths=(16, 16, 16, 8), groups=(4, 4, 4, 2), blocks=(1, 1, 2, 1)),
     SAGANDiscriminatorConfig(width=8, attention=(8,)),
     SNGANDiscriminatorConfig(width=4),
     StyleGAN2DiscriminatorConfig(architecture="resnet", **SMALL_STYLEGAN),
     StyleGAN2DiscriminatorConfig(architecture="skip", mbstd_channels=0, **SMALL_STYLEGAN),
     StyleGAN2DiscriminatorConfig(architecture="orig", **SMALL_STYLEGAN),
+    ViTDiscriminatorConfig(width=24, heads=3, depth=2, patch=8),
+    ViTDiscriminatorConfig(width=24, heads=3, depth=1, patch=8, overlap=0, similarity="dot", spectral=False),
+    WGANDiscriminatorConfig(width=4, label_dim=2),
+    WGANDiscriminatorConfig(width=4, norm="none"),
 ]
 IMAGES = [ImageSpec(32, 3, 5), ImageSpec(32, 1, 0)]
 

@@ -1,0 +1,97 @@
+"""Attention that can be differentiated twice (Vaswani et al. 2017, equation 1).
+
+PyTorch's fused kernels never hold the matrix of weights, and know no second derivative, which a gradient penalty needs.
+Here the forward and a plain backward run fused; only a backward that is itself to be differentiated is written out.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.ops.twins import use_reference
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    """Compute `softmax(scale * query @ key.T) @ value`; differentiable to any order.
+
+    Args:
+        query: shape [N, heads, L, D].
+        key: shape [N, heads, M, D], of the same dtype.
+        value: shape [N, heads, M, E], of the same dtype.
+        scale: usually 1 / sqrt(D).
+
+    Returns:
+        Shape [N, heads, L, E]; in the inputs' dtype, whatever autocast says.
+    """
+    if use_reference():
+        return attention_reference(query, key, value, scale=scale)
+    result: Tensor = _Attention.apply(query, key, value, scale)
+    return result
+
+
+def attention_reference(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    """Compute the same as `attention`, as the equation stands."""
+    with torch.autocast(query.device.type, enabled=False):
+        return _weights(query, key, scale) @ value
+
+
+def negative_distance(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Extend vectors so that their inner product is minus their squared distance, up to a constant a query.
+
+    `-|q - k|^2 = 2 q.k - |k|^2 - |q|^2`, and a softmax over the keys does not see the last term: so the attention by
+    distance (Kim et al. 2021, "L2 attention") is an attention by inner product, of vectors one longer.
+
+    Args:
+        query: shape [..., L, D].
+        key: shape [..., M, D].
+
+    Returns:
+        Both in float32, shapes [..., L, D + 1] and [..., M, D + 1].
+    """
+    query, key = query.float(), key.float()
+    return (
+        torch.cat([2.0 * query, torch.ones_like(query[..., :1])], dim=-1),
+        torch.cat([key, -key.square().sum(-1, keepdim=True)], dim=-1),
+    )
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale = scale
+        return _fused(query, key, value, scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this backward will be differentiated: create_graph
+            return *_differentiable_backward(query, key, value, grad, ctx.scale), None
+        with torch.enable_grad():
+            query, key, value = (tensor.detach().requires_grad_() for tensor in (query, key, value))
+            out = _fused(query, key, value, ctx.scale)
+        d_query, d_key, d_value = torch.autograd.grad(out, (query, key, value), grad)
+        return d_query, d_key, d_value, None
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    with torch.autocast(query.device.type, enabled=False):
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)
+
+
+def _differentiable_backward(
+    query: Tensor, key: Tensor, value: Tensor, grad: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(query.device.type, enabled=False):
+        weights = _weights(query, key, scale)
+        d_weights = grad @ value.mT
+        d_scores = weights * (d_weights - (d_weights * weights).sum(-1, keepdim=True)) * scale
+        return d_scores @ key, d_scores.mT @ query, weights.mT @ grad
+
+
+def _weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Return the softmax, taken in float32 at least, in the inputs' dtype."""
+    scores = (query @ key.mT) * scale
+    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype)
