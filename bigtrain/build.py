@@ -96,6 +96,10 @@ def _check_data(config: AnyTraining) -> None:
     manifest = dataset.manifest
     if data.resolution != manifest.resolution:
         raise ConfigError(f"data.resolution is {data.resolution}, the images in {data.path} are {manifest.resolution}")
+    if data.image.shape[2] != manifest.shape[2]:
+        raise ConfigError(
+            f"data.width is {data.image.shape[2]}, the images in {data.path} are {manifest.shape[2]} wide"
+        )
     if data.channels != manifest.channels:
         raise ConfigError(f"data.channels is {data.channels}, the images in {data.path} have {manifest.channels}")
     if data.classes not in (0, len(manifest.classes)):

@@ -76,7 +76,8 @@ class DataConfig(Config):
     Attributes:
         path: folder of shards, see `bigtrain data prepare`; or its URL, `http(s)://` or `s3://`.
         resolution: of the images; the shards must have it.
-        channels: 1 or 3; likewise.
+        width: of images that are not square, whose height is `resolution`; null for square ones.
+        channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); the shards must have them.
         classes: how many, for a conditional network; 0 ignores the labels.
         sampling: how often images come.
         max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
@@ -91,7 +92,8 @@ class DataConfig(Config):
 
     path: str
     resolution: PositiveInt
-    channels: Literal[1, 3] = 3
+    width: PositiveInt | None = None
+    channels: Annotated[int, Field(ge=1, le=4)] = 3
     classes: Annotated[int, Field(ge=0)] = 0
     sampling: Annotated[ShuffleSampling | BalancedSampling | WeightedSampling, Field(discriminator="kind")] = (
         ShuffleSampling(kind="shuffle")
@@ -108,7 +110,7 @@ class DataConfig(Config):
     @property
     def image(self) -> ImageSpec:
         """What the networks are built for."""
-        return ImageSpec(self.resolution, self.channels, self.classes)
+        return ImageSpec(self.resolution, self.channels, self.classes, self.width)
 
     def plan(self, *, seed: int, global_batch: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
         """Return what is in a rank's batches."""

@@ -28,11 +28,9 @@ def evaluate(snapshot_folder: Path, data: Path, config: EvalConfig, *, seed: int
     """
     snapshot, dataset = load_snapshot(snapshot_folder), ShardDataset(data)
     image, manifest = snapshot.generator.image, dataset.manifest
-    if (image.resolution, image.channels) != (manifest.resolution, manifest.channels):
-        raise SnapshotError(
-            f"{snapshot_folder} makes {image.channels}x{image.resolution}x{image.resolution} images, {data} has "
-            f"{manifest.channels}x{manifest.resolution}x{manifest.resolution}"
-        )
+    if image.shape != manifest.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (image.shape, manifest.shape))
+        raise SnapshotError(f"{snapshot_folder} makes {ours} images, {data} has {theirs}")
     if image.classes not in (0, len(manifest.classes)):
         raise SnapshotError(f"{snapshot_folder} has {image.classes} classes, {data} has {len(manifest.classes)}")
     ranks = join_ranks()

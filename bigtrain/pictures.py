@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from bigtrain.core.alpha import opaque
 from data_pipelines.codec import Pixels
 
 Points = Sequence[tuple[float, float]]
@@ -15,7 +16,7 @@ def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) 
     """Lay images out in rows, enlarged by a whole factor so that the grid is about `width` pixels wide.
 
     Args:
-        images: uint8, shape [N, 1 or 3, H, W].
+        images: uint8, shape [N, 1 to 4, H, W]; those with transparency are laid over white.
         columns: images a row.
         width: of the grid in pixels, at least; small images are enlarged without smoothing.
         gap: white pixels between images, before enlarging.
@@ -23,6 +24,7 @@ def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) 
     Returns:
         uint8, shape [height, width] for grey images, [height, width, 3] for colour.
     """
+    images = opaque(images)
     count, channels, height, side = images.shape
     rows = -(-count // columns)
     sheet = np.full((channels, rows * (height + gap) + gap, columns * (side + gap) + gap), 255, dtype=np.uint8)

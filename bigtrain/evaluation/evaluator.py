@@ -6,6 +6,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
+from bigtrain.core.alpha import opaque
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
@@ -98,7 +99,7 @@ class Evaluator:
         sums = MomentSums(self._extractor.features, self._ranks.device)
         mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
         for index in torch.split(mine, self._config.batch):
-            sums.add(self._extractor(images(index).to(self._ranks.device)))
+            sums.add(self._extractor(opaque(images(index).to(self._ranks.device))))
         return sums.over_ranks()
 
 

@@ -18,6 +18,12 @@ def test_a_grid_holds_every_image_enlarged(channels: int) -> None:
     np.testing.assert_array_equal(second, expected)
 
 
+def test_a_grid_of_transparent_images_is_a_grid_on_white() -> None:
+    images = torch.randint(0, 255, (5, 4, 4, 6), dtype=torch.uint8)
+    images[:, 3] = 0
+    assert (image_grid(images, 3) == 255).all()
+
+
 def test_curves_are_a_picture_with_a_panel_for_each_kind(tmp_path: Path) -> None:
     curve = [(1.0, 3.0), (2.0, 1.0)]
     plot_curves({"eval/fid": curve}, tmp_path / "one.png")
