@@ -156,7 +156,7 @@ def prepare(
     pixel_limit: Annotated[int | None, typer.Option(help="Reject images of more pixels.")] = None,
     codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source: files as they are.")] = None,
     quality: Annotated[int, typer.Option(help="Of jpeg and webp, 1 to 100.")] = 95,
-    shard_samples: Annotated[int, typer.Option(min=1, help="Samples a shard, at most.")] = 1000,
+    shard_samples: Annotated[int | None, typer.Option(min=1, help="Samples a shard, at most: 1000.")] = None,
     shard_size: Annotated[str | None, typer.Option(help="Size of a shard, about: 256M.")] = None,
     max_samples: Annotated[int | None, typer.Option(help="Take no more than this many.")] = None,
     test: Annotated[int, typer.Option(help="Hold out this many, in DEST-test.")] = 0,

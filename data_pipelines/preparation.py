@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Self
 
+from PIL import __version__ as pillow_version
+
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sync_folder, write_json
 from data_pipelines.manifest import FILE_NAME, Manifest, Shard
 from data_pipelines.shard import Rejection, Result
 
 PREPARED = "prepared.json"
-"""In a finished folder: the fingerprint of the source and of the options that it was made with."""
+"""In the folder: the fingerprint of the source and the options that it is made with, and Pillow's version."""
 REJECTED = "rejected.jsonl"
 
 
@@ -24,7 +26,7 @@ def is_prepared(folder: Path, fingerprint: str) -> bool:
     """
     if not folder.exists():
         return False
-    if (folder / FILE_NAME).is_file() and _fingerprint(folder / PREPARED) == fingerprint:
+    if (folder / FILE_NAME).is_file() and _noted(folder / PREPARED).get("fingerprint") == fingerprint:
         return True
     raise DataError(
         f"{folder}: exists already, and was not made of this source with these options; remove it or choose another "
@@ -44,13 +46,18 @@ class Preparation:
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._folder, self._fingerprint = folder, fingerprint
+        self._folder = folder
+        # Another Pillow may resize and encode otherwise: a set is made by one.
+        self._note = {"fingerprint": fingerprint, "pillow": pillow_version}
         self.partial = folder.with_name(f"{folder.name}.partial")
         self._records = self.partial / ".records"
 
     def __enter__(self) -> Self:
         """Take the lock; find or make the folder."""
-        self._records.mkdir(parents=True, exist_ok=True)
+        try:
+            self._records.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.partial}: cannot be made ({error.strerror})") from None
         self._lock = (self._records / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,20 +65,22 @@ class Preparation:
             self._lock.close()
             raise DataError(f"{self.partial}: another process prepares this set right now") from None
         begun = self.partial / PREPARED
-        if begun.exists() and _fingerprint(begun) != self._fingerprint:
+        if begun.exists() and _noted(begun) != self._note:
             self._lock.close()
             raise DataError(
-                f"{self.partial}: was begun with another source or other options (or the source has changed); "
-                "repeat that command to go on, or remove the folder to begin anew"
+                f"{self.partial}: was begun with another source, other options or another Pillow, or the source has "
+                "changed; repeat that command to go on, or remove the folder to begin anew"
             )
-        write_json(begun, {"fingerprint": self._fingerprint})
+        write_json(begun, self._note)
         for left in self.partial.glob(".*.partial"):  # by a process that was killed
             left.unlink()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give the lock back."""
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Give the lock back; a full disk and the like are the user's to mend."""
         self._lock.close()
+        if isinstance(error, OSError):
+            raise DataError(f"{self.partial}: stopped: {error}; run the same command again to go on") from None
 
     def finished(self) -> dict[int, Result]:
         """Return the shards that are done, by their number."""
@@ -102,10 +111,10 @@ class Preparation:
         shutil.rmtree(self._folder / self._records.name)
 
 
-def _fingerprint(path: Path) -> str | None:
-    """Return the fingerprint in a file; None if there is none."""
+def _noted(path: Path) -> dict[str, str]:
+    """Return what was noted of how a set is made; nothing if there is no such note."""
     try:
-        document = json.loads(path.read_bytes())
-        return str(document["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -11,8 +11,6 @@ from itertools import groupby
 from pathlib import Path
 from tarfile import BLOCKSIZE
 
-from PIL import __version__ as pillow_version
-
 from data_pipelines.codec import CODECS, check_channels
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import FORMAT, Manifest
@@ -23,6 +21,7 @@ from data_pipelines.shard import Encoding, Rejection, ShardMaker, Task
 from data_pipelines.source import Item, Source, Span
 
 _PROBES = 64
+_SHARD_SAMPLES = 1000
 
 
 def write_shards(
@@ -32,7 +31,7 @@ def write_shards(
     protocol: Protocol | None = None,
     codec: str = "png",
     quality: int = 95,
-    shard_samples: int = 1000,
+    shard_samples: int | None = None,
     shard_bytes: int | None = None,
     in_place: bool = False,
     workers: int = 1,
@@ -49,7 +48,8 @@ def write_shards(
         codec: one of `CODECS`.
         quality: of JPEG and WebP, 1 to 100.
         shard_samples: samples a shard, at most; rejected ones leave it with fewer.
-        shard_bytes: bytes a shard, about: as many samples as fit on the average.
+        shard_bytes: bytes a shard, about: as many samples as fit on the average. Where neither is given, a shard has
+            1,000 samples.
         in_place: index the source's tars where they are, and write none.
         workers: processes.
         on_progress: called now and then with the number of samples done, of `len(source.items)`.
@@ -63,7 +63,7 @@ def write_shards(
         raise DataError(f"{source.origin}: only tars can be indexed in place")
     encoding = Encoding(protocol or source.usual or exact_protocol(source), "source" if in_place else codec, quality)
     _check_options(encoding, shard_samples, shard_bytes)
-    asked = (FORMAT, pillow_version, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
+    asked = (FORMAT, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
     fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
     if is_prepared(folder, fingerprint):
         return Manifest.load(folder)
@@ -127,7 +127,7 @@ def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_L
     return Protocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
 
 
-def _check_options(encoding: Encoding, shard_samples: int, shard_bytes: int | None) -> None:
+def _check_options(encoding: Encoding, *limits: int | None) -> None:
     if encoding.codec not in CODECS:
         raise DataError(f"unknown codec {encoding.codec!r}: choose one of {', '.join(CODECS)}")
     try:
@@ -136,16 +136,17 @@ def _check_options(encoding: Encoding, shard_samples: int, shard_bytes: int | No
         raise DataError(str(error)) from None
     if not 1 <= encoding.quality <= 100:
         raise DataError(f"a quality is 1 to 100, not {encoding.quality}")
-    if shard_samples < 1 or (shard_bytes is not None and shard_bytes < 1):
+    if any(limit is not None and limit < 1 for limit in limits):
         raise DataError("a shard holds at least one sample, and one byte")
 
 
-def _by_count(source: Source, encoding: Encoding, shard_samples: int, shard_bytes: int | None) -> list[Task]:
+def _by_count(source: Source, encoding: Encoding, shard_samples: int | None, shard_bytes: int | None) -> list[Task]:
     """Cut a source into shards of equal numbers of samples."""
-    if shard_bytes is not None:
-        shard_samples = min(shard_samples, max(1, shard_bytes // _mean_bytes(source, encoding)))
-    starts = range(0, len(source.items), shard_samples)
-    return [Task(n, start, source.items[start : start + shard_samples]) for n, start in enumerate(starts)]
+    limits = [] if shard_samples is None else [shard_samples]
+    limits += [] if shard_bytes is None else [max(1, shard_bytes // _mean_bytes(source, encoding))]
+    step = min(limits, default=_SHARD_SAMPLES)
+    starts = range(0, len(source.items), step)
+    return [Task(number, start, source.items[start : start + step]) for number, start in enumerate(starts)]
 
 
 def _mean_bytes(source: Source, encoding: Encoding) -> int:

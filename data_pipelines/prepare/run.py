@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.protocol import CROPS, FILTERS, MODES, PIXEL_LIMIT, Crop, Filter, Protocol
@@ -25,7 +26,7 @@ class Wishes:
         codec: one of `CODECS`; None: png, and tars of others are indexed in place, as they are with `source`.
         quality: of JPEG and WebP.
         shard_samples: samples a shard, at most.
-        shard_bytes: bytes a shard, about.
+        shard_bytes: bytes a shard, about; where neither is given, a shard has 1,000 samples.
         max_samples: take no more than this many of the source.
         test_samples: hold this many out, in a second folder named DEST-test.
         seed: of the shuffle before the shards are cut; None keeps the source's order.
@@ -41,7 +42,7 @@ class Wishes:
     pixel_limit: int = PIXEL_LIMIT
     codec: str | None = None
     quality: int = 95
-    shard_samples: int = 1000
+    shard_samples: int | None = None
     shard_bytes: int | None = None
     max_samples: int | None = None
     test_samples: int = 0
@@ -166,6 +167,7 @@ def _check(wishes: Wishes) -> None:
     for what, value, known in (
         ("crop", wishes.crop, (None, *CROPS[:3])),
         ("filter", wishes.filter, FILTERS),
+        ("codec", wishes.codec, (None, *CODECS)),
         ("number of channels", wishes.channels, (None, *MODES)),
     ):
         if value not in known:

@@ -1,5 +1,6 @@
 """Preparing shards: the same bytes whatever happens on the way, and nothing lost in silence."""
 
+import errno
 import json
 import tarfile
 from dataclasses import replace
@@ -54,13 +55,34 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "set.partial").exists()
 
 
+class Full(ArrayReader):
+    """Stands for a disk that is full at image 30."""
+
+    def read(self, where: int) -> np.ndarray:
+        if where == 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().read(where)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_can_be_mended(tmp_path: Path, workers: int) -> None:
+    source = tiny_source()
+    full = replace(source, reader=Full(source.reader.images))
+    with pytest.raises(DataError, match=r"set.partial: stopped: .*No space left on device; run the same command again"):
+        write_shards(full, tmp_path / "set", shard_samples=8, workers=workers)
+    assert write_shards(source, tmp_path / "set", shard_samples=8).count == 50
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be made"):
+        write_shards(source, tmp_path / "file" / "set")
+
+
 def test_what_was_begun_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
     source = tiny_source()
     failing = replace(source, reader=Failing(source.reader.images))
     with pytest.raises(KeyboardInterrupt):
         write_shards(failing, tmp_path / "set", shard_samples=8)
     for other, options in ((source, {"shard_samples": 9}), (source, {"codec": "npy"}), (tiny_source(seed=1), {})):
-        with pytest.raises(DataError, match=r"set.partial: was begun with another source or other options"):
+        with pytest.raises(DataError, match=r"set.partial: was begun with another source, other options"):
             write_shards(other, tmp_path / "set", **{"shard_samples": 8, **options})
 
 
@@ -194,6 +216,9 @@ def test_shards_have_about_the_size_that_is_asked_for(tmp_path: Path) -> None:
     sizes = [shard.bytes for shard in manifest.shards[:-1]]
     assert len(sizes) >= 3
     assert all(80_000 < size <= 110_000 for size in sizes)
+    few = np.zeros((2400, 1, 2, 2), np.uint8)
+    manifest = write_shards(from_arrays("few", few), tmp_path / "few", shard_bytes=1_300_000)
+    assert manifest.shards[0].count > 1000  # the default number of samples is no limit beside one in bytes
 
 
 def test_the_shuffle_is_a_function_of_the_seed() -> None:
