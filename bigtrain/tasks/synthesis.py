@@ -116,7 +116,7 @@ class DiscriminatorPlayer(Player):
         generator: Any = rivals["G"]
         with torch.no_grad():
             fake = generator(draws.of("z").normal(generator.z_dim), batch.label, draws=draws)
-        real = batch.real.detach().requires_grad_("r1" in phase.values)
+        real = self.D.as_generated(batch.real).detach().requires_grad_("r1" in phase.values)
         real_logits, fake_logits = self.D(real, batch.label), self.D(fake, batch.label)
         loss = self.game.discriminator(real_logits, fake_logits).mean()
         stats = {
@@ -164,6 +164,13 @@ class SynthesisTask(Task):
         for player in self.players.values():
             player.to(device).to(memory_format=torch.channels_last)
         self.optimizers = {"D": config.optim.adam(config.optim.lr_d), "G": config.optim.adam(config.optim.lr_g)}
+
+    def before_step(self, progress: Progress) -> None:
+        """See Task: networks that grow do so together."""
+        for player in self.players.values():
+            for network in player.networks().values():
+                if isinstance(network, Generator | Discriminator):
+                    network.grow(progress.samples_seen)
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""
