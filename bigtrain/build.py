@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import AnyTraining
@@ -14,7 +15,10 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.models import Discriminator, Generator
+from bigtrain.models.recompute import recompute_stages
 from bigtrain.run_folder import check_run_folder
+from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
 from data_pipelines.batches import BatchMaker
@@ -34,12 +38,15 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
+    networks: dict[str, nn.Module] = {}
     for part, network in config.networks().items():
         try:
             with torch.device("meta"):
-                network.build(config.data.image)
+                networks[part] = network.build(config.data.image)
         except ValueError as error:
             raise ConfigError(f"{part}: {error}") from None
+    if config.init_from is not None:
+        config.init_from.check(networks, config.data.image)
 
 
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
@@ -54,7 +61,12 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     dataset, manifest = batches.dataset, batches.dataset.manifest
     histogram = manifest.class_histogram if config.data.classes else ()
     task = config.build_task(config.data.image, histogram, seed=config.seed, device=ranks.device)
+    if config.init_from is not None:
+        config.init_from.load(_by_part(task))
     ema = EMA(config.ema, task.generator(), prefix=f"{task.averaged[1]}.")
+    if config.activation_checkpointing:
+        for network in _by_part(task).values():
+            recompute_stages(network)
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
@@ -87,6 +99,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         progress=progress,
         means=means,
     )
+
+
+def _by_part(task: Task) -> dict[str, Generator | Discriminator]:
+    """Return a task's networks as `init_from` calls them."""
+    networks = [network for player in task.players.values() for network in player.networks().values()]
+    judges = [network for network in networks if isinstance(network, Discriminator)]
+    parts: dict[str, Generator | Discriminator] = {"generator": task.generator()}
+    return parts | ({"discriminator": judges[0]} if len(judges) == 1 else {})
 
 
 def _check_data(config: AnyTraining) -> None:

@@ -14,6 +14,7 @@ from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.models.initialise import build_network
 from bigtrain.objectives.adversarial import ADVERSARIAL, AdversarialName
 from bigtrain.objectives.regularizers import r1_penalty
 from bigtrain.tasks.base import Task
@@ -158,8 +159,8 @@ class SynthesisTask(Task):
         self.generator_config = config.generator
         self._class_histogram = class_histogram or [1]
         self.players = {
-            "D": DiscriminatorPlayer(config.discriminator.build(image), config.objective),
-            "G": GeneratorPlayer(config.generator.build(image), config.objective),
+            "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), config.objective),
+            "G": GeneratorPlayer(build_network(config.generator, image, device), config.objective),
         }
         for player in self.players.values():
             player.to(device).to(memory_format=torch.channels_last)
