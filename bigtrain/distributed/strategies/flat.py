@@ -42,6 +42,6 @@ def average(gradients: list[Tensor]) -> None:
     """Average gradients over the ranks, in place, in one message. Collective."""
     if gradients:
         mean = mean_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
-        parts = mean.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(mean, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
