@@ -1,5 +1,6 @@
 """Several ranks compute what one computes, second order included; and each silent trap has its test."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.player import Phase, Player
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.strategies.ddp import DDPConfig
+from bigtrain.distributed.strategies.flat import FlatConfig
+from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
-from bigtrain.models import ImageSpec
+from bigtrain.models import Discriminator, ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.layers.growth import GrowthConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
@@ -30,6 +35,7 @@ from tests.distributed.ranks import on_ranks
 IMAGE = ImageSpec(32, 1, 3)
 GLOBAL_BATCH = 16
 GROWTH = GrowthConfig(first=8, stable_kimg=0.016, fade_kimg=0.032)
+STRATEGIES = {"ddp": DDPConfig(), "flat": FlatConfig(), "fsdp": FSDPConfig()}
 FAMILIES = {
     "biggan": (
         BigGANGeneratorConfig(z_dim=8, width=4, multiples=(4, 2, 2, 1)),
@@ -51,7 +57,15 @@ FAMILIES = {
 STATISTICS_OVER_RANKS = ("biggan", "stylegan3")
 
 
-def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, freeze: bool = True) -> dict[str, Any]:
+def train(
+    family: str,
+    precision: str,
+    micro_batch: int,
+    steps: int = 4,
+    *,
+    strategy: str = "ddp",
+    freeze: bool = True,
+) -> dict[str, Any]:
     """Train a few steps on this rank's share of fixed batches, the way Trainer.train_step does."""
     torch.manual_seed(0)
     rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -67,15 +81,12 @@ def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, free
     strategies = {}
     for name, player in task.players.items():
         synchronise_statistics(player, world_size)
-        build = (DDPConfig() if world_size > 1 else SingleConfig()).build
+        build = (STRATEGIES[strategy] if world_size > 1 else SingleConfig()).build
         accumulation = GLOBAL_BATCH // world_size // micro_batch
         ranks = Ranks(rank, world_size, rank, torch.device("cpu"))
         strategies[name] = build(player, task.optimizers[name], precision, accumulation, ranks)
-    start = {
-        f"{name}.{key}": value.detach().clone()
-        for name, p in task.players.items()
-        for key, value in p.named_parameters()
-    }
+    moved = {f"{name}.{key}" for name, player in task.players.items() for key, _ in player.named_parameters()}
+    start = {name: value.clone() for name, value in whole_weights(strategies).items() if name in moved}
     progress, means = Progress(GLOBAL_BATCH * steps, GLOBAL_BATCH), RunningMeans()
     share = GLOBAL_BATCH // world_size
     while not progress.done:
@@ -96,8 +107,15 @@ def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, free
                 means.add(stats)
             strategies[phase.player].step(Rates(1e-3, (0.0, 0.99)))
         progress.advance()
-    weights = {f"{name}.{key}": value for name, strategy in strategies.items() for key, value in strategy.full_params()}
-    return {"start": start, "weights": weights, "means": means.read()}
+    return {"start": start, "weights": whole_weights(strategies), "means": means.read()}
+
+
+def whole_weights(strategies: dict[str, Strategy]) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value.detach()
+        for name, strategy in strategies.items()
+        for key, value in strategy.full_params()
+    }
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -114,18 +132,25 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_ranks_compute_what_one_computes(family: str, world_size: int, tmp_path: Path, alone: None) -> None:
+@pytest.mark.parametrize(("strategy", "world_size"), [("ddp", 2), ("ddp", 4), ("flat", 2), ("fsdp", 2)])
+def test_ranks_compute_what_one_computes(
+    family: str, strategy: str, world_size: int, tmp_path: Path, alone: None
+) -> None:
     # BigGAN's and StyleGAN3's statistics are those of a micro-batch over all ranks, so one micro-batch a step keeps
     # them over the same 16 samples; the others' are those of a micro-batch alone, so the same 4 on any number of ranks.
     whole = family in STATISTICS_OVER_RANKS
     expected = train(family, "fp32", GLOBAL_BATCH if whole else 4)
-    results = on_ranks(world_size, train, tmp_path, family, "fp32", GLOBAL_BATCH // world_size if whole else 4)
+    micro_batch = GLOBAL_BATCH // world_size if whole else 4
+    results = on_ranks(world_size, _train_with, tmp_path, strategy, family, micro_batch)
     for result in results:
         assert difference(result, results[0]) == 0.0, "the ranks drifted apart"
         assert difference(result, expected) < 1e-4
         for name, value in expected["means"].items():
             assert result["means"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def _train_with(strategy: str, family: str, micro_batch: int) -> dict[str, Any]:
+    return train(family, "fp32", micro_batch, strategy=strategy)
 
 
 @pytest.mark.parametrize("family", ["biggan", "stylegan2"])
@@ -189,6 +214,64 @@ def test_a_gradient_that_is_not_finite_on_one_rank_skips_the_step_on_all(tmp_pat
     assert first == second == [0.0, 1.0, 0.0]
     assert torch.equal(weight, other)
     torch.testing.assert_close(weight, torch.full((3,), 0.8))
+
+
+class Shapes(Player):
+    """Parameters of all kinds: even and uneven over two ranks, channels_last, scalar; and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Inner()
+
+    def forward(self, phase: Any, batch: Any, rivals: Any) -> Any:
+        return self.net(batch), {}
+
+
+class Inner(Discriminator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 5, 3).to(memory_format=torch.channels_last)
+        self.gain = nn.Parameter(torch.ones(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def features(self, image: Any, label: Any) -> Any:
+        return [self.conv(image)]
+
+    def head(self, feature: Any, label: Any) -> Any:
+        return feature.square().sum() * self.gain
+
+    def forward(self, image: Any, label: Any = None) -> Any:
+        return self.head(self.features(image, label)[-1], label)
+
+
+def _hand_over() -> Any:
+    """Three steps with one strategy, the rest with another that loads its state."""
+    rank = dist.get_rank()
+    ranks = Ranks(rank, 2, rank, torch.device("cpu"))
+    torch.manual_seed(0)
+    ends = []
+    for first, second in (("ddp", "ddp"), ("ddp", "fsdp"), ("fsdp", "ddp")):
+        state: Any = None
+        for name in (first, second):
+            torch.manual_seed(rank + 1)  # the ranks' own weights must not matter
+            strategy = STRATEGIES[name].build(Shapes(), OptimizerConfig(lr=0.1), "fp32", 1, ranks)
+            if state is None:
+                state = {"player": {key: value * 0 + 0.3 for key, value in strategy.full_params()}, "optimizer": {}}
+            strategy.load_state_dict(copy.deepcopy(state))
+            for step in range(3):
+                image = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(10 * step + rank))
+                loss, _ = strategy.loss(Phase("main", "D"), image, {}, last_micro=True)
+                strategy.backward(loss)
+                strategy.step(Rates(0.01, (0.5, 0.99)))
+            state = strategy.state_dict()
+        ends.append(state)
+    return ends
+
+
+def test_a_strategy_goes_on_from_the_state_of_another(tmp_path: Path) -> None:
+    for straight, *others in on_ranks(2, _hand_over, tmp_path):
+        for other in others:
+            torch.testing.assert_close(other, straight)
 
 
 def _means() -> Any:

@@ -1,9 +1,8 @@
 """What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +51,11 @@ class Strategy(ABC):
         """See Stateful."""
 
 
-class ReplicatedStrategy(Strategy):
-    """A whole copy of the player on each rank; base of those that differ only in how gradients are averaged.
+class AdamStrategy(Strategy):
+    """Adam on a player's parameters; base of the strategies that step in this process, whole or sharded.
 
     Args:
-        player: already on its device.
+        player: already on its device, and sharded where it is to be.
         optimizer: Adam's settings.
         precision: of matrix products and convolutions; weights and optimizer stay float32.
         accumulation: micro-batches a step.
@@ -75,7 +74,7 @@ class ReplicatedStrategy(Strategy):
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
-        with self._autocast():
+        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bf16"):
             loss, stats = self._module(phase, batch, rivals)
         return loss, stats
 
@@ -85,8 +84,9 @@ class ReplicatedStrategy(Strategy):
 
     def step(self, rates: Rates) -> Stats:
         """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike."""
+        self._average_gradients()
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = self._norm(gradients)
         finite = bool(norm.isfinite())
         if finite:
             self._clip(gradients, norm)
@@ -111,16 +111,45 @@ class ReplicatedStrategy(Strategy):
 
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """See Strategy."""
-        yield from self._player.state_dict().items()
+        for name, tensor in self._player.state_dict().items():
+            yield name, self._whole(tensor)
 
     def state_dict(self) -> State:
-        """See Strategy."""
-        return {"player": self._player.state_dict(), "optimizer": self._optimizer.state_dict()}
+        """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""
+        moments = {
+            name: {key: self._whole(value) for key, value in self._optimizer.state[parameter].items()}
+            for name, parameter in self._player.named_parameters()
+        }
+        return {"player": dict(self.full_params()), "optimizer": moments}
 
     def load_state_dict(self, state: State) -> None:
         """See Strategy."""
-        self._player.load_state_dict(state["player"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        mine = self._player.state_dict()
+        self._player.load_state_dict({name: self._mine(value, mine[name]) for name, value in state["player"].items()})
+        for name, parameter in self._player.named_parameters():
+            moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
+            self._optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else self._mine(value, parameter) for key, value in moments.items()
+            }
+
+    def _average_gradients(self) -> None:
+        """Make the gradients the mean over all ranks, if the backward has not done so. Collective."""
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """Return all of a tensor of which this rank may hold a share. Collective where sharded."""
+        return tensor
+
+    def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
+        """Return this rank's share of a whole tensor, in the place and memory layout of `like`.
+
+        Fused Adam walks weight, gradient and moments side by side, and computes nonsense, without an error, where
+        their layouts differ.
+        """
+        return torch.empty_like(like).copy_(whole)
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """Return the L2 norm of all gradients together."""
+        return torch.nn.utils.get_total_norm(gradients)
 
     def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
         if self._limits.clip_norm is not None:
@@ -134,6 +163,3 @@ class ReplicatedStrategy(Strategy):
         if self._limits.weight_limit is not None:
             torch._foreach_clamp_min_(self._parameters, -self._limits.weight_limit)
             torch._foreach_clamp_max_(self._parameters, self._limits.weight_limit)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bf16")

@@ -11,7 +11,7 @@ from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-from bigtrain.distributed.strategies.base import Precision, ReplicatedStrategy
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision
 
 
 class DDPConfig(Config):
@@ -34,7 +34,7 @@ class DDPConfig(Config):
         return DDPStrategy(player, optimizer, precision, accumulation, self.bucket_mb)
 
 
-class DDPStrategy(ReplicatedStrategy):
+class DDPStrategy(AdamStrategy):
     """A player inside DDP."""
 
     def __init__(

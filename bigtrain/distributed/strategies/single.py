@@ -6,7 +6,7 @@ from bigtrain.core.config import Config, ConfigError
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Player
-from bigtrain.distributed.strategies.base import Precision, ReplicatedStrategy
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision
 
 
 class SingleConfig(Config):
@@ -21,6 +21,6 @@ class SingleConfig(Config):
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
-    ) -> ReplicatedStrategy:
+    ) -> AdamStrategy:
         """Wrap a player."""
-        return ReplicatedStrategy(player, optimizer, precision, accumulation)
+        return AdamStrategy(player, optimizer, precision, accumulation)

@@ -1,0 +1,128 @@
+"""PyTorch's fully sharded data parallel, FSDP2: each rank keeps its share of weights, gradients and Adam's moments."""
+
+import copy
+from typing import Any, Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.schedules import OptimizerConfig, Rates
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.player import Phase, Player, Rivals, Stats
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.flat import average
+
+
+class FSDPConfig(Config):
+    """Shard the weights over the ranks.
+
+    Attributes:
+        shard_ranks: shard over so many neighbouring ranks and replicate over groups of them (HSDP): those of a node,
+            because small convolutions shard badly over many; None shards over all.
+    """
+
+    kind: Literal["fsdp"] = "fsdp"
+    shard_ranks: PositiveInt | None = None
+
+    def check(self, world_size: int) -> None:
+        """Raise ConfigError unless the ranks divide into groups of `shard_ranks`."""
+        if self.shard_ranks and world_size % self.shard_ranks:
+            raise ConfigError(f"strategy.shard_ranks {self.shard_ranks} does not divide {world_size} ranks")
+
+    def build(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
+    ) -> "FSDPStrategy":
+        """Shard a player. Collective: rank 0's weights go to all."""
+        return FSDPStrategy(player, optimizer, precision, accumulation, self._mesh(ranks))
+
+    def _mesh(self, ranks: Ranks) -> DeviceMesh:
+        if self.shard_ranks in (None, ranks.world_size):
+            return init_device_mesh(ranks.device.type, (ranks.world_size,), mesh_dim_names=("shard",))
+        shape = (ranks.world_size // self.shard_ranks, self.shard_ranks)
+        return init_device_mesh(ranks.device.type, shape, mesh_dim_names=("replicate", "shard"))
+
+
+class FSDPStrategy(AdamStrategy):
+    """A player whose weights are gathered for a phase and given back before the step.
+
+    They stay gathered from the forward to the end of the last backward, because a gradient penalty differentiates
+    twice through them. Scalars cannot be sharded; they are replicated and averaged by hand.
+    """
+
+    def __init__(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, mesh: DeviceMesh
+    ) -> None:
+        self._mesh = mesh
+        self._rival = _plain_copy(player)
+        self._rival_weights = dict(self._rival.named_parameters())
+        player.to(memory_format=torch.contiguous_format)  # what FSDP can shard
+        scalars = {parameter for parameter in player.parameters() if parameter.ndim == 0}
+        for part in (*_stages(player), player):
+            fully_shard(part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
+        self._sharded = [module for module in player.modules() if isinstance(module, FSDPModule)]
+        for module in self._sharded:
+            module.set_reshard_after_backward(False)
+        self._scalars = [parameter for parameter in player.parameters() if not isinstance(parameter, DTensor)]
+        super().__init__(player, optimizer, precision, accumulation)
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See Strategy."""
+        root = self._sharded[0]
+        root.set_requires_gradient_sync(last_micro)
+        root.set_is_last_backward(last_micro)
+        return super().loss(phase, batch, rivals, last_micro=last_micro)
+
+    def step(self, rates: Rates) -> Stats:
+        """See Strategy; stale gathered weights must not outlive the step."""
+        for module in self._sharded:
+            module.reshard()
+        return super().step(rates)
+
+    def infer(self) -> Rivals:
+        """See Strategy: a plain frozen copy, which is given the weights of the moment. Collective."""
+        for name, parameter in self._player.named_parameters():
+            if name in self._rival_weights:
+                self._rival_weights[name].data = self._whole(parameter.detach())
+        return dict(self._rival.named_children())
+
+    def _average_gradients(self) -> None:
+        average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
+        if isinstance(like, DTensor):
+            # Every rank has the whole tensor, so that none needs to be sent its share.
+            whole = distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+        return super()._mine(whole, like)
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        parts = [
+            torch.nn.utils.get_total_norm(
+                [gradient for gradient in gradients if isinstance(gradient, DTensor) is sharded]
+            )
+            for sharded in (True, False)
+        ]
+        return torch.nn.utils.get_total_norm([self._whole(part) for part in parts])
+
+
+def _plain_copy(player: Player) -> nn.ModuleDict:
+    """Copy a player's networks as frozen modules without weights of their own; their buffers are the originals."""
+    copies = nn.ModuleDict({name: copy.deepcopy(network) for name, network in player.networks().items()})
+    for name, network in player.networks().items():
+        for path, module in network.named_modules():
+            copies[name].get_submodule(path)._buffers.update(module._buffers)
+    return copies.requires_grad_(False)
+
+
+def _stages(player: Player) -> list[nn.Module]:
+    """Return the parts that are gathered one by one; what lies outside of them is gathered at once."""
+    networks: list[Any] = list(player.networks().values())
+    return [stage for network in networks for stage in network.stages()]
