@@ -47,6 +47,10 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
             raise ConfigError(f"{part}: {error}") from None
     if config.init_from is not None:
         config.init_from.check(networks, config.data.image)
+    try:
+        config.check_task(networks, micro_batch=config.micro_batch, strategy=config.strategy.kind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:

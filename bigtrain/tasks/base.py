@@ -52,8 +52,9 @@ class Task(ABC):
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
 
-    def after_step(self, progress: Progress) -> None:  # noqa: B027 - most tasks adapt nothing
-        """Adapt what is adapted during training."""
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """Adapt what is adapted during training, and return what to log of it. Collective."""
+        return {}
 
     def stateful(self) -> Mapping[str, Stateful]:
         """Return the objects, besides players and optimizers, that must survive a crash."""

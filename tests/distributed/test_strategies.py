@@ -10,125 +10,71 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bigtrain.core.batch import Batch
-from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import OptimizerConfig, Rates
-from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player
-from bigtrain.distributed.statistics import synchronise_statistics
-from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.flat import FlatConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.models import Discriminator, ImageSpec
-from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
-from bigtrain.models.layers.growth import GrowthConfig
-from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
-from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
-from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
-from bigtrain.tasks.synthesis import ObjectiveConfig, OptimConfig, SynthesisConfig, SynthesisTask
 from tests.distributed.ranks import on_ranks
+from tests.training import STRATEGIES, STYLEGAN2, Training, distance
 
 IMAGE = ImageSpec(32, 1, 3)
 GLOBAL_BATCH = 16
-GROWTH = GrowthConfig(first=8, stable_kimg=0.016, fade_kimg=0.032)
-STRATEGIES = {"ddp": DDPConfig(), "flat": FlatConfig(), "fsdp": FSDPConfig()}
+GROWTH = {"first": 8, "stable_kimg": 0.016, "fade_kimg": 0.032}
+JUDGE = {**STYLEGAN2["discriminator"], "channel_base": 128}
 FAMILIES = {
-    "biggan": (
-        BigGANGeneratorConfig(z_dim=8, width=4, multiples=(4, 2, 2, 1)),
-        BigGANDiscriminatorConfig(width=4, multiples=(1, 2, 2, 2)),
-    ),
-    "stylegan2": (
-        StyleGAN2GeneratorConfig(z_dim=8, w_dim=8, mapping_layers=2, channel_base=128, channel_max=8),
-        StyleGAN2DiscriminatorConfig(channel_base=128, channel_max=8, mapping_layers=1, mbstd_group=2),
-    ),
-    "stylegan3": (
-        StyleGAN3GeneratorConfig(z_dim=8, w_dim=8, layers=4, channel_base=128, channel_max=8, magnitude_decay=0.5),
-        StyleGAN2DiscriminatorConfig(channel_base=128, channel_max=8, mapping_layers=1, mbstd_channels=0),
-    ),
-    "progan": (
-        ProGANGeneratorConfig(z_dim=8, channel_base=128, channel_max=8, growth=GROWTH),
-        ProGANDiscriminatorConfig(channel_base=128, channel_max=8, mbstd_group=2, growth=GROWTH),
-    ),
+    "biggan": {
+        "generator": {"kind": "biggan", "z_dim": 8, "width": 4, "multiples": [4, 2, 2, 1]},
+        "discriminator": {"kind": "biggan", "width": 4, "multiples": [1, 2, 2, 2]},
+    },
+    "stylegan2": {
+        "generator": {**STYLEGAN2["generator"], "channel_base": 128},
+        "discriminator": {**JUDGE, "mbstd_group": 2},
+    },
+    "stylegan3": {
+        "generator": {
+            "kind": "stylegan3",
+            "z_dim": 8, "w_dim": 8, "layers": 4, "channel_base": 128, "channel_max": 8, "magnitude_decay": 0.5,
+        },
+        "discriminator": {**JUDGE, "mbstd_channels": 0},
+    },
+    "progan": {
+        "generator": {"kind": "progan", "z_dim": 8, "channel_base": 128, "channel_max": 8, "growth": GROWTH},
+        "discriminator": {
+            "kind": "progan",
+            "channel_base": 128, "channel_max": 8, "mbstd_group": 2, "growth": GROWTH,
+        },
+    },
 }
 STATISTICS_OVER_RANKS = ("biggan", "stylegan3")
 
 
 def train(
-    family: str,
-    precision: str,
-    micro_batch: int,
-    steps: int = 4,
-    *,
-    strategy: str = "ddp",
-    freeze: bool = True,
+    family: str, precision: str, micro_batch: int, steps: int = 4, *, strategy: str = "ddp", freeze: bool = True
 ) -> dict[str, Any]:
-    """Train a few steps on this rank's share of fixed batches, the way Trainer.train_step does."""
-    torch.manual_seed(0)
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    generator, discriminator = FAMILIES[family]
-    config = SynthesisConfig(
-        generator=generator,
-        discriminator=discriminator,
-        objective=ObjectiveConfig(r1_gamma=1.0, r1_interval=2),
+    """Train a few steps on this rank's share of fixed batches."""
+    config = {
+        **FAMILIES[family],
+        "objective": {"terms": {"r1": {"gamma": 1.0, "interval": 2}}},
         # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        optim=OptimConfig(lr_g=1e-3, lr_d=2e-3, eps=1e-4),
-    )
-    task = SynthesisTask(config, IMAGE, [1, 1, 1], seed=0, device=torch.device("cpu"))
-    strategies = {}
-    for name, player in task.players.items():
-        synchronise_statistics(player, world_size)
-        build = (STRATEGIES[strategy] if world_size > 1 else SingleConfig()).build
-        accumulation = GLOBAL_BATCH // world_size // micro_batch
-        ranks = Ranks(rank, world_size, rank, torch.device("cpu"))
-        strategies[name] = build(player, task.optimizers[name], precision, accumulation, ranks)
-    moved = {f"{name}.{key}" for name, player in task.players.items() for key, _ in player.named_parameters()}
-    start = {name: value.clone() for name, value in whole_weights(strategies).items() if name in moved}
-    progress, means = Progress(GLOBAL_BATCH * steps, GLOBAL_BATCH), RunningMeans()
-    share = GLOBAL_BATCH // world_size
-    while not progress.done:
-        index = torch.arange(progress.samples_seen, progress.samples_seen + GLOBAL_BATCH)[rank * share :][:share]
-        draws = Draws(1, index, "data")
-        real = draws.uniform(1, 32, 32) * 2 - 1
-        batch = Batch(real.contiguous(memory_format=torch.channels_last), draws.integers(3, 1).squeeze(1), draws)
-        task.before_step(progress)
-        for phase in task.phases(progress):
-            rivals = {}
-            for name, strategy in strategies.items():
-                strategy.set_trainable(name == phase.player or not freeze)
-                if name != phase.player:
-                    rivals.update(strategy.infer())
-            for micro, last in batch.micro_batches(micro_batch):
-                loss, stats = strategies[phase.player].loss(phase, micro, rivals, last_micro=last)
-                strategies[phase.player].backward(loss)
-                means.add(stats)
-            strategies[phase.player].step(Rates(1e-3, (0.0, 0.99)))
-        progress.advance()
-    return {"start": start, "weights": whole_weights(strategies), "means": means.read()}
-
-
-def whole_weights(strategies: dict[str, Strategy]) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}": value.detach()
-        for name, strategy in strategies.items()
-        for key, value in strategy.full_params()
+        "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4},
     }
+    training = Training(
+        config, IMAGE, global_batch=GLOBAL_BATCH, micro_batch=micro_batch, precision=precision, strategy=strategy
+    )
+    return training.run(steps, freeze=freeze)
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """How far two trainings ended apart, relative to how far they went: over all parameters, in the L2 norm.
+    """How far two trainings ended apart.
 
     Batch normalisation cancels a bias before it, whose gradient then is rounding alone: such biases are left out.
     """
-    names = [name for name in one["start"] if not re.search(r"G\.(blocks.*conv\w+\.bias|linear\.bias)$", name)]
-
-    def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
-        return sum(float((a[name] - b[name]).double().square().sum()) for name in names) ** 0.5
-
-    return distance(one["weights"], other["weights"]) / distance(one["start"], one["weights"])
+    return distance(
+        one, other, [name for name in one["start"] if not re.search(r"G\.(blocks.*conv\w+\.bias|linear\.bias)$", name)]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

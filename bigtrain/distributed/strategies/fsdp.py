@@ -124,5 +124,5 @@ def _plain_copy(player: Player) -> nn.ModuleDict:
 
 def _stages(player: Player) -> list[nn.Module]:
     """Return the parts that are gathered one by one; what lies outside of them is gathered at once."""
-    networks: list[Any] = list(player.networks().values())
+    networks: list[Any] = [network for network in player.networks().values() if hasattr(network, "stages")]
     return [stage for network in networks for stage in network.stages()]
