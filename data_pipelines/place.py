@@ -2,8 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
@@ -71,7 +71,7 @@ class Place:
                     f"{path}: {size} bytes, the manifest says {shard.bytes} (see: bigtrain data verify {self.name})"
                 )
 
-    def open(self, shard: Shard) -> BinaryIO:
+    def open(self, shard: Shard) -> BufferedReader:
         """Open a shard's tar, fetched first where it lies elsewhere.
 
         Raises:

@@ -6,6 +6,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -181,7 +182,7 @@ class ShardDataset:
             raise self._damaged(location, str(error)) from None
         return label
 
-    def open_tar(self, number: int) -> BinaryIO:
+    def open_tar(self, number: int) -> BufferedReader:
         """Open a shard's file, fetched first where it lies elsewhere."""
         return self._place.open(self.manifest.shards[number])
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +40,7 @@ class ShardCache:
         self.folder, self.max_bytes = folder, max_bytes
         self.patience, self.faults = patience or Patience(), faults or FaultLog()
 
-    def open(self, url: str, size: int, sha256: str) -> BinaryIO:
+    def open(self, url: str, size: int, sha256: str) -> BufferedReader:
         """Open a file, fetched first unless it is there; it stays while it is open.
 
         Args:
@@ -128,7 +129,7 @@ def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha25
         raise FetchError(f"{url}: damaged on the way, or not the file that the manifest lists (its sha256 differs)")
 
 
-def _open_shared(path: Path) -> BinaryIO | None:
+def _open_shared(path: Path) -> BufferedReader | None:
     """Open a file of the cache and hold it; None if it is not there."""
     while True:
         try:

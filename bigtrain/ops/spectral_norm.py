@@ -10,8 +10,8 @@ def spectral_norm(
 ) -> tuple[Tensor, Tensor]:
     """Divide a weight by its largest singular value, estimated by power iteration from `u`.
 
-    Runs in float32 at least, whatever the surrounding precision. The gradient flows through the singular value, with the
-    singular vectors held constant, as in the paper.
+    Runs in float32 at least, whatever the surrounding precision. The gradient flows through the singular value, with
+    the singular vectors held constant, as in the paper.
 
     Args:
         weight: shape [O, ...]; seen as a matrix of O rows.

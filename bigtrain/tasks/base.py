@@ -52,6 +52,15 @@ class Task(ABC):
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
 
+    def judge(self, image: Tensor, label: Tensor) -> Tensor | None:
+        """Return the logits [N] that tell real images from fakes, changing nothing; None where nothing judges so.
+
+        Args:
+            image: in [-1, 1], shape [N, C, H, W].
+            label: class indices, shape [N].
+        """
+        return None
+
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
         """Adapt what is adapted during training, and return what to log of it. Collective."""
         return {}

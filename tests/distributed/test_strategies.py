@@ -36,7 +36,12 @@ FAMILIES = {
     "stylegan3": {
         "generator": {
             "kind": "stylegan3",
-            "z_dim": 8, "w_dim": 8, "layers": 4, "channel_base": 128, "channel_max": 8, "magnitude_decay": 0.5,
+            "z_dim": 8,
+            "w_dim": 8,
+            "layers": 4,
+            "channel_base": 128,
+            "channel_max": 8,
+            "magnitude_decay": 0.5,
         },
         "discriminator": {**JUDGE, "mbstd_channels": 0},
     },
@@ -44,7 +49,10 @@ FAMILIES = {
         "generator": {"kind": "progan", "z_dim": 8, "channel_base": 128, "channel_max": 8, "growth": GROWTH},
         "discriminator": {
             "kind": "progan",
-            "channel_base": 128, "channel_max": 8, "mbstd_group": 2, "growth": GROWTH,
+            "channel_base": 128,
+            "channel_max": 8,
+            "mbstd_group": 2,
+            "growth": GROWTH,
         },
     },
 }
