@@ -3,7 +3,7 @@
 The network is built on the meta device, where tensors have shapes and no content; then its memory is allocated on the
 device, and every module fills its own after its children's (`reset_parameters`). That is the order in which most
 families draw as they are built: on a CPU they get the weights that building directly gives under the same seed.
-StyleGAN 2 and 3, which build their synthesis before their mapping, get others.
+The StyleGANs and the transformers, which draw in another order as they are built, get others.
 """
 
 from typing import Protocol, TypeVar
