@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -143,30 +144,70 @@ def doctor() -> None:
 
 @data_app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="A named dataset: fashion-mnist, fashion-mnist-10k.")],
+    source: Annotated[str, typer.Argument(help="A name, a path, or KIND:PATH; see docs/data.md.")],
     dest: Annotated[Path, typer.Argument(help="Folder to make.")],
-    resolution: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
-    codec: Annotated[str, typer.Option(help="png or npy.")] = "png",
-    shard_samples: Annotated[int, typer.Option(min=1, help="Samples a shard.")] = 1000,
+    kind: Annotated[str | None, typer.Option(help="Kind of the source; default: what it looks like.")] = None,
+    split: Annotated[str, typer.Option(help="Part of a source that has parts: all, train, test.")] = "all",
+    resolution: Annotated[str | None, typer.Option(help="256, or 128x256 (height x width); default: as it is.")] = None,
+    crop: Annotated[str | None, typer.Option(help="center, none (the aspect is not kept) or pad.")] = None,
+    resize: Annotated[str, typer.Option(help="lanczos, bicubic, bilinear, box or nearest.")] = "lanczos",
+    upscale: Annotated[bool, typer.Option(help="Enlarge smaller images; else they are rejected.")] = False,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.")] = None,
+    pixel_limit: Annotated[int | None, typer.Option(help="Reject images of more pixels.")] = None,
+    codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source: files as they are.")] = None,
+    quality: Annotated[int, typer.Option(help="Of jpeg and webp, 1 to 100.")] = 95,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples a shard, at most.")] = 1000,
+    shard_size: Annotated[str | None, typer.Option(help="Size of a shard, about: 256M.")] = None,
+    max_samples: Annotated[int | None, typer.Option(help="Take no more than this many.")] = None,
+    test: Annotated[int, typer.Option(help="Hold out this many, in DEST-test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle before the shards are cut.")] = 0,
+    keep_order: Annotated[bool, typer.Option(help="Do not shuffle.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the set; default: the source's.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the images, for the record.")] = None,
 ) -> None:
-    """Build shards."""
-    from bigtrain.core.config import nearest
+    """Build shards; the same command goes on after a kill, and the result is the same."""
     from bigtrain.core.logging import progress_bars
-    from data_pipelines.prepare import NAMED_SOURCES
-    from data_pipelines.write import already_written, write_shards
+    from data_pipelines.preparation import REJECTED
+    from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.run import Wishes, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import prepare as prepare_source
+    from data_pipelines.protocol import PIXEL_LIMIT
 
-    if source not in NAMED_SOURCES:
-        raise DataError(f"unknown dataset '{source}'" + nearest(source, list(NAMED_SOURCES)))
-    if already_written(dest):
-        typer.echo(f"{dest}: is there already")
-        return
-    images = NAMED_SOURCES[source](resolution)
+    wishes = Wishes(
+        resolution=parse_resolution(resolution) if resolution else None,
+        crop=cast(Any, crop),
+        filter=cast(Any, resize),
+        upscale=upscale,
+        channels=channels,
+        pixel_limit=pixel_limit or PIXEL_LIMIT,
+        codec=codec,
+        quality=quality,
+        shard_samples=shard_samples,
+        shard_bytes=parse_bytes(shard_size) if shard_size else None,
+        max_samples=max_samples,
+        test_samples=test,
+        seed=None if keep_order else seed,
+        name=name,
+        licence=licence,
+    )
+    images = open_source(source, kind=kind, split=split)
+    total = min(len(images.items), max_samples or len(images.items))
     with progress_bars() as bars:
-        task = bars.add_task(f"preparing {images.name}", total=images.count, note="")
-        manifest = write_shards(
-            images, dest, codec=codec, shard_samples=shard_samples, on_sample=lambda: bars.advance(task)
+        task = bars.add_task(f"preparing {images.name}", total=total, note="")
+        made = prepare_source(
+            images,
+            dest,
+            wishes,
+            workers=workers or len(os.sched_getaffinity(0)),
+            on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
         )
-    typer.echo(f"{dest}: {manifest.count} images in {len(manifest.shards)} shards, digest {manifest.digest[:12]}")
+    for folder, manifest in made.items():
+        counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
+        listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
+        typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
+    if images.left_aside:
+        typer.echo(f"{source}: files left aside, no images: {images.left_aside}")
 
 
 @data_app.command()

@@ -20,7 +20,7 @@ def encode(image: Pixels, codec: str, *, quality: int = 95) -> bytes:
     """Turn an image into the bytes of a file.
 
     Args:
-        image: 1 to 4 channels; JPEG knows 1 and 3, WebP 3 and 4.
+        image: 1 to 4 channels; JPEG knows 1 and 3, WebP 3 (it drops alpha that is opaque).
         codec: one of `SUFFIXES`.
         quality: of JPEG and WebP, 1 to 100; WebP is lossless at 100.
 
@@ -46,6 +46,6 @@ def encode(image: Pixels, codec: str, *, quality: int = 95) -> bytes:
 
 def check_channels(codec: str, channels: int) -> None:
     """Raise ValueError if `codec` cannot hold images of so many channels."""
-    can = {"jpeg": (1, 3), "webp": (3, 4)}.get(codec, (1, 2, 3, 4))
+    can = {"jpeg": (1, 3), "webp": (3,)}.get(codec, (1, 2, 3, 4))
     if channels not in can:
         raise ValueError(f"codec {codec} holds {' or '.join(map(str, can))} channels, not {channels}")

@@ -29,6 +29,15 @@ def write_json(path: Path, document: Any) -> None:
         file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:

@@ -1,152 +1,185 @@
-"""Write samples into shards: WebDataset tars, an index beside each, and the manifest over all of them."""
+"""Write a source into shards: WebDataset tars, an index beside each, and the manifest over all of them.
 
-import io
-import shutil
-import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+A shard is a pure function of its slice of the source, so that any number of processes makes the same set, and a
+preparation that was killed goes on behind its last finished shard.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
+from tarfile import BLOCKSIZE
 
-from data_pipelines.codec import SUFFIXES, Pixels, encode
+from PIL import __version__ as pillow_version
+
+from data_pipelines.codec import CODECS, check_channels
 from data_pipelines.errors import DataError
-from data_pipelines.files import sha256_of
-from data_pipelines.index import save_index
-from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.manifest import FORMAT, Manifest
+from data_pipelines.pool import make_all
+from data_pipelines.preparation import Preparation, is_prepared
+from data_pipelines.protocol import PIXEL_LIMIT, Protocol, Rejected, measure
+from data_pipelines.shard import Encoding, Rejection, ShardMaker, Task
+from data_pipelines.source import Item, Source, Span
 
-
-@dataclass(frozen=True)
-class Source:
-    """Images to be written, and what is known of them.
-
-    Attributes:
-        name: of the set.
-        samples: pairs of an image (uint8, [C, H, W]) and its class index (-1 if unlabelled).
-        count: how many there are.
-        classes: names of the classes; empty if unlabelled.
-        protocol: how the images were made from the originals.
-        licence: of the images.
-        origin: where they came from.
-    """
-
-    name: str
-    samples: Iterable[tuple[Pixels, int]]
-    count: int
-    classes: tuple[str, ...]
-    protocol: str
-    licence: str
-    origin: str
+_PROBES = 64
 
 
 def write_shards(
     source: Source,
     folder: Path,
     *,
+    protocol: Protocol | None = None,
     codec: str = "png",
+    quality: int = 95,
     shard_samples: int = 1000,
-    on_sample: Callable[[], None] = lambda: None,
+    shard_bytes: int | None = None,
+    in_place: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Manifest:
     """Write all samples of `source` into `folder`, which appears whole or not at all.
 
+    The same call goes on where a killed one stopped, and changes nothing where the set is there already.
+
     Args:
         source: the images.
-        folder: must not exist yet.
-        codec: one of `SUFFIXES`.
-        shard_samples: samples a shard; the last one may hold fewer.
-        on_sample: called after each sample, for progress.
+        folder: must not hold anything else.
+        protocol: of crop and resize; default: the source's usual one, else images of the source's one size.
+        codec: one of `CODECS`.
+        quality: of JPEG and WebP, 1 to 100.
+        shard_samples: samples a shard, at most; rejected ones leave it with fewer.
+        shard_bytes: bytes a shard, about: as many samples as fit on the average.
+        in_place: index the source's tars where they are, and write none.
+        workers: processes.
+        on_progress: called now and then with the number of samples done, of `len(source.items)`.
 
     Raises:
-        DataError: the folder exists, the source is empty, or its images differ in shape.
+        DataError: no image is usable, the options do not fit the source, or the folder holds something else.
     """
-    if codec not in SUFFIXES:
-        raise DataError(f"unknown codec {codec!r}: choose one of {', '.join(SUFFIXES)}")
-    if shard_samples < 1:
-        raise DataError(f"a shard needs at least one sample, got {shard_samples}")
-    if folder.exists():
-        raise DataError(f"{folder}: exists already; remove it or choose another folder")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    samples = enumerate(_alike(source))
-    shards: list[Shard] = []
-    shape: tuple[int, ...] = ()
-    while first := next(samples, None):
-        shape = first[1][0].shape
-        rest = islice(samples, shard_samples - 1)
-        shards.append(_write_shard(partial, len(shards), chain([first], rest), codec, len(source.classes), on_sample))
-    if not shards:
+    if not source.items:
         raise DataError(f"{source.origin}: no images in it")
-    manifest = Manifest(
-        name=source.name,
-        resolution=shape[1],
-        width=None if shape[1] == shape[2] else shape[2],
-        channels=shape[0],
-        classes=source.classes,
-        codec=codec,
-        protocol=source.protocol,
-        licence=source.licence,
-        source=source.origin,
-        fields=(),
-        rejected=0,
-        shards=tuple(shards),
-    )
-    manifest.save(partial)
-    partial.rename(folder)
+    if in_place and not source.spans:
+        raise DataError(f"{source.origin}: only tars can be indexed in place")
+    encoding = Encoding(protocol or source.usual or exact_protocol(source), "source" if in_place else codec, quality)
+    _check_options(encoding, shard_samples, shard_bytes)
+    asked = (FORMAT, pillow_version, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
+    fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
+    if is_prepared(folder, fingerprint):
+        return Manifest.load(folder)
+    with Preparation(folder, fingerprint) as preparation:
+        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes), source.fields)
+        tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
+        results = preparation.finished()
+        before = sum(len(task.items) for task in tasks if task.number in results)
+        todo = [task for task in tasks if task.number not in results]
+        on_progress(before)
+        for task, result in make_all(
+            maker.index if in_place else maker.write,
+            todo,
+            workers=workers,
+            on_progress=lambda done: on_progress(before + done),
+        ):
+            preparation.record(task.number, result)
+            results[task.number] = result
+        rejected = [entry for task in tasks for entry in results[task.number].rejected]
+        shards = [shard for task in tasks if (shard := results[task.number].shard)]
+        if not shards:
+            raise DataError(f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}")
+        protocol = encoding.protocol
+        manifest = Manifest(
+            name=source.name,
+            resolution=protocol.height,
+            width=None if protocol.width == protocol.height else protocol.width,
+            channels=protocol.channels,
+            classes=source.classes,
+            codec=encoding.codec,
+            protocol=encoding.words,
+            licence=source.licence,
+            source=source.origin,
+            fields=source.fields,
+            rejected=len(rejected),
+            shards=tuple(shards),
+        )
+        preparation.finish(manifest, rejected)
     return manifest
 
 
-def _alike(source: Source) -> Iterator[tuple[Pixels, int]]:
-    """Iterate over a source's samples, and see that all images have one shape."""
-    shape: tuple[int, ...] | None = None
-    for number, (image, label) in enumerate(source.samples):
-        shape = shape or image.shape
-        if image.shape != shape or shape[0] not in (1, 2, 3, 4):
-            raise DataError(f"{source.origin}: image {number} has shape {image.shape}; all must be alike")
-        yield image, label
+def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_LIMIT) -> Protocol:
+    """Return the protocol of images that are alike: the size of most of some that are looked at.
+
+    Raises:
+        DataError: they cannot be read, or are of several sizes.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    problems = []
+    for item in _spread(source.items):
+        try:
+            sizes[measure(source.reader.read(item.where), pixel_limit)] += 1
+        except Rejected as answer:
+            problems.append(Rejection(item.name, answer.reason, answer.detail))
+    if not sizes:
+        raise DataError(f"{source.origin}: none of {len(problems)} images can be read; {_first(problems)}")
+    (height, width), most = sizes.most_common(1)[0]
+    if most < 0.75 * sizes.total():
+        some = ", ".join(f"{height}x{width}" for (height, width), _ in sizes.most_common(3))
+        raise DataError(f"{source.origin}: images of several sizes ({some} ...): choose a resolution")
+    return Protocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
 
 
-def _write_shard(
-    folder: Path,
-    number: int,
-    samples: Iterable[tuple[int, tuple[Pixels, int]]],
-    codec: str,
-    classes: int,
-    on_sample: Callable[[], None],
-) -> Shard:
-    """Write numbered samples into one tar and its index."""
-    path = folder / f"shard-{number:06d}.tar"
-    rows: list[tuple[int, int, int, int]] = []
-    histogram = [0] * classes
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, (image, label) in samples:
-            data = encode(image, codec)
-            rows.append((_add_member(tar, f"{key:09d}.{SUFFIXES[codec]}", data), len(data), label, zlib.crc32(data)))
-            if label >= 0:
-                _add_member(tar, f"{key:09d}.cls", str(label).encode())
-                histogram[label] += 1
-            on_sample()
-    index = path.with_suffix(".index.npy")
-    save_index(index, rows)
-    return Shard(
-        url=path.name,
-        index=index.name,
-        count=len(rows),
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
-        class_histogram=tuple(histogram),
-    )
+def _check_options(encoding: Encoding, shard_samples: int, shard_bytes: int | None) -> None:
+    if encoding.codec not in CODECS:
+        raise DataError(f"unknown codec {encoding.codec!r}: choose one of {', '.join(CODECS)}")
+    try:
+        check_channels(encoding.codec, encoding.protocol.channels)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if not 1 <= encoding.quality <= 100:
+        raise DataError(f"a quality is 1 to 100, not {encoding.quality}")
+    if shard_samples < 1 or (shard_bytes is not None and shard_bytes < 1):
+        raise DataError("a shard holds at least one sample, and one byte")
 
 
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a member without times or owners, so that equal images make equal tars; return where its data lie."""
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    header = tar.offset
-    tar.addfile(member, io.BytesIO(data))
-    return header + tarfile.BLOCKSIZE
+def _by_count(source: Source, encoding: Encoding, shard_samples: int, shard_bytes: int | None) -> list[Task]:
+    """Cut a source into shards of equal numbers of samples."""
+    if shard_bytes is not None:
+        shard_samples = min(shard_samples, max(1, shard_bytes // _mean_bytes(source, encoding)))
+    starts = range(0, len(source.items), shard_samples)
+    return [Task(n, start, source.items[start : start + shard_samples]) for n, start in enumerate(starts)]
 
 
-def already_written(folder: Path) -> bool:
-    """Tell whether `folder` holds a whole set of shards."""
-    return (folder / FILE_NAME).is_file()
+def _mean_bytes(source: Source, encoding: Encoding) -> int:
+    """Estimate what a sample takes in a tar, from a few of them: headers, the image, its class and fields."""
+    sizes = []
+    for item in _spread(source.items):
+        try:
+            _, data = encoding.file_of(source.reader, item)
+        except Rejected:
+            continue
+        small = (item.label >= 0) + len(item.fields)  # members of a block, and a block of header each
+        sizes.append(BLOCKSIZE + -(-len(data) // BLOCKSIZE) * BLOCKSIZE + small * 2 * BLOCKSIZE)
+    return sum(sizes) // len(sizes) if sizes else 1
+
+
+def _by_tar(items: Sequence[Item]) -> list[Task]:
+    """Group items by the tar that they lie in."""
+
+    def tar(item: Item) -> str:
+        assert isinstance(item.where, Span)
+        return item.where.path
+
+    tasks: list[Task] = []
+    first = 0
+    for number, (_, members) in enumerate(groupby(items, key=tar)):
+        tasks.append(Task(number, first, list(members)))
+        first += len(tasks[-1].items)
+    return tasks
+
+
+def _spread(items: Sequence[Item]) -> Sequence[Item]:
+    """Return a few items from all over a sequence."""
+    return [items[place * len(items) // _PROBES] for place in range(_PROBES)] if len(items) > _PROBES else items
+
+
+def _first(rejected: Sequence[Rejection]) -> str:
+    return f"the first, {rejected[0].source}: {rejected[0].reason}, {rejected[0].detail}"

@@ -10,7 +10,9 @@ import torch
 import torch.distributed as dist
 
 from data_pipelines.prepare import NAMED_SOURCES
-from data_pipelines.write import Source, write_shards
+from data_pipelines.prepare.arrays import from_arrays
+from data_pipelines.source import Source
+from data_pipelines.write import write_shards
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,15 +37,8 @@ def tiny_source(count: int = 50, *, size: int = 8, channels: int = 1, classes: i
     """Random images, labels in turn."""
     images = np.random.default_rng(seed).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
     labels = [number % classes if classes else -1 for number in range(count)]
-    return Source(
-        name="tiny",
-        samples=list(zip(images, labels, strict=True)),
-        count=count,
-        classes=tuple(f"class {number}" for number in range(classes)),
-        protocol="none",
-        licence="none",
-        origin="random numbers",
-    )
+    names = [f"class {number}" for number in range(classes)]
+    return from_arrays("tiny", images, labels, classes=names, licence="none", origin="random numbers")
 
 
 @pytest.fixture
@@ -57,7 +52,7 @@ def tiny_shards(tmp_path: Path) -> Path:
 def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded Fashion-MNIST images as shards."""
     folder = tmp_path_factory.mktemp("data") / "fashion-mnist-10k"
-    write_shards(NAMED_SOURCES["fashion-mnist-10k"](32), folder)
+    write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), folder)
     return folder
 
 

@@ -1,12 +1,111 @@
-"""Datasets that `bigtrain data prepare NAME DEST` knows by name: one file a family, one line here a name."""
+"""What `bigtrain data prepare SOURCE DEST` understands by SOURCE: one file a kind, one line here each."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from data_pipelines.prepare import fashion_mnist
-from data_pipelines.write import Source
+from data_pipelines.errors import DataError
+from data_pipelines.prepare import cifar, fashion_mnist, named, table
+from data_pipelines.prepare.cifar import from_cifar
+from data_pipelines.prepare.files import LABELS_FILE, from_folder, from_zip, is_image, walk
+from data_pipelines.prepare.huggingface import from_huggingface
+from data_pipelines.prepare.idx import from_idx
+from data_pipelines.prepare.tars import from_imagenet, from_webdataset
+from data_pipelines.source import Source
 
-NAMED_SOURCES: dict[str, Callable[[int], Source]] = {
+SPLITS = ("all", "train", "test")
+
+
+def _without_splits(make: Callable[[Path], Source]) -> Callable[[Path, str], Source]:
+    def source(path: Path, split: str) -> Source:
+        if split != "all":
+            raise DataError(f"{path}: has no split '{split}' of its own; hold samples out with --test")
+        return make(path)
+
+    return source
+
+
+KINDS: dict[str, Callable[[Path, str], Source]] = {
+    "folder": _without_splits(from_folder),
+    "zip": _without_splits(from_zip),
+    "table": _without_splits(table.from_table),
+    "webdataset": _without_splits(from_webdataset),
+    "huggingface": from_huggingface,
+    "idx": from_idx,
+    "cifar": from_cifar,
+    "imagenet": _without_splits(from_imagenet),
+    "ffhq": _without_splits(named.ffhq),
+    "celeba": _without_splits(named.celeba),
+}
+"""Kind -> a function from path and split to the source."""
+
+NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "fashion-mnist": fashion_mnist.full,
     "fashion-mnist-10k": fashion_mnist.embedded,
+    "cifar10": lambda split: cifar.fetched(cifar.CIFAR10, split),
+    "cifar100": lambda split: cifar.fetched(cifar.CIFAR100, split),
+    "openclipart": lambda split: _without_splits(named.openclipart)(named.OPENCLIPART, split),
 }
-"""Name -> a function from the resolution to the source."""
+"""Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""
+
+TO_FETCH = {
+    "imagenet": "ILSVRC2012_img_train.tar from image-net.org",
+    "ffhq": "the folder images1024x1024 or thumbnails128x128 from github.com/NVlabs/ffhq-dataset",
+    "celeba": "img_align_celeba.zip from mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+}
+"""Named sets that their owners hand out only to people: what to fetch."""
+
+
+def open_source(text: str, *, kind: str | None = None, split: str = "all") -> Source:
+    """Return the source that a user means.
+
+    Args:
+        text: a name, a path, or KIND:PATH.
+        kind: of the path; default: what its content looks like.
+        split: `all`, or one that the source has.
+
+    Raises:
+        DataError: no such source, or one that is not understood.
+    """
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix in KINDS:
+        kind, text = prefix, rest
+    if kind is None and text in NAMED_SOURCES:
+        return NAMED_SOURCES[text](split)
+    if kind is not None and kind not in KINDS:
+        raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join(KINDS)}")
+    path = Path(text).expanduser()
+    if not path.exists():
+        if text in TO_FETCH:
+            raise DataError(f"{text}: cannot be fetched by a program; get {TO_FETCH[text]} and say {text}:PATH")
+        known = [*NAMED_SOURCES, *TO_FETCH]
+        raise DataError(f"unknown dataset '{text}'{_nearest(text, known)}: no such path, and no name of a set")
+    return KINDS[kind or _look(path)](path, split)
+
+
+def _look(path: Path) -> str:
+    """Tell the kind of a path by its content."""
+    if path.is_file():
+        kinds = {".zip": "zip", ".tar": "webdataset", **dict.fromkeys(table.SUFFIXES, "table")}
+        if path.suffix.lower() in kinds:
+            return kinds[path.suffix.lower()]
+    else:
+        names = {entry.name for entry in path.iterdir()}
+        if names & {"dataset_dict.json", "state.json"}:
+            return "huggingface"
+        if any("-images-idx3-ubyte" in name for name in names):
+            return "idx"
+        if names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
+            return "cifar"
+        if any(name.endswith(".tar") for name in names):
+            return "webdataset"
+        if LABELS_FILE in names or any(is_image(file) for file, _ in walk(path)):
+            return "folder"
+    raise DataError(
+        f"{path}: not understood as a source of images; say which kind it is, KIND:PATH of {', '.join(KINDS)}"
+    )
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""

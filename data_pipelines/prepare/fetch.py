@@ -1,4 +1,4 @@
-"""Get a file from the network, checked against the SHA-256 of its content."""
+"""Get a file from the network, checked against its SHA-256."""
 
 import gzip
 import hashlib
@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import atomic_write
+from data_pipelines.files import atomic_write, sha256_of
 
 
 def fetch_gzip(url: str, path: Path, content_sha256: str) -> Path:
@@ -18,15 +18,32 @@ def fetch_gzip(url: str, path: Path, content_sha256: str) -> Path:
     Raises:
         DataError: no connection, or another content than expected.
     """
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with urllib.request.urlopen(url, timeout=60) as response, atomic_write(path) as file:  # noqa: S310 - our URLs
-                shutil.copyfileobj(response, file)
-        except OSError as error:
-            raise DataError(f"{url}: cannot be fetched ({error}); put the file at {path} by hand to go on") from None
+    _download(url, path)
     check_gzip(path, content_sha256)
     return path
+
+
+def fetch(url: str, path: Path, sha256: str) -> Path:
+    """Download the file `url` to `path` unless it is there already, and check it.
+
+    Raises:
+        DataError: no connection, or another content than expected.
+    """
+    _download(url, path)
+    if (found := sha256_of(path)) != sha256:
+        raise DataError(f"{path}: has sha256 {found}, expected {sha256}; remove it and try again")
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, atomic_write(path) as file:  # noqa: S310 - our URLs
+            shutil.copyfileobj(response, file)
+    except OSError as error:
+        raise DataError(f"{url}: cannot be fetched ({error}); put the file at {path} by hand to go on") from None
 
 
 def check_gzip(path: Path, content_sha256: str) -> None:

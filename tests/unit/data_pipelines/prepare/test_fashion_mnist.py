@@ -8,7 +8,9 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import NAMED_SOURCES, fashion_mnist
+from data_pipelines.protocol import Protocol
 from data_pipelines.read import ShardDataset
+from data_pipelines.write import write_shards
 
 
 def test_the_embedded_images_are_ten_thousand_in_ten_classes(fashion: Path) -> None:
@@ -16,18 +18,18 @@ def test_the_embedded_images_are_ten_thousand_in_ten_classes(fashion: Path) -> N
     assert manifest.count == 10_000
     assert manifest.class_histogram == [1000] * 10
     assert (manifest.resolution, manifest.channels) == (32, 1)
-    assert manifest.digest == "6c2a29985a57a4a6c3fe630bb85b43279fd8916dd666a2c77191c242a349a23f"
+    assert manifest.digest == "61949f24ab8621d427059915e35736926d5a8aab78372e4f8ad02a9fc5b28df9"
 
 
-def test_images_do_not_shrink() -> None:
-    with pytest.raises(DataError, match="padded to 28 or more, not 16"):
-        next(iter(NAMED_SOURCES["fashion-mnist-10k"](16).samples))
+def test_padded_images_do_not_shrink(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of 10000 images is usable.*larger than 16x16"):
+        write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "x", protocol=Protocol(16, 16, 1, "pad"))
 
 
 @pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_full_set_comes_from_debians_package() -> None:
-    source = fashion_mnist.full(28)
-    assert source.count == 70_000
+    source = fashion_mnist.full()
+    assert len(source.items) == 70_000
     assert "Debian" in source.origin
 
 
@@ -56,8 +58,8 @@ def test_elsewhere_it_is_fetched_and_checked(
     monkeypatch.setattr(fashion_mnist, "CONTENT_SHA256", checksums)
     for name, path in embedded.items():
         (folder / name).write_bytes(path.read_bytes())
-    fetched = fashion_mnist.full(28, debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
-    assert fetched.count == 20_000
+    fetched = fashion_mnist.full(debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
+    assert len(fetched.items) == 20_000
     assert fetched.origin == url
 
 
@@ -65,15 +67,15 @@ def test_a_wrong_download_is_refused(server: tuple[str, Path], tmp_path: Path) -
     url, folder = server
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match="not a whole gzip file"):
-        fashion_mnist.full(28, debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
+        fashion_mnist.full(debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
     (tmp_path / "cache" / "train-images-idx3-ubyte.gz").unlink()
     (folder / "train-images-idx3-ubyte.gz").write_bytes(
         (fashion_mnist.EMBEDDED / "t10k-labels-idx1-ubyte.gz").read_bytes()
     )
     with pytest.raises(DataError, match="expected c59f468a"):
-        fashion_mnist.full(28, debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
+        fashion_mnist.full(debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
 
 
 def test_without_a_connection_it_says_where_to_put_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be fetched .*by hand"):
-        fashion_mnist.full(28, debian=tmp_path / "none", url="http://127.0.0.1:9", cache=tmp_path / "cache")
+        fashion_mnist.full(debian=tmp_path / "none", url="http://127.0.0.1:9", cache=tmp_path / "cache")

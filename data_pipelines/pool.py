@@ -1,0 +1,92 @@
+"""Make shards on several cores: one process a core, one shard at a time in each."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from typing import Any
+
+from data_pipelines.errors import DataError
+from data_pipelines.shard import Result, Task
+
+Make = Callable[[Task, Callable[[], None]], Result]
+"""Makes one shard; calls its second argument after each sample."""
+
+
+def make_all(
+    make: Make, tasks: Sequence[Task], *, workers: int, on_progress: Callable[[int], None]
+) -> Iterator[tuple[Task, Result]]:
+    """Make shards, and yield each when it is done, in any order.
+
+    Args:
+        make: picklable; it is sent to each process once.
+        tasks: what to make.
+        workers: processes; 1 works in this one.
+        on_progress: called now and then with the number of samples done.
+
+    Raises:
+        DataError: a process was killed.
+    """
+    if min(workers, len(tasks)) <= 1:
+        yield from _make_here(make, tasks, on_progress)
+        return
+    context = get_context("spawn")  # a fork would copy the threads' locks of a progress bar
+    done = context.Value("q", 0)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_process, (make, done))
+    try:
+        pending: dict[Future[Result], Task] = {pool.submit(_make_there, task): task for task in tasks}
+        while pending:
+            finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            on_progress(done.value)
+            for future in finished:
+                yield pending.pop(future), future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that made shards was killed (out of memory?); run the same command again to go on, "
+            "with fewer workers if need be"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _make_here(make: Make, tasks: Sequence[Task], on_progress: Callable[[int], None]) -> Iterator[tuple[Task, Result]]:
+    done = 0
+
+    def on_sample() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done)
+
+    for task in tasks:
+        yield task, make(task, on_sample)
+
+
+_make: Make
+_done: Any
+
+
+def _start_process(make: Make, done: Any) -> None:
+    """Set up a process of the pool, which ends when the one that started it does, however that ends."""
+    global _make, _done
+    _make, _done = make, done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _make_there(task: Task) -> Result:
+    return _make(task, _count_sample)
+
+
+def _count_sample() -> None:
+    with _done.get_lock():
+        _done.value += 1

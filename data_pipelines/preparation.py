@@ -1,0 +1,111 @@
+"""A folder in the making: what is finished outlives a kill, and nothing half made looks whole."""
+
+import fcntl
+import json
+import shutil
+from pathlib import Path
+from typing import Self
+
+from data_pipelines.errors import DataError
+from data_pipelines.files import atomic_write, sync_folder, write_json
+from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.shard import Rejection, Result
+
+PREPARED = "prepared.json"
+"""In a finished folder: the fingerprint of the source and of the options that it was made with."""
+REJECTED = "rejected.jsonl"
+
+
+def is_prepared(folder: Path, fingerprint: str) -> bool:
+    """Tell whether `folder` holds the whole set of this fingerprint.
+
+    Raises:
+        DataError: something else is there.
+    """
+    if not folder.exists():
+        return False
+    if (folder / FILE_NAME).is_file() and _fingerprint(folder / PREPARED) == fingerprint:
+        return True
+    raise DataError(
+        f"{folder}: exists already, and was not made of this source with these options; remove it or choose another "
+        "folder"
+    )
+
+
+class Preparation:
+    """The folder `NAME.partial` while its shards are made; a context that holds its lock.
+
+    Args:
+        folder: the finished folder's path, which must not exist.
+        fingerprint: of the source and the options; shards of another fingerprint are not mixed in.
+
+    Raises:
+        DataError: another process is at it, or it was begun with another fingerprint.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._folder, self._fingerprint = folder, fingerprint
+        self.partial = folder.with_name(f"{folder.name}.partial")
+        self._records = self.partial / ".records"
+
+    def __enter__(self) -> Self:
+        """Take the lock; find or make the folder."""
+        self._records.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._records / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise DataError(f"{self.partial}: another process prepares this set right now") from None
+        begun = self.partial / PREPARED
+        if begun.exists() and _fingerprint(begun) != self._fingerprint:
+            self._lock.close()
+            raise DataError(
+                f"{self.partial}: was begun with another source or other options (or the source has changed); "
+                "repeat that command to go on, or remove the folder to begin anew"
+            )
+        write_json(begun, {"fingerprint": self._fingerprint})
+        for left in self.partial.glob(".*.partial"):  # by a process that was killed
+            left.unlink()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the lock back."""
+        self._lock.close()
+
+    def finished(self) -> dict[int, Result]:
+        """Return the shards that are done, by their number."""
+        results = {}
+        for path in self._records.glob("*.json"):
+            document = json.loads(path.read_bytes())
+            shard = document["shard"]
+            if shard is not None:
+                shard = Shard(**{**shard, "class_histogram": tuple(shard["class_histogram"])})
+            results[int(path.stem)] = Result(shard, [Rejection(*entry) for entry in document["rejected"]])
+        return results
+
+    def record(self, number: int, result: Result) -> None:
+        """Note that shard `number` is done; its files are on disk already."""
+        shard = None if result.shard is None else vars(result.shard)
+        write_json(self._records / f"{number:06d}.json", {"shard": shard, "rejected": result.rejected})
+
+    def finish(self, manifest: Manifest, rejected: list[Rejection]) -> None:
+        """Write what is said about the whole set, and give the folder its name."""
+        if rejected:
+            with atomic_write(self.partial / REJECTED) as file:
+                for entry in rejected:
+                    file.write((json.dumps(entry._asdict()) + "\n").encode())
+        manifest.save(self.partial)
+        sync_folder(self.partial)
+        self.partial.rename(self._folder)
+        sync_folder(self._folder.parent)
+        shutil.rmtree(self._folder / self._records.name)
+
+
+def _fingerprint(path: Path) -> str | None:
+    """Return the fingerprint in a file; None if there is none."""
+    try:
+        document = json.loads(path.read_bytes())
+        return str(document["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

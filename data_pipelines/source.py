@@ -1,0 +1,204 @@
+"""Where images come from: a list of samples not read yet, and a reader that finds their bytes."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from data_pipelines.codec import Pixels
+from data_pipelines.errors import DataError
+from data_pipelines.protocol import Protocol as ImageProtocol
+from data_pipelines.protocol import Rejected
+
+LARGEST_FILE = 2**30
+"""Bytes; a larger file is no image, and is not read."""
+
+
+DAMAGED, NO_IMAGE = -1, -2
+"""Sizes of spans that are listed and cannot be read."""
+
+
+class Span(NamedTuple):
+    """Bytes inside a file."""
+
+    path: str
+    offset: int
+    size: int
+
+
+Where = str | int | Span
+"""What a reader needs to find something: a name, a number, a span."""
+
+
+class Item(NamedTuple):
+    """One sample of a source, not read yet.
+
+    Attributes:
+        name: what people call it, for the list of rejected images.
+        where: what the reader needs to find the image.
+        label: class index, -1 if unlabelled.
+        fields: what else is kept of it, by file extension: where it is, or the content itself.
+    """
+
+    name: str
+    where: Where
+    label: int = -1
+    fields: Mapping[str, Where | bytes] = {}
+
+
+class Reader(Protocol):
+    """Finds the content of items; crosses to other processes by pickle, and opens its files there."""
+
+    def read(self, where: Any) -> bytes | Pixels:
+        """Return a file's content, or pixels: uint8, [C, H, W].
+
+        Raises:
+            Rejected: there is nothing to be read.
+        """
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images to be written, and what is known of them.
+
+    Attributes:
+        name: of the set.
+        items: its samples.
+        reader: finds them.
+        classes: names of the classes; empty if unlabelled.
+        licence: of the images.
+        origin: where they came from.
+        fields: file extensions of what is kept besides images and classes.
+        usual: the protocol that fits these images where the user names none; None: they have no size of their own.
+        stamp: changes when the source's files change.
+        left_aside: number of files that are neither images nor belong to one.
+        spans: whether the items are members of tars that can be indexed in place.
+    """
+
+    name: str
+    items: Sequence[Item] = field(repr=False)
+    reader: Reader
+    classes: tuple[str, ...]
+    licence: str
+    origin: str
+    fields: tuple[str, ...] = ()
+    usual: ImageProtocol | None = None
+    stamp: str = ""
+    left_aside: int = 0
+    spans: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that would change what is written."""
+        digest = hashlib.sha256()
+        about = (self.name, self.classes, self.licence, self.origin, self.fields, self.stamp, self.spans)
+        digest.update(repr(about).encode())
+        for item in self.items:
+            digest.update(repr(item).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def shuffled(self, seed: int) -> "Source":
+        """Return the same samples in another order, a pure function of `seed`."""
+        bits = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64)).random_raw(len(self.items))
+        return replace(self, items=[self.items[place] for place in np.argsort(bits, kind="stable")])
+
+    def split(self, count: int) -> tuple["Source", "Source"]:
+        """Return the first `count` samples, and the rest."""
+        return replace(self, items=self.items[:count]), replace(self, items=self.items[count:])
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Images in memory, found by number.
+
+    Attributes:
+        images: uint8, shape [N, C, H, W].
+    """
+
+    images: Pixels = field(repr=False)
+
+    def read(self, where: int) -> Pixels:
+        """Return image number `where`."""
+        image: Pixels = self.images[where]
+        return image
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Files, found by their path relative to a folder."""
+
+    folder: Path
+
+    def read(self, where: str) -> bytes:
+        """Return the content of a file."""
+        path = self.folder / where
+        try:
+            check_file_size(path.stat().st_size)
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise Rejected("missing", "no such file") from None
+        except (PermissionError, IsADirectoryError) as error:
+            raise Rejected("unreadable", str(error.strerror)) from None
+        except OSError as error:  # a disk or network that fails now may work later: this is not the image's fault
+            raise DataError(f"{path}: cannot be read ({error}); run the same command again to go on") from None
+
+
+@dataclass(frozen=True)
+class ZipReader:
+    """Members of a zip, found by name."""
+
+    path: Path
+
+    def read(self, where: str) -> bytes:
+        """Return the content of a member."""
+        try:
+            check_file_size(self._zip.getinfo(where).file_size)
+            return self._zip.read(where)
+        except KeyError:
+            raise Rejected("missing", "no such member of the zip") from None
+        except Rejected:
+            raise
+        except Exception as error:  # zlib.error, BadZipFile, EOFError, NotImplementedError, RuntimeError (encrypted)
+            raise Rejected("unreadable", f"{type(error).__name__}: {error}") from None
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind: processes that share one read garbage."""
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open anew when first read."""
+        self.__dict__.update(state)
+
+
+@dataclass(frozen=True)
+class SpanReader:
+    """Members of tars, found by their place."""
+
+    def read(self, where: Span) -> bytes:
+        """Return the bytes of a span."""
+        if where.size == DAMAGED:
+            raise Rejected("damaged", f"the tar cannot be read beyond byte {where.offset}")
+        if where.size == NO_IMAGE:
+            raise Rejected("missing", "no image among the sample's members")
+        check_file_size(where.size)
+        with Path(where.path).open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), where.size, where.offset)
+        if len(data) != where.size:
+            raise Rejected("damaged", f"the tar ends within it, after {len(data)} of {where.size} bytes")
+        return data
+
+
+def check_file_size(size: int) -> None:
+    """Reject a file that is too large to be read."""
+    if size > LARGEST_FILE:
+        raise Rejected("bomb", f"a file of {size} bytes, the limit is {LARGEST_FILE}")
