@@ -39,7 +39,7 @@ def test_lossless_codecs_give_the_image_back(shape, seed: int, codec: str, array
     np.testing.assert_array_equal(decoded(encode(image, codec), shape, arrays=arrays), image)
 
 
-@pytest.mark.parametrize(("codec", "channels"), [("jpeg", 1), ("jpeg", 3), ("webp", 3), ("webp", 4), ("png", 2)])
+@pytest.mark.parametrize(("codec", "channels"), [("jpeg", 1), ("jpeg", 3), ("webp", 3), ("png", 2)])
 @pytest.mark.parametrize("arrays", [False, True])
 def test_it_agrees_with_pillow_to_the_bit(codec: str, channels: int, arrays: bool) -> None:
     shape = (channels, 40, 56)
