@@ -211,14 +211,19 @@ def prepare(
 
 
 @data_app.command()
-def info(folder: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+def info(
+    place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
+    out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
+) -> None:
     """Describe a dataset, and write a contact sheet of it, one row a class."""
-    from bigtrain.dataset_info import describe, write_contact_sheet
+    from bigtrain.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
-    dataset = ShardDataset(folder)
+    dataset = ShardDataset(place)
     describe(dataset.manifest)
-    typer.echo(f"contact sheet: {write_contact_sheet(dataset)}")
+    out = out or dataset.folder / CONTACT_SHEET
+    write_contact_sheet(dataset, out)
+    typer.echo(f"contact sheet: {out}")
 
 
 @data_app.command()

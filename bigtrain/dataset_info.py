@@ -1,39 +1,59 @@
-"""Show a dataset to a person: a table and a contact sheet."""
+"""Show a dataset to a person: tables and a contact sheet."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
-import torch
-from PIL import Image
-from rich.table import Table
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Column, Table
+from rich.text import Text
 
 from bigtrain.core.logging import console
-from bigtrain.pictures import image_grid
+from data_pipelines.codec import Pixels
+from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault
 from data_pipelines.manifest import Manifest
 from data_pipelines.order import Location
 from data_pipelines.read import ShardDataset
 
+CONTACT_SHEET = "contact_sheet.png"
+
 _COLUMNS = 12
+_ROWS_WITHOUT_CLASSES = 5
+_CLASSES_SHOWN = 50
+_CELL, _GAP, _FONT = 72, 2, 13  # pixels
 
 
 def describe(manifest: Manifest) -> None:
-    """Print a table of what the manifest says."""
+    """Print tables of what the manifest says: of the set, and of its classes."""
     table = Table(show_header=False, box=None)
+    labelled = f"{len(manifest.classes)}" if manifest.classes else "none, unlabelled"
     rows = {
         "name": manifest.name,
-        "images": f"{manifest.count:,} of {'x'.join(map(str, manifest.shape))}",
-        "shards": f"{len(manifest.shards)}, {manifest.bytes / 2**20:.1f} MiB, {manifest.codec}",
+        "samples": f"{manifest.count:,} of {'x'.join(map(str, manifest.shape))} (channels x height x width)",
+        "shards": f"{len(manifest.shards):,}, {manifest.codec}",
+        "bytes": f"{manifest.bytes:,} ({manifest.bytes / max(manifest.count, 1):,.0f} a sample)",
+        "classes": labelled,
+        "fields": ", ".join(manifest.fields) or "none",
+        "rejected": f"{manifest.rejected:,}" + (" (see rejected.jsonl)" if manifest.rejected else ""),
         "protocol": manifest.protocol,
         "source": manifest.source,
         "licence": manifest.licence,
         "digest": manifest.digest,
     }
     for name, value in rows.items():
-        table.add_row(name, value)
-    for name, count in zip(manifest.classes, manifest.class_histogram, strict=True):
-        table.add_row(f"class {manifest.classes.index(name)}", f"{name}, {count:,}")
+        table.add_row(name, Text(value))
     console.print(table)
+    if not manifest.classes:
+        return
+    table = Table("class", "name", Column("samples", justify="right"), box=None)
+    for label, (name, count) in enumerate(zip(manifest.classes, manifest.class_histogram, strict=True)):
+        if label < _CLASSES_SHOWN:
+            table.add_row(str(label), Text(name), f"{count:,}")
+    console.print(table)
+    if len(manifest.classes) > _CLASSES_SHOWN:
+        console.print(f"... and {len(manifest.classes) - _CLASSES_SHOWN:,} more classes")
 
 
 def show_faults(faults: Sequence[Fault]) -> None:
@@ -46,20 +66,63 @@ def show_faults(faults: Sequence[Fault]) -> None:
     console.print(table, markup=False)
 
 
-def write_contact_sheet(dataset: ShardDataset) -> Path:
-    """Write `contact_sheet.png` into the dataset's folder: the first images of each class, one row a class."""
-    rows = max(len(dataset.manifest.classes), 1)
-    found: list[list[Location]] = [[] for _ in range(rows)]
-    for location in dataset.locations():
-        row = found[max(dataset.label(location), 0)]
-        if len(row) < _COLUMNS:
-            row.append(location)
+def write_contact_sheet(dataset: ShardDataset, path: Path) -> None:
+    """Write a PNG of a dataset's first images: one row a class, with its name; a few rows where there are no classes.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    names: Sequence[str] = dataset.manifest.classes or [""] * _ROWS_WITHOUT_CLASSES
+    rows = _first_of_each_class(dataset)
+    _, height, width = dataset.manifest.shape
+    scale = _CELL / max(height, width)
+    scale = max(1, int(scale)) if scale >= 1 else scale  # small images grow by a whole factor, and stay sharp
+    cell = max(1, round(width * scale)), max(1, round(height * scale))
+    font = ImageFont.load_default(_FONT)
+    left = max(round(font.getlength(name)) for name in names) + 2 * _GAP
+    size = left + _COLUMNS * (cell[0] + _GAP), _GAP + len(names) * (max(cell[1], _FONT) + _GAP)
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+        top = _GAP + number * (max(cell[1], _FONT) + _GAP)
+        pen.text((_GAP, top + cell[1] // 2), name, "black", font, anchor="lm")
+        images, _ = dataset.read(row)
+        for column, image in enumerate(images):
+            thumbnail = _on_white(image).resize(
+                cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
+            )
+            sheet.paste(thumbnail, (left + column * (cell[0] + _GAP), top))
+    try:
+        sheet.save(path, "PNG")
+    except OSError as error:
+        raise DataError(
+            f"{path}: the contact sheet cannot be written ({error.strerror}); choose another --out"
+        ) from None
+
+
+def _first_of_each_class(dataset: ShardDataset) -> list[list[Location]]:
+    """Find the first samples of each class, a row each; where there are no classes, the first ones in a few rows."""
+    manifest = dataset.manifest
+    if not manifest.classes:
+        first = list(islice(dataset.locations(), _ROWS_WITHOUT_CLASSES * _COLUMNS))
+        return [first[row * _COLUMNS : (row + 1) * _COLUMNS] for row in range(_ROWS_WITHOUT_CLASSES)]
+    found: list[list[Location]] = [[] for _ in manifest.classes]
+    for number, shard in enumerate(manifest.shards):
+        wanted = [label for label, count in enumerate(shard.class_histogram) if count and len(found[label]) < _COLUMNS]
+        labels = dataset.labels_of(number) if wanted else None
+        for label in wanted:
+            rows = np.flatnonzero(labels == label)[: _COLUMNS - len(found[label])]
+            found[label] += [Location(number, int(row)) for row in rows]
         if all(len(row) == _COLUMNS for row in found):
             break
-    sheet = torch.full((rows * _COLUMNS, *dataset.manifest.shape), 255, dtype=torch.uint8)
-    for number, row in enumerate(found):
-        images, _ = dataset.read(row)
-        sheet[number * _COLUMNS : number * _COLUMNS + len(row)] = torch.from_numpy(images)
-    path = dataset.folder / "contact_sheet.png"
-    Image.fromarray(image_grid(sheet, _COLUMNS)).save(path)
-    return path
+    return found
+
+
+def _on_white(image: Pixels) -> Image.Image:
+    """Return an image, uint8 [C, H, W], as RGB; transparency lies on white."""
+    picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    if len(image) in (1, 3):
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture.convert("RGBA"))
+    return white.convert("RGB")
