@@ -34,12 +34,17 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
+    networks = {}
     for part, network in config.networks().items():
         try:
             with torch.device("meta"):
-                network.build(config.data.image)
+                networks[part] = network.build(config.data.image)
         except ValueError as error:
             raise ConfigError(f"{part}: {error}") from None
+    try:
+        config.check_task(networks, micro_batch=config.micro_batch, strategy=config.strategy.kind)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:

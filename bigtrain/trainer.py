@@ -111,7 +111,7 @@ class Trainer:
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.progress.advance()
-        self.task.after_step(self.progress)
+        self.means.add(self.task.after_step(self.progress))
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""

@@ -1,18 +1,108 @@
-"""Regularisers: pure functions, one value a sample."""
+"""Regularisers as pure functions; each tells its equation and its shape."""
 
 import torch
 from torch import Tensor
 
 
 def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
-    """Zero-centred gradient penalty on real samples (Mescheder et al. 2018, R1).
+    """Zero-centred gradient penalty on real images, |∇ₓ D(x)|² (Mescheder et al. 2018, R1).
 
     Args:
-        logits: D(real), shape [N], attached to `real`.
+        logits: D(real), shape [N] or [N, K], attached to `real`.
         real: images in [-1, 1], shape [N, C, H, W], requiring grad.
 
     Returns:
-        Squared gradient norm of each sample, shape [N], float32; weight it by gamma / 2.
+        Shape [N], float32; multiply it by gamma / 2.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return _squared_slope(logits, real)
+
+
+def r2_penalty(logits: Tensor, fake: Tensor) -> Tensor:
+    """Zero-centred gradient penalty on generated images, |∇ₓ D(G(z))|² (Mescheder et al. 2018, R2).
+
+    Args:
+        logits: D(fake), shape [N] or [N, K], attached to `fake`.
+        fake: shape [N, C, H, W], requiring grad.
+
+    Returns:
+        Shape [N], float32; multiply it by gamma / 2.
+    """
+    return _squared_slope(logits, fake)
+
+
+def slope_to_one(logits: Tensor, image: Tensor) -> Tensor:
+    """Distance of D's slope from one, (|∇ₓ D(x)| - 1)² (Gulrajani et al. 2017, equation 3).
+
+    Args:
+        logits: D(image), shape [N] or [N, K], attached to `image`.
+        image: shape [N, C, H, W], requiring grad.
+
+    Returns:
+        Shape [N], float32; multiply it by lambda.
+    """
+    return ((_squared_slope(logits, image) + 1e-12).sqrt() - 1).square()
+
+
+def path_lengths(image: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
+    """How far an image moves with its style: |Jᵀ y|, y a random image (Karras et al. 2020a, equation 4).
+
+    Args:
+        image: the synthesis of `styles`, shape [N, C, H, W].
+        styles: shape [N, layers, w_dim], requiring grad.
+        noise: standard normal, shaped like `image`.
+
+    Returns:
+        Lengths, the root mean square over layers, shape [N], float32, twice differentiable.
+    """
+    directions = noise / (image.shape[2] * image.shape[3]) ** 0.5
+    (gradient,) = torch.autograd.grad((image * directions).sum(), styles, create_graph=True)
+    return gradient.float().square().sum(2).mean(1).sqrt()
+
+
+def lecam_penalty(real: Tensor, fake: Tensor, real_average: Tensor, fake_average: Tensor) -> Tensor:
+    """Distance of logits from the other side's moving average (Tseng et al. 2021, equation 5).
+
+    (D(x) - α_F)² + (D(G(z)) - α_R)²
+
+    Args:
+        real: D(x), shape [N].
+        fake: D(G(z)), shape [N].
+        real_average: α_R, moving average of D(x), shape [].
+        fake_average: α_F, moving average of D(G(z)), shape [].
+
+    Returns:
+        Shape [N].
+    """
+    return (real - fake_average).square() + (fake - real_average).square()
+
+
+def off_orthogonal(weight: Tensor) -> Tensor:
+    """Overlap between the rows of a weight, |W Wᵀ ⊙ (1 - I)|² (Brock et al. 2019, equation 3; their rows are filters).
+
+    Args:
+        weight: shape [O, ...]; seen as a matrix of O rows.
+
+    Returns:
+        Shape [], float32.
+    """
+    rows = weight.float().flatten(1)
+    overlap = rows @ rows.t()
+    return overlap.square().sum() - overlap.diagonal().square().sum()
+
+
+def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
+    """Distance of mean features, mean |E f(x) - E f(G(z))|² over their elements (Salimans et al. 2016, section 3.1).
+
+    Args:
+        real: f(x), shape [N, ...].
+        fake: f(G(z)), the same shape.
+
+    Returns:
+        Shape [], float32.
+    """
+    return (real.float().mean(0) - fake.float().mean(0)).square().mean()
+
+
+def _squared_slope(logits: Tensor, image: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3))

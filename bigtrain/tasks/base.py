@@ -49,8 +49,9 @@ class Task(ABC):
     def calibrate(self, generator: Generator) -> None:
         """Set the statistics that sampling from `generator` needs; the same on every rank."""
 
-    def after_step(self, progress: Progress) -> None:  # noqa: B027 - most tasks adapt nothing
-        """Adapt what is adapted during training."""
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """Adapt what is adapted during training, and return what to log of it. Collective."""
+        return {}
 
     def stateful(self) -> Mapping[str, Stateful]:
         """Return the objects, besides players and optimizers, that must survive a crash."""

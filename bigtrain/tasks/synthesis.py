@@ -1,36 +1,24 @@
 """Image synthesis: a generator against a discriminator, conditional on a class or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from bigtrain.core.batch import Batch
+from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
-from bigtrain.core.state import Progress
-from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
-from bigtrain.objectives.adversarial import ADVERSARIAL, AdversarialName
-from bigtrain.objectives.regularizers import r1_penalty
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.distributed.averages import Averages
+from bigtrain.distributed.player import Phase
+from bigtrain.models import DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.tasks.base import Task
-
-
-class ObjectiveConfig(Config):
-    """What the players want.
-
-    Attributes:
-        adversarial: the game, see `objectives.adversarial`.
-        r1_gamma: weight of the R1 penalty (gamma / 2 multiplies it); 0 for none.
-        r1_interval: steps between two R1 penalties, which are then weighted by the interval ("lazy").
-    """
-
-    adversarial: AdversarialName = "non_saturating"
-    r1_gamma: NonNegativeFloat = 0.0
-    r1_interval: PositiveInt = 16
+from bigtrain.tasks.objective import ObjectiveConfig
+from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
+from bigtrain.tasks.terms import Setting
 
 
 class OptimConfig(Config):
@@ -54,7 +42,7 @@ class OptimConfig(Config):
     clip_norm: PositiveFloat | None = None
     clip_value: PositiveFloat | None = None
 
-    def adam(self, lr: Schedule) -> OptimizerConfig:
+    def adam(self, lr: Schedule, *, weight_limit: float | None = None) -> OptimizerConfig:
         """Return one player's optimizer."""
         return OptimizerConfig(
             lr=lr,
@@ -63,6 +51,7 @@ class OptimConfig(Config):
             eps=self.eps,
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
+            weight_limit=weight_limit,
         )
 
 
@@ -72,11 +61,30 @@ class SynthesisConfig(Config):
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
+    augment: AugmentConfig = NoAugmentConfig()
     optim: OptimConfig
 
     def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
         """Return the configs of all networks by their keys."""
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def check_task(self, networks: Mapping[str, Any], *, micro_batch: int, strategy: str) -> None:
+        """Find out whether the objective fits its surroundings.
+
+        Args:
+            networks: built, perhaps without data, by the keys of `networks()`.
+            micro_batch: samples that are computed together.
+            strategy: the kind that trains the players.
+
+        Raises:
+            ValueError: it does not, with the key and the reason.
+        """
+        self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch, strategy))
+        if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
+            raise ValueError(
+                f"augment.probability 'adaptive' follows the sign of D(x), and with '{self.objective.adversarial}' "
+                "that means nothing: use a fixed probability"
+            )
 
     def build_task(
         self, image: ImageSpec, class_histogram: Sequence[int], *, seed: int, device: torch.device
@@ -85,58 +93,11 @@ class SynthesisConfig(Config):
         return SynthesisTask(self, image, class_histogram, seed=seed, device=device)
 
 
-class GeneratorPlayer(Player):
-    """G, moved by D's opinion of what it makes."""
-
-    def __init__(self, network: Generator, objective: ObjectiveConfig) -> None:
-        super().__init__()
-        self.G = network
-        self.game = ADVERSARIAL[objective.adversarial]
-
-    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return G's loss on one fake a sample of the batch, with that sample's label."""
-        draws = batch.draws.of(phase.name)
-        fake = self.G(draws.of("z").normal(self.G.z_dim), batch.label, draws=draws)
-        logits = rivals["D"](fake, batch.label)
-        loss = self.game.generator(logits).mean()
-        return loss, {"loss/g_main": loss.detach(), "signs/fake": logits.detach().sign().mean()}
-
-
-class DiscriminatorPlayer(Player):
-    """D, moved by the difference between real and fake."""
-
-    def __init__(self, network: Discriminator, objective: ObjectiveConfig) -> None:
-        super().__init__()
-        self.D = network
-        self.game = ADVERSARIAL[objective.adversarial]
-
-    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return D's loss on the batch and as many fakes, with R1 folded in where it is due."""
-        draws = batch.draws.of(phase.name)
-        generator: Any = rivals["G"]
-        with torch.no_grad():
-            fake = generator(draws.of("z").normal(generator.z_dim), batch.label, draws=draws)
-        real = batch.real.detach().requires_grad_("r1" in phase.values)
-        real_logits, fake_logits = self.D(real, batch.label), self.D(fake, batch.label)
-        loss = self.game.discriminator(real_logits, fake_logits).mean()
-        stats = {
-            "loss/d_main": loss.detach(),
-            "logits/real_mean": real_logits.detach().mean(),
-            "logits/fake_mean": fake_logits.detach().mean(),
-            "signs/real": real_logits.detach().sign().mean(),
-        }
-        if "r1" in phase.values:
-            penalty = r1_penalty(real_logits, real).mean()
-            loss = loss + phase.values["r1"] * penalty
-            stats["reg/r1"] = penalty.detach()
-        return loss, stats
-
-
 class SynthesisTask(Task):
-    """One D step, then one G step, on each batch.
+    """D's steps, each on a fresh batch, then one G step.
 
     Args:
-        config: networks, objective, optimizers.
+        config: networks, objective, augmentation, optimizers.
         image: what the data look like.
         class_histogram: number of training images of each class; empty when unconditional.
         seed: of everything random that is not tied to a training sample.
@@ -157,25 +118,34 @@ class SynthesisTask(Task):
         self._seed, self._device, self._objective = seed, device, config.objective
         self.generator_config = config.generator
         self._class_histogram = class_histogram or [1]
+        self.batches_per_step = config.objective.n_critic
+        self._probability = config.augment.probability.build(device)
+        self._averages = Averages(device)
+        shared = (config.objective, Glasses(config.augment.build(), self._probability), self._averages)
         self.players = {
-            "D": DiscriminatorPlayer(config.discriminator.build(image), config.objective),
-            "G": GeneratorPlayer(config.generator.build(image), config.objective),
+            "D": DiscriminatorPlayer(config.discriminator.build(image), *shared),
+            "G": GeneratorPlayer(config.generator.build(image), *shared),
         }
         for player in self.players.values():
             player.to(device).to(memory_format=torch.channels_last)
-        self.optimizers = {"D": config.optim.adam(config.optim.lr_d), "G": config.optim.adam(config.optim.lr_g)}
+        self.optimizers = {
+            "D": config.optim.adam(config.optim.lr_d, weight_limit=config.objective.weight_clip),
+            "G": config.optim.adam(config.optim.lr_g),
+        }
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""
-        r1_due = self._objective.r1_gamma > 0 and progress.step % self._objective.r1_interval == 0
-        return (
-            Phase(
-                "d_main",
-                player="D",
-                values={"r1": self._objective.r1_gamma / 2 * self._objective.r1_interval} if r1_due else {},
-            ),
-            Phase("g_main", player="G"),
-        )
+        return self._objective.phases(progress)
+
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """See Task: what steers the terms moves, then the probability of augmentation."""
+        self._averages.move()
+        self._probability.update(self._averages["signs/real"], progress)
+        return {"augment/p": self._probability.p}
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """See Task."""
+        return {"averages": self._averages, "augment": self._probability}
 
     @torch.no_grad()
     def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:

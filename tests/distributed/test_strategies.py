@@ -9,94 +9,45 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bigtrain.core.batch import Batch
-from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import OptimizerConfig, Rates
-from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans
-from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.strategies.ddp import DDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.models import ImageSpec
-from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
-from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
-from bigtrain.tasks.synthesis import ObjectiveConfig, OptimConfig, SynthesisConfig, SynthesisTask
 from tests.distributed.ranks import on_ranks
+from tests.training import STYLEGAN2, Training, distance
 
 IMAGE = ImageSpec(32, 1, 3)
 GLOBAL_BATCH = 16
 FAMILIES = {
-    "biggan": (
-        BigGANGeneratorConfig(z_dim=8, width=4, multiples=(4, 2, 2, 1)),
-        BigGANDiscriminatorConfig(width=4, multiples=(1, 2, 2, 2)),
-    ),
-    "stylegan2": (
-        StyleGAN2GeneratorConfig(z_dim=8, w_dim=8, mapping_layers=2, channel_base=128, channel_max=8),
-        StyleGAN2DiscriminatorConfig(channel_base=128, channel_max=8, mapping_layers=1, mbstd_group=2),
-    ),
+    "biggan": {
+        "generator": {"kind": "biggan", "z_dim": 8, "width": 4, "multiples": [4, 2, 2, 1]},
+        "discriminator": {"kind": "biggan", "width": 4, "multiples": [1, 2, 2, 2]},
+    },
+    "stylegan2": {**STYLEGAN2, "discriminator": {**STYLEGAN2["discriminator"], "mbstd_group": 2}},
 }
 
 
 def train(family: str, precision: str, micro_batch: int, steps: int = 4, *, freeze: bool = True) -> dict[str, Any]:
-    """Train a few steps on this rank's share of fixed batches, the way Trainer.train_step does."""
-    torch.manual_seed(0)
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    generator, discriminator = FAMILIES[family]
-    config = SynthesisConfig(
-        generator=generator,
-        discriminator=discriminator,
-        objective=ObjectiveConfig(r1_gamma=1.0, r1_interval=2),
+    """Train a few steps on this rank's share of fixed batches."""
+    config = {
+        **FAMILIES[family],
+        "objective": {"terms": {"r1": {"gamma": 1.0, "interval": 2}}},
         # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        optim=OptimConfig(lr_g=1e-3, lr_d=2e-3, eps=1e-4),
-    )
-    task = SynthesisTask(config, IMAGE, [1, 1, 1], seed=0, device=torch.device("cpu"))
-    strategies = {}
-    for name, player in task.players.items():
-        synchronise_statistics(player, world_size)
-        build = (DDPConfig() if world_size > 1 else SingleConfig()).build
-        accumulation = GLOBAL_BATCH // world_size // micro_batch
-        ranks = Ranks(rank, world_size, rank, torch.device("cpu"))
-        strategies[name] = build(player, task.optimizers[name], precision, accumulation, ranks)
-    start = {
-        f"{name}.{key}": value.detach().clone()
-        for name, p in task.players.items()
-        for key, value in p.named_parameters()
+        "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4},
     }
-    progress, means = Progress(GLOBAL_BATCH * steps, GLOBAL_BATCH), RunningMeans()
-    share = GLOBAL_BATCH // world_size
-    while not progress.done:
-        index = torch.arange(progress.samples_seen, progress.samples_seen + GLOBAL_BATCH)[rank * share :][:share]
-        draws = Draws(1, index, "data")
-        real = draws.uniform(1, 32, 32) * 2 - 1
-        batch = Batch(real.contiguous(memory_format=torch.channels_last), draws.integers(3, 1).squeeze(1), draws)
-        for phase in task.phases(progress):
-            rivals = {}
-            for name, strategy in strategies.items():
-                strategy.set_trainable(name == phase.player or not freeze)
-                if name != phase.player:
-                    rivals.update(strategy.infer())
-            for micro, last in batch.micro_batches(micro_batch):
-                loss, stats = strategies[phase.player].loss(phase, micro, rivals, last_micro=last)
-                strategies[phase.player].backward(loss)
-                means.add(stats)
-            strategies[phase.player].step(Rates(1e-3, (0.0, 0.99)))
-        progress.advance()
-    weights = {f"{name}.{key}": value for name, strategy in strategies.items() for key, value in strategy.full_params()}
-    return {"start": start, "weights": weights, "means": means.read()}
+    training = Training(config, IMAGE, global_batch=GLOBAL_BATCH, micro_batch=micro_batch, precision=precision)
+    return training.run(steps, freeze=freeze)
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """How far two trainings ended apart, relative to how far they went: over all parameters, in the L2 norm.
+    """How far two trainings ended apart.
 
     Batch normalisation cancels a bias before it, whose gradient then is rounding alone: such biases are left out.
     """
-    names = [name for name in one["start"] if not re.search(r"G\.(blocks.*conv\w+\.bias|linear\.bias)$", name)]
-
-    def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
-        return sum(float((a[name] - b[name]).double().square().sum()) for name in names) ** 0.5
-
-    return distance(one["weights"], other["weights"]) / distance(one["start"], one["weights"])
+    return distance(
+        one, other, [name for name in one["start"] if not re.search(r"G\.(blocks.*conv\w+\.bias|linear\.bias)$", name)]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

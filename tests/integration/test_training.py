@@ -182,7 +182,7 @@ def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
             (status,) = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()
             assert status == "FINISHED"
             params = dict(database.execute("select key, value from params where run_uuid = ?", (run_id,)).fetchall())
-            assert params["objective.r1_gamma"] == "0.1"
+            assert params["objective.terms.r1.gamma"] == "0.1"
             join = "inputs i on i.source_id = d.dataset_uuid where i.destination_id = ?"
             (digest,) = database.execute(f"select d.digest from datasets d join {join}", (run_id,)).fetchone()
             assert digest == "be326facbee7facfd9dcc9d4bf08f0e9"

@@ -28,7 +28,10 @@ def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["objective.r1_gama=5"], "tiny.yaml: unknown key 'objective.r1_gama' (did you mean 'objective.r1_gamma'?)"),
+        (
+            ["objective.terms.r1.gama=5"],
+            "tiny.yaml: unknown key 'objective.terms.r1.gama' (did you mean 'objective.terms.r1.gamma'?)",
+        ),
         (["generator.kind=bigan"], "unknown generator.kind 'bigan' (did you mean 'biggan'?)"),
         (["total_kimg=lots"], "'total_kimg': input should be a valid number"),
         (["global_batch=10"], "global_batch 10 is not a multiple of micro_batch 4"),

@@ -1,0 +1,162 @@
+"""The two players of image synthesis: each computes all of its loss in its forward."""
+
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bigtrain.augment import Augment, Probability
+from bigtrain.core.batch import Batch
+from bigtrain.core.rng import Draws
+from bigtrain.distributed.averages import Averages
+from bigtrain.distributed.player import Phase, Player, Rivals, Stats
+from bigtrain.models import Discriminator, Generator
+from bigtrain.tasks.objective import ObjectiveConfig
+from bigtrain.tasks.sampling import sample
+from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
+from bigtrain.tasks.unrolled import unrolled
+
+StepT = TypeVar("StepT", bound=Step)
+
+
+class Glasses:
+    """What stands between images and D: the augmentation, then the instance noise.
+
+    Args:
+        augment: see `bigtrain.augment`.
+        probability: of the augmentation, as it is now.
+    """
+
+    def __init__(self, augment: Augment, probability: Probability) -> None:
+        self.augment, self.probability = augment, probability
+
+    def show(self, image: Tensor, draws: Draws, *, noise: float) -> Tensor:
+        """Return what D gets to see of `image`; `noise` is a standard deviation."""
+        seen = self.augment(image, draws.of("augment"), self.probability.p)
+        return seen + noise * draws.of("noise").normal(*seen.shape[1:]) if noise else seen
+
+    def present(self, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+        """Return what D is told to be real."""
+        return self.augment.present(real, fake, draws.of("present"), self.probability.p)
+
+
+class SynthesisPlayer(Player):
+    """What G and D have in common.
+
+    Args:
+        objective: the game and its terms.
+        glasses: what D looks through.
+        averages: moving averages that steer terms.
+    """
+
+    def __init__(self, objective: ObjectiveConfig, glasses: Glasses, averages: Averages) -> None:
+        super().__init__()
+        self.objective, self.game = objective, objective.game
+        self.glasses, self.averages = glasses, averages
+
+    def step(self, kind: type[StepT], phase: Phase, batch: Batch, rivals: Rivals) -> StepT:
+        """Return a micro-batch as the phase's loss and terms look at it."""
+        networks: dict[str, Any] = {**self.networks(), **rivals}
+        draws = batch.draws.of(phase.name)
+        mixing = self.objective.style_mixing
+        return kind(
+            networks=networks,
+            label=batch.label,
+            draws=draws,
+            real=batch.real,
+            generate=partial(sample, networks["G"], label=batch.label, draws=draws, style_mixing=mixing),
+            show=partial(self.glasses.show, noise=phase.values["instance_noise"]),
+            averages=self.averages,
+        )
+
+
+class DiscriminatorPlayer(SynthesisPlayer):
+    """D, moved by the difference between real and fake; see SynthesisPlayer for the arguments."""
+
+    def __init__(
+        self, network: Discriminator, objective: ObjectiveConfig, glasses: Glasses, averages: Averages
+    ) -> None:
+        super().__init__(objective, glasses, averages)
+        self.D = network
+        self.terms = objective.discriminator_terms()
+        for name, term in self.terms.items():
+            part = term.part(network)
+            if part is not None:
+                self.add_module(name, part)
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return D's loss on the batch and as many fakes, the due terms folded in."""
+        due = {name: term for name, term in self.terms.items() if name in phase.values}
+        step = self.step(DiscriminatorStep, phase, batch, rivals)
+        step.real = self.glasses.present(batch.real, step.fake, step.draws).detach()
+        for images in {images for term in due.values() for images in term.differentiates}:
+            getattr(step, images).requires_grad_()
+        loss = self.game.discriminator(step.real_logits, step.fake_logits).mean()
+        signs = (step.real_logits.detach() - (self.game.neutral or 0.0)).sign()
+        self.averages.observe("signs/real", signs, decay=0.0)
+        stats = {
+            "loss/d_main": loss.detach(),
+            "logits/real_mean": step.real_logits.detach().mean(),
+            "logits/fake_mean": step.fake_logits.detach().mean(),
+            "signs/real": signs.mean(),
+        }
+        for name, term in due.items():
+            value = term.in_discriminator(step).mean()
+            loss = loss + phase.values[name] * value
+            stats[f"reg/{name}"] = value.detach()
+        return loss, stats
+
+
+class GeneratorPlayer(SynthesisPlayer):
+    """G, moved by D's opinion of what it makes; see SynthesisPlayer for the arguments."""
+
+    def __init__(self, network: Generator, objective: ObjectiveConfig, glasses: Glasses, averages: Averages) -> None:
+        super().__init__(objective, glasses, averages)
+        self.G = network
+        self.terms = objective.generator_terms()
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return G's loss on one fake a sample of the batch, with that sample's label, the due terms folded in."""
+        step = self.step(GeneratorStep, phase, batch, rivals)
+        if self.objective.unrolled is not None:
+            self._look_ahead(step)
+        logits = step.fake_logits
+        losses = self.game.generator_loss(lambda: step.real_logits, logits)
+        loss = losses[most_real(logits, phase.values["top_k"])].mean()
+        signs = (logits.detach() - (self.game.neutral or 0.0)).sign()
+        stats = {"loss/g_main": loss.detach(), "signs/fake": signs.mean()}
+        for name, term in self.terms.items():
+            if name in phase.values:
+                value = term.in_generator(step).mean()
+                loss = loss + phase.values[name] * value
+                both = name in self.objective.discriminator_terms()
+                stats[f"reg/{name}_g" if both else f"reg/{name}"] = value.detach()
+        return loss, stats
+
+    def _look_ahead(self, step: GeneratorStep) -> None:
+        """Replace D's logits by those of a later D."""
+        ahead = self.objective.unrolled
+        assert ahead is not None
+        judge = unrolled(
+            step.D, self.game, step.real_shown, step.fake_shown, step.label, steps=ahead.steps, lr=ahead.lr
+        )
+        step.fake_logits = judge(step.fake_shown)
+        if self.game.relativistic:
+            step.real_logits = judge(step.real_shown)
+
+
+def most_real(logits: Tensor, share: float) -> Tensor | slice:
+    """Select the share of a micro-batch that D likes best, at least one (Sinha et al. 2020, algorithm 1).
+
+    Args:
+        logits: of fakes, shape [N] or [N, K].
+        share: in [0, 1].
+
+    Returns:
+        What to index the losses with.
+    """
+    if share >= 1:
+        return slice(None)
+    score = logits.detach().reshape(len(logits), -1).mean(1)
+    return torch.topk(score, max(round(share * len(score)), 1)).indices

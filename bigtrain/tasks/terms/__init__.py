@@ -1,0 +1,58 @@
+"""The terms that an objective adds to its game: one class each, and one line in the table below."""
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from bigtrain.core.config import Config
+from bigtrain.tasks.terms.auxiliary_classifier import AuxiliaryClassifier
+from bigtrain.tasks.terms.base import (
+    DiscriminatorStep,
+    DiscriminatorTerm,
+    GeneratorStep,
+    GeneratorTerm,
+    Setting,
+    Step,
+    Term,
+)
+from bigtrain.tasks.terms.consistency import BCR, CR, ZCR
+from bigtrain.tasks.terms.feature_matching import FeatureMatching
+from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
+from bigtrain.tasks.terms.lecam import LeCam
+from bigtrain.tasks.terms.orthogonal import Orthogonal
+from bigtrain.tasks.terms.path_length import PathLength
+
+
+class TermsConfig(Config):
+    """Which terms, each under its name: `terms: {r1: {gamma: 1.0, interval: 16}, lecam: {}}`."""
+
+    r1: R1 | None = None
+    r2: R2 | None = None
+    wgan_gp: WGANGP | None = None
+    dragan: DRAGAN | None = None
+    cr: CR | None = None
+    bcr: BCR | None = None
+    zcr: ZCR | None = None
+    lecam: LeCam | None = None
+    auxiliary_classifier: AuxiliaryClassifier | None = None
+    feature_matching: FeatureMatching | None = None
+    path_length: PathLength | None = None
+    orthogonal: Orthogonal | None = None
+
+    def chosen(self) -> dict[str, Term]:
+        """Return the terms that are used, by name."""
+        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: term for name, term in write(self).items() if term is not None}
+
+
+__all__ = [
+    "DiscriminatorStep",
+    "DiscriminatorTerm",
+    "GeneratorStep",
+    "GeneratorTerm",
+    "Setting",
+    "Step",
+    "Term",
+    "TermsConfig",
+]

@@ -1,0 +1,50 @@
+"""Auxiliary classifier: D tells the class besides, and G wants to be recognised."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.models import Discriminator
+from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, GeneratorStep, GeneratorTerm, Setting, Step
+
+
+class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
+    """-E log P(c | x) - E log P(c | G(z, c)) for D, the second for G (Odena et al. 2017, equation 3).
+
+    P is a linear classifier of D's last feature.
+
+    Attributes:
+        generator_weight: of G's side; `weight` is that of D's.
+    """
+
+    generator_weight: Schedule = ConstantSchedule(value=0.1)
+
+    def weight_at(self, player: str, samples_seen: int, total: int) -> float:
+        """See Term."""
+        weight = self.weight if player == "D" else self.generator_weight
+        return weight.value_at(samples_seen, total)
+
+    def check(self, setting: Setting) -> None:
+        """Refuse unlabelled data, and an interval: DDP wants the classifier's gradient in every update."""
+        if not setting.discriminator.image.classes:
+            raise ValueError("it classifies, and the run has no classes (data.classes)")
+        if self.interval > 1:
+            raise ValueError("its classifier learns in every update: leave interval at 1")
+
+    def part(self, discriminator: Discriminator) -> nn.Module:
+        """See Term."""
+        return nn.Linear(discriminator.features_dim, discriminator.image.classes)
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        return _surprise(step, step.real_features[-1]) + _surprise(step, step.fake_features[-1])
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """See GeneratorTerm."""
+        return _surprise(step, step.fake_features[-1])
+
+
+def _surprise(step: Step, feature: Tensor) -> Tensor:
+    """Return -log P(c | feature), shape [N]; 0 for a sample without a label (-1)."""
+    logits = step.networks["auxiliary_classifier"](feature).float()
+    return F.cross_entropy(logits, step.label, ignore_index=-1, reduction="none")

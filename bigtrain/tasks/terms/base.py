@@ -1,0 +1,193 @@
+"""What a term of an objective is, and what it may look at."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from bigtrain.core.config import Config
+from bigtrain.core.rng import Draws
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.distributed.averages import Averages
+from bigtrain.models import Discriminator, Generator
+
+
+@dataclass
+class Step:
+    """One micro-batch in a player's phase. What is not asked for is not computed.
+
+    Attributes:
+        networks: `G`, `D`, and what terms have added to D under their names; the rivals' are frozen.
+        label: int64, shape [N].
+        draws: the phase's random numbers.
+        real: images in [-1, 1], shape [N, C, H, W].
+        generate: turns latents [N, z_dim] into images, as the phase does.
+        show: turns images into what D gets to see of them: augmented, with instance noise.
+        averages: moving averages that steer terms.
+    """
+
+    networks: Mapping[str, Any]
+    label: Tensor
+    draws: Draws
+    real: Tensor
+    generate: Callable[[Tensor], Tensor]
+    show: Callable[[Tensor, Draws], Tensor]
+    averages: Averages
+
+    @property
+    def G(self) -> Any:
+        """The generator."""
+        return self.networks["G"]
+
+    @property
+    def D(self) -> Any:
+        """The discriminator."""
+        return self.networks["D"]
+
+    @cached_property
+    def z(self) -> Tensor:
+        """Latents, shape [N, z_dim]."""
+        return self.draws.of("z").normal(self.G.z_dim)
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """Images of `z`, shape [N, C, H, W]."""
+        return self.generate(self.z)
+
+    @cached_property
+    def real_shown(self) -> Tensor:
+        """What D sees of `real`."""
+        return self.show(self.real, self.draws.of("real"))
+
+    @cached_property
+    def fake_shown(self) -> Tensor:
+        """What D sees of `fake`."""
+        return self.show(self.fake, self.draws.of("fake"))
+
+    @cached_property
+    def real_features(self) -> list[Tensor]:
+        """D's activations on `real`; see `Discriminator.features`."""
+        found: list[Tensor] = self.D.features(self.real_shown, self.label)
+        return found
+
+    @cached_property
+    def fake_features(self) -> list[Tensor]:
+        """D's activations on `fake`."""
+        found: list[Tensor] = self.D.features(self.fake_shown, self.label)
+        return found
+
+    @cached_property
+    def real_logits(self) -> Tensor:
+        """D(x), shape [N] or [N, K]."""
+        logits: Tensor = self.D.head(self.real_features[-1], self.label)
+        return logits
+
+    @cached_property
+    def fake_logits(self) -> Tensor:
+        """D(G(z)), shape [N] or [N, K]."""
+        logits: Tensor = self.D.head(self.fake_features[-1], self.label)
+        return logits
+
+    def judge(self, image: Tensor) -> Tensor:
+        """Return D's logits of other images, as they are, with this micro-batch's labels."""
+        logits: Tensor = self.D(image, self.label)
+        return logits
+
+
+class DiscriminatorStep(Step):
+    """A micro-batch in D's phase: G is frozen, its images are constants."""
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """See Step."""
+        with torch.no_grad():
+            return self.generate(self.z)
+
+
+class GeneratorStep(Step):
+    """A micro-batch in G's phase: D is frozen, what it thinks of reals is constant."""
+
+    @cached_property
+    def real_features(self) -> list[Tensor]:
+        """See Step."""
+        with torch.no_grad():
+            found: list[Tensor] = self.D.features(self.real_shown, self.label)
+        return found
+
+    @cached_property
+    def real_logits(self) -> Tensor:
+        """See Step."""
+        with torch.no_grad():
+            logits: Tensor = self.D.head(self.real_features[-1], self.label)
+        return logits
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a term must fit.
+
+    Attributes:
+        generator: built, perhaps without data (`meta` device).
+        discriminator: likewise.
+        micro_batch: samples that are computed together.
+        strategy: the kind of strategy that trains the players.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    micro_batch: int
+    strategy: str
+
+
+class Term(Config):
+    """One addend of a player's loss; see DiscriminatorTerm and GeneratorTerm for the two kinds.
+
+    Attributes:
+        weight: multiplies it.
+        interval: the player's updates from one computation to the next; it is then weighted by the interval ("lazy",
+            Karras et al. 2020a, appendix B).
+    """
+
+    weight: Schedule = ConstantSchedule(value=1.0)
+    interval: PositiveInt = 1
+
+    def weight_at(self, player: str, samples_seen: int, total: int) -> float:
+        """Return the factor of the term in the loss of player `D` or `G`, without the interval."""
+        return self.weight.value_at(samples_seen, total)
+
+    def check(self, setting: Setting) -> None:
+        """Find out whether the term can work.
+
+        Raises:
+            ValueError: it cannot, with the reason.
+        """
+
+    def part(self, discriminator: Discriminator) -> nn.Module | None:
+        """Return what D must learn for this term besides its network, for example a classifier of its last feature."""
+        return None
+
+
+class DiscriminatorTerm(Term):
+    """An addend of D's loss.
+
+    Attributes:
+        differentiates: the images of a step, `real` or `fake`, that the term takes D's gradient at.
+    """
+
+    differentiates: ClassVar[frozenset[str]] = frozenset()
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """Return the term before its weight, of any shape: its mean counts."""
+        raise NotImplementedError
+
+
+class GeneratorTerm(Term):
+    """An addend of G's loss. A term that moves both players is of both kinds."""
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """Return the term before its weight, of any shape: its mean counts."""
+        raise NotImplementedError

@@ -1,0 +1,86 @@
+"""Penalties on the slope of D at images."""
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.models.layers.conditional_batch_norm import BatchStatistics
+from bigtrain.objectives.regularizers import r1_penalty, r2_penalty, slope_to_one
+from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, Setting
+
+
+class _GradientPenalty(DiscriminatorTerm):
+    def check(self, setting: Setting) -> None:
+        """Refuse batch normalisation: the slope at an image then depends on the others (Gulrajani et al. 2017)."""
+        if any(isinstance(module, BatchStatistics | nn.BatchNorm2d) for module in setting.discriminator.modules()):
+            raise ValueError(
+                "it needs D's slope at each image alone, and D's batch normalisation mixes the images of a batch: "
+                "use a discriminator without it"
+            )
+
+
+class _ZeroCentred(_GradientPenalty):
+    """Base of R1 and R2.
+
+    Attributes:
+        gamma: half of it is the weight.
+    """
+
+    gamma: Schedule
+    weight: ClassVar[Schedule]  # type: ignore[misc]
+
+    def weight_at(self, player: str, samples_seen: int, total: int) -> float:
+        """See Term."""
+        return self.gamma.value_at(samples_seen, total) / 2
+
+
+class R1(_ZeroCentred):
+    """gamma / 2 · E |∇D(x)|² at real images (Mescheder et al. 2018)."""
+
+    differentiates: ClassVar[frozenset[str]] = frozenset({"real"})
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        return r1_penalty(step.real_logits, step.real)
+
+
+class R2(_ZeroCentred):
+    """gamma / 2 · E |∇D(G(z))|² at generated images (Mescheder et al. 2018)."""
+
+    differentiates: ClassVar[frozenset[str]] = frozenset({"fake"})
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        return r2_penalty(step.fake_logits, step.fake)
+
+
+class WGANGP(_GradientPenalty):
+    """lambda · E (|∇D(x̂)| - 1)² on lines between reals and fakes (Gulrajani et al. 2017, equation 3)."""
+
+    weight: Schedule = ConstantSchedule(value=10.0)
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        along = step.draws.of("wgan_gp").uniform(1, 1, 1)
+        between = torch.lerp(step.fake_shown.detach(), step.real_shown.detach(), along).requires_grad_()
+        return slope_to_one(step.judge(between), between)
+
+
+class DRAGAN(_GradientPenalty):
+    """lambda · E (|∇D(x + δ)| - 1)², δ normal, around reals (Kodali et al. 2017, section 2.3).
+
+    Attributes:
+        sigma: standard deviation of δ, for images in [-1, 1].
+    """
+
+    weight: Schedule = ConstantSchedule(value=10.0)
+    sigma: PositiveFloat = 0.5
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        real = step.real_shown.detach()
+        near = (real + self.sigma * step.draws.of("dragan").normal(*real.shape[1:])).requires_grad_()
+        return slope_to_one(step.judge(near), near)

@@ -1,0 +1,26 @@
+"""LeCam regularisation: anchors D's logits, for few data."""
+
+from pydantic import Field
+from torch import Tensor
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.objectives.regularizers import lecam_penalty
+from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm
+
+
+class LeCam(DiscriminatorTerm):
+    """lambda · E (D(x) - α_F)² + E (D(G(z)) - α_R)² (Tseng et al. 2021, equation 5).
+
+    Attributes:
+        decay: of α_R and α_F, the moving averages of logits at reals and fakes, a step.
+    """
+
+    weight: Schedule = ConstantSchedule(value=0.3)
+    decay: float = Field(default=0.99, ge=0, lt=1)
+
+    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+        """See DiscriminatorTerm."""
+        real, fake = step.real_logits, step.fake_logits
+        step.averages.observe("lecam/real", real, decay=self.decay)
+        step.averages.observe("lecam/fake", fake, decay=self.decay)
+        return lecam_penalty(real, fake, step.averages["lecam/real"], step.averages["lecam/fake"])

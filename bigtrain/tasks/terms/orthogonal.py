@@ -1,0 +1,30 @@
+"""Orthogonal regularisation of G's weights."""
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
+from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
+from bigtrain.objectives.regularizers import off_orthogonal
+from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+
+
+class Orthogonal(GeneratorTerm):
+    """beta · Σ |W Wᵀ ⊙ (1 - I)|² over G's convolutions and linear layers (Brock et al. 2019, equation 3)."""
+
+    weight: Schedule = ConstantSchedule(value=1e-4)
+
+    def check(self, setting: Setting) -> None:
+        """Refuse weights that the network scales when it uses them."""
+        if any(isinstance(module, EqualizedConv2d | EqualizedLinear) for module in setting.generator.modules()):
+            raise ValueError(
+                "it compares a layer's filters, and this generator scales its weights only when it uses them "
+                "(equalised learning rate): their overlaps tell nothing"
+            )
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """See GeneratorTerm."""
+        layers = nn.Conv2d | nn.Linear | SpectralConv2d | SpectralLinear
+        weights = [module.weight for module in step.G.modules() if isinstance(module, layers)]
+        return torch.stack([off_orthogonal(weight) for weight in weights]).sum()

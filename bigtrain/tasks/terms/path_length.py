@@ -1,0 +1,41 @@
+"""Path length regularisation: a step in W moves the image equally far everywhere."""
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.models import StyleGenerator
+from bigtrain.objectives.regularizers import path_lengths
+from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+
+
+class PathLength(GeneratorTerm):
+    """lambda · E (|Jᵀ y| - a)², a the moving average of the lengths (Karras et al. 2020a, equation 4).
+
+    Attributes:
+        decay: of the moving average, an update.
+        shrink: computed on one of so many samples, because it needs much memory.
+    """
+
+    weight: Schedule = ConstantSchedule(value=2.0)
+    interval: PositiveInt = 4
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    shrink: PositiveInt = 2
+
+    def check(self, setting: Setting) -> None:
+        """Refuse a generator without styles, and fewer samples than it shrinks by."""
+        if not isinstance(setting.generator, StyleGenerator):
+            raise ValueError("it measures how images move with styles, and this generator has none")
+        if setting.micro_batch < self.shrink:
+            raise ValueError(f"one of {self.shrink} samples is none of a micro_batch of {setting.micro_batch}")
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """See GeneratorTerm."""
+        some = slice(len(step.label) // self.shrink)
+        draws = step.draws.of("path_length")[some]
+        styles = step.G.styles(draws.of("z").normal(step.G.z_dim), step.label[some])
+        image = step.G.synthesize(styles, draws=draws)
+        lengths = path_lengths(image, styles, draws.of("direction").normal(*image.shape[1:]))
+        step.averages.observe("path_length", lengths, decay=self.decay)
+        return torch.square(lengths - step.averages["path_length"])

@@ -1,0 +1,138 @@
+"""Train tiny players the way `Trainer.train_step` does, without data on disk: for tests of what a step computes."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import parse_config
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress, State
+from bigtrain.distributed.collectives import RunningMeans
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies.ddp import DDPConfig
+from bigtrain.distributed.strategies.single import SingleConfig
+from bigtrain.models import ImageSpec
+from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
+
+CPU = torch.device("cpu")
+SMALL = ImageSpec(8, 1, 3)
+
+STYLEGAN2 = {
+    "generator": {
+        "kind": "stylegan2",
+        "z_dim": 8,
+        "w_dim": 8,
+        "mapping_layers": 2,
+        "channel_base": 64,
+        "channel_max": 8,
+    },
+    "discriminator": {
+        "kind": "stylegan2",
+        "channel_base": 64,
+        "channel_max": 8,
+        "mapping_layers": 1,
+        "mbstd_group": 1,
+    },
+}
+
+
+class Training:
+    """Players, strategies and batches of one rank.
+
+    Args:
+        config: as in a YAML file; networks and optimizer have small defaults.
+        image: of the (random) data.
+        global_batch: images of a batch over all ranks.
+        micro_batch: images that are computed at once.
+        precision: of the strategies.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        image: ImageSpec = SMALL,
+        *,
+        global_batch: int = 16,
+        micro_batch: int = 4,
+        precision: str = "fp32",
+    ) -> None:
+        torch.manual_seed(0)
+        # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
+        defaults = {**STYLEGAN2, "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4}}
+        parsed = parse_config(SynthesisConfig, {**defaults, **config}, source="test")
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        self.image, self.global_batch, self.micro_batch = image, global_batch, micro_batch
+        self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
+        self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=0, device=CPU)
+        self.strategies = {}
+        for name, player in self.task.players.items():
+            synchronise_statistics(player, world_size)
+            build = (DDPConfig() if world_size > 1 else SingleConfig()).build
+            accumulation = global_batch // world_size // micro_batch
+            ranks = Ranks(rank, world_size, rank, CPU)
+            self.strategies[name] = build(player, self.task.optimizers[name], precision, accumulation, ranks)
+        self.progress = Progress(10_000, global_batch * self.task.batches_per_step)
+        self.means = RunningMeans()
+        self.start = self.weights()
+
+    def batch(self, position: int) -> Batch:
+        """Return this rank's share of the global batch that begins at `position`."""
+        draws = Draws(1, torch.arange(position, position + self.global_batch)[self.share], "data")
+        real = draws.uniform(*self.image.shape) * 2 - 1
+        label = draws.integers(max(self.image.classes, 1), 1).squeeze(1)
+        return Batch(real.contiguous(memory_format=torch.channels_last), label, draws)
+
+    def step(self, *, freeze: bool = True) -> None:
+        """Take one step; `freeze=False` makes the mistake that rivals learn too."""
+        starts = [self.progress.samples_seen + k * self.global_batch for k in range(self.task.batches_per_step)]
+        batches = [self.batch(start) for start in starts]
+        for phase in self.task.phases(self.progress):
+            rivals: dict[str, Any] = {}
+            for name, strategy in self.strategies.items():
+                strategy.set_trainable(name == phase.player or not freeze)
+                if name != phase.player:
+                    rivals.update(strategy.infer())
+            strategy = self.strategies[phase.player]
+            for micro, last in batches[phase.batch].micro_batches(self.micro_batch):
+                loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                strategy.backward(loss)
+                self.means.add(stats)
+            strategy.step(self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total))
+        self.progress.advance()
+        self.means.add(self.task.after_step(self.progress))
+
+    def run(self, steps: int, *, freeze: bool = True) -> dict[str, Any]:
+        """Take some steps; return the weights before and after, and the means of what was measured."""
+        for _ in range(steps):
+            self.step(freeze=freeze)
+        return {"start": self.start, "weights": self.weights(), "means": self.means.read()}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return copies of all parameters."""
+        return {
+            f"{name}.{key}": value.detach().clone()
+            for name, player in self.task.players.items()
+            for key, value in player.named_parameters()
+        }
+
+    def state_dict(self) -> State:
+        """Return what a checkpoint holds."""
+        parts = {"progress": self.progress, **self.strategies, **self.task.stateful()}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from `state`."""
+        for name, part in {"progress": self.progress, **self.strategies, **self.task.stateful()}.items():
+            part.load_state_dict(state[name])
+
+
+def distance(one: dict[str, Any], other: dict[str, Any], names: list[str] | None = None) -> float:
+    """How far two runs ended apart, relative to how far the first went: over all parameters, in the L2 norm."""
+
+    def gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+        return sum(float((a[name] - b[name]).double().square().sum()) for name in names or a) ** 0.5
+
+    return gap(one["weights"], other["weights"]) / gap(one["start"], one["weights"])
