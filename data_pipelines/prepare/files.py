@@ -51,9 +51,13 @@ def from_zip(path: Path) -> Source:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """Iterate over the files below a folder, links followed, sorted: path relative to it, and what changes with it."""
+    """Iterate over the files below a folder, links followed, sorted: path relative to it, and what changes with it.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         stat = Path(parent).stat()
         if (stat.st_dev, stat.st_ino) in seen:  # a link back to a folder above
             folders.clear()
@@ -67,6 +71,10 @@ def walk(folder: Path) -> Iterator[tuple[str, str]]:
                 yield file.relative_to(folder).as_posix(), f"{stat.st_size} {stat.st_mtime_ns}"
             except OSError:  # a dangling link: listed, and rejected when it is read
                 yield file.relative_to(folder).as_posix(), "unreadable"
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})") from None
 
 
 def is_image(name: str) -> bool:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import struct
 import sys
 import tarfile
@@ -68,6 +69,20 @@ def test_links_to_class_folders_are_followed_and_circles_are_not(tmp_path: Path)
     manifest, seen = prepared(str(folder), tmp_path)
     assert manifest.classes == ("cat", "dog", "wolf")
     assert sorted(seen) == [(1, 0), (2, 0), (3, 1), (4, 2)]
+
+
+def test_a_folder_that_cannot_be_listed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_tree(tmp_path / "pets", TREE)
+    scandir = os.scandir
+
+    def denied(path: str) -> object:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DataError, match=r"pets/dog: cannot be listed \(Permission denied\)"):
+        open_source(f"folder:{folder}")
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
