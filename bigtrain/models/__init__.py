@@ -9,8 +9,10 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
+from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
@@ -47,8 +49,10 @@ DiscriminatorConfig = Annotated[
     | BigGANDiscriminatorConfig
     | CGANDiscriminatorConfig
     | DCGANDiscriminatorConfig
+    | MinibatchDiscriminatorConfig
     | MLPDiscriminatorConfig
     | ProGANDiscriminatorConfig
+    | MultiScaleDiscriminatorConfig
     | R3GANDiscriminatorConfig
     | SAGANDiscriminatorConfig
     | SNGANDiscriminatorConfig
@@ -58,6 +62,9 @@ DiscriminatorConfig = Annotated[
     | WGANDiscriminatorConfig,
     Field(discriminator="kind"),
 ]
+for _wrapper in (MinibatchDiscriminatorConfig, MultiScaleDiscriminatorConfig):
+    _wrapper.model_rebuild()  # they hold any other discriminator, which was not known yet
+
 UpscalerConfig = Annotated[RRDBConfig | SRResNetConfig, Field(discriminator="kind")]
 UpscalerDiscriminatorConfig = Annotated[UNetDiscriminatorConfig | VGGDiscriminatorConfig, Field(discriminator="kind")]
 

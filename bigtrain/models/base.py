@@ -158,7 +158,8 @@ class Discriminator(nn.Module, ABC):
         features_dim: length of the last feature.
 
     A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
-    has shape [N, features_dim, h, w], its logits [N, h, w]. Losses average over all of them.
+    has shape [N, features_dim, h, w], its logits [N, h, w]. One that judges at several scales has logits [N, scales].
+    Losses average over all of them.
     """
 
     image: ImageSpec

@@ -104,7 +104,8 @@ class ObjectiveConfig(Config):
             )
 
     def _bounds_slope(self, discriminator: Discriminator) -> bool:
-        spectral = any(isinstance(module, SpectralConv2d | SpectralLinear) for module in discriminator.modules())
+        layers = SpectralConv2d | SpectralLinear
+        spectral = any(isinstance(module, layers) and module.style.spectral for module in discriminator.modules())
         penalised = {"wgan_gp", "dragan", "r1", "r2"} & self.terms.chosen().keys()
         return spectral or bool(penalised) or self.weight_clip is not None
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.distributed.ranks import on_ranks
-from tests.training import Training, distance
+from tests.training import STYLEGAN2, Training, distance
 
 BIGGAN = {
     "generator": {"kind": "biggan", "z_dim": 8, "width": 2, "multiples": [2, 2]},
@@ -35,6 +35,17 @@ CASES: dict[str, dict[str, Any]] = {
         "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4, "clip_norm": 0.1, "clip_value": 0.01},
     },
     "unrolled": {"objective": {"unrolled": {"steps": 2, "lr": 0.01}}},
+    "multi_scale": {
+        "discriminator": {"kind": "multi_scale", "scales": 2, "base": BIGGAN["discriminator"]},
+        "objective": {
+            "adversarial": "relativistic_average",
+            "top_k": 0.5,
+            "terms": {"feature_matching": {}, "r1": {"gamma": 1}},
+        },
+    },
+    "minibatch_discrimination": {
+        "discriminator": {"kind": "minibatch_discrimination", "kernels": 4, "base": STYLEGAN2["discriminator"]},
+    },
     "orthogonal": {**BIGGAN, "objective": {"terms": {"orthogonal": {}}}},
 }
 

@@ -22,7 +22,13 @@ def objective(**keys: Any) -> ObjectiveConfig:
 
 
 def setting(
-    *, styles: bool = False, batch_norm: bool = False, classes: int = 3, micro_batch: int = 4, strategy: str = "ddp"
+    *,
+    styles: bool = False,
+    spectral: bool = True,
+    batch_norm: bool = False,
+    classes: int = 3,
+    micro_batch: int = 4,
+    strategy: str = "ddp",
 ) -> Setting:
     image = ImageSpec(8, 1, classes)
     with torch.device("meta"):
@@ -31,7 +37,7 @@ def setting(
         else:
             networks = [
                 BigGANGeneratorConfig(multiples=(1, 1)).build(image),
-                BigGANDiscriminatorConfig(multiples=(1, 1)).build(image),
+                BigGANDiscriminatorConfig(multiples=(1, 1), spectral=spectral).build(image),
             ]
         if batch_norm:
             networks[1].add_module("norm", nn.BatchNorm2d(3))
@@ -70,6 +76,7 @@ def test_what_contradicts_itself_is_refused(keys: dict[str, Any], words: str) ->
         ({"terms": {"auxiliary_classifier": {"interval": 2}}}, {}, "leave interval at 1"),
         ({"style_mixing": 0.9}, {}, "this generator has none"),
         ({"adversarial": "wasserstein"}, {"styles": True}, "needs a D whose slope is bounded"),
+        ({"adversarial": "wasserstein"}, {"spectral": False}, "needs a D whose slope is bounded"),
         ({"adversarial": "relativistic_average"}, {"micro_batch": 1}, "micro_batch 2 or more"),
         ({"unrolled": {"steps": 3}}, {"strategy": "fsdp"}, "does not hold them whole"),
     ],
