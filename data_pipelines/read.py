@@ -1,6 +1,6 @@
 """Read samples by (shard, row), from wherever the shards lie, each checked against its checksum."""
 
-import mmap
+import os
 import threading
 import zlib
 from collections import OrderedDict
@@ -37,25 +37,49 @@ class DamageError(DataError):
         self.fault = fault
 
 
+class HeldFile:
+    """A file that stays open for as long as anybody has it, whichever thread that is.
+
+    Args:
+        file: open; what holds it, a lock for example, goes on here.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._descriptor = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def read(self, start: int, size: int) -> memoryview:
+        """Return bytes; fewer than asked for where the file ends.
+
+        Raises:
+            OSError: the disk or the network file system fails.
+        """
+        return memoryview(os.pread(self._descriptor, size, start))
+
+
 @dataclass(frozen=True)
 class OpenShard:
     """A shard that is being read.
 
     The columns of its index are lists: reading one sample touches one number of each.
 
+    It is read by `pread`, not mapped: a mapped file that is cut off while it is read kills the process.
+
     Attributes:
-        tar: the file; a mapping also keeps a fetched file in the cache.
+        tar: the file; while it is held, it also stays in the cache.
         index: a row a sample.
         starts: first byte of each sample's image.
-        ends: the byte after its last.
+        sizes: its length.
         labels: class index of each sample (-1 if unlabelled).
         checksums: CRC-32 of each image's bytes.
     """
 
-    tar: memoryview
+    tar: HeldFile
     index: Index
     starts: list[int]
-    ends: list[int]
+    sizes: list[int]
     labels: list[int]
     checksums: list[int]
 
@@ -121,7 +145,10 @@ class ShardDataset:
         """
         number, row = location
         shard = self.shard(number)
-        data = shard.tar[shard.starts[row] : shard.ends[row]]
+        try:
+            data = shard.tar.read(shard.starts[row], shard.sizes[row])
+        except OSError as error:
+            raise self._damaged(location, f"it cannot be read ({error})") from None
         if zlib.crc32(data) != shard.checksums[row]:
             raise self._damaged(location, "its bytes do not match their checksum")
         return data, shard.labels[row]
@@ -184,12 +211,12 @@ class ShardDataset:
     def _open_shard(self, entry: Shard) -> OpenShard:
         index = self._index(entry)
         with self._place.open(entry) as file:
-            tar = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            tar = HeldFile(file)
         return OpenShard(
             tar=tar,
             index=index,
             starts=index["offset"].tolist(),
-            ends=(index["offset"] + index["size"]).tolist(),
+            sizes=index["size"].tolist(),
             labels=index["label"].tolist(),
             checksums=index["crc32"].tolist(),
         )

@@ -40,7 +40,7 @@ class ShardCache:
         self.patience, self.faults = patience or Patience(), faults or FaultLog()
 
     def open(self, url: str, size: int, sha256: str) -> BinaryIO:
-        """Open a file, fetched first unless it is there; it stays while it is open (or mapped).
+        """Open a file, fetched first unless it is there; it stays while it is open.
 
         Args:
             url: where it comes from.

@@ -39,6 +39,10 @@ class WdsSource:
             raise ValueError(f"position {start} is not a multiple of the global batch {plan.global_batch}")
         self._plan, self._start, self._batches = plan, start, batches
 
+    def __call__(self) -> Iterator[dict[str, Any]]:
+        """Return an iterator, as `wds.DataPipeline` asks its first stage for one."""
+        return iter(self)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Iterate over this worker's samples; in a process of PyTorch's DataLoader, those of that worker."""
         faults = FaultLog()
@@ -63,7 +67,9 @@ def as_wds(dataset: ShardDataset, location: Location) -> dict[str, Any]:
     shard, row = dataset.shard(location.shard), location.row
     entry = dataset.manifest.shards[location.shard]
     start = shard.starts[row]
-    name = tarfile.TarInfo.frombuf(bytes(shard.tar[start - tarfile.BLOCKSIZE : start]), "utf-8", "strict").name
+    name = tarfile.TarInfo.frombuf(
+        bytes(shard.tar.read(start - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)), "utf-8", "strict"
+    ).name
     folder, _, base = name.rpartition("/")
     key, _, extension = base.partition(".")
     sample = {
@@ -76,7 +82,7 @@ def as_wds(dataset: ShardDataset, location: Location) -> dict[str, Any]:
     for field in dataset.manifest.fields:
         first, size = int(shard.index[f"{field}.offset"][row]), int(shard.index[f"{field}.size"][row])
         if size:
-            sample[field] = bytes(shard.tar[first : first + size])
+            sample[field] = bytes(shard.tar.read(first, size))
     return sample
 
 

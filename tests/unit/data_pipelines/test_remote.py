@@ -1,0 +1,225 @@
+"""Shards that lie elsewhere: servers that misbehave, S3, pipes, a full disk, a cache that several processes share."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipelines.errors import DataError
+from data_pipelines.manifest import Manifest, Shard
+from data_pipelines.read import ShardDataset
+from data_pipelines.remote import Patience
+from data_pipelines.shard_cache import ShardCache
+from tests.unit.data_pipelines.faulty_server import FaultyServer, serve
+
+QUICK = Patience(attempts=4, first_wait_s=0.01, stall_s=0.3)
+
+
+@pytest.fixture
+def server(tiny_shards: Path) -> Iterator[FaultyServer]:
+    with serve(tiny_shards) as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    return ShardCache(tmp_path / "cache", 10**6, patience=QUICK)
+
+
+def everything(dataset: ShardDataset) -> np.ndarray:
+    return dataset.read(list(dataset.locations()))[0]
+
+
+def test_a_set_is_read_from_a_server_once(server: FaultyServer, tiny_shards: Path, cache: ShardCache) -> None:
+    for url in (server.url, f"{server.url}/", f"{server.url}/manifest.json"):
+        dataset = ShardDataset(url, cache=cache)
+        assert not dataset.is_local
+        np.testing.assert_array_equal(everything(dataset), everything(ShardDataset(tiny_shards)))
+    assert {name: count for name, count in server.requests.items() if count > 1} == {"manifest.json": 3}
+    assert cache.faults.retries == 0
+
+
+@pytest.mark.parametrize("misdeed", ["503", "500", "429", "stall", "reset", "truncate", "flip", "more"])
+def test_what_may_pass_is_tried_again(server: FaultyServer, tiny_shards: Path, cache: ShardCache, misdeed: str) -> None:
+    server.misdeeds = {"shard-000001.tar": [misdeed] * 2}
+    np.testing.assert_array_equal(
+        everything(ShardDataset(server.url, cache=cache)), everything(ShardDataset(tiny_shards))
+    )
+    assert server.requests["shard-000001.tar"] == 3
+    assert cache.faults.retries == 2
+    assert not list(cache.folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "words", "requests"),
+    [
+        ("404", "answers 404", 1),
+        ("403", "answers 403", 1),
+        ("503", "answers 503 .*tried 4 times", 4),
+        ("stall", "stalled, nothing came for 0.3 s", 4),
+        ("reset", "broken off", 4),
+        ("truncate", "broken off", 4),
+        ("flip", "sha256", 4),
+        ("more", "more than", 4),
+    ],
+)
+def test_what_does_not_pass_is_damage(
+    server: FaultyServer, cache: ShardCache, misdeed: str, words: str, requests: int
+) -> None:
+    server.misdeeds = {"shard-000001.tar": [misdeed] * 9}
+    dataset = ShardDataset(server.url, cache=cache)
+    for _ in range(2):  # the second time without asking the server
+        with pytest.raises(DataError, match=words):
+            dataset.shard(1)
+    assert server.requests["shard-000001.tar"] == requests
+    assert not list(cache.folder.glob("*.partial"))
+    dataset.shard(2)
+
+
+def test_a_server_that_is_not_there_is_said(cache: ShardCache) -> None:
+    with pytest.raises(DataError, match=r"http://127.0.0.1:9/manifest.json: broken off .*tried 4 times"):
+        ShardDataset("http://127.0.0.1:9", cache=cache)
+
+
+def test_a_manifest_from_elsewhere_cannot_run_commands(
+    server: FaultyServer, tiny_shards: Path, cache: ShardCache
+) -> None:
+    manifest = Manifest.load(tiny_shards)
+    shards = (elsewhere(manifest.shards[0], "pipe:touch /tmp/owned"), *manifest.shards[1:])
+    replaced(manifest, shards).save(tiny_shards)
+    with pytest.raises(DataError, match="would read this machine's files or run a command"):
+        ShardDataset(server.url, cache=cache)
+    with pytest.raises(DataError, match="only shards may be pipes"):
+        ShardDataset("pipe:cat manifest.json", cache=cache)
+
+
+def elsewhere(shard, url: str):
+    return type(shard)(**{**vars(shard), "url": url})
+
+
+def replaced(manifest: Manifest, shards) -> Manifest:
+    entries = {name: value for name, value in vars(manifest).items() if name != "digest"}
+    return Manifest(**{**entries, "shards": tuple(shards)})
+
+
+def test_shards_behind_pipes_and_urls(
+    server: FaultyServer, tiny_shards: Path, cache: ShardCache, tmp_path: Path
+) -> None:
+    expected = everything(ShardDataset(tiny_shards))
+    local = tmp_path / "local"
+    local.mkdir()
+    for path in tiny_shards.glob("*.index.npy"):
+        shutil.copy(path, local)
+    manifest = Manifest.load(tiny_shards)
+    places = ["pipe:cat {}", "http", "file"]
+    urls = {"pipe:cat {}": f"pipe:cat {tiny_shards}/", "http": f"{server.url}/", "file": f"{tiny_shards}/"}
+    shards = [elsewhere(s, urls[places[n % 3]] + s.url) for n, s in enumerate(manifest.shards)]
+    replaced(manifest, shards).save(local)
+    np.testing.assert_array_equal(everything(ShardDataset(local, cache=cache)), expected)
+    assert len(list(cache.folder.glob("*.tar"))) == 5  # of seven shards, two lie on this machine
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("exit 3", "exit code 3"),
+        ("head -c 700 {}", "700 of"),
+        ("cat {}; sleep 60", "stalled"),
+        ("cat {}; echo", "more"),
+    ],
+)
+def test_a_pipe_that_fails_is_damage(tiny_shards: Path, cache: ShardCache, command: str, words: str) -> None:
+    shard = Manifest.load(tiny_shards).shards[0]
+    with pytest.raises(DataError, match=f"{words}.*tried 4 times"):
+        cache.open(f"pipe:{command.format(tiny_shards / shard.url)}", shard.bytes, shard.sha256)
+
+
+def fetch(cache: ShardCache, dataset: Path, shard: Shard) -> None:
+    cache.open(f"pipe:cat {dataset / shard.url}", shard.bytes, shard.sha256).close()
+
+
+def test_the_cache_keeps_to_its_size_and_the_latest(tiny_shards: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(tiny_shards)
+    size = max(shard.bytes for shard in manifest.shards)
+    cache = ShardCache(tmp_path / "cache", 3 * size, patience=QUICK)
+    for shard in manifest.shards:
+        fetch(cache, tiny_shards, shard)
+        held = sum(path.stat().st_size for path in cache.folder.glob("*.tar"))
+        assert held <= cache.max_bytes
+        assert (cache.folder / f"{shard.sha256}.tar").is_file()
+    assert len(list(cache.folder.glob("*.tar"))) == 3
+
+
+def test_what_is_being_read_is_never_removed(tiny_shards: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(tiny_shards)
+    first, second, third = manifest.shards[:3]
+    cache = ShardCache(tmp_path / "cache", first.bytes + second.bytes, patience=QUICK)
+
+    def opened(shard):
+        return cache.open(f"pipe:cat {tiny_shards / shard.url}", shard.bytes, shard.sha256)
+
+    with opened(first), opened(second), pytest.raises(DataError, match="all that is there is being read"):
+        opened(third)
+    opened(third).close()
+    assert (cache.folder / f"{third.sha256}.tar").is_file()
+
+
+def test_processes_share_one_fetch(tiny_shards: Path, tmp_path: Path) -> None:
+    shard = Manifest.load(tiny_shards).shards[0]
+    log = tmp_path / "fetched"
+    code = (
+        "import sys; from pathlib import Path; from data_pipelines.shard_cache import ShardCache\n"
+        f"cache = ShardCache(Path({str(tmp_path / 'cache')!r}), 10**6)\n"
+        f"url = 'pipe:echo once >> {log}; sleep 0.3; cat {tiny_shards / shard.url}'\n"
+        f"assert len(cache.open(url, {shard.bytes}, {shard.sha256!r}).read()) == {shard.bytes}\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert log.read_text() == "once\n"
+
+
+def test_a_fetch_that_was_killed_leaves_nothing_in_the_way(tiny_shards: Path, cache: ShardCache) -> None:
+    shard = Manifest.load(tiny_shards).shards[0]
+    cache.folder.mkdir()
+    (cache.folder / f"{shard.sha256}.partial").write_bytes(b"half of it")
+    (cache.folder / ("0" * 64 + ".partial")).write_bytes(bytes(cache.max_bytes))  # of another shard: room for ours
+    with (
+        cache.open(f"pipe:cat {tiny_shards / shard.url}", shard.bytes, shard.sha256) as file,
+        tarfile.open(fileobj=file) as tar,
+    ):
+        assert len(tar.getnames()) == 16
+    assert [path.name for path in cache.folder.iterdir() if path.suffix != ".lock"] == [f"{shard.sha256}.tar"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_makes_the_cache_smaller(small_disk: Path, tiny_shards: Path) -> None:
+    cache = ShardCache(small_disk, 10**9, patience=QUICK)
+    manifest = Manifest.load(tiny_shards)
+    for shard in manifest.shards * 2:
+        fetch(cache, tiny_shards, shard)
+    assert (small_disk / f"{manifest.shards[-1].sha256}.tar").is_file()
+
+
+def test_a_disk_that_others_filled_is_damage(small_disk: Path, tiny_shards: Path) -> None:
+    with (small_disk / "of-others").open("wb") as file:
+        file.write(bytes(60 * 1024))
+    with pytest.raises(DataError, match="the disk or the cache's .* full"):
+        fetch(ShardCache(small_disk, 10**9, patience=QUICK), tiny_shards, Manifest.load(tiny_shards).shards[0])
