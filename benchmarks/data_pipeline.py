@@ -262,7 +262,7 @@ CONTENDERS: dict[str, tuple[Contender, str]] = {
 
 def fashion(folder: Path) -> Data:
     """10,000 grey 32x32 PNGs: Fashion-MNIST, as in configs/quickstart.yaml."""
-    data = Data("png32", folder / "png32", "png", 6400)
+    data = Data("png32", folder / "png32", "png", 3200)
     if not data.shards.exists():
         write_shards(NAMED_SOURCES["fashion-mnist-10k"](32), data.shards, codec="png")
     return data
@@ -290,8 +290,8 @@ def crop(photo: Image.Image, size: int, random: np.random.Generator) -> np.ndarr
 
 SETS: dict[str, Callable[[Path], Data]] = {
     "png32": fashion,
-    "png32-colour": lambda folder: photographs(folder, "png32-colour", 32, 10_000, "png", 6400),
-    "jpeg256": lambda folder: photographs(folder, "jpeg256", 256, 2000, "jpeg", 1280),
+    "png32-colour": lambda folder: photographs(folder, "png32-colour", 32, 10_000, "png", 3200),
+    "jpeg256": lambda folder: photographs(folder, "jpeg256", 256, 2000, "jpeg", 640),
 }
 
 
