@@ -1,0 +1,71 @@
+"""What a config says of its data, and what is found wrong with it before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from bigtrain.build import check
+from bigtrain.config import AnyTraining, DataConfig
+from bigtrain.core.config import ConfigError, load_config, parse_config
+from data_pipelines.errors import DataError
+from data_pipelines.sampling import Shares
+from tests.conftest import ROOT
+
+
+def data(**entries: object) -> DataConfig:
+    return parse_config(DataConfig, {"path": "x", "resolution": 8, **entries}, source="test")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "shares"),
+    [
+        ({"kind": "shuffle"}, None),
+        ({"kind": "balanced"}, Shares({})),
+        ({"kind": "weighted", "weights": {"cat": 2.0}, "others": 0.0}, Shares({"cat": 2.0}, 0.0)),
+    ],
+)
+def test_sampling_becomes_shares(sampling: dict[str, object], shares: Shares | None) -> None:
+    plan = data(sampling=sampling, max_images=7, cache={"folder": "/scratch"}).plan(seed=3, global_batch=8)
+    assert plan.shares == shares
+    assert (plan.max_images, plan.cache.folder, plan.on_corrupt) == (7, "/scratch", "replace")
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"sampling": {"kind": "ballanced"}}, "unknown sampling.kind 'ballanced' (did you mean 'balanced'?)"),
+        ({"sampling": {"kind": "weighted", "weights": {"cat": -1.0}}}, "greater than or equal to 0"),
+        ({"label_dropout": 1.5}, "less than or equal to 1"),
+        ({"max_images": 0}, "greater than 0"),
+        ({"loader": "fibres"}, "'loader': input should be 'threads' or 'processes'"),
+        ({"on_corrupt": "skip"}, "'on_corrupt': input should be 'replace' or 'fail'"),
+        ({"cache": {"max_byte": 5}}, "did you mean 'cache.max_bytes'?"),
+    ],
+)
+def test_a_mistake_is_named(entries: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        data(**entries)
+    assert words in str(caught.value)
+
+
+def checked(fashion: Path, tmp_path: Path, *overrides: str) -> None:
+    config = load_config(
+        AnyTraining, ROOT / "tests" / "tiny.yaml", [f"data.path={fashion}", f"run_dir={tmp_path / 'run'}", *overrides]
+    )
+    check(config, world_size=1, allow_change=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.sampling={kind: weighted, weights: {Trousers: 2}}", "class 'Trousers', the classes are"),
+        ("data.sampling={kind: weighted, weights: {}, others: 0}", "has a weight above 0"),
+        ("data.max_images=10001", "10001 images is asked for, the dataset has 10000"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_found_before_the_start(
+    fashion: Path, tmp_path: Path, override: str, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        checked(fashion, tmp_path, override)
+    checked(fashion, tmp_path)
