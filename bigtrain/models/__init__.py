@@ -10,9 +10,11 @@ from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDee
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
+from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
 from bigtrain.models.superresolution import (
@@ -30,23 +32,27 @@ GeneratorConfig = Annotated[
     | CGANGeneratorConfig
     | DCGANGeneratorConfig
     | MLPGeneratorConfig
+    | ProGANGeneratorConfig
     | R3GANGeneratorConfig
     | SAGANGeneratorConfig
     | SNGANGeneratorConfig
+    | StyleGAN1GeneratorConfig
     | StyleGAN2GeneratorConfig
     | StyleGAN3GeneratorConfig
     | ViTGeneratorConfig,
     Field(discriminator="kind"),
 ]
 DiscriminatorConfig = Annotated[
-    BigGANDiscriminatorConfig
-    | BigGANDeepDiscriminatorConfig
+    BigGANDeepDiscriminatorConfig
+    | BigGANDiscriminatorConfig
     | CGANDiscriminatorConfig
     | DCGANDiscriminatorConfig
     | MLPDiscriminatorConfig
+    | ProGANDiscriminatorConfig
     | R3GANDiscriminatorConfig
     | SAGANDiscriminatorConfig
     | SNGANDiscriminatorConfig
+    | StyleGAN1DiscriminatorConfig
     | StyleGAN2DiscriminatorConfig
     | ViTDiscriminatorConfig
     | WGANDiscriminatorConfig,

@@ -72,6 +72,9 @@ class Generator(nn.Module, ABC):
         """Return the parts in order whose activations may be computed again in the backward pass to save memory."""
         return ()
 
+    def grow(self, samples_seen: int) -> None:
+        """Grow to the size that belongs to this point of the training; most networks are whole from the start."""
+
     def calibrate(self, z: Tensor, label: Tensor) -> None:
         """Set the statistics that sampling needs (mean w, standing batch statistics) from many latents, in place."""
 
@@ -177,6 +180,13 @@ class Discriminator(nn.Module, ABC):
     def stages(self) -> Sequence[nn.Module]:
         """See Generator."""
         return ()
+
+    def grow(self, samples_seen: int) -> None:
+        """See Generator."""
+
+    def as_generated(self, real: Tensor) -> Tensor:
+        """Return real images with no more detail than a generator that grows along has by now."""
+        return real
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         """Judge images: logits, float32, shape [N]."""

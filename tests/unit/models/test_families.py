@@ -10,14 +10,17 @@ from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDee
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
+from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
 from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
 from bigtrain.models.wgan import WGANDiscriminatorConfig
 
+SMALL_PROGAN = {"channel_base": 256, "channel_max": 16}
 SMALL_STYLEGAN = {"channel_base": 256, "channel_max": 16, "conv_clamp": 256.0}
 GENERATORS = [
     BigGANGeneratorConfig(z_dim=12, width=4),
@@ -34,6 +37,10 @@ GENERATORS = [
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="skip", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="orig", **SMALL_STYLEGAN),
     StyleGAN2GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, architecture="resnet", **SMALL_STYLEGAN),
+    ProGANGeneratorConfig(z_dim=12, growth=None, **SMALL_PROGAN),
+    ProGANGeneratorConfig(z_dim=12, **SMALL_PROGAN),
+    StyleGAN1GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, growth=None, **SMALL_PROGAN),
+    StyleGAN1GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, **SMALL_PROGAN),
     StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="t", **SMALL_STYLEGAN),
     StyleGAN3GeneratorConfig(z_dim=12, w_dim=16, mapping_layers=2, variant="r", **SMALL_STYLEGAN),
     ViTGeneratorConfig(z_dim=12, w_dim=16, width=24, heads=3, depth=2, patch=8),
@@ -56,6 +63,8 @@ DISCRIMINATORS = [
     ViTDiscriminatorConfig(width=24, heads=3, depth=1, patch=8, overlap=0, similarity="dot", spectral=False),
     WGANDiscriminatorConfig(width=4, label_dim=2),
     WGANDiscriminatorConfig(width=4, norm="none"),
+    ProGANDiscriminatorConfig(growth=None, **SMALL_PROGAN),
+    StyleGAN1DiscriminatorConfig(**SMALL_PROGAN),
 ]
 IMAGES = [ImageSpec(32, 3, 5), ImageSpec(32, 1, 0)]
 

@@ -5,6 +5,7 @@ import torch
 
 from bigtrain.core.rng import Draws
 from bigtrain.models import ImageSpec
+from bigtrain.models.stylegan1 import StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig, layer_plan
 
@@ -13,6 +14,7 @@ SMALL_D = {"channel_base": 256, "channel_max": 16, "mapping_layers": 2}
 GENERATORS = [
     StyleGAN2GeneratorConfig(**SMALL),
     StyleGAN2GeneratorConfig(architecture="resnet", **SMALL),
+    StyleGAN1GeneratorConfig(growth=None, **SMALL),
     StyleGAN3GeneratorConfig(**SMALL),
     StyleGAN3GeneratorConfig(variant="r", **SMALL),
 ]
