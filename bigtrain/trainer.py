@@ -98,6 +98,7 @@ class Trainer:
 
     def train_step(self, batches: Sequence[Batch]) -> None:
         """Let the players move in turn, then the average, on one or more global batches."""
+        self.task.before_step(self.progress)
         for phase in self.task.phases(self.progress):
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)

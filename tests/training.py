@@ -89,6 +89,7 @@ class Training:
         """Take one step; `freeze=False` makes the mistake that rivals learn too."""
         starts = [self.progress.samples_seen + k * self.global_batch for k in range(self.task.batches_per_step)]
         batches = [self.batch(start) for start in starts]
+        self.task.before_step(self.progress)
         for phase in self.task.phases(self.progress):
             rivals: dict[str, Any] = {}
             for name, strategy in self.strategies.items():

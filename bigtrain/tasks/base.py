@@ -49,6 +49,9 @@ class Task(ABC):
     def calibrate(self, generator: Generator) -> None:
         """Set the statistics that sampling from `generator` needs; the same on every rank."""
 
+    def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
+        """Bring the networks to where the training is."""
+
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
         """Adapt what is adapted during training, and return what to log of it. Collective."""
         return {}

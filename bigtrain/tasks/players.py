@@ -64,7 +64,7 @@ class SynthesisPlayer(Player):
             networks=networks,
             label=batch.label,
             draws=draws,
-            real=batch.real,
+            real=networks["D"].as_generated(batch.real),
             generate=partial(sample, networks["G"], label=batch.label, draws=draws, style_mixing=mixing),
             show=partial(self.glasses.show, noise=phase.values["instance_noise"]),
             averages=self.averages,

@@ -14,7 +14,7 @@ from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase
-from bigtrain.models import DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.tasks.base import Task
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
@@ -132,6 +132,13 @@ class SynthesisTask(Task):
             "D": config.optim.adam(config.optim.lr_d, weight_limit=config.objective.weight_clip),
             "G": config.optim.adam(config.optim.lr_g),
         }
+
+    def before_step(self, progress: Progress) -> None:
+        """See Task: networks that grow do so together."""
+        for player in self.players.values():
+            for network in player.networks().values():
+                if isinstance(network, Generator | Discriminator):
+                    network.grow(progress.samples_seen)
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""
