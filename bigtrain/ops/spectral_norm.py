@@ -10,8 +10,8 @@ def spectral_norm(
 ) -> tuple[Tensor, Tensor]:
     """Divide a weight by its largest singular value, estimated by power iteration from `u`.
 
-    Runs in float32 whatever the surrounding precision. The gradient flows through the singular value, with the
-    singular vectors held constant, as in the paper.
+    Runs in float32 at least, whatever the surrounding precision. The gradient flows through the singular value, with
+    the singular vectors held constant, as in the paper.
 
     Args:
         weight: shape [O, ...]; seen as a matrix of O rows.
@@ -24,9 +24,9 @@ def spectral_norm(
         The normalised weight, and the singular value, shape [].
     """
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = weight.float().flatten(1)
+        matrix = _wide(weight).flatten(1)
         with torch.no_grad():
-            left = u
+            left = u.to(matrix.dtype)
             for _ in range(iterations):
                 v = F.normalize(left @ matrix, eps=eps)
                 left = F.normalize(v @ matrix.t(), eps=eps)
@@ -47,10 +47,15 @@ def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, 
         eps: bound on the norms that are divided by.
     """
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = weight.float().flatten(1)
+        matrix = _wide(weight).flatten(1)
         if update:
             with torch.no_grad():
-                v.copy_(F.normalize(matrix.t() @ u, dim=0, eps=eps))
-                u.copy_(F.normalize(matrix @ v, dim=0, eps=eps))
+                v.copy_(F.normalize(matrix.t() @ u.to(matrix.dtype), dim=0, eps=eps))
+                u.copy_(F.normalize(matrix @ v.to(matrix.dtype), dim=0, eps=eps))
         # Copies, as a second forward before the backward moves the buffers.
-        return weight / (u.clone() @ (matrix @ v.clone()))
+        left, right = (vector.to(matrix.dtype, copy=True) for vector in (u, v))
+        return weight / (left @ (matrix @ right))
+
+
+def _wide(weight: Tensor) -> Tensor:
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))
