@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 OverRanks = Callable[[Tensor], Tensor]
 
@@ -25,7 +24,7 @@ def batch_norm(
     eps: float = 1e-5,
     over_ranks: OverRanks | None = None,
 ) -> Tensor:
-    """Normalise each channel to zero mean and unit variance; differentiable once when `over_ranks` is given.
+    """Normalise each channel to zero mean and unit variance; differentiable to any order.
 
     Args:
         x: shape [N, C, H, W].
@@ -65,9 +64,10 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         return y, mean, var
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
         x, mean, var = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this backward will be differentiated: create_graph
+            return _differentiable_backward(grad, x, ctx.eps, ctx.over_ranks), None, None
         scaled, dot, total = torch.ops.aten.native_batch_norm_backward(
             grad.contiguous(memory_format=torch.channels_last),
             x,
@@ -88,6 +88,33 @@ class _SynchronisedBatchNorm(torch.autograd.Function):
         offset = -rstd * mean_grad - mean * slope
         correction = torch.addcmul(_per_channel(offset, x), x, _per_channel(slope, x))
         return scaled + correction, None, None
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    """Its gradient is the mean of all ranks' gradients: each rank's loss is a part of one sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, over_ranks: OverRanks) -> Tensor:
+        ctx.over_ranks = over_ranks
+        return over_ranks(x.clone(memory_format=torch.contiguous_format))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _MeanOverRanks.apply(grad, ctx.over_ranks), None
+
+
+def _differentiable_backward(grad: Tensor, x: Tensor, eps: float, over_ranks: OverRanks) -> Tensor:
+    """Compute the backward from `x` itself, by operations that have derivatives of their own."""
+
+    def mean(values: Tensor) -> Tensor:
+        result: Tensor = _MeanOverRanks.apply(values.mean((0, 2, 3), keepdim=True), over_ranks)
+        return result
+
+    wide = torch.promote_types(x.dtype, torch.float32)
+    grad, centred = grad.to(wide), x.to(wide) - mean(x.to(wide))
+    rstd = (mean(centred.square()) + eps).rsqrt()
+    x_hat = centred * rstd
+    return (rstd * (grad - mean(grad) - x_hat * mean(grad * x_hat))).to(x.dtype)
 
 
 def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
