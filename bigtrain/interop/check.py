@@ -2,7 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bigtrain.augment.ada import apply_named
 from bigtrain.distributed.strategies import Precision
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.golden import Golden, read_golden
@@ -72,9 +74,26 @@ def check(folder: Path, *, path: OperatorPath, precision: Precision, device: tor
     operators = reference_paths() if path == "reference" else contextlib.nullcontext()
     with _exact(device), operators, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         try:
+            if not golden.document:
+                return list(_transforms(golden.io, device))
             return list(_findings(golden, Subject(golden, device)))
         except InteropError as error:
             raise InteropError(f"{folder}: {error}") from None
+
+
+def _transforms(io: Mapping[str, Tensor], device: torch.device) -> Iterator[Finding]:
+    """Apply what `transform@parameter=value` names to `images`."""
+    for name, expected in io.items():
+        if name == "images":
+            continue
+        named = re.fullmatch(r"(\w+)@\w+=(-?[\d.e-]+)", name)
+        if named is None:
+            raise InteropError(f"io.safetensors: '{name}' is not understood")
+        try:
+            ours = apply_named(named[1], io["images"].to(device), float(named[2]))
+        except ValueError as error:
+            raise InteropError(f"io.safetensors: '{name}' is not understood: {error}") from None
+        yield Finding(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
 
 
 def _findings(golden: Golden, subject: Subject) -> Iterator[Finding]:

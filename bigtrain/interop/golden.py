@@ -24,7 +24,7 @@ class Golden:
     """A folder's content, and the networks with its weights.
 
     Attributes:
-        document: `config.json`.
+        document: `config.json`; empty for a folder of image transforms, which has no networks.
         io: inputs and outputs by name.
         networks: `G` and `D`, in evaluation mode.
     """
@@ -49,6 +49,8 @@ def read_golden(folder: Path) -> Golden:
     if not folder.is_dir():
         raise InteropError(f"{folder}: there is no such folder")
     io = _tensors(folder / "io.safetensors")
+    if "images" in io and not (folder / "config.json").exists() and not (folder / "weights.safetensors").exists():
+        return Golden({}, io, {})
     try:
         document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         name, settings = document["peer"], _Consulted(document["config"])
