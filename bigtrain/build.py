@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import AnyTraining
@@ -14,7 +15,10 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.models import Discriminator, Generator
+from bigtrain.models.recompute import recompute_stages
 from bigtrain.run_folder import check_run_folder
+from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
 from data_pipelines.batches import BatchMaker
@@ -34,7 +38,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
-    networks = {}
+    networks: dict[str, nn.Module] = {}
     for part, network in config.networks().items():
         try:
             with torch.device("meta"):
@@ -45,6 +49,8 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         config.check_task(networks, micro_batch=config.micro_batch, strategy=config.strategy.kind)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.init_from is not None:
+        config.init_from.check(networks, config.data.image)
 
 
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
@@ -59,7 +65,12 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     dataset, manifest = batches.dataset, batches.dataset.manifest
     histogram = manifest.class_histogram if config.data.classes else ()
     task = config.build_task(config.data.image, histogram, seed=config.seed, device=ranks.device)
+    if config.init_from is not None:
+        config.init_from.load(_by_part(task))
     ema = EMA(config.ema, task.generator(), prefix=f"{task.averaged[1]}.")
+    if config.activation_checkpointing:
+        for network in _by_part(task).values():
+            recompute_stages(network)
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
@@ -92,6 +103,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         progress=progress,
         means=means,
     )
+
+
+def _by_part(task: Task) -> dict[str, Generator | Discriminator]:
+    """Return a task's networks as `init_from` calls them."""
+    networks = [network for player in task.players.values() for network in player.networks().values()]
+    judges = [network for network in networks if isinstance(network, Discriminator)]
+    parts: dict[str, Generator | Discriminator] = {"generator": task.generator()}
+    return parts | ({"discriminator": judges[0]} if len(judges) == 1 else {})
 
 
 def _check_data(config: AnyTraining) -> None:

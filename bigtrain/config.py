@@ -10,6 +10,7 @@ from bigtrain.core.config import Config, ConfigError
 from bigtrain.distributed.strategies import Precision, StrategyConfig
 from bigtrain.ema import EMAConfig
 from bigtrain.evaluation.evaluator import EvalConfig
+from bigtrain.init_from import InitFromConfig
 from bigtrain.models import ImageSpec
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
@@ -144,6 +145,9 @@ class TrainingConfig(Config):
         global_batch: images of a step over all ranks.
         micro_batch: images a rank computes at once; the rest is accumulated.
         precision: `bf16` computes products and convolutions in bfloat16; weights stay float32.
+        init_from: networks to start from; null for random weights.
+        activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
+            memory, about a third more computation.
     """
 
     run_dir: str
@@ -161,6 +165,8 @@ class TrainingConfig(Config):
     checkpoint: CheckpointConfig
     snapshot: IntervalConfig
     tracking: TrackingConfig = TrackingConfig()
+    init_from: InitFromConfig | None = None
+    activation_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "TrainingConfig":

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bigtrain.core.config import Config, nearest
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
+from bigtrain.core.state import State
 from bigtrain.models import Generator, GeneratorConfig, ImageSpec, StyleGenerator
 from data_pipelines.files import atomic_write, write_json
 
@@ -175,6 +176,25 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
     return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
+
+
+def read_network(folder: str | Path, part: Literal["generator", "discriminator"]) -> tuple[ImageSpec, State]:
+    """Read what further training starts from: what images a network is for, and its weights.
+
+    Raises:
+        SnapshotError: missing or damaged.
+    """
+    folder = Path(folder)
+    weights = folder / {"generator": _WEIGHTS, "discriminator": _DISCRIMINATOR_WEIGHTS}[part]
+    if not (folder / _DESCRIPTION).is_file():
+        raise SnapshotError(f"{folder}: not a snapshot folder, {_DESCRIPTION} is missing")
+    if not weights.is_file():
+        raise SnapshotError(f"{folder}: holds no {part}")
+    try:
+        image = ImageSpec(**json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["image"])
+        return image, load_file(weights)
+    except (KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+        raise SnapshotError(f"{folder}: damaged snapshot ({error!r})") from None
 
 
 def _write_weights(path: Path, network: nn.Module) -> None:

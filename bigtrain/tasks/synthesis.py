@@ -15,6 +15,7 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase
 from bigtrain.models import DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
@@ -123,8 +124,8 @@ class SynthesisTask(Task):
         self._averages = Averages(device)
         shared = (config.objective, Glasses(config.augment.build(), self._probability), self._averages)
         self.players = {
-            "D": DiscriminatorPlayer(config.discriminator.build(image), *shared),
-            "G": GeneratorPlayer(config.generator.build(image), *shared),
+            "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
+            "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),
         }
         for player in self.players.values():
             player.to(device).to(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ from bigtrain.interop.check import check
 from tests.numerics import golden
 
 FOLDERS = [
+    "ada-transforms",
     "biggan-res32",
     "biggan-res64-hier-attn",
     "biggan-deep-res32",
@@ -28,7 +29,7 @@ def test_equals_the_reference(name: str, path) -> None:
     assert [str(finding) for finding in findings if not finding.fits] == []
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name != "ada-transforms"])
 def test_bf16_stays_near(name: str) -> None:
     findings = check(golden.folder(name), path="fast", precision="bf16", device=torch.device("cpu"))
     images = [finding.error for finding in findings if finding.name.startswith("img")]

@@ -33,7 +33,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def set_trainable(self, trainable: bool) -> None:
-        """Freeze the weights while a rival trains."""
+        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
 
     @abstractmethod
     def infer(self) -> Rivals:
@@ -68,7 +68,8 @@ class ReplicatedStrategy(Strategy):
         self._precision = precision
         self._accumulation = accumulation
         self._device_type = next(player.parameters()).device.type
-        self._parameters: list[Tensor] = list(player.parameters())
+        # What is frozen already stays so.
+        self._parameters: list[Tensor] = [value for value in player.parameters() if value.requires_grad]
         self._limits = optimizer
         self._optimizer = torch.optim.Adam(self._parameters, eps=optimizer.eps, fused=True)
 
