@@ -11,8 +11,8 @@ from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
-from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
+from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig

@@ -24,16 +24,16 @@ def spectral_norm(
         The normalised weight, and the singular value, shape [].
     """
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = _wide(weight).flatten(1)
         with torch.no_grad():
+            matrix = _matrix(weight)
             left = u.to(matrix.dtype)
             for _ in range(iterations):
                 v = F.normalize(left @ matrix, eps=eps)
                 left = F.normalize(v @ matrix.t(), eps=eps)
             if update:
                 u.copy_(left)
-        sigma = (v @ matrix.t() @ left.t()).squeeze()
-        return weight / sigma, sigma.detach()
+        normalised, sigma = divide_by_singular_value(weight, left[0], v[0])
+        return normalised, sigma.detach()
 
 
 def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, eps: float = 1e-12) -> Tensor:
@@ -47,15 +47,30 @@ def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, 
         eps: bound on the norms that are divided by.
     """
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = _wide(weight).flatten(1)
         if update:
             with torch.no_grad():
+                matrix = _matrix(weight)
                 v.copy_(F.normalize(matrix.t() @ u.to(matrix.dtype), dim=0, eps=eps))
                 u.copy_(F.normalize(matrix @ v.to(matrix.dtype), dim=0, eps=eps))
         # Copies, as a second forward before the backward moves the buffers.
-        left, right = (vector.to(matrix.dtype, copy=True) for vector in (u, v))
-        return weight / (left @ (matrix @ right))
+        left, right = (vector.to(torch.promote_types(weight.dtype, torch.float32), copy=True) for vector in (u, v))
+        return divide_by_singular_value(weight, left, right)[0]
 
 
-def _wide(weight: Tensor) -> Tensor:
-    return weight.to(torch.promote_types(weight.dtype, torch.float32))
+def divide_by_singular_value(weight: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide a weight by its singular value along two vectors that count as constants.
+
+    Args:
+        weight: shape [O, ...]; seen as a matrix of O rows.
+        left: unit vector, shape [O].
+        right: unit vector, shape [I].
+
+    Returns:
+        The normalised weight, and the singular value, shape [].
+    """
+    sigma = left @ (_matrix(weight) @ right)
+    return weight / sigma, sigma
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    return weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(1)

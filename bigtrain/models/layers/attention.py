@@ -35,6 +35,7 @@ class SelfAttention(nn.Module):
         key = F.max_pool2d(self.phi(x), 2).flatten(2)
         value = F.max_pool2d(self.g(x), 2).flatten(2)
         attention = (query.transpose(1, 2) @ key).softmax(dim=-1)
-        mixed = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        # Positions before channels, as the activations lie in memory.
+        mixed = (attention @ value.transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:])
         out: Tensor = self.gamma * self.o(mixed) + x
         return out

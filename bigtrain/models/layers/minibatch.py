@@ -24,4 +24,5 @@ def minibatch_stddev(x: Tensor, group_size: int, channels: int = 1) -> Tensor:
     variance = (groups - groups.mean(dim=0)).square().mean(dim=0)
     deviation = (variance + 1e-8).sqrt().mean(dim=(2, 3, 4))
     statistics = deviation.to(x.dtype).repeat(group, 1)[:, :, None, None].expand(batch, channels, height, width)
-    return torch.cat([x, statistics], dim=1)
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.cat([x, statistics], dim=1).contiguous(memory_format=layout)
