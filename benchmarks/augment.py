@@ -133,7 +133,7 @@ def main() -> None:
             seconds = bench.seconds(work, augment)
             if round_number > 0:  # the first is to warm up
                 times[name].append(seconds)
-        print(f"round {round_number} of {arguments.rounds}", file=sys.stderr)
+        print(f"round {round_number} of {arguments.rounds}: {times}", file=sys.stderr)
     ratios = [b / a for a, b in zip(times["step"], times["step_augmented"], strict=True)]
     result = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
