@@ -61,10 +61,10 @@ def jitter(images: Tensor, u: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, u: Tensor) -> Tensor:
-    """Shift by up to an eighth of the image, in whole pixels, and fill with grey; `u` is uniform, shape [N, 2]."""
+    """Shift by up to an eighth of the image, rounded, in whole pixels, and fill with grey; `u` is uniform, shape [N, 2]."""
     for axis in (2, 3):
         size = images.shape[axis]
-        reach = round(size / 8)
+        reach = (size + 4) // 8
         shift = (u[:, axis - 2, None] * (2 * reach + 1)).long() - reach
         source = torch.arange(size, device=images.device) - shift
         shape = [len(images), 1, 1, 1]
@@ -83,7 +83,7 @@ def cut_out(images: Tensor, u: Tensor) -> Tensor:
 
 def _hole(size: int, u: Tensor) -> Tensor:
     """Return which pixels of a line the hole covers: bool, shape [N, size]; it may reach over the edge."""
-    length = size // 2
+    length = (size + 1) // 2
     start = (u * (size + 1 - length % 2)).long() - length // 2
     pixel = torch.arange(size, device=u.device)
     return (pixel >= start) & (pixel < start + length)
