@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--p", type=float, default=0.3)
     parser.add_argument("--transforms", choices=sorted(SETS), default="bgc")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="write the result to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

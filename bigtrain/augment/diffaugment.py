@@ -61,7 +61,7 @@ def jitter(images: Tensor, u: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, u: Tensor) -> Tensor:
-    """Shift by up to an eighth of the image in whole pixels, and fill with grey; `u` is uniform, shape [N, 2]."""
+    """Shift by up to an eighth of the image, in whole pixels, and fill with grey; `u` is uniform, shape [N, 2]."""
     for axis in (2, 3):
         size = images.shape[axis]
         reach = (size + 4) // 8
