@@ -14,10 +14,18 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.health.checkup import Checkup
+from bigtrain.health.health import Health
+from bigtrain.health.probes.features import FeatureProbe
+from bigtrain.health.probes.logits import LogitProbe
+from bigtrain.health.probes.reals import held_out_reals, trained_reals
+from bigtrain.health.probes.weights import WeightProbe
+from bigtrain.health.recovery import Recovery
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
-from data_pipelines.batches import BatchMaker
+from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.stream import BatchStream
@@ -51,7 +59,11 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     """Build every part of a run and put them together. Collective."""
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
     plan = config.data.plan(
-        seed=config.seed, global_batch=config.global_batch, rank=ranks.rank, world_size=ranks.world_size
+        seed=config.seed,
+        global_batch=config.global_batch,
+        held_out=config.health.held_out,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
     )
     batches = BatchStream(
         plan, loader=config.data.loader, workers=config.data.workers, quarantine=folder / "quarantine.jsonl"
@@ -69,12 +81,18 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
     tracker = Tracker(config.tracking, folder, active=is_rank_zero())
     means = RunningMeans()
+    health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
+    weights = WeightProbe()
+    recovery = Recovery(config.health.lr_factor, config.seed)
     objects: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
         "ema": ema,
         "means": means,
         "tracker": tracker,
+        "health": health,
+        "weights": weights,
+        "recovery": recovery,
         **task.stateful(),
     }
     return Trainer(
@@ -91,12 +109,36 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
         progress=progress,
         means=means,
+        checkup=_checkup(config, plan, dataset, ranks, health, weights),
+        recovery=recovery,
+    )
+
+
+def _checkup(
+    config: AnyTraining, plan: BatchPlan, dataset: ShardDataset, ranks: Ranks, health: Health, weights: WeightProbe
+) -> Checkup:
+    count, labelled = config.health.images, config.data.classes > 0
+    held_out = held_out_reals(dataset, plan, count, labelled=labelled)
+    shown = trained_reals(dataset, plan, count, labelled=labelled)
+    compared = trained_reals(dataset, plan, config.health.neighbours, labelled=labelled)
+    return Checkup(
+        health,
+        LogitProbe(shown, held_out, micro_batch=config.micro_batch, ranks=ranks),
+        weights,
+        FeatureProbe(
+            lambda: build_extractor(config.eval.extractor, config.eval.dtype, ranks.device),
+            compared,
+            held_out,
+            count=count,
+            seed=config.seed,
+            ranks=ranks,
+        ),
     )
 
 
 def _check_data(config: AnyTraining) -> None:
     data, faults = config.data, FaultLog()
-    plan = data.plan(seed=config.seed, global_batch=config.global_batch)
+    plan = data.plan(seed=config.seed, global_batch=config.global_batch, held_out=config.health.held_out)
     dataset = plan.open(faults)
     manifest = dataset.manifest
     if data.resolution != manifest.resolution:

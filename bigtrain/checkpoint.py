@@ -50,8 +50,12 @@ class Checkpoints:
     def __init__(self, config: CheckpointConfig, folder: Path, objects: Mapping[str, Stateful]) -> None:
         self._config, self._folder, self._objects = config, folder, objects
 
-    def save(self, progress: Progress) -> Path:
+    def save(self, progress: Progress, *, healthy: bool = True) -> Path:
         """Save the state of all objects. Collective.
+
+        Args:
+            progress: names the checkpoint.
+            healthy: whether it is one to come back to, should training collapse.
 
         Raises:
             CheckpointError: the folder cannot be written; earlier checkpoints are untouched.
@@ -61,7 +65,7 @@ class Checkpoints:
         problem = None
         if is_rank_zero():
             try:
-                self._write(path, state, progress)
+                self._write(path, state, progress, healthy)
                 self._prune()
             except OSError as error:
                 problem = f"{path}: the checkpoint cannot be written ({error}); earlier ones are untouched"
@@ -86,17 +90,39 @@ class Checkpoints:
         path, problem = from_rank_zero((path, problem))
         if problem:
             raise CheckpointError(problem)
+        self._load(path)
+        return path
+
+    def return_to_healthy(self) -> Path:
+        """Load the newest whole checkpoint that was saved in good health, and set newer ones aside. Collective.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        path: Path | None = None
+        if is_rank_zero():
+            found = self._newest_first()
+            path = next((one for one in found if self._is_healthy(one) and self._is_whole(one)), None)
+            for newer in found[: found.index(path)] if path else []:
+                aside = newer.with_name(f"{newer.name}.aside")
+                shutil.rmtree(aside, ignore_errors=True)
+                newer.rename(aside)
+        path = from_rank_zero(path)
+        if path is None:
+            raise CheckpointError(f"{self._folder}: no healthy checkpoint to go back to")
+        self._load(path)
+        return path
+
+    def _load(self, path: Path | None) -> None:
         if path is not None:
             state: dict[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu")
             for name, value in self._objects.items():
                 value.load_state_dict(state[name])
         barrier()
-        return path
 
-    def _write(self, path: Path, state: dict[str, State], progress: Progress) -> None:
+    def _write(self, path: Path, state: dict[str, State], progress: Progress, healthy: bool) -> None:
         partial = path.with_name(f"{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(path, ignore_errors=True)
         partial.mkdir(parents=True)
         stream = io.BytesIO()
         torch.save(state, stream)
@@ -106,9 +132,11 @@ class Checkpoints:
         description = {
             "format": FORMAT,
             "samples_seen": progress.samples_seen,
+            "healthy": healthy,
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         write_json(partial / _DESCRIPTION, description)
+        shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
 
     def _newest_first(self) -> list[Path]:
@@ -124,6 +152,16 @@ class Checkpoints:
             log.warning("%s: damaged checkpoint, trying the one before", path)
         return whole
 
+    def _is_healthy(self, path: Path) -> bool:
+        try:
+            return bool(json.loads((path / _DESCRIPTION).read_text())["healthy"])
+        except (OSError, json.JSONDecodeError, KeyError):
+            return False
+
     def _prune(self) -> None:
-        for path in self._newest_first()[self._config.keep :]:
-            shutil.rmtree(path)
+        """Keep the newest, and the newest healthy one in any case."""
+        found = self._newest_first()
+        keep = [*found[: self._config.keep], *[path for path in found if self._is_healthy(path)][:1]]
+        for path in found:
+            if path not in keep:
+                shutil.rmtree(path)

@@ -135,6 +135,23 @@ def sync(
 
 
 @app.command()
+def health(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how a run is: what is wrong, since when, the evidence, what helps. Exit code 1 if something is critical."""
+    from bigtrain.core.logging import console
+    from bigtrain.health.report import is_critical, read_report, table
+
+    report = read_report(run)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+    else:
+        console.print(table(report))
+    raise typer.Exit(1 if is_critical(report) else 0)
+
+
+@app.command()
 def doctor() -> None:
     """Show what this machine has, what is missing, and what that costs."""
     from bigtrain.doctor import examine, show

@@ -10,6 +10,7 @@ from bigtrain.core.config import Config, ConfigError
 from bigtrain.distributed.strategies import Precision, StrategyConfig
 from bigtrain.ema import EMAConfig
 from bigtrain.evaluation.evaluator import EvalConfig
+from bigtrain.health.health import HealthConfig
 from bigtrain.models import ImageSpec
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
@@ -112,7 +113,9 @@ class DataConfig(Config):
         """What the networks are built for."""
         return ImageSpec(self.resolution, self.channels, self.classes, self.width)
 
-    def plan(self, *, seed: int, global_batch: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
+    def plan(
+        self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1
+    ) -> BatchPlan:
         """Return what is in a rank's batches."""
         return BatchPlan(
             place=self.path,
@@ -123,6 +126,7 @@ class DataConfig(Config):
             window=self.window,
             shares=self.sampling.shares,
             max_images=self.max_images,
+            held_out=held_out,
             on_corrupt=self.on_corrupt,
             cache=CachePlan(self.cache.folder or "", self.cache.max_bytes),
         )
@@ -160,6 +164,7 @@ class TrainingConfig(Config):
     eval: EvalConfig
     checkpoint: CheckpointConfig
     snapshot: IntervalConfig
+    health: HealthConfig = HealthConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
@@ -167,6 +172,12 @@ class TrainingConfig(Config):
         if self.global_batch % self.micro_batch:
             raise ValueError(f"global_batch {self.global_batch} is not a multiple of micro_batch {self.micro_batch}")
         return self
+
+    @property
+    def features_kimg(self) -> float:
+        """Thousands of images between two looks at features of fakes."""
+        own = self.health.features_kimg
+        return self.eval.interval_kimg if own is None else own
 
     @property
     def folder(self) -> Path:

@@ -1,11 +1,12 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
@@ -21,6 +22,9 @@ from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator, to_uint8
+from bigtrain.health.checkup import Checkup
+from bigtrain.health.recovery import Recovery
+from bigtrain.health.report import write_report
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.run_folder import environment_tags, mark_stopped
@@ -68,9 +72,13 @@ class Trainer:
     checkpoints: Checkpoints
     progress: Progress
     means: RunningMeans
+    checkup: Checkup
+    recovery: Recovery
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
+    _collapse: str | None = field(init=False, default=None)
+    """What made the doctor stop the run."""
 
     def run(self) -> Result:
         """Train to the end, or until all ranks agree to stop. Collective."""
@@ -80,7 +88,7 @@ class Trainer:
             while not self.progress.done:
                 self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
-                    metrics = self.read_means()
+                    metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
                     display.update(metrics)
                 if self.due(self.config.preview.interval_kimg):
@@ -89,9 +97,13 @@ class Trainer:
                     scores = self.evaluate()
                 if self.due(self.config.snapshot.interval_kimg):
                     self.snapshot()
+                if self.due(self.config.features_kimg):
+                    self.examine_features()
+                if self.rolls_back():
+                    self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    self.checkpoints.save(self.progress)
+                    self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
                 if stopping:
                     break
         return self.finish(scores)
@@ -106,7 +118,9 @@ class Trainer:
                 strategy.backward(loss)
                 self.means.add(stats)
             rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
+            rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
+            self.checkup.health.count_step(phase.name, skipped=bool(moved["skipped_step"]))
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
@@ -128,6 +142,7 @@ class Trainer:
         host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
         images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
+<<<<<<< HEAD
         return Batch.from_host(
             images,
             labels,
@@ -137,6 +152,9 @@ class Trainer:
             flip=self.config.data.flip,
             label_dropout=self.config.data.label_dropout,
         )
+=======
+        return Batch.from_host(images, labels, positions, seed=self.recovery.seed, device=self.ranks.device)
+>>>>>>> 461a06e (The doctor: monitors, probes, rollback, bigtrain health)
 
     def due(self, interval_kimg: float) -> bool:
         """Tell whether the step just taken reached a multiple of an interval, or the end."""
@@ -148,6 +166,8 @@ class Trainer:
         self.batches.seek(self.progress.samples_seen)
         if loaded:
             log.info("resuming from %s", loaded)
+        elif self.config.health.on_collapse == "rollback":
+            self.checkpoints.save(self.progress)  # there is always something to go back to
         ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.micro_batch
         where = f"{ranks} rank{'s' * (ranks > 1)} ({self.ranks.device.type})"
         log.info(
@@ -197,6 +217,64 @@ class Trainer:
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
         return scores
 
+    def examine(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
+        step_seconds = metrics["time/sec_per_kimg"] * self.config.global_batch / 1000
+        metrics = {**metrics, "time/data_wait_share": metrics["time/data_wait_s"] / step_seconds}
+        found = self.checkup.quick(metrics, self.task.judge, self.parameters(), self.progress)
+        self.write_health()
+        return {**metrics, **found}
+
+    def examine_features(self) -> None:
+        """Let the doctor compare fakes with real images. Collective."""
+        began = time.perf_counter()
+        generator = self.averaged()
+        found, neighbours = self.checkup.thorough(
+            lambda draws, label: self.task.generate(generator, draws, label=label), self.progress
+        )
+        self.tracker.log(found, self.progress)
+        if neighbours and is_rank_zero():
+            self.tracker.log_image("neighbours", image_grid(neighbours.images, neighbours.columns), self.progress)
+        self.write_health()
+        self._clock = (self._clock[0] + time.perf_counter() - began, self._clock[1])
+
+    def write_health(self) -> None:
+        """Leave the doctor's report in the run folder."""
+        if is_rank_zero():
+            write_report(self.folder, self.checkup.health, self.recovery, self.progress)
+
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over the weights of all players. Collective where sharded."""
+        for name, strategy in self.strategies.items():
+            names = {key for key, _ in self.task.players[name].named_parameters()}
+            yield from ((f"{name}.{key}", value) for key, value in strategy.full_params() if key in names)
+
+    def rolls_back(self) -> bool:
+        """Tell whether training has collapsed and is to go back; if it is to stop for it, note why."""
+        collapse, config = self.checkup.health.collapse, self.config.health
+        if collapse is None or (config.on_collapse == "report" and not self.checkup.health.at_standstill):
+            return False
+        if config.on_collapse == "rollback" and self.recovery.rollbacks < config.max_rollbacks:
+            return True
+        self._collapse = collapse
+        log.info("kimg %-7.1f health: stopping, %s", self.progress.kimg, collapse)
+        return False
+
+    def roll_back(self) -> None:
+        """Return to the last healthy checkpoint, to go on from there slower and with other noise. Collective."""
+        collapse, begun, rollbacks = self.checkup.health.collapse, self.progress.samples_seen, self.recovery.rollbacks
+        path = self.checkpoints.return_to_healthy()
+        self.recovery.rollbacks = rollbacks + 1
+        self.batches.seek(self.progress.samples_seen)
+        self.tracker.roll_back(str(collapse), begun, self.progress)
+        self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
+        self.checkpoints.save(self.progress)  # a crash must not undo it
+        self._clock = (time.perf_counter(), self.progress.samples_seen)
+        log.info(
+            "kimg %-7.1f health: back to %s at %g times the learning rates (%s)",
+            *(begun / 1000, path, self.recovery.lr_factor, collapse),
+        )
+
     def preview(self) -> None:
         """Report a grid of the averaged generator's images: the same latents each time, one row a class."""
         if is_rank_zero():
@@ -227,7 +305,7 @@ class Trainer:
 
     def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
-        return any_rank(stop.received() is not None or self.report(scores))
+        return any_rank(stop.received() is not None or self._collapse is not None or self.report(scores))
 
     def finish(self, scores: Mapping[str, float]) -> Result:
         """Close the books."""
@@ -240,6 +318,10 @@ class Trainer:
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
         elif is_rank_zero():
-            mark_stopped(self.folder, signal=stop.received() or "request", samples_seen=self.progress.samples_seen)
+            mark_stopped(
+                self.folder,
+                signal=stop.received() or self._collapse or "request",
+                samples_seen=self.progress.samples_seen,
+            )
         self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
         return Result(complete=self.progress.done, scores=scores)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
-from data_pipelines.order import EachOnce, Location, SampleOrder, Turns
+from data_pipelines.order import EachOnce, Integers, Location, SampleOrder, Turns, trained_counts
 from data_pipelines.read import DamageError, Labels, ShardDataset
 from data_pipelines.sampling import ByClass, Shares, subset
 from data_pipelines.shard_cache import ShardCache, default_folder
@@ -58,6 +58,7 @@ class BatchPlan:
         window: shards shuffled together.
         shares: of the classes; None for those that the data have.
         max_images: size of the subset that is used; None for all.
+        held_out: share of the samples that never come, see `order.trained_counts`.
         on_corrupt: whether another sample stands in for a damaged one, or reading ends with an error.
         cache: for a dataset that lies elsewhere.
     """
@@ -70,6 +71,7 @@ class BatchPlan:
     window: int = 8
     shares: Shares | None = None
     max_images: int | None = None
+    held_out: float = 0.0
     on_corrupt: OnCorrupt = "fail"
     cache: CachePlan = CachePlan()
 
@@ -141,18 +143,22 @@ class BatchMaker:
         raise DataError(f"{self.plan.place}: {_SUBSTITUTES} substitutes in a row are damaged, after: {error}")
 
 
+def trained_rows(plan: BatchPlan, counts: Sequence[int]) -> Sequence[Integers | range]:
+    """Return which samples of each shard a plan trains on."""
+    counts = trained_counts(counts, plan.held_out)
+    return [range(count) for count in counts] if plan.max_images is None else subset(counts, plan.max_images)
+
+
 def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Turns:
     """Return how often each sample of a plan comes."""
-    manifest = dataset.manifest
-    chosen = None if plan.max_images is None else subset(counts, plan.max_images)
-    rows = [range(count) for count in counts] if chosen is None else chosen
+    manifest, rows = dataset.manifest, trained_rows(plan, counts)
     if plan.shares is None:
         return EachOnce(rows)
     labels_of = partial(_labels_of, dataset)
-    if chosen is None:
+    if [len(part) for part in rows] == list(counts):
         histograms = np.array([shard.class_histogram for shard in manifest.shards], dtype=np.int64)
     else:
-        labels = (labels_of(number)[part] for number, part in enumerate(chosen))
+        labels = (labels_of(number)[part] for number, part in enumerate(rows))
         histograms = np.array([np.bincount(part[part >= 0], minlength=len(manifest.classes)) for part in labels])
     weights = plan.shares.of(manifest.classes)
     return ByClass(rows, labels_of, histograms, weights, plan.seed)

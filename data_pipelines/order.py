@@ -147,6 +147,18 @@ class SampleOrder:
         return Window(shards[places], rows[places])
 
 
+def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
+    """Return how many samples of each shard are trained on; the rest, the last of each shard, are held out.
+
+    Args:
+        counts: number of samples of each shard.
+        held_out: share of all samples, spread evenly over the shards; each shard keeps at least one to train on.
+    """
+    ends = np.floor(np.cumsum(counts) * held_out + 1e-9).astype(np.int64)
+    held = np.diff(ends, prepend=0)
+    return [max(int(count - out), 1) for count, out in zip(counts, held, strict=True)]
+
+
 def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:
     """Return a random order of `count` things."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=[0, 0, 0, purpose])

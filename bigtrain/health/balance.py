@@ -1,8 +1,10 @@
 """Who is winning: a discriminator or a generator that overpowers the other, and a lead that swings to and fro."""
 
+from itertools import pairwise
+
 from bigtrain.health.monitor import Finding, History, Level, Monitor, column, mean
 
-_RECENT = 5
+_RECENT = 10
 """Readings that are averaged: one alone is a small sample."""
 
 
@@ -33,7 +35,7 @@ class DiscriminatorWins(Monitor):
         "augment where data are few"
     )
     reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake", "gradient_norm/g_main")
-    least, window = 2 * _RECENT, 40
+    least, window = _RECENT, 40
     collapse = True
 
     def judge(self, history: History) -> Finding:
@@ -45,9 +47,9 @@ class DiscriminatorWins(Monitor):
             f"D is right about {(1 + right) / 2:.1%} of all images, logits are {gap:.1f} apart, "
             f"G's gradient norm is {left:.2g} of its largest lately"
         )
-        if right >= 0.95 and (gap >= 20 or left <= 0.01):
+        if right >= 0.9 and (gap >= 8 or left <= 0.01):
             return Finding(Level.CRITICAL, evidence)
-        return Finding(Level.WARNING if right >= 0.95 else Level.OK, evidence)
+        return Finding(Level.WARNING if right >= 0.9 else Level.OK, evidence)
 
 
 class GeneratorWins(Monitor):
@@ -59,7 +61,7 @@ class GeneratorWins(Monitor):
     symptom = "generator_wins"
     advice = "raise lr_d or lower lr_g, let D take more steps, give D more width, check that real images reach D"
     reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake")
-    least, window = 2 * _RECENT, 2 * _RECENT
+    least, window = _RECENT, _RECENT
     collapse = True
 
     def judge(self, history: History) -> Finding:
@@ -68,7 +70,7 @@ class GeneratorWins(Monitor):
         evidence = f"D is right about {(1 + right) / 2:.1%} of all images, logits of real less fake {gap:.2f}"
         if gap >= 0 or right > -0.1:
             return Finding(Level.OK, evidence)
-        return Finding(Level.CRITICAL if right <= -0.5 else Level.WARNING, evidence)
+        return Finding(Level.CRITICAL if right <= -0.25 else Level.WARNING, evidence)
 
 
 class Oscillation(Monitor):
@@ -86,11 +88,8 @@ class Oscillation(Monitor):
 
     def judge(self, history: History) -> Finding:
         """See Monitor."""
-        leads: list[bool] = []
-        for value in accuracy(history):
-            if value >= self.right or value <= self.fooled:
-                leads.append(value > 0)
-        swings = sum(before != after for before, after in zip(leads, leads[1:], strict=False))
+        leads = [value > 0 for value in accuracy(history) if value >= self.right or value <= self.fooled]
+        swings = sum(before != after for before, after in pairwise(leads))
         evidence = f"the lead changed hands {swings} times in the last {len(history)} readings"
         if swings < 3:
             return Finding(Level.OK, evidence)

@@ -16,7 +16,7 @@ def mean_distance(features: Tensor, label: Tensor | None = None) -> float:
     Returns:
         The mean Euclidean distance; NaN where there is no such pair.
     """
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(features, features)
     pairs = torch.ones_like(distances, dtype=torch.bool) if label is None else label[:, None] == label[None]
     return float(distances[pairs.fill_diagonal_(False)].mean())
 

@@ -15,13 +15,14 @@ from bigtrain.health.memorisation import Duplicates, Memorisation
 from bigtrain.health.monitor import Level, Monitor, Readings
 from bigtrain.health.networks import DeadUnits, WeightGrowth
 from bigtrain.health.overfitting import DiscriminatorOverfits
-from bigtrain.health.stability import Divergence, NotFinite, Starvation
+from bigtrain.health.stability import Divergence, LearningStopped, NotFinite, Starvation
 
 MONITORS: tuple[type[Monitor], ...] = (
     DiscriminatorWins,
     GeneratorWins,
     Oscillation,
     Divergence,
+    LearningStopped,
     NotFinite,
     DiscriminatorOverfits,
     ModeCollapse,
@@ -96,7 +97,7 @@ class Health:
         self._config, self._event = config, event
         self._monitors = [monitor() for monitor in monitors]
         self._charts = {monitor.symptom: Chart() for monitor in self._monitors}
-        self._skipped = 0
+        self._skipped: dict[str, int] = {}
 
     def observe(self, readings: Readings, progress: Progress) -> dict[str, float]:
         """Judge what these readings allow to judge.
@@ -119,20 +120,20 @@ class Health:
                 levels[f"health/{monitor.symptom}"] = float(chart.level or 0)
         return levels
 
-    def count_step(self, *, skipped: bool) -> None:
-        """Count steps in a row that were skipped because a gradient was not finite."""
-        self._skipped = self._skipped + 1 if skipped else 0
+    def count_step(self, phase: str, *, skipped: bool) -> None:
+        """Count each phase's steps in a row that were skipped because a gradient was not finite."""
+        self._skipped[phase] = self._skipped.get(phase, 0) + 1 if skipped else 0
 
     @property
     def at_standstill(self) -> bool:
         """Whether so many steps in a row were skipped that going on is pointless."""
-        return self._skipped >= self._config.max_skipped
+        return max(self._skipped.values(), default=0) >= self._config.max_skipped
 
     @property
     def collapse(self) -> str | None:
         """What training cannot recover from by itself, in words; None if there is no such thing."""
         if self.at_standstill:
-            return f"not_finite: {self._skipped} steps in a row without finite gradients"
+            return f"not_finite: {max(self._skipped.values())} steps in a row without finite gradients"
         for monitor in self._monitors:
             if monitor.collapse and self._charts[monitor.symptom].level == Level.CRITICAL:
                 return f"{monitor.symptom}: {self._charts[monitor.symptom].evidence}"
@@ -142,7 +143,7 @@ class Health:
     def healthy(self) -> bool:
         """Whether this is a state to come back to: no sign of anything that could become a collapse."""
         levels = [self._charts[monitor.symptom].level for monitor in self._monitors if monitor.collapse]
-        return not self._skipped and not any(levels)
+        return not any(self._skipped.values()) and not any(levels)
 
     def report(self) -> list[dict[str, Any]]:
         """Return a line on each symptom, for `bigtrain health`."""
@@ -160,11 +161,15 @@ class Health:
 
     def state_dict(self) -> State:
         """See Stateful."""
-        return {"skipped": self._skipped, "charts": {name: asdict(chart) for name, chart in self._charts.items()}}
+        charts = {
+            name: {**asdict(chart), "level": None if chart.level is None else int(chart.level)}
+            for name, chart in self._charts.items()
+        }
+        return {"skipped": dict(self._skipped), "charts": charts}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
-        self._skipped = state["skipped"]
+        self._skipped = dict(state["skipped"])
         for name, chart in state["charts"].items():
             level = None if chart["level"] is None else Level(chart["level"])
             self._charts[name] = Chart(**{**chart, "level": level})

@@ -10,7 +10,7 @@ from bigtrain.health.monitor import Finding, History, Level, Monitor, grade
 
 def nearest(features: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
     """Return for each sample [N, F] the distance to the nearest neighbour [M, F], and that one's index: each [N]."""
-    return torch.cdist(features, neighbours, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    return torch.cdist(features, neighbours).min(1)
 
 
 def rank_z(ours: Tensor, others: Tensor) -> float:
@@ -34,7 +34,8 @@ class Memorisation(Monitor):
         """See Monitor."""
         ratio, z = history[-1]["features/nearest"], history[-1]["features/nearest_z"]
         evidence = (
-            f"a fake's distance to its nearest training image is {ratio:.2f} of a held-out image's (rank test z {z:.1f})"
+            f"a fake's distance to its nearest training image is {ratio:.2f} times a held-out image's "
+            f"(rank test: z {z:.1f})"
         )
         if z > -3 or ratio > 0.8:
             return Finding(Level.OK, evidence)

@@ -30,7 +30,7 @@ class DeadUnits(Monitor):
 
 
 class WeightGrowth(Monitor):
-    """The largest singular value of a weight grows fast, which announces a collapse (Brock et al. 2019, section 4.1)."""
+    """The largest singular value of a weight grows fast: a collapse is near (Brock et al. 2019, section 4.1)."""
 
     symptom = "weight_growth"
     advice = "lower the learning rates, use R1 or orthogonal regularisation, decay the weights, warm up"

@@ -1,8 +1,9 @@
 """Numbers that run away: gradients and losses that blow up, and steps that had to be skipped."""
 
+import math
 from statistics import median
 
-from bigtrain.health.monitor import Finding, History, Monitor, column, grade
+from bigtrain.health.monitor import Finding, History, Level, Monitor, column, grade, mean
 
 
 class Divergence(Monitor):
@@ -19,12 +20,43 @@ class Divergence(Monitor):
         *before, last = history
         growths: dict[str, float] = {}
         for name, value in last.items():
-            usual = median(abs(readings[name]) for readings in before if name in readings)
+            if not math.isfinite(value):
+                continue  # a skipped step, which another monitor counts
+            usual = median(abs(readings[name]) for readings in before if math.isfinite(readings.get(name, math.nan)))
             # A loss below 1 is not blown up, however small it was before.
             growths[name] = abs(value) / max(usual, 1.0 if name.startswith("loss/") else 1e-3)
+        if not growths:
+            return Finding(Level.OK, "no finite gradient or loss to compare")
         worst = max(growths, key=lambda name: growths[name])
         evidence = f"{worst} is {last[worst]:.3g}, {growths[worst]:.1f} times its usual size"
         return Finding(grade(growths[worst], warning=10, critical=100), evidence)
+
+
+class LearningStopped(Monitor):
+    """Gradients have vanished although nobody has won: both networks answer everything alike.
+
+    After a blow-up of the first steps that is what remains, with losses that look like those of a game at its end.
+    """
+
+    symptom = "learning_stopped"
+    advice = "start again, with lower learning rates and a warm-up: networks that are saturated do not come back"
+    reads = ("gradient_norm/*", "signs/real", "signs/fake")
+    least, window = 5, 30
+    collapse = True
+
+    def judge(self, history: History) -> Finding:
+        """See Monitor: the largest norm of the last readings against the largest ever."""
+        left: dict[str, float] = {}
+        for name in history[-1]:
+            if name.startswith("gradient_norm/"):
+                norms = column(history, name)
+                left[name] = max(norms[-3:]) / max(*norms, 1e-30)
+        worst = min(left, key=lambda name: left[name])
+        right = mean(abs(readings["signs/real"] - readings["signs/fake"]) / 2 for readings in history[-3:])
+        evidence = f"{worst} is {left[worst]:.1e} of its largest, D is right about {(1 + right) / 2:.1%} of all images"
+        if right >= 0.9:
+            return Finding(Level.OK, evidence)
+        return Finding(grade(-left[worst], warning=-1e-2, critical=-1e-3), evidence)
 
 
 class NotFinite(Monitor):

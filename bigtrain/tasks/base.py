@@ -49,6 +49,15 @@ class Task(ABC):
     def calibrate(self, generator: Generator) -> None:
         """Set the statistics that sampling from `generator` needs; the same on every rank."""
 
+    def judge(self, image: Tensor, label: Tensor) -> Tensor | None:
+        """Return the logits [N] that tell real images from fakes, changing nothing; None where nothing judges so.
+
+        Args:
+            image: in [-1, 1], shape [N, C, H, W].
+            label: class indices, shape [N].
+        """
+        return None
+
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
         """Adapt what is adapted during training, and return what to log of it. Collective."""
         return {}

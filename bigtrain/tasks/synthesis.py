@@ -160,3 +160,11 @@ class SynthesisTask(Task):
         draws = Draws(self._seed, torch.arange(1024, device=self._device), "calibrate")
         label = draws.of("label").categorical(self._class_histogram)
         generator.calibrate(draws.of("z").normal(generator.z_dim), label)
+
+    @torch.no_grad()
+    def judge(self, image: Tensor, label: Tensor) -> Tensor:
+        """See Task."""
+        D = self.players["D"].networks()["D"].eval()
+        logits: Tensor = D(image, label)
+        D.train()
+        return logits

@@ -36,6 +36,7 @@ _SIGNATURE = ModelSignature(
     outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
     params=ParamSchema([ParamSpec("truncation", "double", 1.0)]),
 )
+_TAG_LENGTH = 5000
 _MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 
 
@@ -119,6 +120,14 @@ class MlflowRun:
                 step=record["samples_seen"],
                 timestamp=record["time_ms"],
             )
+
+    def _send_event(self, record: Record) -> None:
+        text = f"kimg {record['samples_seen'] / 1000:g}: {record['text']}"
+        self._client.set_tag(self.run_id, record["key"], text[:_TAG_LENGTH])
+
+    def _send_rollback(self, record: Record) -> None:
+        text = f"kimg {record['begun'] / 1000:g} -> {record['samples_seen'] / 1000:g}: {record['reason']}"
+        self._client.set_tag(self.run_id, "health.rollback", text[:_TAG_LENGTH])
 
     def _send_artifact(self, record: Record) -> None:
         self._client.log_artifact(self.run_id, str(self._folder / record["file"]))

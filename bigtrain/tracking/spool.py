@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FILE_NAME = "metrics.jsonl"
 
@@ -15,7 +15,8 @@ class Spool:
     """Appends records to `metrics.jsonl`.
 
     A run that was killed comes back at its last checkpoint and reports again what it had already reported after it.
-    Such records are recognised by their place in the run and left out, so that nothing is there twice.
+    Such records are recognised by their place in the run and left out, so that nothing is there twice. A record of
+    kind `rollback` takes the run back to its place: what was reported after that place is history, and comes anew.
 
     Args:
         folder: the run folder.
@@ -24,16 +25,23 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         _drop_torn_line(self._path)
-        self._known = {_identity(record) for record, _ in read_records(self._path)}
+        self._known: set[_Identity] = set()
+        for record, _ in read_records(self._path):
+            self._remember(record)
 
     def append(self, kind: str, samples_seen: int, **fields: Any) -> None:
         """Add a record of `kind` at a place in the run, unless it is there already."""
         record = {"kind": kind, "samples_seen": samples_seen, "time_ms": int(time.time() * 1000), **fields}
         if _identity(record) in self._known:
             return
-        self._known.add(_identity(record))
+        self._remember(record)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+    def _remember(self, record: Record) -> None:
+        if record["kind"] == "rollback":
+            self._known = {one for one in self._known if one.samples_seen <= record["samples_seen"]}
+        self._known.add(_identity(record))
 
 
 def read_records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
@@ -50,20 +58,31 @@ def read_records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return every metric of a run as points (kimg, value), in order."""
+    """Return every metric of a run as points (kimg, value), in order, without those that a rollback took back."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for record, _ in read_records(folder / FILE_NAME):
+        if record["kind"] == "rollback":
+            for points in curves.values():
+                points[:] = [point for point in points if point[0] <= record["samples_seen"] / 1000]
         if record["kind"] == "metrics":
             for name, value in record["metrics"].items():
                 curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
     return curves
 
 
-def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two records the same: kind, place in the run, and what they are about."""
+class _Identity(NamedTuple):
+    """What makes two records the same: kind, place in the run, what they are about, and, for some, which attempt."""
+
+    kind: str
+    samples_seen: int
+    about: Any
+    attempt: int | None
+
+
+def _identity(record: Mapping[str, Any]) -> _Identity:
     about = tuple(sorted(record["metrics"])) if record["kind"] == "metrics" else record.get("key")
-    attempt = record["time_ms"] if record["kind"] in ("start", "end") else None
-    return record["kind"], record["samples_seen"], about, attempt
+    attempt = record["time_ms"] if record["kind"] in ("start", "end", "rollback") else None
+    return _Identity(record["kind"], record["samples_seen"], about, attempt)
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -79,6 +79,14 @@ class Tracker:
             self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
         return path
 
+    def log_event(self, key: str, text: str, progress: Progress) -> None:
+        """Report that something happened, in words; the newest of a key is a tag in MLflow."""
+        self._append("event", progress, key=key, text=text)
+
+    def roll_back(self, reason: str, begun: int, progress: Progress) -> None:
+        """Report that the run went back to this place of it, from `begun` images."""
+        self._append("rollback", progress, reason=reason, begun=begun)
+
     def log_file(self, path: Path, progress: Progress) -> None:
         """Report a file of the run folder as an artifact."""
         self._append("artifact", progress, key=path.name, file=str(path.relative_to(self._folder)))

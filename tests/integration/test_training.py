@@ -83,6 +83,7 @@ def mlflow_status(folder: Path) -> str:
 def final_state(folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(folder / "checkpoints" / "kimg000003.200" / "state.pt", weights_only=True)
     del state["tracker"]  # the MLflow run differs between two runs
+    del state["health"]["charts"]["data_starvation"]  # and so do the clocks
     return state
 
 
@@ -108,7 +109,7 @@ def assert_same_curves(one: Path, other: Path) -> None:
     ours, theirs = read_metrics(one), read_metrics(other)
     assert ours.keys() == theirs.keys()
     for name in ours:
-        if not name.startswith("time/"):
+        if not name.startswith("time/") and name != "health/data_starvation":
             assert [kimg for kimg, _ in ours[name]] == [kimg for kimg, _ in theirs[name]], name
             # Sums over steps are added up in another order when they pass through a checkpoint.
             assert [v for _, v in ours[name]] == pytest.approx([v for _, v in theirs[name]], rel=1e-6), name

@@ -85,3 +85,20 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path, alon
     checkpoints = Checkpoints(CheckpointConfig(interval_kimg=1), blocked, {"progress": progress})
     with pytest.raises(CheckpointError, match="cannot be written .*earlier ones are untouched"):
         checkpoints.save(progress)
+
+
+def test_the_newest_healthy_one_is_kept_and_come_back_to(tmp_path: Path, alone: None) -> None:
+    progress, part = Progress(1000, 10), Part(0)
+    objects = {"progress": progress, "part": part}
+    checkpoints = Checkpoints(CheckpointConfig(interval_kimg=1, keep=1), tmp_path, objects)
+    for step, healthy in enumerate((True, True, False, False), 1):
+        progress.advance()
+        part.value = torch.tensor([float(step)])
+        checkpoints.save(progress, healthy=healthy)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kimg000000.020", "kimg000000.040"]
+    checkpoints.return_to_healthy()
+    assert (part.value.item(), progress.samples_seen) == (2, 20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kimg000000.020", "kimg000000.040.aside"]
+    checkpoints.save(progress, healthy=False)
+    with pytest.raises(CheckpointError, match="no healthy checkpoint"):
+        checkpoints.return_to_healthy()

@@ -35,3 +35,16 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert kinds(tmp_path) == [("metrics", 1)]
     Spool(tmp_path).append("metrics", 2, metrics={"a": 1.0})
     assert kinds(tmp_path) == [("metrics", 1), ("metrics", 2)]
+
+
+def test_what_a_rollback_takes_back_is_reported_anew(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for samples in (100, 200, 300):
+        spool.append("metrics", samples, metrics={"loss/d": 1.0})
+    spool.append("rollback", 100, reason="it diverged", begun=300)
+    spool.append("metrics", 100, metrics={"loss/d": 2.0})  # was not taken back
+    spool.append("metrics", 200, metrics={"loss/d": 2.0})
+    again = Spool(tmp_path)  # killed after the rollback
+    for samples in (200, 300):
+        again.append("metrics", samples, metrics={"loss/d": 3.0})
+    assert read_metrics(tmp_path) == {"loss/d": [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]}

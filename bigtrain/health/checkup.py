@@ -1,0 +1,77 @@
+"""A check-up: probes take readings, the same for all ranks, and the monitors judge them."""
+
+import time
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import from_rank_zero
+from bigtrain.health.health import Health
+from bigtrain.health.probes.features import FeatureProbe, Generate, Neighbours
+from bigtrain.health.probes.logits import Judge, LogitProbe
+from bigtrain.health.probes.weights import WeightProbe
+
+_SHOWN = ("logits/", "signs/", "features/")
+
+
+class Checkup:
+    """Looks at a run, quickly at each log interval, and thoroughly now and then.
+
+    Args:
+        health: judges and remembers.
+        logits: shows D real images.
+        weights: compares weights.
+        features: compares fakes with real images.
+    """
+
+    def __init__(self, health: Health, logits: LogitProbe, weights: WeightProbe, features: FeatureProbe) -> None:
+        self.health = health
+        self._logits, self._weights, self._features = logits, weights, features
+
+    def quick(
+        self,
+        metrics: Mapping[str, float],
+        judge: Judge,
+        parameters: Iterable[tuple[str, Tensor]],
+        progress: Progress,
+    ) -> dict[str, float]:
+        """Judge what training logged, D's logits and the weights. Collective.
+
+        Args:
+            metrics: of the interval that ends here.
+            judge: D.
+            parameters: of all players, whole, by names such as `D.blocks.0.conv1.bias`.
+            progress: where the run is.
+
+        Returns:
+            What to log.
+        """
+        began = time.perf_counter()
+        probed = {**self._logits.read(judge), **self._weights.read(parameters)}
+        # One rank's numbers for all: clocks differ, and so may the last bits of a product.
+        readings = from_rank_zero({**metrics, **probed})
+        levels = self.health.observe(readings, progress)
+        return {**_shown(probed), **levels, "time/health_s": time.perf_counter() - began}
+
+    def thorough(self, generate: Generate, progress: Progress) -> tuple[dict[str, float], Neighbours | None]:
+        """Judge a fixed-seed batch of fakes by their features. Collective.
+
+        Returns:
+            What to log, and pictures of nearest neighbours.
+        """
+        began = time.perf_counter()
+        probed, neighbours = self._features.read(generate)
+        readings = from_rank_zero(probed)
+        levels = self.health.observe(readings, progress)
+        return {**_shown(readings), **levels, "time/health_features_s": time.perf_counter() - began}, neighbours
+
+
+def _shown(readings: Mapping[str, float]) -> dict[str, float]:
+    """Return the readings worth a curve each; of those of every layer, the largest."""
+    shown = {name: value for name, value in readings.items() if name.startswith(_SHOWN)}
+    for kind in ("still", "sigma"):
+        values = [value for name, value in readings.items() if name.startswith(f"{kind}/")]
+        if values:
+            shown[f"weights/{kind}_max"] = max(values)
+    return shown

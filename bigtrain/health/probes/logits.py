@@ -1,0 +1,51 @@
+"""What D thinks of images that it trains on, and of images that it has never seen."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bigtrain.distributed.collectives import sum_over_ranks
+from bigtrain.distributed.init import Ranks
+from bigtrain.health.probes.reals import Reals
+
+Judge = Callable[[Tensor, Tensor], Tensor | None]
+"""Maps images in [-1, 1] and labels to logits [N]; to None in a task where nothing judges whole images."""
+
+
+class LogitProbe:
+    """Shows D the same images each time, in micro-batches as in training (some networks look at a whole one).
+
+    Args:
+        trained: images that are trained on.
+        held_out: images that are not; none to measure nothing.
+        micro_batch: images a forward.
+        ranks: who shares the work.
+    """
+
+    def __init__(self, trained: Reals, held_out: Reals, *, micro_batch: int, ranks: Ranks) -> None:
+        self._sets = {"train": trained, "held_out": held_out}
+        self._micro_batch, self._ranks = micro_batch, ranks
+
+    @torch.no_grad()
+    def read(self, judge: Judge) -> dict[str, float]:
+        """Return mean logits and signs by names such as `logits/held_out`, or nothing. Collective."""
+        if not len(self._sets["held_out"]):
+            return {}
+        readings: dict[str, float] = {}
+        for name, reals in self._sets.items():
+            sums = torch.zeros(3, dtype=torch.float64)
+            batches = -(-len(reals) // self._micro_batch)
+            for batch in range(self._ranks.rank, batches, self._ranks.world_size):
+                # The last micro-batch is filled up from the front.
+                rows = torch.arange(batch * self._micro_batch, (batch + 1) * self._micro_batch) % len(reals)
+                image = reals.images[rows].to(self._ranks.device).float() / 127.5 - 1.0
+                label = reals.label[rows].to(self._ranks.device)
+                logits = judge(image.contiguous(memory_format=torch.channels_last), label)
+                if logits is None:
+                    return {}
+                wide = logits.double().cpu()
+                sums += torch.stack([wide.sum(), wide.sign().sum(), torch.tensor(float(len(wide)))])
+            logit, sign, count = sum_over_ranks(sums).tolist()
+            readings |= {f"logits/{name}": logit / count, f"signs/{name}": sign / count}
+        return readings

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigtrain.distributed.init import Ranks
+from bigtrain.health.probes.logits import LogitProbe
+from bigtrain.health.probes.reals import Reals, held_out_reals, trained_reals
+from bigtrain.health.probes.weights import WeightProbe
+from data_pipelines.batches import BatchPlan
+from data_pipelines.order import trained_counts
+from data_pipelines.stream import BatchStream
+
+ALONE = Ranks(0, 1, 0, torch.device("cpu"))
+
+
+def test_the_largest_singular_value_is_found() -> None:
+    probe, weight = WeightProbe(), torch.randn(16, 4, 3, 3)
+    for _ in range(20):
+        (sigma,) = probe.read([("D.conv.weight", weight)]).values()
+    assert abs(sigma / torch.linalg.matrix_norm(weight.flatten(1), 2).item() - 1) < 1e-3
+
+
+def test_units_that_stand_still_are_counted_also_after_a_resume() -> None:
+    probe, bias = WeightProbe(), torch.zeros(10)
+    assert probe.read([("D.conv.bias", bias)]) == {}
+    bias[:4] += 1
+    again = WeightProbe()
+    again.load_state_dict(probe.state_dict())
+    assert probe.read([("D.conv.bias", bias)]) == again.read([("D.conv.bias", bias)]) == {"still/D.conv.bias": 0.6}
+
+
+def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
+    sizes: list[int] = []
+
+    def judge(image: Tensor, label: Tensor) -> Tensor:
+        sizes.append(len(image))
+        return image.mean((1, 2, 3))
+
+    white, black = (Reals(torch.full((6, 1, 2, 2), value, dtype=torch.uint8), torch.zeros(6)) for value in (255, 0))
+    readings = LogitProbe(white, black, micro_batch=4, ranks=ALONE).read(judge)
+    assert readings == {"logits/train": 1, "signs/train": 1, "logits/held_out": -1, "signs/held_out": -1}
+    assert sizes == [4, 4, 4, 4]
+    nothing = Reals(torch.empty(0, 1, 2, 2, dtype=torch.uint8), torch.empty(0))
+    assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(judge) == {}
+
+
+@pytest.mark.parametrize("max_images", [None, 20])
+def test_what_is_held_out_is_never_trained_on(tiny_shards: Path, max_images: int | None) -> None:
+    plan = BatchPlan(str(tiny_shards), seed=1, global_batch=10, held_out=0.2, max_images=max_images)
+    stream = BatchStream(plan)
+    held_out = held_out_reals(stream.dataset, plan, 100, labelled=True)
+    trained = trained_reals(stream.dataset, plan, 100, labelled=True)
+    assert (len(held_out), len(trained)) == (10, max_images or 40)
+    seen = {image.tobytes() for _ in range(8) for image in next(stream).images}
+    stream.close()
+    assert seen == {image.numpy().tobytes() for image in trained.images}
+    assert not seen & {image.numpy().tobytes() for image in held_out.images}
+
+
+def test_shards_give_evenly_and_keep_at_least_one() -> None:
+    assert trained_counts([10, 10, 10], 0.1) == [9, 9, 9]
+    assert trained_counts([10, 10, 10], 0.0) == [10, 10, 10]
+    assert sum(trained_counts([8] * 100, 0.01)) == 792
+    assert trained_counts([1, 1], 0.5) == [1, 1]
