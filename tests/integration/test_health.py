@@ -1,0 +1,227 @@
+"""Runs that are made to fail, each diagnosed by its right name; a healthy one, about which nothing is said."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigtrain.build import build
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import load_config
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.strategies.single import ReplicatedStrategy
+from bigtrain.health.report import is_critical, read_report
+from bigtrain.models.biggan import BigGANGenerator
+from bigtrain.run_folder import open_run_folder
+from bigtrain.tracking.spool import read_metrics, read_records
+from bigtrain.trainer import Result, Trainer
+from data_pipelines.prepare import NAMED_SOURCES
+from data_pipelines.write import Source, write_shards
+from tests.conftest import ROOT
+
+ALONE = Ranks(0, 1, 0, torch.device("cpu"))
+NO_FEATURES = "health.features_kimg=0"
+FEATURES = "health={features_kimg: 0.4, images: 32, neighbours: 60, held_out: 0.2}"
+
+
+@dataclass
+class Run:
+    """Starts runs of the tiny config in this process."""
+
+    data: Path
+    root: Path
+
+    def trainer(self, *overrides: str) -> Trainer:
+        small = [
+            f"data.path={self.data}",
+            f"run_dir={self.root / 'run'}",
+            "strategy.kind=single",
+            "micro_batch=16",
+            "log.interval_kimg=0.08",
+            "preview.interval_kimg=0",
+            "eval.interval_kimg=0",
+            "snapshot.interval_kimg=0",
+            "tracking.mlflow=false",
+        ]
+        config = load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", [*small, *overrides])
+        open_run_folder(config)
+        return build(config, ALONE, config.folder)
+
+    def __call__(self, *overrides: str) -> tuple[Result, dict[str, dict[str, Any]]]:
+        """Train; return the result and what is said of each symptom."""
+        result = self.trainer(*overrides).run()
+        return result, self.symptoms()
+
+    def symptoms(self) -> dict[str, dict[str, Any]]:
+        return {line["symptom"]: line for line in read_report(self.root / "run")["symptoms"]}
+
+
+@pytest.fixture
+def run(fashion: Path, tmp_path: Path, alone: None) -> Run:
+    torch.set_num_threads(1)
+    return Run(fashion, tmp_path)
+
+
+def few(root: Path, images: int, copies: int) -> Path:
+    """A dataset of the first images of Fashion-MNIST, each so many times."""
+    source = NAMED_SOURCES["fashion-mnist-10k"](32)
+    samples: Sequence[Any] = list(islice(iter(source.samples), images)) * copies
+    few_images = Source(
+        name="few",
+        samples=samples,
+        count=len(samples),
+        classes=source.classes,
+        protocol=source.protocol,
+        licence=source.licence,
+        origin=source.origin,
+    )
+    write_shards(few_images, root / "few", shard_samples=50)
+    return root / "few"
+
+
+def alarms(symptoms: dict[str, dict[str, Any]]) -> list[str]:
+    # A test machine may really be too busy to read images in time.
+    return [
+        name for name, line in symptoms.items() if line["first_seen_kimg"] is not None and name != "data_starvation"
+    ]
+
+
+def test_of_a_healthy_run_nothing_is_said(run: Run) -> None:
+    result, symptoms = run("total_kimg=1.6", FEATURES.replace("0.2}", "0.01}"))
+    assert result.complete
+    assert alarms(symptoms) == []
+    assert {line["state"] for line in symptoms.values()} == {"ok"}  # and nothing was left unexamined
+    metrics = read_metrics(run.root / "run")
+    assert metrics["health/mode_collapse"][-1] == (1.6, 0.0)
+    assert (run.root / "run" / "images" / "neighbours-kimg00001.600.png").is_file()
+    assert not is_critical(read_report(run.root / "run"))
+
+
+SCALED_UP = ("optim={lr_g: 0.05, lr_d: 0.05}", NO_FEATURES)
+STRONG_D = ("optim={lr_g: 1.0e-4, lr_d: 5.0e-3}", "objective={r1_gamma: 0}", NO_FEATURES)
+STRONG_G = ("optim={lr_g: 1.0e-2, lr_d: 1.0e-5}", NO_FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("ill", "kimg", "symptom"),
+    [
+        pytest.param(SCALED_UP, 1.2, "learning_stopped", id="learning rates x 50"),
+        pytest.param(STRONG_D, 1.2, "discriminator_wins", id="strong D"),
+        pytest.param(STRONG_G, 1.6, "generator_wins", id="strong G"),
+    ],
+)
+def test_an_ill_run_is_diagnosed(run: Run, ill: tuple[str, ...], kimg: float, symptom: str) -> None:
+    _, symptoms = run(f"total_kimg={kimg}", *ill)
+    assert symptoms[symptom]["state"] == "critical", symptoms[symptom]["evidence"]
+
+
+def test_a_generator_that_ignores_z_is_a_mode_collapse(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = BigGANGenerator.forward
+    monkeypatch.setattr(BigGANGenerator, "forward", lambda self, z, *rest, **more: honest(self, 0 * z, *rest, **more))
+    _, symptoms = run("total_kimg=0.48", FEATURES)
+    assert symptoms["mode_collapse"]["first_seen_kimg"] == 0.4
+    assert "0% inside a class" in symptoms["mode_collapse"]["evidence"]
+    assert symptoms["mode_collapse"]["state"] == "critical"
+
+
+def test_a_generator_of_copies_memorises(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = run.trainer("total_kimg=0.48", FEATURES, f"data.path={few(run.root, images=100, copies=1)}")
+    images = torch.cat([batch_images(trainer) for _ in range(5)])
+
+    def copy(self: BigGANGenerator, z: Tensor, label: Tensor, **more: Any) -> Tensor:
+        """Return a training image for each z, and a gradient for each weight."""
+        choice = (z.detach()[:, 0].frac().abs() * len(images)).long()
+        return images[choice] + 0.0 * honest(self, z, label, **more)
+
+    honest: Callable[..., Tensor] = BigGANGenerator.forward
+    monkeypatch.setattr(BigGANGenerator, "forward", copy)
+    trainer.run()
+    symptoms = run.symptoms()
+    assert symptoms["memorisation"]["state"] == "critical"
+    assert symptoms["mode_collapse"]["state"] == symptoms["duplicated_data"]["state"] == "ok"
+
+
+def batch_images(trainer: Trainer) -> Tensor:
+    return trainer.next_batch().real
+
+
+def test_duplicated_data_are_found_out(run: Run) -> None:
+    data = few(run.root, images=30, copies=10)
+    _, symptoms = run("total_kimg=0.48", FEATURES, f"data.path={data}")
+    assert symptoms["duplicated_data"]["state"] == "critical"
+    assert symptoms["duplicated_data"]["first_seen_kimg"] == 0.4
+
+
+class Poison:
+    """Makes a loss NaN between two places of the run, as often as asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, begin: int, end: int, times: int) -> None:
+        self.left, self.seen, honest = times * (end - begin), 0, ReplicatedStrategy.loss
+
+        def loss(strategy: ReplicatedStrategy, phase: Any, batch: Any, *rest: Any, **more: Any) -> Any:
+            value, stats = honest(strategy, phase, batch, *rest, **more)
+            place = int(batch.draws.index[0])
+            if phase.name == "d_main" and begin <= place < end and self.left > 0:
+                self.left -= len(batch)
+                value = value * torch.nan
+            return value, stats
+
+        monkeypatch.setattr(ReplicatedStrategy, "loss", loss)
+
+
+SKIPPING = ("total_kimg=1.28", NO_FEATURES, "checkpoint={interval_kimg: 0.32, keep: 9}", "log.interval_kimg=0.16")
+ROLLBACK = "health={features_kimg: 0, on_collapse: rollback, max_skipped: 5, max_rollbacks: 2}"
+
+
+def test_steps_without_finite_gradients_stop_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Poison(monkeypatch, 640, 10_000, times=1)
+    result, _ = run(*SKIPPING)
+    assert not result.complete
+    assert "10 steps in a row without finite gradients" in (run.root / "run" / "stopped.json").read_text()
+    assert read_report(run.root / "run")["kimg"] == 0.8
+
+
+def test_a_run_rolls_back_and_ends_slower(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Poison(monkeypatch, 640, 960, times=1)
+    result, _ = run(*SKIPPING, ROLLBACK)
+    assert result.complete
+    assert read_report(run.root / "run")["rollbacks"] == 1
+    (record,) = [r for r, _ in read_records(run.root / "run" / "metrics.jsonl") if r["kind"] == "rollback"]
+    assert (record["begun"], record["samples_seen"]) == (720, 640)
+    metrics = read_metrics(run.root / "run")
+    assert [kimg for kimg, _ in metrics["loss/d_main"]] == pytest.approx([0.16 * step for step in range(1, 9)])
+    assert metrics["lr/D"][3][1] == pytest.approx(2 * metrics["lr/D"][4][1], rel=0.1)
+    assert metrics["health/rollbacks"] == [(0.64, 1.0)]
+
+
+def test_after_a_rollback_it_resumes_with_the_same_bits(
+    run: Run, fashion: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def final(one: Run) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(one.root / "run/checkpoints/kimg000001.280/state.pt", weights_only=True)
+        return state
+
+    Poison(monkeypatch, 640, 960, times=1)
+    run(*SKIPPING, ROLLBACK)
+    Poison(monkeypatch, 640, 960, times=1)
+    other = Run(fashion, tmp_path_factory.mktemp("other"))
+    stopped = other.trainer(*SKIPPING, ROLLBACK)
+    stopped.report = lambda scores: stopped.recovery.rollbacks == 1 and stopped.progress.samples_seen == 800
+    assert not stopped.run().complete
+    assert other(*SKIPPING, ROLLBACK)[0].complete
+    for name in ("D", "G"):
+        ours, theirs = final(run)[name]["player"], final(other)[name]["player"]
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert final(other)["recovery"] == {"rollbacks": 1}
+
+
+def test_what_collapses_again_and_again_is_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Poison(monkeypatch, 640, 960, times=9)
+    result, _ = run(*SKIPPING, ROLLBACK)
+    assert not result.complete
+    assert read_report(run.root / "run")["rollbacks"] == 2
