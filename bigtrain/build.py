@@ -28,6 +28,7 @@ from bigtrain.trainer import Trainer
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
+from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 
 

@@ -113,9 +113,7 @@ class DataConfig(Config):
         """What the networks are built for."""
         return ImageSpec(self.resolution, self.channels, self.classes, self.width)
 
-    def plan(
-        self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1
-    ) -> BatchPlan:
+    def plan(self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1) -> BatchPlan:
         """Return what is in a rank's batches."""
         return BatchPlan(
             place=self.path,

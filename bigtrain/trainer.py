@@ -142,19 +142,15 @@ class Trainer:
         host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
         images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
-<<<<<<< HEAD
         return Batch.from_host(
             images,
             labels,
             positions,
-            seed=self.config.seed,
+            seed=self.recovery.seed,
             device=self.ranks.device,
             flip=self.config.data.flip,
             label_dropout=self.config.data.label_dropout,
         )
-=======
-        return Batch.from_host(images, labels, positions, seed=self.recovery.seed, device=self.ranks.device)
->>>>>>> 461a06e (The doctor: monitors, probes, rollback, bigtrain health)
 
     def due(self, interval_kimg: float) -> bool:
         """Tell whether the step just taken reached a multiple of an interval, or the end."""

@@ -58,5 +58,5 @@ def _read(dataset: ShardDataset, locations: list[Location], labelled: bool) -> R
             continue
         images.append(image)
         labels.append(label)
-    label = torch.from_numpy(np.concatenate(labels))
-    return Reals(torch.from_numpy(np.concatenate(images)), label if labelled else torch.zeros_like(label))
+    classes = torch.from_numpy(np.concatenate(labels))
+    return Reals(torch.from_numpy(np.concatenate(images)), classes if labelled else torch.zeros_like(classes))
