@@ -253,6 +253,7 @@ class Trainer:
         if config.on_collapse == "rollback" and self.recovery.rollbacks < config.max_rollbacks:
             return True
         self._collapse = collapse
+        self.write_health()
         log.info("kimg %-7.1f health: stopping, %s", self.progress.kimg, collapse)
         return False
 
@@ -265,6 +266,7 @@ class Trainer:
         self.tracker.roll_back(str(collapse), begun, self.progress)
         self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
         self.checkpoints.save(self.progress)  # a crash must not undo it
+        self.write_health()
         self._clock = (time.perf_counter(), self.progress.samples_seen)
         log.info(
             "kimg %-7.1f health: back to %s at %g times the learning rates (%s)",

@@ -1,6 +1,9 @@
 """A discriminator that learns the training images by heart."""
 
-from bigtrain.health.monitor import Finding, History, Monitor, column, grade, mean
+from bigtrain.health.monitor import Finding, History, Level, Monitor, column, grade, mean
+
+_SIGNIFICANT = 2.33
+"""Standard errors that a few held-out images exceed by chance once in a hundred times."""
 
 
 class DiscriminatorOverfits(Monitor):
@@ -13,17 +16,20 @@ class DiscriminatorOverfits(Monitor):
 
     symptom = "discriminator_overfits"
     advice = "augment (ADA), raise R1's gamma, give D less width, get more data; stop at the best score"
-    reads = ("logits/train", "logits/held_out", "logits/fake_mean", "signs/train")
+    reads = ("logits/train", "logits/held_out", "logits/held_out_z", "logits/fake_mean", "signs/train")
     least, window = 8, 8
 
     def judge(self, history: History) -> Finding:
         """See Monitor."""
         train, held_out = mean(column(history, "logits/train")), mean(column(history, "logits/held_out"))
         fake, sign = mean(column(history, "logits/fake_mean")), mean(column(history, "signs/train"))
+        z = mean(column(history, "logits/held_out_z"))
         # Where real and fake are not told apart there is nothing to overfit with: a gap of one logit at least.
         share = (train - held_out) / max(train - fake, 1.0)
         evidence = (
             f"r_v {share:.2f}: D's logits are {train:.2f} on training images, {held_out:.2f} on held-out ones, "
-            f"{fake:.2f} on fakes; r_t {sign:.2f}"
+            f"{fake:.2f} on fakes (the gap is {z:.1f} standard errors); r_t {sign:.2f}"
         )
-        return Finding(grade(share, warning=0.4, critical=0.7), evidence)
+        if z < _SIGNIFICANT:
+            return Finding(Level.OK, evidence)
+        return Finding(grade(share, warning=0.25, critical=0.5), evidence)

@@ -29,12 +29,16 @@ class LogitProbe:
 
     @torch.no_grad()
     def read(self, judge: Judge) -> dict[str, float]:
-        """Return mean logits and signs by names such as `logits/held_out`, or nothing. Collective."""
+        """Return mean logits and signs by names such as `logits/held_out`, or nothing. Collective.
+
+        `logits/held_out_z` is by how many standard errors the logits of held-out images are lower.
+        """
         if not len(self._sets["held_out"]):
             return {}
         readings: dict[str, float] = {}
+        error = 0.0
         for name, reals in self._sets.items():
-            sums = torch.zeros(3, dtype=torch.float64)
+            sums = torch.zeros(4, dtype=torch.float64)
             batches = -(-len(reals) // self._micro_batch)
             for batch in range(self._ranks.rank, batches, self._ranks.world_size):
                 # The last micro-batch is filled up from the front.
@@ -45,7 +49,12 @@ class LogitProbe:
                 if logits is None:
                     return {}
                 wide = logits.double().cpu()
-                sums += torch.stack([wide.sum(), wide.sign().sum(), torch.tensor(float(len(wide)))])
-            logit, sign, count = sum_over_ranks(sums).tolist()
+                sums += torch.stack(
+                    [wide.sum(), wide.square().sum(), wide.sign().sum(), torch.tensor(float(len(wide)))]
+                )
+            logit, square, sign, count = sum_over_ranks(sums).tolist()
             readings |= {f"logits/{name}": logit / count, f"signs/{name}": sign / count}
-        return readings
+            # An image that came twice, to fill up a micro-batch, counts once.
+            error += max(square / count - (logit / count) ** 2, 0.0) / len(reals)
+        gap = readings["logits/train"] - readings["logits/held_out"]
+        return {**readings, "logits/held_out_z": gap / max(error**0.5, 1e-9)}

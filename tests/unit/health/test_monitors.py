@@ -26,7 +26,7 @@ def game(real: float, fake: float, *, right: float, norm: float = 1.0) -> dict[s
 
 
 EVEN = game(0.5, -0.5, right=0.4)
-OVERFIT = {"logits/train": 3.0, "logits/fake_mean": -3.0, "signs/train": 1.0}
+OVERFIT = {"logits/train": 3.0, "logits/fake_mean": -3.0, "signs/train": 1.0, "logits/held_out_z": 9.0}
 VARIED = {"features/diversity": 0.8, "features/class_diversity": 0.8, "features/different_modes": 0.3}
 CASES: list[tuple[type[Monitor], Sequence[Readings], Level]] = [
     (DiscriminatorWins, [EVEN] * 10, Level.OK),
@@ -54,7 +54,8 @@ CASES: list[tuple[type[Monitor], Sequence[Readings], Level]] = [
     (Starvation, [{"time/data_wait_share": share} for share in (0.9, 0.3, 0.9)], Level.WARNING),
     (Starvation, [{"time/data_wait_share": 0.9}] * 3, Level.CRITICAL),
     (DiscriminatorOverfits, [{**OVERFIT, "logits/held_out": 2.5}] * 8, Level.OK),
-    (DiscriminatorOverfits, [{**OVERFIT, "logits/held_out": 0.0}] * 8, Level.WARNING),
+    (DiscriminatorOverfits, [{**OVERFIT, "logits/held_out": 1.0}] * 8, Level.WARNING),
+    (DiscriminatorOverfits, [{**OVERFIT, "logits/held_out": 1.0, "logits/held_out_z": 1.0}] * 8, Level.OK),
     (DiscriminatorOverfits, [{**OVERFIT, "logits/held_out": -2.5}] * 8, Level.CRITICAL),
     (ModeCollapse, [VARIED], Level.OK),
     (ModeCollapse, [{**VARIED, "features/diversity": 0.4}], Level.WARNING),
