@@ -30,9 +30,10 @@ from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.decode import Decoder
 from data_pipelines.faults import FaultLog
 from data_pipelines.prepare import NAMED_SOURCES
+from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
-from data_pipelines.write import Source, write_shards
+from data_pipelines.write import write_shards
 
 BATCH = 64
 PHOTOGRAPHS = Path("/usr/share/backgrounds/mate/nature")  # Debian's package mate-backgrounds
@@ -264,7 +265,7 @@ def fashion(folder: Path) -> Data:
     """10,000 grey 32x32 PNGs: Fashion-MNIST, as in configs/quickstart.yaml."""
     data = Data("png32", folder / "png32", "png", 3200)
     if not data.shards.exists():
-        write_shards(NAMED_SOURCES["fashion-mnist-10k"](32), data.shards, codec="png")
+        write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), data.shards, codec="png")
     return data
 
 
@@ -274,10 +275,10 @@ def photographs(folder: Path, name: str, size: int, count: int, codec: str, meas
     if not data.shards.exists():
         photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
         random = np.random.default_rng(0)
-        samples = [(crop(photos[random.integers(len(photos))], size, random), n % 10) for n in range(count)]
-        classes = tuple(map(str, range(10)))
-        source = Source(name, samples, count, classes, "crops", "see mate-backgrounds", str(PHOTOGRAPHS))
-        write_shards(source, data.shards, codec=codec)
+        images = np.stack([crop(photos[random.integers(len(photos))], size, random) for _ in range(count)])
+        labels = np.arange(count) % 10
+        source = from_arrays(name, images, labels, classes=list("0123456789"), origin=str(PHOTOGRAPHS))
+        write_shards(source, data.shards, codec=codec, quality=90)
     return data
 
 

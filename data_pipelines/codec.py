@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_pipelines.tiny_png import LARGEST, encode_tiny
+
 CODECS = ("source", "png", "jpeg", "webp", "npy")
 """The bytes of the source's file as they were; PNG; JPEG; WebP; raw NumPy (fastest to read)."""
 
@@ -30,6 +32,8 @@ def encode(image: Pixels, codec: str, *, quality: int = 95) -> bytes:
     if codec not in SUFFIXES:
         raise ValueError(f"unknown codec {codec!r}: choose one of {', '.join(SUFFIXES)}")
     check_channels(codec, image.shape[0])
+    if codec == "png" and image.shape[1] * image.shape[2] <= LARGEST:
+        return encode_tiny(image)
     stream = io.BytesIO()
     if codec == "npy":
         np.save(stream, image)

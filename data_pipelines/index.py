@@ -3,9 +3,9 @@
 A structured NumPy array beside the tar, readable with `numpy.load`; it makes every sample reachable in one read.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +35,34 @@ def save_index(path: Path, rows: Sequence[tuple[int, ...]], fields: Sequence[str
 
 
 def load_index(path: Path, fields: Sequence[str] = ()) -> Index:
-    """Read an index, as a memory map: ranks of a node share one copy.
+    """Read an index.
+
+    Its header must be, to the byte, the one that NumPy writes; NumPy's own way of reading it goes through Python's
+    parser, which fails now and then when several threads use it at once (SystemError, CPython 3.11).
 
     Raises:
         DataError: missing, damaged or without just these fields.
     """
     try:
-        rows: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: the shard's index is missing (see: bigtrain data verify {path.parent})") from None
-    except (ValueError, OSError, EOFError) as error:
+    except OSError as error:
         raise DataError(f"{path}: damaged index ({error})") from None
-    if rows.dtype != index_dtype(fields) or rows.ndim != 1:
-        raise DataError(f"{path}: not an index of this format, with the fields {', '.join(fields) or '(none)'}")
-    index: Index = rows
-    return index
+    start = 10 + int.from_bytes(content[8:10], "little")
+    dtype = index_dtype(fields)
+    count, left_over = divmod(len(content) - start, dtype.itemsize)
+    if not content.startswith(b"\x93NUMPY") or count < 0:
+        raise DataError(f"{path}: damaged index (it is no NumPy file)")
+    if content[:start] != _header(dtype, count) or left_over:
+        which = ", ".join(fields) or "(none)"
+        raise DataError(f"{path}: cut off, or not an index of this format, with the fields {which}")
+    return np.frombuffer(content, dtype=dtype, offset=start)
+
+
+def _header(dtype: np.dtype[np.void], count: int) -> bytes:
+    """Return the first bytes of a `.npy` file of so many rows."""
+    stream = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": (count,)})
+    return stream.getvalue()

@@ -32,6 +32,22 @@ def decoded(data: bytes, shape: tuple[int, int, int], *, arrays: bool = False) -
     return batch[1]
 
 
+def with_pillow(image: np.ndarray) -> bytes:
+    """A PNG as others write it, with any filters."""
+    picture = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    return as_file(Image.fromarray(picture), "PNG", optimize=bool(image[0, 0, 0] % 2))
+
+
+@given(shape=SHAPES, seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_pngs_of_others_and_our_own_are_the_same_images(shape, seed: int) -> None:
+    image = pixels(shape, seed)
+    np.testing.assert_array_equal(decoded(with_pillow(image), shape), image)
+    expected = np.empty_like(image)
+    decode_with_pillow(memoryview(encode(image, "png")), expected)
+    np.testing.assert_array_equal(expected, image)
+
+
 @given(shape=SHAPES, seed=st.integers(0, 9), codec=st.sampled_from(["png", "npy"]), arrays=st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_lossless_codecs_give_the_image_back(shape, seed: int, codec: str, arrays: bool) -> None:
@@ -83,8 +99,8 @@ def test_a_png_in_several_pieces_is_read() -> None:
         (as_file(COLOUR, "PNG")[:200], "truncated|not enough|unreadable"),
         (as_file(COLOUR, "JPEG")[:300], "truncated|unreadable"),
         (as_file(COLOUR, "WEBP")[:80], "unreadable"),
-        (encode(pixels((3, 16, 15)), "npy"), r"uint8 \(3, 16, 15\)"),
-        (encode(pixels((3, 16, 16)), "npy")[:-1], "reshape|read|expected"),
+        (encode(pixels((3, 16, 15)), "npy"), r"\(3, 16, 15\).* are no uint8 \(3, 16, 16\)"),
+        (encode(pixels((3, 16, 16)), "npy")[:-1], "are no uint8"),
         (b"<html>", "unreadable image"),
         (b"", "unreadable image"),
     ],
