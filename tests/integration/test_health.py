@@ -1,5 +1,7 @@
 """Runs that are made to fail, each diagnosed by its right name; a healthy one, about which nothing is said."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -233,3 +235,20 @@ def test_what_collapses_again_and_again_is_stopped(run: Run, monkeypatch: pytest
     result, _ = run(*SKIPPING, ROLLBACK)
     assert not result.complete
     assert read_report(run.root / "run")["rollbacks"] == 2
+
+
+def test_two_ranks_roll_back_together(fashion: Path, tmp_path: Path) -> None:
+    """Learning rates so high that the gradients vanish, also when halved: back once, then stopped, on both ranks."""
+    command = [
+        *(str(Path(sys.executable).parent / "bigtrain"), "train", str(ROOT / "tests" / "tiny.yaml"), "--nproc", "2"),
+        *(f"data.path={fashion}", f"run_dir={tmp_path / 'run'}", "micro_batch=8", "log.interval_kimg=0.08"),
+        *("eval.interval_kimg=0", "preview.interval_kimg=0", "snapshot.interval_kimg=0", "tracking.mlflow=false"),
+        *("optim={lr_g: 0.1, lr_d: 0.1}", "health={features_kimg: 0, on_collapse: rollback, max_rollbacks: 1}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "stopped by learning_stopped" in done.stdout
+    assert read_report(tmp_path / "run")["rollbacks"] == 1
+    again = subprocess.run([*command[:1], "health", str(tmp_path / "run")], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "learning_stopped" in again.stdout
