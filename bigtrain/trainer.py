@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -218,7 +219,9 @@ class Trainer:
         """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
         step_seconds = metrics["time/sec_per_kimg"] * self.config.global_batch / 1000
         metrics = {**metrics, "time/data_wait_share": metrics["time/data_wait_s"] / step_seconds}
-        found = self.checkup.quick(metrics, self.task.judge, self.parameters(), self.progress)
+        networks = {key: network for strategy in self.strategies.values() for key, network in strategy.infer().items()}
+        judge = partial(self.task.judge, networks)
+        found = self.checkup.quick(metrics, judge, self.parameters(), self.progress)
         self.write_health()
         return {**metrics, **found}
 

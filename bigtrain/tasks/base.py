@@ -9,7 +9,7 @@ from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.core.state import Progress, Stateful
-from bigtrain.distributed.player import Phase, Player
+from bigtrain.distributed.player import Phase, Player, Rivals
 from bigtrain.models import Generator
 
 
@@ -52,10 +52,11 @@ class Task(ABC):
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
 
-    def judge(self, image: Tensor, label: Tensor) -> Tensor | None:
+    def judge(self, networks: Rivals, image: Tensor, label: Tensor) -> Tensor | None:
         """Return the logits [N] that tell real images from fakes, changing nothing; None where nothing judges so.
 
         Args:
+            networks: of all players, by name.
             image: in [-1, 1], shape [N, C, H, W].
             label: class indices, shape [N].
         """

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.config import Config
@@ -13,7 +13,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
-from bigtrain.distributed.player import Phase
+from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
@@ -170,9 +170,12 @@ class SynthesisTask(Task):
         generator.calibrate(draws.of("z").normal(generator.z_dim), label)
 
     @torch.no_grad()
-    def judge(self, image: Tensor, label: Tensor) -> Tensor:
-        """See Task."""
-        D = self.players["D"].networks()["D"].eval()
+    def judge(self, networks: Rivals, image: Tensor, label: Tensor) -> Tensor:
+        """See Task; D sees them as in training, and its statistics are put back."""
+        D = networks["D"]
+        assert isinstance(D, nn.Module)
+        before = [(buffer, buffer.clone()) for buffer in D.buffers()]
         logits: Tensor = D(image, label)
-        D.train()
+        for buffer, value in before:
+            buffer.copy_(value)
         return logits

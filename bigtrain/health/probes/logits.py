@@ -40,7 +40,8 @@ class LogitProbe:
         for name, reals in self._sets.items():
             sums = torch.zeros(4, dtype=torch.float64)
             batches = -(-len(reals) // self._micro_batch)
-            for batch in range(self._ranks.rank, batches, self._ranks.world_size):
+            # Every rank takes as many, since D may compute statistics over all ranks; the surplus does not count.
+            for batch in range(self._ranks.rank, batches + self._ranks.rank, self._ranks.world_size):
                 # The last micro-batch is filled up from the front.
                 rows = torch.arange(batch * self._micro_batch, (batch + 1) * self._micro_batch) % len(reals)
                 image = reals.images[rows].to(self._ranks.device).float() / 127.5 - 1.0
@@ -49,9 +50,10 @@ class LogitProbe:
                 if logits is None:
                     return {}
                 wide = logits.double().cpu()
-                sums += torch.stack(
-                    [wide.sum(), wide.square().sum(), wide.sign().sum(), torch.tensor(float(len(wide)))]
-                )
+                if batch < batches:
+                    sums += torch.stack(
+                        [wide.sum(), wide.square().sum(), wide.sign().sum(), torch.ones_like(wide).sum()]
+                    )
             logit, square, sign, count = sum_over_ranks(sums).tolist()
             readings |= {f"logits/{name}": logit / count, f"signs/{name}": sign / count}
             # An image that came twice, to fill up a micro-batch, counts once.

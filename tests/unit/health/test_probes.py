@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigtrain.core.config import parse_config
 from bigtrain.distributed.init import Ranks
 from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
+from bigtrain.models import ImageSpec
+from bigtrain.tasks.synthesis import SynthesisConfig
 from data_pipelines.batches import BatchPlan
 from data_pipelines.order import trained_counts
 from data_pipelines.stream import BatchStream
@@ -65,3 +68,21 @@ def test_shards_give_evenly_and_keep_at_least_one() -> None:
     assert trained_counts([10, 10, 10], 0.0) == [10, 10, 10]
     assert sum(trained_counts([8] * 100, 0.01)) == 792
     assert trained_counts([1, 1], 0.5) == [1, 1]
+
+
+def test_asking_d_changes_nothing() -> None:
+    networks = {
+        "generator": {"kind": "biggan", "z_dim": 4, "width": 2},
+        "discriminator": {"kind": "biggan", "width": 2},
+        "optim": {"lr_g": 1e-3, "lr_d": 1e-3},
+    }
+    config = parse_config(SynthesisConfig, networks, source="test")
+    task = config.build_task(ImageSpec(32, 1, 3), [1, 1, 1], seed=0, device=torch.device("cpu"))
+    player = task.players["D"]
+    before = {name: value.clone() for name, value in player.state_dict().items()}
+    image, label = torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 2, 0])
+    once, again = (task.judge(player.networks(), image, label) for _ in range(2))
+    assert torch.equal(once, again)
+    assert all(torch.equal(before[name], value) for name, value in player.state_dict().items())
+    player.networks()["D"](image, label)
+    assert any(not torch.equal(before[name], value) for name, value in player.state_dict().items())
