@@ -46,7 +46,7 @@ def test_a_transform_is_a_function_of_the_samples_position_alone(cut: int, start
     images = torch.rand(8, 3, 8, 8, dtype=torch.float64)
     whole = ALL(images, _draws(8, start), 0.5)
     parts = [ALL(images[rows], _draws(8, start)[rows], 0.5) for rows in (slice(0, cut), slice(cut, 8))]
-    # The parameters are float32, and sine and exponential round differently in the vector and the scalar part of a loop.
+    # The parameters are float32; sine and exponential round differently in the vector and the scalar part of a loop.
     torch.testing.assert_close(whole, torch.cat(parts), rtol=0, atol=1e-6)
 
 
