@@ -139,7 +139,8 @@ against 5,000 of the dataset), lower is better; not comparable with published FI
 ## Game and regulariser, after 20,000 images
 
 The same networks (`benchmarks/objectives.yaml`, spectral normalisation in both), the same settings for all: nothing is
-tuned for a cell, so that a game may do better with settings of its own. Noise: non_saturating with R1 comes to {spread}.
+tuned for a cell, so that a game may do better with settings of its own. Noise: non_saturating with R1 comes to
+{spread}.
 
 {table(["game", *REGULARISERS], games)}
 

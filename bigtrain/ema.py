@@ -23,8 +23,8 @@ class EMAConfig(Config):
         rampup: bound the half-life to this share of the images seen so far, so that a young average is not an old
             network; 0 for no bound (Karras et al. 2020b use 0.05).
         profiles: widths of power-function averages that are kept besides, each as a share of the run so far
-            (sigma_rel, Karras et al. 2024, section 3.1; they use 0.05 and 0.10). Snapshots hold them, so that an average
-            of any other width can be made of them afterwards.
+            (sigma_rel, Karras et al. 2024, section 3.1; they use 0.05 and 0.10). Snapshots hold them, so that an
+            average of any other width can be made of them afterwards.
     """
 
     half_life_kimg: Schedule
