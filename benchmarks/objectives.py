@@ -173,7 +173,8 @@ def picture(runs: Path, path: Path) -> None:
     axis.set_xlabel("thousands of images shown")
     axis.set_ylabel("Fréchet distance")
     axis.grid(alpha=0.3)
-    axis.legend()
+    if axis.lines:
+        axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

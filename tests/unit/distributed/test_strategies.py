@@ -32,7 +32,7 @@ def step(gradient: list[float], rates: Rates = USUAL, **limits: float) -> tuple[
     loss, _ = strategy.loss(Phase("line", "L"), torch.tensor(gradient), {}, last_micro=True)
     strategy.backward(loss)
     stats = strategy.step(rates)
-    moment = strategy.state_dict()["optimizer"]["state"][0]["exp_avg"] / (1 - rates.betas[0])
+    moment = strategy.state_dict()["optimizer"]["weight"]["exp_avg"] / (1 - rates.betas[0])
     return stats, moment, player.weight.detach()
 
 
