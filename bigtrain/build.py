@@ -57,7 +57,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     if config.init_from is not None:
         config.init_from.check(networks, config.data.image)
     try:
-        config.check_task(networks, micro_batch=config.micro_batch, strategy=config.strategy.kind)
+        config.check_task(networks, micro_batch=config.micro_batch)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

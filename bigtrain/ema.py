@@ -1,13 +1,16 @@
-"""Exponential moving average of the generator's weights, by half-life in images."""
+"""Moving averages of the generator's weights: by half-life in images, and by power functions side by side."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Annotated
 
+import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 
 from bigtrain.core.config import Config
+from bigtrain.core.schedules import Schedule
 from bigtrain.core.state import Progress, State
 from bigtrain.models import Generator
 
@@ -16,32 +19,45 @@ class EMAConfig(Config):
     """How fast the average forgets.
 
     Attributes:
-        half_life_kimg: thousands of images after which an old weight counts half.
+        half_life_kimg: thousands of images after which an old weight counts half; above 0.
         rampup: bound the half-life to this share of the images seen so far, so that a young average is not an old
             network; 0 for no bound (Karras et al. 2020b use 0.05).
+        profiles: widths of power-function averages that are kept besides, each as a share of the run so far
+            (sigma_rel, Karras et al. 2024, section 3.1; they use 0.05 and 0.10). Snapshots hold them, so that an
+            average of any other width can be made of them afterwards.
     """
 
-    half_life_kimg: PositiveFloat
+    half_life_kimg: Schedule
     rampup: NonNegativeFloat = 0.05
+    profiles: tuple[Annotated[float, Field(gt=0, lt=0.28)], ...] = ()
+
+    @model_validator(mode="after")
+    def _forgets(self) -> "EMAConfig":
+        shortest = min(self.half_life_kimg.value, getattr(self.half_life_kimg, "final", self.half_life_kimg.value))
+        if not shortest > 0:
+            raise ValueError("half_life_kimg must stay above 0")
+        if len(set(self.profiles)) < len(self.profiles):
+            raise ValueError(f"profiles {list(self.profiles)}: each width once")
+        return self
 
 
 class EMA:
-    """The averaged generator, whole and float32 on every rank.
+    """The averaged generators, whole and float32 on every rank.
 
     Args:
         config: how fast.
-        generator: starts the average.
+        generator: starts the averages.
         prefix: what its owner puts before the names of its parameters.
 
     Attributes:
-        generator: the averaged network, in evaluation mode.
+        generator: the average by half-life, in evaluation mode: what is evaluated and exported.
+        profiles: the averages by power functions, by their sigma_rel.
     """
 
     def __init__(self, config: EMAConfig, generator: Generator, *, prefix: str = "") -> None:
         self._config, self._prefix = config, prefix
-        self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
-        self._averaged = dict(self.generator.named_parameters())
-        self._copied = dict(self.generator.named_buffers())
+        self.generator = _frozen_copy(generator)
+        self.profiles = {sigma_rel: _frozen_copy(generator) for sigma_rel in config.profiles}
 
     @torch.no_grad()
     def update(self, live: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
@@ -52,19 +68,58 @@ class EMA:
             progress: before the step is counted.
         """
         tensors = {name.removeprefix(self._prefix): tensor for name, tensor in live}
-        half_life = self._config.half_life_kimg * 1000
+        seen = progress.samples_seen + progress.batch
+        half_life = 1000 * self._config.half_life_kimg.value_at(progress.samples_seen, progress.total)
         if self._config.rampup:
-            half_life = min(half_life, max((progress.samples_seen + progress.batch) * self._config.rampup, 1.0))
-        weight = 1.0 - 0.5 ** (progress.batch / half_life)
-        torch._foreach_lerp_(list(self._averaged.values()), [tensors[name] for name in self._averaged], weight)
-        for name, value in self._copied.items():
-            if name in tensors:
-                value.copy_(tensors[name])
+            half_life = min(half_life, seen * self._config.rampup)
+        _move(self.generator, tensors, 1.0 - 0.5 ** (progress.batch / max(half_life, 1.0)))
+        for sigma_rel, generator in self.profiles.items():
+            _move(generator, tensors, 1.0 - power_function_decay(sigma_rel, seen, progress.batch))
 
     def state_dict(self) -> State:
         """See Stateful."""
-        return self.generator.state_dict()
+        profiles = {str(sigma_rel): generator.state_dict() for sigma_rel, generator in self.profiles.items()}
+        return {"half_life": self.generator.state_dict(), "profiles": profiles}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
-        self.generator.load_state_dict(state)
+        self.generator.load_state_dict(state["half_life"])
+        for sigma_rel, generator in self.profiles.items():
+            generator.load_state_dict(state["profiles"][str(sigma_rel)])
+
+
+def power_function_decay(sigma_rel: float, seen: int, batch: int) -> float:
+    """Return what a power-function average keeps of itself in a step: (1 - batch / t)^(γ + 1) at t images.
+
+    It makes the weight of an old network proportional to t^γ (Karras et al. 2024, section 3.1): the average's width
+    stays the same share of the run, however long that is.
+
+    Args:
+        sigma_rel: that share, between 0 and 0.28.
+        seen: t, images seen after the step.
+        batch: images of the step.
+    """
+    return float((1 - batch / seen) ** (gamma_of(sigma_rel) + 1))
+
+
+def gamma_of(sigma_rel: float) -> float:
+    """Return the γ of the profile t^γ with a standard deviation of `sigma_rel` times its length.
+
+    sigma_rel² = (γ + 1) / ((γ + 2)² (γ + 3)) (Karras et al. 2024, appendix C), the largest root of
+    γ³ + 7 γ² + (16 - sigma_rel⁻²) γ + 12 - sigma_rel⁻².
+    """
+    precision = sigma_rel**-2
+    return float(np.roots([1, 7, 16 - precision, 12 - precision]).real.max())
+
+
+def _frozen_copy(generator: Generator) -> Generator:
+    return copy.deepcopy(generator).eval().requires_grad_(False)
+
+
+def _move(average: Generator, live: Mapping[str, Tensor], weight: float) -> None:
+    """Move parameters by a share of the way; statistics, singular vectors and counters are copied."""
+    parameters = dict(average.named_parameters())
+    torch._foreach_lerp_(list(parameters.values()), [live[name] for name in parameters], weight)
+    for name, value in average.named_buffers():
+        if name in live:
+            value.copy_(live[name])

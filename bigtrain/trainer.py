@@ -288,17 +288,23 @@ class Trainer:
             self.tracker.log_image("fakes", grid, self.progress)
 
     def snapshot(self) -> Path:
-        """Write the averaged generator, ready to use."""
+        """Write the averaged generator, ready to use, and the averages by power functions below it."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
         if is_rank_zero():
-            save_snapshot(
-                folder,
-                self.averaged(),
-                self.task.generator_config,
-                class_names=self.manifest.classes if self.config.data.classes else (),
-                facts={"samples_seen": self.progress.samples_seen, "dataset": self.manifest.name},
-            )
+            self._save(folder, self.averaged())
+            for sigma_rel, generator in self.ema.profiles.items():
+                self.task.calibrate(generator)
+                self._save(folder / f"sigma-{sigma_rel:g}", generator, sigma_rel=sigma_rel)
         return folder
+
+    def _save(self, folder: Path, generator: Generator, **facts: float) -> None:
+        save_snapshot(
+            folder,
+            generator,
+            self.task.generator_config,
+            class_names=self.manifest.classes if self.config.data.classes else (),
+            facts={"samples_seen": self.progress.samples_seen, "dataset": self.manifest.name, **facts},
+        )
 
     def averaged(self) -> Generator:
         """Return the averaged generator, ready to sample."""

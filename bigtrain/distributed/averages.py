@@ -29,7 +29,8 @@ class Averages:
 
     def observe(self, name: str, values: Tensor, *, decay: float) -> None:
         """Take note of some values; all ranks must observe the same names in a step."""
-        seen = torch.stack([values.detach().double().sum(), values.new_tensor(values.numel(), dtype=torch.float64)])
+        total = values.detach().double().sum()
+        seen = torch.stack([total, torch.full_like(total, values.numel())])
         before = self._observed[name][0] if name in self._observed else 0.0
         self._observed[name] = (seen + before, decay)
 

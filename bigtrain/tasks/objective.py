@@ -97,11 +97,6 @@ class ObjectiveConfig(Config):
             )
         if self.style_mixing and not isinstance(setting.generator, StyleGenerator):
             raise ValueError("objective.style_mixing mixes styles, and this generator has none")
-        if self.unrolled and setting.strategy not in ("single", "ddp"):
-            raise ValueError(
-                f"objective.unrolled steps a copy of D's weights in every process, and strategy '{setting.strategy}' "
-                "does not hold them whole: use 'ddp'"
-            )
 
     def _bounds_slope(self, discriminator: Discriminator) -> bool:
         layers = SpectralConv2d | SpectralLinear

@@ -69,18 +69,17 @@ class SynthesisConfig(Config):
         """Return the configs of all networks by their keys."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
-    def check_task(self, networks: Mapping[str, Any], *, micro_batch: int, strategy: str) -> None:
+    def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """Find out whether the objective fits its surroundings.
 
         Args:
             networks: built, perhaps without data, by the keys of `networks()`.
             micro_batch: samples that are computed together.
-            strategy: the kind that trains the players.
 
         Raises:
             ValueError: it does not, with the key and the reason.
         """
-        self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch, strategy))
+        self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch))
         if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
             raise ValueError(
                 f"augment.probability 'adaptive' follows the sign of D(x), and with '{self.objective.adversarial}' "

@@ -134,13 +134,11 @@ class Setting:
         generator: built, perhaps without data (`meta` device).
         discriminator: likewise.
         micro_batch: samples that are computed together.
-        strategy: the kind of strategy that trains the players.
     """
 
     generator: Generator
     discriminator: Discriminator
     micro_batch: int
-    strategy: str
 
 
 class Term(Config):

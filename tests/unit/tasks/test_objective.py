@@ -28,7 +28,6 @@ def setting(
     batch_norm: bool = False,
     classes: int = 3,
     micro_batch: int = 4,
-    strategy: str = "ddp",
 ) -> Setting:
     image = ImageSpec(8, 1, classes)
     with torch.device("meta"):
@@ -41,7 +40,7 @@ def setting(
             ]
         if batch_norm:
             networks[1].add_module("norm", nn.BatchNorm2d(3))
-    return Setting(*networks, micro_batch=micro_batch, strategy=strategy)
+    return Setting(*networks, micro_batch=micro_batch)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,6 @@ def test_what_contradicts_itself_is_refused(keys: dict[str, Any], words: str) ->
         ({"adversarial": "wasserstein"}, {"styles": True}, "needs a D whose slope is bounded"),
         ({"adversarial": "wasserstein"}, {"spectral": False}, "needs a D whose slope is bounded"),
         ({"adversarial": "relativistic_average"}, {"micro_batch": 1}, "micro_batch 2 or more"),
-        ({"unrolled": {"steps": 3}}, {"strategy": "fsdp"}, "does not hold them whole"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(keys: dict[str, Any], where: dict[str, Any], words: str) -> None:
