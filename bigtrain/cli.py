@@ -122,6 +122,20 @@ def import_(
 
 
 @app.command()
+def export(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    format_: Annotated[str, typer.Option("--format", help="safetensors, torch-export or onnx.")],
+    truncation: Annotated[float, typer.Option(min=0.0, help="Built into the program.")] = 1.0,
+) -> None:
+    """Write a snapshot's generator for use elsewhere, checked as it is written."""
+    from bigtrain.interop.exporting import FORMATS, export_snapshot
+
+    error = export_snapshot(snapshot, out, _one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
+    typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, largest difference {error:.1e} of the images' scale")
+
+
+@app.command()
 def sync(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
@@ -269,12 +283,21 @@ def verify(
 
 
 @config_app.command("show")
-def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
+def config_show(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    params: Annotated[bool, typer.Option("--params", help="A table of the networks' parameters instead.")] = False,
+) -> None:
     """Print a config with all its defaults and overrides resolved."""
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import dump_yaml, load_config
+    from bigtrain.parameter_table import show_parameters
 
-    typer.echo(dump_yaml(load_config(AnyTraining, config, overrides or [])), nl=False)
+    loaded = load_config(AnyTraining, config, overrides or [])
+    if params:
+        show_parameters(loaded)
+    else:
+        typer.echo(dump_yaml(loaded), nl=False)
 
 
 @config_app.command("schema")

@@ -27,6 +27,7 @@ from bigtrain.augment.transforms import (
 )
 from bigtrain.core.config import Config, nearest
 from bigtrain.core.rng import Draws
+from bigtrain.ops.precision import outside_autocast
 
 # fmt: off
 TransformName = Literal[
@@ -132,7 +133,7 @@ class AdaPipe(Augment):
 
     def __call__(self, images: Tensor, draws: Draws, p: Tensor | float) -> Tensor:
         """See Augment."""
-        with torch.autocast(images.device.type, enabled=False):
+        with outside_autocast(images.device.type):
             noise = draws.of("noise").normal(*images.shape[1:]) if "noise" in self.multipliers else None
             wide = images.to(torch.promote_types(images.dtype, torch.float32))
             return self.transform(wide, self.choose(draws.of("transforms"), p), noise).to(images.dtype)

@@ -160,7 +160,7 @@ class ResidualGenerator(Generator):
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
         """Generate images; see `Generator.forward`. Truncation scales z, a smooth form of the truncation trick."""
         first, *rest = (z * truncation).chunk(self.parts, dim=1)
-        weights = class_weights(label, self.image.classes) if self.image.classes else z.new_ones(len(z), 1)
+        weights = class_weights(label, self.image.classes) if self.image.classes else z.new_ones(z.shape[0], 1)
         condition = self.shared(weights) if hasattr(self, "shared") else weights
         x = self.linear(first).unflatten(1, (-1, *self.bottom)).contiguous(memory_format=torch.channels_last)
         for depth, stage in enumerate(self.blocks):

@@ -172,7 +172,7 @@ def grown_image(
     """
     for block in blocks[: growth.complete + 1]:
         x = block(x, *conditions)
-    shape = (len(x), *image.shape)
+    shape = (x.shape[0], *image.shape)
     result = torgb[growth.complete](x).float()
     if growth.fading:
         fine = torgb[growth.finest](blocks[growth.finest](x, *conditions)).float()

@@ -124,7 +124,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, ws: Tensor, draws: Draws | None) -> Tensor:
         """Map [N, C, H / 2, W / 2] (whatever, in the first block) to [N, C', H, W]."""
         if hasattr(self, "const"):
-            x = self.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         else:
             x = self.conv0(x)
         x = self.style0(x, ws[:, self.first_w], draws)

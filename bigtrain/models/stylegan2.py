@@ -214,7 +214,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Turn features [N, C, R/2, R/2] into [N, C', R, R], and add this resolution's part of the image."""
         if x is None:
-            x = self.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
             x, used = self.conv1(x, ws[:, 0], draws), 1
         elif self.architecture == "resnet":
             shortcut = self.skip(x, gain=math.sqrt(0.5))

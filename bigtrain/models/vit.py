@@ -125,7 +125,7 @@ class ViTGenerator(Generator):
             w = torch.cat([w, self.embedding(class_weights(label, self.image.classes)).to(w.dtype)], dim=1)
         for layer in self.mapping:
             w = F.leaky_relu(layer(w), 0.2)
-        x = self.positions().expand(len(z), -1, -1)
+        x = self.positions().expand(z.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, w)
         patches = self.painter(self.norm(x, w)).float()
@@ -166,7 +166,7 @@ class ViTDiscriminator(Discriminator):
         side = self.patch + 2 * self.overlap
         patches = F.unfold(image, kernel_size=side, padding=self.overlap, stride=self.patch).transpose(1, 2)
         x = self.from_patch(patches).float() + self.positions()
-        x = torch.cat([self.class_token().expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.class_token().expand(x.shape[0], -1, -1), x], dim=1)
         found = []
         for block in self.blocks:
             x = block(x)

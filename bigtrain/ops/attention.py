@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.twins import use_reference
 
 
@@ -33,7 +34,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Ten
 
 def attention_reference(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
     """Compute the same as `attention`, as the equation stands."""
-    with torch.autocast(query.device.type, enabled=False):
+    with outside_autocast(query.device.type):
         return _weights(query, key, scale) @ value
 
 
@@ -77,14 +78,14 @@ class _Attention(torch.autograd.Function):
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    with torch.autocast(query.device.type, enabled=False):
+    with outside_autocast(query.device.type):
         return F.scaled_dot_product_attention(query, key, value, scale=scale)
 
 
 def _differentiable_backward(
     query: Tensor, key: Tensor, value: Tensor, grad: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.autocast(query.device.type, enabled=False):
+    with outside_autocast(query.device.type):
         weights = _weights(query, key, scale)
         d_weights = grad @ value.mT
         d_scores = weights * (d_weights - (d_weights * weights).sum(-1, keepdim=True)) * scale

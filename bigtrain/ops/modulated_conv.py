@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.twins import use_reference
 from bigtrain.ops.upfirdn import upfirdn2d, upfirdn2d_reference
 
@@ -45,7 +46,7 @@ def modulated_conv2d(
     if demodulate:
         # At least float32, and never in autocast's precision.
         energy = weight.to(torch.promote_types(weight.dtype, torch.float32)).square().sum((2, 3))
-        with torch.autocast(x.device.type, enabled=False):
+        with outside_autocast(x.device.type):
             demodulation = (style.to(energy.dtype).square() @ energy.t() + 1e-8).rsqrt()
             if gain is not None:
                 demodulation = demodulation * gain

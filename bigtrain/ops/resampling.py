@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigtrain.ops.filter_design import separable_terms
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.upfirdn import upfirdn2d_reference
 
 _LONGEST = 192
@@ -162,7 +163,7 @@ def _centred(taps: int, up: int, down: int, size: int, out: int) -> int:
 
 
 def _apply(x: Tensor, height: Line, height_matrix: Tensor, width: Line, width_matrix: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):  # in the precision of the input
+    with outside_autocast(x.device.type):  # in the precision of the input
         rows = x.permute(0, 2, 3, 1).contiguous()
         total: Tensor | None = None
         for along_height, along_width in zip(height_matrix.to(x.dtype), width_matrix.to(x.dtype), strict=True):
@@ -189,11 +190,11 @@ def _along_width(x: Tensor, line: Line, matrix: Tensor) -> Tensor:
 def _along_axis_1(x: Tensor, line: Line, matrix: Tensor) -> Tensor:
     """Map [B, size, C] to [B, out, C]."""
     if line.tiles == 1:
-        return torch.bmm(matrix.expand(len(x), -1, -1), x)
+        return torch.bmm(matrix.expand(x.shape[0], -1, -1), x)
     step = line.tile * line.down // line.up
     last = (line.tiles - 1) * step + line.window.stop
     padded = F.pad(x, (0, 0, -line.window.start, last - line.size))
     # Overlapping windows [B, tiles, C, window] of the line; the transposed view is what the matrix multiplies.
     windows = padded.unfold(1, len(line.window), step).transpose(2, 3).flatten(0, 1)
-    tiles = torch.bmm(matrix.expand(len(windows), -1, -1), windows)
-    return tiles.reshape(len(x), line.tiles * line.tile, -1)[:, : line.out]
+    tiles = torch.bmm(matrix.expand(windows.shape[0], -1, -1), windows)
+    return tiles.reshape(x.shape[0], line.tiles * line.tile, -1)[:, : line.out]

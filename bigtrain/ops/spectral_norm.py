@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.precision import outside_autocast
+
 
 def spectral_norm(
     weight: Tensor, u: Tensor, *, update: bool, iterations: int = 1, eps: float = 1e-12
@@ -23,7 +25,7 @@ def spectral_norm(
     Returns:
         The normalised weight, and the singular value, shape [].
     """
-    with torch.autocast(weight.device.type, enabled=False):
+    with outside_autocast(weight.device.type):
         with torch.no_grad():
             matrix = _matrix(weight)
             left = u.to(matrix.dtype)
@@ -46,7 +48,7 @@ def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, 
         update: iterate first (during training); without, the vectors are taken as they are.
         eps: bound on the norms that are divided by.
     """
-    with torch.autocast(weight.device.type, enabled=False):
+    with outside_autocast(weight.device.type):
         if update:
             with torch.no_grad():
                 matrix = _matrix(weight)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.twins import use_reference
 
 Padding = tuple[int, int, int, int]
@@ -66,7 +67,7 @@ def upfirdn2d_reference(
 class _UpFirDn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, fir: Tensor, up: int, down: int, padding: Padding) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # the filter runs in the precision of its input
+        with outside_autocast(x.device.type):  # the filter runs in the precision of its input
             y = _strided_fir(x, fir.to(x.dtype), up, down, padding)
         left, _, top, _ = padding
         taps_y, taps_x = fir.shape

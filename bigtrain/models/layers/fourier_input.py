@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.models.layers.equalized import EqualizedLinear
+from bigtrain.ops.precision import outside_autocast
 
 
 class FourierInput(nn.Module):
@@ -53,7 +54,7 @@ class FourierInput(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """Map styles [N, w_dim] to features [N, channels, *size], float32: positions need the precision."""
-        with torch.autocast(w.device.type, enabled=False):
+        with outside_autocast(w.device.type):
             plane = self._plane(w.float())
             freqs = self.freqs @ plane[:, :2, :2]
             phases = self.phases + (self.freqs @ plane[:, :2, 2:]).squeeze(2)

@@ -1,0 +1,76 @@
+"""What a config's networks are made of: parameters by network and stage."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from rich.table import Table
+from torch import nn
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError
+from bigtrain.core.logging import console
+from bigtrain.models import Discriminator, Generator
+
+
+class Part(NamedTuple):
+    """A stage, or what lies outside of the stages.
+
+    Attributes:
+        name: its path in the network.
+        kind: its class.
+        parameters: how many numbers are learnt.
+        buffers: how many are kept besides.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    buffers: int
+
+
+def parts(network: Generator | Discriminator) -> list[Part]:
+    """Return a network's stages and whatever else holds parameters or buffers, in order."""
+    paths = {module: path for path, module in network.named_modules()}
+    stages = [paths[stage] for stage in network.stages()]
+    counts: dict[str, list[int]] = {}
+    for column, tensors in enumerate((network.named_parameters(), network.named_buffers())):
+        for name, value in tensors:
+            path = next((stage for stage in stages if name.startswith(f"{stage}.")), name.partition(".")[0])
+            counts.setdefault(path, [0, 0])[column] += value.numel()
+    modules: Mapping[str, nn.Module] = dict(network.named_modules())
+    return [
+        Part(path, type(modules[path]).__name__ if path in modules else "tensor", *count)
+        for path, count in counts.items()
+    ]
+
+
+def show_parameters(config: AnyTraining) -> None:
+    """Print the table of each network, on the meta device: nothing is allocated.
+
+    Raises:
+        ConfigError: a network and the images do not fit.
+    """
+    for name, network_config in config.networks().items():
+        try:
+            with torch.device("meta"):
+                network = network_config.build(config.data.image)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
+        table = Table(title=f"{name}: {network_config.kind}", title_justify="left", box=None, show_footer=True)
+        found = parts(network)
+        learnt, kept = sum(part.parameters for part in found), sum(part.buffers for part in found)
+        table.add_column("part", footer="total")
+        table.add_column("kind")
+        table.add_column("parameters", f"{learnt:,}", justify="right")
+        table.add_column("buffers", f"{kept:,}", justify="right")
+        table.add_column("MiB", f"{_mebibytes(learnt):,.2f}", justify="right")
+        for part in found:
+            row = f"{part.parameters:,}", f"{part.buffers:,}", f"{_mebibytes(part.parameters):,.2f}"
+            table.add_row(part.name, part.kind, *row)
+        console.print(table)
+
+
+def _mebibytes(numbers: int) -> float:
+    """Return the size of so many parameters in float32."""
+    return numbers * 4 / 2**20
