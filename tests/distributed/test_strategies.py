@@ -85,26 +85,30 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("strategy", "world_size"), [("ddp", 2), ("ddp", 4), ("flat", 2), ("fsdp", 2)])
-def test_ranks_compute_what_one_computes(
-    family: str, strategy: str, world_size: int, tmp_path: Path, alone: None
-) -> None:
+def _train_all(strategy: str) -> dict[str, dict[str, Any]]:
     # BigGAN's and StyleGAN3's statistics are those of a micro-batch over all ranks, so one micro-batch a step keeps
     # them over the same 16 samples; the others' are those of a micro-batch alone, so the same 4 on any number of ranks.
-    whole = family in STATISTICS_OVER_RANKS
-    expected = train(family, "fp32", GLOBAL_BATCH if whole else 4)
-    micro_batch = GLOBAL_BATCH // world_size if whole else 4
-    results = on_ranks(world_size, _train_with, tmp_path, strategy, family, micro_batch)
-    for result in results:
-        assert difference(result, results[0]) == 0.0, "the ranks drifted apart"
-        assert difference(result, expected) < 1e-4
+    whole = GLOBAL_BATCH // dist.get_world_size()
+    return {
+        family: train(family, "fp32", whole if family in STATISTICS_OVER_RANKS else 4, strategy=strategy)
+        for family in FAMILIES
+    }
+
+
+@pytest.fixture(scope="module", params=[("ddp", 2), ("ddp", 4), ("flat", 2), ("fsdp", 2)], ids=str)
+def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    strategy, world_size = request.param
+    return on_ranks(world_size, _train_all, tmp_path_factory.mktemp("ranks"), strategy)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ranks_compute_what_one_computes(family: str, ranks: list[dict[str, Any]], alone: None) -> None:
+    expected = train(family, "fp32", GLOBAL_BATCH if family in STATISTICS_OVER_RANKS else 4)
+    for result in ranks:
+        assert difference(result[family], ranks[0][family]) == 0.0, "the ranks drifted apart"
+        assert difference(result[family], expected) < 1e-4
         for name, value in expected["means"].items():
-            assert result["means"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
-
-
-def _train_with(strategy: str, family: str, micro_batch: int) -> dict[str, Any]:
-    return train(family, "fp32", micro_batch, strategy=strategy)
+            assert result[family]["means"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize("family", ["biggan", "stylegan2"])
