@@ -52,24 +52,24 @@ class Scenario:
 WIDE = "discriminator={kind: biggan, width: 8, multiples: [1, 2, 4, 4], halvings: 3}"
 NO_R1 = "objective={}"
 SCENARIOS = (
-    Scenario("healthy", None, 6),
-    Scenario("healthy, hinge loss", None, 4, ("objective.adversarial=hinge",)),
+    Scenario("healthy", None, 4),
+    Scenario("healthy, hinge loss", None, 2.4, ("objective.adversarial=hinge",)),
     Scenario(
         "saturating loss, lr_d 5e-3, lr_g 1e-4, no R1",
         "discriminator_wins",
-        4,
+        2.4,
         ("objective={adversarial: minimax}", "optim={lr_g: 1.0e-4, lr_d: 5.0e-3}"),
     ),
-    Scenario("lr_g 1e-2, lr_d 1e-5", "generator_wins", 4, ("optim={lr_g: 1.0e-2, lr_d: 1.0e-5}",)),
-    Scenario("learning rates x 50", "learning_stopped", 4, ("optim={lr_g: 0.05, lr_d: 0.05}",)),
+    Scenario("lr_g 1e-2, lr_d 1e-5", "generator_wins", 2.4, ("optim={lr_g: 1.0e-2, lr_d: 1.0e-5}",)),
+    Scenario("learning rates x 50", "learning_stopped", 2.4, ("optim={lr_g: 0.05, lr_d: 0.05}",)),
     Scenario(
         "20 images, no R1",
         "discriminator_overfits",
-        4,
+        2.4,
         (NO_R1, WIDE, "optim={lr_g: 1.0e-3, lr_d: 1.0e-3, beta1: 0.5}"),
         images=20,
     ),
-    Scenario("30 images, 10 times each", "duplicated_data", 4, images=30, copies=10),
+    Scenario("30 images, 10 times each", "duplicated_data", 2.4, images=30, copies=10),
 )
 
 
