@@ -76,6 +76,8 @@ class FSDPStrategy(AdamStrategy):
         root = self._sharded[0]
         root.set_requires_gradient_sync(last_micro)
         root.set_is_last_backward(last_micro)
+        for module in self._sharded:  # those too that a growing network does not call yet
+            module.unshard()
         return super().loss(phase, batch, rivals, last_micro=last_micro)
 
     def step(self, rates: Rates) -> Stats:
@@ -114,8 +116,14 @@ class FSDPStrategy(AdamStrategy):
 
 
 def _plain_copy(player: Player) -> nn.ModuleDict:
-    """Copy a player's networks as frozen modules without weights of their own; their buffers are the originals."""
-    copies = nn.ModuleDict({name: copy.deepcopy(network) for name, network in player.networks().items()})
+    """Copy a player's networks as frozen modules without weights of their own.
+
+    What else they hold is the originals': buffers, and parts without weights, such as how far a network has grown.
+    """
+    originals: dict[int, object] = {
+        id(module): module for module in player.modules() if next(module.parameters(), None) is None
+    }
+    copies = nn.ModuleDict(copy.deepcopy(player.networks(), originals))
     for name, network in player.networks().items():
         for path, module in network.named_modules():
             copies[name].get_submodule(path)._buffers.update(module._buffers)
