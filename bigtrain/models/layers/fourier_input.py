@@ -68,7 +68,7 @@ class FourierInput(nn.Module):
     def _plane(self, w: Tensor) -> Tensor:
         """Return each image's matrix from positions in the image to positions on its plane of waves, [N, 3, 3]."""
         cosine, sine, right, down = self.affine(w).unbind(1)
-        length = torch.hypot(cosine, sine)
+        length = (cosine.square() + sine.square()).sqrt()  # hypot cannot be written as ONNX
         cosine, sine, right, down = (value / length for value in (cosine, sine, right, down))
         zero, one = torch.zeros_like(sine), torch.ones_like(sine)
         turn = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, one], dim=1).reshape(-1, 3, 3)
