@@ -23,7 +23,7 @@ pytestmark = [
 ]
 OFFLINE = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,5000"
+    "--disable-component-update --disable-sync --window-size=1400,9000"
 )
 
 
@@ -93,7 +93,7 @@ def test_the_run_page_shows_scores_and_pictures(
     for page, words in pages.items():
         browser.get(f"{server}/#/experiments/1/runs/{run_id}/{page}")
         for word in words:
-            WebDriverWait(browser, 60).until(
+            WebDriverWait(browser, 120).until(
                 lambda driver, word=word: word in driver.find_element(By.TAG_NAME, "body").text,
                 f"{page}: no {word!r} on the page",
             )
