@@ -1,0 +1,30 @@
+"""The `bigtrain` command: one thin function a sub-command. What it does lives elsewhere; here it is named and shown."""
+
+import sys
+
+import typer
+
+from bigtrain.cli import config, data, evaluation, interop, models, runs
+from bigtrain.core.errors import UserError
+from data_pipelines.errors import DataError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distributed, large-scale GAN training.",
+)
+for group in (runs, evaluation, models):
+    app.add_typer(group.app)
+app.add_typer(data.app, name="data")
+app.add_typer(config.app, name="config")
+app.add_typer(interop.app, name="interop")
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        app()
+    except (UserError, DataError) as error:
+        print(f"bigtrain: {error}", file=sys.stderr)
+        sys.exit(2)

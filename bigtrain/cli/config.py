@@ -1,0 +1,36 @@
+"""Commands on configs: `bigtrain config …`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from bigtrain.cli.options import ConfigFile, Overrides
+
+app = typer.Typer(no_args_is_help=True, help="Look at configs.")
+
+
+@app.command()
+def show(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    params: Annotated[bool, typer.Option("--params", help="A table of the networks' parameters instead.")] = False,
+) -> None:
+    """Print a config with all its defaults and overrides resolved."""
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import dump_yaml, load_config
+    from bigtrain.parameter_table import show_parameters
+
+    loaded = load_config(AnyTraining, config, overrides or [])
+    if params:
+        show_parameters(loaded)
+    else:
+        typer.echo(dump_yaml(loaded), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a config."""
+    from bigtrain.config import AnyTraining
+
+    typer.echo(json.dumps(AnyTraining.model_json_schema(), indent=1))

@@ -1,0 +1,118 @@
+"""Commands on datasets: `bigtrain data …`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="A name, a path, or KIND:PATH; see docs/data.md.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to make.")],
+    kind: Annotated[str | None, typer.Option(help="Kind of the source; default: what it looks like.")] = None,
+    split: Annotated[str, typer.Option(help="Part of a source that has parts: all, train, test.")] = "all",
+    resolution: Annotated[str | None, typer.Option(help="256, or 128x256 (height x width); default: as it is.")] = None,
+    crop: Annotated[str | None, typer.Option(help="center, none (the aspect is not kept) or pad.")] = None,
+    resize: Annotated[str, typer.Option(help="lanczos, bicubic, bilinear, box or nearest.")] = "lanczos",
+    upscale: Annotated[bool, typer.Option(help="Enlarge smaller images; else they are rejected.")] = False,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.")] = None,
+    pixel_limit: Annotated[int | None, typer.Option(help="Reject images of more pixels.")] = None,
+    codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source: files as they are.")] = None,
+    quality: Annotated[int, typer.Option(help="Of jpeg and webp, 1 to 100.")] = 95,
+    shard_samples: Annotated[int | None, typer.Option(min=1, help="Samples a shard, at most: 1000.")] = None,
+    shard_size: Annotated[str | None, typer.Option(help="Size of a shard, about: 256M.")] = None,
+    max_samples: Annotated[int | None, typer.Option(help="Take no more than this many.")] = None,
+    test: Annotated[int, typer.Option(help="Hold out this many, in DEST-test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle before the shards are cut.")] = 0,
+    keep_order: Annotated[bool, typer.Option(help="Do not shuffle.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the set; default: the source's.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the images, for the record.")] = None,
+) -> None:
+    """Build shards; the same command goes on after a kill, and the result is the same."""
+    from bigtrain.core.logging import progress_bars
+    from data_pipelines.preparation import REJECTED
+    from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.run import Wishes, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import prepare as prepare_source
+    from data_pipelines.protocol import PIXEL_LIMIT
+
+    wishes = Wishes(
+        resolution=parse_resolution(resolution) if resolution else None,
+        crop=cast(Any, crop),
+        filter=cast(Any, resize),
+        upscale=upscale,
+        channels=channels,
+        pixel_limit=pixel_limit or PIXEL_LIMIT,
+        codec=codec,
+        quality=quality,
+        shard_samples=shard_samples,
+        shard_bytes=parse_bytes(shard_size) if shard_size else None,
+        max_samples=max_samples,
+        test_samples=test,
+        seed=None if keep_order else seed,
+        name=name,
+        licence=licence,
+    )
+    images = open_source(source, kind=kind, split=split)
+    total = min(len(images.items), max_samples or len(images.items))
+    with progress_bars() as bars:
+        task = bars.add_task(f"preparing {images.name}", total=total, note="")
+        made = prepare_source(
+            images,
+            dest,
+            wishes,
+            workers=workers or len(os.sched_getaffinity(0)),
+            on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
+        )
+    for folder, manifest in made.items():
+        counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
+        listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
+        typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
+    if images.left_aside:
+        typer.echo(f"{source}: files left aside, no images: {images.left_aside}")
+
+
+@app.command()
+def info(
+    place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
+    out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
+) -> None:
+    """Describe a dataset, and write a contact sheet of it, one row a class."""
+    from bigtrain.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
+    from data_pipelines.read import ShardDataset
+
+    dataset = ShardDataset(place)
+    describe(dataset.manifest)
+    out = out or dataset.folder / CONTACT_SHEET
+    write_contact_sheet(dataset, out)
+    typer.echo(f"contact sheet: {out}")
+
+
+@app.command()
+def verify(
+    place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
+    deep: Annotated[
+        bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every image.")
+    ] = False,
+) -> None:
+    """Check a dataset against its manifest; exit code 1 if anything is wrong."""
+    from bigtrain.core.logging import progress_bars
+    from bigtrain.dataset_info import show_faults
+    from data_pipelines.verify import verify as verify_dataset
+
+    with progress_bars() as bars:
+        task = bars.add_task(f"verifying {place}", total=None, note="")
+        faults = verify_dataset(
+            place,
+            deep=deep,
+            on_start=lambda shards: bars.update(task, total=shards),
+            on_shard=lambda: bars.advance(task),
+        )
+    show_faults(faults)
+    typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
+    raise typer.Exit(1 if faults else 0)

@@ -1,0 +1,76 @@
+"""Commands on runs: start, go on, look, send."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigtrain.cli.options import ConfigFile, Overrides
+from bigtrain.core.config import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    nproc: Annotated[int | None, typer.Option(help="Ranks on this machine; default: one a GPU, or one.")] = None,
+    allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
+) -> None:
+    """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
+    import torch
+
+    from bigtrain.build import check
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import load_config
+    from bigtrain.run_folder import how_it_ended
+    from launch.local import run_ranks
+
+    nproc = nproc or max(torch.cuda.device_count(), 1)
+    loaded = load_config(AnyTraining, config, overrides or [])
+    check(loaded, world_size=nproc, allow_change=allow_config_change)
+    arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
+    code = run_ranks("bigtrain.train", arguments, nproc=nproc)
+    ending, code = how_it_ended(loaded, code)
+    typer.echo(ending)
+    raise typer.Exit(code)
+
+
+@app.command()
+def sync(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
+) -> None:
+    """Send to MLflow what is in a run's spool and has not been sent."""
+    from bigtrain.tracking.sender import send_run
+
+    if not (run / "metrics.jsonl").is_file():
+        raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
+    raise typer.Exit(0 if send_run(run, uri=uri, experiment=None) else 1)
+
+
+@app.command()
+def health(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how a run is: what is wrong, since when, the evidence, what helps. Exit code 1 if something is critical."""
+    from bigtrain.core.logging import console
+    from bigtrain.health.report import is_critical, read_report, table
+
+    report = read_report(run)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+    else:
+        console.print(table(report))
+    raise typer.Exit(1 if is_critical(report) else 0)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, what is missing, and what that costs."""
+    from bigtrain.doctor import examine, show
+
+    show(examine())
