@@ -12,7 +12,9 @@ from bigtrain.core.state import Progress, State
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies.base import StrategySettings
 from bigtrain.distributed.strategies.ddp import DDPConfig
+from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.distributed.strategies.flat import FlatConfig
 from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
@@ -21,7 +23,14 @@ from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
 
 CPU = torch.device("cpu")
 SMALL = ImageSpec(8, 1, 3)
-STRATEGIES = {"ddp": DDPConfig(), "flat": FlatConfig(), "fsdp": FSDPConfig()}
+STRATEGIES: dict[str, StrategySettings] = {
+    "ddp": DDPConfig(),
+    "flat": FlatConfig(),
+    "fsdp": FSDPConfig(),
+    **{f"zero{stage}": DeepSpeedConfig(stage=stage) for stage in (0, 1, 2, 3)},
+    "zero3_module": DeepSpeedConfig(stage=3, gather="module"),
+    "zero2_offload": DeepSpeedConfig(stage=2, offload_optimizer=True),
+}
 
 STYLEGAN2 = {
     "generator": {
@@ -51,7 +60,7 @@ class Training:
         global_batch: images of a batch over all ranks.
         micro_batch: images that are computed at once.
         precision: of the strategies.
-        strategy: of both players where there are several ranks.
+        strategy: of both players where there are several ranks; or G's and D's, as in `zero3+ddp`.
     """
 
     def __init__(
@@ -72,10 +81,12 @@ class Training:
         self.image, self.global_batch, self.micro_batch = image, global_batch, micro_batch
         self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
         self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=0, device=CPU)
+        names = strategy.split("+")  # G's and D's, or one for both
+        strategies = dict(zip("GD", names * (3 - len(names)), strict=True)) if world_size > 1 else {}
         self.strategies = {}
         for name, player in self.task.players.items():
             synchronise_statistics(player, world_size)
-            build = (STRATEGIES[strategy] if world_size > 1 else SingleConfig()).build
+            build = (STRATEGIES[strategies[name]] if strategies else SingleConfig()).build
             accumulation = global_batch // world_size // micro_batch
             ranks = Ranks(rank, world_size, rank, CPU)
             self.strategies[name] = build(player, self.task.optimizers[name], precision, accumulation, ranks)
