@@ -84,6 +84,8 @@ class DeepSpeedConfig(StrategySettings):
         if self.gather == "module" and self.stage != 3:
             raise ValueError(f"gather 'module' is for stage 3: at stage {self.stage} the weights are whole")
         zero = self.extra.get("zero_optimization", {})
+        if not isinstance(zero, Mapping):
+            raise ValueError(f"extra.zero_optimization must be a mapping of keys to values, not {zero!r}")
         for key in [*self.extra, *(f"zero_optimization.{name}" for name in zero)]:
             if key in DECIDED_BY:
                 raise ValueError(f"extra.{key} is decided by {DECIDED_BY[key]}: leave it out")

@@ -40,14 +40,15 @@ class _ZeroCentred(_GradientPenalty):
     Attributes:
         gamma: half of it is the weight.
         method: `exact` differentiates the gradient. The others need first derivatives only, for a strategy that has no
-            more: `central_difference` has the same gradient up to rounding, `approximate` is another regulariser.
+            more: `central_difference` has the same gradient up to h² where D is smooth, and is refused elsewhere;
+            `approximate` is another regulariser.
         h: of `central_difference`, how far it steps from an image, in the L2 norm.
         sigma: of `approximate`, the standard deviation of its noise.
     """
 
     gamma: Schedule
     method: Literal["exact", "central_difference", "approximate"] = "exact"
-    h: PositiveFloat = 0.1
+    h: PositiveFloat = 0.01
     sigma: PositiveFloat = 0.01
     weight: ClassVar[Schedule]  # type: ignore[misc]
 
@@ -55,6 +56,15 @@ class _ZeroCentred(_GradientPenalty):
     def second_order(self) -> bool:
         """See Term."""
         return self.method == "exact"
+
+    def check(self, setting: Setting) -> None:
+        """Refuse differences across kinks, which tell of the kinks."""
+        super().check(setting)
+        if self.method == "central_difference" and not setting.discriminator.smooth:
+            raise ValueError(
+                "method 'central_difference' needs a smooth discriminator (a 'vit' without spectral normalisation): "
+                "across the kinks of a ReLU the difference is not the gradient of R1; use 'exact' or 'approximate'"
+            )
 
     def weight_at(self, player: str, samples_seen: int, total: int) -> float:
         """See Term."""
