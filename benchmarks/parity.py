@@ -91,9 +91,7 @@ def write(found: dict[Cell, float | str]) -> None:
         rows.writerow(["strategy", "objective", "world_size", "accumulation", "precision", "error"])
         for cell, error in found.items():
             shown = f"{error:.3e}" if isinstance(error, float) else "refused"
-            rows.writerow(
-                [cell.strategy, cell.objective, cell.world_size, cell.accumulation, cell.precision, shown]
-            )
+            rows.writerow([cell.strategy, cell.objective, cell.world_size, cell.accumulation, cell.precision, shown])
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The parity matrix: every strategy against one process that uses none, on networks small enough to run all of it.
 
-The oracle is one rank, one micro-batch a step, bare modules in float32. A cell is the same training on other ranks, with
-other micro-batches, in another precision, under another strategy. The networks' statistics are those of one sample, so
-that all cells compute the same.
+The oracle is one rank, one micro-batch a step, bare modules in float32. A cell is the same training on other ranks,
+with other micro-batches, in another precision, under another strategy. The networks' statistics are those of one
+sample, so that all cells compute the same.
 """
 
 from dataclasses import dataclass
@@ -111,5 +111,3 @@ def errors(cells: list[Cell], oracles: dict[str, dict[str, Any]], steps: int) ->
         if dist.get_rank() == 0:
             print(f"{cell}: {found[str(cell)]:.2e}", flush=True)
     return found
-
-

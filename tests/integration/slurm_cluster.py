@@ -1,4 +1,4 @@
-"""A real Slurm cluster on this machine, thrown away afterwards: slurmctld, munge, and some slurmd that simulate nodes."""
+"""A real Slurm cluster on this machine, thrown away afterwards: slurmctld, munge and slurmd that simulate nodes."""
 
 import os
 import shutil
@@ -85,15 +85,20 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
     folder.chmod(0o755)
     host = socket.gethostname().split(".")[0]
     controller, *ports = _free_ports(nodes + 1)
+    size = f"CPUs={cpus} RealMemory=4000 State=UNKNOWN"
     lines = [
-        f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=4000 State=UNKNOWN"
+        f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
         for number, port in enumerate(ports, start=1)
     ]
     config = folder / "slurm.conf"
     config.write_text(CONFIG.format(host=host, folder=folder, controller=controller, nodes="\n".join(lines)))
     environment = {**os.environ, "SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     munge = ["--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.sock"]
-    munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/log/munged.log", f"--seed-file={folder}/munge.seed"]
+    munge += [
+        f"--pid-file={folder}/munge.pid",
+        f"--log-file={folder}/log/munged.log",
+        f"--seed-file={folder}/munge.seed",
+    ]
     commands = [["munged", *munge], ["slurmctld", "-D", "-c"]]
     commands += [["slurmd", "-D", "-N", f"n{number}"] for number in range(1, nodes + 1)]
     daemons: list[subprocess.Popen[bytes]] = []
