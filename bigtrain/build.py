@@ -25,10 +25,12 @@ from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.previews import REALS, Previews
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
+from bigtrain.usage import Usage
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
@@ -123,6 +125,15 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
+        previews=Previews(
+            task,
+            trained_reals(dataset, plan, REALS, labelled=config.data.classes > 0),
+            manifest.classes if config.data.classes else (),
+            seed=config.seed,
+            chunk=config.micro_batch,
+            device=ranks.device,
+        ),
+        usage=Usage(task.players, ranks),
     )
 
 

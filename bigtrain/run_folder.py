@@ -78,7 +78,7 @@ def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())
-    grids = sorted((folder / "images").glob("fakes-*.png"))
+    grids = sorted((folder / "images" / "samples").glob("fakes-*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
     lines += [f"{'more':<10}{_command('bigtrain')} sample {snapshot} --seeds 0-63 --out grid.png"]

@@ -74,7 +74,7 @@ class Tracker:
         """Report a picture, uint8 [H, W] or [H, W, 3]; return its file."""
         path = self._folder / "images" / f"{key}-kimg{progress.kimg:09.3f}.png"
         if self._spool:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
             self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
         return path

@@ -1,0 +1,66 @@
+"""What training uses: floating-point operations and memory."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import psutil
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import max_over_ranks
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.player import Phase
+from bigtrain.models.layers.growth import Growth
+
+_GIB = 2.0**30
+
+
+class Usage:
+    """Counts what a rank computes, and looks at its memory.
+
+    Each kind of phase (its name and the terms that are due) is counted once, by running one of its micro-batches under
+    `FlopCounterMode`, and once more when its networks have grown. Matrix products, attention and convolutions count,
+    two operations a multiply-add, forward and backward; what is computed element by element does not.
+
+    Args:
+        players: whose phases are counted, by name.
+        ranks: who computes the same at the same time.
+    """
+
+    def __init__(self, players: Mapping[str, nn.Module], ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._growths = [part for player in players.values() for part in player.modules() if isinstance(part, Growth)]
+        self._known: dict[tuple[object, ...], int] = {}
+        self._flops = 0
+
+    @contextmanager
+    def counting(self, phase: Phase) -> Iterator[None]:
+        """Count the micro-batch that is computed inside."""
+        kind = (phase.name, *sorted(phase.values), *(growth.complete for growth in self._growths))
+        if kind in self._known:
+            yield
+        else:
+            with FlopCounterMode(display=False) as counter:
+                yield
+            self._known[kind] = counter.get_total_flops()
+        self._flops += self._known[kind]
+
+    def of_step(self, progress: Progress) -> dict[str, float]:
+        """Return what the step just taken computed, for each image of it, and start afresh."""
+        flops, self._flops = self._flops, 0
+        return {"compute/gflop_per_img": flops * self._ranks.world_size / progress.batch / 1e9}
+
+    def of_interval(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the speed of all ranks together, and the memory of the one that needs most. Collective.
+
+        Args:
+            metrics: means since the last reading.
+        """
+        speed = metrics.get("compute/gflop_per_img", 0.0) * metrics["time/img_per_s"] / 1000
+        memory = {"memory/host_gib_max": psutil.Process().memory_info().rss / _GIB}
+        if self._ranks.device.type == "cuda":
+            memory["memory/gpu_peak_gib_max"] = torch.cuda.max_memory_allocated() / _GIB
+            torch.cuda.reset_peak_memory_stats()
+        return {"compute/tflop_per_s": speed, **max_over_ranks(memory)}
