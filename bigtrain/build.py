@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every part. A config goes in, a trainer comes out."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
@@ -93,7 +94,8 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero())
+    node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
     means = RunningMeans()
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()

@@ -22,6 +22,7 @@ REALS = 64
 _PAGE = 1280
 """Pixels that a page of a browser shows side by side."""
 _CLASSES, _ROWS = 20, 8
+_CAPTIONS = [f"truncation {TRUNCATIONS[0]:g}", *(f"{psi:g}" for psi in TRUNCATIONS[1:])]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Previews:
         index = torch.arange(_ROWS)
         by_truncation = [self._generate(generator, index, truncation=psi) for psi in TRUNCATIONS]
         images = torch.stack(by_truncation, dim=1).flatten(0, 1)
-        return captioned(image_grid(images, len(TRUNCATIONS)), columns=[f"truncation {psi:g}" for psi in TRUNCATIONS])
+        return captioned(image_grid(images, len(TRUNCATIONS)), columns=_CAPTIONS)
 
     def _real_and_fake(self, generator: Generator) -> Pixels:
         fakes = self._generate(generator, torch.arange(len(self.reals)), self.reals.label)

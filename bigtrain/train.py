@@ -14,7 +14,7 @@ from bigtrain.build import build, check  # noqa: E402
 from bigtrain.config import AnyTraining  # noqa: E402
 from bigtrain.core.config import load_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
-from bigtrain.core.logging import set_up_logging  # noqa: E402
+from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
@@ -35,7 +35,11 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         barrier()  # every rank has checked the folder before one of them writes into it
         if is_rank_zero():
             open_run_folder(config)
+        log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
         return build(config, ranks, config.folder).run()
+    except Exception:
+        crash_log.exception("rank %d failed", rank)
+        raise
     finally:
         leave_ranks()
 

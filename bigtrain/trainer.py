@@ -13,7 +13,6 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import flatten
 from bigtrain.core.logging import Display, log
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
@@ -28,7 +27,8 @@ from bigtrain.health.report import write_report
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.previews import Previews
-from bigtrain.run_folder import environment_tags, mark_stopped
+from bigtrain.run_description import describe_run
+from bigtrain.run_folder import mark_stopped
 from bigtrain.snapshot import save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
@@ -107,7 +107,8 @@ class Trainer:
                     self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    saved = self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    self.tracker.log_checkpoint(saved, self.progress)
                 if stopping:
                     break
         return self.finish(scores)
@@ -176,21 +177,7 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
-        self.tracker.start(
-            self.progress,
-            params=flatten(self.config.model_dump(mode="json")),
-            tags={
-                **environment_tags(),
-                "world_size": str(self.ranks.world_size),
-                "dataset.digest": self.manifest.digest,
-            },
-            dataset={
-                "name": self.manifest.name,
-                "digest": self.manifest.digest,
-                "folder": self.config.data.path,
-                "profile": f'{{"images": {self.manifest.count}, "resolution": {self.manifest.resolution}}}',
-            },
-        )
+        self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
         self._clock = (time.perf_counter(), self.progress.samples_seen)
@@ -332,6 +319,7 @@ class Trainer:
                 curves = self.folder / "curves.png"
                 plot_curves(read_metrics(self.folder), curves)
                 self.tracker.log_file(curves, self.progress)
+                self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
         elif is_rank_zero():
             mark_stopped(

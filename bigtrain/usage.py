@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import max_over_ranks
@@ -20,8 +22,8 @@ _GIB = 2.0**30
 class Usage:
     """Counts what a rank computes, and looks at its memory.
 
-    Each kind of phase (its name and the terms that are due) is counted once, by running one of its micro-batches under
-    `FlopCounterMode`, and once more when its networks have grown. Matrix products, attention and convolutions count,
+    Each kind of phase (its name and the terms that are due) is counted once, as one of its micro-batches is computed,
+    and once more when its networks have grown. Matrix products, attention and convolutions count,
     two operations a multiply-add, forward and backward; what is computed element by element does not.
 
     Args:
@@ -42,9 +44,9 @@ class Usage:
         if kind in self._known:
             yield
         else:
-            with FlopCounterMode(display=False) as counter:
+            with _Counter() as counter:
                 yield
-            self._known[kind] = counter.get_total_flops()
+            self._known[kind] = counter.flops
         self._flops += self._known[kind]
 
     def of_step(self, progress: Progress) -> dict[str, float]:
@@ -64,3 +66,16 @@ class Usage:
             memory["memory/gpu_peak_gib_max"] = torch.cuda.max_memory_allocated() / _GIB
             torch.cuda.reset_peak_memory_stats()
         return {"compute/tflop_per_s": speed, **max_over_ranks(memory)}
+
+
+class _Counter(TorchDispatchMode):
+    """Counts by the formulas of torch's `FlopCounterMode`, whose module hooks `autograd.grad` does not bear."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        formula = flop_registry.get(operator.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        return result
