@@ -1,5 +1,6 @@
 """What training uses: floating-point operations and memory."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,9 @@ class Usage:
         if kind in self._known:
             yield
         else:
-            with _Counter() as counter:
+            with warnings.catch_warnings(), _Counter() as counter:
+                # Watched gradients lie otherwise in memory than those for which DDP has made room; it copies them.
+                warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
                 yield
             self._known[kind] = counter.flops
         self._flops += self._known[kind]
