@@ -120,7 +120,7 @@ class Trainer:
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
             for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
-                with self.usage.counting(phase):
+                with self.usage.counting(phase, last=last):
                     loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                     strategy.backward(loss)
                 self.means.add(stats)

@@ -36,21 +36,29 @@ class Usage:
         self._ranks = ranks
         self._growths = [part for player in players.values() for part in player.modules() if isinstance(part, Growth)]
         self._known: dict[tuple[object, ...], int] = {}
-        self._flops = 0
+        self._flops = self._micro_batches = 0
 
     @contextmanager
-    def counting(self, phase: Phase) -> Iterator[None]:
-        """Count the micro-batch that is computed inside."""
+    def counting(self, phase: Phase, *, last: bool) -> Iterator[None]:
+        """Count the micro-batch that is computed inside.
+
+        Only a phase's last one is watched: watched gradients may lie otherwise in memory than DDP expects, except where
+        they are added to those of other micro-batches.
+        """
+        self._micro_batches += 1
+        if not last:
+            yield
+            return
         kind = (phase.name, *sorted(phase.values), *(growth.complete for growth in self._growths))
         if kind in self._known:
             yield
         else:
             with warnings.catch_warnings(), _Counter() as counter:
-                # Watched gradients lie otherwise in memory than those for which DDP has made room; it copies them.
-                warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+                warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # DDP copies them
                 yield
             self._known[kind] = counter.flops
-        self._flops += self._known[kind]
+        self._flops += self._micro_batches * self._known[kind]
+        self._micro_batches = 0
 
     def of_step(self, progress: Progress) -> dict[str, float]:
         """Return what the step just taken computed, for each image of it, and start afresh."""

@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(19)
+    os.nice(10)
     watch(arguments.folder, node=arguments.node, follow=arguments.follow, seconds=arguments.seconds)
 
 

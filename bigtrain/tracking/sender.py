@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--follow", type=int)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(19)  # it takes what the training leaves
+    os.nice(10)  # it takes what the training leaves, and is not starved where that is nothing
     sys.exit(0 if send_run(arguments.folder, follow=arguments.follow) else 1)
 
 

@@ -2,13 +2,14 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+import psutil
 
 from data_pipelines.files import write_json
 
@@ -91,14 +92,11 @@ def only_sender(folder: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine runs."""
+    """Tell whether a process of this machine runs; one that has ended and that nobody has asked after does not."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _read(path: Path) -> dict[str, Any]:

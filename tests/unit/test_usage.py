@@ -24,7 +24,7 @@ def counted(objective: dict[str, object], steps: int) -> list[float]:
                     rivals.update(strategy.infer())
             strategy = training.strategies[phase.player]
             for micro, last in batch.micro_batches(training.micro_batch):
-                with usage.counting(phase):
+                with usage.counting(phase, last=last):
                     loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
                     strategy.backward(loss)
         training.progress.advance()

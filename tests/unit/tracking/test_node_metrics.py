@@ -1,8 +1,6 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from bigtrain.tracking.node_metrics import parse_gpus, watch
 from bigtrain.tracking.spool import read_records
 
@@ -17,11 +15,8 @@ def test_what_the_driver_says_of_gpus() -> None:
 
 def test_a_watch_ends_with_what_it_follows_and_goes_on_counting(tmp_path: Path) -> None:
     for _ in range(2):
-        followed = subprocess.Popen(["sleep", "0.5"])
-        pid = followed.pid
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bigtrain.tracking.node_metrics.is_alive", lambda process: followed.poll() is None)
-            watch(tmp_path, node=3, follow=pid, seconds=0.1)
+        with subprocess.Popen(["sleep", "0.5"]) as followed:  # it is asked after when the block ends
+            watch(tmp_path, node=3, follow=followed.pid, seconds=0.1)
     records = [record for record, _ in read_records(tmp_path / "metrics" / "node3.jsonl")]
     assert [record["samples_seen"] for record in records] == list(range(len(records)))
     assert len(records) >= 4
