@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.evaluation.evaluator import to_uint8
 from bigtrain.health.probes.reals import Reals
 from bigtrain.models import Generator
 from bigtrain.pictures import at_most, captioned, image_grid

@@ -14,6 +14,7 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
 from bigtrain.core.logging import Display, log
+from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
 from bigtrain.distributed.init import Ranks
@@ -24,8 +25,10 @@ from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
+from bigtrain.journal import Journal
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
+from bigtrain.presence import place_of_this_process
 from bigtrain.previews import Previews
 from bigtrain.run_description import describe_run
 from bigtrain.run_folder import mark_stopped
@@ -71,6 +74,7 @@ class Trainer:
     batches: BatchStream
     evaluator: Evaluator
     tracker: Tracker
+    journal: Journal
     checkpoints: Checkpoints
     progress: Progress
     means: RunningMeans
@@ -94,6 +98,7 @@ class Trainer:
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
+                    self.journal.count(metrics, self.progress)
                     display.update(metrics)
                 if self.due(self.config.preview.interval_kimg):
                     self.preview()
@@ -127,12 +132,16 @@ class Trainer:
             rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
-            self.checkup.health.count_step(phase.name, skipped=bool(moved["skipped_step"]))
+            skipped = bool(moved["skipped_step"])
+            self.checkup.health.count_step(phase.name, skipped=skipped)
+            if skipped:
+                self.journal.note("skipped_step", self.progress, phase=phase.name)
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
+        self.journal.beat(self.progress)
         self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
 
     def rivals(self, phase: Phase) -> Rivals:
@@ -180,6 +189,7 @@ class Trainer:
         self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
+        self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:
@@ -204,7 +214,12 @@ class Trainer:
         """Score the averaged generator. Collective."""
         began = time.perf_counter()
         generator = self.averaged()
-        scores = self.evaluator.run(lambda draws: self.task.generate(generator, draws))
+
+        def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+            label = self.task.labels(draws)
+            return self.task.generate(generator, draws, label=label), label
+
+        scores = self.evaluator.run(generate)
         seconds = time.perf_counter() - began
         self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
         shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
@@ -267,6 +282,7 @@ class Trainer:
         self.recovery.rollbacks = rollbacks + 1
         self.batches.seek(self.progress.samples_seen)
         self.tracker.roll_back(str(collapse), begun, self.progress)
+        self.journal.note("rollback", self.progress, reason=str(collapse), begun_kimg=begun / 1000)
         self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
         self.checkpoints.save(self.progress)  # a crash must not undo it
         self.write_health()
@@ -312,7 +328,9 @@ class Trainer:
 
     def finish(self, scores: Mapping[str, float]) -> Result:
         """Close the books."""
+        stop.leave()
         self.batches.close()
+        self.journal.beat(self.progress, now=True)
         if self.progress.done:
             snapshot = self.snapshot()
             if is_rank_zero():
@@ -321,11 +339,11 @@ class Trainer:
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
-        elif is_rank_zero():
-            mark_stopped(
-                self.folder,
-                signal=stop.received() or self._collapse or "request",
-                samples_seen=self.progress.samples_seen,
-            )
+            self.journal.note("complete", self.progress)
+        else:
+            reason = stop.received() or self._collapse or "request"
+            self.journal.note("stopped", self.progress, by=reason)
+            if is_rank_zero():
+                mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)
         self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
         return Result(complete=self.progress.done, scores=scores)

@@ -42,6 +42,10 @@ class Task(ABC):
         return generator
 
     @abstractmethod
+    def labels(self, draws: Draws) -> Tensor:
+        """Draw a class index a sample, with the shares that the data have: int64, shape [N]."""
+
+    @abstractmethod
     def generate(
         self, generator: Generator, draws: Draws, *, label: Tensor | None = None, truncation: float = 1.0
     ) -> Tensor:
