@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
@@ -50,6 +52,8 @@ _METRICS, _PARAMS = 1000, 100
 """How many it takes in one call."""
 _KEY, _GROUP = "bigtrain.spool", "bigtrain.group"
 """Tags by which runs are found again."""
+_RACE_SECONDS = 2.0
+"""In which others may make the same thing."""
 _MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 
 ItemT = TypeVar("ItemT")
@@ -185,14 +189,17 @@ class MlflowRun:
         return found[0] if found else None
 
     def _parent(self, experiment: str, target: Target) -> str:
-        """Return the run that others are part of; of several that were made in one moment, all take the oldest."""
+        """Return the run that others are part of; of several that were made in one moment, the oldest stays."""
         name = str(target.parent)
-        tags = {_GROUP: name.replace("'", "_")}
-        if self._find(experiment, _GROUP, name) is None:
-            made = self._client.create_run(experiment, target.started_ms, tags, name)
-            self._client.set_terminated(made.info.run_id, "FINISHED")
         found = self._find(experiment, _GROUP, name)
-        assert found is not None
+        if found is None:
+            made = self._client.create_run(experiment, tags={_GROUP: name.replace("'", "_")}, run_name=name).info.run_id
+            self._client.set_terminated(made, "FINISHED")
+            time.sleep(_RACE_SECONDS)
+            found = self._find(experiment, _GROUP, name)
+            assert found is not None
+            if found.info.run_id != made:
+                self._client.delete_run(made)
         return str(found.info.run_id)
 
     def _refused(self, call: Callable[[], object]) -> str | None:
@@ -254,8 +261,8 @@ class MlflowRun:
 
     def _send_checkpoint(self, record: Record) -> None:
         """Tell where a checkpoint lies and what is in it; it is too large to be sent."""
-        facts = {name: str(record[name]) for name in ("path", "sha256") if name in record}
-        told = {"kimg": record["samples_seen"] / 1000, **facts}
+        facts: dict[str, str] = {name: str(record[name]) for name in ("path", "sha256") if name in record}
+        told: dict[str, Any] = {"kimg": record["samples_seen"] / 1000, **facts}
         self._client.log_dict(self.run_id, told, f"checkpoints/{Path(record['path']).name}.json")
         tags = [RunTag(f"checkpoint.{name}", text[:_TEXT]) for name, text in facts.items()]
         self._client.log_batch(self.run_id, tags=tags)

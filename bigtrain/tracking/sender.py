@@ -63,6 +63,7 @@ class Sender:
         """Send, until the process that is followed has ended and all is sent."""
         from bigtrain.tracking.mlflow import RunDeletedError, describe_failure  # it takes seconds to import
 
+        failures = 0
         while True:
             gone = self._follow is not None and not is_alive(self._follow)
             ended = _has_ended(self._spool)
@@ -79,11 +80,14 @@ class Sender:
                 _say(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
             except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
-                self._warn(describe_failure(error))
-                if last:
-                    return False
-                time.sleep(_RETRY_SECONDS)
+                failures += 1
+                if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
+                    self._warn(describe_failure(error))
+                    if last:
+                        return False
+                time.sleep(_POLL_SECONDS if failures == 1 else _RETRY_SECONDS)
             else:
+                failures = 0
                 time.sleep(_POLL_SECONDS)
 
     def _send_all(self) -> None:
