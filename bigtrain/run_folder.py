@@ -132,7 +132,8 @@ def environment_tags() -> dict[str, str]:
         "slurm.restarts": os.environ.get("SLURM_RESTART_COUNT"),
         "slurm.array_task_id": os.environ.get("SLURM_ARRAY_TASK_ID"),
         "mlflow.user": _user(),
-        "mlflow.source.name": facts["command"],
+        "command": facts["command"],
+        "mlflow.source.name": "bigtrain train",
         "mlflow.source.type": "JOB" if facts["slurm_job_id"] else "LOCAL",
         "mlflow.source.git.commit": facts["git_commit"],
     }

@@ -190,6 +190,8 @@ class Trainer:
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
         self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
+        if not self.progress.samples_seen and self.config.preview.interval_kimg:
+            self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:

@@ -120,7 +120,7 @@ def assert_same_curves(one: Path, other: Path) -> None:
 
 def test_a_run_leaves_what_it_promises(straight: Path) -> None:
     assert (straight / "curves.png").is_file()
-    assert len(list((straight / "images" / "samples").glob("fakes-*.png"))) == 2
+    assert len(list((straight / "images" / "samples").glob("fakes-*.png"))) == 3
     assert json.loads((straight / "environment.json").read_text())["packages"]["torch"] == metadata.version("torch")
     assert sorted(path.name for path in (straight / "snapshots").iterdir()) == ["kimg000001.600", "kimg000003.200"]
     metrics = read_metrics(straight)
