@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import flatten
 from bigtrain.distributed.init import Ranks
 from bigtrain.run_folder import environment_tags
 from data_pipelines.manifest import Manifest
 
 
-def describe_run(config: AnyTraining, manifest: Manifest, ranks: Ranks) -> dict[str, Any]:
+def describe_run(config: TrainingConfig, manifest: Manifest, ranks: Ranks) -> dict[str, Any]:
     """Return the arguments of `Tracker.start`."""
     params = flatten(config.model_dump(mode="json"))
     strategy = "+".join(sorted({str(v) for key, v in params.items() if key.startswith("strategy.") and "kind" in key}))
@@ -33,11 +33,16 @@ def describe_run(config: AnyTraining, manifest: Manifest, ranks: Ranks) -> dict[
             "sha256": manifest.digest,
         },
     }
-    return {"params": params, "tags": tags, "dataset": dataset, "note": _note(config, manifest, ranks, strategy)}
+    return {
+        "params": params,
+        "tags": tags,
+        "dataset": dataset,
+        "note": _note(config, manifest, ranks, params, strategy),
+    }
 
 
-def _note(config: AnyTraining, manifest: Manifest, ranks: Ranks, strategy: str) -> str:
-    networks = " against ".join(network.kind for network in config.networks().values())
+def _note(config: TrainingConfig, manifest: Manifest, ranks: Ranks, params: dict[str, Any], strategy: str) -> str:
+    networks = " against ".join(str(params[key]) for key in ("generator.kind", "discriminator.kind") if key in params)
     classes = f", {len(manifest.classes)} classes" if config.data.classes else ""
     return (
         f"**{networks}** on **{manifest.name}** ({manifest.count:,} images of {'x'.join(map(str, manifest.shape[1:]))}"
