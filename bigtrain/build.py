@@ -14,6 +14,7 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
@@ -47,7 +48,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         ConfigError: the config does not fit itself, the ranks, the data or the run folder.
         DataError: the dataset's files do not fit its manifest.
     """
-    config.strategy.check(world_size)
+    check_strategies(config.strategy, config.demands(), world_size)
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
@@ -91,7 +92,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
-        strategies[name] = config.strategy.build(
+        strategies[name] = strategy_of(config.strategy, name).build(
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)

@@ -14,12 +14,13 @@ from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase, Rivals
+from bigtrain.distributed.strategies import Capability, Demands
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
-from bigtrain.tasks.terms import Setting
+from bigtrain.tasks.terms import Setting, Term
 
 
 class OptimConfig(Config):
@@ -68,6 +69,19 @@ class SynthesisConfig(Config):
     def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
         """Return the configs of all networks by their keys."""
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def demands(self) -> Demands:
+        """Return what the objective asks of each player's strategy, and the key that asks it."""
+        terms: dict[str, Mapping[str, Term]] = {
+            "G": self.objective.generator_terms(),
+            "D": self.objective.discriminator_terms(),
+        }
+        demands: dict[str, dict[Capability, str]] = {player: {} for player in terms}
+        for player, chosen in terms.items():
+            second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
+            if second_order:
+                demands[player]["double_backward"] = " and ".join(second_order)
+        return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """Find out whether the objective fits its surroundings.
