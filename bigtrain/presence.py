@@ -1,5 +1,6 @@
 """Whether somebody trains into a run folder, who, and how far they are: a lock and a heartbeat."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -118,8 +119,9 @@ class Heartbeat:
         if now or time.monotonic() - self._beaten >= _BEAT_SECONDS:
             self._beaten = time.monotonic()
             partial = self._path.with_suffix(".partial")
-            partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
-            partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
+            with contextlib.suppress(OSError):  # a full disk costs a pulse, not the run
+                partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
+                partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any]:
