@@ -15,7 +15,8 @@ from bigtrain.core.state import Progress
 
 LOCK, _HEARTBEAT = "run.lock", "heartbeat.json"
 _BEAT_SECONDS = 1.0
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that know no locks."""
 
 
 class RunBusyError(UserError):
@@ -53,7 +54,7 @@ def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> 
             time.sleep(0.2)
         except OSError as error:
             file.close()
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             log.warning("%s: this file system knows no locks: see to it that nobody else trains here", folder)
             return None
@@ -73,7 +74,7 @@ def is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
     return False
 
