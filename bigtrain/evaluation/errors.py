@@ -5,3 +5,7 @@ from bigtrain.core.errors import UserError
 
 class EvaluationError(UserError):
     """Images, weights or statistics that a metric cannot work with."""
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """An evaluation was broken off because the process was asked to stop; it is to be done again."""

@@ -1,21 +1,42 @@
 """One pass over images that makes all statistics that the metrics need, on all ranks together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
 from bigtrain.core.alpha import opaque
+from bigtrain.distributed.collectives import any_rank
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.errors import Interrupted
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.metrics.base import Need
 from bigtrain.evaluation.statistics import Statistic
 
 Statistics = dict[Need, Statistic]
+Stop = Callable[[], bool]
+"""Tells whether this process was asked to stop."""
+
+
+def never() -> bool:
+    """Go on to the end."""
+    return False
+
+
+def check(stop: Stop) -> None:
+    """Break off where any rank was asked to stop. Collective.
+
+    Raises:
+        Interrupted: on every rank.
+    """
+    if any_rank(stop()):
+        raise Interrupted
 
 
 @torch.inference_mode()
-def extract(images: Images, needs: Iterable[Need], extractor: Extractor, ranks: Ranks, *, batch: int) -> Statistics:
+def extract(
+    images: Images, needs: Iterable[Need], extractor: Extractor, ranks: Ranks, *, batch: int, stop: Stop = never
+) -> Statistics:
     """Extract features of every image on exactly one rank, and collect what is needed of them. Collective.
 
     Args:
@@ -24,12 +45,20 @@ def extract(images: Images, needs: Iterable[Need], extractor: Extractor, ranks: 
         extractor: makes the features.
         ranks: who shares the work.
         batch: images at once.
+        stop: asked before every batch.
+
+    Raises:
+        Interrupted: a rank was asked to stop.
     """
     needs = list(dict.fromkeys(needs))
     layers = list(dict.fromkeys(need.layer for need in needs))
     collectors = {need: need.collector(extractor.layers[need.layer], len(images), ranks.device) for need in needs}
     mine = torch.arange(ranks.rank, len(images), ranks.world_size)
-    for index in torch.split(mine, batch) if len(mine) else ():
+    for start in range(0, -(-len(images) // ranks.world_size), batch):  # as often on every rank
+        check(stop)
+        index = mine[start : start + batch]
+        if not len(index):
+            continue
         image, label = images.read(index)
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():

@@ -10,11 +10,14 @@ class Images(Protocol):
 
     Attributes:
         name: for messages.
-        digest: changes with the images; None for images that exist nowhere, and whose statistics are not kept.
     """
 
     name: str
-    digest: str | None
+
+    @property
+    def digest(self) -> str | None:
+        """What changes with the images; None for images that exist nowhere, and whose statistics are not kept."""
+        ...
 
     def __len__(self) -> int:
         """Count the images."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
+from bigtrain.evaluation.noise import fid_influence
 from bigtrain.evaluation.statistics.moments import Moments, MomentSums
 
 
@@ -30,4 +31,4 @@ def _score(reference: Moments, generated: Moments) -> Scores:
     return {"fid": frechet_distance(reference, generated)}
 
 
-FID = Metric(Need("pool", MomentSums), _score)
+FID = Metric(Need("pool", MomentSums), _score, influence=fid_influence)
