@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from bigtrain.core.config import parse_config
+from bigtrain.core.config import parse_config, read_yaml
 from bigtrain.core.errors import UserError
 from bigtrain.core.logging import console, set_up_logging
 from bigtrain.core.rng import Draws
@@ -102,6 +102,18 @@ def find_average(folder: Path, ema: str | None) -> Path:
     return chosen
 
 
+def dataset_of(snapshot: Path) -> str:
+    """Return where the dataset is that the run of a snapshot trains on.
+
+    Raises:
+        SnapshotError: the snapshot lies in no run folder.
+    """
+    config = snapshot.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        raise SnapshotError(f"{snapshot}: lies in no run folder; name the dataset to compare with: --data DIR")
+    return str(read_yaml(config)["data"]["path"])
+
+
 def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: float, precision: str) -> Generate:
     generator = snapshot.generator.to(ranks.device)
     weights = manifest.class_histogram if generator.image.classes else [1]
@@ -130,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluate", description=__doc__)
     parser.add_argument("snapshot", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--config", default="{}", help="JSON of which scores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=1)
@@ -145,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         config = parse_config(ScoreConfig, json.loads(options.config), source="evaluate")
         folder = find_average(options.snapshot, options.ema)
-        snapshot, dataset = load_snapshot(folder), ShardDataset(options.data)
+        snapshot, dataset = load_snapshot(folder), ShardDataset(options.data or dataset_of(options.snapshot))
         check_fit(snapshot, folder, dataset)
         scores = evaluate(
             snapshot,

@@ -8,24 +8,24 @@ from bigtrain.evaluation.protocol import ProtocolError, Score, kind_of
 
 
 class Best:
-    """Remembers the best score of one metric; a difference within the noise of both replaces nothing.
+    """Remembers the best score by one value; a difference within the noise of both replaces nothing.
 
     Args:
-        metric: its short name, such as `fid`.
+        value: its short name, such as `fid`; None for the first of the scores.
 
     Attributes:
         score: the best so far, or None.
         samples_seen: where in the run that was.
     """
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self, value: str | None) -> None:
+        self._value = value
         self.score: Score | None = None
         self.samples_seen = 0
 
     def update(self, scores: Mapping[str, Score], progress: Progress) -> bool:
         """Tell whether the new scores hold one that is better, and remember it."""
-        new = next((score for score in scores.values() if kind_of(score) == self._metric), None)
+        new = next((score for score in scores.values() if self._value in (None, kind_of(score))), None)
         if new is None or not math.isfinite(new.value) or not self._beaten_by(new):
             return False
         self.score, self.samples_seen = new, progress.samples_seen

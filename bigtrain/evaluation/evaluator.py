@@ -1,6 +1,7 @@
 """Score a generator against the training data, on all ranks together."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
@@ -14,7 +15,7 @@ from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
 from bigtrain.evaluation.images.generated import Generate, GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
-from bigtrain.evaluation.metrics import MetricName
+from bigtrain.evaluation.metrics import METRICS, MetricName
 from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.protocol import Protocol, Sampling, Score
 from bigtrain.evaluation.published import load_published
@@ -34,7 +35,9 @@ class ScoreConfig(Config):
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
-        extractor: network that makes the features.
+        extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
+            your own; `auto` is the first of them where its weights are, else the second.
+        weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
         batch: images a forward of the extractor.
     """
@@ -43,7 +46,8 @@ class ScoreConfig(Config):
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
     reference: str | None = None
-    extractor: ExtractorName = "efficientnet-lite0"
+    extractor: ExtractorName = "auto"
+    weights: str | None = None
     dtype: FeatureDtype = "fp32"
     batch: PositiveInt = 32
 
@@ -66,21 +70,22 @@ class EvalConfig(ScoreConfig):
         full: a second, larger evaluation that comes seldom; null for none.
         max_share: of the run's time that evaluations may take: they come less often where they take longer. null keeps
             to the intervals, and the run independent of the machine's speed.
-        best: metric by which the best snapshot is kept; null for the first of `metrics`.
+        best: value by which the best snapshot is kept, such as `fid` or `recall`; null for the first of `metrics`.
     """
 
     interval_kimg: NonNegativeFloat
     full: FullEvalConfig | None = None
     max_share: Annotated[float, Field(gt=0, le=1)] | None = None
-    best: MetricName | None = None
+    best: str | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "EvalConfig":
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
-        if self.best is not None and self.best not in self.metrics:
-            raise ValueError(f"best '{self.best}' is not among the metrics {', '.join(self.metrics)}")
+        values = [value for name in self.metrics for value in METRICS[name].values or (name,)]
+        if self.best not in (None, *values):
+            raise ValueError(f"best '{self.best}' is not among the values of metrics: {', '.join(values)}")
         return self
 
 
@@ -111,7 +116,9 @@ class Evaluator:
         self._images = ShardImages(dataset, config.reference_samples, on_corrupt=on_corrupt, faults=faults)
         self._digest = dataset.manifest.digest
         self._published = load_published(config.reference) if config.reference else None
-        self._extractor = build_extractor(config.extractor, config.dtype, ranks.device)
+        self._extractor = build_extractor(
+            config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
+        )
         check_metrics(config.metrics, self._published or self._images, config.samples, self._extractor)
 
     def run(self, generate: Generate, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:

@@ -52,7 +52,7 @@ class Evaluations:
         if config.full is not None:
             self._evaluators[_FULL], intervals[_FULL] = build(config.full), config.full.interval_kimg
         self._schedule = EvalSchedule(intervals, config.max_share)
-        self.best = Best(config.best or config.metrics[0])
+        self.best = Best(config.best)
         self.latest: dict[str, Score] = {}
         self._latest_at = 0
 
