@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m bigtrain.fid", description=__doc__)
     parser.add_argument("generated")
     parser.add_argument("reference")
-    parser.add_argument("--metrics", default="fid")
+    parser.add_argument("--metric", action="append", required=True)
     parser.add_argument("--extractor", default="auto")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--weights", type=Path)
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--json", action="store_true")
     options = vars(parser.parse_args(arguments))
-    as_json, metrics = options.pop("json"), tuple(options.pop("metrics").split(","))
+    as_json, metrics = options.pop("json"), tuple(options.pop("metric"))
     rank = place_from_environment(os.environ)[0]
     set_up_logging(rank=rank)
     try:

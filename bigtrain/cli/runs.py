@@ -51,11 +51,12 @@ def sync(
     uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
 ) -> None:
     """Send to MLflow what is in a run's spool and has not been sent."""
-    from bigtrain.tracking.sender import send_run
+    from bigtrain.tracking.sender import send_run, send_watched
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    raise typer.Exit(0 if send_run(run, uri=uri, experiment=None) else 1)
+    sent = send_run(run, uri=uri, experiment=None) and send_watched(run, uri=uri)
+    raise typer.Exit(0 if sent else 1)
 
 
 @app.command()

@@ -14,13 +14,13 @@ Place = Annotated[str, typer.Argument(help="Folder or zip of images, shards, a s
 def fid(
     generated: Place,
     reference: Place,
-    metrics: Annotated[
-        str,
+    metric: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Separated by commas: fid, sfid, kid, inception_score, precision_recall, density_coverage, mmd, "
-            "memorisation, intra_fid, class_fid; of pairs in the order of names: psnr, ssim, lpips."
+            help="As often as you like; default: fid. Of features: fid, sfid, kid, inception_score, precision_recall, "
+            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs in the order of names: psnr, ssim, lpips."
         ),
-    ] = "fid",
+    ] = None,
     extractor: Annotated[
         str,
         typer.Option(
@@ -37,8 +37,9 @@ def fid(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Compare two sets of images: what pytorch-fid does, and more of it, faster."""
-    arguments = [generated, reference, f"--metrics={metrics}", f"--extractor={extractor}", f"--dtype={dtype}"]
+    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={dtype}"]
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
+    arguments += [f"--metric={name}" for name in metric or ["fid"]]
     arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
     if nproc == 1:
         from bigtrain.fid import main

@@ -1,6 +1,7 @@
 """Send records of the spool to MLflow. Only the sender's process imports this module, and with it MLflow."""
 
 import fcntl
+import json
 import logging
 import os
 import warnings
@@ -53,9 +54,10 @@ class MlflowRun:
         experiment: name; made if missing.
         folder: the run folder, whose name becomes the run's.
         run_id: of the run to go on with; None makes a new one.
+        guest: whether another process owns the run: its status is left alone.
     """
 
-    def __init__(self, uri: str, experiment: str, folder: Path, run_id: str | None) -> None:
+    def __init__(self, uri: str, experiment: str, folder: Path, run_id: str | None, *, guest: bool = False) -> None:
         self._folder = folder
         root = folder.resolve().parent
         with (root / ".mlflow.lock").open("w") as lock:
@@ -71,7 +73,7 @@ class MlflowRun:
                 experiment_id = found.experiment_id
         if run_id is None:
             run_id = self._client.create_run(experiment_id, run_name=folder.name).info.run_id
-        else:
+        elif not guest:
             self._client.update_run(run_id, status="RUNNING")
         self.run_id: str = run_id
 
@@ -120,6 +122,11 @@ class MlflowRun:
                 step=record["samples_seen"],
                 timestamp=record["time_ms"],
             )
+
+    def _send_score(self, record: Record) -> None:
+        """Say how a metric is made, in a tag: `protocol.fid5k` beside the metric `eval/fid5k`."""
+        protocol = json.dumps(record["score"]["protocol"])
+        self._client.set_tag(self.run_id, f"protocol.{record['key'].removeprefix('eval/')}", protocol[:_TAG_LENGTH])
 
     def _send_event(self, record: Record) -> None:
         text = f"kimg {record['samples_seen'] / 1000:g}: {record['text']}"

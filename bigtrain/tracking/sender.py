@@ -13,12 +13,41 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bigtrain.tracking.spool import FILE_NAME, read_records
+from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, read_records
 from data_pipelines.files import write_json
 
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
 STATE_FILE = "mlflow.json"
+WATCH_STATE_FILE = "watch.mlflow.json"
+
+
+def send_watched(folder: Path, *, uri: str | None = None) -> bool:
+    """Send what a second job has scored into the run's own MLflow run.
+
+    Args:
+        folder: the run folder.
+        uri: the server; None for the run's.
+
+    Returns:
+        Whether all was sent; False as long as the run itself has not been sent anywhere.
+    """
+    from bigtrain.tracking.mlflow import MlflowRun, describe_failure
+
+    run, state = _load_state(folder), _load_state(folder, WATCH_STATE_FILE)
+    pending = list(read_records(folder / WATCH_NAME, int(state.get("offset", 0))))
+    if not pending:
+        return True
+    if not run.get("run_id"):
+        return False
+    uri = uri or run["uri"]
+    try:
+        MlflowRun(uri, run["experiment"], folder, run["run_id"], guest=True).send([record for record, _ in pending])
+    except Exception as error:  # as below: nothing that MLflow raises may reach who scores
+        _say(f"MLflow at {uri} does not answer ({describe_failure(error)}): send it later with: bigtrain sync {folder}")
+        return False
+    write_json(folder / WATCH_STATE_FILE, {"offset": pending[-1][1]})
+    return True
 
 
 def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: int | None = None) -> bool:
@@ -69,8 +98,8 @@ def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: i
         time.sleep(_POLL_SECONDS)
 
 
-def _load_state(folder: Path) -> dict[str, Any]:
-    path = folder / STATE_FILE
+def _load_state(folder: Path, name: str = STATE_FILE) -> dict[str, Any]:
+    path = folder / name
     state: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return state
 
@@ -94,8 +123,11 @@ def main() -> None:
     parser.add_argument("--follow", type=int)
     parser.add_argument("--uri")
     parser.add_argument("--experiment")
+    parser.add_argument("--watched", action="store_true", help="send what a second job has scored")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if arguments.watched:
+        sys.exit(0 if send_watched(arguments.folder) else 1)
     sys.exit(
         0
         if send_run(arguments.folder, uri=arguments.uri, experiment=arguments.experiment, follow=arguments.follow)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FILE_NAME = "metrics.jsonl"
+WATCH_NAME = "watch.jsonl"
+"""What a second job reports of the run, see `bigtrain.watch`: every file has one process that writes it."""
 
 Record = dict[str, Any]
 
@@ -20,10 +22,11 @@ class Spool:
 
     Args:
         folder: the run folder.
+        name: of the file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, folder: Path, name: str = FILE_NAME) -> None:
+        self._path = folder / name
         _drop_torn_line(self._path)
         self._known: set[_Identity] = set()
         for record, _ in read_records(self._path):
@@ -58,7 +61,10 @@ def read_records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return every metric of a run as points (kimg, value), in order, without those that a rollback took back."""
+    """Return every metric of a run as points (kimg, value), in order, without those that a rollback took back.
+
+    What a second job has scored comes with it.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     for record, _ in read_records(folder / FILE_NAME):
         if record["kind"] == "rollback":
@@ -67,6 +73,10 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
         if record["kind"] == "metrics":
             for name, value in record["metrics"].items():
                 curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
+    for record, _ in read_records(folder / WATCH_NAME):
+        for name, value in record.get("metrics", {}).items():
+            curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
+            curves[name].sort()
     return curves
 
 
