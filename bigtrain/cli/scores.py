@@ -18,7 +18,7 @@ def fid(
         list[str] | None,
         typer.Option(
             help="As often as you like; default: fid. Of features: fid, sfid, kid, inception_score, precision_recall, "
-            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs in the order of names: psnr, ssim, lpips."
+            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs, by order of names: psnr, ssim, lpips."
         ),
     ] = None,
     extractor: Annotated[

@@ -15,6 +15,7 @@ from bigtrain.evaluation.weights import find_weights
 _TAPS = (0, 4, 9, 16, 23, 30)
 """Layers of VGG16's features that the five parts, each up to a ReLU, lie between."""
 
+_LAYERS = "features."
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """ImageNet's mean and deviation, for values in [-1, 1]."""
 
@@ -38,9 +39,11 @@ class LPIPS(nn.Module):
     def __init__(self, network: State, heads: State, *, short_name: str = "") -> None:
         super().__init__()
         self.short_name = short_name
-        whole = vgg16()
-        whole.load_state_dict(network)
-        self.parts = nn.ModuleList(whole.features[start:stop] for start, stop in pairwise(_TAPS))
+        with torch.device("meta"):
+            layers = vgg16().features
+        own = {name.removeprefix(_LAYERS): value for name, value in network.items() if name.startswith(_LAYERS)}
+        layers.load_state_dict(own, assign=True)
+        self.parts = nn.ModuleList(layers[start:stop] for start, stop in pairwise(_TAPS))
         self.heads = nn.ParameterList(heads[f"lin{number}.model.1.weight"] for number in range(len(self.parts)))
         self.register_buffer("shift", torch.tensor(_SHIFT).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(_SCALE).reshape(1, 3, 1, 1), persistent=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bigtrain.evaluation.errors import EvaluationError
@@ -77,6 +77,9 @@ class FileImages:
                 self._decoder.decode(memoryview(content), out)
             except ValueError:  # unreadable, or of another mode or size: Pillow tells which
                 self._convert(item, content, out)
+        except UnidentifiedImageError:
+            self.faults.append(f"{item.name} (not an image)")
+            out[:] = 0
         except (Rejected, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             self.faults.append(f"{item.name} ({error})")
             out[:] = 0
