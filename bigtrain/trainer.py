@@ -233,7 +233,7 @@ class Trainer:
         seconds = time.perf_counter() - began
         metrics = flat_metrics(scores)
         if replaced := self.evaluations.replaced():
-            metrics["eval/reference_replaced"] = float(replaced)
+            metrics["data/reference_replaced"] = float(replaced)
         self.tracker.log_scores(scores, self.progress)
         self.tracker.log({**metrics, "time/eval_s": seconds} if scores else {}, self.progress)
         if better and is_rank_zero():
