@@ -68,6 +68,8 @@ class Watch:
             complete, snapshot = from_rank_zero((self._complete(), self._next()) if is_rank_zero() else (False, None))
             if snapshot is None:
                 if complete:
+                    if is_rank_zero():
+                        self._send()  # the run's sender may have ended before the last scores came
                     return True
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -100,7 +102,6 @@ class Watch:
                 replace_folder(self._run / "snapshots" / "best", lambda best: _copy(folder, best))
             seconds = time.perf_counter() - began
             log.info("kimg %-7.1f %s%s  (%.0f s)", samples_seen / 1000, in_words(found), ", the best" * better, seconds)
-            self._send()
 
     def _recall(self) -> None:
         """Take over what an earlier watch scored."""
@@ -125,13 +126,17 @@ class Watch:
 
     def _complete(self) -> bool:
         """Tell whether the run has seen all of its images."""
+        return self._ending() == "FINISHED"
+
+    def _ending(self) -> str | None:
+        """Return how the run ended; None while it goes on."""
         records = [record for record, _ in read_records(self._run / FILE_NAME) if record["kind"] in ("start", "end")]
-        return bool(records) and records[-1].get("status") == "FINISHED"
+        return records[-1].get("status") if records else None
 
     def _send(self) -> None:
-        """Send what there is to MLflow, in a process of its own; what fails is sent the next time."""
-        if self._config.tracking.mlflow:
-            command = [sys.executable, "-m", "bigtrain.tracking.sender", str(self._run), "--watched"]
+        """Send what there is to MLflow, in a process of its own; as long as the run goes on, its own sender does."""
+        if self._config.tracking.mlflow and self._ending() is not None:
+            command = [sys.executable, "-m", "bigtrain.tracking.sender", str(self._run)]
             try:
                 subprocess.run(command, timeout=_SEND_SECONDS, check=False)
             except subprocess.TimeoutExpired:

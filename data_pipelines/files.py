@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, BinaryIO
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; flush it to disk and rename it over `path` on success."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Processes on several machines may write into one folder, and their numbers may be the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
     try:
         with temporary.open("wb") as file:
             yield file

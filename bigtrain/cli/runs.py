@@ -51,12 +51,11 @@ def sync(
     uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
 ) -> None:
     """Send to MLflow what is in a run's spool and has not been sent."""
-    from bigtrain.tracking.sender import send_run, send_watched
+    from bigtrain.tracking.sender import send_run
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    sent = send_run(run, uri=uri, experiment=None) and send_watched(run, uri=uri)
-    raise typer.Exit(0 if sent else 1)
+    raise typer.Exit(0 if send_run(run, uri=uri) else 1)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """The evaluations of a run: which are due, their scores, and the best."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from bigtrain.core.logging import log
@@ -9,10 +8,10 @@ from bigtrain.core.state import Progress, State
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.best import Best
 from bigtrain.evaluation.errors import ImagesError, Interrupted
-from bigtrain.evaluation.evaluator import EvalConfig, Evaluator
+from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
 from bigtrain.evaluation.images.generated import Generate
-from bigtrain.evaluation.protocol import Sampling, Score
+from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.schedule import EvalSchedule
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
@@ -48,10 +47,14 @@ class Evaluations:
         quarantine: Path,
     ) -> None:
         self._seed, faults = seed, FaultLog(quarantine)
-        build = partial(Evaluator, dataset=dataset, ranks=ranks, on_corrupt=on_corrupt, faults=faults)
-        self._evaluators, intervals = {_PROGRESS: build(config)}, {_PROGRESS: config.interval_kimg}
-        if config.full is not None:
-            self._evaluators[_FULL], intervals[_FULL] = build(config.full), config.full.interval_kimg
+        wanted: dict[str, EvalConfig | FullEvalConfig] = {
+            _PROGRESS: config,
+            **({_FULL: config.full} if config.full else {}),
+        }
+        intervals = {kind: one.interval_kimg for kind, one in wanted.items() if one.interval_kimg}
+        self._evaluators = {
+            kind: Evaluator(wanted[kind], dataset, ranks, on_corrupt=on_corrupt, faults=faults) for kind in intervals
+        }
         self._schedule = EvalSchedule(intervals, config.max_share)
         self.best = Best(config.best)
         self.latest: dict[str, Score] = {}
@@ -112,9 +115,16 @@ class Evaluations:
 
     def state_dict(self) -> State:
         """See Stateful."""
-        return {"schedule": self._schedule.state_dict(), "best": self.best.state_dict()}
+        return {
+            "schedule": self._schedule.state_dict(),
+            "best": self.best.state_dict(),
+            "latest": as_json(self.latest),
+            "latest_at": self._latest_at,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
         self._schedule.load_state_dict(state["schedule"])
         self.best.load_state_dict(state["best"])
+        self.latest = {name: Score.from_json(score) for name, score in state["latest"].items()}
+        self._latest_at = state["latest_at"]

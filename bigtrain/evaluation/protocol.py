@@ -163,12 +163,13 @@ def check_comparable(one: Score, other: Score) -> None:
 
 
 def flat_metrics(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Return scores as metrics of a run: by their names, and the ends of their intervals as `NAME_low`, `NAME_high`."""
+    """Return scores as metrics of a run: by their names, and intervals as `interval/fid5k_low` and `_high`."""
     metrics: dict[str, float] = {}
     for name, score in scores.items():
         metrics[name] = score.value
         if score.noise:
-            metrics |= {f"{name}_low": score.noise.low, f"{name}_high": score.noise.high}
+            short = name.removeprefix("eval/")
+            metrics |= {f"interval/{short}_low": score.noise.low, f"interval/{short}_high": score.noise.high}
     return metrics
 
 

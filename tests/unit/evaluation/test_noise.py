@@ -6,7 +6,7 @@ from bigtrain.evaluation.metrics.fid import frechet_distance
 from bigtrain.evaluation.noise import fid_influence, interval, is_better, kid_influence
 from bigtrain.evaluation.statistics.moments import Moments
 
-FEATURES, RUNS = 32, 50
+FEATURES, RUNS = 32, 30
 DECAY = torch.exp(-torch.arange(FEATURES) / 12.0).double().sqrt()
 
 

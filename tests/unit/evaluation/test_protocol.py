@@ -70,7 +70,7 @@ def test_metrics_of_a_run_show_the_interval() -> None:
     scores = {"eval/fid1k": Score(12.5, PROTOCOL, noise=Interval(12.0, 13.0, 0.25)), "eval/is1k": Score(3.0, PROTOCOL)}
     assert flat_metrics(scores) == {
         "eval/fid1k": 12.5,
-        "eval/fid1k_low": 12.0,
-        "eval/fid1k_high": 13.0,
+        "interval/fid1k_low": 12.0,
+        "interval/fid1k_high": 13.0,
         "eval/is1k": 3.0,
     }
