@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every part. A config goes in, a trainer comes out."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,12 +12,12 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe
@@ -27,10 +28,12 @@ from bigtrain.health.recovery import Recovery
 from bigtrain.journal import Journal
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.previews import REALS, Previews
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
+from bigtrain.usage import Usage
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
@@ -93,11 +96,20 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero())
+    node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
     means = RunningMeans()
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()
     recovery = Recovery(config.health.lr_factor, config.seed)
+    evaluations = Evaluations(
+        config.eval,
+        dataset,
+        ranks,
+        seed=config.seed,
+        on_corrupt=config.data.on_corrupt,
+        quarantine=folder / "quarantine.jsonl",
+    )
     objects: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
@@ -107,6 +119,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         "health": health,
         "weights": weights,
         "recovery": recovery,
+        "evaluations": evaluations,
         **task.stateful(),
     }
     return Trainer(
@@ -118,7 +131,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         strategies=strategies,
         ema=ema,
         batches=batches,
-        evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
+        evaluations=evaluations,
         tracker=tracker,
         journal=Journal(folder, tracker, active=is_rank_zero()),
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
@@ -126,6 +139,15 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
+        previews=Previews(
+            task,
+            trained_reals(dataset, plan, REALS, labelled=config.data.classes > 0),
+            manifest.classes if config.data.classes else (),
+            seed=config.seed,
+            chunk=config.micro_batch,
+            device=ranks.device,
+        ),
+        usage=Usage(task.players, ranks),
     )
 
 

@@ -135,7 +135,8 @@ class SynthesisTask(Task):
         self.batches_per_step = config.objective.n_critic
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
-        shared = (config.objective, Glasses(config.augment.build(), self._probability), self._averages)
+        self._glasses = Glasses(config.augment.build(), self._probability)
+        shared = (config.objective, self._glasses, self._averages)
         self.players = {
             "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
             "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),
@@ -173,10 +174,13 @@ class SynthesisTask(Task):
         """See Task."""
         return draws.of("label").categorical(self._class_histogram)
 
-    def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def generate(
+        self, generator: Generator, draws: Draws, *, label: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
         """See Task."""
         label = self.labels(draws) if label is None else label
-        image: Tensor = generator(draws.of("z").normal(generator.z_dim), label)
+        image: Tensor = generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation)
         return image
 
     def calibrate(self, generator: Generator) -> None:
@@ -184,6 +188,12 @@ class SynthesisTask(Task):
         draws = Draws(self._seed, torch.arange(1024, device=self._device), "calibrate")
         label = draws.of("label").categorical(self._class_histogram)
         generator.calibrate(draws.of("z").normal(generator.z_dim), label)
+
+    @torch.no_grad()
+    def shown(self, real: Tensor, draws: Draws, progress: Progress) -> Tensor:
+        """See Task."""
+        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        return self._glasses.show(real, draws, noise=noise)
 
     @torch.no_grad()
     def judge(self, networks: Rivals, image: Tensor, label: Tensor) -> Tensor:
