@@ -38,8 +38,8 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 def test_a_strategy_trains_as_bare_modules_do(cell: Cell, errors: dict[str, float]) -> None:
     """The regression test of the traps that leave gradients or weights behind; each guard was removed once.
 
-    Then the error of R1 in three steps is: with DeepSpeed's own counting of micro-batches 1.0; past ZeRO-3's engine 0.49;
-    past DDP 0.40; without FSDP2's reshard 0.14.
+    Then the error of R1 in three steps is: with DeepSpeed's own counting of micro-batches 1.0; past ZeRO-3's engine
+    0.49; past DDP 0.40; without FSDP2's reshard 0.14.
     """
     if cell.precision == "fp32":
         assert errors[str(cell)] < parity.FP32_TOLERANCE
