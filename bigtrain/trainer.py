@@ -108,7 +108,7 @@ class Trainer:
                     self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    self.save()
                 if stopping:
                     break
         return self.finish(scores)
@@ -287,6 +287,11 @@ class Trainer:
             *(begun / 1000, path, self.recovery.lr_factor, collapse),
         )
 
+    def save(self) -> None:
+        """Write a checkpoint while training goes on. Collective."""
+        self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+        self.tracker.log({"time/checkpoint_s": self.checkpoints.blocked_s}, self.progress)
+
     def preview(self) -> None:
         """Report a grid of the averaged generator's images: the same latents each time, one row a class."""
         if is_rank_zero():
@@ -323,10 +328,12 @@ class Trainer:
 
     def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
-        return any_rank(stop.received() is not None or self._collapse is not None or self.report(scores))
+        asked = stop.received() is not None or self._collapse is not None or self.report(scores)
+        return any_rank(asked or self.checkpoints.failed)  # who stops saves, and so learns that saving fails
 
     def finish(self, scores: Mapping[str, float]) -> Result:
         """Close the books."""
+        self.checkpoints.wait()
         stop.leave()
         self.batches.close()
         self.journal.beat(self.progress, now=True)

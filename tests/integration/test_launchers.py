@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bigtrain.checkpoint import load_state
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -50,7 +51,7 @@ def by_slurms_variables(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    state = torch.load(folder / "checkpoints" / "kimg000000.320" / "state.pt", weights_only=True)
+    state = load_state(folder / "checkpoints" / "kimg000000.320")
     return {name: state[name]["player"] for name in ("D", "G")}
 
 
