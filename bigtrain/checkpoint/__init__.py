@@ -2,6 +2,7 @@
 
 from bigtrain.checkpoint.checkpoints import CheckpointError, Checkpoints
 from bigtrain.checkpoint.contents import load_state
+from bigtrain.checkpoint.folders import newest_description
 from bigtrain.checkpoint.retention import CheckpointConfig
 
-__all__ = ["CheckpointConfig", "CheckpointError", "Checkpoints", "load_state"]
+__all__ = ["CheckpointConfig", "CheckpointError", "Checkpoints", "load_state", "newest_description"]

@@ -118,6 +118,12 @@ def read_description(path: Path) -> Description | None:
     return description if whole else None
 
 
+def newest_description(folder: Path) -> Description:
+    """Return what the newest checkpoint in a folder says of itself; empty if there is none."""
+    found = (read_description(path) for path in CheckpointFolder(folder).newest_first())
+    return next((description for description in found if description), {})
+
+
 def is_whole(path: Path) -> bool:
     """Tell whether every byte of a checkpoint is what was written; if not, say so."""
     description = read_description(path)
