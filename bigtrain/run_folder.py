@@ -1,5 +1,6 @@
 """The run folder: its config, its surroundings, and the rule that one folder holds one run."""
 
+import hashlib
 import json
 import os
 import platform
@@ -37,6 +38,11 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
             f"{folder}: holds a run of another config ({'; '.join(changes)}); "
             "choose another run_dir, or go on with --allow-config-change"
         )
+
+
+def digest_of(config: TrainingConfig) -> str:
+    """Return the SHA-256 of a resolved config."""
+    return hashlib.sha256(dump_yaml(config).encode()).hexdigest()
 
 
 def open_run_folder(config: TrainingConfig) -> Path:

@@ -36,7 +36,12 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
         with _run_folder(config, ranks):
-            return build(config, ranks, config.folder).run()
+            trainer = build(config, ranks, config.folder)
+            try:
+                return trainer.run()
+            except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
+                print(f"bigtrain: rank {rank}: {error}", file=sys.stderr)
+                sys.exit(1)
     finally:
         leave_ranks()
 

@@ -225,6 +225,8 @@ class Trainer:
         scores = self.evaluator.run(generate)
         seconds = time.perf_counter() - began
         self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
+        if distances := [score for name, score in scores.items() if name.startswith("eval/fid")]:
+            self.checkpoints.note_score(distances[0])
         shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
         log.info("kimg %-7.1f %s  (%.0f s)", self.progress.kimg, shown, seconds)
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out

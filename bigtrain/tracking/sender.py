@@ -95,7 +95,8 @@ def main() -> None:
     parser.add_argument("--uri")
     parser.add_argument("--experiment")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # it ends with the process that it follows, when all is sent
     sys.exit(
         0
         if send_run(arguments.folder, uri=arguments.uri, experiment=arguments.experiment, follow=arguments.follow)

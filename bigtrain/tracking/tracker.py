@@ -103,7 +103,7 @@ class Tracker:
         try:
             self._sender.wait(self._config.flush_seconds)
         except subprocess.TimeoutExpired:
-            self._sender.terminate()
+            self._sender.kill()
             log.warning("MLflow did not take everything in time; send the rest with: bigtrain sync %s", self._folder)
 
     def state_dict(self) -> State:
