@@ -15,6 +15,7 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
+from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
@@ -116,7 +117,7 @@ def environment() -> dict[str, Any]:
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
-        "command": " ".join(sys.argv),
+        "command": hide_secrets(" ".join(sys.argv)),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

@@ -1,5 +1,6 @@
 """The `bigtrain` command: one thin function a sub-command. What it does lives elsewhere; here it is named and shown."""
 
+import os
 import sys
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from bigtrain.cli import chaos, config, data, evaluation, interop, models, runs, scores, weights
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
+from data_pipelines.secrets import hide_secrets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,8 +26,9 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         app()
     except (UserError, DataError) as error:
-        print(f"bigtrain: {error}", file=sys.stderr)
+        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)

@@ -42,9 +42,7 @@ def chaos(
         killed = ", ".join(f"{role} {report.kills.count(role)} times" for role in sorted(set(report.kills)))
         typer.echo(f"killed: {killed}; resumed {report.restarts} times after a fault")
         interval = loaded.checkpoint.interval_kimg
-        typer.echo(
-            f"done again: {report.lost_kimg:g} kimg of {loaded.total_kimg:g}, at most {report.most_lost_kimg:g} at once "
-            f"(a checkpoint every {interval:g})"
-        )
+        lost = f"{report.lost_kimg:g} kimg of {loaded.total_kimg:g}, at most {report.most_lost_kimg:g} at once"
+        typer.echo(f"done again: {lost} (a checkpoint every {interval:g})")
         typer.echo("\n".join(report.differences[:20]) or "the same bits as the undisturbed run, and the same curves")
     raise typer.Exit(1 if report.differences else 0)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bars
 
 from bigtrain.core.state import Progress
+from data_pipelines.secrets import hide_secrets
 
 log = logging.getLogger("bigtrain")
 console = Console(highlight=False, soft_wrap=True)
@@ -29,7 +30,7 @@ class _ConsoleHandler(logging.Handler):
     """Prints whole lines above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(self.format(record), markup=False)
+        console.print(hide_secrets(self.format(record)), markup=False)
 
 
 def progress_bars() -> Bars:

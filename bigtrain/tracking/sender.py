@@ -15,6 +15,7 @@ from typing import Any
 
 from bigtrain.tracking.spool import FILE_NAME, read_records
 from data_pipelines.files import write_json
+from data_pipelines.secrets import hide_secrets
 
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
@@ -36,7 +37,9 @@ def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: i
     from bigtrain.tracking.mlflow import MlflowRun, default_uri, describe_failure  # it takes seconds to import
 
     state = _load_state(folder)
-    uri = uri or state.get("uri") or default_uri(folder)
+    before = str(state.get("uri") or "")
+    # A server's password is not written down: it is in the environment, or it was given by hand.
+    uri = uri or (before if before and "***" not in before else default_uri(folder))
     experiment = experiment or state.get("experiment") or "bigtrain"
     offset, run_id = int(state.get("offset", 0)), state.get("run_id")
     run: MlflowRun | None = None
@@ -54,7 +57,10 @@ def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: i
                 offset = pending[-1][1]
             if run is not None and finished and not ended:
                 run.fail()
-            write_json(folder / STATE_FILE, {"uri": uri, "experiment": experiment, "run_id": run_id, "offset": offset})
+            write_json(
+                folder / STATE_FILE,
+                {"uri": hide_secrets(uri), "experiment": experiment, "run_id": run_id, "offset": offset},
+            )
         except Exception as error:  # whatever MLflow, its server or its database raise, training goes on
             if not warned:
                 _say(f"MLflow at {uri} does not answer ({describe_failure(error)}): training goes on, everything is")
@@ -84,7 +90,7 @@ def _alive(process: int) -> bool:
 
 
 def _say(text: str) -> None:
-    print(f"bigtrain: {text}", file=sys.stderr, flush=True)
+    print(f"bigtrain: {hide_secrets(text)}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

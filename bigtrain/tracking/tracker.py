@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, field_validator
 
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
@@ -17,6 +17,7 @@ from bigtrain.core.state import Progress, State
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
 from data_pipelines.files import write_json
+from data_pipelines.secrets import refuse_secrets
 
 
 class TrackingConfig(Config):
@@ -33,6 +34,14 @@ class TrackingConfig(Config):
     uri: str | None = None
     experiment: str = "bigtrain"
     flush_seconds: NonNegativeFloat = 90.0
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_secret(cls, uri: str | None) -> str | None:
+        instead = (
+            "use $MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD, or put the whole in $MLFLOW_TRACKING_URI"
+        )
+        return uri if uri is None else refuse_secrets(uri, instead)
 
 
 class Tracker:
