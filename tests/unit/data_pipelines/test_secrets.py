@@ -46,7 +46,7 @@ def test_the_list_of_damaged_files_holds_none(tmp_path: Path) -> None:
 
 def png() -> bytes:
     stream = BytesIO()
-    Image.new("L", (8, 8), 7).save(stream, "PNG")
+    Image.new("RGB", (8, 8), 7).save(stream, "PNG")
     return stream.getvalue()
 
 
