@@ -56,7 +56,7 @@ class Checkpoints:
         assert isinstance(group, dist.ProcessGroup)  # every rank is in it
         self._group = group
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing: Future[None] | None = None
+        self._writing: Future[Path] | None = None
         self.blocked_s = 0.0
 
     def note_score(self, score: float) -> None:
@@ -96,15 +96,14 @@ class Checkpoints:
         """Whether the writing has failed by now; ranks learn of it at different moments."""
         return self._writing is not None and self._writing.done() and self._writing.exception() is not None
 
-    def wait(self) -> None:
-        """Wait until what was saved is on disk. Collective.
+    def wait(self) -> Path | None:
+        """Wait until what was saved last is on disk; return it, once. Collective.
 
         Raises:
             CheckpointError: it could not be written; earlier ones are untouched.
         """
         writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        return writing.result() if writing is not None else None
 
     def load_latest(self) -> Path | None:
         """Load the newest whole checkpoint into the objects, if there is one. Collective.
@@ -162,7 +161,7 @@ class Checkpoints:
                 value.load_state_dict(state[name])
         barrier()
 
-    def _write(self, path: Path, tensors: Mapping[str, Tensor], description: Description) -> None:
+    def _write(self, path: Path, tensors: Mapping[str, Tensor], description: Description) -> Path:
         """Write a checkpoint, in the thread. Collective over the thread's group."""
         partial: Path | None = None
         problem = None
@@ -181,6 +180,7 @@ class Checkpoints:
             if partial is not None and is_rank_zero():
                 shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(f"{path}: the checkpoint cannot be written ({problem}); earlier ones are untouched")
+        return path
 
     def _on_rank_zero(self, act: Callable[[], Any]) -> Any:
         """Do something on rank 0 and return its result on all ranks, or raise the same OSError on all."""
