@@ -49,7 +49,7 @@ class Checkpoints:
     ) -> None:
         self._config, self._folder, self._objects = config, CheckpointFolder(folder), objects
         self._facts, self._on_damage = dict(facts or {}), on_damage
-        self._score: float | None = None
+        self._best = False
         self._stage = Stage()
         # The writing thread talks to its peers while training does: it needs connections of its own.
         group = dist.new_group(backend="gloo", timeout=timedelta(minutes=30))
@@ -59,9 +59,9 @@ class Checkpoints:
         self._writing: Future[Path] | None = None
         self.blocked_s = 0.0
 
-    def note_score(self, score: float) -> None:
-        """Take note of an evaluation (lower is better): the next checkpoint carries its score."""
-        self._score = score
+    def note_best(self) -> None:
+        """Take note that an evaluation was the best so far: the next checkpoint is kept until there is a better one."""
+        self._best = True
 
     def save(self, progress: Progress, *, healthy: bool = True) -> Path:
         """Save the state of all objects, and return before it is written. Collective.
@@ -82,11 +82,11 @@ class Checkpoints:
             "samples_seen": progress.samples_seen,
             "world_size": dist.get_world_size(),
             "healthy": healthy,
-            "score": self._score,
+            "best": self._best,
             **self._facts,
             "state": structure,
         }
-        self._score = None
+        self._best = False
         self._writing = self._thread.submit(self._write, path, self._stage.copy(tensors), description)
         self.blocked_s = time.perf_counter() - began
         return path

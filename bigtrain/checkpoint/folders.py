@@ -143,7 +143,7 @@ def _entry(path: Path) -> Entry | None:
     if about is None:
         return None
     size = sum(file["bytes"] for file in about["files"].values())
-    return Entry(path, about["samples_seen"], about["healthy"], about["score"], size)
+    return Entry(path, about["samples_seen"], about["healthy"], about["best"], size)
 
 
 def _digest(description: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ class CheckpointConfig(Config):
         interval_kimg: thousands of images between two checkpoints; one is also saved when the run stops.
         keep: the newest so many stay.
         keep_every_kimg: besides, the first after each multiple of so many thousands of images; 0 for none.
-        keep_best: besides, the one with the best score.
+        keep_best: besides, the one after the best evaluation.
         max_gb: what all may take together, in GB; older ones make room, but never the newest; null for no limit.
     """
 
@@ -35,14 +35,14 @@ class Entry:
         path: its folder.
         samples_seen: images seen.
         healthy: whether it is one to come back to, should training collapse.
-        score: of the evaluation before it; lower is better; None where there was none.
+        best: whether the evaluation before it was the best so far.
         bytes: its size.
     """
 
     path: Path
     samples_seen: int
     healthy: bool
-    score: float | None
+    best: bool
     bytes: int
 
 
@@ -55,8 +55,7 @@ def surplus(entries: Sequence[Entry], config: CheckpointConfig) -> list[Entry]:
     """
     newest_first = sorted(entries, key=lambda entry: -entry.samples_seen)
     needed = newest_first[:1] + [entry for entry in newest_first if entry.healthy][:1]
-    scored = [(entry.score, entry) for entry in newest_first if entry.score is not None and config.keep_best]
-    best = [min(scored, key=lambda pair: pair[0])[1]] if scored else []
+    best = [entry for entry in newest_first if entry.best and config.keep_best][:1]
     # In the order of their worth: what is over the limit goes from the end.
     wanted = [*needed, *best, *newest_first[: config.keep], *_milestones(newest_first, config)]
     kept: list[Entry] = []

@@ -188,8 +188,8 @@ def test_the_newest_healthy_one_is_kept_and_come_back_to(tmp_path: Path) -> None
         saver.checkpoints.return_to_healthy()
 
 
-def entry(step: int, *, healthy: bool = True, score: float | None = None) -> Entry:
-    return Entry(Path(f"{step}"), step * 1000, healthy, score, 1_000_000_000)
+def entry(step: int, *, healthy: bool = True, best: bool = False) -> Entry:
+    return Entry(Path(f"{step}"), step * 1000, healthy, best, 1_000_000_000)
 
 
 @pytest.mark.parametrize(
@@ -210,17 +210,16 @@ def test_which_stay(config: dict[str, Any], stays: list[int]) -> None:
 
 
 def test_the_best_and_the_newest_healthy_one_stay_besides() -> None:
-    scores = {2: 30.0, 3: 10.0, 5: 20.0}
-    entries = [entry(step, healthy=step < 7, score=scores.get(step)) for step in range(1, 11)]
+    entries = [entry(step, healthy=step < 7, best=step in (2, 3)) for step in range(1, 11)]
     for config, stays in (({}, [3, 6, 10]), ({"keep_best": False}, [6, 10]), ({"max_gb": 1.0}, [6, 10])):
         gone = surplus(entries, CheckpointConfig(interval_kimg=1, keep=1, **config))
         assert sorted(int(one.path.name) for one in entries if one not in gone) == stays
 
 
-def test_a_score_is_that_of_the_next_checkpoint(tmp_path: Path) -> None:
+def test_the_best_is_the_checkpoint_after_its_evaluation(tmp_path: Path) -> None:
     saver = Saver(tmp_path, keep=1)
     saver.save()
-    saver.checkpoints.note_score(12.5)
+    saver.checkpoints.note_best()
     saver.save(3)
     assert names(tmp_path) == ["kimg000000.020", "kimg000000.040", "latest"]
 
