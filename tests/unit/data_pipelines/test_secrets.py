@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bigtrain.config import DataConfig
 from bigtrain.core.config import ConfigError, parse_config
-from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault, FaultLog
 from data_pipelines.manifest import Manifest
@@ -32,10 +32,9 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
 
 
 def test_a_config_may_not_hold_one() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'uri': http://\*\*\*@host holds a password.*MLFLOW_TRACKING_PASSWORD"
-    ) as said:
-        parse_config(TrackingConfig, {"uri": "http://me:hush@host"}, source="run.yaml")
+    data = {"path": "http://me:hush@host/set", "resolution": 8}
+    with pytest.raises(ConfigError, match=r"'path': http://\*\*\*@host/set holds a password or a key.*netrc") as said:
+        parse_config(DataConfig, data, source="run.yaml")
     assert "hush" not in str(said.value)
 
 
