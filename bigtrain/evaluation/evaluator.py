@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import NonNegativeFloat, PositiveInt
 
 from bigtrain.core.config import Config
+from bigtrain.core.crop import Size
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extraction import extract
@@ -53,11 +54,14 @@ class Evaluator:
         dataset: the reference.
         seed: of the latents and labels; image i is the same on any number of ranks.
         ranks: who shares the work.
+        size: height and width that is cut out of the middle of the dataset's images; None for all of them.
     """
 
-    def __init__(self, config: EvalConfig, dataset: ShardDataset, *, seed: int, ranks: Ranks) -> None:
+    def __init__(
+        self, config: EvalConfig, dataset: ShardDataset, *, seed: int, ranks: Ranks, size: Size | None = None
+    ) -> None:
         self._config, self._seed, self._ranks = config, seed, ranks
-        self._reference = ShardImages(dataset, config.reference_samples)
+        self._reference = ShardImages(dataset, config.reference_samples, size)
         self._extractor = build_extractor(
             config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
         )

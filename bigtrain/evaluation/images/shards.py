@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bigtrain.core.crop import Size, center_crop
 from data_pipelines.order import SampleOrder
 from data_pipelines.read import ShardDataset
 
@@ -13,14 +14,18 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
+        size: height and width that is cut out of the middle of the images; None for all of them.
     """
 
-    def __init__(self, dataset: ShardDataset, count: int | None = None) -> None:
+    def __init__(self, dataset: ShardDataset, count: int | None = None, size: Size | None = None) -> None:
         manifest = dataset.manifest
+        self._size = size or manifest.shape[1:]
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
         self.name = str(dataset.folder)
         self.digest: str | None = manifest.digest
+        if self._size != manifest.shape[1:]:
+            self.digest += ", cut to {}x{}".format(*self._size)
 
     def __len__(self) -> int:
         """See Images."""
@@ -29,4 +34,4 @@ class ShardImages:
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images."""
         images, labels = self._dataset.read([self._order.locate(position) for position in index.tolist()])
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        return center_crop(torch.from_numpy(images), self._size), torch.from_numpy(labels)
