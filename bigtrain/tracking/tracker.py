@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pydantic import NonNegativeFloat, field_validator
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
+from bigtrain.evaluation.protocol import Score
 from bigtrain.tracking.sent import STATE_FILE
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
@@ -101,9 +101,8 @@ class Tracker:
             "name": self._config.name or self._folder.resolve().name,
             "parent": self._config.parent,
         }
-        place = {"host": platform.node(), "pid": os.getpid(), "attempt": self._spool.starts + 1}
         facts = {"params": dict(params), "tags": dict(tags), "dataset": dict(dataset), "note": note}
-        self._append("start", progress, **place, mlflow=target, **facts)
+        self._append("start", progress, attempt=self._spool.starts + 1, mlflow=target, **facts)
         if self._config.mlflow:
             command = [
                 sys.executable,
@@ -119,6 +118,11 @@ class Tracker:
         """Report metrics at this place of the run."""
         if metrics:
             self._append("metrics", progress, metrics={name: float(f"{v:.7g}") for name, v in metrics.items()})
+
+    def log_scores(self, scores: Mapping[str, Score], progress: Progress) -> None:
+        """Report scores with their protocols; their values are metrics besides."""
+        for name, score in scores.items():
+            self._append("score", progress, key=name, score=score.as_json())
 
     def log_image(self, key: str, image: Pixels, progress: Progress) -> Path:
         """Report a picture, uint8 [H, W] or [H, W, 3]; return its file."""
