@@ -32,8 +32,8 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as database
 from mlflow.models import ModelSignature
+from mlflow.store.db import utils as database
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from PIL import Image
 
