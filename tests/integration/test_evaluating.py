@@ -17,14 +17,14 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
-SCORE = "eval/fid400_efflite0_bf16"
+SCORE = "eval/fid160_efflite0_bf16"
 
 
 def train(data: Path, run: Path, *overrides: str) -> list[str]:
     config = [str(ROOT / "tests" / "tiny.yaml"), f"data.path={data}", f"run_dir={run}", "total_kimg=0.64"]
     config += [
         "eval.interval_kimg=0.32",
-        "eval.samples=400",
+        "eval.samples=160",
         "snapshot.interval_kimg=0.32",
         "preview.interval_kimg=0.32",
     ]
@@ -72,7 +72,7 @@ def test_a_watch_scores_every_snapshot_once_into_the_same_mlflow_run(watched: Pa
         (runs,) = database.execute("select count(*) from runs").fetchone()
         (status,) = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()
         points = database.execute("select step from metrics where run_uuid = ? and key = ?", (run_id, SCORE)).fetchall()
-        tag = "select value from tags where run_uuid = ? and key = 'protocol.fid400_efflite0_bf16'"
+        tag = "select value from tags where run_uuid = ? and key = 'protocol.fid160_efflite0_bf16'"
         (protocol,) = database.execute(tag, (run_id,)).fetchone()
     assert (runs, status) == (1, "FINISHED")
     assert sorted(step for (step,) in points) == [320, 320, 640, 640]
