@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterable
 import torch
 
 from bigtrain.core.alpha import opaque
-from bigtrain.distributed.collectives import any_rank
+from bigtrain.distributed.collectives import any_rank, from_all_ranks
 from bigtrain.distributed.init import Ranks
-from bigtrain.evaluation.errors import Interrupted
+from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.ahead import read_ahead
 from bigtrain.evaluation.metrics.base import Need
 from bigtrain.evaluation.statistics import Statistic
+
+_NAMED = 3
+"""Faults that a message names; the others are counted."""
 
 Statistics = dict[Need, Statistic]
 Stop = Callable[[], bool]
@@ -48,19 +52,33 @@ def extract(
         stop: asked before every batch.
 
     Raises:
+        ImagesError: some of the images cannot be read, or are none.
         Interrupted: a rank was asked to stop.
     """
     needs = list(dict.fromkeys(needs))
     layers = list(dict.fromkeys(need.layer for need in needs))
     collectors = {need: need.collector(extractor.layers[need.layer], len(images), ranks.device) for need in needs}
     mine = torch.arange(ranks.rank, len(images), ranks.world_size)
-    for start in range(0, -(-len(images) // ranks.world_size), batch):  # as often on every rank
+    most = -(-len(images) // ranks.world_size)
+    batches = [mine[start : start + batch] for start in range(0, most, batch)]  # as many on every rank
+    reading = read_ahead(images, [index for index in batches if len(index)])
+    for index in batches:
         check(stop)
-        index = mine[start : start + batch]
         if not len(index):
             continue
-        image, label = images.read(index)
+        image, label = next(reading)
+        if images.faults:  # nothing is to be had any more but the names of the others
+            continue
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():
             collector.add(features[need.layer], index, label)
+    _check_faults(images)
     return {need: collector.over_ranks() for need, collector in collectors.items()}
+
+
+def _check_faults(images: Images) -> None:
+    """Raise ImagesError on every rank where any of them met an image that it could not read. Collective."""
+    faults = sorted(fault for part in from_all_ranks(images.faults) for fault in part)
+    if faults:
+        named = ", ".join(faults[:_NAMED]) + (", …" if len(faults) > _NAMED else "")
+        raise ImagesError(f"{images.name}: {len(faults)} of {len(images)} images cannot be scored: {named}")

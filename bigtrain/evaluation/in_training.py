@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.best import Best
-from bigtrain.evaluation.errors import Interrupted
+from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
 from bigtrain.evaluation.images.generated import Generate
@@ -88,13 +89,21 @@ class Evaluations:
         try:
             for kind in kinds:
                 with self._schedule.account(kind):
-                    found = self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+                    found = self._scores_of(kind, generate, progress, stop)
                 scores |= found
-                better = better or (kind == _PROGRESS and self.best.update(found, progress))
+                better = better or (kind == _PROGRESS and bool(found) and self.best.update(found, progress))
         except Interrupted:
             pass  # what is left is done when the run goes on
         self.latest, self._latest_at = scores, progress.samples_seen
         return scores, better
+
+    def _scores_of(self, kind: str, generate: Generate, progress: Progress, stop: Stop) -> dict[str, Score]:
+        """Return scores, or none of a generator that makes no images: whether to go on is for the doctor to say."""
+        try:
+            return self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+        except ImagesError as error:
+            log.warning("kimg %.1f: no scores: %s", progress.kimg, error)
+            return {}
 
     def replaced(self) -> int:
         """Damaged reference images that others stand in for. Collective."""

@@ -10,9 +10,11 @@ class Images(Protocol):
 
     Attributes:
         name: for messages.
+        faults: images that this rank could not read, or that are none, and why; their features count for nothing.
     """
 
     name: str
+    faults: list[str]
 
     @property
     def digest(self) -> str | None:

@@ -41,6 +41,7 @@ class ShardImages:
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
         self.replaced: set[int] = set()
+        self.faults: list[str] = []  # damaged ones are replaced, or end the reading
 
     @property
     def digest(self) -> str:
