@@ -94,7 +94,7 @@ def test_a_stop_in_the_middle_of_an_evaluation_saves_and_the_curve_is_whole(
     run, slow = tmp_path / "stopped", ["tracking.mlflow=false", "eval.batch=2"]
     training = subprocess.Popen(train(fashion, run, *slow), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200  # the preview comes right before the evaluation
-    while not list(run.glob("images/fakes-kimg*0.320.png")) and time.monotonic() < deadline:
+    while not list(run.glob("images/samples/fakes-kimg*0.320.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
     training.send_signal(signal.SIGTERM)
