@@ -9,6 +9,7 @@ from tests.distributed import parity
 from tests.distributed.parity import Cell
 from tests.distributed.ranks import on_ranks
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all ranks
 STEPS = 3
 CELLS = parity.covering()
 BARE = {
