@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError
@@ -17,6 +17,7 @@ from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
 from data_pipelines.sampling import Shares
+from data_pipelines.secrets import refuse_secrets
 from data_pipelines.stream import Loader
 
 
@@ -84,6 +85,8 @@ class DataConfig(Config):
         sampling: how often images come.
         max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
         label_dropout: share of the images that are shown without their label.
+        crop: what shards of larger images are cut to `resolution` and `width` by: `random` cuts anew each time an
+            image is shown, `center` in the middle, as evaluation does in both cases; null for shards of just that size.
         flip: mirror half of the images, left to right.
         window: shards that are shuffled together.
         loader: threads start at once; processes leave the interpreter to the training.
@@ -102,12 +105,18 @@ class DataConfig(Config):
     )
     max_images: PositiveInt | None = None
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    crop: Literal["center", "random"] | None = None
     flip: bool = False
     window: PositiveInt = 8
     loader: Loader = "threads"
     workers: PositiveInt = 1
     on_corrupt: OnCorrupt = "replace"
     cache: CacheConfig = CacheConfig()
+
+    @field_validator("path")
+    @classmethod
+    def _holds_no_secret(cls, path: str) -> str:
+        return refuse_secrets(path, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://")
 
     @property
     def image(self) -> ImageSpec:
