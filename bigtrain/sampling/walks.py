@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bigtrain.evaluation.evaluator import to_uint8
+from bigtrain.core.quantise import to_uint8
 from bigtrain.models import StyleGenerator
 from bigtrain.snapshot import Snapshot, SnapshotError
 

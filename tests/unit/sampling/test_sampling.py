@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bigtrain.cli import app
-from bigtrain.evaluation.evaluator import to_uint8
+from bigtrain.core.quantise import to_uint8
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
