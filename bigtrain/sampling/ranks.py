@@ -12,9 +12,9 @@ import numpy as np
 
 from bigtrain.core.errors import UserError
 from bigtrain.core.logging import progress_bars, set_up_logging
+from bigtrain.core.quantise import to_uint8
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
-from bigtrain.core.quantise import to_uint8
 from bigtrain.sampling.outputs import FORMATS, Samples, check_free, format_of
 from bigtrain.snapshot import Snapshot, load_snapshot, parse_seeds
 from data_pipelines.errors import DataError

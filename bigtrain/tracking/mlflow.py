@@ -21,23 +21,16 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.dataset import Dataset
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from PIL import Image
 
+from bigtrain.tracking.registry import log_generator
 from bigtrain.tracking.spool import Record
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 warnings.simplefilter("ignore")  # MLflow gives advice on how to log models; nobody who trains can take it
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
-_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("long", "seed"), ColSpec("long", "class", required=False)]),
-    outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
-    params=ParamSchema([ParamSpec("truncation", "double", 1.0)]),
-)
 _TAG_LENGTH = 5000
-_MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 
 
 def default_uri(folder: Path) -> str:
@@ -133,15 +126,7 @@ class MlflowRun:
         self._client.log_artifact(self.run_id, str(self._folder / record["file"]))
 
     def _send_model(self, record: Record) -> None:
-        with mlflow.start_run(run_id=self.run_id):
-            mlflow.pyfunc.log_model(
-                name="generator",
-                python_model=str(_MODEL_CODE),
-                artifacts={"snapshot": str(self._folder / record["file"])},
-                signature=_SIGNATURE,
-                pip_requirements=["bigtrain"],
-                step=record["samples_seen"],
-            )
+        log_generator(self._client, self.run_id, self._folder, record)
 
     def _send_end(self, record: Record) -> None:
         self._client.set_terminated(self.run_id, status=record["status"])
