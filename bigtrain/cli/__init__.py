@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bigtrain.cli import config, data, evaluation, interop, models, runs, scores, weights
+from bigtrain.cli import config, data, evaluation, interop, models, report, runs, scores, weights
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
 
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distributed, large-scale GAN training.",
 )
-for group in (runs, evaluation, scores, models):
+for group in (runs, evaluation, scores, models, report):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
