@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -22,7 +23,7 @@ from PIL import Image
 from bigtrain.core.quantise import to_uint8
 from bigtrain.pictures import image_grid
 from bigtrain.programs import write_programs
-from bigtrain.snapshot import Snapshot, load_snapshot
+from bigtrain.snapshot import Snapshot, SnapshotError, load_snapshot
 from bigtrain.tracking.model_card import Score, fid_of, scores_of, write_card
 from bigtrain.tracking.spool import Record
 
@@ -47,6 +48,8 @@ _SIGNATURE = ModelSignature(
 def log_generator(client: MlflowClient, run_id: str, folder: Path, record: Record) -> None:
     """Log a snapshot as a model, register it, and make it the champion if it is; once, however often it is sent.
 
+    A network that cannot be written as a program is no model; a tag of the run says so.
+
     Args:
         client: of the server that `mlflow.set_tracking_uri` was told.
         run_id: of the run.
@@ -55,13 +58,23 @@ def log_generator(client: MlflowClient, run_id: str, folder: Path, record: Recor
     """
     run = client.get_run(run_id)
     experiment = client.get_experiment(run.info.experiment_id).name
-    place, samples_seen = folder / record["file"], record["samples_seen"]
-    snapshot = load_snapshot(place)
+    samples_seen = record["samples_seen"]
+    snapshot = load_snapshot(folder / record["file"])
     name = model_name(experiment, str(snapshot.description.get("dataset", "")))
     same = f"run_id = '{run_id}'"
     if any(known.tags.get("snapshot") == record["key"] for known in client.search_model_versions(same)):
         return
     scores = scores_of(folder, snapshot.description, samples_seen)
+    try:
+        _log(client, run, name, folder, record, snapshot, scores)
+    except SnapshotError as error:  # it would be so each time: the sender must not try again for ever
+        client.set_tag(run_id, "model.missing", str(error)[:5000])
+
+
+def _log(
+    client: MlflowClient, run: Run, name: str, folder: Path, record: Record, snapshot: Snapshot, scores: list[Score]
+) -> None:
+    run_id, samples_seen = run.info.run_id, record["samples_seen"]
     with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run_id):
         files = Path(temporary, "generator")
         card = write_model_files(snapshot, files, title=name, run=folder, scores=scores)

@@ -1,0 +1,81 @@
+"""The report in a real browser: it draws, fits, complains of nothing, and asks for nothing from anywhere."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from bigtrain.report.page import write_page
+from bigtrain.report.runs import read_runs
+from tests.run_folders import leave_run
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed"),
+]
+OFFLINE = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    runs = [leave_run(root / "one"), leave_run(root / "two", lr=0.5, fids=(70.0, 90.0))]
+    write_page(read_runs(runs), root / "report.html", price=2.0)
+    return root / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in (*OFFLINE.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_draws_and_fits(page: Path, browser: webdriver.Chrome, tmp_path: Path, width: int) -> None:
+    view = {"width": width, "height": 6000, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+    browser.get(page.as_uri())
+    visible = len(browser.find_elements(By.CSS_SELECTOR, "details[open] .chart"))
+    assert visible == 5
+    WebDriverWait(browser, 60).until(
+        lambda driver: len(driver.find_elements(By.CSS_SELECTOR, ".chart .scatterlayer .trace")) >= 2 * visible
+    )
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return document.querySelector('.pictures img').naturalWidth") == 64
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "DEBUG"] == []
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in asked if not name.startswith(("data:", "blob:"))] == []
+    browser.save_screenshot(str(tmp_path / f"report-{width}.png"))
+    with Image.open(tmp_path / f"report-{width}.png") as shot:
+        assert shot.width == width
+        assert len(shot.convert("RGB").getcolors(1 << 24) or []) > 200  # a blank page has a handful
+
+
+def test_the_slider_and_the_switches_do_what_they_say(page: Path, browser: webdriver.Chrome) -> None:
+    browser.get(page.as_uri())
+    output, image = (browser.find_element(By.CSS_SELECTOR, query) for query in (".slide output", ".pictures img"))
+    last = image.get_attribute("src")
+    assert output.text == "2 kimg"
+    browser.execute_script(
+        "const s = document.querySelector('.slide input'); s.value = 0; s.dispatchEvent(new Event('input'))"
+    )
+    assert output.text == "1 kimg"
+    assert image.get_attribute("src") != last
+    chart = "document.querySelector('.chart')"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(f"return {chart}.layout !== undefined"))
+    browser.execute_script("document.querySelector('.log input').click()")
+    WebDriverWait(browser, 30).until(lambda driver: driver.execute_script(f"return {chart}.layout.yaxis.type") == "log")
