@@ -211,6 +211,19 @@ def load_snapshot(folder: str | Path) -> Snapshot:
     return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
 
 
+def rewrite_snapshot(folder: Path, out: Path, generator: Generator, **facts: Any) -> None:
+    """Write a snapshot like the one in `folder` with other weights of its generator, and some facts new or changed.
+
+    Its scores are those of the other weights, and are left out.
+    """
+    document = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    for name in ("scores", "discriminator"):
+        document.pop(name, None)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_weights(out / _WEIGHTS, generator)
+    write_json(out / _DESCRIPTION, {**document, **facts})
+
+
 def read_network(folder: str | Path, part: Literal["generator", "discriminator"]) -> tuple[ImageSpec, State]:
     """Read what further training starts from: what images a network is for, and its weights.
 

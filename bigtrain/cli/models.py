@@ -1,4 +1,4 @@
-"""Commands on generators: sample, interpolate, import, export."""
+"""Commands on generators: sample, interpolate, average anew, import, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -82,6 +82,22 @@ def interpolate(
         width=width,
     )
     typer.echo(f"{out}: {show(kind, loaded, wish, out)}")
+
+
+@app.command()
+def ema(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose snapshots hold ema.profiles.")],
+    sigma_rel: Annotated[float, typer.Option(help="Width of the average as a share of the run, 0.01 to 0.25.")],
+    out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
+    kimg: Annotated[float | None, typer.Option(help="Where the average ends; default: the last snapshot.")] = None,
+) -> None:
+    """Make the averaged generator of another width after the training (post-hoc EMA, Karras et al. 2024)."""
+    from bigtrain.posthoc_ema import reconstruct
+
+    distance = reconstruct(run, sigma_rel, out, kimg=kimg)
+    typer.echo(f"{out}: average of width {sigma_rel:g}; its profile is {distance:.1%} off")
+    if distance > 0.1:
+        typer.echo("bigtrain: more snapshots, or profiles nearer to this width, would come closer", err=True)
 
 
 @app.command("import")

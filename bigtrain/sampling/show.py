@@ -22,7 +22,7 @@ class Wish:
 
     Attributes:
         seeds: stations of each walk; rows of a table.
-        classes: class indices: one for each station of a walk, in turn; the class of a table's rows, in turn.
+        classes: class indices, for the seeds in turn.
         columns: seeds of a style table's columns.
         truncation: of a walk and a style table.
         truncations: of a sweep.
@@ -98,10 +98,11 @@ def _walk(snapshot: Snapshot, wish: Wish, out: Path) -> str:
     if len(wish.seeds) % walks or len(wish.seeds) // walks < 2:
         raise WishError(f"{len(wish.seeds)} seeds are not two or more for each of {walks} walks")
     stations = len(wish.seeds) // walks
+    every = _in_turn(wish.classes, len(wish.seeds)) or snapshot.labels(wish.seeds)
     ways = []
     for number in range(walks):
         seeds = wish.seeds[number * stations : (number + 1) * stations]
-        labels = _in_turn(wish.classes, stations) or snapshot.labels(seeds)
+        labels = every[number * stations : (number + 1) * stations]
         ways.append(walk(snapshot, seeds, labels, frames=frames, truncation=_truncation(wish)))
     columns = next(count for count in range(1, walks + 1) if walks % count == 0 and count * count >= walks)
 
