@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every part. A config goes in, a trainer comes out."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
@@ -26,10 +28,12 @@ from bigtrain.health.recovery import Recovery
 from bigtrain.journal import Journal
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.previews import REALS, Previews
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
+from bigtrain.usage import Usage
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
@@ -44,7 +48,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         ConfigError: the config does not fit itself, the ranks, the data or the run folder.
         DataError: the dataset's files do not fit its manifest.
     """
-    config.strategy.check(world_size)
+    check_strategies(config.strategy, config.demands(), world_size)
     config.accumulation(world_size)
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
@@ -88,11 +92,12 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
-        strategies[name] = config.strategy.build(
+        strategies[name] = strategy_of(config.strategy, name).build(
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero())
+    node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
     means = RunningMeans()
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()
@@ -125,6 +130,15 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
+        previews=Previews(
+            task,
+            trained_reals(dataset, plan, REALS, labelled=config.data.classes > 0),
+            manifest.classes if config.data.classes else (),
+            seed=config.seed,
+            chunk=config.micro_batch,
+            device=ranks.device,
+        ),
+        usage=Usage(task.players, ranks),
     )
 
 

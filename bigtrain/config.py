@@ -146,6 +146,7 @@ class TrainingConfig(Config):
         total_kimg: thousands of real images to show the discriminator.
         global_batch: images of a step over all ranks.
         micro_batch: images a rank computes at once; the rest is accumulated.
+        strategy: of all players, or one for each.
         precision: `bf16` computes products and convolutions in bfloat16; weights stay float32.
         init_from: networks to start from; null for random weights.
         activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less

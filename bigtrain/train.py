@@ -15,7 +15,7 @@ from bigtrain.build import build, check  # noqa: E402
 from bigtrain.config import AnyTraining  # noqa: E402
 from bigtrain.core.config import load_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
-from bigtrain.core.logging import set_up_logging  # noqa: E402
+from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
@@ -36,7 +36,11 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
         with _run_folder(config, ranks):
+            log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
             return build(config, ranks, config.folder).run()
+    except Exception:
+        crash_log.exception("rank %d failed", rank)
+        raise
     finally:
         leave_ranks()
 

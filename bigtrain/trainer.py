@@ -13,9 +13,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import flatten
 from bigtrain.core.logging import Display, log
-from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
@@ -31,11 +29,14 @@ from bigtrain.journal import Journal
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.presence import place_of_this_process
-from bigtrain.run_folder import environment_tags, mark_stopped
+from bigtrain.previews import Previews
+from bigtrain.run_description import describe_run
+from bigtrain.run_folder import mark_stopped
 from bigtrain.snapshot import save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
+from bigtrain.usage import Usage
 from data_pipelines.manifest import Manifest
 from data_pipelines.stream import BatchStream
 
@@ -79,6 +80,8 @@ class Trainer:
     means: RunningMeans
     checkup: Checkup
     recovery: Recovery
+    previews: Previews
+    usage: Usage
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
@@ -109,7 +112,8 @@ class Trainer:
                     self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    saved = self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    self.tracker.log_checkpoint(saved, self.progress)
                 if stopping:
                     break
         return self.finish(scores)
@@ -121,8 +125,9 @@ class Trainer:
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
             for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
-                loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                strategy.backward(loss)
+                with self.usage.counting(phase, last=last):
+                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                    strategy.backward(loss)
                 self.means.add(stats)
             rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
@@ -134,9 +139,10 @@ class Trainer:
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
+        self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
         self.journal.beat(self.progress)
-        self.means.add(self.task.after_step(self.progress))
+        self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
@@ -180,24 +186,12 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
-        self.tracker.start(
-            self.progress,
-            params=flatten(self.config.model_dump(mode="json")),
-            tags={
-                **environment_tags(),
-                "world_size": str(self.ranks.world_size),
-                "dataset.digest": self.manifest.digest,
-            },
-            dataset={
-                "name": self.manifest.name,
-                "digest": self.manifest.digest,
-                "folder": self.config.data.path,
-                "profile": f'{{"images": {self.manifest.count}, "resolution": {self.manifest.resolution}}}',
-            },
-        )
+        self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
         self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
+        if not self.progress.samples_seen and self.config.preview.interval_kimg:
+            self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:
@@ -211,7 +205,12 @@ class Trainer:
         speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
-        return {**self.means.read(), **speed, "data/replaced": replaced, "data/retries": retries}
+        metrics = {**self.means.read(), **speed, "data/replaced": replaced, "data/retries": retries}
+        place = {
+            "progress/kimg": self.progress.kimg,
+            "progress/epoch": self.progress.samples_seen / self.manifest.count,
+        }
+        return {**metrics, **place, **self.usage.of_interval(metrics)}
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged generator. Collective."""
@@ -249,7 +248,9 @@ class Trainer:
         )
         self.tracker.log(found, self.progress)
         if neighbours and is_rank_zero():
-            self.tracker.log_image("neighbours", image_grid(neighbours.images, neighbours.columns), self.progress)
+            self.tracker.log_image(
+                "health/neighbours", image_grid(neighbours.images, neighbours.columns), self.progress
+            )
         self.write_health()
         self._clock = (self._clock[0] + time.perf_counter() - began, self._clock[1])
 
@@ -294,14 +295,10 @@ class Trainer:
         )
 
     def preview(self) -> None:
-        """Report a grid of the averaged generator's images: the same latents each time, one row a class."""
+        """Report pictures of what the averaged generator makes and D is shown."""
         if is_rank_zero():
-            image = self.config.data.image
-            rows, columns = (image.classes, 10) if 0 < image.classes <= 20 else (8, 8)
-            draws = Draws(self.config.seed, torch.arange(rows * columns, device=self.ranks.device), "preview")
-            label = torch.arange(rows, device=self.ranks.device).repeat_interleave(columns) % max(image.classes, 1)
-            grid = image_grid(to_uint8(self.task.generate(self.averaged(), draws, label=label)), columns)
-            self.tracker.log_image("fakes", grid, self.progress)
+            for key, picture in self.previews.draw(self.averaged(), self.progress).items():
+                self.tracker.log_image(key, picture, self.progress)
 
     def snapshot(self) -> Path:
         """Write the averaged generator, ready to use, and the averages by power functions below it."""
@@ -342,6 +339,7 @@ class Trainer:
                 curves = self.folder / "curves.png"
                 plot_curves(read_metrics(self.folder), curves)
                 self.tracker.log_file(curves, self.progress)
+                self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
             self.journal.note("complete", self.progress)
         else:

@@ -28,7 +28,7 @@ def leave_run(
     write_json(folder / "health.json", {"kimg": 2, "rollbacks": 1, "symptoms": [symptom]})
     tracker = Tracker(TrackingConfig(mlflow=False), folder, active=True)
     progress = Progress(total=2000, batch=500)
-    dataset = {"name": "tiny", "digest": "abc", "folder": "data/tiny", "profile": "{}"}
+    dataset = {"name": "tiny", "digest": "abc", "folder": "data/tiny", "shape": [3, 8, 8], "profile": {}}
     tracker.start(progress, params={"optim.lr_g": lr}, tags={"world_size": "4", "host": "node7"}, dataset=dataset)
     random = np.random.default_rng(0)
     for fid in fids:
@@ -37,7 +37,7 @@ def leave_run(
             tracker.log({"loss/d_main": 1.4, "reg/r1": 0.1, "health/mode_collapse": 1.0, "health/nan": 0.0}, progress)
             tracker.log({"time/img_per_s": 100.0, "lr/G": lr}, progress)
         tracker.log({"eval/fid50k": fid, "eval/fid50k_low": fid - 5, "eval/fid50k_high": fid + 5}, progress)
-        tracker.log_image("fakes", random.integers(0, 255, (64, 64, 3), dtype=np.uint8), progress)
+        tracker.log_image("samples/fakes", random.integers(0, 255, (64, 64, 3), dtype=np.uint8), progress)
     tracker.log_event("health.mode_collapse", "critical: few <b>colours</b> </script>", progress)
     if finished:
         tracker.finish("FINISHED", progress)

@@ -87,7 +87,7 @@ def write_card(
         "## Data",
         "",
         f"- set: {data.get('name', description.get('dataset', 'not stated'))}",
-        f"- licence of the images: {data.get('licence') or _licence(data) or 'not stated'}",
+        f"- licence of the images: {_licence(data) or 'not stated'}",
         f"- digest of the manifest: `{data.get('digest', 'not stated')}`",
         *([f"- classes: {names}{' …' if classes > 20 else ''}"] if names else []),
         "",
@@ -129,9 +129,11 @@ def _findings(run: Path) -> list[str]:
 
 
 def _licence(data: Mapping[str, Any]) -> str | None:
-    """Return the licence from the manifest, if that is still where the run read it."""
-    manifest = Path(data.get("folder", "")) / "manifest.json"
-    return _json(manifest).get("licence") if data.get("folder") else None
+    """Return the licence that the run reported, else that of the manifest, if it is still where the run read it."""
+    profile = data.get("profile")
+    if isinstance(profile, Mapping) and profile.get("licence"):
+        return str(profile["licence"])
+    return _json(Path(data.get("folder", "")) / "manifest.json").get("licence")
 
 
 def _json(path: Path) -> dict[str, Any]:

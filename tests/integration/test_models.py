@@ -29,10 +29,12 @@ from bigtrain.models.cgan import CGANGeneratorConfig
 from bigtrain.snapshot import load_snapshot, save_snapshot
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from data_pipelines.files import write_json
+from tests.conftest import ROOT
 from tests.integration.clean_environment import clean_environment
 
 pytestmark = pytest.mark.timeout(500)
 
+SCREENSHOTS = ROOT / "build" / "screenshots"
 EXPERIMENT, DATASET = "try", "tiny"
 MODEL = f"{EXPERIMENT}.{DATASET}"
 FIDS = {"first": 30.0, "better": 12.5, "worse": 20.0}
@@ -90,7 +92,7 @@ def make_run(folder: Path, fid: float) -> None:
     write_json(folder / "environment.json", {"git_commit": "1234", "command": "bigtrain train x.yaml"})
     progress = Progress(total=100, batch=100)
     tracker = Tracker(TrackingConfig(mlflow=False, experiment=EXPERIMENT), folder, active=True)
-    dataset = {"name": DATASET, "digest": "abc", "folder": "nowhere", "profile": "{}", "licence": "CC0"}
+    dataset = {"name": DATASET, "digest": "abc", "folder": "nowhere", "shape": [3, 8, 8], "profile": {"licence": "CC0"}}
     tracker.start(progress, params={}, tags={"dataset.digest": "abc"}, dataset=dataset)
     progress.advance()
     tracker.log({"eval/fid40_efflite0": fid}, progress)
@@ -117,26 +119,11 @@ def registry(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
         "import sys; from pathlib import Path; from bigtrain.tracking.sender import send_run\n"
         "for run in sys.argv[2:]: assert send_run(Path(run), uri=sys.argv[1])"
     )
-    script = (
-        script
-        if "experiment" not in _send_run_arguments()
-        else script.replace("[1])", f"[1], experiment='{EXPERIMENT}')")
-    )
     with serving(command, f"{url}/health"):
-        order = [str(runs[name]) for name in FIDS]
-        subprocess.run([sys.executable, "-c", script, url, *order], check=True)
-        state = json.loads((runs["first"] / "mlflow.json").read_text())
-        write_json(runs["first"] / "mlflow.json", {**state, "offset": 0, "offsets": {}})
-        subprocess.run([sys.executable, "-c", script, url, order[0]], check=True)
+        subprocess.run([sys.executable, "-c", script, url, *map(str, runs.values())], check=True)
+        (runs["first"] / "mlflow.json").unlink()
+        subprocess.run([sys.executable, "-c", script, url, str(runs["first"])], check=True)
         yield url
-
-
-def _send_run_arguments() -> set[str]:
-    import inspect
-
-    from bigtrain.tracking.sender import send_run
-
-    return set(inspect.signature(send_run).parameters)
 
 
 @pytest.fixture(scope="module")
@@ -198,20 +185,16 @@ def test_it_answers_over_http_with_images(registry: str, clean: Path, runs: dict
 
 
 @pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed")
-def test_the_registry_shows_the_alias(registry: str, tmp_path: Path) -> None:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    offline = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    further = "--disable-component-update --disable-sync --window-size=1400,1000"
-    for argument in (*offline.split(), *further.split(), f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        browser.get(f"{registry}/#/models/{MODEL}")
-        for word in ("champion", "Version 3"):
+def test_the_registry_shows_the_alias(registry: str, browser: webdriver.Chrome) -> None:
+    browser.set_window_size(1400, 1000)
+    pages = {"registry": (f"models/{MODEL}", ["champion", "Version 3"])}
+    pages["card"] = (f"models/{MODEL}/versions/2", ["champion", "Intended use"])
+    for name, (page, words) in pages.items():
+        browser.get("about:blank")
+        browser.get(f"{registry}/#/{page}")
+        for word in words:
             WebDriverWait(browser, 120).until(
                 lambda driver, word=word: word in driver.find_element(By.TAG_NAME, "body").text, f"no {word!r}"
             )
-        browser.save_screenshot(str(tmp_path / "registry.png"))
-    finally:
-        browser.quit()
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(SCREENSHOTS / f"mlflow-{name}.png"))

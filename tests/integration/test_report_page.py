@@ -1,7 +1,6 @@
 """The report in a real browser: it draws, fits, complains of nothing, and asks for nothing from anywhere."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from bigtrain.report.page import write_page
 from bigtrain.report.runs import read_runs
+from tests.conftest import ROOT
 from tests.run_folders import leave_run
 
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed"),
 ]
-OFFLINE = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
+SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +29,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "report.html"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in (*OFFLINE.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_draws_and_fits(page: Path, browser: webdriver.Chrome, tmp_path: Path, width: int) -> None:
+def test_it_draws_and_fits(page: Path, browser: webdriver.Chrome, width: int) -> None:
     view = {"width": width, "height": 6000, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+    browser.get_log("browser")  # what other pages have said
     browser.get(page.as_uri())
     visible = len(browser.find_elements(By.CSS_SELECTOR, "details[open] .chart"))
     assert visible == 5
@@ -59,10 +45,12 @@ def test_it_draws_and_fits(page: Path, browser: webdriver.Chrome, tmp_path: Path
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "DEBUG"] == []
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in asked if not name.startswith(("data:", "blob:"))] == []
-    browser.save_screenshot(str(tmp_path / f"report-{width}.png"))
-    with Image.open(tmp_path / f"report-{width}.png") as shot:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(SCREENSHOTS / f"report-{width}.png"))
+    with Image.open(SCREENSHOTS / f"report-{width}.png") as shot:
         assert shot.width == width
         assert len(shot.convert("RGB").getcolors(1 << 24) or []) > 200  # a blank page has a handful
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_slider_and_the_switches_do_what_they_say(page: Path, browser: webdriver.Chrome) -> None:

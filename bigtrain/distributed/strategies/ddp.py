@@ -7,14 +7,13 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 
 
-class DDPConfig(Config):
+class DDPConfig(StrategySettings):
     """Average gradients over ranks by DDP.
 
     Attributes:
@@ -23,9 +22,6 @@ class DDPConfig(Config):
 
     kind: Literal["ddp"] = "ddp"
     bucket_mb: PositiveFloat = 25.0
-
-    def check(self, world_size: int) -> None:
-        """Any number of ranks will do."""
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks

@@ -153,6 +153,11 @@ class Term(Config):
     weight: Schedule = ConstantSchedule(value=1.0)
     interval: PositiveInt = 1
 
+    @property
+    def second_order(self) -> bool:
+        """Whether it differentiates a gradient."""
+        return False
+
     def weight_at(self, player: str, samples_seen: int, total: int) -> float:
         """Return the factor of the term in the loss of player `D` or `G`, without the interval."""
         return self.weight.value_at(samples_seen, total)

@@ -23,6 +23,11 @@ class PathLength(GeneratorTerm):
     decay: float = Field(default=0.99, ge=0, lt=1)
     shrink: PositiveInt = 2
 
+    @property
+    def second_order(self) -> bool:
+        """See Term."""
+        return True
+
     def check(self, setting: Setting) -> None:
         """Refuse a generator without styles, and fewer samples than it shrinks by."""
         if not isinstance(setting.generator, StyleGenerator):

@@ -26,7 +26,7 @@ def test_a_run_is_read_whole(folders: list[Path]) -> None:
     run = read_run(folders[0])
     assert (run.status, run.kimg, run.total_kimg, run.devices) == ("finished", 2.0, 2.0, 4)
     assert run.metrics["eval/fid50k"] == [(1.0, 80.0), (2.0, 40.0)]
-    assert [(picture.key, picture.kimg) for picture in run.pictures] == [("fakes", 1.0), ("fakes", 2.0)]
+    assert [(picture.key, picture.kimg) for picture in run.pictures] == [("samples/fakes", 1.0), ("samples/fakes", 2.0)]
     told = {happening.what: happening for happening in run.happenings}
     assert told.keys() == {"started", "health.mode_collapse", "finished", "rank failed"}
     assert told["rank failed"].bad
@@ -74,8 +74,8 @@ def test_the_page_holds_all_of_it_and_nothing_that_a_run_says_is_markup(folders:
     assert not re.search(r"(src|href)=\"(?!#|data:)", own)
     assert "few &lt;b&gt;colours&lt;/b&gt; &lt;/script&gt;" in own
     document = json.loads(re.findall(r'<script type="application/json" id="document">(.*?)</script>', own, re.S)[0])
-    assert [len(mine) for mine in document["pictures"]["fakes"]] == [1, 1]
-    assert document["pictures"]["fakes"][0][0]["source"].startswith("data:image/webp;base64,")
+    assert [len(mine) for mine in document["pictures"]["samples/fakes"]] == [1, 1]
+    assert document["pictures"]["samples/fakes"][0][0]["source"].startswith("data:image/webp;base64,")
 
 
 def test_the_command_finds_a_place_and_refuses_what_is_no_run(folders: list[Path], tmp_path: Path) -> None:
