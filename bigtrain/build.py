@@ -16,8 +16,8 @@ from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe
@@ -102,6 +102,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()
     recovery = Recovery(config.health.lr_factor, config.seed)
+    evaluations = Evaluations(
+        config.eval,
+        dataset,
+        ranks,
+        seed=config.seed,
+        on_corrupt=config.data.on_corrupt,
+        quarantine=folder / "quarantine.jsonl",
+    )
     objects: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
@@ -111,6 +119,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         "health": health,
         "weights": weights,
         "recovery": recovery,
+        "evaluations": evaluations,
         **task.stateful(),
     }
     return Trainer(
@@ -122,7 +131,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         strategies=strategies,
         ema=ema,
         batches=batches,
-        evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
+        evaluations=evaluations,
         tracker=tracker,
         journal=Journal(folder, tracker, active=is_rank_zero()),
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),

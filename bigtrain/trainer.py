@@ -21,7 +21,8 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.evaluation.in_training import Evaluations
+from bigtrain.evaluation.protocol import as_json, flat_metrics, in_words
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
@@ -37,6 +38,7 @@ from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.usage import Usage
+from data_pipelines.files import replace_folder
 from data_pipelines.manifest import Manifest
 from data_pipelines.stream import BatchStream
 
@@ -72,7 +74,7 @@ class Trainer:
     strategies: Mapping[str, Strategy]
     ema: EMA
     batches: BatchStream
-    evaluator: Evaluator
+    evaluations: Evaluations
     tracker: Tracker
     journal: Journal
     checkpoints: Checkpoints
@@ -93,7 +95,8 @@ class Trainer:
         self.start()
         scores: Mapping[str, float] = {}
         with Display(self.progress, active=is_rank_zero()) as display:
-            while not self.progress.done:
+            stopping = self.still_evaluating()
+            while not (stopping or self.progress.done):
                 self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
@@ -102,8 +105,8 @@ class Trainer:
                     display.update(metrics)
                 if self.due(self.config.preview.interval_kimg):
                     self.preview()
-                if self.due(self.config.eval.interval_kimg):
-                    scores = self.evaluate()
+                if kinds := self.evaluations.due(self.progress):
+                    scores = self.evaluate(kinds)
                 if self.due(self.config.snapshot.interval_kimg):
                     self.snapshot()
                 if self.due(self.config.features_kimg):
@@ -114,8 +117,6 @@ class Trainer:
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
                     saved = self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
                     self.tracker.log_checkpoint(saved, self.progress)
-                if stopping:
-                    break
         return self.finish(scores)
 
     def train_step(self, batches: Sequence[Batch]) -> None:
@@ -212,8 +213,15 @@ class Trainer:
         }
         return {**metrics, **place, **self.usage.of_interval(metrics)}
 
-    def evaluate(self) -> dict[str, float]:
-        """Score the averaged generator. Collective."""
+    def still_evaluating(self) -> bool:
+        """Do the evaluations that a stop broke off; tell whether they were broken off again. Collective."""
+        if self.evaluations.unfinished:
+            self.evaluate(self.evaluations.unfinished)
+            self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+        return bool(self.evaluations.unfinished)
+
+    def evaluate(self, kinds: Sequence[str]) -> dict[str, float]:
+        """Score the averaged generator, and keep the best one. Collective."""
         began = time.perf_counter()
         generator = self.averaged()
 
@@ -221,13 +229,20 @@ class Trainer:
             label = self.task.labels(draws)
             return self.task.generate(generator, draws, label=label), label
 
-        scores = self.evaluator.run(generate)
+        scores, better = self.evaluations.run(kinds, generate, self.progress, stop=lambda: stop.received() is not None)
         seconds = time.perf_counter() - began
-        self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
-        log.info("kimg %-7.1f %s  (%.0f s)", self.progress.kimg, shown, seconds)
+        metrics = flat_metrics(scores)
+        if replaced := self.evaluations.replaced():
+            metrics["data/reference_replaced"] = float(replaced)
+        self.tracker.log_scores(scores, self.progress)
+        self.tracker.log({**metrics, "time/eval_s": seconds} if scores else {}, self.progress)
+        if better and is_rank_zero():
+            save = partial(self._save, generator=generator, scores=as_json(scores))
+            replace_folder(best := self.folder / "snapshots" / "best", save)
+            self.tracker.log_snapshot("best", best, self.progress)
+        log.info("kimg %-7.1f %s%s  (%.0f s)", self.progress.kimg, in_words(scores), ", the best" * better, seconds)
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
-        return scores
+        return metrics
 
     def examine(self, metrics: dict[str, float]) -> dict[str, float]:
         """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
@@ -304,13 +319,13 @@ class Trainer:
         """Write the averaged generator, ready to use, and the averages by power functions below it."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
         if is_rank_zero():
-            self._save(folder, self.averaged())
+            self._save(folder, self.averaged(), scores=as_json(self.evaluations.scores_at(self.progress)))
             for sigma_rel, generator in self.ema.profiles.items():
                 self.task.calibrate(generator)
                 self._save(folder / f"sigma-{sigma_rel:g}", generator, sigma_rel=sigma_rel)
         return folder
 
-    def _save(self, folder: Path, generator: Generator, **facts: float) -> None:
+    def _save(self, folder: Path, generator: Generator, **facts: object) -> None:
         save_snapshot(
             folder,
             generator,
@@ -333,7 +348,8 @@ class Trainer:
         stop.leave()
         self.batches.close()
         self.journal.beat(self.progress, now=True)
-        if self.progress.done:
+        complete = self.progress.done and not self.evaluations.unfinished
+        if complete:
             snapshot = self.snapshot()
             if is_rank_zero():
                 curves = self.folder / "curves.png"
@@ -347,5 +363,5 @@ class Trainer:
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)
-        self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
-        return Result(complete=self.progress.done, scores=scores)
+        self.tracker.finish("FINISHED" if complete else "KILLED", self.progress)
+        return Result(complete=complete, scores=scores)

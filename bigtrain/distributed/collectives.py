@@ -42,6 +42,13 @@ def from_rank_zero(value: T) -> T:
     return box[0]
 
 
+def from_all_ranks(value: T) -> list[T]:
+    """Return every rank's `value`, in the ranks' order."""
+    boxes: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(boxes, value)
+    return boxes
+
+
 def is_rank_zero() -> bool:
     """Tell whether this is the rank that speaks and writes."""
     return dist.get_rank() == 0

@@ -240,6 +240,11 @@ class MlflowRun:
             self._client.log_artifacts(self.run_id, folder, "images")
         self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
 
+    def _send_score(self, record: Record) -> None:
+        """Say how a metric is made, in a tag: `protocol.fid5k` beside the metric `eval/fid5k`."""
+        protocol = json.dumps(record["score"]["protocol"])
+        self._client.set_tag(self.run_id, f"protocol.{record['key'].removeprefix('eval/')}", protocol[:_TEXT])
+
     def _send_event(self, record: Record) -> None:
         text = f"kimg {record['samples_seen'] / 1000:g}: {record['text']}"
         self._client.set_tag(self.run_id, record["key"], text[:_TEXT])

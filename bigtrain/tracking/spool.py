@@ -13,6 +13,8 @@ from bigtrain.core.logging import log
 FILE_NAME = "metrics.jsonl"
 OTHER_SPOOLS = "metrics/*.jsonl"
 """Spools of other processes that report on the run, each its own; records as here."""
+WATCH_NAME = "metrics/watch.jsonl"
+"""The spool of `bigtrain evaluate RUN --watch`."""
 
 _OF_AN_ATTEMPT = ("start", "end", "rollback", "checkpoint", "artifact")
 
@@ -30,13 +32,15 @@ class Spool:
 
     Args:
         folder: the run folder.
+        name: of the file in it.
 
     Attributes:
         starts: how often the run was started.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, folder: Path, name: str = FILE_NAME) -> None:
+        self._path = folder / name
+        self._path.parent.mkdir(exist_ok=True)
         _drop_torn_line(self._path)
         self.starts = 0
         self._known: set[_Identity] = set()
@@ -98,7 +102,10 @@ def read_records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return every metric of a run as points (kimg, value), in order, without those that a rollback took back."""
+    """Return every metric of a run as points (kimg, value), in order, without those that a rollback took back.
+
+    What a watch has scored comes with it.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     for record, _ in read_records(folder / FILE_NAME):
         if record["kind"] == "rollback":
@@ -107,6 +114,10 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
         if record["kind"] == "metrics":
             for name, value in record["metrics"].items():
                 curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
+    for record, _ in read_records(folder / WATCH_NAME):
+        for name, value in record.get("metrics", {}).items():
+            curves.setdefault(name, []).append((record["samples_seen"] / 1000, value))
+            curves[name].sort()
     return curves
 
 

@@ -16,6 +16,7 @@ from pydantic import NonNegativeFloat, field_validator
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
+from bigtrain.evaluation.protocol import Score
 from bigtrain.tracking.sent import STATE_FILE
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
@@ -119,6 +120,11 @@ class Tracker:
         """Report metrics at this place of the run."""
         if metrics:
             self._append("metrics", progress, metrics={name: float(f"{v:.7g}") for name, v in metrics.items()})
+
+    def log_scores(self, scores: Mapping[str, Score], progress: Progress) -> None:
+        """Report scores with their protocols; their values are metrics besides."""
+        for name, score in scores.items():
+            self._append("score", progress, key=name, score=score.as_json())
 
     def log_image(self, key: str, image: Pixels, progress: Progress) -> Path:
         """Report a picture, uint8 [H, W] or [H, W, 3]; return its file."""

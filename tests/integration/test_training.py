@@ -122,7 +122,11 @@ def test_a_run_leaves_what_it_promises(straight: Path) -> None:
     assert (straight / "curves.png").is_file()
     assert len(list((straight / "images" / "samples").glob("fakes-*.png"))) == 3
     assert json.loads((straight / "environment.json").read_text())["packages"]["torch"] == metadata.version("torch")
-    assert sorted(path.name for path in (straight / "snapshots").iterdir()) == ["kimg000001.600", "kimg000003.200"]
+    assert sorted(path.name for path in (straight / "snapshots").iterdir()) == [
+        "best",
+        "kimg000001.600",
+        "kimg000003.200",
+    ]
     metrics = read_metrics(straight)
     assert [kimg for kimg, _ in metrics["eval/fid40_efflite0_bf16"]] == [1.6, 3.2]
     expected = {"loss/d_main", "loss/g_main", "reg/r1", "logits/real_mean", "signs/real", "lr/G", "time/sec_per_kimg"}
@@ -235,7 +239,7 @@ def test_a_snapshot_scores_the_same_on_any_number_of_ranks(straight: Path, fashi
             "60",
         ]
         done = subprocess.run([*evaluate, "--nproc", str(ranks), "--json"], capture_output=True, text=True, check=True)
-        scores.append(json.loads(done.stdout)["eval/fid30_efflite0"])
+        scores.append(json.loads(done.stdout)["eval/fid30_efflite0"]["value"])
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 
