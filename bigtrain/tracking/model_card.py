@@ -29,7 +29,7 @@ class Score:
         return f"`{self.protocol}`" if self.protocol else "as its name says"
 
 
-def scores_of(run: Path, description: Mapping[str, Any], samples_seen: int) -> list[Score]:
+def scores_of(run: Path, description: Mapping[str, Any], kimg: float) -> list[Score]:
     """Return the scores of a snapshot: those written in it, else those of the run at its place."""
     written = description.get("scores")
     if isinstance(written, Mapping) and written:
@@ -39,11 +39,10 @@ def scores_of(run: Path, description: Mapping[str, Any], samples_seen: int) -> l
             else Score(name, float(told), None)
             for name, told in written.items()
         ]
-    at = samples_seen / 1000
     return [
         Score(name, points[-1][1], None)
         for name, points in sorted(read_metrics(run).items())
-        if name.startswith("eval/") and points[-1][0] == at and not name.endswith(("_low", "_high"))
+        if name.startswith("eval/") and points[-1][0] == kimg and not name.endswith(("_low", "_high"))
     ]
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import tempfile
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,22 @@ def log_generator(client: MlflowClient, run_id: str, folder: Path, record: Recor
     """
     run = client.get_run(run_id)
     experiment = client.get_experiment(run.info.experiment_id).name
-    samples_seen = record["samples_seen"]
-    snapshot = load_snapshot(folder / record["file"])
-    name = model_name(experiment, str(snapshot.description.get("dataset", "")))
-    same = f"run_id = '{run_id}'"
-    if any(known.tags.get("snapshot") == record["key"] for known in client.search_model_versions(same)):
-        return
-    scores = scores_of(folder, snapshot.description, samples_seen)
     try:
-        _log(client, run, name, folder, record, snapshot, scores)
+        snapshot = load_snapshot(folder / record["file"])
+        name = model_name(experiment, str(snapshot.description.get("dataset", "")))
+        kimg = snapshot.description.get("samples_seen", record["samples_seen"]) / 1000
+        versions = client.search_model_versions(f"run_id = '{run_id}'")
+        version = next((known for known in versions if known.tags.get("kimg") == f"{kimg:g}"), None)
+        if version is None:
+            version = _register(client, run, name, folder, snapshot, kimg)
+        _choose_champion(client, name, version)
     except SnapshotError as error:  # it would be so each time: the sender must not try again for ever
         client.set_tag(run_id, "model.missing", str(error)[:5000])
 
 
-def _log(
-    client: MlflowClient, run: Run, name: str, folder: Path, record: Record, snapshot: Snapshot, scores: list[Score]
-) -> None:
-    run_id, samples_seen = run.info.run_id, record["samples_seen"]
+def _register(client: MlflowClient, run: Run, name: str, folder: Path, snapshot: Snapshot, kimg: float) -> ModelVersion:
+    run_id = run.info.run_id
+    scores = scores_of(folder, snapshot.description, kimg)
     with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run_id):
         files = Path(temporary, "generator")
         card = write_model_files(snapshot, files, title=name, run=folder, scores=scores)
@@ -85,19 +84,18 @@ def _log(
             signature=_SIGNATURE,
             input_example=_example(snapshot),
             pip_requirements=requirements(),
-            step=samples_seen,
+            step=round(kimg * 1000),
         )
-    tags = {"snapshot": record["key"], "kimg": f"{samples_seen / 1000:g}", "run": folder.resolve().name}
+    tags = {"kimg": f"{kimg:g}", "run": folder.resolve().name}
     tags |= {"dataset.digest": run.data.tags.get("dataset.digest", "")}
     fid = fid_of(scores)
     if fid is not None:
         tags |= {"score.name": fid.name, "score.value": f"{fid.value:.7g}", "score.protocol": fid.protocol or ""}
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name, description="Generators trained with bigtrain, see each version's card.")
-    registered = client.create_model_version(
+    return client.create_model_version(
         name, info.model_uri, run_id, tags, description=card, model_id=info.model_id, await_creation_for=60
     )
-    _choose_champion(client, name, registered, fid)
 
 
 def write_model_files(snapshot: Snapshot, folder: Path, *, title: str, run: Path, scores: list[Score]) -> str:
@@ -122,7 +120,7 @@ def write_model_files(snapshot: Snapshot, folder: Path, *, title: str, run: Path
 def requirements() -> list[str]:
     """Return what the model needs where it is loaded: these versions wrote it."""
     needed = {"torch": torch.__version__.split("+")[0]}
-    needed |= {name: version(name) for name in ("mlflow", "numpy", "pandas", "pillow")}
+    needed |= {name: metadata.version(name) for name in ("mlflow", "numpy", "pandas", "pillow")}
     return [f"{name}=={number}" for name, number in needed.items()]
 
 
@@ -138,9 +136,9 @@ def _example(snapshot: Snapshot) -> pd.DataFrame:
     return pd.DataFrame(table | ({"class": [0, min(1, classes - 1)]} if classes else {}))
 
 
-def _choose_champion(client: MlflowClient, name: str, version: ModelVersion, fid: Score | None) -> None:
+def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> None:
     """Give the alias to a version whose distance is lower than the champion's, where the two can be compared."""
-    if fid is None:
+    if "score.value" not in version.tags:
         return
     try:
         champion = client.get_model_version_by_alias(name, CHAMPION)
@@ -153,6 +151,6 @@ def _choose_champion(client: MlflowClient, name: str, version: ModelVersion, fid
             told = f"not compared with version {champion.version}: another {', '.join(differs)}"
             client.set_model_version_tag(name, version.version, "champion", told)
             return
-        if float(champion.tags["score.value"]) <= fid.value:
+        if float(champion.tags["score.value"]) <= float(version.tags["score.value"]):
             return
     client.set_registered_model_alias(name, CHAMPION, version.version)
