@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -71,8 +72,12 @@ def serving(command: list[str], url: str, **environment: str) -> Iterator[str]:
                 time.sleep(0.5)
         yield url
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def post(url: str, document: object) -> object:
@@ -110,9 +115,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def registry(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where MLflow's server keeps what it gets."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def registry(runs: dict[str, Path], root: Path) -> Iterator[str]:
     """MLflow's server, to which the runs were sent, the first one twice."""
-    root, url = tmp_path_factory.mktemp("mlflow"), f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     store = ["--backend-store-uri", f"sqlite:///{root / 'm.db'}", "--artifacts-destination", str(root / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", *store, "--port", url.rpartition(":")[2], "--workers", "1"]
     script = (
@@ -127,13 +138,11 @@ def registry(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def clean(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python with what the model asks for, and without bigtrain."""
-    from mlflow import MlflowClient, artifacts
-
-    source = MlflowClient(registry).get_model_version_by_alias(MODEL, "champion").source
-    file = artifacts.download_artifacts(f"{source}/requirements.txt", tracking_uri=registry)
-    return clean_environment(tmp_path_factory.mktemp("clean"), Path(file).read_text().split())
+def clean(registry: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python with what the models ask for, and without bigtrain."""
+    asked = {file.read_text() for file in root.rglob("requirements.txt")}
+    assert len(asked) == 1
+    return clean_environment(tmp_path_factory.mktemp("clean"), asked.pop().split())
 
 
 def expected(run: Path) -> np.ndarray:

@@ -64,6 +64,7 @@ def test_the_slider_and_the_switches_do_what_they_say(page: Path, browser: webdr
     assert output.text == "1 kimg"
     assert image.get_attribute("src") != last
     chart = "document.querySelector('.chart')"
+    browser.execute_script(f"{chart}.scrollIntoView()")  # charts are drawn when they come into sight
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(f"return {chart}.layout !== undefined"))
     browser.execute_script("document.querySelector('.log input').click()")
     WebDriverWait(browser, 30).until(lambda driver: driver.execute_script(f"return {chart}.layout.yaxis.type") == "log")
