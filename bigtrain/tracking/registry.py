@@ -30,6 +30,8 @@ from bigtrain.tracking.spool import Record
 CHAMPION = "champion"
 """Alias of the version with the lowest Fréchet distance."""
 
+_LONGEST = 5000
+"""Characters that MLflow takes in a description."""
 _CODE = Path(__file__).with_name("generator_model.py")
 _SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -93,8 +95,10 @@ def _register(client: MlflowClient, run: Run, name: str, folder: Path, snapshot:
         tags |= {"score.name": fid.name, "score.value": f"{fid.value:.7g}", "score.protocol": fid.protocol or ""}
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name, description="Generators trained with bigtrain, see each version's card.")
+    # The page has a title of its own, and shows no picture that lies beside the card.
+    told = card.split("\n", 2)[2].replace("![samples](samples.png)", "Samples: `artifacts/generator/samples.png`.")
     return client.create_model_version(
-        name, info.model_uri, run_id, tags, description=card, model_id=info.model_id, await_creation_for=60
+        name, info.model_uri, run_id, tags, description=told[:_LONGEST], model_id=info.model_id, await_creation_for=60
     )
 
 
