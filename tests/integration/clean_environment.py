@@ -17,13 +17,20 @@ def clean_environment(folder: Path, requirements: Iterable[str]) -> Path:
     and no package that is not required.
     """
     venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     for package in _closure(requirements):
         here = Path(str(package.locate_file("")))
         for top in {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(here / top)
-    return folder / "bin" / "python"
+        for entry in package.entry_points.select(group="console_scripts"):
+            script = folder / "bin" / entry.name
+            script.write_text(
+                f"#!{python}\nimport sys\nfrom {entry.module} import {entry.attr}\nsys.exit({entry.attr}())\n"
+            )
+            script.chmod(0o755)
+    return python
 
 
 def _closure(requirements: Iterable[str]) -> list[metadata.Distribution]:

@@ -1,6 +1,7 @@
 """Generators in MLflow: registered, used where there is no bigtrain, served over HTTP, seen in the browser."""
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -12,7 +13,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(command: list[str], url: str, **environment: str) -> Iterator[str]:
     """Run a server until it is not needed any more."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -72,12 +72,11 @@ def serving(command: list[str], url: str, **environment: str) -> Iterator[str]:
                 time.sleep(0.5)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):  # MLflow's server is in no hurry to end
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(3)
 
 
 def post(url: str, document: object) -> object:
