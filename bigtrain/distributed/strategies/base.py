@@ -73,7 +73,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def state_dict(self) -> State:
-        """See Stateful; loads at another world size."""
+        """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
 
     @abstractmethod
     def load_state_dict(self, state: State) -> None:
@@ -144,12 +144,9 @@ class AdamStrategy(Strategy):
             yield name, self._whole(tensor)
 
     def state_dict(self) -> State:
-        """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""
-        moments = {
-            name: {key: self._whole(value) for key, value in self._optimizer.state[parameter].items()}
-            for name, parameter in self._player.named_parameters()
-        }
-        return {"player": dict(self.full_params()), "optimizer": moments}
+        """See Strategy; tensors by name, the same from every strategy, so that each loads another's."""
+        moments = {name: dict(self._optimizer.state[parameter]) for name, parameter in self._player.named_parameters()}
+        return {"player": dict(self._player.state_dict()), "optimizer": moments}
 
     def load_state_dict(self, state: State) -> None:
         """See Strategy."""
