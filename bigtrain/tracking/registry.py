@@ -63,7 +63,8 @@ def log_generator(client: MlflowClient, run_id: str, folder: Path, record: Recor
     try:
         snapshot = load_snapshot(folder / record["file"])
         name = model_name(experiment, str(snapshot.description.get("dataset", "")))
-        kimg = int(snapshot.description.get("samples_seen", record["samples_seen"])) / 1000
+        samples_seen: int = snapshot.description.get("samples_seen") or record["samples_seen"]
+        kimg = samples_seen / 1000
         versions = client.search_model_versions(f"run_id = '{run_id}'")
         version = next((known for known in versions if known.tags.get("kimg") == f"{kimg:g}"), None)
         if version is None:
