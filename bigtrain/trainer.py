@@ -304,7 +304,8 @@ class Trainer:
         self.tracker.roll_back(str(collapse), begun, self.progress)
         self.journal.note("rollback", self.progress, reason=str(collapse), begun_kimg=begun / 1000)
         self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
-        self.checkpoints.save(self.progress)  # a crash must not undo it
+        self.checkpoints.save(self.progress)
+        self.report_checkpoint()  # a crash must not undo it
         self.write_health()
         self._clock = (time.perf_counter(), self.progress.samples_seen)
         log.info(
@@ -373,6 +374,8 @@ class Trainer:
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
+                if (best := self.folder / "snapshots" / "best").is_dir():
+                    self.tracker.log_model(best, self.progress)
             self.journal.note("complete", self.progress)
         else:
             reason = stop.received() or self._collapse or "request"
