@@ -13,6 +13,7 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
@@ -123,6 +124,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
+        watchdog=Watchdog(config.watchdog, ranks, folder),
     )
 
 

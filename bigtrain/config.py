@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError
 from bigtrain.distributed.strategies import Precision, StrategyConfig
+from bigtrain.distributed.watchdog import WatchdogConfig
 from bigtrain.ema import EMAConfig
 from bigtrain.evaluation.evaluator import EvalConfig
 from bigtrain.health.health import HealthConfig
@@ -167,6 +168,7 @@ class TrainingConfig(Config):
     checkpoint: CheckpointConfig
     snapshot: IntervalConfig
     health: HealthConfig = HealthConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     tracking: TrackingConfig = TrackingConfig()
     init_from: InitFromConfig | None = None
     activation_checkpointing: bool = False

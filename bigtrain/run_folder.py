@@ -12,6 +12,7 @@ from typing import Any
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
+from bigtrain.distributed.watchdog import HUNG
 from data_pipelines.files import atomic_write, write_json
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
@@ -75,6 +76,8 @@ def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
     if stopped:
         kimg = stopped["samples_seen"] / 1000
         return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
+    if exit_code == HUNG:
+        return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())

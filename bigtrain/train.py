@@ -30,18 +30,23 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
     check(config, world_size=world_size, allow_change=allow_change)
-    ranks = join_ranks()
+    ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
         if is_rank_zero():
             open_run_folder(config)
-        return build(config, ranks, config.folder).run()
+        trainer = build(config, ranks, config.folder)
+        with trainer.watchdog:
+            return trainer.run()
     finally:
         leave_ranks()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line: exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved."""
+    """Run from the command line.
+
+    Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
+    """
     parser = argparse.ArgumentParser(prog="python -m bigtrain.train", description=__doc__)
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -21,6 +21,7 @@ from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zer
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
+from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
 from bigtrain.evaluation.evaluator import Evaluator, to_uint8
 from bigtrain.health.checkup import Checkup
@@ -75,6 +76,7 @@ class Trainer:
     means: RunningMeans
     checkup: Checkup
     recovery: Recovery
+    watchdog: Watchdog
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
@@ -116,6 +118,7 @@ class Trainer:
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
             for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
+                self.watchdog.beat(phase.name)
                 loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
                 self.means.add(stats)
@@ -128,6 +131,7 @@ class Trainer:
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.progress.advance()
         self.means.add(self.task.after_step(self.progress))
+        self.watchdog.beat("between steps", pause=True)
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
