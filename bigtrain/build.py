@@ -12,6 +12,7 @@ from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.load import Load
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
@@ -125,6 +126,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
         watchdog=Watchdog(config.watchdog, ranks, folder),
+        load=Load(ranks, strategies, folder),
     )
 
 

@@ -19,6 +19,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
@@ -77,6 +78,7 @@ class Trainer:
     checkup: Checkup
     recovery: Recovery
     watchdog: Watchdog
+    load: Load
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
@@ -89,7 +91,8 @@ class Trainer:
         scores: Mapping[str, float] = {}
         with Display(self.progress, active=is_rank_zero()) as display:
             while not self.progress.done:
-                self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
+                with self.load.step():
+                    self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
@@ -119,7 +122,8 @@ class Trainer:
             rivals = self.rivals(phase)
             for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
                 self.watchdog.beat(phase.name)
-                loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                with self.load.forward(phase.name):
+                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
                 self.means.add(stats)
             rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
@@ -145,7 +149,8 @@ class Trainer:
     def next_batch(self) -> Batch:
         """Take this rank's share of the next global batch."""
         asked = time.perf_counter()
-        host = next(self.batches)
+        with self.load.data_wait():
+            host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
         images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
         return Batch.from_host(
@@ -205,7 +210,7 @@ class Trainer:
         speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
-        return {**self.means.read(), **speed, "data/replaced": replaced, "data/retries": retries}
+        return {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged generator. Collective."""

@@ -147,7 +147,7 @@ class Watchdog:
         verdict = judge(before, after, world_size=self._ranks.world_size)
         for sign in verdict.culprits:
             if sign.host == socket.gethostname():
-                _dump_other(sign.pid, self._folder / name / f"rank-{sign.rank}.txt")
+                _dump_other(sign.pid, self._folder / name / f"rank-{sign.rank}-from-outside.txt")
         text = f"no progress for {self._limit:g} s: {verdict.text}; the stacks are in {self._folder / name}"
         (self._folder / name / "verdict.txt").write_text(text + "\n")
         self._store.set("verdict", text)
@@ -230,5 +230,4 @@ def _dump_other(pid: int, path: Path) -> None:
         text = done.stdout or f"py-spy could not read the process: {done.stderr}"
     except (OSError, subprocess.SubprocessError) as error:
         text = f"py-spy could not be run: {error}\n"
-    with path.open("a") as file:
-        file.write(f"\nfrom outside, by `{' '.join(command)}`:\n{text}")
+    path.write_text(f"{' '.join(command)}:\n{text}")

@@ -43,7 +43,7 @@ def test_a_stopped_rank_is_named_and_the_run_goes_on(fashion: Path, tmp_path: Pa
     culprit, other = int(named[1]), 1 - int(named[1])
     assert "does not run" in (hang / "verdict.txt").read_text()
     assert "trainer.py" in (hang / f"rank-{other}.txt").read_text()
-    assert "from outside, by" in (hang / f"rank-{culprit}.txt").read_text()
+    assert "py-spy dump" in (hang / f"rank-{culprit}-from-outside.txt").read_text()
     assert "gloo:" in (hang / f"collectives-rank-{other}.json").read_text()
     assert not ranks_of(folder), "a rank was left behind"
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)

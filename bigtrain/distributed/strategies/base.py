@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bigtrain.core.batch import Batch
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
+from bigtrain.distributed.memory import Held, local_bytes
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 
 Precision = Literal["fp32", "bf16"]
@@ -41,6 +42,10 @@ class Strategy(ABC):
     @abstractmethod
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
+
+    @abstractmethod
+    def held(self) -> Held:
+        """Tell what this rank's memory holds of the player."""
 
     @abstractmethod
     def state_dict(self) -> State:
@@ -113,6 +118,12 @@ class AdamStrategy(Strategy):
         """See Strategy."""
         for name, tensor in self._player.state_dict().items():
             yield name, self._whole(tensor)
+
+    def held(self) -> Held:
+        """See Strategy."""
+        state = [value for values in self._optimizer.state.values() for value in values.values()]
+        gradients = local_bytes(self._parameters)
+        return Held(local_bytes(self._player.state_dict().values()), gradients, local_bytes(state))
 
     def state_dict(self) -> State:
         """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""

@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bigtrain.core.batch import Batch
@@ -17,6 +18,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.strategies.base import AdamStrategy, Precision
 from bigtrain.distributed.strategies.flat import average
+from bigtrain.distributed.traffic import traffic
 
 
 class FSDPConfig(Config):
@@ -68,6 +70,8 @@ class FSDPStrategy(AdamStrategy):
         self._sharded = [module for module in player.modules() if isinstance(module, FSDPModule)]
         for module in self._sharded:
             module.set_reshard_after_backward(False)
+            module.set_custom_all_gather(_Gather())
+            module.set_custom_reduce_scatter(_Scatter())
         self._scalars = [parameter for parameter in player.parameters() if not isinstance(parameter, DTensor)]
         super().__init__(player, optimizer, precision, accumulation)
 
@@ -97,7 +101,10 @@ class FSDPStrategy(AdamStrategy):
         average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
 
     def _whole(self, tensor: Tensor) -> Tensor:
-        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if not isinstance(tensor, DTensor):
+            return tensor
+        with traffic.blocking(tensor.nbytes):
+            return tensor.full_tensor()
 
     def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
         if isinstance(like, DTensor):
@@ -113,6 +120,22 @@ class FSDPStrategy(AdamStrategy):
             for sharded in (True, False)
         ]
         return torch.nn.utils.get_total_norm([self._whole(part) for part in parts])
+
+
+class _Gather(DefaultAllGather):
+    """FSDP2's own, with the time taken."""
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with traffic.blocking(output_tensor.nbytes):
+            return super().__call__(output_tensor, input_tensor, *args, **kwargs)
+
+
+class _Scatter(DefaultReduceScatter):
+    """Likewise."""
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with traffic.blocking(input_tensor.nbytes):
+            return super().__call__(output_tensor, input_tensor, *args, **kwargs)
 
 
 def _plain_copy(player: Player) -> nn.ModuleDict:
