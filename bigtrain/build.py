@@ -13,6 +13,7 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.load import Load
+from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
@@ -25,6 +26,7 @@ from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.reals import held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
+from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.run_folder import check_run_folder
@@ -46,7 +48,10 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         DataError: the dataset's files do not fit its manifest.
     """
     config.strategy.check(world_size)
+    if config.micro_batch == "auto":
+        config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
+    check_precision(config.precision, cuda=torch.cuda.is_available())
     check_run_folder(config, allow_change=allow_change)
     _check_data(config)
     networks: dict[str, nn.Module] = {}
@@ -59,7 +64,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     if config.init_from is not None:
         config.init_from.check(networks, config.data.image)
     try:
-        config.check_task(networks, micro_batch=config.micro_batch)
+        config.check_task(networks, micro_batch=config.images_at_once)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -67,6 +72,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     """Build every part of a run and put them together. Collective."""
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
+    allow_tf32(config.tf32)
     plan = config.data.plan(
         seed=config.seed,
         global_batch=config.global_batch,
@@ -139,7 +145,7 @@ def _checkup(
     compared = trained_reals(dataset, plan, config.health.neighbours, labelled=labelled)
     return Checkup(
         health,
-        LogitProbe(shown, held_out, micro_batch=config.micro_batch, ranks=ranks),
+        LogitProbe(shown, held_out, micro_batch=config.images_at_once, ranks=ranks),
         weights,
         FeatureProbe(
             lambda: build_extractor(config.eval.extractor, config.eval.dtype, ranks.device),

@@ -17,6 +17,7 @@ from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
 from data_pipelines.errors import DataError  # noqa: E402
@@ -29,10 +30,12 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     """Train or go on, as one of the ranks that the environment tells of. Collective."""
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
+    config = remember_micro_batch(config)
     check(config, world_size=world_size, allow_change=allow_change)
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
+        config = resolve_micro_batch(config, ranks)
         if is_rank_zero():
             open_run_folder(config)
         trainer = build(config, ranks, config.folder)

@@ -120,13 +120,14 @@ class Trainer:
         for phase in self.task.phases(self.progress):
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
-            for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
+            for micro, last in batches[phase.batch].micro_batches(self.config.images_at_once, self.task.group):
                 self.watchdog.beat(phase.name)
                 with self.load.forward(phase.name):
                     loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
                 self.means.add(stats)
-            rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
+            now, batch = (self.progress.samples_seen, self.progress.total), self.config.global_batch
+            rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
             self.checkup.health.count_step(phase.name, skipped=bool(moved["skipped_step"]))
@@ -175,7 +176,7 @@ class Trainer:
             log.info("resuming from %s", loaded)
         elif self.config.health.on_collapse == "rollback":
             self.checkpoints.save(self.progress)  # there is always something to go back to
-        ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.micro_batch
+        ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.images_at_once
         where = f"{ranks} rank{'s' * (ranks > 1)} ({self.ranks.device.type})"
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro

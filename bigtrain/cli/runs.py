@@ -25,11 +25,12 @@ def train(
     from bigtrain.build import check
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
+    from bigtrain.micro_batch import remember_micro_batch
     from bigtrain.run_folder import how_it_ended
     from launch.local import run_ranks
 
     nproc = nproc or max(torch.cuda.device_count(), 1)
-    loaded = load_config(AnyTraining, config, overrides or [])
+    loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
     code = run_ranks("bigtrain.train", arguments, nproc=nproc)

@@ -37,7 +37,7 @@ class Draws:
         """Return the sub-stream `name`."""
         return replace(self, stream=f"{self.stream}/{name}" if self.stream else name)
 
-    def __getitem__(self, rows: slice) -> "Draws":
+    def __getitem__(self, rows: slice | Tensor) -> "Draws":
         """Return the draws of some of the samples."""
         return replace(self, index=self.index[rows])
 

@@ -3,7 +3,7 @@
 import contextlib
 import resource
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,18 @@ def _has_storage(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and type(leaf) in (Tensor, torch.nn.Parameter)
 
 
+@contextlib.contextmanager
+def measured_peak(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Measure what is done inside: the most bytes that it held at a time, besides what was there before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+    else:
+        with LiveBytes() as live:
+            yield lambda: live.peak
+
+
 class MemoryMeter:
     """Measures a run's memory; the activations once, in the second step, which the meter slows down.
 
@@ -98,15 +110,10 @@ class MemoryMeter:
         """Measure what the computation of a phase's loss needs at most: what it leaves for the backward, and more."""
         if self._steps != 1 or phase in self.activations:
             yield
-        elif self._device.type == "cuda":
-            before = torch.cuda.memory_allocated(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
+            return
+        with measured_peak(self._device) as peak:
             yield
-            self.activations[phase] = torch.cuda.max_memory_allocated(self._device) - before
-        else:
-            with LiveBytes() as live:
-                yield
-            self.activations[phase] = live.peak
+        self.activations[phase] = peak()
 
     def peak(self) -> int:
         """Return the most that this process has held: of the device, or on a CPU of the whole process."""

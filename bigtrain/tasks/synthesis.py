@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
+from bigtrain.core.schedules import ConstantSchedule, LrScaling, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase, Rivals
@@ -33,6 +33,8 @@ class OptimConfig(Config):
         eps: added to the denominator.
         clip_norm: bound on the L2 norm of a player's gradient.
         clip_value: bound on each element of the gradient.
+        scale_lr: how the learning rates follow the global batch, for example `{rule: sqrt, batch: 256}`; null leaves
+            them.
     """
 
     lr_g: Schedule
@@ -42,6 +44,7 @@ class OptimConfig(Config):
     eps: PositiveFloat = 1e-8
     clip_norm: PositiveFloat | None = None
     clip_value: PositiveFloat | None = None
+    scale_lr: LrScaling | None = None
 
     def adam(self, lr: Schedule, *, weight_limit: float | None = None) -> OptimizerConfig:
         """Return one player's optimizer."""
@@ -53,6 +56,7 @@ class OptimConfig(Config):
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
             weight_limit=weight_limit,
+            scale_lr=self.scale_lr,
         )
 
 
@@ -119,6 +123,7 @@ class SynthesisTask(Task):
         self.generator_config = config.generator
         self._class_histogram = class_histogram or [1]
         self.batches_per_step = config.objective.n_critic
+        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         shared = (config.objective, Glasses(config.augment.build(), self._probability), self._averages)

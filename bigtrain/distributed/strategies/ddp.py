@@ -1,8 +1,9 @@
 """PyTorch's DistributedDataParallel: gradients are averaged in buckets while the backward still runs."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+import torch.distributed as dist
 from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -13,6 +14,7 @@ from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.flat import average
 from bigtrain.distributed.traffic import traffic
 
 
@@ -49,14 +51,23 @@ class DDPStrategy(AdamStrategy):
         )
         self._ddp.register_comm_hook(None, _average)
         self._module = self._ddp
+        # Micro-batches add up in the masters, where DDP does not look.
+        self._averages_masters = self._masters is not None and accumulation > 1
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
         # The flag that DDP.no_sync() sets; it must hold from this forward to the backward that follows.
-        self._ddp.require_backward_grad_sync = last_micro
+        self._ddp.require_backward_grad_sync = last_micro and not self._averages_masters
         return super().loss(phase, batch, rivals, last_micro=last_micro)
 
+    def _average_gradients(self) -> None:
+        if self._averages_masters:
+            average(self._gradients())
 
-def _average(state: None, bucket: Any) -> torch.futures.Future[Tensor]:
-    """Do what DDP does without a hook, and take the time."""
-    return traffic.average_beside(bucket.buffer())
+
+def _average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """Do what DDP does without a hook, and take the time; bfloat16 is added up in float32."""
+    gradients: Tensor = bucket.buffer()
+    if gradients.dtype == torch.float32:
+        return traffic.average_beside(gradients)
+    return traffic.average_beside(gradients.float()).then(lambda future: gradients.copy_(future.value()))

@@ -7,7 +7,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -54,8 +54,11 @@ class FSDPStrategy(AdamStrategy):
     """A player whose weights are gathered for a phase and given back before the step.
 
     They stay gathered from the forward to the end of the last backward, because a gradient penalty differentiates
-    twice through them. Scalars cannot be sharded; they are replicated and averaged by hand.
+    twice through them. Scalars cannot be sharded; they are replicated and averaged by hand. In `pure_bf16` the shares
+    are the float32 masters, what is gathered is bfloat16, and gradients are added up in float32.
     """
+
+    whole = False
 
     def __init__(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, mesh: DeviceMesh
@@ -66,7 +69,9 @@ class FSDPStrategy(AdamStrategy):
         player.to(memory_format=torch.contiguous_format)  # what FSDP can shard
         scalars = {parameter for parameter in player.parameters() if parameter.ndim == 0}
         for part in (*_stages(player), player):
-            fully_shard(part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
+            fully_shard(
+                part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars, mp_policy=_policy(precision)
+            )
         self._sharded = [module for module in player.modules() if isinstance(module, FSDPModule)]
         for module in self._sharded:
             module.set_reshard_after_backward(False)
@@ -120,6 +125,12 @@ class FSDPStrategy(AdamStrategy):
             for sharded in (True, False)
         ]
         return torch.nn.utils.get_total_norm([self._whole(part) for part in parts])
+
+
+def _policy(precision: Precision) -> MixedPrecisionPolicy:
+    if precision != "pure_bf16":
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
 
 
 class _Gather(DefaultAllGather):
