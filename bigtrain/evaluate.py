@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from torch import Tensor
 
+from bigtrain.core.errors import UserError
 from bigtrain.core.logging import console, set_up_logging
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
@@ -24,7 +25,7 @@ def evaluate(snapshot_folder: Path, data: Path, config: EvalConfig, *, seed: int
     """Score a snapshot against a dataset. Collective.
 
     Raises:
-        SnapshotError, DataError: missing, damaged, or not fitting each other.
+        SnapshotError, DataError, EvaluationError: missing, damaged, or not fitting each other.
     """
     snapshot, dataset = load_snapshot(snapshot_folder), ShardDataset(data)
     image, manifest = snapshot.generator.image, dataset.manifest
@@ -37,9 +38,9 @@ def evaluate(snapshot_folder: Path, data: Path, config: EvalConfig, *, seed: int
     generator = snapshot.generator.to(ranks.device)
     weights = manifest.class_histogram if image.classes else [1]
 
-    def generate(draws: Draws) -> Tensor:
-        images: Tensor = generator(draws.of("z").normal(generator.z_dim), draws.of("label").categorical(weights))
-        return images
+    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+        label = draws.of("label").categorical(weights)
+        return generator(draws.of("z").normal(generator.z_dim), label), label
 
     return Evaluator(config, dataset, seed=seed, ranks=ranks).run(generate)
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if is_rank_zero():
             lines = [json.dumps(scores)] if options.json else [f"{name}  {value:.3f}" for name, value in scores.items()]
             console.print("\n".join(lines))
-    except (SnapshotError, DataError) as error:
+    except (UserError, DataError) as error:
         if rank == 0:
             print(f"bigtrain: {error}", file=sys.stderr)
         sys.exit(2)

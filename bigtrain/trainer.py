@@ -15,6 +15,7 @@ from bigtrain.core import stop
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import flatten
 from bigtrain.core.logging import Display, log
+from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
@@ -24,7 +25,7 @@ from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator, to_uint8
+from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
@@ -217,7 +218,12 @@ class Trainer:
         """Score the averaged generator. Collective."""
         began = time.perf_counter()
         generator = self.averaged()
-        scores = self.evaluator.run(lambda draws: self.task.generate(generator, draws))
+
+        def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+            label = self.task.labels(draws)
+            return self.task.generate(generator, draws, label=label), label
+
+        scores = self.evaluator.run(generate)
         seconds = time.perf_counter() - began
         self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
         shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())

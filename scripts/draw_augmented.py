@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from bigtrain.augment.ada import AdaConfig
+from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
-from bigtrain.evaluation.evaluator import to_uint8
 from bigtrain.pictures import image_grid
 from data_pipelines.prepare import NAMED_SOURCES
 

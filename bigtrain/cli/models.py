@@ -23,7 +23,7 @@ def sample(
     """Write a grid of images; an image depends on its seed and class only."""
     from PIL import Image
 
-    from bigtrain.evaluation.evaluator import to_uint8
+    from bigtrain.core.quantise import to_uint8
     from bigtrain.pictures import image_grid
     from bigtrain.snapshot import load_snapshot, parse_seeds
 

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from bigtrain.core.logging import log
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
-from bigtrain.evaluation.moments import Moments
 from data_pipelines.files import atomic_write
+
+Tensors = dict[str, Tensor]
+Ingredients = Mapping[str, str | int]
 
 
 def cache_folder() -> Path:
@@ -21,38 +23,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser()
 
 
-def cached_moments(ingredients: Mapping[str, str | int], compute: Callable[[], Moments]) -> Moments:
-    """Return the moments kept under `ingredients`, or compute and keep them. Collective.
-
-    Args:
-        ingredients: all that the moments depend on; a change of any of them is another entry.
-        compute: collective, called on all ranks or on none.
-    """
-    key = hashlib.sha256(json.dumps(dict(ingredients), sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / "moments" / f"{key}.safetensors"
+def look_up(ingredients: Ingredients) -> Tensors | None:
+    """Return the tensors kept under `ingredients`, or None. Collective."""
     # One rank decides, or ranks on different nodes could disagree about what is in the cache.
-    moments = from_rank_zero(_read(path) if is_rank_zero() else None)
-    if moments is None:
-        moments = compute()
-        if is_rank_zero():
-            _write(path, moments)
-    return moments
+    return from_rank_zero(_read(_path(ingredients)) if is_rank_zero() else None)
 
 
-def _read(path: Path) -> Moments | None:
+def keep(ingredients: Ingredients, tensors: Tensors) -> None:
+    """Keep tensors under all that they depend on; two jobs that do so at once write the same bytes."""
+    if is_rank_zero():
+        path = _path(ingredients)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def _path(ingredients: Ingredients) -> Path:
+    key = hashlib.sha256(json.dumps(dict(ingredients), sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "statistics" / f"{key}.safetensors"
+
+
+def _read(path: Path) -> Tensors | None:
     try:
-        tensors = load_file(path)
-        return Moments(int(tensors["count"]), tensors["mean"], tensors["covariance"])
+        return load_file(path)
     except FileNotFoundError:
         return None
-    except (SafetensorError, KeyError) as error:
+    except SafetensorError as error:
         log.warning("%s: damaged cache entry (%s), computing it anew", path, error)
         return None
-
-
-def _write(path: Path, moments: Moments) -> None:
-    """Keep moments; two jobs that do so at once write the same bytes, and each rename is atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {"count": torch.tensor(moments.count), "mean": moments.mean, "covariance": moments.covariance}
-    with atomic_write(path) as file:
-        file.write(save(tensors))

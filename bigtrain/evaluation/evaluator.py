@@ -1,28 +1,30 @@
 """Score a generator against the training data, on all ranks together."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-import torch
 from pydantic import NonNegativeFloat, PositiveInt
-from torch import Tensor
 
-from bigtrain.core.alpha import opaque
 from bigtrain.core.config import Config
-from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
-from bigtrain.evaluation.cache import cached_moments
-from bigtrain.evaluation.extractors import ExtractorName, FeatureDtype, build_extractor
-from bigtrain.evaluation.metrics.fid import frechet_distance
-from bigtrain.evaluation.moments import Moments, MomentSums
-from data_pipelines.order import SampleOrder
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.extraction import extract
+from bigtrain.evaluation.extractors import ExtractorName, build_extractor
+from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
+from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.generated import Generate, GeneratedImages
+from bigtrain.evaluation.images.shards import ShardImages
+from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics.base import Metric, Scores
+from bigtrain.evaluation.reference import reference_statistics
 from data_pipelines.read import ShardDataset
 
 
 class EvalConfig(Config):
-    """Which score, how often.
+    """Which scores, how often.
 
     Attributes:
         interval_kimg: thousands of training images between two evaluations; 0 for never.
+        metrics: what to compute, all from one pass over the images.
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
         extractor: network that makes the features.
@@ -31,6 +33,7 @@ class EvalConfig(Config):
     """
 
     interval_kimg: NonNegativeFloat
+    metrics: tuple[MetricName, ...] = ("fid",)
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
     extractor: ExtractorName = "efficientnet-lite0"
@@ -39,73 +42,77 @@ class EvalConfig(Config):
 
 
 class Evaluator:
-    """Computes the Fréchet distance between generated images and the dataset.
+    """Computes named metrics of generated images against the dataset.
 
     Args:
-        config: which score.
+        config: which scores.
         dataset: the reference.
         seed: of the latents and labels; image i is the same on any number of ranks.
         ranks: who shares the work.
     """
 
     def __init__(self, config: EvalConfig, dataset: ShardDataset, *, seed: int, ranks: Ranks) -> None:
-        self._config, self._dataset, self._seed, self._ranks = config, dataset, seed, ranks
+        self._config, self._seed, self._ranks = config, seed, ranks
+        self._reference = ShardImages(dataset, config.reference_samples)
         self._extractor = build_extractor(config.extractor, config.dtype, ranks.device)
 
-    @property
-    def metric(self) -> str:
-        """The score's name with sample count, reference, extractor and precision: `eval/fid5k_full_efflite0`."""
-        full = "_full" if self._config.reference_samples is None else ""
-        dtype = "" if self._config.dtype == "fp32" else f"_{self._config.dtype}"
-        return f"eval/fid{_short(self._config.samples)}{full}_{self._extractor.short_name}{dtype}"
-
-    @torch.inference_mode()
-    def run(self, generate: Callable[[Draws], Tensor]) -> dict[str, float]:
+    def run(self, generate: Generate) -> Scores:
         """Score a generator. Collective.
 
         Args:
-            generate: maps draws of n samples to n images around [-1, 1], shape [n, C, H, W].
+            generate: makes the images.
 
         Returns:
-            The score by its name.
+            Values by their full names, such as `eval/fid5k_full_efflite0`.
         """
-        reference = self._reference()
+        config, ranks = self._config, self._ranks
+        images = GeneratedImages(generate, config.samples, seed=self._seed, device=ranks.device)
+        scores = score(config.metrics, self._reference, images, self._extractor, ranks, batch=config.batch)
+        return {self._full_name(name): value for name, value in scores.items()}
 
-        def fakes(index: Tensor) -> Tensor:
-            return to_uint8(generate(Draws(self._seed, index.to(self._ranks.device), "eval")))
-
-        return {self.metric: frechet_distance(reference, self._moments(self._config.samples, fakes))}
-
-    def _reference(self) -> Moments:
-        manifest = self._dataset.manifest
-        count = min(self._config.reference_samples or manifest.count, manifest.count)
-        order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
-
-        def reals(index: Tensor) -> Tensor:
-            images, _ = self._dataset.read([order.locate(position) for position in index.tolist()])
-            return torch.from_numpy(images)
-
-        ingredients: dict[str, str | int] = {
-            "data": manifest.digest,
-            "samples": count,
-            "weights": self._extractor.weights_sha256,
-            "preprocessing": self._extractor.preprocessing,
-            "dtype": self._config.dtype,
-        }
-        return cached_moments(ingredients, lambda: self._moments(count, reals))
-
-    def _moments(self, count: int, images: Callable[[Tensor], Tensor]) -> Moments:
-        """Extract features of images 0 .. count - 1, each on exactly one rank, and add up their moments."""
-        sums = MomentSums(self._extractor.features, self._ranks.device)
-        mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
-        for index in torch.split(mine, self._config.batch):
-            sums.add(self._extractor(opaque(images(index).to(self._ranks.device))))
-        return sums.over_ranks()
+    def _full_name(self, name: str) -> str:
+        """Return a score's name with sample count, reference, extractor and precision."""
+        full = "_full" if self._config.reference_samples is None else ""
+        return f"eval/{name}{_short(self._config.samples)}{full}{suffix_of(self._extractor)}"
 
 
-def to_uint8(image: Tensor) -> Tensor:
-    """Quantise images from [-1, 1] to uint8, rounding to the nearest and clamping."""
-    return ((image.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def score(
+    metrics: Sequence[MetricName],
+    reference: Images,
+    generated: Images,
+    extractor: Extractor,
+    ranks: Ranks,
+    *,
+    batch: int,
+) -> Scores:
+    """Compute metrics from one pass over each set of images. Collective.
+
+    Returns:
+        Values by short names, such as `fid`.
+
+    Raises:
+        EvaluationError: there are too few images for a metric, or the extractor has no features for it.
+    """
+    chosen = {name: METRICS[name] for name in metrics}
+    for name, metric in chosen.items():
+        _check(name, metric, [generated, reference] if metric.compares else [generated], extractor)
+    real = reference_statistics(
+        reference, [metric.need for metric in chosen.values() if metric.compares], extractor, ranks, batch=batch
+    )
+    fake = extract(generated, [metric.need for metric in chosen.values()], extractor, ranks, batch=batch)
+    scores: Scores = {}
+    for metric in chosen.values():
+        scores |= metric.score(real.get(metric.need), fake[metric.need])
+    return scores
+
+
+def _check(name: str, metric: Metric, sides: Sequence[Images], extractor: Extractor) -> None:
+    for images in sides:
+        if len(images) < metric.least:
+            raise EvaluationError(f"{name} needs {metric.least} images, {images.name} has {len(images)}")
+    if metric.need.layer not in extractor.layers:
+        offered = ", ".join(extractor.layers)
+        raise EvaluationError(f"{name} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
 
 
 def _short(count: int) -> str:

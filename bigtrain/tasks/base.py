@@ -44,6 +44,10 @@ class Task(ABC):
         return generator
 
     @abstractmethod
+    def labels(self, draws: Draws) -> Tensor:
+        """Draw a class index a sample, with the shares that the data have: int64, shape [N]."""
+
+    @abstractmethod
     def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
         """Generate one image a draw, with labels as the data have them unless given: [N, C, H, W] around [-1, 1]."""
 

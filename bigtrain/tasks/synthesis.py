@@ -160,10 +160,13 @@ class SynthesisTask(Task):
         return {"averages": self._averages, "augment": self._probability}
 
     @torch.no_grad()
+    def labels(self, draws: Draws) -> Tensor:
+        """See Task."""
+        return draws.of("label").categorical(self._class_histogram)
+
     def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
         """See Task."""
-        if label is None:
-            label = draws.of("label").categorical(self._class_histogram)
+        label = self.labels(draws) if label is None else label
         image: Tensor = generator(draws.of("z").normal(generator.z_dim), label)
         return image
 

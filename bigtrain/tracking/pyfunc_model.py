@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bigtrain.evaluation.evaluator import to_uint8
+from bigtrain.core.quantise import to_uint8
 from bigtrain.snapshot import load_snapshot
 
 

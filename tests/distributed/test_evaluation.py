@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bigtrain.evaluation.metrics.fid import frechet_distance
-from bigtrain.evaluation.moments import Moments, MomentSums
+from bigtrain.evaluation.statistics.moments import Moments, MomentSums
 from tests.distributed.ranks import on_ranks
 
 SAMPLES, FEATURES = 203, 24
@@ -14,10 +14,11 @@ SAMPLES, FEATURES = 203, 24
 
 def _moments() -> Moments:
     features = torch.randn(SAMPLES, FEATURES, generator=torch.Generator().manual_seed(3)) * 2 + 5
-    sums = MomentSums(FEATURES, torch.device("cpu"))
+    sums = MomentSums(FEATURES, SAMPLES, torch.device("cpu"))
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    for batch in features[rank::world].split(16):
-        sums.add(batch)
+    mine = torch.arange(rank, SAMPLES, world)
+    for index in mine.split(16):
+        sums.add(features[index], index, torch.full_like(index, -1))
     moments = sums.over_ranks()
     return {"count": moments.count, "mean": moments.mean, "covariance": moments.covariance}
 

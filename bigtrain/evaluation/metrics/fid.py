@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from bigtrain.evaluation.moments import Moments
+from bigtrain.evaluation.metrics.base import Metric, Need, Scores
+from bigtrain.evaluation.statistics.moments import Moments, MomentSums
 
 
 def frechet_distance(reference: Moments, generated: Moments) -> float:
@@ -23,3 +24,10 @@ def _symmetric_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
     return root
+
+
+def _score(reference: Moments, generated: Moments) -> Scores:
+    return {"fid": frechet_distance(reference, generated)}
+
+
+FID = Metric(Need("pool", MomentSums), _score)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
-from bigtrain.evaluation.evaluator import to_uint8
-from bigtrain.evaluation.extractors import Extractor
+from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.health.diversity import different_bins, mean_distance
 from bigtrain.health.memorisation import nearest, rank_z
 from bigtrain.health.probes.reals import Reals
@@ -115,11 +115,11 @@ class FeatureProbe:
     def _extract(self, count: int, images: Callable[[Tensor], Tensor]) -> Tensor:
         """Extract features of images 0 .. count - 1, each on one rank: float64 on the CPU, shape [count, F]."""
         assert self._extractor is not None
-        features = torch.zeros(count, self._extractor.features, dtype=torch.float64)
+        features = torch.zeros(count, self._extractor.layers["pool"], dtype=torch.float64)
         mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
         for rows in torch.split(mine, _BATCH):
             if len(rows):
-                features[rows] = self._extractor(images(rows).to(self._ranks.device)).double().cpu()
+                features[rows] = self._extractor(images(rows).to(self._ranks.device))["pool"].double().cpu()
         return sum_over_ranks(features)
 
 

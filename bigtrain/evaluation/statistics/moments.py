@@ -22,24 +22,30 @@ class Moments:
     mean: Tensor
     covariance: Tensor
 
+    def tensors(self) -> dict[str, Tensor]:
+        """See Statistic."""
+        return {"count": torch.tensor(self.count), "mean": self.mean, "covariance": self.covariance}
+
 
 class MomentSums:
-    """Running sums of features on one rank."""
+    """Running sums of features on one rank; see Collector."""
 
-    def __init__(self, features: int, device: torch.device) -> None:
+    name = "moments"
+
+    def __init__(self, features: int, count: int, device: torch.device) -> None:
         self._count = 0
         self._sum = torch.zeros(features, dtype=torch.float64, device=device)
         self._outer = torch.zeros(features, features, dtype=torch.float64, device=device)
 
-    def add(self, features: Tensor) -> None:
-        """Add samples, shape [N, F]."""
+    def add(self, features: Tensor, index: Tensor, label: Tensor) -> None:
+        """See Collector."""
         wide = features.double()
         self._count += len(wide)
         self._sum += wide.sum(0)
         self._outer.addmm_(wide.t(), wide)
 
     def over_ranks(self) -> Moments:
-        """Return the moments over the samples of all ranks. Collective."""
+        """See Collector."""
         count = int(sum_over_ranks(torch.tensor(self._count, dtype=torch.float64)).item())
         if count < 2:
             raise ValueError(f"moments need at least 2 samples, got {count}")
@@ -47,3 +53,8 @@ class MomentSums:
         outer = sum_over_ranks(self._outer.clone())
         covariance = (outer - count * torch.outer(mean, mean)) / (count - 1)
         return Moments(count, mean.cpu(), covariance.cpu())
+
+    @staticmethod
+    def restore(tensors: dict[str, Tensor]) -> Moments:
+        """See Collector."""
+        return Moments(int(tensors["count"]), tensors["mean"], tensors["covariance"])

@@ -1,0 +1,45 @@
+"""What every extractor of features offers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+FeatureDtype = Literal["fp32", "bf16"]
+
+
+class Extractor(Protocol):
+    """A frozen network from images to named layers of features.
+
+    Attributes:
+        name: in a config.
+        short_name: what names of scores end with; empty for the network of published scores.
+        layers: length of the features of each layer that it offers: `pool` (the usual features), `logits` (of classes,
+            without a bias), `spatial` (of places in the image).
+        preprocessing: what happens to an image before the network, in words; part of a score's protocol.
+    """
+
+    name: str
+    short_name: str
+    layers: Mapping[str, int]
+    preprocessing: str
+
+    @property
+    def dtype(self) -> FeatureDtype:
+        """Precision inside the network."""
+        ...
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file of weights."""
+        ...
+
+    def __call__(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
+        """Map uint8 images [N, 1 or 3, H, W] to float32 features [N, F] of each of `layers`."""
+        ...
+
+
+def suffix_of(extractor: Extractor) -> str:
+    """Return what names of scores end with: extractor and precision, unless they are those of published scores."""
+    parts = [extractor.short_name, "" if extractor.dtype == "fp32" else extractor.dtype]
+    return "".join(f"_{part}" for part in parts if part)

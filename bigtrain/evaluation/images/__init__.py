@@ -1,0 +1,32 @@
+"""Images by number, wherever they come from: what is scored, and what it is compared with."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Images(Protocol):
+    """A set of images whose members depend on their number alone.
+
+    Attributes:
+        name: for messages.
+        digest: changes with the images; None for images that exist nowhere, and whose statistics are not kept.
+    """
+
+    name: str
+    digest: str | None
+
+    def __len__(self) -> int:
+        """Count the images."""
+        ...
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images and their classes.
+
+        Args:
+            index: their numbers, int64 on the CPU, shape [N].
+
+        Returns:
+            uint8, shape [N, C, H, W], and class indices, int64, shape [N] (-1 for none).
+        """
+        ...

@@ -1,0 +1,41 @@
+"""What a metric is: the statistic that it reads of which features, and a function from two of them to scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from bigtrain.evaluation.statistics import Collector, Statistic
+
+Scores = dict[str, float]
+
+
+class Need(NamedTuple):
+    """What is collected of a set of images.
+
+    Attributes:
+        layer: of the extractor, see `Extractor.layers`.
+        collector: makes the statistic.
+    """
+
+    layer: str
+    collector: type[Collector[Statistic]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of images, in the feature space of an extractor.
+
+    Attributes:
+        need: what it reads of the generated images, and of the reference.
+        score: maps the statistics of reference and generated images to values by name. Collective: all ranks hold the
+            same statistics, call it together, and get the same values.
+        least: images that either side must have.
+        better: which values are good.
+        compares: whether it reads the reference; the Inception Score does not, and `score` then gets None.
+    """
+
+    need: Need
+    score: Callable[[Any, Any], Scores]
+    least: int = 2
+    better: Literal["lower", "higher"] = "lower"
+    compares: bool = True

@@ -1,0 +1,54 @@
+"""The features themselves, for metrics that compare images one by one: n x F float32 on every rank."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigtrain.distributed.collectives import sum_over_ranks
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a set of images, in the images' order.
+
+    Attributes:
+        rows: float32 on the CPU, shape [N, F].
+        label: class of each, int64, shape [N]; -1 for none.
+    """
+
+    rows: Tensor
+    label: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See Statistic."""
+        return {"rows": self.rows, "label": self.label}
+
+
+class FeatureRows:
+    """Features of one rank's images, gathered at the end; see Collector."""
+
+    name = "features"
+
+    def __init__(self, features: int, count: int, device: torch.device) -> None:
+        self._rows = torch.zeros(count, features)
+        self._label = torch.zeros(count, dtype=torch.int64)
+
+    def add(self, features: Tensor, index: Tensor, label: Tensor) -> None:
+        """See Collector."""
+        self._rows[index] = features.cpu()
+        self._label[index] = label.cpu()
+
+    def over_ranks(self) -> Features:
+        """See Collector: each row is one rank's and zero on the others, so that their sum is exact."""
+        return Features(sum_over_ranks(self._rows), sum_over_ranks(self._label))
+
+    @staticmethod
+    def restore(tensors: dict[str, Tensor]) -> Features:
+        """See Collector."""
+        return Features(tensors["rows"], tensors["label"])
