@@ -17,6 +17,7 @@ from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
+from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
 from bigtrain.tasks.terms import Setting
@@ -61,13 +62,18 @@ class OptimConfig(Config):
 
 
 class SynthesisConfig(Config):
-    """The part of a run's config that this task reads."""
+    """The part of a run's config that this task reads.
+
+    Attributes:
+        compile: run G and D through `torch.compile` in the phases that differentiate no gradient.
+    """
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
     optim: OptimConfig
+    compile: bool = False
 
     def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
         """Return the configs of all networks by their keys."""
@@ -84,10 +90,21 @@ class SynthesisConfig(Config):
             ValueError: it does not, with the key and the reason.
         """
         self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch))
+        if self.compile:
+            self._check_compile()
         if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
             raise ValueError(
                 f"augment.probability 'adaptive' follows the sign of D(x), and with '{self.objective.adversarial}' "
                 "that means nothing: use a fixed probability"
+            )
+
+    def _check_compile(self) -> None:
+        terms = {**self.objective.discriminator_terms()}
+        eager = [name for name, term in terms.items() if term.second_order and term.interval == 1]
+        if eager:
+            raise ValueError(
+                f"compile: objective.terms.{eager[0]} differentiates a gradient in every one of D's steps, and what "
+                f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
 
     def build_task(
@@ -126,7 +143,8 @@ class SynthesisTask(Task):
         self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
-        shared = (config.objective, Glasses(config.augment.build(), self._probability), self._averages)
+        glasses, compiler = Glasses(config.augment.build(), self._probability), Compiler(active=config.compile)
+        shared = (config.objective, glasses, self._averages, compiler)
         self.players = {
             "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
             "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),

@@ -1,4 +1,4 @@
-"""A rank that stands still ends the run, by its name, with all ranks' stacks; and the run goes on afterwards."""
+"""A rank that stands still ends the run, by its name, with all ranks' stacks."""
 
 import os
 import re
@@ -22,7 +22,7 @@ QUICK = [
 ]
 
 
-def test_a_stopped_rank_is_named_and_the_run_goes_on(fashion: Path, tmp_path: Path) -> None:
+def test_a_stopped_rank_is_named_and_the_run_ends(fashion: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [str(BIN / "bigtrain"), "train", str(ROOT / "tests/tiny.yaml"), *SHORT, *QUICK, "--nproc", "2"]
     command += [f"data.path={fashion}", f"run_dir={folder}"]
@@ -46,5 +46,3 @@ def test_a_stopped_rank_is_named_and_the_run_goes_on(fashion: Path, tmp_path: Pa
     assert "py-spy dump" in (hang / f"rank-{culprit}-from-outside.txt").read_text()
     assert "gloo:" in (hang / f"collectives-rank-{other}.json").read_text()
     assert not ranks_of(folder), "a rank was left behind"
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0 and "resuming from" in again.stdout, again.stdout + again.stderr

@@ -23,16 +23,13 @@ def config(tmp_path: Path, *overrides: str) -> AnyTraining:
 
 
 def test_what_fits_is_found_and_remembered(tmp_path: Path, alone: None) -> None:
-    asked = config(tmp_path, "memory_gib=0.005")
+    trial = Trial(config(tmp_path), CPU)
+    budget = (trial.kept + trial.peak(4) * 1.3) / 2**30
+    asked = config(tmp_path, f"memory_gib={budget}")
     found = resolve_micro_batch(asked, ALONE)
-    trial = Trial(asked, CPU)
-    size = found.images_at_once
-    assert size in (2, 4, 8)
-    budget = 0.005 * 2**30
-    assert trial.kept + trial.peak(size) <= budget * 1.1
-    assert trial.kept + trial.peak(2 * size) > budget * 0.9
+    assert found.micro_batch == 4
     open_run_folder(found)
-    assert remember_micro_batch(asked).micro_batch == size
+    assert remember_micro_batch(asked).micro_batch == 4
     assert resolve_micro_batch(config(tmp_path), ALONE).micro_batch == 16
 
 

@@ -148,8 +148,10 @@ class Term(Config):
         weight: multiplies it.
         interval: the player's updates from one computation to the next; it is then weighted by the interval ("lazy",
             Karras et al. 2020a, appendix B).
+        second_order: whether it differentiates a gradient.
     """
 
+    second_order: ClassVar[bool] = False
     weight: Schedule = ConstantSchedule(value=1.0)
     interval: PositiveInt = 1
 

@@ -22,6 +22,7 @@ class _GradientPenalty(DiscriminatorTerm):
             with `pure_bf16`, whose weights are bfloat16, the slope is that of what the training computes anyway.
     """
 
+    second_order: ClassVar[bool] = True
     fp32: bool = True
 
     def check(self, setting: Setting) -> None:

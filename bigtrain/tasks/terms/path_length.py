@@ -1,5 +1,7 @@
 """Path length regularisation: a step in W moves the image equally far everywhere."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
@@ -18,6 +20,7 @@ class PathLength(GeneratorTerm):
         shrink: computed on one of so many samples, because it needs much memory.
     """
 
+    second_order: ClassVar[bool] = True
     weight: Schedule = ConstantSchedule(value=2.0)
     interval: PositiveInt = 4
     decay: float = Field(default=0.99, ge=0, lt=1)
