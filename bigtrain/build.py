@@ -26,6 +26,7 @@ from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.reals import held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
+from bigtrain.journal import Journal
 from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
@@ -126,6 +127,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         batches=batches,
         evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
         tracker=tracker,
+        journal=Journal(folder, tracker, active=is_rank_zero()),
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
         progress=progress,
         means=means,

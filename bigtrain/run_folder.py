@@ -13,6 +13,7 @@ from typing import Any
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.distributed.watchdog import HUNG
+from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
@@ -28,7 +29,7 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
     folder = Path(config.run_dir)
     saved = folder / _CONFIG
     if not saved.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another run_dir")
         return
     changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
@@ -46,7 +47,7 @@ def open_run_folder(config: TrainingConfig) -> Path:
     with atomic_write(folder / _CONFIG) as file:
         file.write(dump_yaml(config).encode())
     write_json(folder / _ENVIRONMENT, environment())
-    (folder / _STOPPED).unlink(missing_ok=True)
+    forget_stop(folder)
     return folder
 
 
@@ -55,18 +56,24 @@ def mark_stopped(folder: Path, *, signal: str, samples_seen: int) -> None:
     write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen})
 
 
+def forget_stop(folder: Path) -> None:
+    """Take back what `mark_stopped` left: the run is started again."""
+    (folder / _STOPPED).unlink(missing_ok=True)
+
+
 def read_stopped(folder: Path) -> dict[str, Any] | None:
     """Return what `mark_stopped` wrote since the run was last started, or None."""
     path = folder / _STOPPED
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
+def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = None) -> tuple[str, int]:
     """Say in words, for the terminal, how a run ended and where its results are.
 
     Args:
         config: of the run.
         exit_code: of its launcher.
+        asked: name of the signal by which somebody asked the launcher to stop.
 
     Returns:
         The words, and the exit code that fits them: 3 for a run that was stopped and has saved its state.
@@ -78,6 +85,8 @@ def how_it_ended(config: TrainingConfig, exit_code: int) -> tuple[str, int]:
         return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
     if exit_code == HUNG:
         return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
+    if exit_code and asked and not folder.is_dir():
+        return f"stopped by {asked} before training began; the same command starts it", 3
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())

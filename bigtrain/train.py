@@ -7,7 +7,8 @@ stop.catch_signals()  # before torch is imported: a signal during the import mus
 import argparse  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 from bigtrain.build import build, check  # noqa: E402
@@ -15,9 +16,10 @@ from bigtrain.config import AnyTraining  # noqa: E402
 from bigtrain.core.config import load_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import set_up_logging  # noqa: E402
-from bigtrain.distributed.collectives import barrier, is_rank_zero  # noqa: E402
-from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
 from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
+from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
 from data_pipelines.errors import DataError  # noqa: E402
@@ -36,13 +38,33 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
         config = resolve_micro_batch(config, ranks)
-        if is_rank_zero():
-            open_run_folder(config)
-        trainer = build(config, ranks, config.folder)
-        with trainer.watchdog:
-            return trainer.run()
+        with _run_folder(config, ranks):
+            trainer = build(config, ranks, config.folder)
+            with trainer.watchdog:
+                return trainer.run()
     finally:
         leave_ranks()
+
+
+@contextmanager
+def _run_folder(config: AnyTraining, ranks: Ranks) -> Iterator[None]:
+    """Hold the run folder, which must be nobody else's, and open it. Collective."""
+    lock, problem = None, None
+    if is_rank_zero():
+        try:
+            place = place_of_this_process(world_size=ranks.world_size, device=ranks.device.type)
+            lock = hold(config.folder, place)
+            open_run_folder(config)
+        except (RunBusyError, OSError) as error:
+            problem = str(error)
+    problem = from_rank_zero(problem)
+    if problem:
+        raise RunBusyError(problem)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -29,8 +29,10 @@ from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
+from bigtrain.journal import Journal
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
+from bigtrain.presence import place_of_this_process
 from bigtrain.run_folder import environment_tags, mark_stopped
 from bigtrain.snapshot import save_snapshot
 from bigtrain.tasks.base import Task
@@ -73,6 +75,7 @@ class Trainer:
     batches: BatchStream
     evaluator: Evaluator
     tracker: Tracker
+    journal: Journal
     checkpoints: Checkpoints
     progress: Progress
     means: RunningMeans
@@ -97,6 +100,7 @@ class Trainer:
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
+                    self.journal.count(metrics, self.progress)
                     display.update(metrics)
                 if self.due(self.config.preview.interval_kimg):
                     self.preview()
@@ -131,11 +135,15 @@ class Trainer:
             rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
-            self.checkup.health.count_step(phase.name, skipped=bool(moved["skipped_step"]))
+            skipped = bool(moved["skipped_step"])
+            self.checkup.health.count_step(phase.name, skipped=skipped)
+            if skipped:
+                self.journal.note("skipped_step", self.progress, phase=phase.name)
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.progress.advance()
+        self.journal.beat(self.progress)
         self.means.add(self.task.after_step(self.progress))
         self.watchdog.beat("between steps", pause=True)
 
@@ -199,6 +207,7 @@ class Trainer:
         )
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
+        self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:
@@ -284,6 +293,7 @@ class Trainer:
         self.recovery.rollbacks = rollbacks + 1
         self.batches.seek(self.progress.samples_seen)
         self.tracker.roll_back(str(collapse), begun, self.progress)
+        self.journal.note("rollback", self.progress, reason=str(collapse), begun_kimg=begun / 1000)
         self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
         self.checkpoints.save(self.progress)  # a crash must not undo it
         self.write_health()
@@ -333,7 +343,9 @@ class Trainer:
 
     def finish(self, scores: Mapping[str, float]) -> Result:
         """Close the books."""
+        stop.leave()
         self.batches.close()
+        self.journal.beat(self.progress, now=True)
         if self.progress.done:
             snapshot = self.snapshot()
             if is_rank_zero():
@@ -341,11 +353,11 @@ class Trainer:
                 plot_curves(read_metrics(self.folder), curves)
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
-        elif is_rank_zero():
-            mark_stopped(
-                self.folder,
-                signal=stop.received() or self._collapse or "request",
-                samples_seen=self.progress.samples_seen,
-            )
+            self.journal.note("complete", self.progress)
+        else:
+            reason = stop.received() or self._collapse or "request"
+            self.journal.note("stopped", self.progress, by=reason)
+            if is_rank_zero():
+                mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)
         self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
         return Result(complete=self.progress.done, scores=scores)

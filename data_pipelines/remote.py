@@ -68,6 +68,16 @@ def with_retries(fetch: Callable[[], Result], url: str, patience: Patience, faul
     raise ValueError(f"patience of {patience.attempts} attempts")
 
 
+def chunks_from(url: str, start: int, patience: Patience) -> Iterator[bytes]:
+    """Iterate over the content of an `http(s)://` URL behind its first `start` bytes.
+
+    Raises:
+        FetchError: it broke off or stalled.
+        FinalFetchError: there is no such file, or no way to get it.
+    """
+    return _http(url, patience.stall_s, start)
+
+
 def chunks_of(url: str, patience: Patience) -> Iterator[bytes]:
     """Iterate over the content of a URL.
 
@@ -80,13 +90,20 @@ def chunks_of(url: str, patience: Patience) -> Iterator[bytes]:
     return _s3(url, patience.stall_s) if url.startswith("s3://") else _http(url, patience.stall_s)
 
 
-def _http(url: str, stall_s: float) -> Iterator[bytes]:
+def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        with requests.get(url, stream=True, timeout=stall_s, headers={"Accept-Encoding": "identity"}) as response:
-            if response.status_code != 200:
+        with requests.get(url, stream=True, timeout=stall_s, headers=headers) as response:
+            if start and response.status_code == 416:  # there is nothing behind it
+                return
+            if response.status_code not in (200, 206):
                 kind = FinalFetchError if response.status_code in _FINAL_STATUS else FetchError
                 raise kind(f"{url}: the server answers {response.status_code} {response.reason}")
-            yield from response.iter_content(_CHUNK)
+            before = start if response.status_code == 200 else 0  # a server that knows no ranges sends all of it
+            for chunk in response.iter_content(_CHUNK):
+                if before < len(chunk):
+                    yield chunk[before:]
+                before = max(before - len(chunk), 0)
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
         raise FinalFetchError(f"{url}: {error}") from None
     except requests.exceptions.Timeout:

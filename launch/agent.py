@@ -3,24 +3,54 @@
 A signal or a rank that failed has been reported by then; torchrun would add a traceback of its own insides.
 """
 
-import logging
+import os
+import signal
 import sys
+import threading
+import time
+from pathlib import Path
 
-from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+CAUSE = "BIGTRAIN_CAUSE"
+"""The variable that names the file in which to leave what the ranks failed of."""
 
 
 def main() -> None:
     """Run torchrun; exit with the code of the first rank that failed, or with 128 + the signal that came."""
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    os.environ["BIGTRAIN_LAUNCHER"] = str(os.getpid())
+    sys.exit(_run())
+
+
+def _run() -> int:
+    import logging
+
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     logging.disable(logging.WARNING)
     try:
         run.main()
     except SignalException as stopped:
-        sys.exit(128 + int(stopped.sigval))
+        return 128 + int(stopped.sigval)
     except ChildFailedError as failed:
-        _, failure = failed.get_first_failure()
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+        rank, failure = failed.get_first_failure()
+        _tell_cause(rank, int(failure.exitcode))
+        return int(failure.exitcode) if failure.exitcode > 0 else 128 - int(failure.exitcode)
+    return 0
+
+
+def _tell_cause(rank: int, code: int) -> None:
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if CAUSE in os.environ:
+        Path(os.environ[CAUSE]).write_text(f"rank {rank} {how}")
+
+
+def _follow(parent: int) -> None:
+    """Stop the ranks when the process that started this one is gone: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,35 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
+import psutil
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_ECHO_SECONDS = 0.5
 
 
-def run_ranks(module: str, arguments: Sequence[str], *, nproc: int, shutdown_seconds: int = 120) -> int:
-    """Run `python -m module arguments` on `nproc` ranks, and hand signals on to them.
+@dataclass(frozen=True)
+class Ending:
+    """How ranks ended.
+
+    Attributes:
+        code: 0, the exit code of the first rank that failed, or 128 + the signal that ended it or the launcher.
+        cause: what failed, in words.
+    """
+
+    code: int
+    cause: str
+
+
+class Launcher:
+    """Starts `python -m module arguments` on some ranks, as often as it is told to, and hands signals on to them.
 
     Args:
         module: of bigtrain, run by every rank.
@@ -20,29 +40,73 @@ def run_ranks(module: str, arguments: Sequence[str], *, nproc: int, shutdown_sec
         nproc: ranks, which share this machine's cores.
         shutdown_seconds: how long the ranks may take to save after a signal.
 
-    Returns:
-        0, the exit code of the first rank that failed, or 128 + the signal that came.
+    Attributes:
+        asked: name of the first signal that came; a second one kills the ranks.
     """
-    # By address, not by name: a bare container may not even resolve localhost.
-    command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}", f"--rdzv-id={uuid.uuid4()}"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    command += [f"--shutdown-timeout={shutdown_seconds}"]
-    # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
-    command += [f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
-    command += ["-m", module, *arguments]
-    threads = max((os.cpu_count() or 1) // nproc, 1)
-    environment = {
-        "OMP_NUM_THREADS": str(threads),
-        "TORCHELASTIC_ERROR_FILE": os.devnull,
-        **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
-        **os.environ,
-    }
-    # A session of their own: Ctrl-C reaches this process alone, which passes it on once.
-    ranks = subprocess.Popen(command, env=environment, start_new_session=True)
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        ranks.send_signal(number)
+    def __init__(self, module: str, arguments: Sequence[str], *, nproc: int, shutdown_seconds: int = 120) -> None:
+        # By address, not by name: a bare container may not even resolve localhost.
+        self._command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}"]
+        self._command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+        self._command += [f"--shutdown-timeout={shutdown_seconds}"]
+        # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
+        self._command += [f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
+        self._call = ["-m", module, *arguments]
+        threads = max((os.cpu_count() or 1) // nproc, 1)
+        self._environment = {
+            "OMP_NUM_THREADS": str(threads),
+            "TORCHELASTIC_ERROR_FILE": os.devnull,
+            **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+            **os.environ,
+        }
+        self.asked: str | None = None
+        self._asked_at = 0.0
+        self._agent: subprocess.Popen[bytes] | None = None
+        for number in SIGNALS:
+            signal.signal(number, self._pass_on)
 
-    for number in SIGNALS:
-        signal.signal(number, pass_on)
-    return ranks.wait()
+    def run(self) -> Ending:
+        """Start the ranks and wait for their end."""
+        with tempfile.TemporaryDirectory(prefix="bigtrain-") as folder:
+            told = Path(folder) / "cause"
+            # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
+            self._agent = subprocess.Popen(
+                [*self._command, f"--rdzv-id={uuid.uuid4()}", *self._call],
+                env={**self._environment, "BIGTRAIN_CAUSE": str(told)},
+                start_new_session=True,
+            )
+            code = self._agent.wait()
+            self._agent = None
+            if told.is_file():
+                return Ending(code, told.read_text())
+        if code < 0:
+            return Ending(128 - code, f"the launcher was killed by {signal.Signals(-code).name}")
+        return Ending(code, f"the launcher ended with exit code {code}")
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        again = self.asked is not None and time.monotonic() - self._asked_at > _ECHO_SECONDS
+        self.asked, self._asked_at = self.asked or signal.Signals(number).name, time.monotonic()
+        if self._agent is None:
+            return
+        if again:
+            _kill_all(self._agent.pid)
+        else:
+            self._agent.send_signal(number)
+
+
+def run_ranks(module: str, arguments: Sequence[str], *, nproc: int) -> int:
+    """Run `python -m module arguments` on `nproc` ranks once; return the exit code, see `Ending`."""
+    return Launcher(module, arguments, nproc=nproc).run().code
+
+
+def _kill_all(process: int) -> None:
+    """Kill a process and all that it started, directly or not."""
+    try:
+        family = psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for one in [*family, psutil.Process(process)]:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bigtrain.cli import config, data, evaluation, interop, models, runs
+from bigtrain.cli import config, data, evaluation, interop, models, runs, scores, weights
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
 
@@ -14,11 +14,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distributed, large-scale GAN training.",
 )
-for group in (runs, evaluation, models):
+for group in (runs, evaluation, scores, models):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(interop.app, name="interop")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

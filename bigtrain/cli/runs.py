@@ -17,6 +17,7 @@ def train(
     config: ConfigFile,
     overrides: Overrides = None,
     nproc: Annotated[int | None, typer.Option(help="Ranks on this machine; default: one a GPU, or one.")] = None,
+    max_restarts: Annotated[int, typer.Option(min=0, help="Go on by itself after so many failures.")] = 0,
     allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
 ) -> None:
     """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
@@ -25,16 +26,22 @@ def train(
     from bigtrain.build import check
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
+    from bigtrain.core.logging import set_up_logging
     from bigtrain.micro_batch import remember_micro_batch
+    from bigtrain.presence import refuse_if_held
     from bigtrain.run_folder import how_it_ended
-    from launch.local import run_ranks
+    from bigtrain.supervision import supervise
+    from launch.local import Launcher
 
     nproc = nproc or max(torch.cuda.device_count(), 1)
     loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
-    code = run_ranks("bigtrain.train", arguments, nproc=nproc)
-    ending, code = how_it_ended(loaded, code)
+    refuse_if_held(loaded.folder)
+    set_up_logging()
+    launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
+    code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
+    ending, code = how_it_ended(loaded, code, launcher.asked)
     typer.echo(ending)
     raise typer.Exit(code)
 
@@ -67,6 +74,22 @@ def health(
     else:
         console.print(table(report))
     raise typer.Exit(1 if is_critical(report) else 0)
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where a run is: progress, time left, speed, score, health, faults, and the machine that it runs on."""
+    from bigtrain.core.logging import console
+    from bigtrain.status import status_of, table
+
+    found = status_of(run)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        console.print(table(found))
 
 
 @app.command()

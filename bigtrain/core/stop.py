@@ -1,25 +1,70 @@
 """Remember that somebody asked the process to stop. Imports no torch: signals may come while that loads."""
 
+import os
 import signal
+import threading
+import time
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_received: list[int] = []
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LAUNCHER = "BIGTRAIN_LAUNCHER"
+"""The variable that names the process which started this one and must outlive it."""
+
+_ECHO_SECONDS = 2.0
+"""A launcher hands a signal on that its ranks may have had already: so soon, the second is the first."""
+
+_GRACE_SECONDS = 150.0
+"""How long ranks whose launcher died may take to save."""
+
+_received: list[str] = []
+_leaving = threading.Event()
 
 
 def catch_signals() -> None:
-    """From now on, note SIGTERM, SIGINT and SIGUSR1 instead of dying of them; a second SIGINT kills."""
-    for number in _SIGNALS:
-        signal.signal(number, _note)
+    """From now on, note SIGTERM, SIGINT and SIGUSR1 instead of dying of them; the same one again ends the process.
+
+    A thread listens, so that a second signal works while the main thread waits for another rank. If the launcher
+    named by `$BIGTRAIN_LAUNCHER` dies, that is taken as a SIGTERM.
+    """
+    listening, telling = os.pipe()
+    os.set_blocking(telling, False)
+    signal.set_wakeup_fd(telling)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a child's signals are not for this process
+    for number in SIGNALS:
+        signal.signal(number, _nothing)
+    threading.Thread(target=_listen, args=(listening,), daemon=True, name="signals").start()
+    if LAUNCHER in os.environ:
+        threading.Thread(target=_follow, args=(int(os.environ[LAUNCHER]),), daemon=True, name="launcher").start()
 
 
 def received() -> str | None:
-    """Return the name of the first signal that came, or None."""
-    return signal.Signals(_received[0]).name if _received else None
+    """Return what asked first: the name of a signal, or `the loss of the launcher`; None if nothing did."""
+    return _received[0] if _received else None
 
 
-def _note(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT and signal.SIGINT in _received:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt
-    _received.append(number)
+def leave() -> None:
+    """All is saved: what is left to do ends by itself, and signals, which launchers may still send, are ignored."""
+    _leaving.set()
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal: the interpreter has written its number where `_listen` reads."""
+
+
+def _listen(listening: int) -> None:
+    first: dict[int, float] = {}
+    while True:
+        for number in os.read(listening, 64):
+            came = first.setdefault(number, time.monotonic())
+            if time.monotonic() - came > _ECHO_SECONDS and not _leaving.is_set():
+                os._exit(128 + number)
+            if number in SIGNALS:
+                _received.append(signal.Signals(number).name)
+
+
+def _follow(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    _received.append("the loss of the launcher")
+    time.sleep(_GRACE_SECONDS)
+    os._exit(128 + signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Score a generator against the training data, on all ranks together."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -27,7 +28,9 @@ class EvalConfig(Config):
         metrics: what to compute, all from one pass over the images.
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
-        extractor: network that makes the features.
+        extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
+            your own; `auto` is the first of them where its weights are, else the second.
+        weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
         batch: images a forward of the extractor.
     """
@@ -36,7 +39,8 @@ class EvalConfig(Config):
     metrics: tuple[MetricName, ...] = ("fid",)
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
-    extractor: ExtractorName = "efficientnet-lite0"
+    extractor: ExtractorName = "auto"
+    weights: str | None = None
     dtype: FeatureDtype = "fp32"
     batch: PositiveInt = 32
 
@@ -54,7 +58,9 @@ class Evaluator:
     def __init__(self, config: EvalConfig, dataset: ShardDataset, *, seed: int, ranks: Ranks) -> None:
         self._config, self._seed, self._ranks = config, seed, ranks
         self._reference = ShardImages(dataset, config.reference_samples)
-        self._extractor = build_extractor(config.extractor, config.dtype, ranks.device)
+        self._extractor = build_extractor(
+            config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
+        )
 
     def run(self, generate: Generate) -> Scores:
         """Score a generator. Collective.

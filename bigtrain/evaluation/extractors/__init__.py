@@ -1,22 +1,97 @@
 """Networks that turn images into features; a new one is a new file and one line in the table below."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 
+from bigtrain.core.config import nearest
+from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype
 from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0
+from bigtrain.evaluation.extractors.from_file import FromFile
+from bigtrain.evaluation.extractors.inception_v3 import InceptionV3
+from bigtrain.evaluation.extractors.vgg16 import VGG16
+from bigtrain.evaluation.weights import Weights, find_weights, has_weights
 
-ExtractorName = Literal["efficientnet-lite0"]
+_FILE = "file:"
 
-EXTRACTORS: dict[ExtractorName, Callable[[], EfficientNetLite0]] = {
-    "efficientnet-lite0": EfficientNetLite0.pretrained,
+
+def _efficientnet_lite0(weights: Path | None) -> EfficientNetLite0:
+    if weights is not None:
+        raise EvaluationError("efficientnet-lite0: its weights come with a package; leave the weights out")
+    return EfficientNetLite0.pretrained()
+
+
+def _inception_v3(weights: Path | None) -> InceptionV3:
+    found = find_weights("inception-v3-compat", weights)
+    with _naming(found):
+        return InceptionV3(found.load(), weights_sha256=found.sha256, short_name=found.label("inception", published=""))
+
+
+def _vgg16(weights: Path | None) -> VGG16:
+    found = find_weights("vgg16", weights)
+    with _naming(found):
+        return VGG16(found.load(), weights_sha256=found.sha256, short_name=found.label("vgg16", published="vgg16"))
+
+
+@contextmanager
+def _naming(weights: Weights) -> Iterator[None]:
+    """Turn tensors that do not fit a network into one line."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        raise EvaluationError(
+            f"{weights.path}: not the weights of this network ({str(error).splitlines()[0]})"
+        ) from None
+
+
+EXTRACTORS: dict[str, Callable[[Path | None], EfficientNetLite0 | InceptionV3 | VGG16]] = {
+    "efficientnet-lite0": _efficientnet_lite0,
+    "inception-v3-compat": _inception_v3,
+    "vgg16": _vgg16,
 }
 """Every extractor by its name in a config; none downloads anything."""
 
+AUTO = "auto"
+"""`inception-v3-compat` where its weights are, else `efficientnet-lite0`; the names of scores tell which it was."""
 
-def build_extractor(name: ExtractorName, dtype: FeatureDtype, device: torch.device) -> Extractor:
-    """Build an extractor with its weights on `device`."""
-    network = EXTRACTORS[name]()
+
+def _known(name: str) -> str:
+    if name not in (AUTO, *EXTRACTORS) and not name.startswith(_FILE):
+        raise ValueError(f"unknown extractor '{name}'" + nearest(name, (AUTO, *EXTRACTORS, "file:PATH")))
+    return name
+
+
+ExtractorName = Annotated[str, AfterValidator(_known)]
+"""A name in the table, `auto`, or `file:PATH` of a user's network."""
+
+
+def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, weights: Path | None = None) -> Extractor:
+    """Build an extractor with its weights on `device`.
+
+    Args:
+        name: see `ExtractorName`.
+        dtype: precision inside the network.
+        device: where to.
+        weights: their file, or its folder; None for where `find_weights` looks.
+
+    Raises:
+        EvaluationError: its weights are missing or wrong.
+    """
+    if name.startswith(_FILE):
+        if dtype != "fp32" or weights is not None:
+            raise EvaluationError(f"{name}: a network from a file has its own weights and precision")
+        return FromFile(Path(name.removeprefix(_FILE)).expanduser()).to(device)
+    network = EXTRACTORS[_choose(weights) if name == AUTO else name](weights)
     return network.to(device=device, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+
+
+def _choose(weights: Path | None) -> str:
+    """Return the extractor of published scores if its weights are at hand; weights that are named must be right."""
+    if weights is None and not has_weights("inception-v3-compat"):
+        return "efficientnet-lite0"
+    return "inception-v3-compat"

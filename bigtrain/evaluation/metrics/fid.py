@@ -13,21 +13,41 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
     The trace of the root is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric:
     no general matrix square root is needed. All float64.
     """
-    root = _symmetric_root(reference.covariance)
-    product = root @ generated.covariance @ root
+    values, vectors = torch.linalg.eigh(reference.covariance)
+    root = vectors * values.clamp(min=0).sqrt()  # root @ root.t() is S1; any such root gives the same eigenvalues
+    product = root.t() @ generated.covariance @ root
     overlap = torch.linalg.eigvalsh((product + product.t()) / 2).clamp(min=0).sqrt().sum()
     shift = (reference.mean - generated.mean).square().sum()
     return float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap)
 
 
-def _symmetric_root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
-    return root
+def frechet_distance_of(reference: Tensor, generated: Tensor) -> float:
+    """Return the Fréchet distance between features [N, F] and [M, F], in time that grows with the smaller of N, F.
+
+    With X and Y the centred features, tr (S1 S2)^(1/2) is the sum of the singular values of X Y^T / sqrt((N-1)(M-1)).
+    """
+    one, other = reference.double(), generated.double()
+    shift = (one.mean(0) - other.mean(0)).square().sum()
+    one, other = ((side - side.mean(0)) / (len(side) - 1) ** 0.5 for side in (one, other))
+    spread = one.square().sum() + other.square().sum()
+    return float(shift + spread - 2 * _nuclear_norm_of_product(one, other))
 
 
-def _score(reference: Moments, generated: Moments) -> Scores:
+def _nuclear_norm_of_product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sum of the singular values of one @ other.T, where one is [N, F] and other [M, F]."""
+    if max(len(one), len(other)) > one.shape[1]:  # the same singular values, of triangular factors that are smaller
+        one, other = (torch.linalg.qr(side, mode="r").R if len(side) > side.shape[1] else side for side in (one, other))
+    total: Tensor = torch.linalg.svdvals(one @ other.t()).sum()
+    return total
+
+
+def _fid(reference: Moments, generated: Moments) -> Scores:
     return {"fid": frechet_distance(reference, generated)}
 
 
-FID = Metric(Need("pool", MomentSums), _score)
+def _sfid(reference: Moments, generated: Moments) -> Scores:
+    return {"sfid": frechet_distance(reference, generated)}
+
+
+FID = Metric(Need("pool", MomentSums), _fid)
+SFID = Metric(Need("spatial", MomentSums), _sfid)

@@ -1,0 +1,5 @@
+"""Commands that compare sets of images."""
+
+import typer
+
+app = typer.Typer()

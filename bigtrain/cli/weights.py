@@ -1,0 +1,51 @@
+"""Commands on the weights of feature extractors."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Weights of feature extractors, got ahead of a run.")
+
+Name = Annotated[str, typer.Argument(help="inception-v3-compat, vgg16 or lpips-vgg16.")]
+
+
+@app.command()
+def fetch(
+    name: Name,
+    to: Annotated[Path | None, typer.Option(help="Folder; default: weights in the cache.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="A mirror, instead of the published addresses.")] = None,
+) -> None:
+    """Download published weights; what broke off goes on where it ended, and the checksum is checked."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from bigtrain.cli.options import one_of
+    from bigtrain.core.logging import console
+    from bigtrain.evaluation.fetching import fetch_weights
+    from bigtrain.evaluation.weights import WEIGHTS, weights_folder
+
+    weights = WEIGHTS[one_of("NAME", name, tuple(WEIGHTS))]
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=round(weights.megabytes * 1e6))
+        path = fetch_weights(
+            weights,
+            to or weights_folder(),
+            urls=tuple(url or ()),
+            report=lambda size: progress.update(task, completed=size),
+        )
+    typer.echo(f"{path}: {weights.sha256} ({weights.licence})")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show published weights, and where they are on this machine."""
+    from bigtrain.evaluation.errors import EvaluationError
+    from bigtrain.evaluation.weights import WEIGHTS, find_weights
+
+    for name, weights in WEIGHTS.items():
+        try:
+            place = str(find_weights(name).path)
+        except EvaluationError as error:
+            place = f"missing: {error}" if "sha256" in str(error) else "missing"
+        typer.echo(f"{name:20} {weights.megabytes:8.3f} MB  {weights.licence:14} {place}")

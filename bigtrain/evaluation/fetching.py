@@ -1,0 +1,70 @@
+"""Get published weights ahead of a run, for machines whose compute nodes have no internet."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.weights import PublishedWeights
+from data_pipelines.errors import DataError
+from data_pipelines.faults import FaultLog
+from data_pipelines.files import sha256_of
+from data_pipelines.remote import Patience, chunks_from, with_retries
+
+_PATIENCE = Patience()
+Report = Callable[[int], None]
+"""Told how many bytes there are now."""
+
+
+def fetch_weights(
+    weights: PublishedWeights,
+    folder: Path,
+    *,
+    urls: tuple[str, ...] = (),
+    patience: Patience = _PATIENCE,
+    report: Report = lambda size: None,
+) -> Path:
+    """Download weights into `folder` unless they are there; what broke off, goes on where it ended.
+
+    Args:
+        weights: which.
+        folder: made if missing.
+        urls: to try instead of the published ones, in order.
+        patience: with each server.
+        report: told of the progress.
+
+    Returns:
+        The file, whose checksum is right.
+
+    Raises:
+        EvaluationError: no URL has it; or what it has is something else, which is removed.
+    """
+    path = folder / weights.names[0]
+    if path.is_file() and sha256_of(path) == weights.sha256:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, problems = path.with_name(f"{path.name}.partial"), []
+    for url in urls or weights.urls:
+        try:
+            _fetch(url, partial, patience, report)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        found = sha256_of(partial)
+        if found == weights.sha256:
+            partial.replace(path)
+            return path
+        partial.unlink()
+        problems.append(f"{url}: its content has sha256 {found}, expected {weights.sha256}")
+    raise EvaluationError(f"{'; '.join(problems)}; or put the file at {path} by hand")
+
+
+def _fetch(url: str, partial: Path, patience: Patience, report: Report) -> None:
+    """Append to `partial` what it lacks of `url`; tried again where that may help."""
+
+    def go_on() -> None:
+        with partial.open("ab") as file:
+            for chunk in chunks_from(url, file.tell(), patience):
+                file.write(chunk)
+                report(file.tell())
+
+    with_retries(go_on, url, patience, FaultLog())

@@ -1,0 +1,38 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019, section 2, eq. 1 to 3)."""
+
+from torch import Tensor
+
+from bigtrain.evaluation.metrics.base import Metric, Need, Scores
+from bigtrain.evaluation.metrics.blocks import distances, neighbour_radii, row_by_row
+from bigtrain.evaluation.statistics.features import FeatureRows, Features
+
+NEIGHBOURS = 3
+
+
+def share_inside(points: Tensor, support: Tensor, radii: Tensor) -> float:
+    """Return the share of points [N, F] that lie in the ball of some row of `support` [M, F]. Collective."""
+
+    def inside(rows: slice) -> Tensor:
+        return (distances(points[rows], support) <= radii).any(1).double()
+
+    return float(row_by_row(len(points), inside).mean())
+
+
+def precision_recall(reference: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+    """Return the share of fakes that could be real, and the share of reals that could be fakes. Collective.
+
+    Args:
+        reference: features, shape [N, F].
+        generated: features, shape [M, F].
+        neighbours: a ball reaches to the neighbour of this rank.
+    """
+    precision = share_inside(generated, reference, neighbour_radii(reference, neighbours))
+    return precision, share_inside(reference, generated, neighbour_radii(generated, neighbours))
+
+
+def _score(reference: Features, generated: Features) -> Scores:
+    precision, recall = precision_recall(reference.rows, generated.rows)
+    return {"precision": precision, "recall": recall}
+
+
+PRECISION_RECALL = Metric(Need("pool", FeatureRows), _score, least=NEIGHBOURS + 1, better="higher")

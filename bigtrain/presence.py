@@ -1,0 +1,141 @@
+"""Whether somebody trains into a run folder, who, and how far they are: a lock and a heartbeat."""
+
+import errno
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from bigtrain.core.errors import UserError
+from bigtrain.core.logging import log
+from bigtrain.core.state import Progress
+
+LOCK, _HEARTBEAT = "run.lock", "heartbeat.json"
+_BEAT_SECONDS = 1.0
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class RunBusyError(UserError):
+    """Another process trains into the folder."""
+
+
+def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> IO[str] | None:
+    """Take a run folder for this process until it ends, however it ends.
+
+    Args:
+        folder: made if need be.
+        place: who holds it: `pid`, `host` and what else is worth knowing.
+        wait_seconds: for another process that is about to leave.
+
+    Returns:
+        What holds it, to be kept; None on file systems that know no locks.
+
+    Raises:
+        RunBusyError: another process does not leave.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    deadline, said = time.monotonic() + wait_seconds, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait") from None
+            if not said:
+                log.info("%s: waiting for %s to leave", folder, _holder(folder))
+            said = True
+            time.sleep(0.2)
+        except OSError as error:
+            file.close()
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning("%s: this file system knows no locks: see to it that nobody else trains here", folder)
+            return None
+    file.truncate(0)
+    file.write(json.dumps(place))
+    file.flush()
+    return file
+
+
+def is_held(folder: Path) -> bool:
+    """Tell whether a process trains into the folder; on a network file system, on any node."""
+    try:
+        with (folder / LOCK).open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return False
+
+
+def refuse_if_held(folder: Path) -> None:
+    """Raise RunBusyError if a process trains into the folder."""
+    if is_held(folder):
+        raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait")
+
+
+def wait_until_free(folder: Path, *, seconds: float = 150.0) -> bool:
+    """Wait until nobody trains into the folder; False if that takes longer."""
+    deadline = time.monotonic() + seconds
+    while is_held(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def read_place(folder: Path) -> dict[str, Any]:
+    """Return what the process that trains into the folder, or the last one that did, said of itself."""
+    return _read(folder / LOCK)
+
+
+def _holder(folder: Path) -> str:
+    place = read_place(folder)
+    return f"process {place.get('pid', '?')} on {place.get('host', '?')}"
+
+
+class Heartbeat:
+    """Says once a second how far the run is.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._beaten = folder / _HEARTBEAT, float("-inf")
+
+    def beat(self, progress: Progress, *, now: bool = False) -> None:
+        """Write the place of the run down, if it is time."""
+        if now or time.monotonic() - self._beaten >= _BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            partial = self._path.with_suffix(".partial")
+            partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
+            partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
+
+
+def read_heartbeat(folder: Path) -> dict[str, Any]:
+    """Return the newest `samples_seen` and the `time` (UNIX) of it; empty if there is none."""
+    return _read(folder / _HEARTBEAT)
+
+
+def place_of_this_process(**facts: Any) -> dict[str, Any]:
+    """Return who trains, for `hold`."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return {"pid": os.getpid(), "host": os.uname().nodename, **({"slurm_job_id": job} if job else {}), **facts}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
