@@ -44,6 +44,7 @@ class DDPStrategy(AdamStrategy):
     def __init__(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, bucket_mb: float
     ) -> None:
+        _settle_strides(player)
         super().__init__(player, optimizer, precision, accumulation)
         # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
         self._ddp = DistributedDataParallel(
@@ -63,6 +64,16 @@ class DDPStrategy(AdamStrategy):
     def _average_gradients(self) -> None:
         if self._averages_masters:
             average(self._gradients())
+
+
+def _settle_strides(player: Player) -> None:
+    """Give weights of one input channel the strides that their gradients have.
+
+    Such a weight is contiguous and channels_last at once, with other strides in each; DDP wants those of the gradient.
+    """
+    for weight in player.parameters():
+        if weight.ndim == 4 and weight.shape[1] == 1:
+            weight.data = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device).copy_(weight.data)
 
 
 def _average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
