@@ -102,9 +102,9 @@ def decode_only(data: Data, workers: int) -> Iterator[Any]:
     def decode_forever() -> Iterator[Any]:
         number = 0
         while True:
-            for slot in range(BATCH):
-                decoder.decode(memoryview(samples[number % len(samples)][0]), batch[slot])
-                number += 1
+            files = [memoryview(samples[(number + slot) % len(samples)][0]) for slot in range(BATCH)]
+            decoder.decode_many(files, batch)
+            number += BATCH
             yield batch
 
     return decode_forever() if workers == 0 else in_processes(decode_forever, workers)
@@ -263,7 +263,7 @@ CONTENDERS: dict[str, tuple[Contender, str]] = {
 
 def fashion(folder: Path) -> Data:
     """10,000 grey 32x32 PNGs: Fashion-MNIST, as in configs/quickstart.yaml."""
-    data = Data("png32", folder / "png32", "png", 3200)
+    data = Data("png32", folder / "png32", "png", 16_000)
     if not data.shards.exists():
         write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), data.shards, codec="png")
     return data
@@ -291,7 +291,7 @@ def crop(photo: Image.Image, size: int, random: np.random.Generator) -> np.ndarr
 
 SETS: dict[str, Callable[[Path], Data]] = {
     "png32": fashion,
-    "png32-colour": lambda folder: photographs(folder, "png32-colour", 32, 10_000, "png", 3200),
+    "png32-colour": lambda folder: photographs(folder, "png32-colour", 32, 10_000, "png", 16_000),
     "jpeg256": lambda folder: photographs(folder, "jpeg256", 256, 2000, "jpeg", 640),
 }
 

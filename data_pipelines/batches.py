@@ -116,12 +116,10 @@ class BatchMaker:
             DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
         """
         first, stop = self.positions(start)
-        for slot, location in enumerate(self.order.locate_span(first, stop)):
-            try:
-                labels[slot] = self.dataset.read_into(location, images[slot])
-            except DamageError as error:
-                read = partial(self.dataset.read_into, out=images[slot])
-                labels[slot] = self.stand_in(first + slot, error, read)
+        damaged = self.dataset.read_batch(list(self.order.locate_span(first, stop)), images, labels)
+        for slot in sorted(damaged):
+            read = partial(self.dataset.read_into, out=images[slot])
+            labels[slot] = self.stand_in(first + slot, damaged[slot], read)
 
     def stand_in(self, position: int, error: DamageError, read: Callable[[Location], Result]) -> Result:
         """Read another sample than the damaged one at `position`: the same one in any process, at any time.
@@ -156,7 +154,7 @@ def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Tur
         return EachOnce(rows)
     labels_of = partial(_labels_of, dataset)
     if [len(part) for part in rows] == list(counts):
-        histograms = np.array([shard.class_histogram for shard in manifest.shards], dtype=np.int64)
+        histograms = manifest.class_histograms()
     else:
         labels = (labels_of(number)[part] for number, part in enumerate(rows))
         histograms = np.array([np.bincount(part[part >= 0], minlength=len(manifest.classes)) for part in labels])

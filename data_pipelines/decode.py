@@ -1,15 +1,15 @@
 """Decode images straight into the memory of a batch that is there already.
 
 What most images are takes a short way: a JPEG is decoded into the batch by libjpeg-turbo, a plain 8-bit PNG skips
-Pillow's file handling, which costs three times its decoder at 32x32 (one of our own tiny ones, all of Pillow), and an
-array is copied from its file. Everything
-else goes through Pillow, which `decode_with_pillow` does for any image: the reference that the short ways are tested
-against.
+Pillow's file handling, which costs three times its decoder at 32x32, our own tiny ones skip all of Pillow, many at
+once, and an array is copied from its file. Everything else goes through Pillow, which `decode_with_pillow` does for any
+image: the reference that the short ways are tested against.
 """
 
 import io
 import struct
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_pipelines.codec import Pixels
-from data_pipelines.tiny_png import decode_tiny
+from data_pipelines.tiny_png import LARGEST, TinyPNGs
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_SPACES = {1: ("GRAY", "Gray"), 3: ("RGB", "YCbCr")}
@@ -46,6 +46,9 @@ class Decoder:
         self._png_header = _PNG_HEADER.pack(13, b"IHDR", width, height, 8, _PNG_COLOURS[channels], 0, 0, 0)
         self._array_header = _array_header(shape)
         self._scratch = threading.local()
+        self._tiny = TinyPNGs(shape) if height * width <= LARGEST and not arrays else None
+        self.together = 64 if self._tiny else 1
+        """Files that are best handed to `decode_many` at once; no more, for they are held in memory meanwhile."""
 
     def batch(self, count: int, buffer: memoryview | None = None) -> Pixels:
         """Return memory for images, uint8, shape [count, C, H, W]: `buffer`, or new memory."""
@@ -55,6 +58,22 @@ class Decoder:
         if self._arrays:
             return flat.reshape(count, channels, height, width)
         return flat.reshape(count, height, width, channels).transpose(0, 3, 1, 2)
+
+    def decode_many(self, files: Sequence[memoryview | None], out: Pixels) -> dict[int, ValueError]:
+        """Decode images' files, leaving out those that are None, into `out`, shape [N, C, H, W].
+
+        Returns:
+            The errors of `decode` by the files' places.
+        """
+        errors = {}
+        for place in self._tiny.decode(files, out) if self._tiny else range(len(files)):
+            file = files[place]
+            try:
+                if file is not None:
+                    self.decode(file, out[place])
+            except ValueError as error:
+                errors[place] = error
+        return errors
 
     def decode(self, data: memoryview, out: Pixels) -> None:
         """Decode an image's file, whose format its first bytes tell, into `out`, one image of a `batch`.
@@ -92,10 +111,6 @@ class Decoder:
         compressed = _plain_png(data) if bytes(data[8:29]) == self._png_header else None
         if compressed is None:
             return False
-        pixels = decode_tiny(compressed, self.shape)
-        if pixels is not None:
-            out.transpose(1, 2, 0)[...] = pixels
-            return True
         mode = _MODES[self.shape[0]]
         if not hasattr(self._scratch, "image"):
             self._scratch.image = Image.new(mode, (self.shape[2], self.shape[1]))

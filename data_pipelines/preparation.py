@@ -87,9 +87,7 @@ class Preparation:
         results = {}
         for path in self._records.glob("*.json"):
             document = json.loads(path.read_bytes())
-            shard = document["shard"]
-            if shard is not None:
-                shard = Shard(**{**shard, "class_histogram": tuple(shard["class_histogram"])})
+            shard = None if document["shard"] is None else Shard(**document["shard"])
             results[int(path.stem)] = Result(shard, [Rejection(*entry) for entry in document["rejected"]])
         return results
 

@@ -165,9 +165,35 @@ class ShardDataset:
         """
         images = self.decoder.batch(len(locations))
         labels = np.empty(len(locations), dtype=np.int64)
-        for slot, location in enumerate(locations):
-            labels[slot] = self.read_into(location, images[slot])
+        for error in self.read_batch(locations, images, labels).values():
+            raise error
         return images, labels
+
+    def read_batch(self, locations: Sequence[Location], images: Pixels, labels: Labels) -> dict[int, DamageError]:
+        """Read and decode samples into memory that is there.
+
+        Args:
+            locations: of N samples.
+            images: of a decoder's batch, shape [N, C, H, W].
+            labels: for the class indices, shape [N].
+
+        Returns:
+            What is wrong with those that are damaged, by their places in the batch.
+        """
+        damaged: dict[int, DamageError] = {}
+        for start in range(0, len(locations), self.decoder.together):
+            part = range(start, min(start + self.decoder.together, len(locations)))
+            files: list[memoryview | None] = []
+            for place in part:
+                try:
+                    file, labels[place] = self.read_raw(locations[place])
+                    files.append(file)
+                except DamageError as error:
+                    damaged[place] = error
+                    files.append(None)
+            for place, problem in self.decoder.decode_many(files, images[part.start : part.stop]).items():
+                damaged[start + place] = self._damaged(locations[start + place], str(problem))
+        return damaged
 
     def read_into(self, location: Location, out: Pixels) -> int:
         """Decode a sample's image into `out`, shape [C, H, W], of a decoder's batch; return its class index.
@@ -227,13 +253,13 @@ class ShardDataset:
         rows = load_index(path, self.manifest.fields)
         if len(rows) != entry.count:
             raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")
-        labels, classes = rows["label"], len(entry.class_histogram)
+        labels, histogram = rows["label"], entry.class_histogram
         inside = labels[labels >= 0]
-        found = np.bincount(inside, minlength=classes).tolist()
-        if found != list(entry.class_histogram):
-            raise DataError(f"{path}: classes {found}, the manifest says {list(entry.class_histogram)}")
+        found = np.bincount(inside, minlength=len(histogram)).tolist()
+        if found != histogram:
+            raise DataError(f"{path}: classes {found}, the manifest says {histogram}")
         return rows
 
-    def _damaged(self, location: Location, why: str) -> DataError:
+    def _damaged(self, location: Location, why: str) -> DamageError:
         fault = Fault(self.manifest.shards[location.shard].url, why, location.row)
         return DamageError(fault, f" (see: bigtrain data verify --deep {self._place.name})")

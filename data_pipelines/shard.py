@@ -140,7 +140,7 @@ class ShardMaker:
             count=len(rows),
             bytes=tar.stat().st_size,
             sha256=sha256_of(tar),
-            class_histogram=tuple(histogram),
+            class_counts=" ".join(map(str, histogram)),
         )
 
 

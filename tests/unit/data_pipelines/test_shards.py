@@ -153,7 +153,7 @@ def test_an_edited_manifest_is_noticed(tiny_shards: Path) -> None:
     ("change", "words"),
     [
         (lambda text: text[:40], "damaged manifest"),
-        (lambda text: text.replace("bigtrain-shards/2", "x"), "not a manifest"),
+        (lambda text: text.replace("bigtrain-shards/3", "x"), "not a manifest"),
     ],
 )
 def test_other_manifests_are_refused(tiny_shards: Path, change, words: str) -> None:
