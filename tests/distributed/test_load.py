@@ -17,15 +17,15 @@ from tests.training import SMALL, Training
 
 
 def _steps(strategy: str) -> dict[str, Any]:
-    """Three steps of which rank 1 sleeps through a part, and one that nobody counts."""
+    """Two steps of which rank 1 sleeps through a part, and one that nobody counts."""
     training = Training({}, SMALL, strategy=strategy)
     training.step()
     traffic.read()
-    for _ in range(3):
+    for _ in range(2):
         with traffic.step():
             with traffic.data_wait():
                 time.sleep(0.02)
-            time.sleep(0.15 * dist.get_rank())
+            time.sleep(0.6 * dist.get_rank())
             training.step()
     training.step()
     times = gather_times(traffic.read(), torch.device("cpu"))
@@ -56,9 +56,9 @@ def test_the_slow_rank_is_named_and_the_other_one_waits_for_it(told: tuple[str, 
     fast, slow = facts["times"]
     assert facts["slowest"][0] == 1 and facts["slowest"][1] > 1.2
     assert "slowest" in facts["table"].splitlines()[-2]
-    assert fast["exposed"] > slow["exposed"] + 0.08
+    assert fast["exposed"] > slow["exposed"] + 0.3
     for one in facts["times"]:
-        assert 0.02 <= one["data_wait"] < 0.1
+        assert 0.02 <= one["data_wait"] < 0.3
         assert one["own"] + one["data_wait"] + one["exposed"] == pytest.approx(one["step"])
     assert facts["metrics"]["comm/overlap"] == pytest.approx(
         1 - facts["metrics"]["comm/exposed_s"] / facts["metrics"]["comm/sending_s"]
