@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every part. A config goes in, a trainer comes out."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,14 +12,15 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.init import Ranks, node_from_environment
 from bigtrain.distributed.load import Load
 from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator
 from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe
@@ -30,10 +32,12 @@ from bigtrain.journal import Journal
 from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.previews import REALS, Previews
 from bigtrain.run_folder import check_run_folder
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
+from bigtrain.usage import Usage
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
@@ -48,7 +52,8 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         ConfigError: the config does not fit itself, the ranks, the data or the run folder.
         DataError: the dataset's files do not fit its manifest.
     """
-    config.strategy.check(world_size)
+    check_strategies(config.strategy, config.demands(), world_size)
+    _check_switches(config)
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
@@ -96,15 +101,24 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     strategies = {}
     for name, part in task.players.items():
         synchronise_statistics(part, ranks.world_size)
-        strategies[name] = config.strategy.build(
+        strategies[name] = strategy_of(config.strategy, name).build(
             part, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero())
+    node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
     means = RunningMeans()
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()
     recovery = Recovery(config.health.lr_factor, config.seed)
+    evaluations = Evaluations(
+        config.eval,
+        dataset,
+        ranks,
+        seed=config.seed,
+        on_corrupt=config.data.on_corrupt,
+        quarantine=folder / "quarantine.jsonl",
+    )
     objects: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
@@ -114,6 +128,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         "health": health,
         "weights": weights,
         "recovery": recovery,
+        "evaluations": evaluations,
         **task.stateful(),
     }
     return Trainer(
@@ -125,7 +140,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         strategies=strategies,
         ema=ema,
         batches=batches,
-        evaluator=Evaluator(config.eval, dataset, seed=config.seed, ranks=ranks),
+        evaluations=evaluations,
         tracker=tracker,
         journal=Journal(folder, tracker, active=is_rank_zero()),
         checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
@@ -135,6 +150,15 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         recovery=recovery,
         watchdog=Watchdog(config.watchdog, ranks, folder),
         load=Load(ranks, strategies, folder),
+        previews=Previews(
+            task,
+            trained_reals(dataset, plan, REALS, labelled=config.data.classes > 0),
+            manifest.classes if config.data.classes else (),
+            seed=config.seed,
+            chunk=config.images_at_once,
+            device=ranks.device,
+        ),
+        usage=Usage(task.players, ranks),
     )
 
 
@@ -158,6 +182,15 @@ def _checkup(
             ranks=ranks,
         ),
     )
+
+
+def _check_switches(config: AnyTraining) -> None:
+    for player in ("G", "D"):
+        kind = strategy_of(config.strategy, player).kind
+        if kind == "deepspeed" and config.precision in ("pure_bf16", "fp16"):
+            raise ConfigError(f"precision '{config.precision}': not with strategy 'deepspeed'; use 'bf16'")
+        if kind in ("fsdp", "deepspeed") and config.compile:
+            raise ConfigError(f"compile: not with strategy '{kind}', which gathers weights as it goes; use 'ddp'")
 
 
 def _by_part(task: Task) -> dict[str, Generator | Discriminator]:

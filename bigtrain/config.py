@@ -149,6 +149,7 @@ class TrainingConfig(Config):
         micro_batch: images a rank computes at once; the rest is accumulated. `auto` finds the largest number that fits,
             before training, and the run folder remembers it.
         memory_gib: memory that `auto` may fill on each rank; null for most of what is free.
+        strategy: of all players, or one for each.
         precision: `bf16` computes products and convolutions in bfloat16; `pure_bf16` keeps weights in it too, beside
             float32 masters; `fp16` scales losses, and needs a GPU.
         tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.

@@ -69,12 +69,17 @@ class EMA:
         """
         tensors = {name.removeprefix(self._prefix): tensor for name, tensor in live}
         seen = progress.samples_seen + progress.batch
-        half_life = 1000 * self._config.half_life_kimg.value_at(progress.samples_seen, progress.total)
-        if self._config.rampup:
-            half_life = min(half_life, seen * self._config.rampup)
+        half_life = self.half_life(progress)
         _move(self.generator, tensors, 1.0 - 0.5 ** (progress.batch / max(half_life, 1.0)))
         for sigma_rel, generator in self.profiles.items():
             _move(generator, tensors, 1.0 - power_function_decay(sigma_rel, seen, progress.batch))
+
+    def half_life(self, progress: Progress) -> float:
+        """Return the half-life of the step that comes, in images."""
+        half_life = 1000 * self._config.half_life_kimg.value_at(progress.samples_seen, progress.total)
+        if not self._config.rampup:
+            return half_life
+        return min(half_life, (progress.samples_seen + progress.batch) * self._config.rampup)
 
     def state_dict(self) -> State:
         """See Stateful."""

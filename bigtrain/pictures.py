@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from bigtrain.core.alpha import opaque
 from data_pipelines.codec import Pixels
 
 Points = Sequence[tuple[float, float]]
+_FONT, _BLACK, _WHITE = 14, (0, 0, 0), (255, 255, 255)
 
 
 def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) -> Pixels:
@@ -35,6 +37,39 @@ def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) 
     scale = max(1, round(width / sheet.shape[2]))
     sheet = sheet.repeat(scale, axis=1).repeat(scale, axis=2)
     return sheet[0] if channels == 1 else np.ascontiguousarray(sheet.transpose(1, 2, 0))
+
+
+def captioned(grid: Pixels, *, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> Pixels:
+    """Write words over the columns and beside the rows of a grid.
+
+    Args:
+        grid: uint8, shape [height, width] or [height, width, 3].
+        columns: captions, evenly over the width.
+        rows: captions, evenly over the height.
+
+    Returns:
+        uint8, shape [height + top margin, width + left margin, 3].
+    """
+    font = ImageFont.load_default(_FONT)
+    left = max((round(font.getlength(text)) + 12 for text in rows), default=0)
+    top = _FONT + 10 if columns else 0
+    height, width = grid.shape[:2]
+    sheet = Image.new("RGB", (left + width, top + height), _WHITE)
+    sheet.paste(Image.fromarray(grid).convert("RGB"), (left, top))
+    pen = ImageDraw.Draw(sheet)
+    for number, text in enumerate(columns):
+        pen.text((left + (number + 0.5) * width / len(columns), top / 2), text, _BLACK, font, anchor="mm")
+    for number, text in enumerate(rows):
+        pen.text((left - 6, top + (number + 0.5) * height / len(rows)), text, _BLACK, font, anchor="rm")
+    return np.asarray(sheet)
+
+
+def at_most(grid: Pixels, width: int) -> Pixels:
+    """Shrink a picture that is wider than `width` pixels, for pages that show it."""
+    if grid.shape[1] <= width:
+        return grid
+    height = round(grid.shape[0] * width / grid.shape[1])
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def plot_curves(curves: Mapping[str, Points], path: Path) -> None:

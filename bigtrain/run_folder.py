@@ -1,5 +1,6 @@
 """The run folder: its config, its surroundings, and the rule that one folder holds one run."""
 
+import getpass
 import json
 import os
 import platform
@@ -90,7 +91,7 @@ def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = Non
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())
-    grids = sorted((folder / "images").glob("fakes-*.png"))
+    grids = sorted((folder / "images" / "samples").glob("fakes-*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
     lines += [f"{'more':<10}{_command('bigtrain')} sample {snapshot} --seeds 0-63 --out grid.png"]
@@ -124,12 +125,30 @@ def environment() -> dict[str, Any]:
 
 
 def environment_tags() -> dict[str, str]:
-    """Return what MLflow's runs are searched by: commit, host, Slurm job."""
+    """Return what MLflow's runs are searched by, and what its table of runs has columns for."""
     facts = environment()
-    tags = {"git.commit": facts["git_commit"], "git.dirty": facts["git_dirty"], "host": facts["host"]}
-    return {
-        name: str(value) for name, value in {**tags, "slurm.job_id": facts["slurm_job_id"]}.items() if value is not None
+    tags = {
+        "git.commit": facts["git_commit"],
+        "git.dirty": facts["git_dirty"],
+        "host": facts["host"],
+        "slurm.job_id": facts["slurm_job_id"],
+        "slurm.restarts": os.environ.get("SLURM_RESTART_COUNT"),
+        "slurm.array_task_id": os.environ.get("SLURM_ARRAY_TASK_ID"),
+        "mlflow.user": _user(),
+        "command": facts["command"],
+        "mlflow.source.name": "bigtrain train",
+        "mlflow.source.type": "JOB" if facts["slurm_job_id"] else "LOCAL",
+        "mlflow.source.git.commit": facts["git_commit"],
     }
+    return {name: str(value) for name, value in tags.items() if value is not None}
+
+
+def _user() -> str | None:
+    """Return who runs this; a container may not know."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
 
 
 def _git(*arguments: str) -> str | None:

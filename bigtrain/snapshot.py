@@ -24,7 +24,10 @@ from bigtrain.models import Generator, GeneratorConfig, ImageSpec, StyleGenerato
 from data_pipelines.files import atomic_write, write_json
 
 FORMAT = "bigtrain-snapshot/1"
-_DESCRIPTION, _WEIGHTS = "snapshot.json", "generator.safetensors"
+DESCRIPTION = "snapshot.json"
+"""The file by which a folder is known to be a snapshot."""
+
+_WEIGHTS = "generator.safetensors"
 _DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 _GENERATOR: TypeAdapter[Any] = TypeAdapter(GeneratorConfig)
 
@@ -143,7 +146,7 @@ def save_snapshot(
         _write_weights(folder / _DISCRIMINATOR_WEIGHTS, discriminator[1])
         facts = {"discriminator": discriminator[0].model_dump(mode="json"), **facts}
     write_json(
-        folder / _DESCRIPTION,
+        folder / DESCRIPTION,
         {
             "format": FORMAT,
             "generator": config.model_dump(mode="json"),
@@ -161,11 +164,11 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         SnapshotError: missing or damaged.
     """
     folder = Path(folder)
-    for name in (_DESCRIPTION, _WEIGHTS):
+    for name in (DESCRIPTION, _WEIGHTS):
         if not (folder / name).is_file():
             raise SnapshotError(f"{folder}: not a snapshot folder, {name} is missing")
     try:
-        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description.pop("format") != FORMAT:
             raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
         config = _GENERATOR.validate_json(json.dumps(description.pop("generator")))
@@ -186,12 +189,12 @@ def read_network(folder: str | Path, part: Literal["generator", "discriminator"]
     """
     folder = Path(folder)
     weights = folder / {"generator": _WEIGHTS, "discriminator": _DISCRIMINATOR_WEIGHTS}[part]
-    if not (folder / _DESCRIPTION).is_file():
-        raise SnapshotError(f"{folder}: not a snapshot folder, {_DESCRIPTION} is missing")
+    if not (folder / DESCRIPTION).is_file():
+        raise SnapshotError(f"{folder}: not a snapshot folder, {DESCRIPTION} is missing")
     if not weights.is_file():
         raise SnapshotError(f"{folder}: holds no {part}")
     try:
-        image = ImageSpec(**json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["image"])
+        image = ImageSpec(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["image"])
         return image, load_file(weights)
     except (KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
         raise SnapshotError(f"{folder}: damaged snapshot ({error!r})") from None

@@ -15,7 +15,7 @@ from bigtrain.build import build, check  # noqa: E402
 from bigtrain.config import AnyTraining  # noqa: E402
 from bigtrain.core.config import load_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
-from bigtrain.core.logging import set_up_logging  # noqa: E402
+from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
 from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
@@ -39,9 +39,13 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         barrier()  # every rank has checked the folder before one of them writes into it
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
+            log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
             trainer = build(config, ranks, config.folder)
             with trainer.watchdog:
                 return trainer.run()
+    except Exception:
+        crash_log.exception("rank %d failed", rank)
+        raise
     finally:
         leave_ranks()
 

@@ -13,9 +13,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import flatten
 from bigtrain.core.logging import Display, log
-from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
@@ -25,7 +23,8 @@ from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
-from bigtrain.evaluation.evaluator import Evaluator
+from bigtrain.evaluation.in_training import Evaluations
+from bigtrain.evaluation.protocol import as_json, flat_metrics, in_words
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
@@ -33,11 +32,15 @@ from bigtrain.journal import Journal
 from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.presence import place_of_this_process
-from bigtrain.run_folder import environment_tags, mark_stopped
+from bigtrain.previews import Previews
+from bigtrain.run_description import describe_run
+from bigtrain.run_folder import mark_stopped
 from bigtrain.snapshot import save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
+from bigtrain.usage import Usage
+from data_pipelines.files import replace_folder
 from data_pipelines.manifest import Manifest
 from data_pipelines.stream import BatchStream
 
@@ -73,7 +76,7 @@ class Trainer:
     strategies: Mapping[str, Strategy]
     ema: EMA
     batches: BatchStream
-    evaluator: Evaluator
+    evaluations: Evaluations
     tracker: Tracker
     journal: Journal
     checkpoints: Checkpoints
@@ -83,6 +86,8 @@ class Trainer:
     recovery: Recovery
     watchdog: Watchdog
     load: Load
+    previews: Previews
+    usage: Usage
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
@@ -94,7 +99,8 @@ class Trainer:
         self.start()
         scores: Mapping[str, float] = {}
         with Display(self.progress, active=is_rank_zero()) as display:
-            while not self.progress.done:
+            stopping = self.still_evaluating()
+            while not (stopping or self.progress.done):
                 with self.load.step():
                     self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
@@ -104,8 +110,8 @@ class Trainer:
                     display.update(metrics)
                 if self.due(self.config.preview.interval_kimg):
                     self.preview()
-                if self.due(self.config.eval.interval_kimg):
-                    scores = self.evaluate()
+                if kinds := self.evaluations.due(self.progress):
+                    scores = self.evaluate(kinds)
                 if self.due(self.config.snapshot.interval_kimg):
                     self.snapshot()
                 if self.due(self.config.features_kimg):
@@ -114,9 +120,8 @@ class Trainer:
                     self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
-                if stopping:
-                    break
+                    saved = self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+                    self.tracker.log_checkpoint(saved, self.progress)
         return self.finish(scores)
 
     def train_step(self, batches: Sequence[Batch]) -> None:
@@ -127,9 +132,10 @@ class Trainer:
             rivals = self.rivals(phase)
             for micro, last in batches[phase.batch].micro_batches(self.config.images_at_once, self.task.group):
                 self.watchdog.beat(phase.name)
-                with self.load.forward(phase.name):
-                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                strategy.backward(loss)
+                with self.usage.counting(phase, last=last):
+                    with self.load.forward(phase.name):
+                        loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                    strategy.backward(loss)
                 self.means.add(stats)
             now, batch = (self.progress.samples_seen, self.progress.total), self.config.global_batch
             rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
@@ -142,9 +148,10 @@ class Trainer:
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
+        self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
         self.journal.beat(self.progress)
-        self.means.add(self.task.after_step(self.progress))
+        self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
         self.watchdog.beat("between steps", pause=True)
 
     def rivals(self, phase: Phase) -> Rivals:
@@ -190,24 +197,12 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
-        self.tracker.start(
-            self.progress,
-            params=flatten(self.config.model_dump(mode="json")),
-            tags={
-                **environment_tags(),
-                "world_size": str(self.ranks.world_size),
-                "dataset.digest": self.manifest.digest,
-            },
-            dataset={
-                "name": self.manifest.name,
-                "digest": self.manifest.digest,
-                "folder": self.config.data.path,
-                "profile": f'{{"images": {self.manifest.count}, "resolution": {self.manifest.resolution}}}',
-            },
-        )
+        self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
         self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
+        if not self.progress.samples_seen and self.config.preview.interval_kimg:
+            self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
     def read_means(self) -> dict[str, float]:
@@ -221,10 +216,22 @@ class Trainer:
         speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
-        return {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
+        metrics = {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
+        place = {
+            "progress/kimg": self.progress.kimg,
+            "progress/epoch": self.progress.samples_seen / self.manifest.count,
+        }
+        return {**metrics, **place, **self.usage.of_interval(metrics)}
 
-    def evaluate(self) -> dict[str, float]:
-        """Score the averaged generator. Collective."""
+    def still_evaluating(self) -> bool:
+        """Do the evaluations that a stop broke off; tell whether they were broken off again. Collective."""
+        if self.evaluations.unfinished:
+            self.evaluate(self.evaluations.unfinished)
+            self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+        return bool(self.evaluations.unfinished)
+
+    def evaluate(self, kinds: Sequence[str]) -> dict[str, float]:
+        """Score the averaged generator, and keep the best one. Collective."""
         began = time.perf_counter()
         generator = self.averaged()
 
@@ -232,13 +239,20 @@ class Trainer:
             label = self.task.labels(draws)
             return self.task.generate(generator, draws, label=label), label
 
-        scores = self.evaluator.run(generate)
+        scores, better = self.evaluations.run(kinds, generate, self.progress, stop=lambda: stop.received() is not None)
         seconds = time.perf_counter() - began
-        self.tracker.log({**scores, "time/eval_s": seconds}, self.progress)
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
-        log.info("kimg %-7.1f %s  (%.0f s)", self.progress.kimg, shown, seconds)
+        metrics = flat_metrics(scores)
+        if replaced := self.evaluations.replaced():
+            metrics["data/reference_replaced"] = float(replaced)
+        self.tracker.log_scores(scores, self.progress)
+        self.tracker.log({**metrics, "time/eval_s": seconds} if scores else {}, self.progress)
+        if better and is_rank_zero():
+            save = partial(self._save, generator=generator, scores=as_json(scores))
+            replace_folder(best := self.folder / "snapshots" / "best", save)
+            self.tracker.log_snapshot("best", best, self.progress)
+        log.info("kimg %-7.1f %s%s  (%.0f s)", self.progress.kimg, in_words(scores), ", the best" * better, seconds)
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
-        return scores
+        return metrics
 
     def examine(self, metrics: dict[str, float]) -> dict[str, float]:
         """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
@@ -259,7 +273,9 @@ class Trainer:
         )
         self.tracker.log(found, self.progress)
         if neighbours and is_rank_zero():
-            self.tracker.log_image("neighbours", image_grid(neighbours.images, neighbours.columns), self.progress)
+            self.tracker.log_image(
+                "health/neighbours", image_grid(neighbours.images, neighbours.columns), self.progress
+            )
         self.write_health()
         self._clock = (self._clock[0] + time.perf_counter() - began, self._clock[1])
 
@@ -304,26 +320,22 @@ class Trainer:
         )
 
     def preview(self) -> None:
-        """Report a grid of the averaged generator's images: the same latents each time, one row a class."""
+        """Report pictures of what the averaged generator makes and D is shown."""
         if is_rank_zero():
-            image = self.config.data.image
-            rows, columns = (image.classes, 10) if 0 < image.classes <= 20 else (8, 8)
-            draws = Draws(self.config.seed, torch.arange(rows * columns, device=self.ranks.device), "preview")
-            label = torch.arange(rows, device=self.ranks.device).repeat_interleave(columns) % max(image.classes, 1)
-            grid = image_grid(to_uint8(self.task.generate(self.averaged(), draws, label=label)), columns)
-            self.tracker.log_image("fakes", grid, self.progress)
+            for key, picture in self.previews.draw(self.averaged(), self.progress).items():
+                self.tracker.log_image(key, picture, self.progress)
 
     def snapshot(self) -> Path:
         """Write the averaged generator, ready to use, and the averages by power functions below it."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
         if is_rank_zero():
-            self._save(folder, self.averaged())
+            self._save(folder, self.averaged(), scores=as_json(self.evaluations.scores_at(self.progress)))
             for sigma_rel, generator in self.ema.profiles.items():
                 self.task.calibrate(generator)
                 self._save(folder / f"sigma-{sigma_rel:g}", generator, sigma_rel=sigma_rel)
         return folder
 
-    def _save(self, folder: Path, generator: Generator, **facts: float) -> None:
+    def _save(self, folder: Path, generator: Generator, **facts: object) -> None:
         save_snapshot(
             folder,
             generator,
@@ -346,12 +358,14 @@ class Trainer:
         stop.leave()
         self.batches.close()
         self.journal.beat(self.progress, now=True)
-        if self.progress.done:
+        complete = self.progress.done and not self.evaluations.unfinished
+        if complete:
             snapshot = self.snapshot()
             if is_rank_zero():
                 curves = self.folder / "curves.png"
                 plot_curves(read_metrics(self.folder), curves)
                 self.tracker.log_file(curves, self.progress)
+                self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
             self.journal.note("complete", self.progress)
         else:
@@ -359,5 +373,5 @@ class Trainer:
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)
-        self.tracker.finish("FINISHED" if self.progress.done else "KILLED", self.progress)
-        return Result(complete=self.progress.done, scores=scores)
+        self.tracker.finish("FINISHED" if complete else "KILLED", self.progress)
+        return Result(complete=complete, scores=scores)

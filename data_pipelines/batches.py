@@ -129,16 +129,27 @@ class BatchMaker:
         """
         if self.plan.on_corrupt == "fail":
             raise error
-        self.faults.quarantine(error.fault)
-        for attempt in range(_SUBSTITUTES):
-            try:
-                result = read(self.order.substitute(position, attempt))
-            except DamageError as another:
-                self.faults.quarantine(another.fault)
-                continue
-            self.faults.replace()
-            return result
-        raise DataError(f"{self.plan.place}: {_SUBSTITUTES} substitutes in a row are damaged, after: {error}")
+        return read_substitute(self.order, position, error, read, self.faults)
+
+
+def read_substitute(
+    order: SampleOrder, position: int, error: DamageError, read: Callable[[Location], Result], faults: FaultLog
+) -> Result:
+    """Read another sample than the damaged one at `position`, and count it.
+
+    Raises:
+        DataError: no substitute can be read either.
+    """
+    faults.quarantine(error.fault)
+    for attempt in range(_SUBSTITUTES):
+        try:
+            result = read(order.substitute(position, attempt))
+        except DamageError as another:
+            faults.quarantine(another.fault)
+            continue
+        faults.replace()
+        return result
+    raise DataError(f"{_SUBSTITUTES} substitutes in a row are damaged, after: {error}")
 
 
 def trained_rows(plan: BatchPlan, counts: Sequence[int]) -> Sequence[Integers | range]:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +14,8 @@ from typing import Any, BinaryIO
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; flush it to disk and rename it over `path` on success."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Processes on several machines may write into one folder, and their numbers may be the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -21,6 +24,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder and put it in the place of `path`; a crash leaves the old one, the new one, or none."""
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -12,7 +12,11 @@ from bigtrain.core.state import Progress, State
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import strategy_of
+from bigtrain.distributed.strategies.base import StrategySettings
+from bigtrain.distributed.strategies.by_player import ByPlayer
 from bigtrain.distributed.strategies.ddp import DDPConfig
+from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.distributed.strategies.flat import FlatConfig
 from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
@@ -21,7 +25,15 @@ from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
 
 CPU = torch.device("cpu")
 SMALL = ImageSpec(8, 1, 3)
-STRATEGIES = {"ddp": DDPConfig(), "flat": FlatConfig(), "fsdp": FSDPConfig()}
+STRATEGIES: dict[str, StrategySettings] = {
+    "single": SingleConfig(),
+    "ddp": DDPConfig(),
+    "flat": FlatConfig(),
+    "fsdp": FSDPConfig(),
+    **{f"zero{stage}": DeepSpeedConfig(stage=stage) for stage in (0, 1, 2, 3)},
+    "zero3_module": DeepSpeedConfig(stage=3, gather="module"),
+    "zero2_offload": DeepSpeedConfig(stage=2, offload_optimizer=True),
+}
 
 STYLEGAN2 = {
     "generator": {
@@ -42,6 +54,12 @@ STYLEGAN2 = {
 }
 
 
+def by_name(strategy: str) -> Any:
+    """Return one of STRATEGIES for both players; or G's and D's, as in `zero3+ddp`."""
+    G, _, D = strategy.partition("+")
+    return ByPlayer(G=STRATEGIES[G], D=STRATEGIES[D]) if D else STRATEGIES[G]
+
+
 class Training:
     """Players, strategies and batches of one rank.
 
@@ -51,7 +69,7 @@ class Training:
         global_batch: images of a batch over all ranks.
         micro_batch: images that are computed at once.
         precision: of the strategies.
-        strategy: of both players where there are several ranks.
+        strategy: see `by_name`; None for DDP, or none where there is one rank.
     """
 
     def __init__(
@@ -62,26 +80,32 @@ class Training:
         global_batch: int = 16,
         micro_batch: int = 4,
         precision: str = "fp32",
-        strategy: str = "ddp",
+        strategy: str | None = None,
     ) -> None:
         torch.manual_seed(0)
-        # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        defaults = {**STYLEGAN2, "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4}}
-        parsed = parse_config(SynthesisConfig, {**defaults, **config}, source="test")
+        parsed = self.parse(config)
         rank, world_size = dist.get_rank(), dist.get_world_size()
         self.image, self.global_batch, self.micro_batch = image, global_batch, micro_batch
         self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
         self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=0, device=CPU)
+        chosen = by_name(strategy or ("ddp" if world_size > 1 else "single"))
         self.strategies = {}
         for name, player in self.task.players.items():
             synchronise_statistics(player, world_size)
-            build = (STRATEGIES[strategy] if world_size > 1 else SingleConfig()).build
+            build = strategy_of(chosen, name).build
             accumulation = global_batch // world_size // micro_batch
             ranks = Ranks(rank, world_size, rank, CPU)
             self.strategies[name] = build(player, self.task.optimizers[name], precision, accumulation, ranks)
         self.progress = Progress(10_000, global_batch * self.task.batches_per_step)
         self.means = RunningMeans()
         self.start = self.weights()
+
+    @staticmethod
+    def parse(config: dict[str, Any]) -> SynthesisConfig:
+        """Fill in the defaults."""
+        # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
+        defaults = {**STYLEGAN2, "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4}}
+        return parse_config(SynthesisConfig, {**defaults, **config}, source="test")
 
     def batch(self, position: int) -> Batch:
         """Return this rank's share of the global batch that begins at `position`."""

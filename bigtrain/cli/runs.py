@@ -56,7 +56,7 @@ def sync(
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    raise typer.Exit(0 if send_run(run, uri=uri, experiment=None) else 1)
+    raise typer.Exit(0 if send_run(run, uri=uri) else 1)
 
 
 @app.command()

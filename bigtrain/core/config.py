@@ -157,8 +157,9 @@ def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> t
         last = position == len(loc) - 1
         if not isinstance(node, Mapping | list):
             break  # a mapping's short form, for example a number
-        if isinstance(node, Mapping) and part not in node and not last and part in node.values():
-            owners = [owner for owner in owners if _tagged(owner, str(part))] or owners
+        tagged = [owner for owner in owners if _tagged(owner, str(part))]
+        if isinstance(node, Mapping) and part not in node and not last and (tagged or part in node.values()):
+            owners = tagged or owners
             continue
         keys.append(str(part))
         if last:

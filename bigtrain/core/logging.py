@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,10 @@ from rich.progress import Progress as Bars
 from bigtrain.core.state import Progress
 
 log = logging.getLogger("bigtrain")
+crash_log = logging.getLogger("bigtrain.crash")
+"""For the file alone: the terminal gets a traceback anyway."""
+crash_log.propagate = False
+crash_log.addHandler(logging.NullHandler())
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -23,6 +28,23 @@ def set_up_logging(*, rank: int = 0) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
         logger.propagate = False
+
+
+def log_to_file(path: Path, *, rank: int = 0) -> None:
+    """Keep the log in a file too, and what a process dies of; a rank that has nothing to say makes no file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _FileHandler(path, encoding="utf-8", delay=rank > 0)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    for logger in (log, logging.getLogger("data_pipelines")):
+        logger.addHandler(handler)
+    crash_log.handlers[:] = [handler]
+
+
+class _FileHandler(logging.FileHandler):
+    """Says nothing where the disk is full: whoever must know is told by what cannot go on without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        pass
 
 
 class _ConsoleHandler(logging.Handler):

@@ -24,6 +24,13 @@ def mean_over_ranks(tensor: Tensor) -> Tensor:
     return sum_over_ranks(tensor).div_(dist.get_world_size())
 
 
+def max_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
+    """Return each value's largest over all ranks, which must give the same names. Collective."""
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return dict(zip(values, tensor.tolist(), strict=True))
+
+
 def any_rank(flag: bool) -> bool:
     """Tell whether `flag` is true on any rank."""
     value = torch.tensor(int(flag), dtype=torch.int32)
@@ -36,6 +43,13 @@ def from_rank_zero(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_all_ranks(value: T) -> list[T]:
+    """Return every rank's `value`, in the ranks' order."""
+    boxes: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(boxes, value)
+    return boxes
 
 
 def is_rank_zero() -> bool:

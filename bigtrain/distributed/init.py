@@ -39,6 +39,11 @@ def place_from_environment(environment: Mapping[str, str]) -> tuple[int, int, in
     return 0, 1, 0
 
 
+def node_from_environment(environment: Mapping[str, str]) -> int:
+    """Return this node's number from torchrun's or srun's variables; 0 where there is one node."""
+    return int(environment.get("GROUP_RANK") or environment.get("SLURM_NODEID") or 0)
+
+
 def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     """Join the process group: NCCL beside gloo where there are GPUs, gloo alone otherwise.
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from bigtrain.core.logging import log
@@ -16,6 +16,7 @@ from data_pipelines.files import atomic_write
 
 Tensors = dict[str, Tensor]
 Ingredients = Mapping[str, str | int]
+_CHECKSUM = "sha256"
 
 
 def cache_folder() -> Path:
@@ -30,12 +31,21 @@ def look_up(ingredients: Ingredients) -> Tensors | None:
 
 
 def keep(ingredients: Ingredients, tensors: Tensors) -> None:
-    """Keep tensors under all that they depend on; two jobs that do so at once write the same bytes."""
-    if is_rank_zero():
-        path = _path(ingredients)
+    """Keep tensors under all that they depend on; a cache that cannot be written is no reason to end.
+
+    Any number of jobs may do so at once: each writes a file of its own, and the rename puts a whole one in place.
+    """
+    if not is_rank_zero():
+        return
+    path = _path(ingredients)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    facts = {_CHECKSUM: _checksum(tensors), "of": json.dumps(dict(ingredients), sort_keys=True)}
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+            file.write(save(tensors, metadata=facts))
+    except OSError as error:
+        log.warning("%s: not kept (%s)", path, error)
 
 
 def _path(ingredients: Ingredients) -> Path:
@@ -43,11 +53,21 @@ def _path(ingredients: Ingredients) -> Path:
     return cache_folder() / "statistics" / f"{key}.safetensors"
 
 
+def _checksum(tensors: Tensors) -> str:
+    return hashlib.sha256(save(tensors)).hexdigest()
+
+
 def _read(path: Path) -> Tensors | None:
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            facts = file.metadata() or {}
     except FileNotFoundError:
         return None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         log.warning("%s: damaged cache entry (%s), computing it anew", path, error)
         return None
+    if facts.get(_CHECKSUM) != _checksum(tensors):
+        log.warning("%s: damaged cache entry (its content does not match its checksum), computing it anew", path)
+        return None
+    return tensors

@@ -1,33 +1,40 @@
 """Score a generator against the training data, on all ranks together."""
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
+from bigtrain.distributed.collectives import from_all_ranks, from_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.extraction import extract
+from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor
-from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
-from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
 from bigtrain.evaluation.images.generated import Generate, GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
+from bigtrain.evaluation.measuring import check_metrics, measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
-from bigtrain.evaluation.metrics.base import Metric, Scores
-from bigtrain.evaluation.reference import reference_statistics
+from bigtrain.evaluation.metrics.base import Metric
+from bigtrain.evaluation.protocol import Protocol, Sampling, Score
+from bigtrain.evaluation.published import load_published
+from data_pipelines.batches import OnCorrupt
+from data_pipelines.faults import FaultLog
 from data_pipelines.read import ShardDataset
 
+_QUANTISATION = "uint8, rounded"
+"""What becomes of generated pixels; see `core.quantise`."""
 
-class EvalConfig(Config):
-    """Which scores, how often.
+
+class ScoreConfig(Config):
+    """Which scores.
 
     Attributes:
-        interval_kimg: thousands of training images between two evaluations; 0 for never.
         metrics: what to compute, all from one pass over the images.
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
+        reference: a `.npz` file of published statistics to compare with instead; null for the training images.
         extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
             your own; `auto` is the first of them where its weights are, else the second.
         weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
@@ -35,14 +42,51 @@ class EvalConfig(Config):
         batch: images a forward of the extractor.
     """
 
-    interval_kimg: NonNegativeFloat
     metrics: tuple[MetricName, ...] = ("fid",)
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
+    reference: str | None = None
     extractor: ExtractorName = "auto"
     weights: str | None = None
     dtype: FeatureDtype = "fp32"
     batch: PositiveInt = 32
+
+
+class FullEvalConfig(ScoreConfig):
+    """The scores that a report tells, made seldom.
+
+    Attributes:
+        interval_kimg: thousands of training images between two of them; the end of a run has one in any case.
+    """
+
+    interval_kimg: NonNegativeFloat
+
+
+class EvalConfig(ScoreConfig):
+    """Which scores, how often.
+
+    Attributes:
+        interval_kimg: thousands of training images between two evaluations; 0 for never.
+        full: a second, larger evaluation that comes seldom; null for none.
+        max_share: of the run's time that evaluations may take: they come less often where they take longer. null keeps
+            to the intervals, and the run independent of the machine's speed.
+        best: value by which the best snapshot is kept, such as `fid` or `recall`; null for the first of `metrics`.
+    """
+
+    interval_kimg: NonNegativeFloat
+    full: FullEvalConfig | None = None
+    max_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    best: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "EvalConfig":
+        keys = set(ScoreConfig.model_fields)
+        if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
+            raise ValueError("full computes the very same scores: give it more samples, or leave it out")
+        values = [value for name in self.metrics for value in METRICS[name].values or (name,)]
+        if self.best not in (None, *values):
+            raise ValueError(f"best '{self.best}' is not among the values of metrics: {', '.join(values)}")
+        return self
 
 
 class Evaluator:
@@ -51,74 +95,89 @@ class Evaluator:
     Args:
         config: which scores.
         dataset: the reference.
-        seed: of the latents and labels; image i is the same on any number of ranks.
         ranks: who shares the work.
+        on_corrupt: what to do with damaged reference images.
+        faults: where they are listed.
+
+    Raises:
+        EvaluationError: the metrics cannot be computed so.
     """
 
-    def __init__(self, config: EvalConfig, dataset: ShardDataset, *, seed: int, ranks: Ranks) -> None:
-        self._config, self._seed, self._ranks = config, seed, ranks
-        self._reference = ShardImages(dataset, config.reference_samples)
+    def __init__(
+        self,
+        config: ScoreConfig,
+        dataset: ShardDataset,
+        ranks: Ranks,
+        *,
+        on_corrupt: OnCorrupt = "fail",
+        faults: FaultLog | None = None,
+    ) -> None:
+        self._config, self._ranks = config, ranks
+        self._images = ShardImages(dataset, config.reference_samples, on_corrupt=on_corrupt, faults=faults)
+        self._digest = dataset.manifest.digest
+        self._published = load_published(config.reference) if config.reference else None
         self._extractor = build_extractor(
             config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
         )
+        check_metrics(config.metrics, self._published or self._images, config.samples, self._extractor)
 
-    def run(self, generate: Generate) -> Scores:
+    def run(self, generate: Generate, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:
         """Score a generator. Collective.
 
         Args:
             generate: makes the images.
+            sampling: how it does that.
+            seed: of the latents and labels; image i is the same on any number of ranks.
+            stop: tells whether this process was asked to stop.
 
         Returns:
-            Values by their full names, such as `eval/fid5k_full_efflite0`.
+            Scores by their full names, such as `eval/fid5k_full_efflite0`; the same on every rank.
+
+        Raises:
+            Interrupted: a rank was asked to stop.
         """
         config, ranks = self._config, self._ranks
-        images = GeneratedImages(generate, config.samples, seed=self._seed, device=ranks.device)
-        scores = score(config.metrics, self._reference, images, self._extractor, ranks, batch=config.batch)
-        return {self._full_name(name): value for name, value in scores.items()}
+        reference = self._published or self._images
+        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device)
+        found = measure(config.metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
+        replaced = self.replaced
+        scores = {
+            self._full_name(name): Score(
+                one.value,
+                self._protocol(name, one.metric, sampling, replaced),
+                higher_is_better=one.metric.better == "higher",
+                noise=one.noise,
+            )
+            for name, one in found.items()
+        }
+        # Nodes may differ in the last digits, and what hangs on a score must be decided once.
+        return from_rank_zero(scores)
+
+    @property
+    def replaced(self) -> int:
+        """Damaged reference images that others stand in for, over all ranks. Collective."""
+        return sum(map(len, from_all_ranks(self._images.replaced)))
+
+    def _protocol(self, name: str, metric: Metric, sampling: Sampling, replaced: int) -> Protocol:
+        published, extractor = self._published, self._extractor
+        digest = f"{self._digest}, {replaced} replaced" if replaced else self._digest
+        return Protocol(
+            metric=f"{name} ({metric.settings})" if metric.settings else name,
+            samples=self._config.samples,
+            extractor=extractor.name,
+            weights_sha256=extractor.weights_sha256,
+            preprocessing=extractor.preprocessing,
+            quantisation=_QUANTISATION,
+            dtype=extractor.dtype,
+            reference=published.digest if published else digest,
+            reference_samples=(published.moments.count or None) if published else len(self._images),
+            **asdict(sampling),
+        )
 
     def _full_name(self, name: str) -> str:
         """Return a score's name with sample count, reference, extractor and precision."""
         full = "_full" if self._config.reference_samples is None else ""
         return f"eval/{name}{_short(self._config.samples)}{full}{suffix_of(self._extractor)}"
-
-
-def score(
-    metrics: Sequence[MetricName],
-    reference: Images,
-    generated: Images,
-    extractor: Extractor,
-    ranks: Ranks,
-    *,
-    batch: int,
-) -> Scores:
-    """Compute metrics from one pass over each set of images. Collective.
-
-    Returns:
-        Values by short names, such as `fid`.
-
-    Raises:
-        EvaluationError: there are too few images for a metric, or the extractor has no features for it.
-    """
-    chosen = {name: METRICS[name] for name in metrics}
-    for name, metric in chosen.items():
-        _check(name, metric, [generated, reference] if metric.compares else [generated], extractor)
-    real = reference_statistics(
-        reference, [metric.need for metric in chosen.values() if metric.compares], extractor, ranks, batch=batch
-    )
-    fake = extract(generated, [metric.need for metric in chosen.values()], extractor, ranks, batch=batch)
-    scores: Scores = {}
-    for metric in chosen.values():
-        scores |= metric.score(real.get(metric.need), fake[metric.need])
-    return scores
-
-
-def _check(name: str, metric: Metric, sides: Sequence[Images], extractor: Extractor) -> None:
-    for images in sides:
-        if len(images) < metric.least:
-            raise EvaluationError(f"{name} needs {metric.least} images, {images.name} has {len(images)}")
-    if metric.need.layer not in extractor.layers:
-        offered = ", ".join(extractor.layers)
-        raise EvaluationError(f"{name} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
 
 
 def _short(count: int) -> str:

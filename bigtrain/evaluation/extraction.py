@@ -1,21 +1,46 @@
 """One pass over images that makes all statistics that the metrics need, on all ranks together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
 from bigtrain.core.alpha import opaque
+from bigtrain.distributed.collectives import any_rank, from_all_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.ahead import read_ahead
 from bigtrain.evaluation.metrics.base import Need
 from bigtrain.evaluation.statistics import Statistic
 
+_NAMED = 3
+"""Faults that a message names; the others are counted."""
+
 Statistics = dict[Need, Statistic]
+Stop = Callable[[], bool]
+"""Tells whether this process was asked to stop."""
+
+
+def never() -> bool:
+    """Go on to the end."""
+    return False
+
+
+def check(stop: Stop) -> None:
+    """Break off where any rank was asked to stop. Collective.
+
+    Raises:
+        Interrupted: on every rank.
+    """
+    if any_rank(stop()):
+        raise Interrupted
 
 
 @torch.inference_mode()
-def extract(images: Images, needs: Iterable[Need], extractor: Extractor, ranks: Ranks, *, batch: int) -> Statistics:
+def extract(
+    images: Images, needs: Iterable[Need], extractor: Extractor, ranks: Ranks, *, batch: int, stop: Stop = never
+) -> Statistics:
     """Extract features of every image on exactly one rank, and collect what is needed of them. Collective.
 
     Args:
@@ -24,14 +49,36 @@ def extract(images: Images, needs: Iterable[Need], extractor: Extractor, ranks: 
         extractor: makes the features.
         ranks: who shares the work.
         batch: images at once.
+        stop: asked before every batch.
+
+    Raises:
+        ImagesError: some of the images cannot be read, or are none.
+        Interrupted: a rank was asked to stop.
     """
     needs = list(dict.fromkeys(needs))
     layers = list(dict.fromkeys(need.layer for need in needs))
     collectors = {need: need.collector(extractor.layers[need.layer], len(images), ranks.device) for need in needs}
     mine = torch.arange(ranks.rank, len(images), ranks.world_size)
-    for index in torch.split(mine, batch) if len(mine) else ():
-        image, label = images.read(index)
+    most = -(-len(images) // ranks.world_size)
+    batches = [mine[start : start + batch] for start in range(0, most, batch)]  # as many on every rank
+    reading = read_ahead(images, [index for index in batches if len(index)])
+    for index in batches:
+        check(stop)
+        if not len(index):
+            continue
+        image, label = next(reading)
+        if images.faults:  # nothing is to be had any more but the names of the others
+            continue
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():
             collector.add(features[need.layer], index, label)
+    _check_faults(images)
     return {need: collector.over_ranks() for need, collector in collectors.items()}
+
+
+def _check_faults(images: Images) -> None:
+    """Raise ImagesError on every rank where any of them met an image that it could not read. Collective."""
+    faults = sorted(fault for part in from_all_ranks(images.faults) for fault in part)
+    if faults:
+        named = ", ".join(faults[:_NAMED]) + (", …" if len(faults) > _NAMED else "")
+        raise ImagesError(f"{images.name}: {len(faults)} of {len(images)} images cannot be scored: {named}")

@@ -2,23 +2,48 @@
 
 from collections.abc import Iterable
 
+from bigtrain.distributed.collectives import any_rank, from_all_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.cache import Ingredients, keep, look_up
-from bigtrain.evaluation.extraction import Statistics, extract
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.extraction import Statistics, Stop, extract, never
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.metrics.base import Need
+from bigtrain.evaluation.published import Published
+from bigtrain.evaluation.statistics import Statistic
+from bigtrain.evaluation.statistics.features import FeatureRows, Features
+from bigtrain.evaluation.statistics.moments import MomentSums
 
 
 def reference_statistics(
-    images: Images, needs: Iterable[Need], extractor: Extractor, ranks: Ranks, *, batch: int
+    images: Images | Published,
+    needs: Iterable[Need],
+    extractor: Extractor,
+    ranks: Ranks,
+    *,
+    batch: int,
+    stop: Stop = never,
 ) -> Statistics:
-    """Return what is needed of a reference; what the cache lacks is made in one pass and kept. Collective."""
-    if images.digest is None:
-        return extract(images, needs, extractor, ranks, batch=batch)
+    """Return what is needed of a reference; what the cache lacks is made in one pass and kept. Collective.
+
+    Where damaged images are met on the way nothing is kept, for the key stands for the whole ones; from then on their
+    digest is another, and so is the key.
+
+    Raises:
+        EvaluationError: published statistics are not what is needed.
+        Interrupted: a rank was asked to stop.
+    """
+    if isinstance(images, Published):
+        return {need: published_statistic(images, need, extractor) for need in needs}
+    before = images.digest
+    if before is None:
+        return extract(images, needs, extractor, ranks, batch=batch, stop=stop)
+    digests = sorted(set(from_all_ranks(before)))
+    digest = "+".join(digests)
     keys: dict[Need, Ingredients] = {
         need: {
-            "data": images.digest,
+            "data": digest,
             "samples": len(images),
             "weights": extractor.weights_sha256,
             "preprocessing": extractor.preprocessing,
@@ -34,7 +59,26 @@ def reference_statistics(
             found[need] = need.collector.restore(tensors)
     missing = [need for need in keys if need not in found]
     if missing:
-        found |= extract(images, missing, extractor, ranks, batch=batch)
-        for need in missing:
-            keep(keys[need], found[need].tensors())
+        found |= extract(images, missing, extractor, ranks, batch=batch, stop=stop)
+        if not any_rank(images.digest != before):
+            for need in missing:
+                keep(keys[need], found[need].tensors())
     return found
+
+
+def published_statistic(published: Published, need: Need, extractor: Extractor) -> Statistic:
+    """Return what a file of statistics has of a need.
+
+    Raises:
+        EvaluationError: it has nothing of it, or of another extractor.
+    """
+    features = extractor.layers[need.layer]
+    if need.collector is MomentSums and need.layer in ("pool", "spatial"):
+        return published.moments_for(features, extractor.name, need.layer)
+    if need.collector is FeatureRows and need.layer == "pool" and published.features is not None:
+        published.moments_for(features, extractor.name, "pool")  # checks the width
+        return Features.unlabelled(published.features)
+    raise EvaluationError(
+        f"{published.path}: a metric needs {need.collector.name} of '{need.layer}', the file holds {published.layout}; "
+        "compare with the images themselves"
+    )

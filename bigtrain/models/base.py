@@ -156,6 +156,7 @@ class Discriminator(nn.Module, ABC):
     Attributes:
         image: what it judges.
         features_dim: length of the last feature.
+        smooth: whether its second derivatives are all there is: no kinks (ReLU), and the same answer when asked twice.
 
     A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
     has shape [N, features_dim, h, w], its logits [N, h, w]. One that judges at several scales has logits [N, scales].
@@ -164,6 +165,7 @@ class Discriminator(nn.Module, ABC):
 
     image: ImageSpec
     features_dim: int
+    smooth: bool = False
 
     @abstractmethod
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:

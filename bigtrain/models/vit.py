@@ -144,6 +144,7 @@ class ViTDiscriminator(Discriminator):
     def __init__(self, config: ViTDiscriminatorConfig, image: ImageSpec) -> None:
         super().__init__()
         self.image, self.features_dim = image, config.width
+        self.smooth = not config.spectral  # each pass moves the singular vectors
         rows, columns = _grid(image, config.patch)
         style = WeightStyle("xavier", config.spectral)
         self.patch, self.overlap = config.patch, config.overlap

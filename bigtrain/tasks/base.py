@@ -48,7 +48,9 @@ class Task(ABC):
         """Draw a class index a sample, with the shares that the data have: int64, shape [N]."""
 
     @abstractmethod
-    def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
+    def generate(
+        self, generator: Generator, draws: Draws, *, label: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
         """Generate one image a draw, with labels as the data have them unless given: [N, C, H, W] around [-1, 1]."""
 
     @abstractmethod
@@ -67,6 +69,16 @@ class Task(ABC):
             label: class indices, shape [N].
         """
         return None
+
+    def shown(self, real: Tensor, draws: Draws, progress: Progress) -> Tensor:
+        """Return real images as D is shown them now: augmented, where they are.
+
+        Args:
+            real: in [-1, 1], shape [N, C, H, W].
+            draws: one a sample.
+            progress: where the run is.
+        """
+        return real
 
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
         """Adapt what is adapted during training, and return what to log of it. Collective."""

@@ -14,13 +14,14 @@ from bigtrain.core.schedules import ConstantSchedule, LrScaling, OptimizerConfig
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase, Rivals
+from bigtrain.distributed.strategies import Capability, Demands
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
-from bigtrain.tasks.terms import Setting
+from bigtrain.tasks.terms import Setting, Term
 
 
 class OptimConfig(Config):
@@ -78,6 +79,19 @@ class SynthesisConfig(Config):
     def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
         """Return the configs of all networks by their keys."""
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def demands(self) -> Demands:
+        """Return what the objective asks of each player's strategy, and the key that asks it."""
+        terms: dict[str, Mapping[str, Term]] = {
+            "G": self.objective.generator_terms(),
+            "D": self.objective.discriminator_terms(),
+        }
+        demands: dict[str, dict[Capability, str]] = {player: {} for player in terms}
+        for player, chosen in terms.items():
+            second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
+            if second_order:
+                demands[player]["double_backward"] = " and ".join(second_order)
+        return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """Find out whether the objective fits its surroundings.
@@ -143,8 +157,9 @@ class SynthesisTask(Task):
         self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
-        glasses, compiler = Glasses(config.augment.build(), self._probability), Compiler(active=config.compile)
-        shared = (config.objective, glasses, self._averages, compiler)
+        self._glasses = Glasses(config.augment.build(), self._probability)
+        compiler = Compiler(active=config.compile)
+        shared = (config.objective, self._glasses, self._averages, compiler)
         self.players = {
             "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
             "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),
@@ -182,10 +197,13 @@ class SynthesisTask(Task):
         """See Task."""
         return draws.of("label").categorical(self._class_histogram)
 
-    def generate(self, generator: Generator, draws: Draws, *, label: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def generate(
+        self, generator: Generator, draws: Draws, *, label: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
         """See Task."""
         label = self.labels(draws) if label is None else label
-        image: Tensor = generator(draws.of("z").normal(generator.z_dim), label)
+        image: Tensor = generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation)
         return image
 
     def calibrate(self, generator: Generator) -> None:
@@ -193,6 +211,12 @@ class SynthesisTask(Task):
         draws = Draws(self._seed, torch.arange(1024, device=self._device), "calibrate")
         label = draws.of("label").categorical(self._class_histogram)
         generator.calibrate(draws.of("z").normal(generator.z_dim), label)
+
+    @torch.no_grad()
+    def shown(self, real: Tensor, draws: Draws, progress: Progress) -> Tensor:
+        """See Task."""
+        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        return self._glasses.show(real, draws, noise=noise)
 
     @torch.no_grad()
     def judge(self, networks: Rivals, image: Tensor, label: Tensor) -> Tensor:

@@ -1,86 +1,195 @@
-"""The process that copies a run's spool to MLflow: `python -m bigtrain.tracking.sender RUN [--follow PID]`.
+"""The process that copies a run's spools to MLflow: `python -m bigtrain.tracking.sender RUN [--follow PID]`.
 
-It reads the spool from where it last stopped, so it can be killed at any time and run again. Nothing that happens to
+It reads each spool from where it last stopped, so it can be killed at any time and run again. Nothing that happens to
 it or to the server reaches the training process.
 """
 
 import argparse
+import hashlib
 import json
 import os
+import platform
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bigtrain.tracking.spool import FILE_NAME, read_records
-from data_pipelines.files import write_json
+from bigtrain.tracking.sent import SentState, is_alive, only_sender, without_password
+from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
 
-_POLL_SECONDS = 1.0
-_RETRY_SECONDS = 15.0
-STATE_FILE = "mlflow.json"
+if TYPE_CHECKING:
+    from bigtrain.tracking.mlflow import MlflowRun, Target
+
+_POLL_SECONDS, _RETRY_SECONDS, _LOG_SECONDS = 1.0, 15.0, 60.0
+_CHUNK = 500
+"""Records that are sent between two notes of how far it is."""
+_LONGEST_TIMEOUT = 60
+"""Seconds that a call to a slow server may take, after shorter ones have failed."""
 
 
-def send_run(folder: Path, *, uri: str | None, experiment: str | None, follow: int | None = None) -> bool:
-    """Send everything in the spool of `folder`.
+def send_run(folder: Path, *, uri: str | None = None, follow: int | None = None) -> bool:
+    """Send everything in the spools of `folder`.
 
     Args:
         folder: the run folder.
-        uri: the server; None for the one used before, or the default.
-        experiment: likewise.
-        follow: go on until this process has ended and the spool is sent; None to send what is there and return.
+        uri: the server; None for the run's own, the one used before, or the default.
+        follow: go on until this process has ended and all is sent; None to send what is there and return.
 
     Returns:
         Whether all was sent.
     """
-    from bigtrain.tracking.mlflow import MlflowRun, default_uri, describe_failure  # it takes seconds to import
+    with only_sender(folder, wait=follow is not None) as alone:
+        if not alone:
+            _say(f"{folder}: the training that runs there is sending; there is nothing to do")
+            return False
+        return Sender(folder, uri, follow).run()
 
-    state = _load_state(folder)
-    uri = uri or state.get("uri") or default_uri(folder)
-    experiment = experiment or state.get("experiment") or "bigtrain"
-    offset, run_id = int(state.get("offset", 0)), state.get("run_id")
-    run: MlflowRun | None = None
-    warned = False
-    while True:
-        finished = follow is not None and not _alive(follow)
-        pending = list(read_records(folder / FILE_NAME, offset))
-        ended = bool(pending) and pending[-1][0]["kind"] == "end"
-        try:
-            if run is None and (pending or not finished):
-                run = MlflowRun(uri, experiment, folder, run_id)
-                run_id = run.run_id
-            if run is not None and pending:
-                run.send([record for record, _ in pending])
-                offset = pending[-1][1]
-            if run is not None and finished and not ended:
-                run.fail()
-            write_json(folder / STATE_FILE, {"uri": uri, "experiment": experiment, "run_id": run_id, "offset": offset})
-        except Exception as error:  # whatever MLflow, its server or its database raise, training goes on
-            if not warned:
-                _say(f"MLflow at {uri} does not answer ({describe_failure(error)}): training goes on, everything is")
-                _say(f"kept in {folder / FILE_NAME}; send it later with: bigtrain sync {folder}")
-                warned = True
-            if follow is None or finished or ended:
+
+class Sender:
+    """Copies the spools of a run to one server; see `send_run` for the arguments."""
+
+    def __init__(self, folder: Path, uri: str | None, follow: int | None) -> None:
+        self._folder, self._spool, self._asked, self._follow = folder, folder / FILE_NAME, uri, follow
+        self._state = SentState(folder)
+        self._run: MlflowRun | None = None
+        self._warned = False
+        self._logs: dict[Path, int] = {}
+        self._logs_sent = 0.0
+
+    def run(self) -> bool:
+        """Send, until the process that is followed has ended and all is sent."""
+        from bigtrain.tracking.mlflow import RunDeletedError, describe_failure  # it takes seconds to import
+
+        failures = 0
+        while True:
+            gone = self._follow is not None and not is_alive(self._follow)
+            ended = _has_ended(self._spool)
+            last = gone or ended or self._follow is None
+            try:
+                self._send_all()
+                self._send_logs(now=last)
+                if last and not ended:
+                    self._fail()
+                if last:
+                    return True
+            except RunDeletedError as error:
+                _say(f"the run {error} was deleted in MLflow; after `mlflow runs restore --run-id {error}`,")
+                _say(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
-            time.sleep(_RETRY_SECONDS)
-            continue
-        if ended or finished or follow is None:
-            return True
-        time.sleep(_POLL_SECONDS)
+            except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
+                failures += 1
+                if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
+                    self._warn(describe_failure(error))
+                    if last:
+                        return False
+                time.sleep(_POLL_SECONDS if failures == 1 else _RETRY_SECONDS)
+            else:
+                failures = 0
+                time.sleep(_POLL_SECONDS)
+
+    def _send_all(self) -> None:
+        """Send what was not sent, noting after each piece how far it is."""
+        for path in [self._spool, *sorted(self._folder.glob(OTHER_SPOOLS))]:
+            name = str(path.relative_to(self._folder))
+            for records, offset in self._pieces(path, name):
+                for left_out in self._send(records):
+                    _say(f"MLflow does not get {left_out}")
+                self._sent.offsets[name] = offset
+                self._state.save(self._target.uri, self._sent)
+
+    def _pieces(self, path: Path, name: str) -> Iterator[tuple[list[Record], int]]:
+        """Iterate over what is not sent of a spool: metrics in heaps, other records one by one."""
+        if self._run is None:
+            if not self._starts():
+                return  # nothing to make a run of
+            self._connect()
+        records = read_records(path, self._sent.offsets.get(name, 0))
+        while chunk := list(islice(records, _CHUNK)):
+            for metrics, piece in groupby(chunk, lambda entry: entry[0]["kind"] == "metrics"):
+                entries = list(piece)
+                for part in [entries] if metrics else [[entry] for entry in entries]:
+                    yield [record for record, _ in part], part[-1][1]
+
+    def _send(self, records: list[Record]) -> list[str]:
+        assert self._run is not None
+        return self._run.send_metrics(records) if records[0]["kind"] == "metrics" else self._run.send(records[0])
+
+    def _connect(self) -> None:
+        """Find the run on the server, or make it."""
+        from bigtrain.tracking.mlflow import MlflowRun
+
+        self._target = self._find_target()
+        self._sent = self._state.at(self._target.uri)
+        run = MlflowRun(self._target, self._folder, self._sent.run_id)
+        if run.is_new:
+            self._sent.offsets = {}
+        self._sent.run_id, self._sent.experiment = run.run_id, self._target.experiment
+        self._state.save(self._target.uri, self._sent)
+        self._run = run
+
+    def _find_target(self) -> "Target":
+        """Tell where the run is kept: as its newest start says, or as before, or as the environment says."""
+        from bigtrain.tracking.mlflow import Target
+
+        starts = self._starts()
+        first, wishes = starts[0], starts[-1]["mlflow"]
+        environment = os.environ.get("MLFLOW_TRACKING_URI")
+        uri = self._asked or wishes["uri"] or self._state.uri or environment
+        if environment and uri == without_password(environment):
+            uri = environment
+        return Target(
+            uri=uri or f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}",
+            experiment=wishes["experiment"],
+            name=wishes["name"],
+            parent=wishes["parent"],
+            key=hashlib.sha256(json.dumps(first, sort_keys=True).encode()).hexdigest()[:32],
+            started_ms=first["time_ms"],
+        )
+
+    def _send_logs(self, *, now: bool) -> None:
+        """Send logs that have grown, once a minute, or now."""
+        if self._run is None or not (now or time.monotonic() > self._logs_sent + _LOG_SECONDS):
+            return
+        for path in sorted((self._folder / "logs").glob("*.log")):
+            size = path.stat().st_size
+            if self._logs.get(path) != size:
+                self._run.send_log(path)
+                self._logs[path] = size
+        self._logs_sent = time.monotonic()
+
+    def _fail(self) -> None:
+        """Say that the run has ended without a word, if it has."""
+        if self._run is None:
+            return
+        start = self._starts()[-1]
+        if start["host"] != platform.node() or not is_alive(start["pid"]):
+            self._run.fail(int(self._spool.stat().st_mtime * 1000))
+
+    def _starts(self) -> list[Record]:
+        return [record for record, _ in read_records(self._spool) if record["kind"] == "start"]
+
+    def _warn(self, why: str) -> None:
+        """Say once that MLflow does not answer, and be more patient with it from then on."""
+        timeout = int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(2 * timeout, _LONGEST_TIMEOUT))
+        if not self._warned:
+            self._warned = True
+            uri = without_password(self._find_target().uri)
+            _say(f"MLflow at {uri} does not answer ({why}): training goes on, everything is")
+            _say(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
 
 
-def _load_state(folder: Path) -> dict[str, Any]:
-    path = folder / STATE_FILE
-    state: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return state
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+def _has_ended(spool: Path) -> bool:
+    """Tell whether a spool's last record says that the run has ended."""
+    if not spool.is_file():
         return False
-    return True
+    with spool.open("rb") as file:
+        file.seek(max(spool.stat().st_size - 1000, 0))
+        lines = file.read().splitlines()
+    return bool(lines) and b'"kind": "end"' in lines[-1]
 
 
 def _say(text: str) -> None:
@@ -92,15 +201,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--follow", type=int)
-    parser.add_argument("--uri")
-    parser.add_argument("--experiment")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(
-        0
-        if send_run(arguments.folder, uri=arguments.uri, experiment=arguments.experiment, follow=arguments.follow)
-        else 1
-    )
+    os.nice(10)  # it takes what the training leaves, and is not starved where that is nothing
+    sys.exit(0 if send_run(arguments.folder, follow=arguments.follow) else 1)
 
 
 if __name__ == "__main__":

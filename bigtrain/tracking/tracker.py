@@ -2,18 +2,22 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import Image
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, field_validator
 
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
+from bigtrain.evaluation.protocol import Score
+from bigtrain.tracking.sent import STATE_FILE
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
 from data_pipelines.files import write_json
@@ -25,36 +29,83 @@ class TrackingConfig(Config):
     Attributes:
         mlflow: whether to copy everything to MLflow.
         uri: its server; null for $MLFLOW_TRACKING_URI, or else a SQLite file in the folder above the run's.
-        experiment: its experiment.
+        experiment: its experiment, made if missing; null for $MLFLOW_EXPERIMENT_NAME, or else the dataset's name.
+        name: what the run is called there; null for the run folder's name.
+        parent: name of a run that this one is part of (seeds of one setting, trials of a search), made if missing.
+        system_seconds: time between two looks at each node's processors, memory, network and GPUs; 0 for none.
         flush_seconds: how long a finished run waits for the last records to be sent.
     """
 
     mlflow: bool = True
     uri: str | None = None
-    experiment: str = "bigtrain"
+    experiment: str | None = None
+    name: str | None = None
+    parent: str | None = None
+    system_seconds: NonNegativeFloat = 10.0
     flush_seconds: NonNegativeFloat = 90.0
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri and urlsplit(uri).password is not None:
+            raise ValueError(
+                "holds a password, which would be written into config.yaml and shown in MLflow; put it into "
+                "$MLFLOW_TRACKING_PASSWORD or ~/.pgpass, or the whole address into $MLFLOW_TRACKING_URI"
+            )
+        return uri
 
 
 class Tracker:
-    """Reports a run; on all ranks but the first, does nothing.
+    """Reports a run; on all ranks but the first, does nothing, or lets the node be watched.
 
     Args:
         config: where to.
         folder: the run folder.
         active: whether this is rank 0.
+        node: number of this rank's node, if this is the rank that has it watched.
     """
 
-    def __init__(self, config: TrackingConfig, folder: Path, *, active: bool) -> None:
-        self._config, self._folder = config, folder
+    def __init__(self, config: TrackingConfig, folder: Path, *, active: bool, node: int | None = None) -> None:
+        self._config, self._folder, self._node = config, folder, node
         self._spool = Spool(folder) if active else None
         self._sender: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
+        self._warned = False
 
     def start(
-        self, progress: Progress, *, params: Mapping[str, Any], tags: Mapping[str, str], dataset: Mapping[str, str]
+        self,
+        progress: Progress,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        dataset: Mapping[str, Any],
+        note: str = "",
     ) -> None:
-        """Begin or go on: report the run's parameters, tags and dataset, and start the sender."""
-        self._append("start", progress, params=dict(params), tags=dict(tags), dataset=dict(dataset))
-        if self._spool and self._config.mlflow:
+        """Begin or go on: report what the run is, and start the sender.
+
+        Args:
+            progress: where the run is.
+            params: its config, flat.
+            tags: what runs are searched by.
+            dataset: `name`, `digest`, `folder`, `shape` of an image, and `profile`, anything else about it.
+            note: what people read first on the run's page; Markdown.
+        """
+        if self._node is not None and self._config.system_seconds:
+            self._watch = self._beside(
+                "node_metrics", f"--node={self._node}", f"--seconds={self._config.system_seconds}"
+            )
+        if self._spool is None:
+            return
+        target = {
+            "uri": self._config.uri,
+            "experiment": self._config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or dataset["name"],
+            "name": self._config.name or self._folder.resolve().name,
+            "parent": self._config.parent,
+        }
+        place = {"host": platform.node(), "pid": os.getpid(), "attempt": self._spool.starts + 1}
+        facts = {"params": dict(params), "tags": dict(tags), "dataset": dict(dataset), "note": note}
+        self._append("start", progress, **place, mlflow=target, **facts)
+        if self._config.mlflow:
             command = [
                 sys.executable,
                 "-m",
@@ -63,20 +114,32 @@ class Tracker:
                 "--follow",
                 str(os.getpid()),
             ]
-            self._sender = subprocess.Popen([*command, *_target(self._config)], start_new_session=True)
+            self._sender = subprocess.Popen(command, start_new_session=True)
 
     def log(self, metrics: Mapping[str, float], progress: Progress) -> None:
         """Report metrics at this place of the run."""
         if metrics:
             self._append("metrics", progress, metrics={name: float(f"{v:.7g}") for name, v in metrics.items()})
 
+    def log_scores(self, scores: Mapping[str, Score], progress: Progress) -> None:
+        """Report scores with their protocols; their values are metrics besides."""
+        for name, score in scores.items():
+            self._append("score", progress, key=name, score=score.as_json())
+
     def log_image(self, key: str, image: Pixels, progress: Progress) -> Path:
         """Report a picture, uint8 [H, W] or [H, W, 3]; return its file."""
         path = self._folder / "images" / f"{key}-kimg{progress.kimg:09.3f}.png"
         if self._spool:
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image).save(path)
-            self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(path)
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                if not self._warned:
+                    log.warning("%s: cannot be written (%s): training goes on without this picture", path, error)
+                    self._warned = True
+            else:
+                self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
         return path
 
     def log_event(self, key: str, text: str, progress: Progress) -> None:
@@ -95,8 +158,22 @@ class Tracker:
         """Report a snapshot as a model."""
         self._append("model", progress, key=snapshot.name, file=str(snapshot.relative_to(self._folder)))
 
+    def log_snapshot(self, key: str, snapshot: Path, progress: Progress) -> None:
+        """Report a snapshot as an artifact: the `final` one, or the `best` so far, which takes the last one's place."""
+        self._append("snapshot", progress, key=key, file=str(snapshot.relative_to(self._folder)))
+
+    def log_checkpoint(self, path: Path, progress: Progress) -> None:
+        """Report where a checkpoint lies, and its hash as its own description tells it."""
+        description = path / "checkpoint.json"
+        facts = json.loads(description.read_text()) if self._spool and description.is_file() else {}
+        told = {name: facts[name] for name in ("sha256",) if name in facts}
+        self._append("checkpoint", progress, key=path.name, path=str(path.resolve()), **told)
+
     def finish(self, status: str, progress: Progress) -> None:
         """End with `FINISHED` or `KILLED`, and wait for the sender within bounds."""
+        if self._watch is not None:
+            self._watch.terminate()
+            self._watch.wait()
         self._append("end", progress, status=status)
         if self._sender is None:
             return
@@ -108,19 +185,20 @@ class Tracker:
 
     def state_dict(self) -> State:
         """See Stateful: the MLflow run, as far as one was made."""
-        path = self._folder / "mlflow.json"
+        path = self._folder / STATE_FILE
         return {"mlflow": json.loads(path.read_text())} if self._spool and path.is_file() else {"mlflow": None}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful: go on with the same MLflow run, also where its file in the run folder was lost."""
-        path = self._folder / "mlflow.json"
+        path = self._folder / STATE_FILE
         if self._spool and state["mlflow"] and not path.is_file():
-            write_json(path, {**state["mlflow"], "offset": 0})
+            write_json(path, {**state["mlflow"], "offsets": {}})
+
+    def _beside(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a process that ends after this one."""
+        command = [sys.executable, "-m", f"bigtrain.tracking.{program}", str(self._folder), f"--follow={os.getpid()}"]
+        return subprocess.Popen([*command, *arguments], start_new_session=True)
 
     def _append(self, kind: str, progress: Progress, **fields: Any) -> None:
         if self._spool:
             self._spool.append(kind, progress.samples_seen, **fields)
-
-
-def _target(config: TrackingConfig) -> list[str]:
-    return ["--experiment", config.experiment, *(["--uri", config.uri] if config.uri else [])]

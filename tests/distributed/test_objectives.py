@@ -53,7 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
 STEPS = 3
 
 
-def _train(name: str, strategy: str = "ddp") -> dict[str, Any]:
+def _train(name: str, strategy: str | None = None) -> dict[str, Any]:
     # Batch normalisation (orthogonal's networks) takes its statistics of a micro-batch over all ranks.
     micro_batch = 16 // torch.distributed.get_world_size() if name == "orthogonal" else 4
     return Training(CASES[name], micro_batch=micro_batch, strategy=strategy).run(STEPS)

@@ -60,7 +60,7 @@ STATISTICS_OVER_RANKS = ("biggan", "stylegan3")
 
 
 def train(
-    family: str, precision: str, micro_batch: int, steps: int = 4, *, strategy: str = "ddp", freeze: bool = True
+    family: str, precision: str, micro_batch: int, steps: int = 4, *, strategy: str | None = None, freeze: bool = True
 ) -> dict[str, Any]:
     """Train a few steps on this rank's share of fixed batches."""
     config = {

@@ -98,7 +98,7 @@ def test_of_a_healthy_run_nothing_is_said(run: Run) -> None:
     assert {line["state"] for line in symptoms.values()} == {"ok"}  # and nothing was left unexamined
     metrics = read_metrics(run.root / "run")
     assert metrics["health/mode_collapse"][-1] == (1.2, 0.0)
-    assert (run.root / "run" / "images" / "neighbours-kimg00001.200.png").is_file()
+    assert (run.root / "run" / "images" / "health" / "neighbours-kimg00001.200.png").is_file()
     assert not is_critical(read_report(run.root / "run"))
 
 

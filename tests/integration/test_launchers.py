@@ -1,9 +1,11 @@
-"""One rank is one command, whoever starts it: torchrun, accelerate launch, or Slurm's variables."""
+"""One rank is one command, whoever starts it: torchrun, accelerate launch, deepspeed, or srun on a Slurm cluster."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
+from tests.integration.slurm_cluster import missing_programs, slurm_cluster
 
 BIN = Path(sys.executable).parent
 QUIET = ["total_kimg=0.32", "eval.interval_kimg=0", "preview.interval_kimg=0", "tracking.mlflow=false"]
@@ -26,27 +29,38 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def by_torchrun(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
+@contextmanager
+def by_torchrun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     options = ["--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    return [subprocess.Popen([str(BIN / "torchrun"), *options, *arguments])]
+    yield subprocess.Popen([str(BIN / "torchrun"), *options, *arguments])
 
 
-def by_accelerate(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
+@contextmanager
+def by_accelerate(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Told of several GPUs, accelerate starts ranks by torchrun; told --cpu it starts a single one, without a word."""
     options = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     options += ["--num_cpu_threads_per_process=1", f"--main_process_port={free_port()}"]
-    return [subprocess.Popen([str(BIN / "accelerate"), "launch", *options, *arguments])]
+    yield subprocess.Popen([str(BIN / "accelerate"), "launch", *options, *arguments])
 
 
-def by_slurms_variables(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
-    """What srun sets, set by hand: the cluster itself comes with the launcher for Slurm."""
-    port = free_port()
-    ranks = []
-    for rank in ("0", "1"):
-        slurm = {"SLURM_STEP_ID": "0", "SLURM_PROCID": rank, "SLURM_NTASKS": "2", "SLURM_LOCALID": rank}
-        environment = {**os.environ, **slurm, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        ranks.append(subprocess.Popen([sys.executable, *arguments], env=environment))
-    return ranks
+@contextmanager
+def by_deepspeed(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """DeepSpeed's launcher counts devices; for CPUs it is told how many there are."""
+    module = ["--no_local_rank", "--module", *arguments[1:]]
+    options = ["--num_accelerators=2", f"--master_port={free_port()}", "--master_addr=127.0.0.1", *module]
+    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "2", "PATH": f"{BIN}:{os.environ['PATH']}"}
+    yield subprocess.Popen([str(BIN / "deepspeed"), *options], env=environment, cwd=folder)
+
+
+@contextmanager
+def by_srun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One task a rank on two nodes of a real Slurm; all that is added is where rank 0 listens."""
+    if missing_programs():
+        pytest.skip(f"Slurm is not installed ({', '.join(missing_programs())}): run scripts/system-packages")
+    with slurm_cluster(folder / "slurm") as cluster:
+        environment = {**cluster.environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        srun = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", sys.executable]
+        yield subprocess.Popen([*srun, *arguments], env=environment)
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -63,17 +77,16 @@ def own(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return weights(folder)
 
 
-@pytest.mark.parametrize("launch", [by_torchrun, by_accelerate, by_slurms_variables])
+@pytest.mark.parametrize("launch", [by_torchrun, by_accelerate, by_deepspeed, by_srun])
 def test_a_launcher_starts_two_ranks_that_train_the_same(
     launch, own: dict[str, Any], fashion: Path, tmp_path: Path
 ) -> None:
-    processes = launch(train(fashion, tmp_path / "run"))
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0] * len(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    with launch(train(fashion, tmp_path / "run"), tmp_path) as launcher:
+        try:
+            assert launcher.wait(timeout=240) == 0
+        finally:
+            launcher.kill()
+            launcher.wait()
     for player, parameters in weights(tmp_path / "run").items():
         for name, value in parameters.items():
             assert torch.equal(value, own[player][name]), f"{player}.{name}"

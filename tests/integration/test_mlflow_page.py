@@ -1,13 +1,7 @@
-"""MLflow's own page of a run, in a real browser: what was logged is what people see."""
+"""MLflow's own pages in a real browser: what was logged is what people see. Screenshots: `build/screenshots`."""
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,85 +10,60 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import ROOT
+from tests.integration.mlflow_server import Server, installed
 
 pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed"),
+    pytest.mark.skipif(not installed(), reason="Debian's postgresql is not installed"),
 ]
-OFFLINE = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,9000"
-)
+SCREENSHOTS = ROOT / "build" / "screenshots"
+PLOTS = "return [...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data.map(trace => trace.name || ''))"
+PICTURES = "return [...document.images].filter(image => image.naturalWidth > 300).length"
+
+
+def look(browser: webdriver.Chrome, url: str, name: str, words: list[str], *, height: int) -> None:
+    """Open a page, wait until all words are on it, and keep a picture."""
+    browser.set_window_size(1500, height)
+    browser.get("about:blank")  # another address after the # alone would not load the page anew
+    browser.get(url)
+    for word in words:
+        WebDriverWait(browser, 120).until(
+            lambda driver, word=word: word in driver.find_element(By.TAG_NAME, "body").text, f"{name}: no {word!r}"
+        )
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(SCREENSHOTS / f"mlflow-{name}.png"))
 
 
 @pytest.fixture
-def run(fashion: Path, tmp_path: Path) -> Path:
-    """A short tracked run."""
-    folder = tmp_path / "runs" / "seen"
-    command = [
-        str(Path(sys.executable).parent / "bigtrain"),
-        "train",
-        str(ROOT / "tests" / "tiny.yaml"),
-        "total_kimg=1.6",
-    ]
-    subprocess.run([*command, f"data.path={fashion}", f"run_dir={folder}"], check=True, capture_output=True)
-    return folder
+def pages(server: Server, seeds: list[Path], browser: webdriver.Chrome) -> str:
+    """Open MLflow as somebody who has closed its assistant; return the address of the experiment."""
+    browser.get(server.url)
+    browser.execute_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
+    browser.execute_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    return f"{server.url}/#/experiments/1/runs"
 
 
-@pytest.fixture
-def server(run: Path) -> Iterator[str]:
-    """MLflow's server over the run's database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = f"sqlite:///{run.parent / 'mlflow.db'}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        store,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                    break
-                except OSError:
-                    time.sleep(1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+def test_the_run_page_shows_charts_and_pictures(pages: str, seeds: list[Path], browser: webdriver.Chrome) -> None:
+    run = f"{pages}/{json.loads((seeds[0] / 'mlflow.json').read_text())['run_id']}"
+    words = ["samples/fakes", "samples/by_class", "samples/truncation", "samples/real_and_fake", "data/augmented"]
+    look(browser, f"{run}/model-metrics", "charts", ["fid40_efflite0_bf16", "d_main", *words], height=9000)
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(PICTURES) >= len(words), "no pictures")
+    WebDriverWait(browser, 60).until(lambda driver: len(driver.execute_script(PLOTS)) > 30, "no charts")
+    browser.save_screenshot(str(SCREENSHOTS / "mlflow-charts.png"))
+    look(browser, f"{run}/system-metrics", "system", ["cpu_utilization_percentage"], height=2000)
+    look(browser, f"{run}/artifacts", "artifacts", ["checkpoints", "config.yaml", "logs", "snapshots"], height=1000)
+    look(browser, run, "run", ["biggan against biggan", "dataset.digest", "Training"], height=1700)
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """Chromium, without a window and without a past."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in (*OFFLINE.split(), f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+def test_the_comparison_page_overlays_runs(pages: str, seeds: list[Path], browser: webdriver.Chrome) -> None:
+    look(
+        browser, f"{pages}?compareRunsMode=CHART", "comparison", ["seed0", "seed1", "fid40_efflite0_bf16"], height=3000
+    )
 
+    def overlaid(driver: webdriver.Chrome) -> bool:
+        charts = [" ".join(names) for names in driver.execute_script(PLOTS)]
+        return sum("seed0" in names and "seed1" in names for names in charts) > 3
 
-def test_the_run_page_shows_scores_and_pictures(
-    run: Path, server: str, browser: webdriver.Chrome, tmp_path: Path
-) -> None:
-    run_id = json.loads((run / "mlflow.json").read_text())["run_id"]
-    pages = {"model-metrics": ["fid40_efflite0_bf16", "d_main", "fakes"], "artifacts": ["config.yaml", "curves.png"]}
-    for page, words in pages.items():
-        browser.get(f"{server}/#/experiments/1/runs/{run_id}/{page}")
-        for word in words:
-            WebDriverWait(browser, 120).until(
-                lambda driver, word=word: word in driver.find_element(By.TAG_NAME, "body").text,
-                f"{page}: no {word!r} on the page",
-            )
-        browser.save_screenshot(str(tmp_path / f"{page}.png"))
+    WebDriverWait(browser, 60).until(overlaid, "no chart shows both runs")
+    browser.save_screenshot(str(SCREENSHOTS / "mlflow-comparison.png"))

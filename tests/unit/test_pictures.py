@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bigtrain.pictures import image_grid, plot_curves
+from bigtrain.pictures import at_most, captioned, image_grid, plot_curves
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -30,3 +30,18 @@ def test_curves_are_a_picture_with_a_panel_for_each_kind(tmp_path: Path) -> None
     plot_curves({"eval/fid": curve, "loss/d_main": curve, "logits/real_mean": curve}, tmp_path / "three.png")
     with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "three.png") as three:
         assert three.width > 2.5 * one.width
+
+
+def test_captions_stand_beside_the_grid_and_leave_it_as_it_is() -> None:
+    grid = np.random.default_rng(0).integers(0, 255, (60, 90), dtype=np.uint8)
+    sheet = captioned(grid, columns=["real", "fake"], rows=["Trouser", "Bag", "Ankle boot"])
+    np.testing.assert_array_equal(sheet[-60:, -90:, 1], grid)
+    assert sheet.shape[0] > 60
+    assert sheet.shape[1] > 90 + 50
+    assert (sheet[:, :-90] < 100).any()  # something is written there
+
+
+def test_only_pictures_that_are_too_wide_shrink() -> None:
+    grid = np.zeros((100, 400, 3), np.uint8)
+    assert at_most(grid, 400) is grid
+    assert at_most(grid, 200).shape == (50, 200, 3)

@@ -1,15 +1,6 @@
-"""The strategies, one file each; a new one is a new file and one name in the union below."""
+"""The strategies, one file each; a new one is a new file and one name in the unions of `by_player`."""
 
-from typing import Annotated
+from bigtrain.distributed.strategies.base import Capability, Precision, Strategy
+from bigtrain.distributed.strategies.by_player import Demands, StrategyConfig, check_strategies, strategy_of
 
-from pydantic import Field
-
-from bigtrain.distributed.strategies.base import Precision, Strategy
-from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.flat import FlatConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig
-from bigtrain.distributed.strategies.single import SingleConfig
-
-StrategyConfig = Annotated[SingleConfig | DDPConfig | FlatConfig | FSDPConfig, Field(discriminator="kind")]
-
-__all__ = ["Precision", "Strategy", "StrategyConfig"]
+__all__ = ["Capability", "Demands", "Precision", "Strategy", "StrategyConfig", "check_strategies", "strategy_of"]

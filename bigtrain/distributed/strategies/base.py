@@ -2,17 +2,47 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
+from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import Held, local_bytes
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.precision import LossScaler, MasterWeights, autocast
 from bigtrain.distributed.precision import Precision as Precision
+
+Capability = Literal["double_backward"]
+"""What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
+
+
+class StrategySettings(Config, ABC):
+    """The config of a strategy, which builds it for a player."""
+
+    kind: str
+
+    @property
+    def lacks(self) -> dict[Capability, str]:
+        """What these settings cannot do, each with the way out; keys in it are the strategy's own."""
+        return {}
+
+    def check(self, world_size: int) -> None:
+        """Find out whether the strategy can train on so many ranks here.
+
+        Raises:
+            ConfigError: it cannot; the message begins with the key, as the strategy itself calls it.
+        """
+
+    @abstractmethod
+    def build(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
+    ) -> "Strategy":
+        """Wrap a player. Collective: rank 0's weights go to all."""
 
 
 class Strategy(ABC):

@@ -1,5 +1,6 @@
 """PyTorch's DistributedDataParallel: gradients are averaged in buckets while the backward still runs."""
 
+import warnings
 from typing import Literal
 
 import torch
@@ -9,16 +10,15 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 from bigtrain.distributed.strategies.flat import average
 from bigtrain.distributed.traffic import traffic
 
 
-class DDPConfig(Config):
+class DDPConfig(StrategySettings):
     """Average gradients over ranks by DDP.
 
     Attributes:
@@ -27,9 +27,6 @@ class DDPConfig(Config):
 
     kind: Literal["ddp"] = "ddp"
     bucket_mb: PositiveFloat = 25.0
-
-    def check(self, world_size: int) -> None:
-        """Any number of ranks will do."""
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
@@ -44,7 +41,8 @@ class DDPStrategy(AdamStrategy):
     def __init__(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, bucket_mb: float
     ) -> None:
-        _settle_strides(player)
+        # Weights of one input channel have several strides for one layout; where they differ, DDP copies.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         super().__init__(player, optimizer, precision, accumulation)
         # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
         self._ddp = DistributedDataParallel(
@@ -64,16 +62,6 @@ class DDPStrategy(AdamStrategy):
     def _average_gradients(self) -> None:
         if self._averages_masters:
             average(self._gradients())
-
-
-def _settle_strides(player: Player) -> None:
-    """Give weights of one input channel the strides that their gradients have.
-
-    Such a weight is contiguous and channels_last at once, with other strides in each; DDP wants those of the gradient.
-    """
-    for weight in player.parameters():
-        if weight.ndim == 4 and weight.shape[1] == 1:
-            weight.data = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device).copy_(weight.data)
 
 
 def _average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]

@@ -8,21 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.collectives import mean_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Player
-from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 
 
-class FlatConfig(Config):
+class FlatConfig(StrategySettings):
     """Average all gradients at once, after the backward."""
 
     kind: Literal["flat"] = "flat"
-
-    def check(self, world_size: int) -> None:
-        """Any number of ranks will do."""
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks

@@ -1,6 +1,5 @@
 """PyTorch's fully sharded data parallel, FSDP2: each rank keeps its share of weights, gradients and Adam's moments."""
 
-import copy
 from typing import Any, Literal
 
 import torch
@@ -12,16 +11,17 @@ from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGath
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.config import ConfigError
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 from bigtrain.distributed.strategies.flat import average
+from bigtrain.distributed.strategies.rival import PlainCopy
 from bigtrain.distributed.traffic import traffic
 
 
-class FSDPConfig(Config):
+class FSDPConfig(StrategySettings):
     """Shard the weights over the ranks.
 
     Attributes:
@@ -35,7 +35,7 @@ class FSDPConfig(Config):
     def check(self, world_size: int) -> None:
         """Raise ConfigError unless the ranks divide into groups of `shard_ranks`."""
         if self.shard_ranks and world_size % self.shard_ranks:
-            raise ConfigError(f"strategy.shard_ranks {self.shard_ranks} does not divide {world_size} ranks")
+            raise ConfigError(f"shard_ranks {self.shard_ranks} does not divide {world_size} ranks")
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
@@ -64,8 +64,7 @@ class FSDPStrategy(AdamStrategy):
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, mesh: DeviceMesh
     ) -> None:
         self._mesh = mesh
-        self._rival = _plain_copy(player)
-        self._rival_weights = dict(self._rival.named_parameters())
+        self._copy = PlainCopy(player)
         player.to(memory_format=torch.contiguous_format)  # what FSDP can shard
         scalars = {parameter for parameter in player.parameters() if parameter.ndim == 0}
         for part in (*_stages(player), player):
@@ -97,10 +96,7 @@ class FSDPStrategy(AdamStrategy):
 
     def infer(self) -> Rivals:
         """See Strategy: a plain frozen copy, which is given the weights of the moment. Collective."""
-        for name, parameter in self._player.named_parameters():
-            if name in self._rival_weights:
-                self._rival_weights[name].data = self._whole(parameter.detach())
-        return dict(self._rival.named_children())
+        return self._copy.with_weights(self._player, self._whole)
 
     def _average_gradients(self) -> None:
         average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
@@ -147,21 +143,6 @@ class _Scatter(DefaultReduceScatter):
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         with traffic.blocking(input_tensor.nbytes):
             return super().__call__(output_tensor, input_tensor, *args, **kwargs)
-
-
-def _plain_copy(player: Player) -> nn.ModuleDict:
-    """Copy a player's networks as frozen modules without weights of their own.
-
-    What else they hold is the originals': buffers, and parts without weights, such as how far a network has grown.
-    """
-    originals: dict[int, object] = {
-        id(module): module for module in player.modules() if next(module.parameters(), None) is None
-    }
-    copies = nn.ModuleDict(copy.deepcopy(player.networks(), originals))
-    for name, network in player.networks().items():
-        for path, module in network.named_modules():
-            copies[name].get_submodule(path)._buffers.update(module._buffers)
-    return copies.requires_grad_(False)
 
 
 def _stages(player: Player) -> list[nn.Module]:

@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.config import ConfigError
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Player
-from bigtrain.distributed.strategies.base import AdamStrategy, Precision
+from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 
 
-class SingleConfig(Config):
+class SingleConfig(StrategySettings):
     """Train in this process alone."""
 
     kind: Literal["single"] = "single"
@@ -17,7 +17,7 @@ class SingleConfig(Config):
     def check(self, world_size: int) -> None:
         """Raise ConfigError if there are several ranks: they would train apart."""
         if world_size > 1:
-            raise ConfigError(f"strategy.kind 'single' trains one rank, there are {world_size}: use 'ddp'")
+            raise ConfigError(f"kind 'single' trains one rank, there are {world_size}: use 'ddp'")
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks

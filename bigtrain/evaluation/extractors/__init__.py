@@ -13,7 +13,7 @@ from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype
 from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0
 from bigtrain.evaluation.extractors.from_file import FromFile
-from bigtrain.evaluation.extractors.inception_v3 import InceptionV3
+from bigtrain.evaluation.extractors.inception_v3 import InceptionV3, InceptionV3LikePytorchFid
 from bigtrain.evaluation.extractors.vgg16 import VGG16
 from bigtrain.evaluation.weights import Weights, find_weights, has_weights
 
@@ -26,10 +26,11 @@ def _efficientnet_lite0(weights: Path | None) -> EfficientNetLite0:
     return EfficientNetLite0.pretrained()
 
 
-def _inception_v3(weights: Path | None) -> InceptionV3:
+def _inception_v3(weights: Path | None, network: type[InceptionV3] = InceptionV3, published: str = "") -> InceptionV3:
     found = find_weights("inception-v3-compat", weights)
     with _naming(found):
-        return InceptionV3(found.load(), weights_sha256=found.sha256, short_name=found.label("inception", published=""))
+        label = found.label(published or "inception", published=published)
+        return network(found.load(), weights_sha256=found.sha256, short_name=label)
 
 
 def _vgg16(weights: Path | None) -> VGG16:
@@ -52,6 +53,7 @@ def _naming(weights: Weights) -> Iterator[None]:
 EXTRACTORS: dict[str, Callable[[Path | None], EfficientNetLite0 | InceptionV3 | VGG16]] = {
     "efficientnet-lite0": _efficientnet_lite0,
     "inception-v3-compat": _inception_v3,
+    "inception-v3-pytorch-fid": lambda weights: _inception_v3(weights, InceptionV3LikePytorchFid, "pytorch_fid"),
     "vgg16": _vgg16,
 }
 """Every extractor by its name in a config; none downloads anything."""

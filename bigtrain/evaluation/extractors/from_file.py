@@ -1,4 +1,4 @@
-"""Any network as an extractor: a Python file, a TorchScript file or a `torch.export` file that the user names.
+"""Any network as an extractor: a Python file or a `torch.export` file that the user names.
 
 A Python file is run: naming it is asking for that. DINOv2 and CLIP come this way, from their own packages and weights.
 """
@@ -25,8 +25,7 @@ class FromFile(nn.Module):
     its own affair.
 
     Args:
-        path: `.py` with a function `build()` that returns the network; `.pt`, `.pth` or `.jit` of TorchScript; `.pt2`
-            of `torch.export`.
+        path: `.py` with a function `build()` that returns the network; `.pt2` of `torch.export`.
 
     Raises:
         EvaluationError: there is no such file, or what it makes are no features.
@@ -70,14 +69,12 @@ def _load(path: Path) -> nn.Module:
     """Return the network in evaluation mode."""
     try:
         if path.suffix == ".py":
-            network = _build(path)
-        elif path.suffix == ".pt2":
-            network = torch.export.load(path).module()
-        else:
-            network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            return _build(path).eval().requires_grad_(False)
+        if path.suffix == ".pt2":
+            return torch.export.load(path).module()
     except (RuntimeError, OSError, SyntaxError, ImportError, ValueError) as error:
         raise EvaluationError(f"extractor file:{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    return network if path.suffix == ".pt2" else network.eval().requires_grad_(False)
+    raise EvaluationError(f"extractor file:{path}: expected a .py or .pt2 file")
 
 
 def _build(path: Path) -> nn.Module:

@@ -98,17 +98,32 @@ class InceptionV3(nn.Module):
         """See Extractor."""
         return "bf16" if self.classes.dtype == torch.bfloat16 else "fp32"
 
+    def prepare(self, image: Tensor) -> Tensor:
+        """Resize and normalise images with values up to 255."""
+        return (resize_like_tensorflow1(image, _SIZE) - 128) / 128
+
     def forward(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
         """See Extractor."""
-        x = resize_like_tensorflow1(image.float(), _SIZE)
-        x = ((x - 128) / 128).to(self.classes.dtype)
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.prepare(image.float()).to(self.classes.dtype).expand(-1, 3, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = self.before(self.stem(x))
         found = {"spatial": F.conv2d(x, self.spatial).float().flatten(1)} if "spatial" in layers else {}
         if set(layers) - found.keys():
             pool = self.after(self.mixed_6(x)).float().mean((2, 3))
             found |= {"pool": pool, "logits": F.linear(pool, self.classes.float())}
         return {layer: found[layer] for layer in layers}
+
+
+class InceptionV3LikePytorchFid(InceptionV3):
+    """The same network behind the resize of the tool pytorch-fid, whose scores are higher or lower by some percent."""
+
+    name = "inception-v3-pytorch-fid"
+    preprocessing = f"bilinear as in PyTorch, not antialiased, to {_SIZE}x{_SIZE}, x / 127.5 - 1"
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Resize and normalise images with values up to 255."""
+        x = F.interpolate(image / 255, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False)
+        return 2 * x - 1
 
 
 class _Convolution(nn.Conv2d):

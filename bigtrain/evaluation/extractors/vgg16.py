@@ -31,8 +31,9 @@ class VGG16(nn.Module):
     def __init__(self, state: State, *, weights_sha256: str, short_name: str) -> None:
         super().__init__()
         self.short_name, self.weights_sha256 = short_name, weights_sha256
-        network = vgg16()
-        network.load_state_dict(state)
+        with torch.device("meta"):
+            network = vgg16()
+        network.load_state_dict(state, assign=True)
         self.convolutions, self.average = network.features, network.avgpool
         self.connected, self.classes = network.classifier[:5], network.classifier[6].weight
         self.register_buffer("mean", torch.tensor(_MEAN).reshape(1, 3, 1, 1) * 255, persistent=False)

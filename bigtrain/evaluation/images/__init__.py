@@ -10,11 +10,16 @@ class Images(Protocol):
 
     Attributes:
         name: for messages.
-        digest: changes with the images; None for images that exist nowhere, and whose statistics are not kept.
+        faults: images that this rank could not read, or that are none, and why; their features count for nothing.
     """
 
     name: str
-    digest: str | None
+    faults: list[str]
+
+    @property
+    def digest(self) -> str | None:
+        """What changes with the images; None for images that exist nowhere, and whose statistics are not kept."""
+        ...
 
     def __len__(self) -> int:
         """Count the images."""

@@ -30,6 +30,7 @@ class GeneratedImages:
     ) -> None:
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name = name
+        self.faults: list[str] = []
 
     def __len__(self) -> int:
         """See Images."""
@@ -38,4 +39,6 @@ class GeneratedImages:
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images."""
         image, label = self._generate(Draws(self._seed, index.to(self._device), "eval"))
+        for slot in (~image.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
+            self.faults.append(f"image {int(index[slot])} (NaN or infinity in it)")
         return to_uint8(image), label

@@ -1,10 +1,16 @@
 """Images of a dataset of shards."""
 
+import hashlib
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from data_pipelines.batches import OnCorrupt, read_substitute
+from data_pipelines.faults import FaultLog
 from data_pipelines.order import SampleOrder
-from data_pipelines.read import ShardDataset
+from data_pipelines.read import DamageError, ShardDataset
 
 
 class ShardImages:
@@ -13,20 +19,57 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
+        on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
+            with an error.
+        faults: where damaged images are listed; None to list them in the log only.
+
+    Attributes:
+        replaced: numbers of the images that this rank has read others for.
     """
 
-    def __init__(self, dataset: ShardDataset, count: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: ShardDataset,
+        count: int | None = None,
+        *,
+        on_corrupt: OnCorrupt = "fail",
+        faults: FaultLog | None = None,
+    ) -> None:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
+        self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
-        self.digest: str | None = manifest.digest
+        self.replaced: set[int] = set()
+        self.faults: list[str] = []  # damaged ones are replaced, or end the reading
+
+    @property
+    def digest(self) -> str:
+        """See Images; the manifest's, until an image turns out to be damaged."""
+        digest = self._dataset.manifest.digest
+        if not self.replaced:
+            return digest
+        return hashlib.sha256(f"{digest} without {sorted(self.replaced)}".encode()).hexdigest()
 
     def __len__(self) -> int:
         """See Images."""
         return self._count
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """See Images."""
-        images, labels = self._dataset.read([self._order.locate(position) for position in index.tolist()])
+        """See Images.
+
+        Raises:
+            DataError: an image is damaged, and is not to be replaced or cannot be.
+        """
+        images = self._dataset.decoder.batch(len(index))
+        labels = np.empty(len(index), dtype=np.int64)
+        for slot, position in enumerate(index.tolist()):
+            read = partial(self._dataset.read_into, out=images[slot])
+            try:
+                labels[slot] = read(self._order.locate(position))
+            except DamageError as error:
+                if self._on_corrupt == "fail":
+                    raise
+                labels[slot] = read_substitute(self._order, position, error, read, self._faults)
+                self.replaced.add(position)
         return torch.from_numpy(images), torch.from_numpy(labels)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from torch import Tensor
+
 from bigtrain.evaluation.statistics import Collector, Statistic
 
 Scores = dict[str, float]
@@ -31,6 +33,10 @@ class Metric:
             same statistics, call it together, and get the same values.
         least: images that either side must have.
         better: which values are good.
+        settings: what else its values depend on, in words (`100 subsets of 1000`); part of a score's protocol.
+        influence: maps the statistics of both and features of some generated images [N, F] to how each of these moves
+            the value that bears the metric's name, see `evaluation.noise`; None for a score without an interval.
+        values: names of its values, where they are not its own name.
         compares: whether it reads the reference; the Inception Score does not, and `score` then gets None.
     """
 
@@ -39,3 +45,6 @@ class Metric:
     least: int = 2
     better: Literal["lower", "higher"] = "lower"
     compares: bool = True
+    settings: str = ""
+    values: tuple[str, ...] = ()
+    influence: Callable[[Any, Any, Tensor], Tensor] | None = None

@@ -34,4 +34,11 @@ def _score(reference: Features, generated: Features) -> Scores:
     return {"density": density, "coverage": coverage}
 
 
-DENSITY_COVERAGE = Metric(Need("pool", FeatureRows), _score, least=NEIGHBOURS + 1, better="higher")
+DENSITY_COVERAGE = Metric(
+    Need("pool", FeatureRows),
+    _score,
+    least=NEIGHBOURS + 1,
+    better="higher",
+    values=("density", "coverage"),
+    settings=f"k={NEIGHBOURS}",
+)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
+from bigtrain.evaluation.noise import fid_influence
 from bigtrain.evaluation.statistics.moments import Moments, MomentSums
 
 
@@ -49,5 +50,5 @@ def _sfid(reference: Moments, generated: Moments) -> Scores:
     return {"sfid": frechet_distance(reference, generated)}
 
 
-FID = Metric(Need("pool", MomentSums), _fid)
-SFID = Metric(Need("spatial", MomentSums), _sfid)
+FID = Metric(Need("pool", MomentSums), _fid, influence=fid_influence)
+SFID = Metric(Need("spatial", MomentSums), _sfid, influence=fid_influence)

@@ -7,9 +7,12 @@ from torch import Tensor
 
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
+from bigtrain.evaluation.noise import kid_influence
 from bigtrain.evaluation.statistics.features import FeatureRows, Features
 
 SUBSETS, SUBSET_SIZE = 100, 1000
+_COMPARED = 2000
+"""Real images that are enough to tell the noise of the generated ones."""
 _SEED = 2020
 """torch-fidelity's: the subsets are drawn in its order, so that the scores are the same."""
 
@@ -48,4 +51,14 @@ def _score(reference: Features, generated: Features) -> Scores:
     return {"kid": float(values.mean()), "kid_std": float(values.std(correction=0))}
 
 
-KID = Metric(Need("pool", FeatureRows), _score, least=SUBSET_SIZE)
+def _influence(reference: Features, generated: Features, rows: Tensor) -> Tensor:
+    return kid_influence(reference.rows[:_COMPARED], rows)
+
+
+KID = Metric(
+    Need("pool", FeatureRows),
+    _score,
+    least=SUBSET_SIZE,
+    settings=f"{SUBSETS} subsets of {SUBSET_SIZE}",
+    influence=_influence,
+)

@@ -35,4 +35,11 @@ def _score(reference: Features, generated: Features) -> Scores:
     return {"precision": precision, "recall": recall}
 
 
-PRECISION_RECALL = Metric(Need("pool", FeatureRows), _score, least=NEIGHBOURS + 1, better="higher")
+PRECISION_RECALL = Metric(
+    Need("pool", FeatureRows),
+    _score,
+    least=NEIGHBOURS + 1,
+    better="higher",
+    values=("precision", "recall"),
+    settings=f"k={NEIGHBOURS}",
+)

@@ -25,6 +25,11 @@ class Features:
         """Number of images."""
         return len(self.rows)
 
+    @classmethod
+    def unlabelled(cls, rows: Tensor) -> "Features":
+        """Return features of images without classes."""
+        return cls(rows, torch.full((len(rows),), -1))
+
     def tensors(self) -> dict[str, Tensor]:
         """See Statistic."""
         return {"rows": self.rows, "label": self.label}

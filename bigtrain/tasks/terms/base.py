@@ -148,12 +148,15 @@ class Term(Config):
         weight: multiplies it.
         interval: the player's updates from one computation to the next; it is then weighted by the interval ("lazy",
             Karras et al. 2020a, appendix B).
-        second_order: whether it differentiates a gradient.
     """
 
-    second_order: ClassVar[bool] = False
     weight: Schedule = ConstantSchedule(value=1.0)
     interval: PositiveInt = 1
+
+    @property
+    def second_order(self) -> bool:
+        """Whether it differentiates a gradient."""
+        return False
 
     def weight_at(self, player: str, samples_seen: int, total: int) -> float:
         """Return the factor of the term in the loss of player `D` or `G`, without the interval."""

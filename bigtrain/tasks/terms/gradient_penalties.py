@@ -1,7 +1,7 @@
 """Penalties on the slope of D at images."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models.layers.conditional_batch_norm import BatchStatistics
-from bigtrain.objectives.regularizers import r1_penalty, r2_penalty, slope_to_one
+from bigtrain.objectives.regularizers import (
+    change_under_noise,
+    r1_penalty,
+    r2_penalty,
+    slope_to_one,
+    squared_slope_by_differences,
+)
 from bigtrain.ops.precision import outside_autocast
 from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, Setting
 
@@ -22,8 +28,12 @@ class _GradientPenalty(DiscriminatorTerm):
             with `pure_bf16`, whose weights are bfloat16, the slope is that of what the training computes anyway.
     """
 
-    second_order: ClassVar[bool] = True
     fp32: bool = True
+
+    @property
+    def second_order(self) -> bool:
+        """See Term."""
+        return True
 
     def check(self, setting: Setting) -> None:
         """Refuse batch normalisation: the slope at an image then depends on the others (Gulrajani et al. 2017)."""
@@ -48,14 +58,48 @@ class _ZeroCentred(_GradientPenalty):
 
     Attributes:
         gamma: half of it is the weight.
+        method: `exact` differentiates the gradient. The others need first derivatives only, for a strategy that has no
+            more: `central_difference` has the same gradient up to h² where D is smooth, and is refused elsewhere;
+            `approximate` is another regulariser.
+        h: of `central_difference`, how far it steps from an image, in the L2 norm.
+        sigma: of `approximate`, the standard deviation of its noise.
     """
 
     gamma: Schedule
+    method: Literal["exact", "central_difference", "approximate"] = "exact"
+    h: PositiveFloat = 0.01
+    sigma: PositiveFloat = 0.01
     weight: ClassVar[Schedule]  # type: ignore[misc]
+
+    @property
+    def second_order(self) -> bool:
+        """See Term."""
+        return self.method == "exact"
+
+    def check(self, setting: Setting) -> None:
+        """Refuse differences across kinks, which tell of the kinks."""
+        super().check(setting)
+        if self.method == "central_difference" and not setting.discriminator.smooth:
+            raise ValueError(
+                "method 'central_difference' needs a smooth discriminator (a 'vit' without spectral normalisation): "
+                "across the kinks of a ReLU the difference is not the gradient of R1; use 'exact' or 'approximate'"
+            )
 
     def weight_at(self, player: str, samples_seen: int, total: int) -> float:
         """See Term."""
         return self.gamma.value_at(samples_seen, total) / 2
+
+    def _first_order(self, step: DiscriminatorStep, logits: Tensor, image: Tensor, images: str) -> Tensor:
+        """Return the penalty of the step's `images`, `real` or `fake`, by the other methods."""
+
+        def judge(moved: Tensor) -> Tensor:
+            return step.judge(step.show(moved, step.draws.of(images)))
+
+        with outside_autocast(image.device.type):  # small differences of logits
+            if self.method == "central_difference":
+                return squared_slope_by_differences(judge, logits, image, self.h)
+            noise = step.draws.of(f"approximate/{images}").normal(*image.shape[1:])
+            return change_under_noise(judge, judge(image.detach()), image, noise, self.sigma)
 
 
 class R1(_ZeroCentred):
@@ -65,7 +109,9 @@ class R1(_ZeroCentred):
 
     def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
         """See DiscriminatorTerm."""
-        return r1_penalty(self._logits(step, step.real_shown, lambda: step.real_logits), step.real)
+        if self.method == "exact":
+            return r1_penalty(self._logits(step, step.real_shown, lambda: step.real_logits), step.real)
+        return self._first_order(step, step.real_logits, step.real, "real")
 
 
 class R2(_ZeroCentred):
@@ -75,7 +121,9 @@ class R2(_ZeroCentred):
 
     def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
         """See DiscriminatorTerm."""
-        return r2_penalty(self._logits(step, step.fake_shown, lambda: step.fake_logits), step.fake)
+        if self.method == "exact":
+            return r2_penalty(self._logits(step, step.fake_shown, lambda: step.fake_logits), step.fake)
+        return self._first_order(step, step.fake_logits, step.fake, "fake")
 
 
 class WGANGP(_GradientPenalty):

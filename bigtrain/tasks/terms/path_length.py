@@ -1,7 +1,5 @@
 """Path length regularisation: a step in W moves the image equally far everywhere."""
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
@@ -20,11 +18,15 @@ class PathLength(GeneratorTerm):
         shrink: computed on one of so many samples, because it needs much memory.
     """
 
-    second_order: ClassVar[bool] = True
     weight: Schedule = ConstantSchedule(value=2.0)
     interval: PositiveInt = 4
     decay: float = Field(default=0.99, ge=0, lt=1)
     shrink: PositiveInt = 2
+
+    @property
+    def second_order(self) -> bool:
+        """See Term."""
+        return True
 
     def check(self, setting: Setting) -> None:
         """Refuse a generator without styles, and fewer samples than it shrinks by."""

@@ -1,0 +1,100 @@
+"""Scores of images against their own targets, for image-to-image; a new one is a line in the table below."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.distributed.collectives import sum_over_ranks
+from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.lpips import LPIPS
+from bigtrain.evaluation.metrics.base import Scores
+
+PairMetricName = Literal["psnr", "ssim", "lpips"]
+
+_PEAK = 255.0
+_K1, _K2 = 0.01, 0.03
+_WINDOW, _SIGMA = 11, 1.5
+
+
+def psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio in dB, float64, shape [N]; infinite where both are equal.
+
+    Args:
+        image: uint8, shape [N, C, H, W].
+        target: likewise.
+    """
+    error = (image.double() - target.double()).square().mean((1, 2, 3))
+    return 10 * torch.log10(_PEAK**2 / error)
+
+
+def ssim(image: Tensor, target: Tensor) -> Tensor:
+    """Return the mean structural similarity (Wang et al. 2004, eq. 13), float64, shape [N].
+
+    The window is their Gaussian of 11x11 pixels with a deviation of 1.5, where it lies inside the image; channels are
+    averaged.
+
+    Args:
+        image: uint8, shape [N, C, H, W], at least 11 pixels a side.
+        target: likewise.
+    """
+    x, y = image.double().flatten(0, 1)[:, None], target.double().flatten(0, 1)[:, None]
+    mean_x, mean_y, xx, yy, xy = (_blurred(part) for part in (x, y, x * x, y * y, x * y))
+    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    c1, c2 = (_K1 * _PEAK) ** 2, (_K2 * _PEAK) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (luminance * structure).mean((1, 2, 3)).reshape(image.shape[:2]).mean(1)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    place = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
+    weight = torch.softmax(-(place**2) / (2 * _SIGMA**2), 0)
+    return F.conv2d(F.conv2d(x, weight.reshape(1, 1, -1, 1)), weight.reshape(1, 1, 1, -1))
+
+
+@torch.inference_mode()
+def score_pairs(
+    metrics: Sequence[PairMetricName],
+    images: Images,
+    targets: Images,
+    ranks: Ranks,
+    *,
+    distance: LPIPS | None = None,
+    batch: int,
+) -> Scores:
+    """Compare image i of one set with image i of the other; each pair is on exactly one rank. Collective.
+
+    Args:
+        metrics: which.
+        images: what is scored.
+        targets: what it should be.
+        ranks: who shares the work.
+        distance: LPIPS, for the metric of that name.
+        batch: pairs at once.
+
+    Returns:
+        Means over the pairs, by name.
+
+    Raises:
+        EvaluationError: the sets do not match.
+    """
+    if len(images) != len(targets):
+        raise EvaluationError(f"{images.name} has {len(images)} images, {targets.name} has {len(targets)}: no pairs")
+    functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim}
+    if distance is not None:
+        functions["lpips"] = lambda one, other: distance(*(side.float() / 127.5 - 1 for side in (one, other)))
+    sums = torch.zeros(len(metrics), dtype=torch.float64)
+    mine = torch.arange(ranks.rank, len(images), ranks.world_size)
+    for index in torch.split(mine, batch) if len(mine) else ():
+        one, other = (side.read(index)[0].to(ranks.device) for side in (images, targets))
+        if one.shape != other.shape:
+            shapes = " and ".join("x".join(map(str, side.shape[1:])) for side in (one, other))
+            raise EvaluationError(f"{images.name} and {targets.name}: images of {shapes} are no pairs")
+        sums += torch.stack([functions[name](one, other).double().sum().cpu() for name in metrics])
+    means = (sum_over_ranks(sums) / len(images)).tolist()
+    return dict(zip(metrics, means, strict=True))

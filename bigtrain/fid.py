@@ -1,0 +1,280 @@
+"""Compare two sets of images on all ranks: `python -m bigtrain.fid A B`, under torchrun or alone."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from rich.table import Table
+from torch import Tensor
+
+from bigtrain.core.config import nearest
+from bigtrain.core.errors import UserError
+from bigtrain.core.logging import console, log, progress_bars, set_up_logging
+from bigtrain.core.rng import Draws
+from bigtrain.distributed.collectives import is_rank_zero
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
+from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
+from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.files import FileImages
+from bigtrain.evaluation.images.generated import GeneratedImages
+from bigtrain.evaluation.images.shards import ShardImages
+from bigtrain.evaluation.lpips import build_lpips
+from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics.base import Metric, Scores
+from bigtrain.evaluation.published import Published, load_published
+from bigtrain.evaluation.reference import reference_statistics
+from bigtrain.snapshot import DESCRIPTION as SNAPSHOT
+from bigtrain.snapshot import load_snapshot
+from data_pipelines.errors import DataError
+from data_pipelines.manifest import FILE_NAME as MANIFEST
+from data_pipelines.read import ShardDataset
+from data_pipelines.remote import is_remote
+
+PAIRED: tuple[PairMetricName, ...] = get_args(PairMetricName)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare, and how.
+
+    Attributes:
+        generated: images to score: folder, zip, shards, snapshot, or `.npz` of statistics.
+        reference: what they are compared with: likewise.
+        metrics: which; names of `METRICS`, or of pairs of images.
+        extractor: see `build_extractor`.
+        dtype: precision of the features.
+        weights: file or folder of the extractor's weights, and of LPIPS.
+        samples: images of a snapshot to generate.
+        seed: of their latents.
+        batch: images at once.
+    """
+
+    generated: str
+    reference: str
+    metrics: tuple[str, ...] = ("fid",)
+    extractor: str = "auto"
+    dtype: FeatureDtype = "fp32"
+    weights: Path | None = None
+    samples: int = 50_000
+    seed: int = 0
+    batch: int = 32
+
+
+def compare(comparison: Comparison, ranks: Ranks) -> dict[str, Any]:
+    """Compute all scores of a comparison. Collective.
+
+    Returns:
+        `scores` by name, and what they were made of; JSON values.
+
+    Raises:
+        EvaluationError, SnapshotError, DataError: missing, unreadable, or not fitting each other.
+    """
+    of_features = [name for name in METRICS if name in comparison.metrics]
+    of_pairs = [name for name in PAIRED if name in comparison.metrics]
+    extractor = build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
+    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
+    scores: Scores = {}
+    if of_features:
+        scores |= _score_features(of_features, generated, reference, extractor, comparison, ranks)
+    if of_pairs:
+        scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
+    about = {
+        "name": extractor.name,
+        "weights_sha256": extractor.weights_sha256,
+        "preprocessing": extractor.preprocessing,
+        "dtype": extractor.dtype,
+    }
+    return {
+        "scores": scores,
+        "generated": _about(generated),
+        "reference": _about(reference),
+        "extractor": about if of_features else None,
+    }
+
+
+class Shown:
+    """Images whose reading moves a bar, and whose oddities are told at the end; see Images.
+
+    Args:
+        images: any.
+        ranks: who shares the work; rank 0 shows its own share.
+    """
+
+    def __init__(self, images: Images, ranks: Ranks) -> None:
+        self._images, self._ranks = images, ranks
+        self.name, self.digest, self.faults = images.name, images.digest, images.faults
+        self._bars = progress_bars()
+        self._bars.disable |= ranks.rank != 0
+        self._task = self._bars.add_task(images.name, total=len(images), note="")
+
+    def __len__(self) -> int:
+        """See Images."""
+        return len(self._images)
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """See Images."""
+        self._bars.start()
+        found = self._images.read(index)
+        self._bars.advance(self._task, len(index) * self._ranks.world_size)
+        return found
+
+    def done(self) -> None:
+        """Take the bar away, and tell what was odd."""
+        self._bars.stop()
+        grey = self._images.grey if isinstance(self._images, FileImages) else []
+        if grey:
+            log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
+                        self._ranks.rank, grey[0])  # fmt: skip
+
+
+Side = Shown | Published
+
+
+def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
+    """Return what a user means by a path.
+
+    Raises:
+        EvaluationError, SnapshotError, DataError: nothing that can be compared.
+    """
+    path = Path(place).expanduser()
+    if is_remote(place) or (path / MANIFEST).is_file():
+        return Shown(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
+    if (path / SNAPSHOT).is_file():
+        return Shown(_of_snapshot(path, comparison, ranks), ranks)
+    if path.suffix == ".npz":
+        return load_published(path)
+    if not path.exists():
+        raise EvaluationError(f"{place}: no such file or folder")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        raise EvaluationError(f"{place}: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)")
+    threads = max((os.cpu_count() or 1) // ranks.world_size, 1)
+    return Shown(FileImages(path, threads=threads), ranks)
+
+
+def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
+    """Return images of a snapshot, of all classes alike."""
+    generator = load_snapshot(path).generator.to(ranks.device)
+    classes = max(generator.image.classes, 1)
+
+    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+        label = draws.of("label").integers(classes, 1).squeeze(1)
+        return generator(draws.of("z").normal(generator.z_dim), label), label
+
+    return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
+
+
+def _score_features(
+    names: Sequence[MetricName],
+    generated: Side,
+    reference: Side,
+    extractor: Extractor,
+    comparison: Comparison,
+    ranks: Ranks,
+) -> Scores:
+    """Compute metrics of features, with one pass over each side. Collective."""
+    metrics = [METRICS[name] for name in names]
+    for name, metric in zip(names, metrics, strict=True):
+        for side in (generated, reference):
+            _check(name, metric, side, extractor)
+    ours = reference_statistics(
+        generated, [metric.need for metric in metrics], extractor, ranks, batch=comparison.batch
+    )
+    theirs = reference_statistics(
+        reference, [metric.need for metric in metrics if metric.compares], extractor, ranks, batch=comparison.batch
+    )
+    for side in (generated, reference):
+        if isinstance(side, Shown):
+            side.done()
+    found: Scores = {}
+    for metric in metrics:
+        found |= metric.score(theirs.get(metric.need), ours[metric.need])
+    return {f"{name.rstrip('_')}{suffix_of(extractor)}": value for name, value in found.items()}
+
+
+def _check(name: MetricName, metric: Metric, side: Side, extractor: Extractor) -> None:
+    if metric.need.layer not in extractor.layers:
+        offered = ", ".join(extractor.layers)
+        raise EvaluationError(f"{name} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
+    if isinstance(side, Shown) and len(side) < metric.least:
+        raise EvaluationError(f"{name} needs {metric.least} images, {side.name} has {len(side)}")
+
+
+def _score_pairs(
+    names: Sequence[PairMetricName], generated: Side, reference: Side, comparison: Comparison, ranks: Ranks
+) -> Scores:
+    """Compute metrics of pairs: image i of one side with image i of the other, in the order of names. Collective."""
+    if not (isinstance(generated, Shown) and isinstance(reference, Shown)):
+        raise EvaluationError(f"{', '.join(names)}: needs images on both sides, not statistics")
+    distance = build_lpips(ranks.device, weights=comparison.weights) if "lpips" in names else None
+    found = score_pairs(names, generated, reference, ranks, distance=distance, batch=comparison.batch)
+    for side in (generated, reference):
+        side.done()
+    suffix = f"_{distance.short_name}" if distance is not None and distance.short_name else ""
+    return {f"{name}{suffix if name == 'lpips' else ''}": value for name, value in found.items()}
+
+
+def _about(side: Side) -> dict[str, Any]:
+    if isinstance(side, Published):
+        return {"place": str(side.path), "images": side.moments.count or None, "layout": side.layout}
+    return {"place": side.name, "images": len(side)}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print scores as a table."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    for name, value in found["scores"].items():
+        table.add_row(name, f"{value:.6g}")
+    for side in ("generated", "reference"):
+        about = found[side]
+        console.print(f"{side:10} {about['place']}  ({about['images'] or 'unknown number of'} images)", markup=False)
+    if found["extractor"]:
+        about = found["extractor"]
+        console.print(f"extractor  {about['name']} {about['dtype']}, weights {about['weights_sha256'][:12]}")
+    console.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.fid", description=__doc__)
+    parser.add_argument("generated")
+    parser.add_argument("reference")
+    parser.add_argument("--metric", action="append", required=True)
+    parser.add_argument("--extractor", default="auto")
+    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--samples", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--json", action="store_true")
+    options = vars(parser.parse_args(arguments))
+    as_json, metrics = options.pop("json"), tuple(options.pop("metric"))
+    rank = place_from_environment(os.environ)[0]
+    set_up_logging(rank=rank)
+    try:
+        unknown = [name for name in metrics if name not in (*METRICS, *PAIRED)]
+        if unknown:
+            raise EvaluationError(f"unknown metric '{unknown[0]}'" + nearest(unknown[0], (*METRICS, *PAIRED)))
+        found = compare(Comparison(**options, metrics=metrics), join_ranks())
+        if is_rank_zero():
+            print(json.dumps(found)) if as_json else show(found)
+    except (UserError, DataError) as error:
+        if rank == 0:
+            print(f"bigtrain: {error}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        leave_ranks()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

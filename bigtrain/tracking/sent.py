@@ -1,0 +1,108 @@
+"""How much of a run has been sent where: `mlflow.json` in the run folder."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+
+from data_pipelines.files import write_json
+
+STATE_FILE = "mlflow.json"
+_LOCK = ".mlflow.lock"
+
+
+@dataclass
+class Sent:
+    """What a server has of a run.
+
+    Attributes:
+        run_id: of the run there; None before it was made.
+        experiment: its experiment's name.
+        offsets: bytes that were sent of each spool, by its path in the run folder.
+    """
+
+    run_id: str | None = None
+    experiment: str = ""
+    offsets: dict[str, int] = field(default_factory=dict)
+
+
+class SentState:
+    """Remembers for each server what it has; the one that was used last stands first.
+
+    A password in a server's address is not written down.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / STATE_FILE
+        document = _read(self._path)
+        self._others: dict[str, dict[str, Any]] = document.pop("others", {})
+        self.uri: str | None = document.pop("uri", None)
+        if self.uri is not None:
+            self._others[self.uri] = document
+
+    def at(self, uri: str) -> Sent:
+        """Return what a server has."""
+        known = self._others.get(without_password(uri), {})
+        return Sent(**{name: known[name] for name in vars(Sent()) if name in known})
+
+    def save(self, uri: str, sent: Sent) -> None:
+        """Write down what a server has."""
+        self.uri = without_password(uri)
+        self._others[self.uri] = vars(sent)
+        others = {other: known for other, known in self._others.items() if other != self.uri}
+        write_json(self._path, {"uri": self.uri, **vars(sent), "others": others})
+
+
+def without_password(uri: str) -> str:
+    """Return an address as it may be shown: `postgresql://user:***@host/mlflow`."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    user, place = parts.netloc.rsplit("@", 1)
+    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{place}"))
+
+
+@contextmanager
+def only_sender(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the right to send a run: two senders at once would send things twice.
+
+    Args:
+        folder: the run folder.
+        wait: for a sender that is at work to end.
+
+    Yields:
+        Whether it was got.
+    """
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine runs; one that has ended and that nobody has asked after does not."""
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the file; one that is damaged counts as none: the run is found again by its tag, and sent anew."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return document

@@ -1,0 +1,198 @@
+"""A real MLflow server on a real PostgreSQL, and what can go wrong on the way to it."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+Rows = list[tuple[object, ...]]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """Where they listen.
+
+    Attributes:
+        url: of MLflow.
+        database: of PostgreSQL, as MLflow is told.
+    """
+
+    url: str
+    database: str
+
+    def query(self, statement: str, *values: object) -> Rows:
+        """Ask the database itself."""
+        with closing(psycopg2.connect(self.database.replace("+psycopg2", ""))) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+
+@contextmanager
+def mlflow_on_postgres(folder: Path) -> Iterator[Server]:
+    """Start both in `folder`, and stop them in the end."""
+    with postgres(folder / "postgres") as database, mlflow_server(folder, database) as url:
+        yield Server(url, database)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Start PostgreSQL with an empty database `mlflow` and a password, and stop it in the end."""
+    folder.mkdir(parents=True)
+    run = []
+    if os.getuid() == 0:  # which PostgreSQL refuses
+        account = pwd.getpwnam("postgres")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+        run = ["runuser", "-u", "postgres", "--"]
+    port, secret = free_port(), folder / "secret"
+    secret.write_text("right")
+    secret.chmod(0o644)
+    data = folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+    initdb = [
+        POSTGRES / "initdb",
+        "-D",
+        data,
+        "-U",
+        "mlflow",
+        "--auth=scram-sha-256",
+        f"--pwfile={secret}",
+        "--no-sync",
+    ]
+    subprocess.run([*run, *map(str, initdb)], **quiet)
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    control = [*run, str(POSTGRES / "pg_ctl"), "-D", str(data), "-w"]
+    subprocess.run([*control, "-o", options, "-l", str(folder / "log"), "start"], **quiet)
+    try:
+        address = f"mlflow:right@127.0.0.1:{port}"
+        with closing(psycopg2.connect(f"postgresql://{address}/postgres")) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("create database mlflow")
+        yield f"postgresql+psycopg2://{address}/mlflow"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+
+
+@contextmanager
+def mlflow_server(folder: Path, store: str, *, port: int | None = None) -> Iterator[str]:
+    """Start `mlflow server`, and kill it in the end."""
+    port = port or free_port()
+    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--backend-store-uri", store, "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "mlartifacts"), "--port", str(port)]
+    with (folder / "server.log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "server.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)  # the server and its workers, a group of their own
+        server.wait()
+
+
+@dataclass
+class FaultyLine:
+    """Passes connections on to a server, as well as `fault` says.
+
+    Attributes:
+        port: of the server.
+        fault: `none`; `slow`, each answer comes seconds late; `hung`, none ever comes; `dead`, connections are cut;
+            `unauthorised`, the password is wrong; `failing`, the server's disk is full.
+        connections: how many there were so far.
+    """
+
+    port: int
+    fault: str = "none"
+    delay: float = 2.0
+    connections: int = 0
+    _listener: socket.socket = field(init=False)
+
+    def __enter__(self) -> "FaultyLine":
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._handle, args=(client,), daemon=True).start()
+
+    def _handle(self, client: socket.socket) -> None:
+        answers = {"unauthorised": "401 Unauthorized", "failing": "507 Insufficient Storage"}
+        with client:
+            if self.fault in answers:
+                client.recv(1 << 20)
+                client.sendall(f"HTTP/1.1 {answers[self.fault]}\r\nContent-Length: 0\r\n\r\n".encode())
+            elif self.fault == "hung":
+                time.sleep(3600)
+            elif self.fault != "dead":
+                with socket.create_connection(("127.0.0.1", self.port)) as server:
+                    back = threading.Thread(target=self._copy, args=(server, client, self.delay), daemon=True)
+                    back.start()
+                    self._copy(client, server, 0.0)
+                    back.join()
+
+    def _copy(self, source: socket.socket, sink: socket.socket, delay: float) -> None:
+        """Pass bytes on until one side closes, or the line breaks."""
+        try:
+            while data := source.recv(1 << 16):
+                while self.fault == "hung":
+                    time.sleep(0.1)
+                if self.fault == "dead":
+                    break
+                if self.fault == "slow":
+                    time.sleep(delay)
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+
+def installed() -> bool:
+    """Tell whether Debian's PostgreSQL is there."""
+    return (POSTGRES / "initdb").is_file() and (os.getuid() != 0 or shutil.which("runuser") is not None)

@@ -1,0 +1,209 @@
+"""Tracking on a real server with a real database: several runs at once, restarts, and every fault on the way there."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bigtrain.core.state import Progress
+from bigtrain.tracking import sender
+from bigtrain.tracking.spool import read_metrics, read_records
+from bigtrain.tracking.tracker import Tracker, TrackingConfig
+from tests.integration.mlflow_server import FaultyLine, Server, installed
+
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not installed(), reason="Debian's postgresql is not installed"),
+]
+
+
+def stored(server: Server, run_id: str) -> list[tuple[object, ...]]:
+    """Return a run's points as the database has them."""
+    rows = server.query("select key, step, value from metrics where run_uuid = %s", run_id)
+    return sorted((key, step / 1000, value) for key, step, value in rows if not str(key).startswith("system/"))
+
+
+def spooled(folder: Path) -> list[tuple[object, ...]]:
+    return sorted((name, *point) for name, points in read_metrics(folder).items() for point in points)
+
+
+def tags_of(server: Server, run_id: str) -> dict[str, str]:
+    return {
+        str(key): str(value) for key, value in server.query("select key, value from tags where run_uuid=%s", run_id)
+    }
+
+
+def run_id_of(folder: Path) -> str:
+    return str(json.loads((folder / "mlflow.json").read_text())["run_id"])
+
+
+def test_several_runs_at_once_have_every_point_once(server: Server, seeds: list[Path]) -> None:
+    for folder in seeds:
+        assert stored(server, run_id_of(folder)) == spooled(folder)
+    rows = server.query("select name, status from runs where lifecycle_stage = 'active'")
+    assert sorted(rows) == [(name, "FINISHED") for name in ("hard cases", "seed0", "seed1", "seed2")]
+    (names,) = server.query("select name from experiments where experiment_id > 0")
+    assert names == ("fashion-mnist-10k",)  # after the dataset
+
+
+def test_a_killed_run_goes_on_in_the_same_place(server: Server, seeds: list[Path]) -> None:
+    tags = tags_of(server, run_id_of(seeds[2]))
+    assert tags["bigtrain.attempt"] == "2"
+    parent = server.query("select run_uuid from runs where name = 'hard cases' and lifecycle_stage = 'active'")
+    assert [(tags["mlflow.parentRunId"],)] == parent
+    expected = {"git.commit", "git.dirty", "host", "world_size", "strategy", "dataset.digest", "checkpoint.sha256"}
+    assert expected <= tags.keys()
+    assert tags["slurm.job_id"] == "4711"
+    assert tags["strategy"] == "ddp"
+    saved = Path(tags["checkpoint.path"])
+    assert tags["checkpoint.sha256"] == json.loads((saved / "checkpoint.json").read_text())["sha256"]
+
+
+def test_what_people_look_for_is_there(server: Server, seeds: list[Path]) -> None:
+    for folder in seeds:
+        run_id = run_id_of(folder)
+        (place,) = server.query("select artifact_uri from runs where run_uuid = %s", run_id)
+        artifacts = Path(str(server_folder(server)), *str(place[0]).removeprefix("mlflow-artifacts:/").split("/"))
+        found = {str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()}
+        assert {"config.yaml", "environment.json", "curves.png", "logs/rank0.log"} <= found
+        assert "snapshots/final/generator.safetensors" in found
+        assert "checkpoints/kimg000000.640.json" in found
+        pictures = [name for name in found if name.endswith(".png") and name.startswith("images/samples~fakes+")]
+        assert len(pictures) == 3  # before training, in the middle, in the end
+        system = server.query("select distinct key from metrics where run_uuid=%s and key like 'system/%%'", run_id)
+        assert ("system/node0/cpu_utilization_percentage",) in system
+    assert "resuming from" in (seeds[2] / "logs" / "rank0.log").read_text()
+
+
+def server_folder(server: Server) -> Path:
+    """Return where the server keeps artifacts."""
+    (row,) = server.query("select current_setting('data_directory')")
+    return Path(str(row[0])).parent.parent / "mlartifacts"
+
+
+class Run:
+    """A run that reports, without a training: its spool, and a process that its sender follows.
+
+    Args:
+        folder: the run folder.
+        uri: of the server.
+    """
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        folder.mkdir()
+        self.folder, self.uri, self.progress = folder, uri, Progress(100_000, 100)
+        config = TrackingConfig(uri=uri, experiment="faults", system_seconds=0, mlflow=False)
+        self._tracker = Tracker(config, folder, active=True)
+        dataset = {"name": "none", "digest": "0" * 64, "folder": "/", "shape": [1, 8, 8], "profile": {}}
+        self._tracker.start(self.progress, params={"lr": 1.0}, tags={"host": "here"}, dataset=dataset)
+        self.trained = subprocess.Popen(["sleep", "600"])
+        self.sent: list[bool] = []
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        self.sent.append(sender.send_run(self.folder, follow=self.trained.pid))
+
+    def report(self, steps: int) -> None:
+        for _ in range(steps):
+            self.progress.advance()
+            self._tracker.log({"loss/d_main": self.progress.kimg, "loss/g_main": 1.0}, self.progress)
+
+    def end(self) -> bool:
+        """End as a training does, and return whether all was sent."""
+        self._tracker.finish("FINISHED", self.progress)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        self.trained.kill()
+        self.trained.wait()
+        return self.sent[0]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sender try again soon, and wait for answers a second only."""
+    monkeypatch.setattr(sender, "_RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(sender, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(sender, "_LONGEST_TIMEOUT", 4)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["slow", "hung", "dead", "unauthorised", "failing"])
+def test_nothing_is_lost_to_a_fault(
+    server: Server, tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with FaultyLine(int(server.url.rsplit(":", 1)[1]), delay=1.5) as line:
+        run = Run(tmp_path / "run", line.url)
+        run.report(3)
+        deadline = time.monotonic() + 60
+        while not (run.folder / "mlflow.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        line.fault = fault
+        run.report(5)
+        time.sleep(3)
+        line.fault = "none"
+        run.report(2)
+        deadline = time.monotonic() + 60
+        while len(stored(server, run_id_of(run.folder))) < 20 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert run.end()
+        assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
+        assert line.connections > 2
+    assert capfd.readouterr().err.count("does not answer") <= 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_dead_server_missed_is_sent_later_and_once(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path / "run", "http://127.0.0.1:9")
+    run.report(1500)
+    time.sleep(3)
+    assert not run.end()
+    assert capfd.readouterr().err.count("does not answer") == 1
+    ids = set()
+    for _ in range(2):
+        assert sender.send_run(run.folder, uri=server.url)
+        ids.add(run_id_of(run.folder))
+        (run.folder / "mlflow.json").unlink()  # even who has forgotten everything finds the run
+    (run_id,) = ids
+    assert stored(server, run_id) == spooled(run.folder)
+    assert len(spooled(run.folder)) == 3000
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_wrong_password_is_said_once_and_not_shown(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Run(tmp_path / "run", "http://127.0.0.1:9").end()
+    capfd.readouterr()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.database.replace("right", "secret-but-wrong"))
+    assert not sender.send_run(tmp_path / "run", uri=os.environ["MLFLOW_TRACKING_URI"])
+    error = capfd.readouterr().err
+    assert error.count("does not answer") == 1
+    assert "password authentication failed" in error
+    assert "secret" not in error
+    with pytest.raises(ValueError, match="holds a password"):
+        TrackingConfig(uri=server.database)
+
+
+def test_a_full_disk_does_not_stop_the_reports(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys, pathlib\n"
+        "from bigtrain.tracking.spool import Spool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "spool = Spool(pathlib.Path(sys.argv[1]))\n"
+        "for step in range(60):\n"
+        "    limit = 2000 if 20 <= step < 40 else -1  # bytes that a file may have\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))\n"
+        "    spool.append('metrics', step, metrics={'loss/d': 1.0})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert [record["samples_seen"] for record, _ in read_records(tmp_path / "metrics.jsonl")] == list(range(60))

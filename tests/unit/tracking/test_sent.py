@@ -1,0 +1,42 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bigtrain.tracking.sent import Sent, SentState, only_sender, without_password
+
+
+def test_each_server_is_remembered_and_no_password(tmp_path: Path) -> None:
+    state = SentState(tmp_path)
+    state.save("postgresql://me:secret@one/mlflow", Sent("a", "digits", {"metrics.jsonl": 7}))
+    state.save("http://two", Sent("b", "digits", {"metrics.jsonl": 3}))
+    again = SentState(tmp_path)
+    assert again.uri == "http://two"
+    assert again.at("http://two").run_id == "b"
+    assert again.at("postgresql://me:another@one/mlflow") == Sent("a", "digits", {"metrics.jsonl": 7})
+    assert again.at("http://three") == Sent()
+    assert "secret" not in (tmp_path / "mlflow.json").read_text()
+    assert json.loads((tmp_path / "mlflow.json").read_text())["run_id"] == "b"
+
+
+def test_a_damaged_memory_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.json").write_text('{"uri": "http')
+    assert SentState(tmp_path).uri is None
+
+
+def test_addresses_keep_all_but_the_password() -> None:
+    assert without_password("postgresql://me:p@ss@db:5432/x?y=1") == "postgresql://me:***@db:5432/x?y=1"
+    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert without_password("http://me@host:80") == "http://me@host:80"
+
+
+def test_a_run_has_one_sender(tmp_path: Path) -> None:
+    other = (
+        "import sys, pathlib\nfrom bigtrain.tracking.sent import only_sender\n"
+        "with only_sender(pathlib.Path(sys.argv[1]), wait=False) as alone: print(alone)"
+    )
+    command = [sys.executable, "-c", other, str(tmp_path)]
+    with only_sender(tmp_path, wait=False) as alone:
+        assert alone
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
