@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
-MACHINE = ("time/", "memory/", "compute/tflop_per_s", "health/data_starvation")
+MACHINE = ("time/", "comm/", "memory/", "compute/tflop_per_s", "health/data_starvation")
 """Metrics that depend on the machine, not on the training alone."""
 
 
