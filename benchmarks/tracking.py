@@ -5,7 +5,8 @@
 DATA is a folder of Fashion-MNIST shards (`bigtrain data prepare fashion-mnist-10k DATA`). A real `mlflow server` on
 Debian's PostgreSQL is reached through a line that delays, swallows or refuses (`tests/integration/mlflow_server.py`).
 One run (`tests/tiny.yaml`, one rank, one thread) trains through all of these, one after the other; before and after it
-trains the same without MLflow. In the end the database must have every point of the spool, once.
+trains the same without MLflow. Beside the clock, which tells of whatever else the machine does, the CPU time of the
+training process is read, and that of the sender. In the end the database must have every point of the spool, once.
 """
 
 import argparse
@@ -19,14 +20,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from bigtrain.tracking.spool import read_metrics, read_records
 from tests.integration.mlflow_server import FaultyLine, Server, mlflow_server, postgres
 
 ROOT = Path(__file__).parent.parent
-STEPS = 4
-"""Steps of 16 images between two points."""
+STEPS, BATCH = 4, 16
+"""Steps between two points, and their images."""
+FAULTS = {
+    "none": "well",
+    "slow": "slow: each answer 2 s late",
+    "hung": "hung: no answer ever",
+    "dead": "dead: connections are cut",
+    "unauthorised": "refusing the password (401)",
+    "failing": "out of disk (507)",
+    "full": "well, but the run folder's disk is full",
+    "none again": "well again",
+}
 
 
 @contextlib.contextmanager
@@ -34,7 +48,7 @@ def training(folder: Path, data: str, *options: str) -> Iterator[subprocess.Pope
     """Train until the end of the block, then stop as Slurm does."""
     config = [str(ROOT / "tests" / "tiny.yaml"), f"data.path={data}", f"run_dir={folder}", "total_kimg=1000"]
     never = [f"{key}.interval_kimg=0" for key in ("eval", "preview", "snapshot")]
-    often = [f"log.interval_kimg={STEPS * 0.016}", "checkpoint.interval_kimg=900"]
+    often = [f"log.interval_kimg={STEPS * BATCH / 1000}", "checkpoint.interval_kimg=900"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "bigtrain.train", *config, *never, *often, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
@@ -57,46 +71,87 @@ def small_disk(folder: Path, megabytes: int = 40) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def step_times(folder: Path, began: float, ended: float) -> list[float]:
-    """Return milliseconds a step of the points that were reported in a span of time, without its first second."""
-    found = []
-    for record, _ in read_records(folder / "metrics.jsonl"):
-        if record["kind"] == "metrics" and began + 1 < record["time_ms"] / 1000 < ended:
-            found.append(record["metrics"]["time/sec_per_kimg"] * 16)
-    return found
+@dataclass
+class Span:
+    """What was measured while a server behaved in one way.
+
+    Attributes:
+        clock: milliseconds a step, of each interval between two points.
+        cpu: milliseconds a step that the training process computed.
+        sender: share of a core that the processes beside it took.
+    """
+
+    clock: list[float]
+    cpu: float
+    sender: float
 
 
-def untracked(folder: Path, data: str, seconds: float) -> list[float]:
-    with training(folder, data, "tracking.mlflow=false"):
-        time.sleep(2)
-        began = time.time()
+class Meter:
+    """Reads a training from outside."""
+
+    def __init__(self, process: psutil.Process, folder: Path) -> None:
+        self._process, self._folder = process, folder
+        self._at, self._cpu, self._beside, self._steps = time.time(), self._own(), self._others(), self._seen()
+
+    def read(self) -> Span:
+        """Return what happened since the meter was made."""
+        steps, seconds = self._seen() - self._steps, time.time() - self._at
+        clock = [
+            record["metrics"]["time/sec_per_kimg"] * BATCH
+            for record, _ in read_records(self._folder / "metrics.jsonl")
+            if record["kind"] == "metrics" and record["time_ms"] / 1000 > self._at + 1
+        ]
+        cpu = 1000 * (self._own() - self._cpu) / max(steps, 1)
+        return Span(clock, cpu, (self._others() - self._beside) / seconds)
+
+    def _own(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def _others(self) -> float:
+        times = [child.cpu_times() for child in self._process.children(recursive=True)]
+        return sum(one.user + one.system for one in times)
+
+    def _seen(self) -> float:
+        places = [record["samples_seen"] for record, _ in read_records(self._folder / "metrics.jsonl")]
+        return max(places, default=0) / BATCH
+
+
+def untracked(folder: Path, data: str, seconds: float) -> Span:
+    with training(folder, data, "tracking.mlflow=false") as process:
+        while len(list(read_records(folder / "metrics.jsonl"))) < 6:
+            time.sleep(0.1)
+        meter = Meter(psutil.Process(process.pid), folder)
         time.sleep(seconds)
-    return step_times(folder, began, time.time())
+        return meter.read()
 
 
-def tracked(disk: Path, data: str, server: Server, seconds: float) -> tuple[dict[str, list[float]], str, Path]:
-    """Train through all faults; return step times of each, what was said, and the run folder."""
+def tracked(disk: Path, data: str, server: Server, seconds: float) -> tuple[dict[str, Span], str, Path]:
+    """Train through all faults; return what was measured in each, what was said, and the run folder."""
     spans, folder = {}, disk / "run"
     with FaultyLine(int(server.url.rsplit(":", 1)[1])) as line:
-        options = [f"tracking.uri={line.url}", "tracking.flush_seconds=60"]
-        with training(folder, data, *options) as process:
-            began = time.time()
+        with training(folder, data, f"tracking.uri={line.url}", "tracking.flush_seconds=60") as process:
+            watched = psutil.Process(process.pid)
+            while len(list(read_records(folder / "metrics.jsonl"))) < 6:
+                time.sleep(0.1)
+            meter = Meter(watched, folder)
             while not (folder / "mlflow.json").is_file():
                 time.sleep(0.1)
-            spans["while the sender starts"] = (began, time.time())
-            for fault in ("none", "slow", "hung", "dead", "unauthorised", "failing", "this disk full", "none again"):
-                line.fault = fault.split()[0]
+            spans["starting up, no run there yet"] = meter.read()
+            for fault, title in FAULTS.items():
+                line.fault = "none" if fault == "full" else fault.split()[0]
                 filler = disk / "filler"
-                if fault == "this disk full":
-                    line.fault = "none"
+                if fault == "full":
                     with contextlib.suppress(OSError):
                         filler.write_bytes(b"\0" * (1 << 26))
-                began = time.time()
+                meter = Meter(watched, folder)
                 time.sleep(seconds)
-                spans[fault] = (began, time.time())
                 filler.unlink(missing_ok=True)
+                if fault == "full":
+                    time.sleep(2)  # what waited is written
+                spans[title] = meter.read()
         _, said = process.communicate(timeout=180)
-    return {fault: step_times(folder, *span) for fault, span in spans.items()}, said, folder
+    return spans, said, folder
 
 
 def main() -> None:
@@ -114,15 +169,16 @@ def main() -> None:
         ):
             server = Server(url, database)
             before = untracked(root / "before", options.data, options.seconds)
-            times, said, folder = tracked(disk, options.data, server, options.seconds)
+            spans, said, folder = tracked(disk, options.data, server, options.seconds)
             after = untracked(root / "after", options.data, options.seconds)
-            rows = {"without MLflow, before": before, **times, "without MLflow, after": after}
-            base = statistics.median([*before, *after])
-            print("| the server is | ms a step, median (quartiles) | of the step without MLflow | points |")
-            print("|---|---|---|---|")
-            for name, values in rows.items():
-                low, middle, high = statistics.quantiles(values, n=4)
-                print(f"| {name} | {middle:.1f} ({low:.1f} to {high:.1f}) | {middle / base:.3f} | {len(values)} |")
+            rows = {"– (without MLflow, before)": before, **spans, "– (without MLflow, after)": after}
+            base = (before.cpu + after.cpu) / 2
+            print("| the server is | CPU ms a step | relative | clock, ms a step: median (quartiles) | beside |")
+            print("|---|---|---|---|---|")
+            for name, span in rows.items():
+                low, middle, high = statistics.quantiles(span.clock, n=4)
+                clock = f"{middle:.0f} ({low:.0f} to {high:.0f})"
+                print(f"| {name} | {span.cpu:.1f} | {span.cpu / base:.3f} | {clock} | {span.sender:.0%} |")
             sync = [str(Path(sys.executable).parent / "bigtrain"), "sync", str(folder), "--uri", url]
             run_ids = set()
             for _ in range(2):

@@ -1,5 +1,6 @@
 """A run's own account of what happens to it: events, heartbeat, and what its faults have cost."""
 
+import contextlib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -50,7 +51,8 @@ class Journal:
     def note(self, event: str, progress: Progress, **facts: Any) -> None:
         """Write an event down; the newest of a kind is a tag in MLflow."""
         if self._active:
-            self._events.append(event, kimg=progress.kimg, **facts)
+            with contextlib.suppress(OSError):  # a full disk: MLflow is told all the same
+                self._events.append(event, kimg=progress.kimg, **facts)
             told = ", ".join(f"{name} {value}" for name, value in facts.items())
             self._tracker.log_event(f"event.{event}", told or event, progress)
 

@@ -1,5 +1,6 @@
 """Whether somebody trains into a run folder, who, and how far they are: a lock and a heartbeat."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -14,7 +15,8 @@ from bigtrain.core.state import Progress
 
 LOCK, _HEARTBEAT = "run.lock", "heartbeat.json"
 _BEAT_SECONDS = 1.0
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that know no locks."""
 
 
 class RunBusyError(UserError):
@@ -52,7 +54,7 @@ def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> 
             time.sleep(0.2)
         except OSError as error:
             file.close()
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             log.warning("%s: this file system knows no locks: see to it that nobody else trains here", folder)
             return None
@@ -72,7 +74,7 @@ def is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
     return False
 
@@ -118,8 +120,9 @@ class Heartbeat:
         if now or time.monotonic() - self._beaten >= _BEAT_SECONDS:
             self._beaten = time.monotonic()
             partial = self._path.with_suffix(".partial")
-            partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
-            partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
+            with contextlib.suppress(OSError):  # a full disk costs a pulse, not the run
+                partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
+                partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any]:

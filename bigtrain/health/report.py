@@ -1,5 +1,6 @@
 """What the doctor says of a run: a file in its folder, and a table of it for people."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ class HealthError(UserError):
 
 
 def write_report(folder: Path, health: Health, recovery: Recovery, progress: Progress) -> None:
-    """Write the report into a run folder."""
-    write_json(folder / _FILE, {"kimg": progress.kimg, "rollbacks": recovery.rollbacks, "symptoms": health.report()})
+    """Write the report into a run folder; on a full disk, the one before stays."""
+    report = {"kimg": progress.kimg, "rollbacks": recovery.rollbacks, "symptoms": health.report()}
+    with contextlib.suppress(OSError):
+        write_json(folder / _FILE, report)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

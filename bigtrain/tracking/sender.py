@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigtrain.presence import is_held
 from bigtrain.tracking.sent import SentState, is_alive, only_sender, without_password
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
 
@@ -162,10 +162,7 @@ class Sender:
 
     def _fail(self) -> None:
         """Say that the run has ended without a word, if it has."""
-        if self._run is None:
-            return
-        start = self._starts()[-1]
-        if start["host"] != platform.node() or not is_alive(start["pid"]):
+        if self._run is not None and not is_held(self._folder):
             self._run.fail(int(self._spool.stat().st_mtime * 1000))
 
     def _starts(self) -> list[Record]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
+from bigtrain.presence import NO_LOCKS
 from data_pipelines.files import write_json
 
 STATE_FILE = "mlflow.json"
@@ -80,15 +81,18 @@ def only_sender(folder: Path, *, wait: bool) -> Iterator[bool]:
         wait: for a sender that is at work to end.
 
     Yields:
-        Whether it was got.
+        Whether it was got; always, on a file system that knows no locks.
     """
     with (folder / _LOCK).open("w") as lock:
+        alone = True
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            alone = False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield alone
 
 
 def is_alive(process: int) -> bool:

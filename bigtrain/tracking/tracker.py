@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -102,9 +101,8 @@ class Tracker:
             "name": self._config.name or self._folder.resolve().name,
             "parent": self._config.parent,
         }
-        place = {"host": platform.node(), "pid": os.getpid(), "attempt": self._spool.starts + 1}
         facts = {"params": dict(params), "tags": dict(tags), "dataset": dict(dataset), "note": note}
-        self._append("start", progress, **place, mlflow=target, **facts)
+        self._append("start", progress, attempt=self._spool.starts + 1, mlflow=target, **facts)
         if self._config.mlflow:
             command = [
                 sys.executable,

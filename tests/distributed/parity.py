@@ -111,3 +111,15 @@ def errors(cells: list[Cell], oracles: dict[str, dict[str, Any]], steps: int) ->
         if dist.get_rank() == 0:
             print(f"{cell}: {found[str(cell)]:.2e}", flush=True)
     return found
+
+
+def covering() -> list[Cell]:
+    """Return cells that hold each pair of strategy and objective, and all of the other factors' values in turn."""
+    cells = []
+    for number, strategy in enumerate(STRATEGIES):
+        for turn, objective in enumerate(OBJECTIVES):
+            world_size = 1 if strategy == "single" else (4, 1, 2, 2, 1, 2)[(number + turn) % 6]
+            accumulation = ACCUMULATIONS[(number + turn) % 2]
+            precision = PRECISIONS[(number + 2 * turn) % 3 == 0]
+            cells.append(Cell(strategy, objective, world_size, accumulation, precision))
+    return cells

@@ -14,8 +14,8 @@ from selenium import webdriver
 from tests.conftest import ROOT
 from tests.integration.mlflow_server import Server, mlflow_on_postgres
 
-SHORT = ["total_kimg=0.64", "log.interval_kimg=0.08", "checkpoint.interval_kimg=0.16", "preview.interval_kimg=0.32"]
-OPTIONS = [*SHORT, "eval.interval_kimg=0.64", "tracking.system_seconds=0.5"]
+SHORT = ["total_kimg=0.32", "log.interval_kimg=0.08", "checkpoint.interval_kimg=0.08", "preview.interval_kimg=0.16"]
+OPTIONS = [*SHORT, "snapshot.interval_kimg=0", "tracking.system_seconds=0.5"]
 AUGMENT = ["augment={kind: ada, transforms: bg, probability: {kind: fixed, p: {kind: constant, value: 0.5}}}"]
 OFFLINE = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -46,7 +46,8 @@ def seeds(server: Server, fashion: Path, tmp_path_factory: pytest.TempPathFactor
             *options,
             *OPTIONS,
             *AUGMENT,
-            *(["tracking.parent=hard cases"] if folder.name == "seed2" else []),
+            f"eval.interval_kimg={0.32 if folder == folders[0] else 0}",
+            *(["tracking.parent=hard cases"] if folder == folders[2] else []),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "4711"}
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)

@@ -130,7 +130,7 @@ class DeepSpeedConfig(StrategySettings):
 
         Args:
             accumulation: micro-batches a step.
-            clip_norm: bound on the gradient's norm; stage 0 bounds it itself, like all that does not use DeepSpeed.
+            clip_norm: bound on the gradient's norm, or None.
         """
         elements = int(self.bucket_mb * 2**20 / 4)
         ours = {
@@ -138,8 +138,8 @@ class DeepSpeedConfig(StrategySettings):
             "gradient_accumulation_steps": accumulation,
             # The loop knows the last micro-batch, and calls step() once.
             "managed_gradient_accumulation": False,
-            # DeepSpeed's own default bounds the norm at 1.
-            "gradient_clipping": clip_norm or 0.0,
+            # DeepSpeed's own default bounds the norm at 1; at stage 0 our Adam does it.
+            "gradient_clipping": (clip_norm or 0.0) if self.stage else 0.0,
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "zero_optimization": {

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
@@ -54,7 +55,7 @@ class ZeROStrategy(Strategy):
         self._adam = (WholeAdam if self._stage == 0 else LimitedAdam)(list(self._parameters.values()), optimizer)
         # How DeepSpeed gathers and scatters: it says so with every message.
         warnings.filterwarnings("ignore", ".*(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning)
-        with quietly(), _scalars_as_rows(player):
+        with quietly(), _scalars_as_rows(player, self._stage):
             self._deepspeed = import_deepspeed(ranks)
             wrapped = InPrecision(player, precision, ranks.device.type)
             self._engine, *_ = self._deepspeed.initialize(
@@ -133,7 +134,7 @@ class ZeROStrategy(Strategy):
             for name, parameter in self._parameters.items():
                 moments = state["optimizer"].get(name, {})
                 for key in MOMENTS:
-                    self._set(parameter, moments.get(key, torch.zeros(1)), key)
+                    self._set(parameter, moments.get(key, torch.zeros(())), key)
 
     @contextlib.contextmanager
     def _all_trainable(self) -> Iterator[None]:
@@ -189,8 +190,8 @@ class ZeROStrategy(Strategy):
 
     def _set_weight(self, parameter: Tensor, whole: Tensor) -> None:
         if self._stage == 3:
-            with self._deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                parameter.copy_(whole)
+            share: Tensor = parameter.ds_tensor  # type: ignore[attr-defined]
+            share.copy_(self._share_of(whole, share.numel()))
         else:
             parameter.copy_(whole)
         if self._stage and parameter.requires_grad:
@@ -199,38 +200,44 @@ class ZeROStrategy(Strategy):
     def _set(self, parameter: Tensor, whole: Tensor, key: str | None = None) -> None:
         """Give Adam's weight, or its moment `key`, the value `whole`."""
         utils = self._deepspeed.utils
+        shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+        value = whole.to(parameter.device, torch.float32).expand(shape)
         if self._stage == 0:
-            self._adam.state[parameter][key].copy_(whole)
-            return
-        if self._stage == 3:
-            share: Tensor = parameter.ds_tensor  # type: ignore[attr-defined]
-            row = whole.to(share.device, torch.float32).expand(parameter.ds_shape).flatten()  # type: ignore[attr-defined]
-            row = nn.functional.pad(row, (0, share.numel() * self._engine.world_size - row.numel()))
-            mine = row.narrow(0, share.numel() * self._engine.global_rank, share.numel())
-            if key is None:
-                utils.safe_set_local_fp32_param(parameter, mine)
-            else:
-                utils.safe_set_local_optimizer_state(parameter, mine, key)
+            self._adam.state[parameter][key].copy_(value)
+        elif self._stage < 3 and key is None:
+            utils.safe_set_full_fp32_param(parameter, value)
+        elif self._stage < 3:
+            utils.safe_set_full_optimizer_state(parameter, value, key)
         else:
-            value = whole.to(parameter.device, torch.float32).expand_as(parameter)
+            share = self._share_of(value, parameter.ds_tensor.numel())  # type: ignore[attr-defined]
             if key is None:
-                utils.safe_set_full_fp32_param(parameter, value)
+                utils.safe_set_local_fp32_param(parameter, share)
             else:
-                utils.safe_set_full_optimizer_state(parameter, value, key)
+                utils.safe_set_local_optimizer_state(parameter, share, key)
+
+    def _share_of(self, whole: Tensor, size: int) -> Tensor:
+        """Return this rank's share of a weight at stage 3; the last share is filled up with zeros."""
+        row = nn.functional.pad(whole.flatten(), (0, size * self._engine.world_size - whole.numel()))
+        return row.narrow(0, size * self._engine.global_rank, size)
 
 
 @contextlib.contextmanager
-def _scalars_as_rows(player: Player) -> Iterator[None]:
-    """Give scalars a dimension for a while: DeepSpeed sends a weight's bytes, and cannot see those of a scalar."""
+def _scalars_as_rows(player: Player, stage: int) -> Iterator[None]:
+    """Have DeepSpeed take scalars in: it sends a weight's bytes from rank 0, and cannot see those of a scalar.
+
+    At stage 3 they get a dimension for a while. Elsewhere their hooks remember their shape, and they are sent here.
+    """
     scalars = [parameter for parameter in player.parameters() if parameter.ndim == 0]
     for parameter in scalars:
-        parameter.data = parameter.data.reshape(1)
+        if stage == 3:
+            parameter.data = parameter.data.reshape(1)
+        else:
+            dist.broadcast(parameter.data, src=0)
+            parameter.ds_optim_param = True  # type: ignore[attr-defined]  # what it does not send
     yield
     for parameter in scalars:
-        if hasattr(parameter, "ds_shape"):
-            parameter.ds_shape = torch.Size(())
-        else:
-            parameter.data = parameter.data.reshape(())
+        if stage == 3:
+            parameter.ds_shape = torch.Size(())  # type: ignore[attr-defined]
 
 
 class InPrecision(nn.Module):
