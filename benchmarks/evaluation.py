@@ -137,16 +137,22 @@ def frechet_turns() -> dict[str, Turn]:
     }
 
 
-def take_turns(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every turn; the first round warms up and does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
+def take_turns(turns: dict[str, Turn], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return seconds by the clock and of CPU of every turn; the first round warms up and does not count."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
     for number in range(rounds + 1):
         for name, turn in turns.items():
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), cpu_seconds()
             turn()
             if number:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append((time.perf_counter() - began, cpu_seconds() - cpu))
     return seconds
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of the helpers that it has ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def memory() -> dict[str, float]:
@@ -207,13 +213,18 @@ def main() -> None:
 def show(results: dict[str, Any], images: int) -> None:
     for name, peak in results.pop("memory", {}).items():
         print(f"memory: {name:12} {peak:7.0f} MiB at the most")
-    for what, seconds in results.items():
-        for name, turns in seconds.items():
-            median = statistics.median(turns)
-            ratio = statistics.median(a / b for a, b in zip(turns, seconds["bigtrain"], strict=True))
-            each = f"{images / median:7.2f} images/s  " if what != "frechet" else ""
-            spread = f"({min(turns):.2f} to {max(turns):.2f})"
-            print(f"{what:10}{name:32}{median:7.2f} s {spread:18}  {each}bigtrain is faster by {ratio:.2f}")
+    for what, turns in results.items():
+        for name, seconds in turns.items():
+            clock, cpu = (statistics.median(column) for column in zip(*seconds, strict=True))
+            faster, cheaper = (
+                statistics.median(a[column] / b[column] for a, b in zip(seconds, turns["bigtrain"], strict=True))
+                for column in (0, 1)
+            )
+            each = f"{images / clock:7.2f} images/s  " if what != "frechet" else ""
+            print(
+                f"{what:10}{name:32}{clock:7.2f} s  {cpu:7.2f} s of CPU  {each}"
+                f"bigtrain: {faster:.2f} times as fast, {cheaper:.2f} times less CPU"
+            )
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         dataset,
         ranks,
         seed=config.seed,
+        size=config.data.image.shape[1:],
         on_corrupt=config.data.on_corrupt,
         quarantine=folder / "quarantine.jsonl",
     )
@@ -152,7 +153,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         load=Load(ranks, strategies, folder),
         previews=Previews(
             task,
-            trained_reals(dataset, plan, REALS, labelled=config.data.classes > 0),
+            trained_reals(dataset, plan, REALS, config.data.image.shape[1:], labelled=config.data.classes > 0),
             manifest.classes if config.data.classes else (),
             seed=config.seed,
             chunk=config.images_at_once,
@@ -165,10 +166,10 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
 def _checkup(
     config: AnyTraining, plan: BatchPlan, dataset: ShardDataset, ranks: Ranks, health: Health, weights: WeightProbe
 ) -> Checkup:
-    count, labelled = config.health.images, config.data.classes > 0
-    held_out = held_out_reals(dataset, plan, count, labelled=labelled)
-    shown = trained_reals(dataset, plan, count, labelled=labelled)
-    compared = trained_reals(dataset, plan, config.health.neighbours, labelled=labelled)
+    count, size, labelled = config.health.images, config.data.image.shape[1:], config.data.classes > 0
+    held_out = held_out_reals(dataset, plan, count, size, labelled=labelled)
+    shown = trained_reals(dataset, plan, count, size, labelled=labelled)
+    compared = trained_reals(dataset, plan, config.health.neighbours, size, labelled=labelled)
     return Checkup(
         health,
         LogitProbe(shown, held_out, micro_batch=config.images_at_once, ranks=ranks),
@@ -206,11 +207,13 @@ def _check_data(config: AnyTraining) -> None:
     plan = data.plan(seed=config.seed, global_batch=config.global_batch, held_out=config.health.held_out)
     dataset = plan.open(faults)
     manifest = dataset.manifest
-    if data.resolution != manifest.resolution:
-        raise ConfigError(f"data.resolution is {data.resolution}, the images in {data.path} are {manifest.resolution}")
-    if data.image.shape[2] != manifest.shape[2]:
+    _, height, width = data.image.shape
+    larger = manifest.shape[1] >= height and manifest.shape[2] >= width
+    if manifest.shape[1:] != (height, width) and not (data.crop and larger):
+        advice = " (data.crop: random would cut them)" if larger else ""
         raise ConfigError(
-            f"data.width is {data.image.shape[2]}, the images in {data.path} are {manifest.shape[2]} wide"
+            f"data.resolution and width are {height}x{width}, the images in {data.path} are "
+            f"{manifest.shape[1]}x{manifest.shape[2]} (height x width){advice}"
         )
     if data.channels != manifest.channels:
         raise ConfigError(f"data.channels is {data.channels}, the images in {data.path} have {manifest.channels}")

@@ -85,6 +85,8 @@ class DataConfig(Config):
         sampling: how often images come.
         max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
         label_dropout: share of the images that are shown without their label.
+        crop: what shards of larger images are cut to `resolution` and `width` by: `random` cuts anew each time an
+            image is shown, `center` in the middle, as evaluation does in both cases; null for shards of just that size.
         flip: mirror half of the images, left to right.
         window: shards that are shuffled together.
         loader: threads start at once; processes leave the interpreter to the training.
@@ -103,6 +105,7 @@ class DataConfig(Config):
     )
     max_images: PositiveInt | None = None
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    crop: Literal["center", "random"] | None = None
     flip: bool = False
     window: PositiveInt = 8
     loader: Loader = "threads"

@@ -79,25 +79,25 @@ def compare(comparison: Comparison, ranks: Ranks) -> dict[str, Any]:
     """
     of_features = [name for name in METRICS if name in comparison.metrics]
     of_pairs = [name for name in PAIRED if name in comparison.metrics]
-    extractor = build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
+    extractor = _extractor(comparison, ranks) if of_features else None
     generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
     scores: Scores = {}
-    if of_features:
+    if extractor is not None:
         scores |= _score_features(of_features, generated, reference, extractor, comparison, ranks)
     if of_pairs:
         scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
-    about = {
-        "name": extractor.name,
-        "weights_sha256": extractor.weights_sha256,
-        "preprocessing": extractor.preprocessing,
-        "dtype": extractor.dtype,
-    }
     return {
         "scores": scores,
         "generated": _about(generated),
         "reference": _about(reference),
-        "extractor": about if of_features else None,
+        "extractor": None
+        if extractor is None
+        else {name: getattr(extractor, name) for name in ("name", "weights_sha256", "preprocessing", "dtype")},
     }
+
+
+def _extractor(comparison: Comparison, ranks: Ranks) -> Extractor:
+    return build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
 
 
 class Shown:

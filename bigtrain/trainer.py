@@ -176,6 +176,8 @@ class Trainer:
             positions,
             seed=self.recovery.seed,
             device=self.ranks.device,
+            size=self.config.data.image.shape[1:],
+            crop=self.config.data.crop or "center",
             flip=self.config.data.flip,
             label_dropout=self.config.data.label_dropout,
         )

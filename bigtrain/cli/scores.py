@@ -1,9 +1,12 @@
 """Commands that compare sets of images."""
 
+import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+
+from bigtrain.cli.options import one_of
 
 app = typer.Typer()
 
@@ -41,10 +44,36 @@ def fid(
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
     arguments += [f"--metric={name}" for name in metric or ["fid"]]
     arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
-    if nproc == 1:
-        from bigtrain.fid import main
+    _run("bigtrain.fid", arguments, nproc)
 
-        main(arguments)
+
+@app.command()
+def ppl(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="ppl_zfull, ppl_zend, ppl_wfull, ppl_wend, lpips_diversity; default: ppl_zfull."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of the weights vgg16 and lpips-vgg16.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Paths, or pairs of images.")] = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Paths at once.")] = 16,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+) -> None:
+    """Score how a generator's images change with its latents: perceptual path length, LPIPS between pairs."""
+    from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS
+
+    names = [one_of("--metric", name, tuple(GENERATOR_METRICS)) for name in metric or ["ppl_zfull"]]
+    arguments = [str(snapshot), *(f"--metric={name}" for name in names), *([f"--weights={weights}"] if weights else [])]
+    arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}", *(["--json"] if as_json else [])]
+    _run("bigtrain.ppl", arguments, nproc)
+
+
+def _run(module: str, arguments: list[str], nproc: int) -> NoReturn:
+    """Run a module's `main` here where one rank is enough, else on several."""
+    if nproc == 1:
+        importlib.import_module(module).main(arguments)
     from launch.local import run_ranks
 
-    raise typer.Exit(run_ranks("bigtrain.fid", arguments, nproc=nproc))
+    raise typer.Exit(run_ranks(module, arguments, nproc=nproc))

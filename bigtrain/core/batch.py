@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from bigtrain.core.crop import Size, center_crop, random_crop
 from bigtrain.core.rng import Draws
 
 
@@ -32,6 +34,8 @@ class Batch:
         *,
         seed: int,
         device: torch.device,
+        size: Size | None = None,
+        crop: Literal["center", "random"] = "center",
         flip: bool = False,
         label_dropout: float = 0.0,
     ) -> "Batch":
@@ -43,11 +47,16 @@ class Batch:
             position: each sample's place in the run, int64, shape [N].
             seed: of the run's draws.
             device: where to.
+            size: height and width to cut the images to; None to leave them as they are.
+            crop: where to cut: in the middle, or anywhere, drawn for each sample.
             flip: whether to mirror half of the images, left to right.
             label_dropout: probability that a sample loses its label, which becomes -1.
         """
         draws = Draws(seed, position.to(device, non_blocking=True))
-        real = images.to(device, non_blocking=True).to(torch.float32) / 127.5 - 1.0
+        images = images.to(device, non_blocking=True)
+        if size is not None and tuple(images.shape[2:]) != size:
+            images = random_crop(images, size, draws.of("data/crop")) if crop == "random" else center_crop(images, size)
+        real = images.to(torch.float32) / 127.5 - 1.0
         label = label.to(device, non_blocking=True)
         if flip:
             mirrored = draws.of("data/flip").integers(2).reshape(-1, 1, 1, 1) == 1

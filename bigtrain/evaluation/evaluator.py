@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
+from bigtrain.core.crop import Size
 from bigtrain.distributed.collectives import from_all_ranks, from_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.extraction import Stop, never
@@ -96,6 +97,7 @@ class Evaluator:
         config: which scores.
         dataset: the reference.
         ranks: who shares the work.
+        size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         faults: where they are listed.
 
@@ -109,12 +111,13 @@ class Evaluator:
         dataset: ShardDataset,
         ranks: Ranks,
         *,
+        size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
     ) -> None:
         self._config, self._ranks = config, ranks
-        self._images = ShardImages(dataset, config.reference_samples, on_corrupt=on_corrupt, faults=faults)
-        self._digest = dataset.manifest.digest
+        self._images = ShardImages(dataset, config.reference_samples, size=size, on_corrupt=on_corrupt, faults=faults)
+        self._digest = self._images.digest
         self._published = load_published(config.reference) if config.reference else None
         self._extractor = build_extractor(
             config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None

@@ -58,14 +58,15 @@ def extract(
     needs = list(dict.fromkeys(needs))
     layers = list(dict.fromkeys(need.layer for need in needs))
     collectors = {need: need.collector(extractor.layers[need.layer], len(images), ranks.device) for need in needs}
-    mine = torch.arange(ranks.rank, len(images), ranks.world_size)
-    most = -(-len(images) // ranks.world_size)
-    batches = [mine[start : start + batch] for start in range(0, most, batch)]  # as many on every rank
-    reading = read_ahead(images, [index for index in batches if len(index)])
-    for index in batches:
+    # The same batches on any number of ranks: how a convolution rounds may depend on what is in its batch.
+    batches = list(torch.arange(len(images)).split(batch)) if len(images) else []  # type: ignore[no-untyped-call]
+    mine = batches[ranks.rank :: ranks.world_size]
+    reading = read_ahead(images, mine)
+    for turn in range(-(-len(batches) // ranks.world_size)):  # as many on every rank
         check(stop)
-        if not len(index):
+        if turn >= len(mine):
             continue
+        index = mine[turn]
         image, label = next(reading)
         if images.faults:  # nothing is to be had any more but the names of the others
             continue

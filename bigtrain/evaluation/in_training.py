@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bigtrain.core.crop import Size
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
 from bigtrain.distributed.init import Ranks
@@ -28,6 +29,7 @@ class Evaluations:
         dataset: the reference.
         ranks: who shares the work.
         seed: of latents and labels.
+        size: height and width that is cut out of the middle of the dataset's images.
         on_corrupt: what to do with damaged reference images.
         quarantine: file that lists them.
 
@@ -43,6 +45,7 @@ class Evaluations:
         ranks: Ranks,
         *,
         seed: int,
+        size: Size,
         on_corrupt: OnCorrupt,
         quarantine: Path,
     ) -> None:
@@ -53,7 +56,8 @@ class Evaluations:
         }
         intervals = {kind: one.interval_kimg for kind, one in wanted.items() if one.interval_kimg}
         self._evaluators = {
-            kind: Evaluator(wanted[kind], dataset, ranks, on_corrupt=on_corrupt, faults=faults) for kind in intervals
+            kind: Evaluator(wanted[kind], dataset, ranks, size=size, on_corrupt=on_corrupt, faults=faults)
+            for kind in intervals
         }
         self._schedule = EvalSchedule(intervals, config.max_share)
         self.best = Best(config.best)

@@ -103,9 +103,9 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
-def has_weights(name: str) -> bool:
-    """Tell whether a file of these weights is where `find_weights` looks, right or wrong."""
-    return _find(name, None) is not None
+def has_weights(name: str, path: Path | None = None) -> bool:
+    """Tell whether a file of these weights, right or wrong, is where `find_weights` looks."""
+    return _find(name, path) is not None
 
 
 def find_weights(name: str, path: Path | None = None) -> Weights:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -32,6 +33,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.db import utils as database
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from PIL import Image
 
@@ -40,6 +42,7 @@ from bigtrain.tracking.spool import Record
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 warnings.simplefilter("ignore")  # MLflow gives advice on how to log models; nobody who trains can take it
 logging.getLogger("alembic").setLevel(logging.ERROR)
+database.MAX_RETRY_COUNT = 2  # of ten attempts the last comes after minutes; the sender tries again by itself
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("long", "seed"), ColSpec("long", "class", required=False)]),

@@ -1,35 +1,85 @@
-"""A score does not depend on the number of ranks."""
+"""No score depends on the number of ranks: images, features and every metric, with real processes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bigtrain.evaluation.metrics.fid import frechet_distance
-from bigtrain.evaluation.statistics.moments import Moments, MomentSums
+from bigtrain.core.rng import Draws
+from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, score_generator
+from bigtrain.evaluation.images.generated import GeneratedImages
+from bigtrain.evaluation.measuring import measure
+from bigtrain.evaluation.metrics import METRICS
+from bigtrain.models import ImageSpec
+from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from tests.distributed.ranks import on_ranks
 
-SAMPLES, FEATURES = 203, 24
+CPU = torch.device("cpu")
+SAMPLES = 1003
+SMALL = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
 
 
-def _moments() -> Moments:
-    features = torch.randn(SAMPLES, FEATURES, generator=torch.Generator().manual_seed(3)) * 2 + 5
-    sums = MomentSums(FEATURES, SAMPLES, torch.device("cpu"))
-    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    mine = torch.arange(rank, SAMPLES, world)
-    for index in mine.split(16):
-        sums.add(features[index], index, torch.full_like(index, -1))
-    moments = sums.over_ranks()
-    return {"count": moments.count, "mean": moments.mean, "covariance": moments.covariance}
+class Projection:
+    """A small extractor with all layers."""
+
+    name = short_name = preprocessing = weights_sha256 = "projection"
+    dtype = "fp32"
+    layers = {"pool": 24, "logits": 10, "spatial": 12}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        random = torch.Generator().manual_seed(0)
+        self.weights = {layer: torch.randn(48, width, generator=random) / 500 for layer, width in self.layers.items()}
+
+    def __call__(self, image: torch.Tensor, layers: Any = ("pool",)) -> dict[str, torch.Tensor]:
+        return {layer: image.float().flatten(1) @ self.weights[layer] for layer in layers}
+
+
+def _images(seed: int, contrast: float) -> GeneratedImages:
+    def generate(draws: Draws) -> tuple[torch.Tensor, torch.Tensor]:
+        return (draws.of("image").uniform(3, 4, 4) * 2 - 1) * contrast, draws.of("label").integers(3, 1).squeeze(1)
+
+    return GeneratedImages(generate, SAMPLES, seed=seed, device=CPU)
+
+
+class AbsoluteDifference(torch.nn.Module):
+    """Stands in for LPIPS."""
+
+    def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (one - other).abs().mean((1, 2, 3))
+
+
+def _scores() -> dict[str, float]:
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    ranks = Ranks(rank, world_size, rank, CPU)
+    found = measure(list(METRICS), _images(1, 0.9), _images(2, 0.7), Projection(), ranks, batch=32)  # type: ignore[arg-type]
+    values = {name: measured.value for name, measured in found.items()}
+    torch.manual_seed(0)
+    generator = StyleGAN2GeneratorConfig(**SMALL).build(ImageSpec(16, 3, 2)).eval()
+    paths = score_generator(
+        list(GENERATOR_METRICS),
+        generator,
+        lambda draws: draws.of("label").integers(2, 1).squeeze(1),
+        AbsoluteDifference(),  # type: ignore[arg-type]
+        ranks,
+        samples=23,
+        seed=0,
+        batch=4,
+    )
+    return values | paths
+
+
+@pytest.fixture
+def expected(alone: None) -> dict[str, float]:
+    return _scores()
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_moments_are_the_same_on_any_number_of_ranks(world_size: int, tmp_path: Path, alone: None) -> None:
-    expected = _moments()
-    other = Moments(9, torch.zeros(FEATURES, dtype=torch.float64), torch.eye(FEATURES, dtype=torch.float64))
-    distance = frechet_distance(other, Moments(**expected))
-    for result in on_ranks(world_size, _moments, tmp_path):
-        assert result["count"] == SAMPLES
-        torch.testing.assert_close(result["mean"], expected["mean"], rtol=1e-13, atol=1e-13)
-        torch.testing.assert_close(result["covariance"], expected["covariance"], rtol=1e-11, atol=1e-11)
-        assert frechet_distance(other, Moments(**result)) == pytest.approx(distance, rel=1e-8)
+def test_every_score_is_the_same_on_any_number_of_ranks(
+    world_size: int, tmp_path: Path, expected: dict[str, float]
+) -> None:
+    assert {"fid", "sfid", "kid", "precision", "coverage", "inception_score", "mmd", "ppl_wend"} <= expected.keys()
+    assert all(value == value and abs(value) > 1e-9 for value in expected.values())
+    for found in on_ranks(world_size, _scores, tmp_path):
+        assert found == pytest.approx(expected, rel=1e-8)

@@ -20,6 +20,24 @@ from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
 from tests.distributed.ranks import on_ranks
 
+PIXELS = """
+import torch
+
+class Pixels(torch.nn.Module):
+    def forward(self, image):
+        return torch.nn.functional.adaptive_avg_pool2d(image[:, :1].float() / 255, 4).flatten(1)
+
+build = Pixels
+"""
+"""An extractor that costs nothing: uint8 pixels, as small as they go."""
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path) -> Path:
+    """Where damage is listed, beside the extractor."""
+    (tmp_path / "pixels.py").write_text(PIXELS)
+    return tmp_path / "quarantine.jsonl"
+
 
 def generate(draws: Draws) -> tuple[Tensor, Tensor]:
     return draws.uniform(1, 8, 8) * 2 - 1, draws.integers(3, 1).squeeze(1)
@@ -28,7 +46,7 @@ def generate(draws: Draws) -> tuple[Tensor, Tensor]:
 def evaluator(data: Path, quarantine: Path, on_corrupt: OnCorrupt = "replace") -> Evaluator:
     rank = dist.get_rank()
     ranks = Ranks(rank, dist.get_world_size(), rank, torch.device("cpu"))
-    config = ScoreConfig(samples=23, extractor="efficientnet-lite0", batch=4)
+    config = ScoreConfig(samples=23, extractor=f"file:{quarantine.with_name('pixels.py')}", batch=4)
     return Evaluator(config, ShardDataset(data), ranks, on_corrupt=on_corrupt, faults=FaultLog(quarantine))
 
 
@@ -50,9 +68,9 @@ def damage(data: Path) -> int:
 
 
 def test_damaged_references_are_replaced_and_counted_alike_on_any_number_of_ranks(
-    tiny_shards: Path, tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch
+    tiny_shards: Path, tmp_path: Path, quarantine: Path, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quarantine, digest = tmp_path / "quarantine.jsonl", Manifest.load(tiny_shards).digest
+    digest = Manifest.load(tiny_shards).digest
     monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "first"))
     whole = scores(tiny_shards, quarantine)[0]
     assert whole["reference"] == digest
@@ -90,6 +108,8 @@ def stop_on_the_second_rank(data: Path, quarantine: Path) -> dict[str, Any]:
     return {"interrupted": 0}
 
 
-def test_all_ranks_leave_together_when_one_is_asked_to_stop(tiny_shards: Path, tmp_path: Path) -> None:
-    told = on_ranks(2, stop_on_the_second_rank, tmp_path, tiny_shards, tmp_path / "quarantine.jsonl")
+def test_all_ranks_leave_together_when_one_is_asked_to_stop(
+    tiny_shards: Path, tmp_path: Path, quarantine: Path
+) -> None:
+    told = on_ranks(2, stop_on_the_second_rank, tmp_path, tiny_shards, quarantine)
     assert told == [{"interrupted": 9}, {"interrupted": 9}]

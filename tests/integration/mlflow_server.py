@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg2
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
+_ANSWERS = {"unauthorised": "401 Unauthorized", "failing": "507 Insufficient Storage"}
 Rows = list[tuple[object, ...]]
 
 
@@ -159,11 +160,10 @@ class FaultyLine:
             threading.Thread(target=self._handle, args=(client,), daemon=True).start()
 
     def _handle(self, client: socket.socket) -> None:
-        answers = {"unauthorised": "401 Unauthorized", "failing": "507 Insufficient Storage"}
         with client:
-            if self.fault in answers:
+            if self.fault in _ANSWERS:
                 client.recv(1 << 20)
-                client.sendall(f"HTTP/1.1 {answers[self.fault]}\r\nContent-Length: 0\r\n\r\n".encode())
+                client.sendall(f"HTTP/1.1 {_ANSWERS[self.fault]}\r\nContent-Length: 0\r\n\r\n".encode())
             elif self.fault == "hung":
                 time.sleep(3600)
             elif self.fault != "dead":
@@ -179,7 +179,7 @@ class FaultyLine:
             while data := source.recv(1 << 16):
                 while self.fault == "hung":
                     time.sleep(0.1)
-                if self.fault == "dead":
+                if self.fault in ("dead", *_ANSWERS):  # the next connection gets to hear it
                     break
                 if self.fault == "slow":
                     time.sleep(delay)

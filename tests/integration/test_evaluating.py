@@ -17,14 +17,14 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
-SCORE = "eval/fid400_efflite0_bf16"
+SCORE = "eval/fid160_efflite0_bf16"
 
 
 def train(data: Path, run: Path, *overrides: str) -> list[str]:
     config = [str(ROOT / "tests" / "tiny.yaml"), f"data.path={data}", f"run_dir={run}", "total_kimg=0.64"]
     config += [
         "eval.interval_kimg=0.32",
-        "eval.samples=400",
+        "eval.samples=160",
         "snapshot.interval_kimg=0.32",
         "preview.interval_kimg=0.32",
     ]
@@ -72,7 +72,7 @@ def test_a_watch_scores_every_snapshot_once_into_the_same_mlflow_run(watched: Pa
         (runs,) = database.execute("select count(*) from runs").fetchone()
         (status,) = database.execute("select status from runs where run_uuid = ?", (run_id,)).fetchone()
         points = database.execute("select step from metrics where run_uuid = ? and key = ?", (run_id, SCORE)).fetchall()
-        tag = "select value from tags where run_uuid = ? and key = 'protocol.fid400_efflite0_bf16'"
+        tag = "select value from tags where run_uuid = ? and key = 'protocol.fid160_efflite0_bf16'"
         (protocol,) = database.execute(tag, (run_id,)).fetchone()
     assert (runs, status) == (1, "FINISHED")
     assert sorted(step for (step,) in points) == [320, 320, 640, 640]
@@ -94,7 +94,7 @@ def test_a_stop_in_the_middle_of_an_evaluation_saves_and_the_curve_is_whole(
     run, slow = tmp_path / "stopped", ["tracking.mlflow=false", "eval.batch=2"]
     training = subprocess.Popen(train(fashion, run, *slow), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200  # the preview comes right before the evaluation
-    while not list(run.glob("images/fakes-kimg*0.320.png")) and time.monotonic() < deadline:
+    while not list(run.glob("images/samples/fakes-kimg*0.320.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
     training.send_signal(signal.SIGTERM)

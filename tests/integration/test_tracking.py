@@ -155,7 +155,7 @@ def test_nothing_is_lost_to_a_fault(
             time.sleep(0.1)
         assert run.end()
         assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
-        assert line.connections > 2
+        assert fault == "slow" or line.connections > 1
     assert capfd.readouterr().err.count("does not answer") <= 1
 
 

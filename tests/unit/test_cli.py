@@ -38,7 +38,7 @@ def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["--nproc", "8"], "global_batch 16 has 4 micro-batches of 4; they do not divide over 8 ranks"),
         (["strategy.kind=single", "--nproc", "2"], "trains one rank, there are 2: use 'ddp'"),
         (["data.path=nowhere"], "nowhere: no such dataset folder (make one with: bigtrain data prepare"),
-        (["data.resolution=64"], "data.resolution is 64, the images in"),
+        (["data.resolution=64"], "data.resolution and width are 64x64, the images in"),
         (["data.channels=3"], "data.channels is 3, the images in"),
         (["data.classes=7"], "data.classes is 7"),
         (["generator.multiples=[1,1]"], "generator.multiples: 2 values do not lead from 4 to 32"),

@@ -88,12 +88,9 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
         if dtype != "fp32" or weights is not None:
             raise EvaluationError(f"{name}: a network from a file has its own weights and precision")
         return FromFile(Path(name.removeprefix(_FILE)).expanduser()).to(device)
-    network = EXTRACTORS[_choose(weights) if name == AUTO else name](weights)
+    if name == AUTO:
+        # A file that is named must be the right one; a folder may hold the weights of other networks.
+        known = has_weights("inception-v3-compat", weights)
+        name, weights = ("inception-v3-compat", weights) if known else ("efficientnet-lite0", None)
+    network = EXTRACTORS[name](weights)
     return network.to(device=device, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
-
-
-def _choose(weights: Path | None) -> str:
-    """Return the extractor of published scores if its weights are at hand; weights that are named must be right."""
-    if weights is None and not has_weights("inception-v3-compat"):
-        return "efficientnet-lite0"
-    return "inception-v3-compat"

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigtrain.core.crop import Size, center_crop
 from data_pipelines.batches import OnCorrupt, read_substitute
 from data_pipelines.faults import FaultLog
 from data_pipelines.order import SampleOrder
@@ -19,6 +20,7 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
+        size: height and width that is cut out of the middle of the images; None for all of them.
         on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
             with an error.
         faults: where damaged images are listed; None to list them in the log only.
@@ -32,12 +34,14 @@ class ShardImages:
         dataset: ShardDataset,
         count: int | None = None,
         *,
+        size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
     ) -> None:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
+        self._size = size or manifest.shape[1:]
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
         self.replaced: set[int] = set()
@@ -47,6 +51,8 @@ class ShardImages:
     def digest(self) -> str:
         """See Images; the manifest's, until an image turns out to be damaged."""
         digest = self._dataset.manifest.digest
+        if self._size != self._dataset.manifest.shape[1:]:
+            digest = hashlib.sha256(f"{digest} cut to {self._size}".encode()).hexdigest()
         if not self.replaced:
             return digest
         return hashlib.sha256(f"{digest} without {sorted(self.replaced)}".encode()).hexdigest()
@@ -72,4 +78,4 @@ class ShardImages:
                     raise
                 labels[slot] = read_substitute(self._order, position, error, read, self._faults)
                 self.replaced.add(position)
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        return center_crop(torch.from_numpy(images), self._size), torch.from_numpy(labels)

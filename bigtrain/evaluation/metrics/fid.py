@@ -13,13 +13,23 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
 
     The trace of the root is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric:
     no general matrix square root is needed. All float64.
+
+    Covariances of n samples have no more than n - 1 eigenvalues that are not 0: the others, which are rounding, and
+    whose roots are a million times larger, are left out.
     """
     values, vectors = torch.linalg.eigh(reference.covariance)
-    root = vectors * values.clamp(min=0).sqrt()  # root @ root.t() is S1; any such root gives the same eigenvalues
+    root = (vectors * values.clamp(min=0).sqrt())[:, -_rank(reference) :]  # root @ root.t() is S1
     product = root.t() @ generated.covariance @ root
-    overlap = torch.linalg.eigvalsh((product + product.t()) / 2).clamp(min=0).sqrt().sum()
+    eigenvalues = torch.linalg.eigvalsh((product + product.t()) / 2)[-_rank(generated) :]
+    overlap = eigenvalues.clamp(min=0).sqrt().sum()
     shift = (reference.mean - generated.mean).square().sum()
     return float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap)
+
+
+def _rank(moments: Moments) -> int:
+    """Return how many eigenvalues of a covariance may not be 0; published statistics may not tell their count."""
+    features = len(moments.mean)
+    return min(moments.count - 1, features) if moments.count else features
 
 
 def frechet_distance_of(reference: Tensor, generated: Tensor) -> float:

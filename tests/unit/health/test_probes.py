@@ -54,8 +54,8 @@ def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
 def test_what_is_held_out_is_never_trained_on(tiny_shards: Path, max_images: int | None) -> None:
     plan = BatchPlan(str(tiny_shards), seed=1, global_batch=10, held_out=0.2, max_images=max_images)
     stream = BatchStream(plan)
-    held_out = held_out_reals(stream.dataset, plan, 100, labelled=True)
-    trained = trained_reals(stream.dataset, plan, 100, labelled=True)
+    held_out = held_out_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
+    trained = trained_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
     assert (len(held_out), len(trained)) == (10, max_images or 40)
     seen = {image.tobytes() for _ in range(8) for image in next(stream).images}
     stream.close()
