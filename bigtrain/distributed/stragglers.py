@@ -80,11 +80,12 @@ def communication_metrics(times: list[RankTimes]) -> dict[str, float]:
 
 def straggler_table(times: list[RankTimes]) -> Table:
     """Show every rank's mean step, the slowest one marked."""
-    table = Table("rank", *(field.name.replace("_", " ") for field in fields(RankTimes)), "")
+    names = [field.name.replace("_", " ") for field in fields(RankTimes)]
+    table = Table("rank, ms", *names, "")
     rank, factor = slowest(times)
     for number, one in enumerate(times):
         *seconds, messages, mib = asdict(one).values()
-        mark = f"slowest: {factor:.2f} x the median" if number == rank and factor > SLOW else ""
-        cells = (f"{1000 * value:.1f} ms" for value in seconds)
-        table.add_row(str(number), *cells, f"{messages:.0f}", f"{mib:.2f} MiB", mark)
+        mark = f"slow: {factor:.2f}x" if number == rank and factor > SLOW else ""
+        cells = (f"{1000 * value:.0f}" for value in seconds)
+        table.add_row(str(number), *cells, f"{messages:.0f}", f"{mib:.2f}", mark)
     return table

@@ -55,7 +55,7 @@ def test_the_slow_rank_is_named_and_the_other_one_waits_for_it(told: tuple[str, 
     _, facts = told
     fast, slow = facts["times"]
     assert facts["slowest"][0] == 1 and facts["slowest"][1] > 1.2
-    assert "slowest" in facts["table"].splitlines()[-2]
+    assert "slow: " in facts["table"].splitlines()[-2]
     assert fast["exposed"] > slow["exposed"] + 0.3
     for one in facts["times"]:
         assert 0.02 <= one["data_wait"] < 0.3
