@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bigtrain.checkpoint import Checkpoints
+from bigtrain.checkpoint import Checkpoints, newest_description
 from bigtrain.config import AnyTraining
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
@@ -33,7 +33,7 @@ from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.previews import REALS, Previews
-from bigtrain.run_folder import check_run_folder
+from bigtrain.run_folder import check_run_folder, digest_of
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
@@ -59,7 +59,13 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     config.accumulation(world_size)
     check_precision(config.precision, cuda=torch.cuda.is_available())
     check_run_folder(config, allow_change=allow_change)
-    _check_data(config)
+    digest = _check_data(config)
+    trained_on = newest_description(config.folder / "checkpoints").get("data", digest)
+    if trained_on != digest and not allow_change:
+        raise ConfigError(
+            f"{config.data.path}: holds other images than {config.run_dir} was trained on (digest {trained_on[:12]} -> "
+            f"{digest[:12]}); choose another run_dir, or go on with --allow-config-change"
+        )
     networks: dict[str, nn.Module] = {}
     for part, network in config.networks().items():
         try:
@@ -107,6 +113,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
     node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
     tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
+    journal = Journal(folder, tracker, active=is_rank_zero())
     means = RunningMeans()
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights = WeightProbe()
@@ -143,8 +150,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         batches=batches,
         evaluations=evaluations,
         tracker=tracker,
-        journal=Journal(folder, tracker, active=is_rank_zero()),
-        checkpoints=Checkpoints(config.checkpoint, folder / "checkpoints", objects),
+        journal=journal,
+        checkpoints=Checkpoints(
+            config.checkpoint,
+            folder / "checkpoints",
+            objects,
+            facts={"config": digest_of(config), "data": manifest.digest},
+            on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
+        ),
         progress=progress,
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
@@ -202,7 +215,8 @@ def _by_part(task: Task) -> dict[str, Generator | Discriminator]:
     return parts | ({"discriminator": judges[0]} if len(judges) == 1 else {})
 
 
-def _check_data(config: AnyTraining) -> None:
+def _check_data(config: AnyTraining) -> str:
+    """Find out whether the data fit the config; return their digest."""
     data, faults = config.data, FaultLog()
     plan = data.plan(seed=config.seed, global_batch=config.global_batch, held_out=config.health.held_out)
     dataset = plan.open(faults)
@@ -228,3 +242,4 @@ def _check_data(config: AnyTraining) -> None:
     if damaged:
         images = sum(shard.count for shard in manifest.shards if shard.url in {fault.file for fault in damaged})
         log.warning("%s: other images will replace %d that are missing or cut off", data.path, images)
+    return manifest.digest

@@ -40,16 +40,19 @@ def compare(one: Path, other: Path) -> Table:
     Raises:
         ProtocolError: they cannot be compared; it says what differs.
     """
-    table = Table("score", "protocol", title=f"{one} and {other}")
-    for heading in ("first", "second", "difference", ""):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"first:  {one}\nsecond: {other}", title_justify="left", box=None)
+    table.add_column("score", overflow="fold")
+    for heading in ("first", "second", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    table.add_column("protocol", no_wrap=True)
     for name, ours, theirs in pair_up(read_scores(one), read_scores(other)):
         values = [
             f"{score.value:.5g}" + (f" ± {1.96 * score.error:.2g}" if score.noise else "") for score in (ours, theirs)
         ]
         difference = theirs.value - ours.value
         table.add_row(
-            name.removeprefix("eval/"), ours.protocol.stamp, *values, f"{difference:+.3g}", _verdict(ours, theirs)
+            name.removeprefix("eval/"), *values, f"{difference:+.3g}", _verdict(ours, theirs), ours.protocol.stamp
         )
     return table
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError
@@ -18,6 +18,7 @@ from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
 from data_pipelines.sampling import Shares
+from data_pipelines.secrets import refuse_secrets
 from data_pipelines.stream import Loader
 
 
@@ -112,6 +113,11 @@ class DataConfig(Config):
     workers: PositiveInt = 1
     on_corrupt: OnCorrupt = "replace"
     cache: CacheConfig = CacheConfig()
+
+    @field_validator("path")
+    @classmethod
+    def _holds_no_secret(cls, path: str) -> str:
+        return refuse_secrets(path, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://")
 
     @property
     def image(self) -> ImageSpec:

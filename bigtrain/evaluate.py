@@ -129,7 +129,7 @@ def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: f
 
 def show(snapshot: Path, scores: Mapping[str, Score]) -> None:
     """Print scores for a person."""
-    table = Table(title=str(snapshot))
+    table = Table(title=str(snapshot), box=None)
     for heading in ("score", "value", "95 % interval", "protocol"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name, score in scores.items():

@@ -1,6 +1,7 @@
 """The run folder: its config, its surroundings, and the rule that one folder holds one run."""
 
 import getpass
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.distributed.watchdog import HUNG
 from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
+from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
@@ -39,6 +41,11 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
             f"{folder}: holds a run of another config ({'; '.join(changes)}); "
             "choose another run_dir, or go on with --allow-config-change"
         )
+
+
+def digest_of(config: TrainingConfig) -> str:
+    """Return the SHA-256 of a resolved config."""
+    return hashlib.sha256(dump_yaml(config).encode()).hexdigest()
 
 
 def open_run_folder(config: TrainingConfig) -> Path:
@@ -114,7 +121,7 @@ def environment() -> dict[str, Any]:
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
-        "command": " ".join(sys.argv),
+        "command": hide_secrets(" ".join(sys.argv)),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),

@@ -23,6 +23,7 @@ from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa:
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
 from data_pipelines.errors import DataError  # noqa: E402
+from data_pipelines.secrets import hide_secrets  # noqa: E402
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
@@ -41,8 +42,12 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
             trainer = build(config, ranks, config.folder)
-            with trainer.watchdog:
-                return trainer.run()
+            try:
+                with trainer.watchdog:
+                    return trainer.run()
+            except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
+                print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
+                sys.exit(1)
     except Exception:
         crash_log.exception("rank %d failed", rank)
         raise
@@ -81,12 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--allow-config-change", action="store_true")
     options = parser.parse_args(arguments)
+    os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         config = load_config(AnyTraining, options.config, options.overrides)
         result = train(config, allow_change=options.allow_config_change)
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
+            print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0 if result.complete else STOPPED)
 

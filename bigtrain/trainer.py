@@ -120,8 +120,7 @@ class Trainer:
                     self.roll_back()
                 stopping = self.agree_to_stop(scores)
                 if stopping or self.due(self.config.checkpoint.interval_kimg):
-                    saved = self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
-                    self.tracker.log_checkpoint(saved, self.progress)
+                    self.save()
         return self.finish(scores)
 
     def train_step(self, batches: Sequence[Batch]) -> None:
@@ -229,7 +228,7 @@ class Trainer:
         """Do the evaluations that a stop broke off; tell whether they were broken off again. Collective."""
         if self.evaluations.unfinished:
             self.evaluate(self.evaluations.unfinished)
-            self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+            self.save()
         return bool(self.evaluations.unfinished)
 
     def evaluate(self, kinds: Sequence[str]) -> dict[str, float]:
@@ -248,6 +247,8 @@ class Trainer:
             metrics["data/reference_replaced"] = float(replaced)
         self.tracker.log_scores(scores, self.progress)
         self.tracker.log({**metrics, "time/eval_s": seconds} if scores else {}, self.progress)
+        if better:
+            self.checkpoints.note_best()
         if better and is_rank_zero():
             save = partial(self._save, generator=generator, scores=as_json(scores))
             replace_folder(best := self.folder / "snapshots" / "best", save)
@@ -321,6 +322,17 @@ class Trainer:
             *(begun / 1000, path, self.recovery.lr_factor, collapse),
         )
 
+    def save(self) -> None:
+        """Write a checkpoint while training goes on. Collective."""
+        self.report_checkpoint()
+        self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
+        self.tracker.log({"time/checkpoint_s": self.checkpoints.blocked_s}, self.progress)
+
+    def report_checkpoint(self) -> None:
+        """Wait until the last checkpoint is written, and report it. Collective."""
+        if written := self.checkpoints.wait():
+            self.tracker.log_checkpoint(written)
+
     def preview(self) -> None:
         """Report pictures of what the averaged generator makes and D is shown."""
         if is_rank_zero():
@@ -353,10 +365,12 @@ class Trainer:
 
     def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
-        return any_rank(stop.received() is not None or self._collapse is not None or self.report(scores))
+        asked = stop.received() is not None or self._collapse is not None or self.report(scores)
+        return any_rank(asked or self.checkpoints.failed)  # who stops saves, and so learns that saving fails
 
     def finish(self, scores: Mapping[str, float]) -> Result:
         """Close the books."""
+        self.report_checkpoint()
         stop.leave()
         self.batches.close()
         self.journal.beat(self.progress, now=True)

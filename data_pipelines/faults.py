@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from data_pipelines.secrets import hide_secrets
+
 log = logging.getLogger("data_pipelines")
 
 
@@ -75,7 +77,7 @@ class FaultLog:
         log.warning("damaged: %s", fault)
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(fault)) + "\n")
+                file.write(hide_secrets(json.dumps(asdict(fault))) + "\n")
 
     def replace(self) -> None:
         """Count a sample that another one stands in for."""

@@ -3,6 +3,11 @@
 It is told over its standard input which batches to make, and ends when that does.
 """
 
+import signal
+
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)  # who asks all processes of a run to stop means the rank, which ends this one
+
 import os
 import pickle
 import sys

@@ -1,12 +1,14 @@
 """The `bigtrain` command: one thin function a sub-command. What it does lives elsewhere; here it is named and shown."""
 
+import os
 import sys
 
 import typer
 
-from bigtrain.cli import config, data, evaluation, interop, models, runs, scores, weights
+from bigtrain.cli import chaos, config, data, evaluation, interop, models, runs, scores, weights
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
+from data_pipelines.secrets import hide_secrets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distributed, large-scale GAN training.",
 )
-for group in (runs, evaluation, scores, models):
+for group in (runs, chaos, evaluation, scores, models):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
@@ -24,8 +26,9 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         app()
     except (UserError, DataError) as error:
-        print(f"bigtrain: {error}", file=sys.stderr)
+        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bars
 
 from bigtrain.core.state import Progress
+from data_pipelines.secrets import hide_secrets
 
 log = logging.getLogger("bigtrain")
 crash_log = logging.getLogger("bigtrain.crash")
@@ -51,7 +52,7 @@ class _ConsoleHandler(logging.Handler):
     """Prints whole lines above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(self.format(record), markup=False)
+        console.print(hide_secrets(self.format(record)), markup=False)
 
 
 def progress_bars() -> Bars:

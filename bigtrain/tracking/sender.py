@@ -199,7 +199,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--follow", type=int)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # it ends with the process that it follows, when all is sent
     os.nice(10)  # it takes what the training leaves, and is not starved where that is nothing
     sys.exit(0 if send_run(arguments.folder, follow=arguments.follow) else 1)
 

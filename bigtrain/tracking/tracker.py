@@ -160,12 +160,12 @@ class Tracker:
         """Report a snapshot as an artifact: the `final` one, or the `best` so far, which takes the last one's place."""
         self._append("snapshot", progress, key=key, file=str(snapshot.relative_to(self._folder)))
 
-    def log_checkpoint(self, path: Path, progress: Progress) -> None:
+    def log_checkpoint(self, path: Path) -> None:
         """Report where a checkpoint lies, and its hash as its own description tells it."""
-        description = path / "checkpoint.json"
-        facts = json.loads(description.read_text()) if self._spool and description.is_file() else {}
-        told = {name: facts[name] for name in ("sha256",) if name in facts}
-        self._append("checkpoint", progress, key=path.name, path=str(path.resolve()), **told)
+        if self._spool:
+            facts = json.loads((path / "checkpoint.json").read_text())
+            where = {"path": str(path.resolve()), "sha256": facts["sha256"]}
+            self._spool.append("checkpoint", facts["samples_seen"], key=path.name, **where)
 
     def finish(self, status: str, progress: Progress) -> None:
         """End with `FINISHED` or `KILLED`, and wait for the sender within bounds."""
@@ -178,7 +178,7 @@ class Tracker:
         try:
             self._sender.wait(self._config.flush_seconds)
         except subprocess.TimeoutExpired:
-            self._sender.terminate()
+            self._sender.kill()
             log.warning("MLflow did not take everything in time; send the rest with: bigtrain sync %s", self._folder)
 
     def state_dict(self) -> State:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from bigtrain.checkpoint.contents import join, split
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
@@ -221,7 +222,8 @@ def _hand_over() -> Any:
                 loss, _ = strategy.loss(Phase("main", "D"), image, {}, last_micro=True)
                 strategy.backward(loss)
                 strategy.step(Rates(0.01, (0.5, 0.99)))
-            state = strategy.state_dict()
+            structure, tensors = split(strategy.state_dict())
+            state = join(structure, {key: strategy._whole(value) for key, value in tensors.items()})
         ends.append(state)
     return ends
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.build import build
+from bigtrain.checkpoint import load_state
 from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import load_config
@@ -212,7 +213,7 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
     honest = AdamStrategy.loss
 
     def final(one: Run) -> dict[str, Any]:
-        state: dict[str, Any] = torch.load(one.root / "run/checkpoints/kimg000001.280/state.pt", weights_only=True)
+        state: dict[str, Any] = load_state(one.root / "run/checkpoints/kimg000001.280")
         return state
 
     poison(monkeypatch, begin=640, steps=5)

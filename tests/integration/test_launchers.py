@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from bigtrain.checkpoint import load_state
 from tests.conftest import ROOT
 from tests.integration.slurm_cluster import missing_programs, slurm_cluster
 
@@ -64,7 +65,7 @@ def by_srun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[byt
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    state = torch.load(folder / "checkpoints" / "kimg000000.320" / "state.pt", weights_only=True)
+    state = load_state(folder / "checkpoints" / "kimg000000.320")
     return {name: state[name]["player"] for name in ("D", "G")}
 
 

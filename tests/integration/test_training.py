@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bigtrain.checkpoint import load_state
 from bigtrain.tracking.spool import read_metrics, read_records
 from data_pipelines.manifest import Manifest
 from tests.conftest import ROOT
@@ -84,7 +85,7 @@ def mlflow_status(folder: Path) -> str:
 
 
 def final_state(folder: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(folder / "checkpoints" / "kimg000003.200" / "state.pt", weights_only=True)
+    state: dict[str, Any] = load_state(folder / "checkpoints" / "kimg000003.200")
     del state["tracker"]  # the MLflow run differs between two runs
     del state["health"]["charts"]["data_starvation"]  # and so do the clocks
     return state

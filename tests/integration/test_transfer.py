@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bigtrain.checkpoint import load_state
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.snapshot import save_snapshot
@@ -39,7 +40,7 @@ def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
-    trained = torch.load(checkpoint / "state.pt", weights_only=True)["D"]["player"]
+    trained = load_state(checkpoint)["D"]["player"]
     parameters = dict(D.named_parameters())
     stages = {name: int(name.split(".")[1]) if name.startswith("blocks") else 9 for name in parameters}
     assert set(stages.values()) == {0, 1, 2, 3, 9}

@@ -78,7 +78,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def state_dict(self) -> State:
-        """See Stateful; loads at another world size."""
+        """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
 
     @abstractmethod
     def load_state_dict(self, state: State) -> None:
@@ -175,13 +175,14 @@ class AdamStrategy(Strategy):
         return Held(local_bytes([*self._player.state_dict().values(), *masters]), gradients, local_bytes(state))
 
     def state_dict(self) -> State:
-        """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""
+        """See Strategy; tensors by name, the same from every strategy, so that each loads another's."""
+        masters = self._masters.masters if self._masters else {}
         moments = {
-            name: {key: self._whole(value) for key, value in self._optimizer.state[parameter].items()}
-            for name, parameter in self._moved.items()
+            name: dict(self._optimizer.state[self._moved[name]]) if name in self._moved else {}
+            for name, _ in self._player.named_parameters()
         }
         scaler = {"scaler": self._scaler.state_dict()} if self._scaler else {}
-        return {"player": dict(self.full_params()), "optimizer": moments, **scaler}
+        return {"player": {**self._player.state_dict(), **masters}, "optimizer": moments, **scaler}
 
     def load_state_dict(self, state: State) -> None:
         """See Strategy."""

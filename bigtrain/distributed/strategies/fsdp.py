@@ -108,6 +108,7 @@ class FSDPStrategy(AdamStrategy):
             return tensor.full_tensor()
 
     def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
+        whole = self._whole(whole)
         if isinstance(like, DTensor):
             # Every rank has the whole tensor, so that none needs to be sent its share.
             whole = distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

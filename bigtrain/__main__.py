@@ -1,0 +1,6 @@
+"""`python -m bigtrain` is `bigtrain`."""
+
+from bigtrain.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A rank with a fault built in: `python -m tests.faults.sabotage FAULT CONFIG [KEY=VALUE ...]`.
+
+FAULT is NAME:RANK (or NAME:all); it strikes at step 12 of the run, in a process that began before that.
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bigtrain import train
+from bigtrain.trainer import Trainer
+
+STEP = 12
+ONCE = "struck"
+"""A file in the run folder: some faults strike once only."""
+
+
+def nan(trainer: Trainer) -> None:
+    """A gradient that is not a number."""
+    strategy = trainer.strategies["D"]
+    backward, broken = strategy.backward, [True]
+
+    def once(loss: torch.Tensor) -> None:
+        backward(loss * float("nan") if broken.pop() else loss)
+        strategy.backward = backward  # type: ignore[method-assign]
+
+    strategy.backward = once  # type: ignore[method-assign]
+
+
+def clock(trainer: Trainer) -> None:
+    """The wall clock goes back by an hour."""
+    now = time.time
+    time.time = lambda: now() - 3600.0
+
+
+def oom(trainer: Trainer) -> None:
+    """No more memory, once."""
+    if not (trainer.folder / ONCE).exists():
+        (trainer.folder / ONCE).touch()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
+        torch.ones(200_000_000)
+
+
+def disk(trainer: Trainer) -> None:
+    """Files cannot grow past 60 kB: as on a full disk, large ones cannot be written."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+
+
+FAULTS: dict[str, Callable[[Trainer], None]] = {"nan": nan, "clock": clock, "oom": oom, "disk": disk}
+
+
+def main() -> None:
+    name, _, rank = sys.argv[1].partition(":")
+    train_step = Trainer.train_step
+
+    def sabotaged(trainer: Trainer, batches) -> None:  # type: ignore[no-untyped-def]
+        if trainer.progress.step == STEP and rank in (os.environ["RANK"], "all"):
+            FAULTS[name](trainer)
+        train_step(trainer, batches)
+
+    Trainer.train_step = sabotaged  # type: ignore[method-assign]
+    train.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
