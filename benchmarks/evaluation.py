@@ -64,7 +64,7 @@ class Contest:
             "samples_find_deep": False,
         }
         self.theirs = create_feature_extractor("inception-v3-compat", [LAYER], **self.options)
-        self.generator = DCGANGeneratorConfig(kind="dcgan").build(ImageSpec(SIZE)).eval()
+        self.generator = DCGANGeneratorConfig(kind="dcgan").build(ImageSpec(SIZE, 3)).eval()
 
     def pngs(self) -> Path:
         place = self.folder / "pngs"

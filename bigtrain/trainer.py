@@ -314,7 +314,8 @@ class Trainer:
         self.tracker.roll_back(str(collapse), begun, self.progress)
         self.journal.note("rollback", self.progress, reason=str(collapse), begun_kimg=begun / 1000)
         self.tracker.log({"health/rollbacks": float(self.recovery.rollbacks)}, self.progress)
-        self.checkpoints.save(self.progress)  # a crash must not undo it
+        self.checkpoints.save(self.progress)
+        self.report_checkpoint()  # a crash must not undo it
         self.write_health()
         self._clock = (time.perf_counter(), self.progress.samples_seen)
         log.info(

@@ -1,6 +1,6 @@
 """A rank with a fault built in: `python -m tests.faults.sabotage FAULT CONFIG [KEY=VALUE ...]`.
 
-FAULT is NAME:RANK (or NAME:all); it strikes at step 12 of the run, in a process that began before that.
+FAULT is NAME:RANK (or NAME:all); it strikes at step 16 of the run, in a process that began before that.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch
 from bigtrain import train
 from bigtrain.trainer import Trainer
 
-STEP = 12
+STEP = 16
 ONCE = "struck"
 """A file in the run folder: some faults strike once only."""
 
