@@ -14,6 +14,7 @@ from typing import Any
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
+from bigtrain.core.hardware import describe_hardware
 from bigtrain.distributed.watchdog import HUNG
 from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
@@ -125,6 +126,7 @@ def environment() -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "hardware": describe_hardware(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),

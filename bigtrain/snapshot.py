@@ -29,6 +29,8 @@ DESCRIPTION = "snapshot.json"
 
 _WEIGHTS = "generator.safetensors"
 _DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
+_AT_LEAST = 16
+"""Images that are computed at once, a multiple of it: fewer go through other kernels, which round in another way."""
 _GENERATOR: TypeAdapter[Any] = TypeAdapter(GeneratorConfig)
 
 
@@ -62,6 +64,29 @@ class Snapshot:
             raise SnapshotError(f"unknown class {name!r}" + nearest(name, self.class_names))
         return self.class_names.index(name)
 
+    def class_indices(self, names: str) -> list[int]:
+        """Return the indices of one class, of several with commas between them, or of `all`.
+
+        Raises:
+            SnapshotError: there is no such class.
+        """
+        if names == "all":
+            if not self.generator.image.classes:
+                raise SnapshotError("class 'all': this generator has no classes")
+            return list(range(self.generator.image.classes))
+        found = [names] if names in self.class_names else [name.strip() for name in names.split(",")]
+        return [self.class_index(name) for name in found]
+
+    def labels(self, seeds: Sequence[int]) -> list[int]:
+        """Return the class that belongs to each seed where none is asked for; 0 for all without classes."""
+        drawn = self.draws(torch.tensor(seeds, dtype=torch.int64)).of("label")
+        labels: list[int] = drawn.integers(max(self.generator.image.classes, 1), 1).squeeze(1).tolist()
+        return labels
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """Return the latent of each seed, shape [N, z_dim]."""
+        return self.draws(torch.tensor(seeds, dtype=torch.int64)).of("z").normal(self.generator.z_dim)
+
     @torch.inference_mode()
     def sample(
         self,
@@ -70,6 +95,7 @@ class Snapshot:
         *,
         truncation: float = 1.0,
         cutoff: int | None = None,
+        batch: int = 64,
     ) -> Tensor:
         """Generate one image a seed; an image depends on its own seed and label only.
 
@@ -78,9 +104,10 @@ class Snapshot:
             labels: a class index for each seed; None draws one from the seed.
             truncation: 1 for the whole distribution.
             cutoff: truncate the first layers only, as many as this; style-based generators can.
+            batch: images that are computed at once; they are the same in any, to the bit on a CPU.
 
         Returns:
-            Images around [-1, 1], shape [N, C, H, W].
+            Images around [-1, 1], on the CPU, shape [N, C, H, W].
 
         Raises:
             SnapshotError: the generator has no such class, or no styles to cut off.
@@ -88,20 +115,26 @@ class Snapshot:
         if cutoff is not None and not isinstance(self.generator, StyleGenerator):
             raise SnapshotError("truncation cutoff: this generator has no styles, its truncation is for all layers")
         limits = {"truncation": truncation} if cutoff is None else {"truncation": truncation, "cutoff": cutoff}
-        draws = Draws(seed=0, index=torch.tensor(seeds, dtype=torch.int64), stream="sample")
         classes = self.generator.image.classes
-        if labels is None:
-            label = draws.of("label").integers(max(classes, 1), 1).squeeze(1)
-        else:
-            wrong = [label for label in labels if not 0 <= label < max(classes, 1)]
-            if wrong:
-                raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
-            label = torch.tensor(labels, dtype=torch.int64)
-        images = [
-            self.generator(draws[rows].of("z").normal(self.generator.z_dim), label[rows], **limits)
-            for rows in (slice(start, start + 64) for start in range(0, len(seeds), 64))
-        ]
+        labels = self.labels(seeds) if labels is None else labels
+        wrong = [label for label in labels if not 0 <= label < max(classes, 1)]
+        if wrong:
+            raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
+        device = next(self.generator.parameters()).device
+        images = []
+        for start in range(0, len(seeds), batch):
+            few = list(seeds[start : start + batch])
+            z = self.latents(few)
+            label = torch.tensor(labels[start : start + batch], dtype=torch.int64)
+            filled = torch.arange(-(-len(few) // _AT_LEAST) * _AT_LEAST) % len(few)
+            z, label = z[filled].to(device), label[filled].to(device)
+            images.append(self.generator(z, label, **limits)[: len(few)].float().cpu())
         return torch.cat(images)
+
+    @staticmethod
+    def draws(seeds: Tensor) -> Draws:
+        """Return the random numbers that belong to seeds, int64, shape [N]."""
+        return Draws(seed=0, index=seeds, stream="sample")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -179,6 +212,19 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
     return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
+
+
+def rewrite_snapshot(folder: Path, out: Path, generator: Generator, **facts: Any) -> None:
+    """Write a snapshot like the one in `folder` with other weights of its generator, and some facts new or changed.
+
+    Its scores are those of the other weights, and are left out.
+    """
+    document = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    for name in ("scores", "discriminator"):
+        document.pop(name, None)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_weights(out / _WEIGHTS, generator)
+    write_json(out / DESCRIPTION, {**document, **facts})
 
 
 def read_network(folder: str | Path, part: Literal["generator", "discriminator"]) -> tuple[ImageSpec, State]:

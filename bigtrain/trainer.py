@@ -384,6 +384,8 @@ class Trainer:
                 self.tracker.log_file(curves, self.progress)
                 self.tracker.log_snapshot("final", snapshot, self.progress)
                 self.tracker.log_model(snapshot, self.progress)
+                if (best := self.folder / "snapshots" / "best").is_dir():
+                    self.tracker.log_model(best, self.progress)
             self.journal.note("complete", self.progress)
         else:
             reason = stop.received() or self._collapse or "request"

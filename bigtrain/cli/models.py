@@ -1,4 +1,4 @@
-"""Commands on generators: sample, import, export."""
+"""Commands on generators: sample, interpolate, average anew, import, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,31 +9,95 @@ from bigtrain.cli.options import one_of
 
 app = typer.Typer()
 
+Snapshot = Annotated[Path, typer.Argument(help="A snapshot folder.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, one image each: 0-63, or 1,5,9-12.")]
+Classes = Annotated[
+    str | None,
+    typer.Option("--class", help="Class by index or name, several with commas, or all; default: from the seed."),
+]
+
 
 @app.command()
 def sample(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
-    out: Annotated[Path, typer.Option(help="PNG to write.")],
-    seeds: Annotated[str, typer.Option(help="Seeds, one image each: 0-63, or 1,5,9-12.")] = "0-63",
-    label: Annotated[str | None, typer.Option("--class", help="Class index or name; default: from the seed.")] = None,
+    snapshot: Snapshot,
+    out: Annotated[Path, typer.Option(help="What to write: a picture, an .npz file, or a folder.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="grid, folder, npz or shards; default: by the ending of --out.")
+    ] = None,
+    seeds: Seeds = "0-63",
+    label: Classes = None,
     truncation: Annotated[float, typer.Option(min=0.0, help="1 for the whole distribution, less for fidelity.")] = 1.0,
     cutoff: Annotated[int | None, typer.Option(min=1, help="Truncate the first layers only (StyleGAN).")] = None,
-    columns: Annotated[int, typer.Option(min=1, help="Images a row.")] = 8,
+    columns: Annotated[int | None, typer.Option(min=1, help="Images a row of a grid: 8, or a row a class.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once, a rank.")] = 64,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
 ) -> None:
-    """Write a grid of images; an image depends on its seed and class only."""
-    from PIL import Image
+    """Write images; each depends on its seed and class only, whatever the batch and the number of ranks."""
+    from bigtrain.sampling.ranks import main
+    from launch.local import run_ranks
 
-    from bigtrain.core.quantise import to_uint8
-    from bigtrain.pictures import image_grid
+    arguments = [str(snapshot), f"--out={out}", f"--seeds={seeds}", f"--truncation={truncation}", f"--batch={batch}"]
+    further = {"format": format_, "class": label, "cutoff": cutoff, "columns": columns}
+    arguments += [f"--{name}={value}" for name, value in further.items() if value is not None]
+    raise typer.Exit(main(arguments) if nproc == 1 else run_ranks("bigtrain.sampling.ranks", arguments, nproc=nproc))
+
+
+@app.command()
+def interpolate(
+    snapshot: Snapshot,
+    out: Annotated[Path, typer.Option(help="Film (.gif, .mp4) of a walk; picture of a table.")],
+    kind: Annotated[str, typer.Option(help="walk, styles (a table of mixed styles) or truncation (a sweep).")] = "walk",
+    seeds: Annotated[str, typer.Option(help="Stations of the walk, or rows of the table: 0-5, or 1,5,9-12.")] = "0-5",
+    label: Classes = None,
+    columns: Annotated[str | None, typer.Option(help="styles: seeds of the columns; default: the next six.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="styles: layers that take the column's, as 0-3; default: the first half.")
+    ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0.0, help="walk, styles: 1 for the whole distribution.")
+    ] = None,
+    truncations: Annotated[
+        str | None, typer.Option(help="truncation: the columns; default: 0,0.2,0.4,0.6,0.8,1.")
+    ] = None,
+    walks: Annotated[int | None, typer.Option(min=1, help="walk: so many side by side share the seeds.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="walk: from one seed to the next; default: 30.")] = None,
+    fps: Annotated[int | None, typer.Option(min=1, help="walk: frames a second; default: 30.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Of the picture in pixels, about.")] = 640,
+) -> None:
+    """Show what lies between images: a spherical walk as a film, mixed styles, a sweep of truncation."""
+    from bigtrain.sampling.show import Wish, parse_layers, parse_numbers, show
     from bigtrain.snapshot import load_snapshot, parse_seeds
 
-    numbers = parse_seeds(seeds)
     loaded = load_snapshot(snapshot)
-    labels = None if label is None else [loaded.class_index(label)] * len(numbers)
-    images = loaded.sample(numbers, labels, truncation=truncation, cutoff=cutoff)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image_grid(to_uint8(images), columns)).save(out)
-    typer.echo(f"{out}: {len(numbers)} images")
+    wish = Wish(
+        seeds=parse_seeds(seeds),
+        classes=None if label is None else loaded.class_indices(label),
+        columns=None if columns is None else parse_seeds(columns),
+        truncation=truncation,
+        truncations=None if truncations is None else parse_numbers(truncations),
+        layers=None if layers is None else parse_layers(layers),
+        walks=walks,
+        frames=frames,
+        fps=fps,
+        width=width,
+    )
+    typer.echo(f"{out}: {show(kind, loaded, wish, out)}")
+
+
+@app.command()
+def ema(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose snapshots hold ema.profiles.")],
+    sigma_rel: Annotated[float, typer.Option(help="Width of the average as a share of the run, 0.01 to 0.25.")],
+    out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
+    kimg: Annotated[float | None, typer.Option(help="Where the average ends; default: the last snapshot.")] = None,
+) -> None:
+    """Make the averaged generator of another width after the training (post-hoc EMA, Karras et al. 2024)."""
+    from bigtrain.posthoc_ema import reconstruct
+
+    distance = reconstruct(run, sigma_rel, out, kimg=kimg)
+    typer.echo(f"{out}: average of width {sigma_rel:g}; its profile is {distance:.1%} off")
+    if distance > 0.1:
+        typer.echo("bigtrain: more snapshots, or profiles nearer to this width, would come closer", err=True)
 
 
 @app.command("import")

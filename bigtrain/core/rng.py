@@ -47,12 +47,12 @@ class Draws:
 
     def bits(self, count: int) -> Tensor:
         """Return `count` uniform 32-bit integers a sample: int64, shape [N, count]."""
-        blocks = -(-count // 4)
-        block = torch.arange(blocks, device=self.index.device).repeat(len(self.index), 1)
+        blocks, samples = -(-count // 4), self.index.shape[0]  # len() would fix it in an exported program
+        block = torch.arange(blocks, device=self.index.device).repeat(samples, 1)
         index = self.index[:, None].expand(-1, blocks)
         counter = (block, torch.zeros_like(block), index & _MASK, (index >> 32) & _MASK)
         words = philox_4x32(counter, (self.seed & _MASK, _key(self.stream)))
-        return torch.stack(words, dim=-1).reshape(len(self.index), 4 * blocks)[:, :count]
+        return torch.stack(words, dim=-1).reshape(samples, 4 * blocks)[:, :count]
 
     def uniform(self, *shape: int) -> Tensor:
         """Return numbers uniform in [0, 1): float32, shape [N, *shape]."""

@@ -27,16 +27,14 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.store.db import utils as database
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 from PIL import Image
 
+from bigtrain.tracking.registry import log_generator
 from bigtrain.tracking.spool import Record
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -44,11 +42,6 @@ warnings.simplefilter("ignore")  # MLflow gives advice on how to log models; nob
 logging.getLogger("alembic").setLevel(logging.ERROR)
 database.MAX_RETRY_COUNT = 2  # of ten attempts the last comes after minutes; the sender tries again by itself
 
-_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("long", "seed"), ColSpec("long", "class", required=False)]),
-    outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
-    params=ParamSchema([ParamSpec("truncation", "double", 1.0)]),
-)
 _TEXT, _PARAM = 5000, 6000
 """Characters that MLflow takes in a tag and in a parameter."""
 _METRICS, _PARAMS = 1000, 100
@@ -57,7 +50,6 @@ _KEY, _GROUP = "bigtrain.spool", "bigtrain.group"
 """Tags by which runs are found again."""
 _RACE_SECONDS = 2.0
 """In which others may make the same thing."""
-_MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 
 ItemT = TypeVar("ItemT")
 
@@ -282,15 +274,7 @@ class MlflowRun:
         self._client.set_tag(self.run_id, f"snapshot.{key}", f"kimg {record['samples_seen'] / 1000:g}: {folder}")
 
     def _send_model(self, record: Record) -> None:
-        with mlflow.start_run(run_id=self.run_id):
-            mlflow.pyfunc.log_model(
-                name="generator",
-                python_model=str(_MODEL_CODE),
-                artifacts={"snapshot": str(self._folder / record["file"])},
-                signature=_SIGNATURE,
-                pip_requirements=["bigtrain"],
-                step=record["samples_seen"],
-            )
+        log_generator(self._client, self.run_id, self._folder, record)
 
     def _send_end(self, record: Record) -> None:
         self._client.set_terminated(self.run_id, record["status"], record["time_ms"])

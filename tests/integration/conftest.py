@@ -60,7 +60,7 @@ def seeds(server: Server, fashion: Path, tmp_path_factory: pytest.TempPathFactor
     first[2].communicate()
     again = start(folders[2])
     for process in (*first[:2], again):
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         assert "Traceback" not in err  # a busy machine may say once that MLflow does not answer in time
     return folders

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.integration.mlflow_server import Server, installed
 
 pytestmark = [
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed"),
     pytest.mark.skipif(not installed(), reason="Debian's postgresql is not installed"),
 ]

@@ -17,7 +17,7 @@ from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from tests.integration.mlflow_server import FaultyLine, Server, installed
 
 pytestmark = [
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not installed(), reason="Debian's postgresql is not installed"),
 ]
 

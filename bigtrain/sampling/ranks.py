@@ -1,0 +1,150 @@
+"""Sample a snapshot on all ranks: `python -m bigtrain.sampling.ranks SNAPSHOT --out PATH`, under torchrun or alone."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bigtrain.core.errors import UserError
+from bigtrain.core.logging import progress_bars, set_up_logging
+from bigtrain.core.quantise import to_uint8
+from bigtrain.distributed.collectives import barrier, is_rank_zero
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.sampling.outputs import FORMATS, Samples, check_free, format_of
+from bigtrain.snapshot import Snapshot, load_snapshot, parse_seeds
+from data_pipelines.errors import DataError
+
+_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which images of a snapshot.
+
+    Attributes:
+        seeds: one image each.
+        labels: of each image.
+        truncation: see `Snapshot.sample`.
+        cutoff: likewise.
+        batch: images that a rank computes at once.
+    """
+
+    seeds: Sequence[int]
+    labels: Sequence[int]
+    truncation: float = 1.0
+    cutoff: int | None = None
+    batch: int = 64
+
+
+def compute(snapshot: Snapshot, request: Request, file: Path, ranks: Ranks) -> None:
+    """Compute images into an `.npy` file that all ranks see, each batch on one rank. Collective.
+
+    Args:
+        snapshot: on this rank's device.
+        request: which images.
+        file: is made; uint8, shape [N, C, H, W].
+        ranks: who shares the work.
+    """
+    count = len(request.seeds)
+    if is_rank_zero():
+        shape = (count, *snapshot.generator.image.shape)
+        np.lib.format.open_memmap(file, "w+", dtype=np.uint8, shape=shape).flush()
+    barrier()
+    images = np.lib.format.open_memmap(file, "r+")
+    with progress_bars() as bars:
+        task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
+        for start in range(ranks.rank * request.batch, count, ranks.world_size * request.batch):
+            rows = slice(start, start + request.batch)
+            found = snapshot.sample(
+                request.seeds[rows],
+                request.labels[rows],
+                truncation=request.truncation,
+                cutoff=request.cutoff,
+                batch=request.batch,
+            )
+            images[rows] = to_uint8(found).numpy()
+            done = min(start + ranks.world_size * request.batch, count)
+            bars.update(task, completed=done, note=f"{done:,}/{count:,}")
+    images.flush()
+    barrier()
+
+
+def sample(options: argparse.Namespace) -> str:
+    """Sample and write as the command line says; return what to tell the user. Collective.
+
+    Raises:
+        UserError: the snapshot or the output is not what it should be.
+    """
+    out: Path = options.out
+    format_ = format_of(out, options.format)
+    check_free(out, format_)
+    seeds, columns = parse_seeds(options.seeds), options.columns or _COLUMNS
+    snapshot = load_snapshot(options.snapshot)
+    labels = snapshot.labels(seeds)
+    if options.label is not None:
+        classes = snapshot.class_indices(options.label)
+        if len(classes) > 1:
+            columns = options.columns or len(seeds)
+        labels = [label for label in classes for _ in seeds]
+        seeds = seeds * len(classes)
+    request = Request(seeds, labels, options.truncation, options.cutoff, options.batch)
+    snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
+    ranks = join_ranks()
+    snapshot.generator.to(ranks.device)
+    partial = out.with_name(f".{out.name}.partial")
+    if is_rank_zero():
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    barrier()
+    file = partial / "images.npy"
+    compute(snapshot, request, file, ranks)
+    if is_rank_zero():
+        conditional = snapshot.generator.image.classes > 0
+        samples = Samples(
+            file=file,
+            seeds=seeds,
+            labels=labels if conditional else None,
+            class_names=snapshot.class_names,
+            origin=f"{options.snapshot}, truncation {request.truncation:g}",
+            columns=columns,
+        )
+        FORMATS[format_](samples, out)
+        shutil.rmtree(partial)
+    return f"{out}: {len(seeds)} images ({format_})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.sampling.ranks", description=__doc__)
+    parser.add_argument("snapshot", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--format")
+    parser.add_argument("--seeds", default="0-63")
+    parser.add_argument("--class", dest="label")
+    parser.add_argument("--truncation", type=float, default=1.0)
+    parser.add_argument("--cutoff", type=int)
+    parser.add_argument("--columns", type=int)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args(arguments)
+    rank = place_from_environment(os.environ)[0]
+    set_up_logging(rank=rank)
+    try:
+        told = sample(options)
+    except (UserError, DataError) as error:
+        if rank == 0:
+            print(f"bigtrain: {error}", file=sys.stderr)
+        return 2
+    finally:
+        leave_ranks()
+    if rank == 0:
+        print(told)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

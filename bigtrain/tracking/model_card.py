@@ -1,0 +1,140 @@
+"""The card of a model: what it is, what it was made of, how good it is, what it is for and what not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigtrain.tracking.spool import FILE_NAME, read_metrics, read_records
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a snapshot.
+
+    Attributes:
+        name: such as `eval/fid50k_full`.
+        value: the number.
+        protocol: a hash of all that the number depends on besides the generator; None where none was written.
+    """
+
+    name: str
+    value: float
+    protocol: str | None
+
+    @property
+    def words(self) -> str:
+        """The protocol for people: its stamp, or that the name must do."""
+        return f"`{self.protocol}`" if self.protocol else "as its name says"
+
+
+def scores_of(run: Path, description: Mapping[str, Any], kimg: float) -> list[Score]:
+    """Return the scores of a snapshot: those written in it, else those of the run at its place."""
+    written = description.get("scores")
+    if isinstance(written, Mapping) and written:
+        return [
+            Score(name, float(told["value"]), told.get("protocol", {}).get("stamp"))
+            if isinstance(told, Mapping)
+            else Score(name, float(told), None)
+            for name, told in written.items()
+        ]
+    return [
+        Score(name, points[-1][1], None)
+        for name, points in sorted(read_metrics(run).items())
+        if name.startswith("eval/") and points[-1][0] == kimg and not name.endswith(("_low", "_high"))
+    ]
+
+
+def fid_of(scores: list[Score]) -> Score | None:
+    """Return the score that champions are chosen by: the first Fréchet distance."""
+    return next((score for score in scores if score.name.startswith("eval/fid")), None)
+
+
+def write_card(
+    title: str, run: Path, image: Mapping[str, Any], description: Mapping[str, Any], scores: list[Score]
+) -> str:
+    """Return the card as Markdown; its picture is `samples.png` beside it.
+
+    Args:
+        title: name of the model.
+        run: folder of the run that made it.
+        image: resolution, channels, classes.
+        description: the rest of the snapshot's.
+        scores: of it.
+    """
+    start = next((record for record, _ in read_records(run / FILE_NAME) if record["kind"] == "start"), {})
+    data, environment = start.get("dataset", {}), _json(run / "environment.json")
+    classes, width = image.get("classes", 0), image.get("width") or image["resolution"]
+    names = ", ".join(description.get("class_names", [])[:20])
+    lines = [
+        f"# {title}",
+        "",
+        f"A generative adversarial network that makes {image['resolution']}×{width} images with {image['channels']} "
+        f"channel{'s' * (image['channels'] > 1)}{f' of {classes} classes' if classes else ''}. These are the averaged "
+        f"weights (EMA) after {description.get('samples_seen', 0) / 1000:g} kimg of training with bigtrain.",
+        "",
+        "![samples](samples.png)",
+        "",
+        "## Use",
+        "",
+        "A table with a column `seed` (or `z`, lists of "
+        f"{description['z_dim']} numbers), and if wanted `class` (index) and `truncation` (1: the whole distribution, "
+        "less: fewer surprises). The answer is uint8 `[N, H, W, C]`, or PNG files in base64 with the parameter "
+        "`format=png`.",
+        "",
+        "## Data",
+        "",
+        f"- set: {data.get('name', description.get('dataset', 'not stated'))}",
+        f"- licence of the images: {_licence(data) or 'not stated'}",
+        f"- digest of the manifest: `{data.get('digest', 'not stated')}`",
+        *([f"- classes: {names}{' …' if classes > 20 else ''}"] if names else []),
+        "",
+        "## Scores",
+        "",
+        "| score | value | protocol |",
+        "|---|---|---|",
+        *[f"| {score.name.removeprefix('eval/')} | {score.value:.4g} | {score.words} |" for score in scores],
+        *([] if scores else ["| none was made of this snapshot | | |"]),
+        "",
+        "Scores can be compared only where dataset, protocol and name are the same.",
+        "",
+        "## Intended use",
+        "",
+        "Research on generative models, and pictures where nobody takes them for photographs. Decisions about people, "
+        "and anything that presents its images as records of real things, are out of its scope.",
+        "",
+        "## Limits",
+        "",
+        "- It shows what its training data show, with their gaps and biases, and rare things worse than common ones.",
+        "- Images may resemble training images; the licence of those should be read with that in mind.",
+        "- The programs of this model compute on the CPU; the noise of a style-based generator is the constant one.",
+        *_findings(run),
+        "",
+        "## Origin",
+        "",
+        f"- run: `{run.resolve().name}`, code: `{environment.get('git_commit') or 'not stated'}`"
+        f"{' with local changes' if environment.get('git_dirty') else ''}",
+        f"- command: `{environment.get('command', 'not stated')}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _findings(run: Path) -> list[str]:
+    """Say what the doctor found last, where it was not well."""
+    symptoms = _json(run / "health.json").get("symptoms", [])
+    ill = [line for line in symptoms if line["state"] in ("warning", "critical")]
+    return [f"- At the end of the training, {line['symptom']} was {line['state']}: {line['evidence']}." for line in ill]
+
+
+def _licence(data: Mapping[str, Any]) -> str | None:
+    """Return the licence that the run reported, else that of the manifest, if it is still where the run read it."""
+    profile = data.get("profile")
+    if isinstance(profile, Mapping) and profile.get("licence"):
+        return str(profile["licence"])
+    return _json(Path(data.get("folder", "")) / "manifest.json").get("licence")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return document

@@ -1,0 +1,90 @@
+"""What a report tells is what the run folders hold."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bigtrain.cli import app
+from bigtrain.report.charts import charts
+from bigtrain.report.facts import cost, duration, outcome
+from bigtrain.report.page import write_page
+from bigtrain.report.runs import ReportError, differing, read_run, read_runs
+from bigtrain.tracking.events import EventLog
+from tests.run_folders import leave_run
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return [leave_run(tmp_path / "one"), leave_run(tmp_path / "two", lr=0.5, fids=(70.0, 90.0), finished=False)]
+
+
+def test_a_run_is_read_whole(folders: list[Path]) -> None:
+    EventLog(folders[0]).append("rank_failed", kimg=1.0, rank=3)
+    run = read_run(folders[0])
+    assert (run.status, run.kimg, run.total_kimg, run.devices) == ("finished", 2.0, 2.0, 4)
+    assert run.metrics["eval/fid50k"] == [(1.0, 80.0), (2.0, 40.0)]
+    assert [(picture.key, picture.kimg) for picture in run.pictures] == [("samples/fakes", 1.0), ("samples/fakes", 2.0)]
+    told = {happening.what: happening for happening in run.happenings}
+    assert told.keys() == {"started", "health.mode_collapse", "finished", "rank failed"}
+    assert told["rank failed"].bad
+    assert told["rank failed"].details == "rank 3"
+    assert read_run(folders[1]).status == "not finished"
+
+
+def test_tables_say_what_a_run_came_to_and_cost(folders: list[Path]) -> None:
+    runs = read_runs(folders)
+    rows = {row.about: row.cells for row in outcome(runs)}
+    assert rows["best score"] == ["40 at kimg 2 (fid50k)", "70 at kimg 1 (fid50k)"]
+    assert rows["last score"][1] == "90 at kimg 2 (fid50k)"
+    assert rows["speed"] == ["100 images/s"] * 2
+    assert rows["health"][0] == "mode collapse: warning"
+    assert "price" in {row.about for row in cost(runs, 2.5)}
+    assert "price" not in {row.about for row in cost(runs, None)}
+    assert [duration(hours) for hours in (0.01, 3.2, 50)] == ["0 min 36 s", "3 h 12 min", "2 d 2 h"]
+
+
+def test_only_settings_that_differ_are_differences(folders: list[Path]) -> None:
+    assert differing([run.config for run in read_runs(folders)]) == ["optim.lr_g"]
+
+
+def test_charts_have_every_metric_once_in_its_section(folders: list[Path]) -> None:
+    sections = {section["title"]: section for section in charts(read_runs(folders))}
+    names = {title: [chart["name"] for chart in section["charts"]] for title, section in sections.items()}
+    assert names == {
+        "Scores": ["eval/fid50k"],
+        "Losses and penalties": ["loss/d_main", "reg/r1"],
+        "Health": ["health/mode_collapse"],
+        "Throughput": ["time/img_per_s"],
+        "Optimisation": ["lr/G"],
+    }
+    assert sections["Health"]["silent"] == ["nan"]
+    traces = sections["Scores"]["charts"][0]["figure"]["data"]
+    assert [trace.get("name") for trace in traces] == [None, None, "one", None, None, "two"]  # an interval and a line
+    assert traces[2]["y"] == [80.0, 40.0]
+
+
+def test_the_page_holds_all_of_it_and_nothing_that_a_run_says_is_markup(folders: list[Path], tmp_path: Path) -> None:
+    write_page(read_runs(folders), tmp_path / "r.html", price=1.0, pictures=1)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("plotly.js v") == 1
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", own)
+    assert "few &lt;b&gt;colours&lt;/b&gt; &lt;/script&gt;" in own
+    document = json.loads(re.findall(r'<script type="application/json" id="document">(.*?)</script>', own, re.S)[0])
+    assert [len(mine) for mine in document["pictures"]["samples/fakes"]] == [1, 1]
+    assert document["pictures"]["samples/fakes"][0][0]["source"].startswith("data:image/webp;base64,")
+
+
+def test_the_command_finds_a_place_and_refuses_what_is_no_run(folders: list[Path], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", *map(str, folders)])
+    assert result.exit_code == 0, result.exception
+    assert (tmp_path / "report.html").is_file()
+    with pytest.raises(ReportError, match="not a run folder, config.yaml is missing"):
+        read_runs([tmp_path])
+    with pytest.raises(ReportError, match="named twice"):
+        read_runs([folders[0], folders[0]])
+    twin = leave_run(tmp_path / "elsewhere" / "one")
+    assert [run.name for run in read_runs([folders[0], twin])] == [f"{tmp_path.name}/one", "elsewhere/one"]
