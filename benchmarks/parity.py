@@ -73,8 +73,14 @@ def table(found: dict[Cell, float | str]) -> str:
             trained = [error for error in errors if isinstance(error, float)]
             cells.append(f"{max(trained):.1e}" if trained else "refused")
         lines.append(f"| `{strategy}` | " + " | ".join(cells) + " |")
+    trained_of = []
+    for world_size in parity.WORLDS:
+        here = [cell for cell in parity.whole_matrix() if cell.world_size == world_size and not parity.refusal(cell)]
+        count = sum(isinstance(found.get(cell), float) for cell in here)
+        trained_of.append(f"{count} of {len(here)} on {world_size} rank{'s' * (world_size > 1)}")
     reasons = sorted({f"- `{c.strategy}`: {error}" for c, error in found.items() if isinstance(error, str)})
-    return "\n".join([*lines, "", "Refused before training:", "", *reasons])
+    trained_line = f"Cells trained so far: {', '.join(trained_of)}."
+    return "\n".join([*lines, "", trained_line, "", "Refused before training:", "", *reasons])
 
 
 def write_page(found: dict[Cell, float | str]) -> None:

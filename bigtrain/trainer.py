@@ -16,7 +16,7 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.logging import Display, log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
+from bigtrain.distributed.collectives import RunningMeans, any_rank, first_of_ranks, is_rank_zero, sum_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
@@ -388,7 +388,7 @@ class Trainer:
                     self.tracker.log_model(best, self.progress)
             self.journal.note("complete", self.progress)
         else:
-            reason = stop.received() or self._collapse or "request"
+            reason = first_of_ranks(stop.received()) or self._collapse or "request"
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)

@@ -52,6 +52,13 @@ def from_all_ranks(value: T) -> list[T]:
     return boxes
 
 
+def first_of_ranks(value: T | None) -> T | None:
+    """Return the value of the first rank that has one, on every rank."""
+    box: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(box, value)
+    return next((one for one in box if one is not None), None)
+
+
 def is_rank_zero() -> bool:
     """Tell whether this is the rank that speaks and writes."""
     return dist.get_rank() == 0

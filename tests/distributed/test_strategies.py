@@ -112,6 +112,14 @@ def test_ranks_compute_what_one_computes(family: str, ranks: list[dict[str, Any]
             assert result[family]["means"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
+def test_each_weight_of_d_is_moved_once_a_step(alone: None) -> None:
+    """Trap: in a phase that is R1 alone, D's last bias has no gradient, or with the usual tie one of zero too many."""
+    training = Training({"objective": {"terms": {"r1": {"gamma": 1.0, "interval": 2}}}})
+    training.run(4)
+    moments = training.strategies["D"].state_dict()["optimizer"]
+    assert {name: float(moment["step"]) for name, moment in moments.items()} == dict.fromkeys(moments, 4.0)
+
+
 @pytest.mark.parametrize("family", ["biggan", "stylegan2"])
 def test_a_rival_that_is_not_frozen_is_noticed(family: str, tmp_path: Path, alone: None) -> None:
     """The guard's own test: without the freeze, DDP averages G's step into D's gradients, and says nothing."""

@@ -18,6 +18,7 @@ from tests.distributed.test_strategies import Shapes
 from tests.training import STRATEGIES
 from tests.unit.distributed.test_strategies import Line
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all ranks
 STAGES = ("zero0", "zero1", "zero2", "zero2_offload", "zero3")
 CHAINS = (
     ("ddp",) * 5,

@@ -116,8 +116,8 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
             folder,
         )
         yield cluster
-        cluster.run("scancel", "--state=PENDING", "--user=root")
         cluster.run("scancel", "--user=root")
+        _wait_for(lambda: not cluster.run("squeue", "-h").stdout.strip(), "all jobs to end", folder)
     finally:
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
