@@ -7,12 +7,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bigtrain.distributed.traffic import traffic
+
 T = TypeVar("T")
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Add a tensor up over all ranks, in place; return it."""
-    dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+    with traffic.blocking(tensor.nbytes):
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
     return tensor
 
 
