@@ -13,8 +13,11 @@ from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks, node_from_environment
+from bigtrain.distributed.load import Load
+from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.strategies import check_strategies, strategy_of
+from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.in_training import Evaluations
@@ -26,6 +29,7 @@ from bigtrain.health.probes.reals import held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
 from bigtrain.journal import Journal
+from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.previews import REALS, Previews
@@ -49,7 +53,11 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
         DataError: the dataset's files do not fit its manifest.
     """
     check_strategies(config.strategy, config.demands(), world_size)
+    _check_switches(config)
+    if config.micro_batch == "auto":
+        config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
+    check_precision(config.precision, cuda=torch.cuda.is_available())
     check_run_folder(config, allow_change=allow_change)
     digest = _check_data(config)
     trained_on = newest_description(config.folder / "checkpoints").get("data", digest)
@@ -68,7 +76,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     if config.init_from is not None:
         config.init_from.check(networks, config.data.image)
     try:
-        config.check_task(networks, micro_batch=config.micro_batch)
+        config.check_task(networks, micro_batch=config.images_at_once)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -76,6 +84,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
 def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
     """Build every part of a run and put them together. Collective."""
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
+    allow_tf32(config.tf32)
     plan = config.data.plan(
         seed=config.seed,
         global_batch=config.global_batch,
@@ -153,12 +162,14 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         means=means,
         checkup=_checkup(config, plan, dataset, ranks, health, weights),
         recovery=recovery,
+        watchdog=Watchdog(config.watchdog, ranks, folder),
+        load=Load(ranks, strategies, folder),
         previews=Previews(
             task,
             trained_reals(dataset, plan, REALS, config.data.image.shape[1:], labelled=config.data.classes > 0),
             manifest.classes if config.data.classes else (),
             seed=config.seed,
-            chunk=config.micro_batch,
+            chunk=config.images_at_once,
             device=ranks.device,
         ),
         usage=Usage(task.players, ranks),
@@ -174,7 +185,7 @@ def _checkup(
     compared = trained_reals(dataset, plan, config.health.neighbours, size, labelled=labelled)
     return Checkup(
         health,
-        LogitProbe(shown, held_out, micro_batch=config.micro_batch, ranks=ranks),
+        LogitProbe(shown, held_out, micro_batch=config.images_at_once, ranks=ranks),
         weights,
         FeatureProbe(
             lambda: build_extractor(config.eval.extractor, config.eval.dtype, ranks.device),
@@ -185,6 +196,15 @@ def _checkup(
             ranks=ranks,
         ),
     )
+
+
+def _check_switches(config: AnyTraining) -> None:
+    for player in ("G", "D"):
+        kind = strategy_of(config.strategy, player).kind
+        if kind == "deepspeed" and config.precision in ("pure_bf16", "fp16"):
+            raise ConfigError(f"precision '{config.precision}': not with strategy 'deepspeed'; use 'bf16'")
+        if kind in ("fsdp", "deepspeed") and config.compile:
+            raise ConfigError(f"compile: not with strategy '{kind}', which gathers weights as it goes; use 'ddp'")
 
 
 def _by_part(task: Task) -> dict[str, Generator | Discriminator]:

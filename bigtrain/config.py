@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError
 from bigtrain.distributed.strategies import Precision, StrategyConfig
+from bigtrain.distributed.watchdog import WatchdogConfig
 from bigtrain.ema import EMAConfig
 from bigtrain.evaluation.evaluator import EvalConfig
 from bigtrain.health.health import HealthConfig
@@ -154,9 +155,13 @@ class TrainingConfig(Config):
         seed: of everything random.
         total_kimg: thousands of real images to show the discriminator.
         global_batch: images of a step over all ranks.
-        micro_batch: images a rank computes at once; the rest is accumulated.
+        micro_batch: images a rank computes at once; the rest is accumulated. `auto` finds the largest number that fits,
+            before training, and the run folder remembers it.
+        memory_gib: memory that `auto` may fill on each rank; null for most of what is free.
         strategy: of all players, or one for each.
-        precision: `bf16` computes products and convolutions in bfloat16; weights stay float32.
+        precision: `bf16` computes products and convolutions in bfloat16; `pure_bf16` keeps weights in it too, beside
+            float32 masters; `fp16` scales losses, and needs a GPU.
+        tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.
         init_from: networks to start from; null for random weights.
         activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
             memory, about a third more computation.
@@ -166,8 +171,10 @@ class TrainingConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     total_kimg: PositiveFloat
     global_batch: PositiveInt
-    micro_batch: PositiveInt
+    micro_batch: PositiveInt | Literal["auto"]
+    memory_gib: PositiveFloat | None = None
     precision: Precision = "fp32"
+    tf32: bool = False
     data: DataConfig
     strategy: StrategyConfig
     ema: EMAConfig
@@ -177,15 +184,22 @@ class TrainingConfig(Config):
     checkpoint: CheckpointConfig
     snapshot: IntervalConfig
     health: HealthConfig = HealthConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     tracking: TrackingConfig = TrackingConfig()
     init_from: InitFromConfig | None = None
     activation_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "TrainingConfig":
-        if self.global_batch % self.micro_batch:
+        if self.micro_batch != "auto" and self.global_batch % self.micro_batch:
             raise ValueError(f"global_batch {self.global_batch} is not a multiple of micro_batch {self.micro_batch}")
         return self
+
+    @property
+    def images_at_once(self) -> int:
+        """The micro-batch, after `auto` has become a number."""
+        assert self.micro_batch != "auto"
+        return self.micro_batch
 
     @property
     def features_kimg(self) -> float:
@@ -204,9 +218,9 @@ class TrainingConfig(Config):
         Raises:
             ConfigError: the batch does not divide over so many ranks.
         """
-        together = self.micro_batch * world_size
+        together = self.images_at_once * world_size
         if self.global_batch % together:
-            micro_batches = self.global_batch // self.micro_batch
+            micro_batches = self.global_batch // self.images_at_once
             ranks = [count for count in range(1, micro_batches + 1) if micro_batches % count == 0]
             raise ConfigError(
                 f"global_batch {self.global_batch} has {micro_batches} micro-batches of {self.micro_batch}; they do "

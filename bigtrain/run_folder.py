@@ -15,6 +15,7 @@ from typing import Any
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
+from bigtrain.distributed.watchdog import HUNG
 from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
@@ -91,6 +92,8 @@ def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = Non
     if stopped:
         kimg = stopped["samples_seen"] / 1000
         return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
+    if exit_code == HUNG:
+        return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
     if exit_code and asked and not folder.is_dir():
         return f"stopped by {asked} before training began; the same command starts it", 3
     if exit_code:

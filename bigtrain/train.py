@@ -18,6 +18,7 @@ from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
@@ -32,15 +33,18 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
     """Train or go on, as one of the ranks that the environment tells of. Collective."""
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
+    config = remember_micro_batch(config)
     check(config, world_size=world_size, allow_change=allow_change)
-    ranks = join_ranks()
+    ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
+        config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
             trainer = build(config, ranks, config.folder)
             try:
-                return trainer.run()
+                with trainer.watchdog:
+                    return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
                 print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
                 sys.exit(1)
@@ -73,7 +77,10 @@ def _run_folder(config: AnyTraining, ranks: Ranks) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line: exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved."""
+    """Run from the command line.
+
+    Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
+    """
     parser = argparse.ArgumentParser(prog="python -m bigtrain.train", description=__doc__)
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -16,10 +16,12 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.logging import Display, log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import RunningMeans, any_rank, is_rank_zero, sum_over_ranks
+from bigtrain.distributed.collectives import RunningMeans, any_rank, first_of_ranks, is_rank_zero, sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.strategies import Strategy
+from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.evaluation.protocol import as_json, flat_metrics, in_words
@@ -82,6 +84,8 @@ class Trainer:
     means: RunningMeans
     checkup: Checkup
     recovery: Recovery
+    watchdog: Watchdog
+    load: Load
     previews: Previews
     usage: Usage
     report: Report = lambda scores: False
@@ -97,7 +101,8 @@ class Trainer:
         with Display(self.progress, active=is_rank_zero()) as display:
             stopping = self.still_evaluating()
             while not (stopping or self.progress.done):
-                self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
+                with self.load.step():
+                    self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
@@ -124,12 +129,15 @@ class Trainer:
         for phase in self.task.phases(self.progress):
             strategy = self.strategies[phase.player]
             rivals = self.rivals(phase)
-            for micro, last in batches[phase.batch].micro_batches(self.config.micro_batch):
+            for micro, last in batches[phase.batch].micro_batches(self.config.images_at_once, self.task.group):
+                self.watchdog.beat(phase.name)
                 with self.usage.counting(phase, last=last):
-                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                    with self.load.forward(phase.name):
+                        loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                     strategy.backward(loss)
                 self.means.add(stats)
-            rates = self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total)
+            now, batch = (self.progress.samples_seen, self.progress.total), self.config.global_batch
+            rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
             skipped = bool(moved["skipped_step"])
@@ -143,6 +151,7 @@ class Trainer:
         self.progress.advance()
         self.journal.beat(self.progress)
         self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
+        self.watchdog.beat("between steps", pause=True)
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
@@ -156,7 +165,8 @@ class Trainer:
     def next_batch(self) -> Batch:
         """Take this rank's share of the next global batch."""
         asked = time.perf_counter()
-        host = next(self.batches)
+        with self.load.data_wait():
+            host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
         images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
         return Batch.from_host(
@@ -183,7 +193,7 @@ class Trainer:
             log.info("resuming from %s", loaded)
         elif self.config.health.on_collapse == "rollback":
             self.checkpoints.save(self.progress)  # there is always something to go back to
-        ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.micro_batch
+        ranks, batch, micro = self.ranks.world_size, self.config.global_batch, self.config.images_at_once
         where = f"{ranks} rank{'s' * (ranks > 1)} ({self.ranks.device.type})"
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
@@ -207,7 +217,7 @@ class Trainer:
         speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
-        metrics = {**self.means.read(), **speed, "data/replaced": replaced, "data/retries": retries}
+        metrics = {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
         place = {
             "progress/kimg": self.progress.kimg,
             "progress/epoch": self.progress.samples_seen / self.manifest.count,
@@ -378,7 +388,7 @@ class Trainer:
                     self.tracker.log_model(best, self.progress)
             self.journal.note("complete", self.progress)
         else:
-            reason = stop.received() or self._collapse or "request"
+            reason = first_of_ranks(stop.received()) or self._collapse or "request"
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)

@@ -126,11 +126,12 @@ class Training:
                 if name != phase.player:
                     rivals.update(strategy.infer())
             strategy = self.strategies[phase.player]
-            for micro, last in batches[phase.batch].micro_batches(self.micro_batch):
+            for micro, last in batches[phase.batch].micro_batches(self.micro_batch, self.task.group):
                 loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
                 self.means.add(stats)
-            strategy.step(self.task.optimizers[phase.player].rates_at(self.progress.samples_seen, self.progress.total))
+            now = (self.progress.samples_seen, self.progress.total)
+            strategy.step(self.task.optimizers[phase.player].rates_at(*now, global_batch=self.global_batch))
         self.progress.advance()
         self.means.add(self.task.after_step(self.progress))
 

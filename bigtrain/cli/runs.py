@@ -27,13 +27,14 @@ def train(
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
     from bigtrain.core.logging import set_up_logging
+    from bigtrain.micro_batch import remember_micro_batch
     from bigtrain.presence import refuse_if_held
     from bigtrain.run_folder import how_it_ended
     from bigtrain.supervision import supervise
     from launch.local import Launcher
 
     nproc = nproc or max(torch.cuda.device_count(), 1)
-    loaded = load_config(AnyTraining, config, overrides or [])
+    loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
     refuse_if_held(loaded.folder)

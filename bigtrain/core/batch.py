@@ -70,8 +70,18 @@ class Batch:
         """Count the samples."""
         return len(self.real)
 
-    def micro_batches(self, size: int) -> Iterator[tuple["Batch", bool]]:
-        """Cut into parts of `size` samples; the flag marks the last one."""
+    def micro_batches(self, size: int, group: int = 1) -> Iterator[tuple["Batch", bool]]:
+        """Cut into parts of `size` samples; the flag marks the last one.
+
+        Args:
+            size: samples of a part.
+            group: samples that a network compares with each other, of which a part of n holds sample i in group
+                `i % (n / group)`. They are neighbours in the whole batch, so that the groups stay the same however it
+                is cut, as long as `size` is a multiple of `group`.
+        """
+        together = 1 < group < size and size % group == 0
+        order = torch.arange(size, device=self.label.device).reshape(-1, group if together else 1).t().flatten()
         for start in range(0, len(self), size):
-            rows = slice(start, start + size)
-            yield Batch(self.real[rows], self.label[rows], self.draws[rows]), start + size >= len(self)
+            rows = order + start if together else slice(start, start + size)
+            real = self.real[rows].contiguous(memory_format=torch.channels_last)
+            yield Batch(real, self.label[rows], self.draws[rows]), start + size >= len(self)

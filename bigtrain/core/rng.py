@@ -37,7 +37,7 @@ class Draws:
         """Return the sub-stream `name`."""
         return replace(self, stream=f"{self.stream}/{name}" if self.stream else name)
 
-    def __getitem__(self, rows: slice) -> "Draws":
+    def __getitem__(self, rows: slice | Tensor) -> "Draws":
         """Return the draws of some of the samples."""
         return replace(self, index=self.index[rows])
 
@@ -51,7 +51,7 @@ class Draws:
         block = torch.arange(blocks, device=self.index.device).repeat(samples, 1)
         index = self.index[:, None].expand(-1, blocks)
         counter = (block, torch.zeros_like(block), index & _MASK, (index >> 32) & _MASK)
-        words = philox_4x32(counter, (self.seed & _MASK, zlib.crc32(self.stream.encode())))
+        words = philox_4x32(counter, (self.seed & _MASK, _key(self.stream)))
         return torch.stack(words, dim=-1).reshape(samples, 4 * blocks)[:, :count]
 
     def uniform(self, *shape: int) -> Tensor:
@@ -77,6 +77,12 @@ class Draws:
         """Return an index a sample, with probability proportional to its weight: int64, shape [N]."""
         edges = torch.tensor(weights, dtype=torch.float64, device=self.index.device).cumsum(0)
         return torch.searchsorted(edges, self.uniform(1).squeeze(1).double() * edges[-1], right=True)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _key(stream: str) -> int:
+    """Return the half of the key that a stream's name is; a compiled network has it built in."""
+    return zlib.crc32(stream.encode())
 
 
 def philox_4x32(

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    PositiveInt,
     SerializerFunctionWrapHandler,
     WrapSerializer,
     model_validator,
@@ -120,6 +121,23 @@ Schedule = Annotated[
 ]
 
 
+class LrScaling(Config):
+    """How a learning rate that was found for one batch size becomes that for another.
+
+    Attributes:
+        rule: `linear`, as for SGD (Goyal et al. 2017); `sqrt`, as for Adam (Malladi et al. 2022).
+        batch: the global batch that the learning rate was found for.
+    """
+
+    rule: Literal["linear", "sqrt"]
+    batch: PositiveInt
+
+    def factor(self, global_batch: int) -> float:
+        """Return what to multiply the learning rate by."""
+        ratio = global_batch / self.batch
+        return ratio if self.rule == "linear" else math.sqrt(ratio)
+
+
 class Rates(NamedTuple):
     """What Adam goes by in one step."""
 
@@ -138,6 +156,7 @@ class OptimizerConfig(Config):
         clip_norm: scale the gradient down to this L2 norm over all weights; None does not.
         clip_value: bound each element of the gradient to this size; None does not.
         weight_limit: bound each weight to this size after a step (Arjovsky et al. 2017); None does not.
+        scale_lr: with the batch; None takes `lr` as it is.
     """
 
     lr: Schedule
@@ -147,6 +166,7 @@ class OptimizerConfig(Config):
     clip_norm: PositiveFloat | None = None
     clip_value: PositiveFloat | None = None
     weight_limit: PositiveFloat | None = None
+    scale_lr: LrScaling | None = None
 
     @model_validator(mode="after")
     def _moments_decay(self) -> "OptimizerConfig":
@@ -155,7 +175,7 @@ class OptimizerConfig(Config):
                 raise ValueError(f"{name} must stay below 1")
         return self
 
-    def rates_at(self, samples_seen: int, total: int) -> Rates:
-        """Return what Adam goes by at `samples_seen` of `total` images."""
+    def rates_at(self, samples_seen: int, total: int, *, global_batch: int) -> Rates:
+        """Return what Adam goes by at `samples_seen` of `total` images, for a step on `global_batch` of them."""
         lr, beta1, beta2 = (number.value_at(samples_seen, total) for number in (self.lr, self.beta1, self.beta2))
-        return Rates(lr, (beta1, beta2))
+        return Rates(lr * (self.scale_lr.factor(global_batch) if self.scale_lr else 1.0), (beta1, beta2))

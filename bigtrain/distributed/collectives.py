@@ -7,12 +7,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bigtrain.distributed.traffic import traffic
+
 T = TypeVar("T")
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Add a tensor up over all ranks, in place; return it."""
-    dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+    with traffic.blocking(tensor.nbytes):
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
     return tensor
 
 
@@ -47,6 +50,13 @@ def from_all_ranks(value: T) -> list[T]:
     boxes: list[T] = [value] * dist.get_world_size()
     dist.all_gather_object(boxes, value)
     return boxes
+
+
+def first_of_ranks(value: T | None) -> T | None:
+    """Return the value of the first rank that has one, on every rank."""
+    box: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(box, value)
+    return next((one for one in box if one is not None), None)
 
 
 def is_rank_zero() -> bool:

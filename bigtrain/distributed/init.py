@@ -47,8 +47,10 @@ def node_from_environment(environment: Mapping[str, str]) -> int:
 def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     """Join the process group: NCCL beside gloo where there are GPUs, gloo alone otherwise.
 
-    A process that was started alone becomes a group of one, so that nothing else needs a special case.
+    A process that was started alone becomes a group of one, so that nothing else needs a special case. PyTorch's
+    flight recorder keeps the latest collective operations, for the log and for the watchdog.
     """
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
     rank, world_size, local_rank = place_from_environment(os.environ)
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")

@@ -40,6 +40,12 @@ def batch_norm(
     """
     if not training or over_ranks is None:
         return F.batch_norm(x, mean, var, *_wide_identity(x), training, momentum, eps)
+    y: Tensor = _synchronised(x, mean, var, momentum, eps, over_ranks)
+    return y
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiled network is left here and entered again: messages are not compiled
+def _synchronised(x: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float, over_ranks: OverRanks) -> Tensor:
     y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)
     with torch.no_grad():
         mean.lerp_(batch_mean, momentum)

@@ -20,6 +20,7 @@ class Task(ABC):
         players: by name.
         optimizers: each player's.
         batches_per_step: fresh global batches that the phases of a step read between them.
+        group: neighbours in a batch that a network compares with each other, see `Batch.micro_batches`.
         averaged: (player, network) whose exponential moving average is evaluated, previewed and exported.
         generator_config: what that network is built from.
     """
@@ -27,6 +28,7 @@ class Task(ABC):
     players: Mapping[str, Player]
     optimizers: Mapping[str, OptimizerConfig]
     batches_per_step: int = 1
+    group: int = 1
     averaged: tuple[str, str]
     generator_config: Config
 

@@ -1,5 +1,6 @@
 """The two players of image synthesis: each computes all of its loss in its forward."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
+from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
 from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
@@ -48,16 +50,21 @@ class SynthesisPlayer(Player):
         objective: the game and its terms.
         glasses: what D looks through.
         averages: moving averages that steer terms.
+        compiler: of the networks.
     """
 
-    def __init__(self, objective: ObjectiveConfig, glasses: Glasses, averages: Averages) -> None:
+    terms: Mapping[str, Any]
+
+    def __init__(self, objective: ObjectiveConfig, glasses: Glasses, averages: Averages, compiler: Compiler) -> None:
         super().__init__()
         self.objective, self.game = objective, objective.game
-        self.glasses, self.averages = glasses, averages
+        self.glasses, self.averages, self.compiler = glasses, averages, compiler
 
     def step(self, kind: type[StepT], phase: Phase, batch: Batch, rivals: Rivals) -> StepT:
         """Return a micro-batch as the phase's loss and terms look at it."""
-        networks: dict[str, Any] = {**self.networks(), **rivals}
+        twice = any(term.second_order for name, term in self.terms.items() if name in phase.values)
+        ahead = kind is GeneratorStep and self.objective.unrolled is not None
+        networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
         draws = batch.draws.of(phase.name)
         mixing = self.objective.style_mixing
         return kind(
@@ -75,9 +82,14 @@ class DiscriminatorPlayer(SynthesisPlayer):
     """D, moved by the difference between real and fake; see SynthesisPlayer for the arguments."""
 
     def __init__(
-        self, network: Discriminator, objective: ObjectiveConfig, glasses: Glasses, averages: Averages
+        self,
+        network: Discriminator,
+        objective: ObjectiveConfig,
+        glasses: Glasses,
+        averages: Averages,
+        compiler: Compiler,
     ) -> None:
-        super().__init__(objective, glasses, averages)
+        super().__init__(objective, glasses, averages, compiler)
         self.D = network
         self.terms = objective.discriminator_terms()
         for name, term in self.terms.items():
@@ -111,8 +123,15 @@ class DiscriminatorPlayer(SynthesisPlayer):
 class GeneratorPlayer(SynthesisPlayer):
     """G, moved by D's opinion of what it makes; see SynthesisPlayer for the arguments."""
 
-    def __init__(self, network: Generator, objective: ObjectiveConfig, glasses: Glasses, averages: Averages) -> None:
-        super().__init__(objective, glasses, averages)
+    def __init__(
+        self,
+        network: Generator,
+        objective: ObjectiveConfig,
+        glasses: Glasses,
+        averages: Averages,
+        compiler: Compiler,
+    ) -> None:
+        super().__init__(objective, glasses, averages, compiler)
         self.G = network
         self.terms = objective.generator_terms()
 

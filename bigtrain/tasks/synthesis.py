@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.core.schedules import ConstantSchedule, OptimizerConfig, Schedule
+from bigtrain.core.schedules import ConstantSchedule, LrScaling, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.averages import Averages
 from bigtrain.distributed.player import Phase, Rivals
@@ -18,6 +18,7 @@ from bigtrain.distributed.strategies import Capability, Demands
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
 from bigtrain.tasks.base import Task
+from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
 from bigtrain.tasks.terms import Setting, Term
@@ -34,6 +35,8 @@ class OptimConfig(Config):
         eps: added to the denominator.
         clip_norm: bound on the L2 norm of a player's gradient.
         clip_value: bound on each element of the gradient.
+        scale_lr: how the learning rates follow the global batch, for example `{rule: sqrt, batch: 256}`; null leaves
+            them.
     """
 
     lr_g: Schedule
@@ -43,6 +46,7 @@ class OptimConfig(Config):
     eps: PositiveFloat = 1e-8
     clip_norm: PositiveFloat | None = None
     clip_value: PositiveFloat | None = None
+    scale_lr: LrScaling | None = None
 
     def adam(self, lr: Schedule, *, weight_limit: float | None = None) -> OptimizerConfig:
         """Return one player's optimizer."""
@@ -54,17 +58,23 @@ class OptimConfig(Config):
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
             weight_limit=weight_limit,
+            scale_lr=self.scale_lr,
         )
 
 
 class SynthesisConfig(Config):
-    """The part of a run's config that this task reads."""
+    """The part of a run's config that this task reads.
+
+    Attributes:
+        compile: run G and D through `torch.compile` in the phases that differentiate no gradient.
+    """
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
     optim: OptimConfig
+    compile: bool = False
 
     def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
         """Return the configs of all networks by their keys."""
@@ -94,10 +104,21 @@ class SynthesisConfig(Config):
             ValueError: it does not, with the key and the reason.
         """
         self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch))
+        if self.compile:
+            self._check_compile()
         if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
             raise ValueError(
                 f"augment.probability 'adaptive' follows the sign of D(x), and with '{self.objective.adversarial}' "
                 "that means nothing: use a fixed probability"
+            )
+
+    def _check_compile(self) -> None:
+        terms = {**self.objective.discriminator_terms()}
+        eager = [name for name, term in terms.items() if term.second_order and term.interval == 1]
+        if eager:
+            raise ValueError(
+                f"compile: objective.terms.{eager[0]} differentiates a gradient in every one of D's steps, and what "
+                f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
 
     def build_task(
@@ -133,10 +154,12 @@ class SynthesisTask(Task):
         self.generator_config = config.generator
         self._class_histogram = class_histogram or [1]
         self.batches_per_step = config.objective.n_critic
+        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         self._glasses = Glasses(config.augment.build(), self._probability)
-        shared = (config.objective, self._glasses, self._averages)
+        compiler = Compiler(active=config.compile)
+        shared = (config.objective, self._glasses, self._averages, compiler)
         self.players = {
             "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
             "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),

@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
-MACHINE = ("time/", "faults/", "memory/", "compute/tflop_per_s", "health/data_starvation")
+MACHINE = ("time/", "comm/", "faults/", "memory/", "compute/tflop_per_s", "health/data_starvation")
 """Metrics that depend on the machine and its faults, not on the training alone."""
 
 

@@ -25,7 +25,9 @@ def step(training: Training, usage: Usage | None) -> None:
             with usage.counting(phase, last=last) if usage else nullcontext():
                 loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
                 strategy.backward(loss)
-        strategy.step(training.task.optimizers[phase.player].rates_at(training.progress.samples_seen, 10_000))
+        strategy.step(
+            training.task.optimizers[phase.player].rates_at(training.progress.samples_seen, 10_000, global_batch=16)
+        )
     training.progress.advance()
 
 

@@ -12,9 +12,10 @@ from bigtrain.core.config import Config
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.memory import Held, local_bytes
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
-
-Precision = Literal["fp32", "bf16"]
+from bigtrain.distributed.precision import LossScaler, MasterWeights, autocast
+from bigtrain.distributed.precision import Precision as Precision
 
 Capability = Literal["double_backward"]
 """What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
@@ -72,6 +73,10 @@ class Strategy(ABC):
         """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
 
     @abstractmethod
+    def held(self) -> Held:
+        """Tell what this rank's memory holds of the player."""
+
+    @abstractmethod
     def state_dict(self) -> State:
         """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
 
@@ -83,12 +88,17 @@ class Strategy(ABC):
 class AdamStrategy(Strategy):
     """Adam on a player's parameters; base of the strategies that step in this process, whole or sharded.
 
+    Attributes:
+        whole: whether this rank holds whole weights.
+
     Args:
         player: already on its device, and sharded where it is to be.
         optimizer: Adam's settings.
-        precision: of matrix products and convolutions; weights and optimizer stay float32.
+        precision: see `Precision`; what Adam moves is float32.
         accumulation: micro-batches a step.
     """
+
+    whole = True
 
     def __init__(self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int) -> None:
         self._player = player
@@ -97,32 +107,45 @@ class AdamStrategy(Strategy):
         self._accumulation = accumulation
         self._device_type = next(player.parameters()).device.type
         # What is frozen already stays so.
-        self._parameters: list[Tensor] = [value for value in player.parameters() if value.requires_grad]
+        trainable: dict[str, Tensor] = {name: p for name, p in player.named_parameters() if p.requires_grad}
+        self._parameters = list(trainable.values())
+        self._masters = MasterWeights(trainable) if precision == "pure_bf16" and self.whole else None
+        self._moved = self._masters.masters if self._masters else trainable
+        self._scaler = LossScaler() if precision == "fp16" else None
         self._limits = optimizer
-        self._optimizer = torch.optim.Adam(self._parameters, eps=optimizer.eps, fused=True)
+        self._optimizer = torch.optim.Adam(self._moved.values(), eps=optimizer.eps, fused=True)
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bf16"):
+        with autocast(self._device_type, self._precision):
             loss, stats = self._module(phase, batch, rivals)
         return loss, stats
 
     def backward(self, loss: Tensor) -> None:
         """See Strategy."""
-        (loss / self._accumulation).backward()  # type: ignore[no-untyped-call]
+        scale = self._scaler.scale if self._scaler else 1.0
+        (loss * (scale / self._accumulation)).backward()  # type: ignore[no-untyped-call]
+        if self._masters:
+            self._masters.take_gradients()
 
     def step(self, rates: Rates) -> Stats:
         """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike."""
         self._average_gradients()
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        gradients = self._gradients()
+        if self._scaler:
+            self._scaler.unscale(gradients)
         norm = self._norm(gradients)
         finite = bool(norm.isfinite())
+        if self._scaler:
+            self._scaler.update(finite=finite)
         if finite:
             self._clip(gradients, norm)
             for group in self._optimizer.param_groups:
                 group["lr"], group["betas"] = rates
             self._optimizer.step()
             self._limit_weights()
+            if self._masters:
+                self._masters.publish()
         self._optimizer.zero_grad(set_to_none=True)
         return {
             "gradient_norm": norm if finite else torch.zeros_like(norm),
@@ -140,23 +163,44 @@ class AdamStrategy(Strategy):
 
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """See Strategy."""
+        masters = self._masters.masters if self._masters else {}
         for name, tensor in self._player.state_dict().items():
-            yield name, self._whole(tensor)
+            yield name, masters[name] if name in masters else self._whole(tensor)
+
+    def held(self) -> Held:
+        """See Strategy."""
+        state = [value for values in self._optimizer.state.values() for value in values.values()]
+        gradients = local_bytes(self._moved.values())
+        masters = self._masters.masters.values() if self._masters else ()
+        return Held(local_bytes([*self._player.state_dict().values(), *masters]), gradients, local_bytes(state))
 
     def state_dict(self) -> State:
         """See Strategy; tensors by name, the same from every strategy, so that each loads another's."""
-        moments = {name: dict(self._optimizer.state[parameter]) for name, parameter in self._player.named_parameters()}
-        return {"player": dict(self._player.state_dict()), "optimizer": moments}
+        masters = self._masters.masters if self._masters else {}
+        moments = {
+            name: dict(self._optimizer.state[self._moved[name]]) if name in self._moved else {}
+            for name, _ in self._player.named_parameters()
+        }
+        scaler = {"scaler": self._scaler.state_dict()} if self._scaler else {}
+        return {"player": {**self._player.state_dict(), **masters}, "optimizer": moments, **scaler}
 
     def load_state_dict(self, state: State) -> None:
         """See Strategy."""
         mine = self._player.state_dict()
         self._player.load_state_dict({name: self._mine(value, mine[name]) for name, value in state["player"].items()})
-        for name, parameter in self._player.named_parameters():
+        if self._masters:
+            self._masters.load(state["player"])
+        if self._scaler and "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
+        for name, parameter in self._moved.items():
             moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
             self._optimizer.state[parameter] = {
                 key: value.clone() if key == "step" else self._mine(value, parameter) for key, value in moments.items()
             }
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradients of what Adam moves."""
+        return [tensor.grad for tensor in self._moved.values() if tensor.grad is not None]
 
     def _average_gradients(self) -> None:
         """Make the gradients the mean over all ranks, if the backward has not done so. Collective."""
@@ -187,5 +231,6 @@ class AdamStrategy(Strategy):
     @torch.no_grad()
     def _limit_weights(self) -> None:
         if self._limits.weight_limit is not None:
-            torch._foreach_clamp_min_(self._parameters, -self._limits.weight_limit)
-            torch._foreach_clamp_max_(self._parameters, self._limits.weight_limit)
+            weights = list(self._moved.values())
+            torch._foreach_clamp_min_(weights, -self._limits.weight_limit)
+            torch._foreach_clamp_max_(weights, self._limits.weight_limit)

@@ -1,7 +1,10 @@
 """PyTorch's DistributedDataParallel: gradients are averaged in buckets while the backward still runs."""
 
+import warnings
 from typing import Literal
 
+import torch
+import torch.distributed as dist
 from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -11,6 +14,8 @@ from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.distributed.strategies.flat import average
+from bigtrain.distributed.traffic import traffic
 
 
 class DDPConfig(StrategySettings):
@@ -36,15 +41,32 @@ class DDPStrategy(AdamStrategy):
     def __init__(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, bucket_mb: float
     ) -> None:
+        # Weights of one input channel have several strides for one layout; where they differ, DDP copies.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         super().__init__(player, optimizer, precision, accumulation)
         # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
         self._ddp = DistributedDataParallel(
             player, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True, forward_sync_buffers=False
         )
+        self._ddp.register_comm_hook(None, _average)
         self._module = self._ddp
+        # Micro-batches add up in the masters, where DDP does not look.
+        self._averages_masters = self._masters is not None and accumulation > 1
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
         # The flag that DDP.no_sync() sets; it must hold from this forward to the backward that follows.
-        self._ddp.require_backward_grad_sync = last_micro
+        self._ddp.require_backward_grad_sync = last_micro and not self._averages_masters
         return super().loss(phase, batch, rivals, last_micro=last_micro)
+
+    def _average_gradients(self) -> None:
+        if self._averages_masters:
+            average(self._gradients())
+
+
+def _average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """Do what DDP does without a hook, and take the time; bfloat16 is added up in float32."""
+    gradients: Tensor = bucket.buffer()
+    if gradients.dtype == torch.float32:
+        return traffic.average_beside(gradients)
+    return traffic.average_beside(gradients.float()).then(lambda future: gradients.copy_(future.value()))

@@ -31,7 +31,7 @@ class FlatStrategy(AdamStrategy):
     """A bare player."""
 
     def _average_gradients(self) -> None:
-        average([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        average(self._gradients())
 
 
 def average(gradients: list[Tensor]) -> None:

@@ -6,7 +6,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bigtrain.core.batch import Batch
@@ -17,6 +18,7 @@ from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.strategies.base import AdamStrategy, Precision, StrategySettings
 from bigtrain.distributed.strategies.flat import average
 from bigtrain.distributed.strategies.rival import PlainCopy
+from bigtrain.distributed.traffic import traffic
 
 
 class FSDPConfig(StrategySettings):
@@ -52,8 +54,11 @@ class FSDPStrategy(AdamStrategy):
     """A player whose weights are gathered for a phase and given back before the step.
 
     They stay gathered from the forward to the end of the last backward, because a gradient penalty differentiates
-    twice through them. Scalars cannot be sharded; they are replicated and averaged by hand.
+    twice through them. Scalars cannot be sharded; they are replicated and averaged by hand. In `pure_bf16` the shares
+    are the float32 masters, what is gathered is bfloat16, and gradients are added up in float32.
     """
+
+    whole = False
 
     def __init__(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, mesh: DeviceMesh
@@ -63,10 +68,14 @@ class FSDPStrategy(AdamStrategy):
         player.to(memory_format=torch.contiguous_format)  # what FSDP can shard
         scalars = {parameter for parameter in player.parameters() if parameter.ndim == 0}
         for part in (*_stages(player), player):
-            fully_shard(part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
+            fully_shard(
+                part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars, mp_policy=_policy(precision)
+            )
         self._sharded = [module for module in player.modules() if isinstance(module, FSDPModule)]
         for module in self._sharded:
             module.set_reshard_after_backward(False)
+            module.set_custom_all_gather(_Gather())
+            module.set_custom_reduce_scatter(_Scatter())
         self._scalars = [parameter for parameter in player.parameters() if not isinstance(parameter, DTensor)]
         super().__init__(player, optimizer, precision, accumulation)
 
@@ -93,7 +102,10 @@ class FSDPStrategy(AdamStrategy):
         average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
 
     def _whole(self, tensor: Tensor) -> Tensor:
-        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if not isinstance(tensor, DTensor):
+            return tensor
+        with traffic.blocking(tensor.nbytes):
+            return tensor.full_tensor()
 
     def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
         whole = self._whole(whole)
@@ -110,6 +122,28 @@ class FSDPStrategy(AdamStrategy):
             for sharded in (True, False)
         ]
         return torch.nn.utils.get_total_norm([self._whole(part) for part in parts])
+
+
+def _policy(precision: Precision) -> MixedPrecisionPolicy:
+    if precision != "pure_bf16":
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+
+
+class _Gather(DefaultAllGather):
+    """FSDP2's own, with the time taken."""
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with traffic.blocking(output_tensor.nbytes):
+            return super().__call__(output_tensor, input_tensor, *args, **kwargs)
+
+
+class _Scatter(DefaultReduceScatter):
+    """Likewise."""
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with traffic.blocking(input_tensor.nbytes):
+            return super().__call__(output_tensor, input_tensor, *args, **kwargs)
 
 
 def _stages(player: Player) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Penalties on the slope of D at images."""
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -20,6 +21,15 @@ from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, Sett
 
 
 class _GradientPenalty(DiscriminatorTerm):
+    """Base of all penalties.
+
+    Attributes:
+        fp32: compute D's slope in float32 where training is in less. It costs a pass of D of its own; without, and
+            with `pure_bf16`, whose weights are bfloat16, the slope is that of what the training computes anyway.
+    """
+
+    fp32: bool = True
+
     @property
     def second_order(self) -> bool:
         """See Term."""
@@ -32,6 +42,15 @@ class _GradientPenalty(DiscriminatorTerm):
                 "it needs D's slope at each image alone, and D's batch normalisation mixes the images of a batch: "
                 "use a discriminator without it"
             )
+
+    def _logits(self, step: DiscriminatorStep, image: Tensor, trained: Callable[[], Tensor]) -> Tensor:
+        """Return D's logits of images in float32 if so wished, else those that `trained` computes."""
+        device = image.device.type
+        reduced = any(weight.dtype == torch.bfloat16 for weight in step.D.parameters())
+        if not self.fp32 or reduced or not torch.is_autocast_enabled(device):
+            return trained()
+        with outside_autocast(device):
+            return step.judge(image.float())
 
 
 class _ZeroCentred(_GradientPenalty):
@@ -91,7 +110,7 @@ class R1(_ZeroCentred):
     def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
         """See DiscriminatorTerm."""
         if self.method == "exact":
-            return r1_penalty(step.real_logits, step.real)
+            return r1_penalty(self._logits(step, step.real_shown, lambda: step.real_logits), step.real)
         return self._first_order(step, step.real_logits, step.real, "real")
 
 
@@ -103,7 +122,7 @@ class R2(_ZeroCentred):
     def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
         """See DiscriminatorTerm."""
         if self.method == "exact":
-            return r2_penalty(step.fake_logits, step.fake)
+            return r2_penalty(self._logits(step, step.fake_shown, lambda: step.fake_logits), step.fake)
         return self._first_order(step, step.fake_logits, step.fake, "fake")
 
 
@@ -116,7 +135,7 @@ class WGANGP(_GradientPenalty):
         """See DiscriminatorTerm."""
         along = step.draws.of("wgan_gp").uniform(1, 1, 1)
         between = torch.lerp(step.fake_shown.detach(), step.real_shown.detach(), along).requires_grad_()
-        return slope_to_one(step.judge(between), between)
+        return slope_to_one(self._logits(step, between, lambda: step.judge(between)), between)
 
 
 class DRAGAN(_GradientPenalty):
@@ -133,4 +152,4 @@ class DRAGAN(_GradientPenalty):
         """See DiscriminatorTerm."""
         real = step.real_shown.detach()
         near = (real + self.sigma * step.draws.of("dragan").normal(*real.shape[1:])).requires_grad_()
-        return slope_to_one(step.judge(near), near)
+        return slope_to_one(self._logits(step, near, lambda: step.judge(near)), near)

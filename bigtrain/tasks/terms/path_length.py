@@ -37,7 +37,8 @@ class PathLength(GeneratorTerm):
 
     def in_generator(self, step: GeneratorStep) -> Tensor:
         """See GeneratorTerm."""
-        some = slice(len(step.label) // self.shrink)
+        # By their place in the run: the same samples, however the batch is cut into micro-batches and over ranks.
+        some = (step.draws.index % self.shrink == 0).nonzero().squeeze(1)
         draws = step.draws.of("path_length")[some]
         styles = step.G.styles(draws.of("z").normal(step.G.z_dim), step.label[some])
         image = step.G.synthesize(styles, draws=draws)

@@ -25,6 +25,19 @@ def test_micro_batches_are_slices_with_their_own_draws() -> None:
     assert torch.equal(torch.cat([part.draws.normal(3) for part, _ in parts]), whole.draws.normal(3))
 
 
+def test_neighbours_stay_in_one_group_however_the_batch_is_cut() -> None:
+    whole = batch(12)
+
+    def groups(size: int) -> set[frozenset[int]]:
+        parts = [part.label.reshape(3, -1) for part, _ in whole.micro_batches(size, 3)]
+        return {frozenset(column.tolist()) for part in parts for column in part.t()}
+
+    assert groups(3) == groups(6) == groups(12) == {frozenset(range(first, first + 3)) for first in (0, 3, 6, 9)}
+    part, _ = next(whole.micro_batches(6, 3))
+    assert torch.equal(part.draws.index, 100 + part.label)
+    assert torch.equal(part.real[:, 0, 0, 0], whole.real[part.label, 0, 0, 0])
+
+
 def random_batch(**options) -> Batch:
     images = torch.arange(1000 * 2, dtype=torch.uint8).reshape(1000, 1, 1, 2)
     return Batch.from_host(

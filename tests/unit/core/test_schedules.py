@@ -1,9 +1,18 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bigtrain.core.config import Config, ConfigError, apply_overrides, dump_yaml, parse_config
-from bigtrain.core.schedules import ConstantSchedule, CosineSchedule, LinearSchedule, OptimizerConfig, Schedule
+from bigtrain.core.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    LinearSchedule,
+    LrScaling,
+    OptimizerConfig,
+    Schedule,
+)
 
 
 class Lamp(Config):
@@ -67,7 +76,14 @@ def test_mistakes(override: str, words: str) -> None:
 
 def test_adam_goes_by_its_schedules() -> None:
     adam = OptimizerConfig(lr=CosineSchedule(value=2e-3), beta1=LinearSchedule(value=0.5))
-    assert adam.rates_at(500, 1000) == (pytest.approx(1e-3), (pytest.approx(0.25), 0.99))
+    assert adam.rates_at(500, 1000, global_batch=8) == (pytest.approx(1e-3), (pytest.approx(0.25), 0.99))
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("linear", 4.0), ("sqrt", 2.0)])
+def test_the_learning_rate_follows_the_batch(rule: Any, factor: float) -> None:
+    adam = OptimizerConfig(lr=CosineSchedule(value=2e-3), scale_lr=LrScaling(rule=rule, batch=256))
+    assert adam.rates_at(500, 1000, global_batch=256).lr == pytest.approx(1e-3)
+    assert adam.rates_at(500, 1000, global_batch=1024).lr == pytest.approx(factor * 1e-3)
 
 
 def test_a_moment_that_never_forgets_is_refused() -> None:

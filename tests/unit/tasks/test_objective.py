@@ -100,7 +100,7 @@ def test_what_can_work_is_not_refused(keys: dict[str, Any], where: dict[str, Any
 
 def test_a_config_writes_only_the_terms_it_has() -> None:
     written = objective(terms={"wgan_gp": {"weight": 2}}).model_dump(mode="json")
-    assert written["terms"] == {"wgan_gp": {"weight": 2.0, "interval": 1}}
+    assert written["terms"] == {"wgan_gp": {"weight": 2.0, "interval": 1, "fp32": True}}
     assert objective(**written) == objective(terms={"wgan_gp": {"weight": 2}})
 
 

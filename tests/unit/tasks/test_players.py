@@ -14,14 +14,17 @@ from bigtrain.objectives.adversarial import GAMES
 from bigtrain.tasks.players import most_real
 from bigtrain.tasks.sampling import mix_styles
 from bigtrain.tasks.unrolled import unrolled
-from tests.training import CPU, SMALL, Training, distance
+from tests.training import CPU, SMALL, STYLEGAN2, Training, distance
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 
-def gradients(objective: dict[str, Any], *, micro_batch: int = 4, step: int = 0) -> dict[str, torch.Tensor]:
-    """Return the gradients of one step's phases, by player and parameter."""
-    training = Training({"objective": objective}, micro_batch=micro_batch)
+def gradients(
+    objective: dict[str, Any], *, micro_batch: int = 4, step: int = 0, group: int = 1
+) -> dict[str, torch.Tensor]:
+    """Return the gradients of one step's phases, by player and parameter; D compares `group` samples."""
+    D = {**STYLEGAN2["discriminator"], "mbstd_group": group}
+    training = Training({"objective": objective, "discriminator": D}, micro_batch=micro_batch)
     for _ in range(step):
         training.progress.advance()
     found = {}
@@ -33,7 +36,7 @@ def gradients(objective: dict[str, Any], *, micro_batch: int = 4, step: int = 0)
             if name != phase.player:
                 rivals.update(strategy.infer())
         strategy = training.strategies[phase.player]
-        for micro, last in batch.micro_batches(micro_batch):
+        for micro, last in batch.micro_batches(micro_batch, training.task.group):
             loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
             strategy.backward(loss)
         for name, parameter in training.task.players[phase.player].named_parameters():
@@ -54,11 +57,16 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], to
         {"adversarial": "wasserstein", "terms": {"wgan_gp": {}, "dragan": {}}},
         {"terms": {"bcr": {}, "zcr": {}, "lecam": {}, "auxiliary_classifier": {}}},
         {"adversarial": "relativistic_pairing", "style_mixing": 0.5, "instance_noise": 0.2},
+        {"terms": {"path_length": {}}},
     ],
 )
 def test_micro_batches_add_up_to_the_batch(objective: dict[str, Any]) -> None:
-    """For all that does not look at a micro-batch as a whole."""
-    assert_same(gradients(objective, micro_batch=16), gradients(objective, micro_batch=4))
+    """For all that does not look at a micro-batch as a whole; the groups that D compares are the batch's own."""
+    whole = gradients(objective, micro_batch=16, group=4)
+    for micro_batch in (4, 8):
+        assert_same(whole, gradients(objective, micro_batch=micro_batch, group=4))
+    with pytest.raises(AssertionError):
+        assert_same(whole, gradients(objective, micro_batch=2, group=4))
 
 
 def test_a_lazy_term_weighs_on_average_what_it_weighs_in_every_update() -> None:

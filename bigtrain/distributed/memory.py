@@ -1,0 +1,145 @@
+"""What a rank's memory holds: parameters, gradients, optimizer and activations, and the highest level of all."""
+
+import contextlib
+import resource
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.table import Table
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one player keeps on this rank, in bytes.
+
+    Attributes:
+        parameters: weights and buffers, with the float32 copies of reduced ones.
+        gradients: as they are at the end of a backward.
+        optimizer: Adam's moments, once it has stepped.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+
+
+def local_bytes(tensors: Iterable[Tensor]) -> int:
+    """Add up what this rank holds of some tensors, shares of sharded ones."""
+    return sum((tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes for tensor in tensors)
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows the storages that are made inside of it, on any device.
+
+    Attributes:
+        now: bytes of those that are still alive.
+        peak: the most there were at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the operator, and note the storages that it made."""
+        result = func(*args, **(kwargs or {}))
+        known = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if _has_storage(leaf)}
+        for leaf in tree_leaves(result):
+            if _has_storage(leaf):
+                storage = leaf.untyped_storage()
+                if id(storage) not in known and storage not in self._seen:
+                    self._follow(storage)
+        return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        size = storage.nbytes()
+        self._seen.add(storage)
+        weakref.finalize(storage, self._gone, size)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+def _has_storage(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and type(leaf) in (Tensor, torch.nn.Parameter)
+
+
+@contextlib.contextmanager
+def measured_peak(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Measure what is done inside: the most bytes that it held at a time, besides what was there before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+    else:
+        with LiveBytes() as live:
+            yield lambda: live.peak
+
+
+class MemoryMeter:
+    """Measures a run's memory; the activations once, in the second step, which the meter slows down.
+
+    Args:
+        device: where this rank computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._steps = 0
+        self.activations: dict[str, int] = {}
+
+    def step(self) -> None:
+        """Count a step."""
+        self._steps += 1
+
+    @contextlib.contextmanager
+    def forward(self, phase: str) -> Iterator[None]:
+        """Measure what the computation of a phase's loss needs at most: what it leaves for the backward, and more."""
+        if self._steps != 1 or phase in self.activations:
+            yield
+            return
+        with measured_peak(self._device) as peak:
+            yield
+        self.activations[phase] = peak()
+
+    def peak(self) -> int:
+        """Return the most that this process has held: of the device, or on a CPU of the whole process."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def metrics(self, held: Mapping[str, Held]) -> dict[str, float]:
+        """Return what to log: MiB of the rank that has most. Collective."""
+        parts = {
+            "parameters": sum(one.parameters for one in held.values()),
+            "gradients": sum(one.gradients for one in held.values()),
+            "optimizer": sum(one.optimizer for one in held.values()),
+            "activations": max(self.activations.values(), default=0),
+            "peak": self.peak(),
+        }
+        highest = torch.tensor(list(parts.values()), dtype=torch.float64, device=self._device)
+        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+        return {f"memory/{name}_mib": size / MIB for name, size in zip(parts, highest.tolist(), strict=True)}
+
+
+def memory_table(held: Mapping[str, Held], activations: Mapping[str, int]) -> Table:
+    """Show what each player keeps on this rank, and what each phase needs besides."""
+    table = Table("MiB on rank 0", "parameters", "gradients", "optimizer", "activations")
+    for name, one in held.items():
+        table.add_row(name, *(f"{size / MIB:.1f}" for size in (one.parameters, one.gradients, one.optimizer)), "")
+    for phase, size in activations.items():
+        table.add_row(phase, "", "", "", f"{size / MIB:.1f}")
+    return table

@@ -1,0 +1,111 @@
+"""In which precision a player computes, and what keeps its training sound where that is a low one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bigtrain.core.config import ConfigError
+from bigtrain.core.state import State
+
+Precision = Literal["fp32", "bf16", "pure_bf16", "fp16"]
+"""Of matrix products and convolutions. `pure_bf16`: weights and gradients too, beside float32 masters that Adam moves.
+
+What needs float32 has it in all of them: losses, penalties, minibatch statistics, spectral norms, moments, averages.
+"""
+
+_AUTOCAST = {"bf16": torch.bfloat16, "pure_bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_precision(precision: Precision, *, cuda: bool) -> None:
+    """Find out whether a precision can train on this machine.
+
+    Raises:
+        ConfigError: it cannot, with the way out.
+    """
+    if precision == "fp16" and not cuda:
+        raise ConfigError("precision 'fp16' is for GPUs: a CPU gains nothing by it; use 'bf16'")
+
+
+def autocast(device_type: str, precision: Precision) -> torch.autocast:
+    """Return the context in which a player computes its loss."""
+    return torch.autocast(device_type, _AUTOCAST.get(precision, torch.bfloat16), enabled=precision in _AUTOCAST)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let GPUs compute float32 products and convolutions with the 10-bit mantissa of TF32, or forbid it."""
+    precision = "tf32" if allowed else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
+class MasterWeights:
+    """Float32 copies of bfloat16 weights: an update that is too small for the weight still counts in its master.
+
+    Args:
+        weights: trainable parameters by name; they become bfloat16.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+        self.masters = {name: weight.detach().clone() for name, weight in weights.items()}
+        for weight in weights.values():
+            weight.data = weight.data.to(torch.bfloat16)
+
+    def take_gradients(self) -> None:
+        """Add the weights' gradients to those of the masters, in float32, and forget them."""
+        for name, weight in self._weights.items():
+            if weight.grad is not None:
+                master, gradient = self.masters[name], weight.grad.float()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                weight.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Round the masters into the weights."""
+        for name, weight in self._weights.items():
+            weight.copy_(self.masters[name])
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from float32 weights."""
+        for name, master in self.masters.items():
+            master.copy_(weights[name])
+        self.publish()
+
+
+class LossScaler:
+    """Keeps small gradients from vanishing in float16 (Micikevicius et al. 2018, section 3.2).
+
+    The loss is multiplied by a scale and the gradients are divided by it. A step that overflows is skipped, and halves
+    it; a long time without doubles it. Whether a step overflowed is known on all ranks alike, so the scale stays equal.
+
+    Args:
+        scale: at the start.
+        patience: steps without an overflow after which it doubles.
+    """
+
+    def __init__(self, scale: float = 2.0**16, patience: int = 2000) -> None:
+        self.scale, self._patience, self._good = scale, patience, 0
+
+    def unscale(self, gradients: Sequence[Tensor]) -> None:
+        """Divide gradients by the scale, in place."""
+        for gradient in gradients:
+            gradient.mul_(1 / self.scale)
+
+    def update(self, *, finite: bool) -> None:
+        """Learn from a step."""
+        self._good = self._good + 1 if finite else 0
+        if not finite:
+            self.scale = max(self.scale / 2, 1.0)
+        elif self._good == self._patience:
+            self.scale, self._good = self.scale * 2, 0
+
+    def state_dict(self) -> State:
+        """See Stateful."""
+        return {"scale": self.scale, "good": self._good}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Stateful."""
+        self.scale, self._good = state["scale"], state["good"]

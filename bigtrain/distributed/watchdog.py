@@ -1,0 +1,233 @@
+"""Notice that a rank hangs, keep the stacks of all ranks, name the culprit, and end the run so that it can go on.
+
+A rank that is stopped, or waits for ever, makes all others wait in the next collective operation, where nothing tells
+whose fault it is. So every rank has a thread that shows signs of life in the group's store: how often the training
+reported where it is, and how many collective operations it has begun. When one rank's training has not moved for too
+long, it calls the alarm: every rank writes down where it stands, the rank that called compares the signs of life and
+says who keeps the others waiting, and all leave with exit code 4. The same command goes on from the last checkpoint.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from pydantic import PositiveFloat
+from torch.distributed import distributed_c10d as c10d
+
+from bigtrain.core.config import Config
+from bigtrain.core.logging import log
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.verdict import Sign, judge
+
+HUNG = 4
+"""Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""
+
+
+class WatchdogConfig(Config):
+    """When a run counts as hung.
+
+    Attributes:
+        step_seconds: no phase of a step takes so long; null for no watchdog.
+        pause_seconds: nor what is between the steps: an evaluation, a checkpoint, the first step's compilation.
+    """
+
+    step_seconds: PositiveFloat | None = 300.0
+    pause_seconds: PositiveFloat = 3600.0
+
+    @property
+    def longest(self) -> float:
+        """The longest time that anything may take, in seconds."""
+        return max(self.step_seconds or 0.0, self.pause_seconds)
+
+    @property
+    def collective_minutes(self) -> float:
+        """When a collective operation gives up by itself: after the watchdog, which can say whose fault it is."""
+        return 10.0 if self.step_seconds is None else max(2 * self.longest / 60, 10.0)
+
+
+class Watchdog:
+    """One rank's part in the watch; a context that lasts as long as the training.
+
+    Args:
+        config: how long is too long.
+        ranks: this process's place.
+        folder: where the stacks go: `<folder>/hangs/<time>/rank-N.txt`.
+    """
+
+    def __init__(self, config: WatchdogConfig, ranks: Ranks, folder: Path) -> None:
+        self._config, self._ranks, self._folder = config, ranks, folder / "hangs"
+        self._where, self._beats, self._limit = "start", 0, config.longest
+        self._stepped = False
+        self._moved = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._tick_seconds = min((config.step_seconds or 0.0) / 10, 5.0)
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        if self._config.step_seconds is not None:
+            self._store = _own_store()
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Watch no more; a run that fails by itself needs no verdict."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            faulthandler.cancel_dump_traceback_later()
+
+    def beat(self, where: str, *, pause: bool = False) -> None:
+        """Report that the training has come to `where`; costs nothing.
+
+        Args:
+            where: a phase, or what is done between the steps.
+            pause: whether `pause_seconds` count until the next report, instead of `step_seconds`; they do as well until
+            the first step is over, which may compile.
+        """
+        self._stepped = self._stepped or pause
+        unhurried = pause or not self._stepped
+        self._where = where
+        self._limit = self._config.longest if unhurried else self._config.step_seconds or 0.0
+        self._moved = time.monotonic()
+        self._beats += 1
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._tick_seconds):
+            overdue = time.monotonic() - self._moved > self._limit
+            try:
+                self._show()
+                alarm = self._store.check(["alarm"])
+                if overdue and not alarm:
+                    mine = str(self._ranks.rank)
+                    if self._store.compare_set("alarm", "", mine).decode() == mine:
+                        self._call()
+                    alarm = True
+            except (RuntimeError, OSError) as error:  # whoever holds the store is gone or stands still
+                if overdue:
+                    self._dump(time.strftime("%Y%m%d-%H%M%S"))
+                    self._leave(f"hung in {self._where}, and the group's store does not answer ({error})")
+                continue
+            if alarm:
+                self._follow()
+            # Where another thread holds the interpreter for good, this one cannot run: then C code ends the process.
+            faulthandler.dump_traceback_later(2 * self._config.longest, exit=True, file=2)
+
+    def _show(self) -> None:
+        """Put a new sign of life into the store."""
+        rank, host, pid, tick = self._ranks.rank, socket.gethostname(), os.getpid(), time.monotonic_ns()
+        sign = Sign(rank, host, pid, tick, self._beats, _collectives_begun(), self._where)
+        self._store.set(f"sign/{rank}", json.dumps(asdict(sign)))
+
+    def _call(self) -> None:
+        """Have all ranks write down where they stand, and say who is to blame."""
+        name = time.strftime("%Y%m%d-%H%M%S")
+        self._store.set("folder", name)
+        self._dump(name)
+        before = self._signs()
+        self._over.wait(4 * self._tick_seconds + 1)  # a process that runs shows another sign in this time
+        self._show()
+        after = self._signs()
+        verdict = judge(before, after, world_size=self._ranks.world_size)
+        for sign in verdict.culprits:
+            if sign.host == socket.gethostname():
+                _dump_other(sign.pid, self._folder / name / f"rank-{sign.rank}-from-outside.txt")
+        text = f"no progress for {self._limit:g} s: {verdict.text}; the stacks are in {self._folder / name}"
+        (self._folder / name / "verdict.txt").write_text(text + "\n")
+        self._store.set("verdict", text)
+        for sign in verdict.culprits:
+            if sign.host == socket.gethostname() and sign.pid != os.getpid():
+                with contextlib.suppress(OSError):
+                    os.kill(sign.pid, signal.SIGCONT)  # one that was stopped shall read the verdict and leave too
+        log.error("watchdog: %s", text)
+        self._leave(text)
+
+    def _follow(self) -> None:
+        """Do what the rank that called the alarm waits for, and leave with it."""
+        name = "unknown"
+        deadline = time.monotonic() + 8 * self._tick_seconds + 30
+        while not self._over.is_set() and time.monotonic() < deadline:
+            if name == "unknown" and self._store.check(["folder"]):
+                name = self._store.get("folder").decode()
+                self._dump(name)
+            if self._store.check(["verdict"]):
+                self._leave(self._store.get("verdict").decode())
+            self._show()
+            time.sleep(self._tick_seconds / 2)
+        if not self._over.is_set():
+            self._leave("an alarm was called, and no verdict came")
+
+    def _signs(self) -> dict[int, Sign]:
+        signs = {}
+        for rank in range(self._ranks.world_size):
+            if self._store.check([f"sign/{rank}"]):
+                signs[rank] = Sign(**json.loads(self._store.get(f"sign/{rank}")))
+        return signs
+
+    def _dump(self, name: str) -> None:
+        """Write this rank's Python stacks, its latest collective operations, and native stacks where possible."""
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"rank-{self._ranks.rank}.txt").open("w") as file:
+            file.write(f"rank {self._ranks.rank}, host {socket.gethostname()}, pid {os.getpid()}, in {self._where}\n")
+            file.flush()
+            faulthandler.dump_traceback(file)
+        (folder / f"collectives-rank-{self._ranks.rank}.json").write_bytes(_recorded_collectives())
+
+    def _leave(self, text: str) -> None:
+        """End the process, whatever the main thread waits for."""
+        if not self._over.is_set():
+            print(f"bigtrain: rank {self._ranks.rank} leaves: {text}", file=sys.stderr, flush=True)
+            os._exit(HUNG)
+
+
+def _own_store() -> c10d.Store:
+    """Return the group's store through a connection of its own: the training may block on the other one."""
+    store = c10d._get_default_store()
+    with contextlib.suppress(RuntimeError):  # a process alone has its store in its own memory
+        store = store.clone()
+        store.set_timeout(timedelta(seconds=20))
+    return c10d.PrefixStore("watchdog", store)
+
+
+def _collectives_begun() -> int:
+    """Count this rank's collective operations so far, over all groups that it belongs to."""
+    begun = 0
+    for group in list(c10d._world.pg_map):
+        with contextlib.suppress(RuntimeError):  # none yet
+            begun += group._get_sequence_number_for_group()  # type: ignore[attr-defined]
+    return begun
+
+
+def _recorded_collectives() -> bytes:
+    """Return what PyTorch's flight recorder holds of the latest operations (JSON); `join_ranks` turns it on."""
+    recorded: bytes = torch._C._distributed_c10d._dump_fr_trace_json()  # type: ignore[attr-defined]
+    return recorded
+
+
+def _dump_other(pid: int, path: Path) -> None:
+    """Write the stacks of a process that cannot do it itself, from outside."""
+    py_spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    command = [py_spy or "py-spy", "dump", "--nonblocking", "--pid", str(pid)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        text = done.stdout or f"py-spy could not read the process: {done.stderr}"
+    except (OSError, subprocess.SubprocessError) as error:
+        text = f"py-spy could not be run: {error}\n"
+    path.write_text(f"{' '.join(command)}:\n{text}")
