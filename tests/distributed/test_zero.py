@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from bigtrain.core.errors import UserError
 from bigtrain.core.schedules import OptimizerConfig, Rates
@@ -76,8 +77,15 @@ def hand_over(chain: tuple[str, ...], state: Any = None) -> Any:
             strategy.set_trainable(True)
             one_step(strategy, image, Rates(0.01, (0.5, 0.99)))
             strategy.set_trainable(False)  # as the rival's phase leaves it
-        start = copy.deepcopy(strategy.state_dict())
+        start = whole(strategy.state_dict())
     return start
+
+
+def whole(state: Any) -> Any:
+    """Gather what is sharded, as a checkpoint that is read back."""
+    if isinstance(state, dict):
+        return {key: whole(value) for key, value in state.items()}
+    return (state.full_tensor() if isinstance(state, DTensor) else state).detach().clone()
 
 
 def images(first: int, count: int) -> Any:
