@@ -13,7 +13,7 @@ from bigtrain.tracking.spool import read_metrics
 _OWN_STATE = ("tracker", "health.charts.data_starvation")
 """What differs between two runs anyhow: their MLflow run, and what is measured with a clock."""
 
-_OWN_METRICS = ("time/", "memory/", "compute/tflop_per_s", "faults/", "health/data_starvation", "data/retries")
+_OWN_METRICS = ("time/", "comm/", "memory/", "compute/tflop_per_s", "faults/", "health/data_starvation", "data/retries")
 
 
 def last_checkpoint(run: Path) -> Path:
