@@ -35,9 +35,8 @@ def autocast(device_type: str, precision: Precision) -> torch.autocast:
 
 def allow_tf32(allowed: bool) -> None:
     """Let GPUs compute float32 products and convolutions with the 10-bit mantissa of TF32, or forbid it."""
-    precision = "tf32" if allowed else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed  # not the newer `fp32_precision`: torch.export cannot read it back
 
 
 class MasterWeights:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from bigtrain.checkpoint.contents import load_state
 from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, read_metrics, read_records
 from tests.conftest import ROOT
 
@@ -38,8 +38,7 @@ def call(*command: str) -> subprocess.CompletedProcess[str]:
 def evaluations(run: Path) -> dict[str, Any]:
     """Return the state of the evaluations in the newest checkpoint."""
     newest = max((run / "checkpoints").glob("kimg*"))
-    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True)["evaluations"]
-    return state
+    return dict(load_state(newest)["evaluations"])
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import resource
 import signal
@@ -147,27 +148,30 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
         Saver(blocked).save()
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
     """Files may not grow past 1 kB: what a full disk does, in the writing of the tensors."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:  # before pytest reports, whose output may be a file as well
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_the_one_before(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_full_disk_leaves_the_one_before(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     (path,) = saver.save()
     before = names(tmp_path)
-    request.getfixturevalue("full_disk")
     saver.progress.advance()
-    saver.checkpoints.save(saver.progress)
-    while saver.checkpoints._writing and not saver.checkpoints._writing.done():
-        pass
-    assert saver.checkpoints.failed
+    with full_disk():
+        saver.checkpoints.save(saver.progress)
+        while saver.checkpoints._writing and not saver.checkpoints._writing.done():
+            pass
+        failed = saver.checkpoints.failed
+    assert failed
     with pytest.raises(CheckpointError, match=r"kimg000000.020: .* cannot be written .*File too large"):
         saver.checkpoints.wait()
     assert names(tmp_path) == before

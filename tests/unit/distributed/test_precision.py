@@ -110,10 +110,9 @@ def test_fp16_is_refused_without_a_gpu() -> None:
 
 
 def test_tf32_is_a_switch() -> None:
-    for allowed, precision in ((True, "tf32"), (False, "ieee")):
+    for allowed in (True, False):
         allow_tf32(allowed)
-        assert torch.backends.cuda.matmul.fp32_precision == precision
-        assert torch.backends.cudnn.conv.fp32_precision == precision
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == allowed
 
 
 @pytest.mark.parametrize("precision", ["bf16", "pure_bf16", "fp16"])
