@@ -14,7 +14,7 @@ quickstart: $(VENV)/core
 test: $(VENV)/dev
 	scripts/system-packages
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Evaluation in real runs of two ranks: stopped in the middle, kept to the best, watched by a second job, compared."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -32,7 +33,8 @@ def train(data: Path, run: Path, *overrides: str) -> list[str]:
 
 
 def call(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([BIGTRAIN, *command], capture_output=True, text=True)
+    environment = {**os.environ, "COLUMNS": "200"}  # no table is broken
+    return subprocess.run([BIGTRAIN, *command], capture_output=True, text=True, env=environment)
 
 
 def evaluations(run: Path) -> dict[str, Any]:
