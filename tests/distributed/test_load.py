@@ -25,7 +25,7 @@ def _steps(strategy: str) -> dict[str, Any]:
         with traffic.step():
             with traffic.data_wait():
                 time.sleep(0.02)
-            time.sleep(1.5 * dist.get_rank())  # much longer than the step itself, on a busy machine too
+            time.sleep(2.0 * dist.get_rank())  # much longer than the step itself, on a busy machine too
             training.step()
     training.step()
     times = gather_times(traffic.read(), torch.device("cpu"))
@@ -54,9 +54,9 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_the_slow_rank_is_named_and_the_other_one_waits_for_it(told: tuple[str, dict[str, Any]]) -> None:
     _, facts = told
     fast, slow = facts["times"]
-    assert facts["slowest"][0] == 1 and facts["slowest"][1] > 1.2
+    assert facts["slowest"][0] == 1 and facts["slowest"][1] > 1.1
     assert "slow: " in facts["table"].splitlines()[-2]
-    assert fast["exposed"] > slow["exposed"] + 0.75
+    assert fast["exposed"] > slow["exposed"] + 0.5
     for one in facts["times"]:
         assert 0.02 <= one["data_wait"] < 1.0
         assert one["own"] + one["data_wait"] + one["exposed"] == pytest.approx(one["step"])
