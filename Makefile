@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
+TESTS := not slow
 
-.PHONY: quickstart test test-packages lint lock clean
+.PHONY: quickstart test test-all test-packages lint lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
@@ -14,7 +15,10 @@ quickstart: $(VENV)/core
 test: $(VENV)/dev
 	scripts/system-packages
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$(TESTS)"
+
+test-all: # an hour: all faults, growing and shrinking worlds, MLflow's slowest page
+	$(MAKE) --no-print-directory test TESTS=""
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -89,6 +89,7 @@ def test_every_rank_writes_its_share(folder: Path) -> None:
     assert min(sizes) > 0.4 * max(sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ranks_and_strategies_may_change_on_the_way(folder: Path, tmp_path: Path) -> None:
     """2 ranks -> 1 -> 4 -> 2, and from DDP to FSDP2 and back: the same samples, the same training."""

@@ -110,6 +110,7 @@ def test_a_signal_stops_all_at_one_step(
     assert events(runs.root / name) == ["start", "stopped", "resumed", "complete"]
 
 
+@pytest.mark.slow
 def test_a_rank_without_memory_is_started_again(runs: Runs, undisturbed: Path) -> None:
     process = runs.start_with_fault("oom", "oom:1")
     _, err = process.communicate()
@@ -121,6 +122,7 @@ def test_a_rank_without_memory_is_started_again(runs: Runs, undisturbed: Path) -
     assert lost <= 0.16
 
 
+@pytest.mark.slow
 def test_a_nan_on_one_rank_is_a_skipped_step_on_all(runs: Runs) -> None:
     """As if every rank had had it, which is as good as a run can get without that gradient."""
     for name in ("nan:1", "nan:all"):
@@ -131,6 +133,7 @@ def test_a_nan_on_one_rank_is_a_skipped_step_on_all(runs: Runs) -> None:
     assert differences(runs.root / "nan:all", runs.root / "nan:1") == []
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(runs: Runs, undisturbed: Path) -> None:
     process = runs.start_with_fault("clock", "clock:all")
     _, err = process.communicate()
@@ -138,6 +141,7 @@ def test_a_clock_that_jumps_changes_nothing(runs: Runs, undisturbed: Path) -> No
     assert differences(undisturbed, runs.root / "clock") == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_with_one_line_and_a_damaged_checkpoint_is_passed_over(
     runs: Runs, undisturbed: Path
 ) -> None:

@@ -66,6 +66,7 @@ def pages(server: Server, seeds: list[Path], browser: webdriver.Chrome) -> str:
     return f"{server.url}/#/experiments/1/runs"
 
 
+@pytest.mark.slow
 def test_the_run_page_shows_charts_and_pictures(pages: str, seeds: list[Path], browser: webdriver.Chrome) -> None:
     run = f"{pages}/{json.loads((seeds[0] / 'mlflow.json').read_text())['run_id']}"
     look(browser, f"{run}/model-metrics", "charts", ["Model metrics"], height=3600)
