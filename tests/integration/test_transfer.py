@@ -39,7 +39,7 @@ def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
-    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("kimg*")
     trained = load_state(checkpoint)["D"]["player"]
     parameters = dict(D.named_parameters())
     stages = {name: int(name.split(".")[1]) if name.startswith("blocks") else 9 for name in parameters}
