@@ -17,7 +17,7 @@ test: $(VENV)/dev
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$(TESTS)"
 
-test-all: # an hour: all faults, growing and shrinking worlds, MLflow's slowest page
+test-all: # those of minutes as well: all faults, growing and shrinking worlds, MLflow's slowest page
 	$(MAKE) --no-print-directory test TESTS=""
 
 lint: $(VENV)/dev
