@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--on-corrupt", choices=["replace", "fail"], default="replace")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    with as_one_of_the_ranks() as ranks:
+    with as_one_of_the_ranks(answers_in_json=options.json) as ranks:
         config = parse_config(ScoreConfig, json.loads(options.config), source="evaluate")
         folder = find_average(options.snapshot, options.ema)
         snapshot, dataset = load_snapshot(folder), ShardDataset(options.data or dataset_of(options.snapshot))

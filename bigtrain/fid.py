@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--json", action="store_true")
     options = vars(parser.parse_args(arguments))
     in_json, metrics = options.pop("json"), tuple(options.pop("metric"))
-    with as_one_of_the_ranks() as ranks:
+    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
         unknown = [name for name in metrics if name not in (*METRICS, *PAIRED)]
         if unknown:
             raise EvaluationError(f"unknown metric '{unknown[0]}'" + nearest(unknown[0], (*METRICS, *PAIRED)))

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--json", action="store_true")
     options = vars(parser.parse_args(arguments))
     in_json, place, metrics = (options.pop(name) for name in ("json", "snapshot", "metric"))
-    with as_one_of_the_ranks() as ranks:
+    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
         scores = score_paths(place, metrics, ranks, **options)
         if is_rank_zero() and in_json:
             print(json.dumps({"scores": as_json(scores), "snapshot": str(place)}))

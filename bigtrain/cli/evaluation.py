@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import run_program
+from bigtrain.cli.options import one_of, run_program
 from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
@@ -62,6 +62,8 @@ def evaluate(
         from launch.local import run_ranks
 
         raise typer.Exit(run_ranks("bigtrain.watch", [str(snapshot), config], nproc=nproc))
+    one_of("--precision", precision, ("fp32", "bf16"))
+    one_of("--on-corrupt", on_corrupt, ("replace", "fail"))
     arguments = [str(snapshot), config, *([f"--data={data}"] if data else []), *(["--json"] if as_json else [])]
     arguments += [f"--seed={seed}", f"--seeds={seeds}", f"--truncation={truncation}", f"--precision={precision}"]
     arguments += [f"--on-corrupt={on_corrupt}", *([f"--ema={ema}"] if ema else [])]

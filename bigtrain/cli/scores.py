@@ -39,7 +39,8 @@ def fid(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Compare two sets of images: what pytorch-fid does, and more of it, faster."""
-    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={dtype}"]
+    precision = one_of("--dtype", dtype, ("fp32", "bf16"))
+    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={precision}"]
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
     arguments += [f"--metric={name}" for name in metric or ["fid"]]
     arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
