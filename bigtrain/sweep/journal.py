@@ -31,6 +31,7 @@ class Trial:
         scores: by their place in the run.
         state: see there.
         why: it has that state.
+        host: where it ran last.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Trial:
     scores: dict[int, Scored] = field(default_factory=dict)
     state: State = "waiting"
     why: str = ""
+    host: str = ""
 
     @property
     def name(self) -> str:
@@ -95,6 +97,9 @@ class Journal:
         match event["event"]:
             case "trial":
                 self.trials[event["number"]] = Trial(event["number"], event["point"], event["seed"], event["repeats"])
+            case "start":
+                trial = self.trials[event["number"]]
+                trial.state, trial.host = "running", event["host"]
             case "score":
                 scored = Scored(event["samples_seen"], event["value"], event["error"], event["img_per_s"])
                 self.trials[event["number"]].scores[scored.samples_seen] = scored

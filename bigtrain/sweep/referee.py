@@ -39,6 +39,9 @@ class Referee:
         self.journal = Journal(sweep.folder)
         self._order = _order_of(sweep.folder)
         self._handed_out: set[int] = set()
+        for trial in self.trials.values():
+            if not trial.ended:
+                trial.state = "waiting"  # whoever ran it is gone
         self._apply_generations()
 
     @property
@@ -89,6 +92,7 @@ class Referee:
                     self.end(number, "stopped", why)
                     return "stop"
         if at_boundary:
+            trial.state = "waiting"
             self._close_generation()
             return "pause"
         return "go"
@@ -106,10 +110,11 @@ class Referee:
             self._say(f"{self.trials[number].name} {state}{f': {why}' if why else ''}")
             self._close_generation()  # nobody waits for it any more
 
-    def started(self, number: int) -> None:
-        """Take note that a trial runs."""
-        if not self.trials[number].ended:
-            self.trials[number].state = "running"
+    def started(self, number: int, host: str) -> None:
+        """Take note that a trial runs, and where."""
+        trial = self.trials[number]
+        if not trial.ended and (trial.state, trial.host) != ("running", host):
+            self.journal.write("start", number=number, host=host)
 
     def _add_searched(self) -> bool:
         """Add the next trial of the search; the first is the base config's."""

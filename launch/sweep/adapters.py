@@ -63,7 +63,7 @@ class ObeyReferee(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: "TuneController", trial: Trial, result: Mapping[str, Any]) -> str:
         """See TrialScheduler."""
         number = self._numbers[trial.trial_id] = int(result["number"])
-        self._referee.started(number)
+        self._referee.started(number, str(result["host"]))
         said = self._referee.hear(number, result["scores"], at_boundary=bool(result["boundary"]))
         answers: dict[str, str] = {"go": self.CONTINUE, "stop": self.STOP, "pause": self.PAUSE}
         return answers[said]

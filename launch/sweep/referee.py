@@ -13,8 +13,8 @@ class Referee(Protocol):
         """Return the file that tells how to run the next trial; `wait` if there is none yet, `over` if no more."""
         ...
 
-    def started(self, number: int) -> None:
-        """Take note that a trial runs."""
+    def started(self, number: int, host: str) -> None:
+        """Take note that a trial runs, and where."""
         ...
 
     def hear(self, number: int, scores: Sequence[Mapping[str, Any]], *, at_boundary: bool = False) -> Verdict:

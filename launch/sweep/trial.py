@@ -5,6 +5,7 @@ holds all state: a trial that is started again, anywhere, goes on from its newes
 """
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         """See Trainable.
 
         Returns:
-            `number`, `scores`, `samples_seen`; `boundary` when the ranks have stopped to wait for others; `ended` and
-            `done` when there is nothing left to do.
+            `number`, `host`, `scores`, `samples_seen`; `boundary` when the ranks have stopped to wait for others;
+            `ended` and `done` when there is nothing left to do.
 
         Raises:
             RuntimeError: the ranks failed; Ray tries again.
@@ -84,8 +85,14 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
 
     def _result(self, scores: list[dict[str, Any]] | None = None, **facts: Any) -> dict[str, Any]:
         scores = self._tail.read() if scores is None else scores
-        known = {"number": self._spec["number"], "scores": scores, "samples_seen": self._tail.samples_seen}
+        known = {"number": self._spec["number"], "host": _host(), "scores": scores}
+        known["samples_seen"] = self._tail.samples_seen
         return {**known, "boundary": False, "ended": None, "why": "", "done": False, **facts}
+
+
+def _host() -> str:
+    """Return the node's name; Slurm knows it better than a simulated node itself."""
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def _start(spec: dict[str, Any], cores: float) -> Ranks:

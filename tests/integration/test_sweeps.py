@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from bigtrain.core.config import load_config
 from bigtrain.sweep.journal import Journal, read_events
 from bigtrain.tracking.spool import read_metrics
 from tests.conftest import ROOT
+from tests.integration.slurm_cluster import missing_programs, slurm_cluster
 
 pytestmark = pytest.mark.timeout(1200)
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
@@ -163,6 +166,93 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
         lost = [event.get("lost_kimg", 0) for event in _events(folder / f"trial-{number:03}")]
         assert max(lost) <= 0.16
     print(json.dumps([move for _, move in moves], indent=1))
+
+
+@pytest.mark.slow
+def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
+    """One parent run with the best score so far, table, charts, winners' grids; a child a trial; the alias."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={
+            "total_kimg": 0.16,
+            "strategy.kind": "single",
+            "preview.interval_kimg": 0.16,
+            "tracking.mlflow": True,
+            "tracking.flush_seconds": 600,
+        },
+        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        budget={"trials": 2},
+        trial={"cpus": 1},
+        champion=True,
+    )
+    done = subprocess.run([BIGTRAIN, "tune", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "sweep"
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in runs if run not in children]
+    assert len(children) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.run_name for run in children} == {"trial-000", "trial-001"}
+    assert all(client.list_artifacts(run.info.run_id, "images") for run in children)
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"sweep.html", "results.csv", "winner.yaml", "trials.json", "winners"} <= names
+    points = client.get_metric_history(parent.info.run_id, "sweep/best_fid")
+    assert [point.value for point in points] == sorted((point.value for point in points), reverse=True)
+    assert parent.data.tags["sweep.trials"] == "2 of 2 ended"
+    (model,) = client.search_registered_models()
+    champion = client.get_model_version_by_alias(model.name, "champion")
+    winner = load_config(AnyTraining, folder / "winner.yaml")
+    best = next(run for run in children if run.info.run_id == champion.run_id)
+    assert float(best.data.params["optim.beta1"]) == winner.optim.beta1.value
+
+    again = subprocess.run(
+        [sys.executable, "-m", "bigtrain.sweep.publish", str(folder)], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert len(client.get_metric_history(parent.info.run_id, "sweep/best_fid")) == len(points)
+
+
+@pytest.mark.slow
+def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> None:
+    """`slurm/sweep.sbatch` on two simulated nodes: a trial on each, a table, and nothing left."""
+    if missing_programs():
+        pytest.skip(f"Slurm is not installed ({', '.join(missing_programs())}): run scripts/system-packages")
+    short = Path(tempfile.mkdtemp(prefix="bt"))
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={"total_kimg": 0.16, "strategy.kind": "single"},
+        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        budget={"trials": 2},
+        trial={"cpus": "node"},
+    )
+    before = {process.pid for process in psutil.process_iter()}
+    with slurm_cluster(short / "slurm") as cluster:
+        cluster.environment |= {"BIGTRAIN_BIN": str(Path(sys.executable).parent), "BIGTRAIN_SHARED": str(tmp_path)}
+        cluster.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        output = tmp_path / "job.out"
+        options = ["--parsable", "--nodes=2", "--exclusive", f"--output={output}", f"--chdir={ROOT}"]
+        queued = cluster.run("sbatch", *options, str(ROOT / "slurm" / "sweep.sbatch"), str(path))
+        assert queued.returncode == 0, queued.stderr
+        deadline = time.monotonic() + 900
+        while cluster.run("squeue", "-h").stdout.strip() and time.monotonic() < deadline:
+            time.sleep(1)
+        told = output.read_text()
+        journal = Journal(tmp_path / "sweep")
+        assert {trial.state for trial in journal.trials.values()} == {"complete"}, told
+        assert {trial.host for trial in journal.trials.values()} == {"n1", "n2"}
+        assert "winner" in told
+    assert not list(tmp_path.glob(".ray-token*"))
+    names = ("raylet", "gcs_server", "bigtrain", "launch.agent")
+    left = [one for one in psutil.process_iter(["name", "cmdline"]) if one.pid not in before]
+    ours = [one for one in left if str(tmp_path) in " ".join(one.info["cmdline"] or []) or one.info["name"] in names]
+    assert ours == []
+    shutil.rmtree(short, ignore_errors=True)
 
 
 def _beats(run: Path) -> int:
