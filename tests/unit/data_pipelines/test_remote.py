@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import Patience
@@ -82,7 +82,7 @@ def test_what_does_not_pass_is_damage(
 
 
 def test_a_server_that_is_not_there_is_said(cache: ShardCache) -> None:
-    with pytest.raises(DataError, match=r"http://127.0.0.1:9/manifest.json: broken off .*tried 4 times"):
+    with pytest.raises(UnreachableError, match=r"http://127.0.0.1:9/manifest.json: broken off .*tried 4 times"):
         ShardDataset("http://127.0.0.1:9", cache=cache)
 
 
