@@ -41,8 +41,8 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
-            trainer = build(config, ranks, config.folder)
             try:
+                trainer = build(config, ranks, config.folder)
                 with trainer.watchdog:
                     return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart

@@ -129,5 +129,5 @@ def test_whoever_is_asked_and_whenever_it_goes_on(evaluating: Runs, evaluated: P
         loader.send_signal(number)  # which is no loader's business
     wait_for(run, 480, process)
     assert_stops(process, run, number, the_command)
-    assert events(run) == ["start", "stopped", *["resumed", "stopped"] * 5]
+    assert events(run) == [*["start", "stopped"] * 2, *["resumed", "stopped"] * 4]
     assert differences(evaluated, evaluating.finish(name)) == []

@@ -83,7 +83,7 @@ def test_all_is_on_disk_before_it_gets_its_name_and_latest_moves_last(
 
     def flush(file: Any, fsync: Any = os.fsync) -> None:
         number = file if isinstance(file, int) else file.fileno()
-        told.append(f"flush {Path(os.readlink(f'/proc/self/fd/{number}')).name}")
+        told.append(f"flush {Path(f'/proc/self/fd/{number}').readlink().name}")
         fsync(file)
 
     def rename(path: Path, target: Path, act: Any) -> Path:
