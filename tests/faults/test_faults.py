@@ -1,10 +1,13 @@
 """What goes wrong in the ranks of real runs, and that they end as if it had not."""
 
+import contextlib
 import os
 import re
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,39 @@ def test_a_full_disk_ends_it_with_one_line_and_a_damaged_checkpoint_is_passed_ov
     file.write_bytes(data)
     assert differences(undisturbed, runs.finish("disk")) == []
     assert "damaged_checkpoint" in events(runs.root / "disk")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 40 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("may not mount a disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_a_real_disk_that_cannot_be_written_costs_nothing(
+    runs: Runs, undisturbed: Path, disk: Path, trouble: str
+) -> None:
+    there = replace(runs, root=disk)
+    process = there.start("run")
+    wait_for(disk / "run", 200, process)
+    if trouble == "full":
+        with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    _, err = process.communicate()
+    assert process.returncode == 2, err
+    assert err.count("the checkpoint cannot be written") == 1
+    assert "Traceback" not in err
+    if trouble == "full":
+        (disk / "other").unlink()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    assert differences(undisturbed, there.finish("run")) == []
