@@ -163,7 +163,7 @@ def main() -> None:
         root = Path(temporary)
         root.chmod(0o755)
         with (
-            postgres(root / "postgres") as database,
+            postgres() as database,
             MlflowServer(root, database.address) as mlflow,
             small_disk(root / "disk") as disk,
         ):

@@ -50,7 +50,7 @@ def test_mlflow_is_killed_and_hangs_and_its_database_is_restarted(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-hush")
     every_step = runs.having("log.interval_kimg=0.016")
     peaceful = every_step.finish("untracked")
-    with postgres(tmp_path / "postgres") as database, MlflowServer(tmp_path, database.address) as mlflow:
+    with postgres() as database, MlflowServer(tmp_path, database.address) as mlflow:
         server = Server(mlflow.url, database.address)
         tracked = every_step.having("tracking.mlflow=true", f"tracking.uri={mlflow.url}", "tracking.flush_seconds=400")
         run = Gated(tracked, "tracked")

@@ -90,7 +90,8 @@ def test_a_second_signal_forces_the_exit(runs: Runs) -> None:
 @pytest.fixture(scope="module")
 def evaluating(runs: Runs) -> Runs:
     """Runs with an evaluation, in the middle and in the end, that takes some time."""
-    return runs.having("eval.interval_kimg=0.32", "eval.samples=400", "eval.reference_samples=400")
+    evaluation = ("eval.interval_kimg=0.64", "eval.samples=400", "eval.reference_samples=400")
+    return runs.having("total_kimg=1.28", "log.interval_kimg=0.64", *evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +118,17 @@ def test_whoever_is_asked_and_whenever_it_goes_on(evaluating: Runs, evaluated: P
 
     process = evaluating.start(name)
     log = run / "metrics.jsonl"  # what is measured is reported before the evaluation begins
-    wait_until(lambda: any(record["samples_seen"] >= 320 for record, _ in read_records(log)), process)
+    wait_until(lambda: any(record["samples_seen"] >= 640 for record, _ in read_records(log)), process)
     assert_stops(process, run, number, everything)
     assert json.loads((last_checkpoint(run) / "checkpoint.json").read_text())["state"]["evaluations"]["schedule"][
         "unfinished"
     ] == ["progress"]
 
     process = evaluating.start(name)
-    wait_for(run, 400, process)
+    wait_for(run, 700, process)
     for loader in processes(process.pid, "loader"):
         loader.send_signal(number)  # which is no loader's business
-    wait_for(run, 480, process)
+    wait_for(run, 800, process)
     assert_stops(process, run, number, the_command)
     assert events(run) == [*["start", "stopped"] * 2, *["resumed", "stopped"] * 4]
     assert differences(evaluated, evaluating.finish(name)) == []

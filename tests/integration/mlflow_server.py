@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -52,7 +53,7 @@ class Server:
 @contextmanager
 def mlflow_on_postgres(folder: Path) -> Iterator[Server]:
     """Start both in `folder`, and stop them in the end."""
-    with postgres(folder / "postgres") as database, MlflowServer(folder, database.address) as server:
+    with postgres() as database, MlflowServer(folder, database.address) as server:
         yield Server(server.url, database.address)
 
 
@@ -76,16 +77,14 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """Start PostgreSQL with an empty database `mlflow` and a password, and stop it in the end."""
-    folder.mkdir(parents=True)
+    # Not below pytest's folder: each new pytest on the machine closes that to other accounts.
+    folder = Path(tempfile.mkdtemp(prefix="bigtrain-postgres-"))
     run = []
     if os.getuid() == 0:  # which PostgreSQL refuses
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
         run = ["runuser", "-u", "postgres", "--"]
     port, secret = free_port(), folder / "secret"
     secret.write_text("right")
@@ -114,6 +113,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         yield Postgres(f"postgresql+psycopg2://{address}/mlflow", control)
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder)
 
 
 class MlflowServer:
