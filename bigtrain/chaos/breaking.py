@@ -134,7 +134,8 @@ def break_run(
         what = _strike(run, FAULTS[name], choice)
         report.faults.append(f"{name}: {what}")
         on_fault(number, report.faults[-1])
-        _until_noticed(run, FAULTS[name], before, hang_seconds)
+        if what != "sender":  # the run does not miss it, and starts another
+            _until_noticed(run, FAULTS[name], before, hang_seconds)
     run.start()
     while code := run.wait():
         if code in (2, 3):

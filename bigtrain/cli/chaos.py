@@ -35,8 +35,8 @@ def chaos(
     loaded, others = load_config(AnyTraining, config, overrides or []), also or []
     if unknown := [name for name in others if name not in FAULTS]:
         raise ConfigError(f"--also {unknown[0]}: choose one of {', '.join(FAULTS)}")
-    if "hang" in others and loaded.watchdog.step_seconds is None:
-        raise ConfigError("--also hang: nobody would notice without watchdog.step_seconds")
+    if "hang" in others and (loaded.watchdog.step_seconds is None or nproc < 2):
+        raise ConfigError("--also hang: nobody would notice without watchdog.step_seconds and a second rank")
     total = kills + len(others)
     words = [config, *(overrides or []), "--nproc", str(nproc), "--max-restarts", str(total)]
     with progress_bars() as bars:
