@@ -50,6 +50,7 @@ class Work:
 
     Attributes:
         player: whose phase.
+        second_order: whether a gradient is differentiated.
         flops: of each operator, in order.
         bytes: that each reads and writes.
         reduced: whether its operands have 16 bits.
@@ -61,6 +62,7 @@ class Work:
     """
 
     player: str
+    second_order: bool
     flops: NDArray[np.float64]
     bytes: NDArray[np.float64]
     reduced: NDArray[np.bool_]
@@ -126,11 +128,14 @@ class FakeRun:
         batch = self._config.global_batch * self.task.batches_per_step
         progress, seen = Progress(round(self._config.total_kimg * 1000), batch), Counter[Kind]()
         first: dict[Kind, Phase] = {}
-        intervals = [getattr(term, "interval", 1) for p in self.task.players.values() for term in _terms(p)]
+        intervals = [term.interval for player in self.task.players.values() for _, term in _terms(player)]
         period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
         for _ in range(period):
             for phase in self.task.phases(progress):
-                kind = (phase.name, *sorted(_due(phase, self.task.players[phase.player])))
+                kind = (
+                    phase.name,
+                    *sorted(name for name, _ in _terms(self.task.players[phase.player]) if name in phase.values),
+                )
                 first.setdefault(kind, phase)
                 seen[kind] += 1
             progress.advance()
@@ -168,6 +173,7 @@ class FakeRun:
         rows = np.array(counter.rows, dtype=np.float64).reshape(-1, 3)
         return Work(
             player=phase.player,
+            second_order=any(term.second_order for name, term in _terms(player) if name in phase.values),
             flops=rows[:, 0],
             bytes=rows[:, 1],
             reduced=rows[:, 2] > 0,
@@ -245,14 +251,9 @@ class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
         self.peak_besides = max(self.peak_besides, self.now - self.finished)
 
 
-def _due(phase: Phase, player: Player) -> set[str]:
-    """Return the terms of a player that are due in a phase."""
-    return set(getattr(player, "terms", {})) & phase.values.keys()
-
-
-def _terms(player: Player) -> Iterator[Any]:
+def _terms(player: Player) -> list[tuple[str, Any]]:
     terms: Mapping[str, Any] = getattr(player, "terms", {})
-    yield from terms.values()
+    return list(terms.items())
 
 
 @torch.no_grad()

@@ -139,8 +139,12 @@ class Single:
         """Return what handing whole weights to the average needs besides."""
         return Parts()
 
-    def before_phase(self) -> list[Message]:
-        """Return the messages before the player's own phase, once a step."""
+    def of_weights(self, *, second_order: bool) -> list[Message]:
+        """Return the messages by which the player gets its own weights for a phase.
+
+        Args:
+            second_order: whether the phase differentiates a gradient.
+        """
         return []
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
@@ -264,10 +268,11 @@ class FSDP(Single):
         """See Single."""
         return Parts(buffers=self.sizes.weights)
 
-    def before_phase(self) -> list[Message]:
-        """See Single."""
+    def of_weights(self, *, second_order: bool) -> list[Message]:
+        """See Single; FSDP2 gives back what lies outside of the stages when a gradient has been taken, and gathers it again."""
+        again = self.padded[-1:] * self.accumulation if second_order else []
         what = f"weights of {self.sizes.name}"
-        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in self.padded]
+        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in (*self.padded, *again)]
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
         """See Single."""

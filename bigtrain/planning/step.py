@@ -100,7 +100,7 @@ def phase_messages(work: Work, players: Mapping[str, Single], setup: Setup) -> l
     own, names = players[work.player], [name for _, name in work.arrivals]
     rivals = [m for name, rival in players.items() if name != work.player for m in rival.whole(f"{name} for its rival")]
     statistics = [Message("statistics", "all_reduce", size) for size in work.statistics] * setup.accumulation
-    messages = [*rivals, *own.before_phase(), *statistics, *own.of_gradients(names)]
+    messages = [*rivals, *own.of_weights(second_order=work.second_order), *statistics, *own.of_gradients(names)]
     return messages if own.ranks > 1 else []
 
 

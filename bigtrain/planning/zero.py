@@ -48,18 +48,18 @@ class ZeRO(Single):
         master = 0.0 if self.offloaded else share
         frozen = sizes.weights - self.moved
         if self.stage == 3:
-            return Parts(parameters=share + master + frozen + sizes.buffers, optimizer=moments, buffers=sizes.weights)
+            buffers = sizes.weights + _FLOAT * self.capacity  # the rivals' copy, a bucket
+            return Parts(parameters=share + master + frozen + sizes.buffers, optimizer=moments, buffers=buffers)
         return Parts(parameters=self.row + master + frozen + sizes.buffers, optimizer=moments)
 
     def in_phase(self) -> Parts:
         """See Single."""
-        bucket = _FLOAT * min(self.capacity, self.moved // _FLOAT)
         if self.stage < 2:
             return Parts(gradients=self.moved)
         share = self.moved / self.ranks
         if self.stage == 2:
             return Parts(gradients=share, buffers=2 * _FLOAT * self.capacity)
-        return Parts(gradients=share, buffers=self.whole_row + bucket)
+        return Parts(gradients=share, buffers=self.whole_row)
 
     def at_step(self) -> Parts:
         """See Single."""
@@ -71,7 +71,7 @@ class ZeRO(Single):
         """See Single."""
         return Parts(buffers=self.sizes.weights) if self.stage == 3 else Parts()
 
-    def before_phase(self) -> list[Message]:
+    def of_weights(self, *, second_order: bool) -> list[Message]:
         """See Single."""
         if self.stage < 3:
             return []
@@ -81,13 +81,13 @@ class ZeRO(Single):
         """See Single."""
         what, name = f"gradients of {self.sizes.name}", self.sizes.name
         if self.stage == 3:
-            return [*self._buckets(what, "reduce_scatter", arrivals), *self._checks()]
+            return [*self._buckets(what, "reduce_scatter", arrivals), self._norm()]
         order = arrivals if self.stage == 2 else self.sizes.trainable
         buckets = self._buckets(what, "all_reduce", order)
         if self.stage == 0:
             return buckets
         gather = Message(f"weights of {name}", "all_gather", self.row, counted=False)
-        return [*buckets, *self._checks(), gather]
+        return [*buckets, self._norm(), gather]
 
     def whole(self, what: str) -> list[Message]:
         """See Single."""
@@ -114,9 +114,10 @@ class ZeRO(Single):
             counted=False,
         )
 
-    def _checks(self) -> list[Message]:
-        """Return the messages that find out whether the gradients are finite, and their norm."""
-        return [Message(f"norm of {self.sizes.name}", "all_reduce", _FLOAT, counted=False)] * 2
+    def _norm(self) -> Message:
+        """Return the message that finds the gradients' norm, and whether they are finite."""
+        width = 2 * _FLOAT if self.stage == 3 else _FLOAT
+        return Message(f"norm of {self.sizes.name}", "all_reduce", width, counted=False)
 
     def _gathered(self, what: str, names: Iterable[str]) -> list[Message]:
         return [Message(what, "all_gather", _FLOAT * self._padded(name), counted=False) for name in names]

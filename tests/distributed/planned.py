@@ -1,13 +1,14 @@
 """Take real steps of a config on real ranks, and write down what a plan foretells: messages, bytes, memory, time."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
+from torch.utils._pytree import tree_leaves
 
 from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
@@ -25,14 +26,7 @@ from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 
-_SIZES: dict[str, Callable[..., int]] = {
-    "all_reduce": lambda tensor, *_, **__: tensor.nbytes,
-    "all_gather_into_tensor": lambda whole, *_, **__: whole.nbytes,
-    "reduce_scatter_tensor": lambda share, whole, *_, **__: whole.nbytes,
-    "broadcast": lambda tensor, *_, **__: tensor.nbytes,
-    "all_gather": lambda parts, *_, **__: sum(part.nbytes for part in parts),
-}
-"""The bytes of each operation's whole tensor."""
+_OPERATIONS = ("all_reduce", "all_gather_into_tensor", "reduce_scatter_tensor", "broadcast", "all_gather", "reduce")
 
 
 class Steps:
@@ -147,12 +141,13 @@ def _overheard(sent: list[tuple[str, int]]) -> Iterator[None]:
         real = getattr(dist, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            sent.append((name, _SIZES[name](*args, **kwargs)))
+            given = [leaf.nbytes for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            sent.append((name, max(given) if name != "all_gather" else sum(given[:-1])))  # the whole tensor
             return real(*args, **kwargs)
 
         return call
 
-    patches = [patch.object(dist, name, listening(name)) for name in _SIZES]
+    patches = [patch.object(dist, name, listening(name)) for name in _OPERATIONS]
     for one in patches:
         one.start()
     try:
