@@ -29,7 +29,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw efficiency over 1 to 1024 cards into this PNG.")] = None,
 ) -> None:
-    """Tell what a run will take, before it is paid for: memory, messages, speed, time, money. Needs no data and no GPU."""
+    """Tell what a run will take: memory, messages, speed, time, money. Needs neither its data nor a GPU."""
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
     from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate

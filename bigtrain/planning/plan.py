@@ -50,9 +50,9 @@ class Plan:
         hours: of training to the end by the chosen strategy, without evaluation.
         gpu_hours: likewise.
         usd: at the price of a card; None without one.
-        checkpoint: `bytes` of one, `snapshot_bytes`, `stall_s` that one holds up a step, `write_s` in the background, `share` of
-            the time.
-        data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes and `bytes_per_s_node`, `least_shards`.
+        checkpoint: `bytes`, `snapshot_bytes`; `stall_s` for which one holds up the training, `share` of the time that
+            this is; `write_s` beside the training.
+        data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes, `bytes_per_s_node`, `least_shards`.
         curve: efficiency over numbers of cards, by the chosen strategy.
         notes: what was assumed and not measured.
     """
@@ -82,7 +82,9 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
-        return asdict(self)
+        cluster = self.cluster
+        place = {"gpu": cluster.gpu.model_dump(), "assumed": cluster.assumed.model_dump()}
+        return {**asdict(self), "cluster": {**asdict(cluster), **place}}
 
 
 def make_plan(config: AnyTraining, cluster: Cluster, *, price: float | None = None) -> Plan:
@@ -219,15 +221,17 @@ def _curve(
 
 def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
     assumed = cluster.assumed
+    products, bandwidth = f"{assumed.arithmetic_share:.0%}", f"{assumed.bandwidth_share:.0%}"
+    when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
     notes = [
-        f"not measured on {cluster.gpu.name}: {assumed.arithmetic_share:.0%} of the peak in products, "
-        f"{assumed.bandwidth_share:.0%} of all bandwidths, {assumed.kernel_us:g} µs an operator, {assumed.host_us:g} µs to launch one",
-        f"messages by the alpha-beta model: {assumed.link_latency_us:g} µs in a node, {assumed.network_latency_us:g} µs between "
-        f"nodes, {'beside' if assumed.overlaps else 'after'} the backward where the strategy does so",
-        f"memory: tensors alone, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB; no workspaces of cuDNN, no "
-        "fragmentation",
-        "time of training alone: no evaluation, no waiting for data, no restarts",
+        f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
+        f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
+        f"messages by the alpha-beta model, {assumed.link_latency_us:g} µs inside of nodes and "
+        f"{assumed.network_latency_us:g} µs between them, {when}",
+        f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without cuDNN's "
+        "workspaces and fragmentation",
+        "time is that of training: without evaluation, waiting for data, restarts",
     ]
     if config.compile:
-        notes.append("compile: planned as if not compiled")
+        notes.append("planned as if it were not compiled")
     return notes

@@ -92,7 +92,7 @@ class Planner:
         return min(max(slope * self.micro_batch / work.activations, 0.0), 1.0)
 
     def at(self, micro_batch: int, images: int) -> Setup:
-        """Return the counts for another micro-batch: operations and bytes in proportion, activations on a straight line.
+        """Return the counts for another micro-batch: operations in proportion, activations on a straight line.
 
         Args:
             micro_batch: images at once.

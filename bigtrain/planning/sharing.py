@@ -1,7 +1,7 @@
 """What each strategy keeps of a player on a rank, and what it sends.
 
-This says again, in formulas, what `bigtrain.distributed.strategies` does; `benchmarks/planning.py` compares both on real
-ranks, message by message, and CI does so for some.
+This says again, in formulas, what `bigtrain.distributed.strategies` does; `benchmarks/planning.py` compares both on
+real ranks, and CI does so for some.
 """
 
 import math
@@ -112,6 +112,9 @@ class Single:
     fresh = True
     """Whether a first micro-batch makes the gradients: they are then part of what its backward needs."""
 
+    every_time = False
+    """Whether gradients are sent after each micro-batch, not after the last alone."""
+
     def __init__(self, sizes: Sizes, ranks: int, precision: Precision, accumulation: int) -> None:
         self.sizes, self.ranks, self.precision, self.accumulation = sizes, ranks, precision, accumulation
         self.moved = sizes.bytes_of(sizes.trainable)
@@ -148,11 +151,15 @@ class Single:
         return []
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
-        """Return the messages of the last micro-batch's backward and of the step.
+        """Return the messages of gradients, of the last micro-batch or of each (`every_time`).
 
         Args:
             arrivals: names of the parameters in the order in which their gradients are done.
         """
+        return []
+
+    def of_step(self) -> list[Message]:
+        """Return the messages of the optimizer's step."""
         return []
 
     def whole(self, what: str) -> list[Message]:
@@ -249,7 +256,7 @@ class FSDP(Single):
         return Parts(parameters=share + self.sizes.buffers, optimizer=moments, buffers=copy)
 
     def in_phase(self) -> Parts:
-        """See Single: whole weights, the whole gradients of what has not been scattered yet, and shares of the others."""
+        """See Single: whole weights, whole gradients until they are scattered, and shares of these."""
         whole = self.width * self.row
         gradients = whole if self.accumulation > 1 else self.width * max(self.padded, default=0)
         share = _FLOAT * self.row // self.shard_ranks
@@ -269,10 +276,14 @@ class FSDP(Single):
         return Parts(buffers=self.sizes.weights)
 
     def of_weights(self, *, second_order: bool) -> list[Message]:
-        """See Single; FSDP2 gives back what lies outside of the stages when a gradient has been taken, and gathers it again."""
-        again = self.padded[-1:] * self.accumulation if second_order else []
+        """See Single.
+
+        Where a gradient is taken inside of the forward, FSDP2 gives back what lies outside of the stages after it and
+        gathers it again, and everything for the next micro-batch.
+        """
+        sizes = [*self.padded, *self.padded[-1:]] * self.accumulation if second_order else self.padded
         what = f"weights of {self.sizes.name}"
-        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in (*self.padded, *again)]
+        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in sizes]
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
         """See Single."""
@@ -286,10 +297,13 @@ class FSDP(Single):
                 share = _FLOAT * size // self.shard_ranks
                 groups = self.ranks // self.shard_ranks
                 messages.append(Message(what, "all_reduce", share, groups, self.shard_ranks, after, counted=False))
-        messages.sort(key=lambda message: message.after or 0)
-        if self.scalars:
-            messages.append(Message(what, "all_reduce", _FLOAT * len(self.scalars)))
-        return [*messages, Message(f"norm of {self.sizes.name}", "all_reduce", _FLOAT)]
+        return sorted(messages, key=lambda message: message.after or 0)
+
+    def of_step(self) -> list[Message]:
+        """See Single."""
+        name, size = self.sizes.name, _FLOAT * len(self.scalars)
+        scalars = [Message(f"gradients of {name}", "all_reduce", size)] if self.scalars else []
+        return [*scalars, Message(f"norm of {name}", "all_reduce", _FLOAT)]
 
     def whole(self, what: str) -> list[Message]:
         """See Single."""

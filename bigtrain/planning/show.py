@@ -32,7 +32,7 @@ def show(plan: Plan, title: str) -> None:
     if own.refused:
         console.print(f"[bold red]{plan.chosen}[/]: {own.refused}")
     for note in plan.notes:
-        console.print(f"[dim]extrapolated, {note}[/]")
+        console.print(f"[dim]extrapolated: {note}[/]")
 
 
 def _work_table(plan: Plan) -> Table:
@@ -104,11 +104,10 @@ def _outcome(plan: Plan) -> Table:
     days = f" ({plan.hours / 24:.1f} days)" if plan.hours > 48 else ""
     checkpoint, data = plan.checkpoint, plan.data
     table.add_row("time", f"{plan.hours:,.1f} hours{days}, {plan.gpu_hours:,.0f} GPU-hours, {cost}")
-    table.add_row(
-        "checkpoint",
-        f"{checkpoint['bytes'] / _GIB:.2f} GiB (a snapshot {checkpoint['snapshot_bytes'] / _GIB:.2f}); holds up training for "
-        f"{checkpoint['stall_s']:.2f} s, {checkpoint['share']:.2%} of the time; on disk after {checkpoint['write_s']:.0f} s",
-    )
+    size, snapshot = checkpoint["bytes"] / _GIB, checkpoint["snapshot_bytes"] / _GIB
+    stall = f"{checkpoint['stall_s']:.2f} s, {checkpoint['share']:.2%} of the time"
+    written = f"on disk in {checkpoint['write_s']:.0f} s"
+    table.add_row("checkpoint", f"{size:.2f} GiB (a snapshot {snapshot:.2f}); holds up training for {stall}; {written}")
     table.add_row(
         "data",
         f"{data['bytes_per_s'] / 1e6:,.0f} MB/s uncompressed, {data['bytes_per_s_node'] / 1e6:,.0f} MB/s a node; "

@@ -97,10 +97,11 @@ def step_time(setup: Setup, players: Mapping[str, Single], cluster: Cluster) -> 
 
 def phase_messages(work: Work, players: Mapping[str, Single], setup: Setup) -> list[Message]:
     """Return all messages of a phase, in order."""
-    own, names = players[work.player], [name for _, name in work.arrivals]
+    own = players[work.player]
+    gradients = _gradients(work, own) * (own.accumulation if own.every_time else 1)
     rivals = [m for name, rival in players.items() if name != work.player for m in rival.whole(f"{name} for its rival")]
     statistics = [Message("statistics", "all_reduce", size) for size in work.statistics] * setup.accumulation
-    messages = [*rivals, *own.of_weights(second_order=work.second_order), *statistics, *own.of_gradients(names)]
+    messages = [*rivals, *own.of_weights(second_order=work.second_order), *statistics, *gradients, *own.of_step()]
     return messages if own.ranks > 1 else []
 
 
@@ -134,16 +135,23 @@ def _waiting(
     work: Work, times: NDArray[np.float64], players: Mapping[str, Single], setup: Setup, cluster: Cluster
 ) -> float:
     """Return the time that a phase waits for messages."""
+    own = players[work.player]
+    overlaps = cluster.assumed.overlaps
+    alone = [message for message in phase_messages(work, players, setup) if message.after is None or not overlaps]
+    exposed = sum(message_seconds(message, cluster) for message in alone)
+    if own.ranks == 1 or not overlaps:
+        return exposed
     done = np.concatenate([[0.0], np.cumsum(times)])
-    free, exposed, end = 0.0, 0.0, float(done[-1])
-    for message in phase_messages(work, players, setup):
-        takes = message_seconds(message, cluster)
-        if message.after is None or not cluster.assumed.overlaps:
-            exposed += takes
-        else:
+    free, end = 0.0, float(done[-1])
+    for message in _gradients(work, own):
+        if message.after is not None:
             ready = float(done[work.arrivals[message.after - 1][0]]) if message.after else end
-            free = max(free, ready) + takes
-    return exposed + max(free - end, 0.0)
+            free = max(free, ready) + message_seconds(message, cluster)
+    return exposed + max(free - end, 0.0) * (own.accumulation if own.every_time else 1)
+
+
+def _gradients(work: Work, own: Single) -> list[Message]:
+    return own.of_gradients([name for _, name in work.arrivals])
 
 
 def _those_of(message: Message, cluster: Cluster) -> Cluster:

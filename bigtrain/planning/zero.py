@@ -1,4 +1,4 @@
-"""What DeepSpeed's ZeRO keeps and sends; see `sharing`. Its messages are in no metric of a run."""
+"""What DeepSpeed's ZeRO keeps and sends; see `sharing`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -77,50 +77,40 @@ class ZeRO(Single):
             return []
         return self._gathered(f"weights of {self.sizes.name}", self.sizes.parameters)
 
+    @property
+    def every_time(self) -> bool:  # type: ignore[override]
+        """See Single: what is shared out cannot wait whole."""
+        return self.stage >= 2
+
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
-        """See Single."""
-        what, name = f"gradients of {self.sizes.name}", self.sizes.name
-        if self.stage == 3:
-            return [*self._buckets(what, "reduce_scatter", arrivals), self._norm()]
-        order = arrivals if self.stage == 2 else self.sizes.trainable
-        buckets = self._buckets(what, "all_reduce", order)
-        if self.stage == 0:
-            return buckets
-        gather = Message(f"weights of {name}", "all_gather", self.row, counted=False)
-        return [*buckets, self._norm(), gather]
+        """See Single; one that would not fit any more begins the next message."""
+        messages, size = [], 0
+        order = arrivals if self.stage >= 2 else self.sizes.trainable
+        for done, name in enumerate(order):
+            numbers = self._padded(name) if self.stage == 3 else math.prod(self.sizes.parameters[name])
+            if size and size + numbers > self.capacity:
+                messages.append(self._bucket(size, done))
+                size = 0
+            size += numbers
+        return [*messages, self._bucket(size, len(order))] if size else messages
+
+    def of_step(self) -> list[Message]:
+        """See Single: the norm, which tells whether all is finite, and weights that others have moved."""
+        width = 2 * _FLOAT if self.stage == 3 else _FLOAT
+        norm = Message(f"norm of {self.sizes.name}", "all_reduce", width)
+        gather = Message(f"weights of {self.sizes.name}", "all_gather", self.row)
+        return [] if self.stage == 0 else [norm] if self.stage == 3 else [norm, gather]
 
     def whole(self, what: str) -> list[Message]:
         """See Single."""
         return self._gathered(what, self.sizes.parameters) if self.stage == 3 else []
 
-    def _buckets(self, what: str, kind: str, order: Sequence[str]) -> list[Message]:
-        """Return the messages of gradients; one that would not fit any more begins the next."""
-        messages, size = [], 0
-        for done, name in enumerate(order):
-            numbers = self._padded(name) if self.stage == 3 else math.prod(self.sizes.parameters[name])
-            if size and size + numbers > self.capacity:
-                messages.append(self._bucket(what, kind, size, done))
-                size = 0
-            size += numbers
-        return [*messages, self._bucket(what, kind, size, len(order))] if size else messages
-
-    def _bucket(self, what: str, kind: str, size: int, done: int) -> Message:
-        after = done if self.stage >= 2 else None
-        return Message(
-            what,
-            "reduce_scatter" if kind == "reduce_scatter" else "all_reduce",
-            _FLOAT * size,
-            after=after,
-            counted=False,
-        )
-
-    def _norm(self) -> Message:
-        """Return the message that finds the gradients' norm, and whether they are finite."""
-        width = 2 * _FLOAT if self.stage == 3 else _FLOAT
-        return Message(f"norm of {self.sizes.name}", "all_reduce", width, counted=False)
+    def _bucket(self, size: int, done: int) -> Message:
+        what, after = f"gradients of {self.sizes.name}", done if self.stage >= 2 else None
+        return Message(what, "reduce_scatter" if self.stage == 3 else "all_reduce", _FLOAT * size, after=after)
 
     def _gathered(self, what: str, names: Iterable[str]) -> list[Message]:
-        return [Message(what, "all_gather", _FLOAT * self._padded(name), counted=False) for name in names]
+        return [Message(what, "all_gather", _FLOAT * self._padded(name)) for name in names]
 
     def _padded(self, name: str) -> int:
         """Return the elements of a weight whose shares at stage 3 are equal."""

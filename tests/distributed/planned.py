@@ -1,14 +1,10 @@
 """Take real steps of a config on real ranks, and write down what a plan foretells: messages, bytes, memory, time."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
-from torch.utils._pytree import tree_leaves
 
 from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
@@ -25,8 +21,6 @@ from bigtrain.planning.planner import Planner
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
-
-_OPERATIONS = ("all_reduce", "all_gather_into_tensor", "reduce_scatter_tensor", "broadcast", "all_gather", "reduce")
 
 
 class Steps:
@@ -89,21 +83,17 @@ def load(overrides: list[str]) -> AnyTraining:
     return load_config(AnyTraining, str(ROOT / "configs" / "quickstart.yaml"), overrides)
 
 
-def observed(overrides: list[str], steps: int = 3) -> dict[str, Any]:
-    """Train on this rank; return what each of the last steps sent, and the most bytes held at a time."""
-    sent: list[tuple[str, int]] = []
-    found: list[dict[str, Any]] = []
-    with LiveBytes() as live, _overheard(sent):
+def observed(overrides: list[str], steps: int = 3) -> dict[str, float]:
+    """Train on this rank; return what the last step sent, and the most bytes that it held at a time."""
+    with LiveBytes() as live:
         run = Steps(overrides)
         for _ in range(steps):
-            sent.clear()
             live.peak = live.now
             traffic.read()
             with traffic.step():
                 run.take()
-            totals = traffic.read()
-            found.append({"sent": list(sent), "counted": (totals.messages, totals.bytes), "peak": live.peak})
-    return {"steps": found}
+    totals = traffic.read()
+    return {"messages": totals.messages, "bytes": totals.bytes, "peak": live.peak}
 
 
 def timed(overrides: list[str], steps: int) -> list[float]:
@@ -119,39 +109,13 @@ def timed(overrides: list[str], steps: int) -> list[float]:
 
 
 def foretold(overrides: list[str], world_size: int) -> dict[str, Any]:
-    """Return what a plan says of the same: (messages, bytes) of a mean step, all and those counted, and bytes by part."""
+    """Return what a plan says of the same: what a mean step sends and is counted, and the memory by part."""
     config = load(overrides)
     planner = Planner(config, world_size)
     images = config.global_batch // world_size
     setup = planner.at(config.images_at_once, images)
     players = planner.shared(config.strategy, world_size, setup.accumulation)
-    entries = planner.messages(setup, players)
-    sums = [
-        (sum(entry["messages"] for entry in chosen), sum(entry["bytes"] for entry in chosen))
-        for chosen in (entries, [entry for entry in entries if entry["counted"]])
-    ]
-    return {"sent": sums[0], "counted": sums[1], "entries": entries, "memory": planner.memory(setup, players, images)}
-
-
-@contextmanager
-def _overheard(sent: list[tuple[str, int]]) -> Iterator[None]:
-    """Write down all collective operations, those of DeepSpeed and DDP's hook too."""
-
-    def listening(name: str) -> Any:
-        real = getattr(dist, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            given = [leaf.nbytes for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-            sent.append((name, max(given) if name != "all_gather" else sum(given[:-1])))  # the whole tensor
-            return real(*args, **kwargs)
-
-        return call
-
-    patches = [patch.object(dist, name, listening(name)) for name in _OPERATIONS]
-    for one in patches:
-        one.start()
-    try:
-        yield
-    finally:
-        for one in patches:
-            one.stop()
+    counted = [entry for entry in planner.messages(setup, players) if entry["counted"]]
+    memory = planner.memory(setup, players, images)
+    sums = {key: sum(entry[key] for entry in counted) for key in ("messages", "bytes")}
+    return {**sums, "peak": memory.total, "memory": memory, "entries": counted}
