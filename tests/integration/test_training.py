@@ -49,7 +49,7 @@ def command(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="module")
 def straight(command: Command) -> Path:
     """A run that nothing disturbed."""
-    done = subprocess.run(command("straight"), capture_output=True, text=True)
+    done = subprocess.run(command("straight"), capture_output=True, text=True, umask=0)
     assert done.returncode == 0, done.stderr
     assert "ui --backend-store-uri sqlite" in done.stdout
     assert done.stderr == ""
@@ -136,6 +136,11 @@ def test_a_run_leaves_what_it_promises(straight: Path) -> None:
     assert metrics["lr/G"][-1][1] < 2e-4
 
 
+def test_nothing_in_it_can_be_changed_by_everybody(straight: Path) -> None:
+    made = [straight, *straight.rglob("*"), straight.parent / "mlflow.db"]
+    assert not [path for path in made if path.stat().st_mode & 0o002]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_and_started_again_it_ends_with_the_same_bits(command: Command, straight: Path, number: int) -> None:
     name = f"stopped-{number}"
@@ -184,7 +189,8 @@ def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
     with sqlite3.connect(command.root / "mlflow.db") as database:
         for folder in runs:
             run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
-            ours = "select key, step, value from metrics where run_uuid = ? and key not like 'system/%'"  # a spool of its own
+            # What is seen of the nodes has spools of its own.
+            ours = "select key, step, value from metrics where run_uuid = ? and key not like 'system/%'"
             rows = database.execute(ours, (run_id,)).fetchall()
             sent = sorted((key, step / 1000, value) for key, step, value in rows)
             spooled = sorted((name, *point) for name, points in read_metrics(folder).items() for point in points)
