@@ -7,6 +7,8 @@ import time
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SLURMS_OWN = (signal.SIGTERM, signal.SIGUSR1)
+"""Slurm repeats these of itself (when a job is preempted, and again when its grace is over): that is no impatience."""
 LAUNCHER = "BIGTRAIN_LAUNCHER"
 """The variable that names the process which started this one and must outlive it."""
 
@@ -22,6 +24,8 @@ _leaving = threading.Event()
 
 def catch_signals() -> None:
     """From now on, note SIGTERM, SIGINT and SIGUSR1 instead of dying of them; the same one again ends the process.
+
+    Not so in a step of Slurm, which may have sent the second one itself.
 
     A thread listens, so that a second signal works while the main thread waits for another rank. If the launcher
     named by `$BIGTRAIN_LAUNCHER` dies, that is taken as a SIGTERM.
@@ -53,10 +57,12 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 def _listen(listening: int) -> None:
     first: dict[int, float] = {}
+    patient_with = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
     while True:
         for number in os.read(listening, 64):
             came = first.setdefault(number, time.monotonic())
-            if time.monotonic() - came > _ECHO_SECONDS and not _leaving.is_set():
+            again = time.monotonic() - came > _ECHO_SECONDS and number not in patient_with
+            if again and not _leaving.is_set():
                 os._exit(128 + number)
             if number in SIGNALS:
                 _received.append(signal.Signals(number).name)
