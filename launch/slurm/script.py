@@ -45,6 +45,8 @@ def render(settings: SlurmConfig, job: Job) -> str:
     Raises:
         ConfigError: a value that cannot stand in a batch script.
     """
+    if "\\" in f"{job.run}{job.here}":
+        raise ConfigError(f"submit: {job.run}: Slurm cannot write into a folder with a backslash in its path")
     engine = Environment(  # noqa: S701 - no HTML
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -53,7 +55,7 @@ def render(settings: SlurmConfig, job: Job) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    engine.filters["words"] = lambda words: _Bash(" ".join(map(_quote, words)))
+    engine.filters |= {"directive": _directive, "words": lambda words: _Bash(" ".join(map(_quote, words)))}
     folder = str(job.run).replace("%", "%%")
     return engine.get_template(_TEMPLATE).render(
         **settings.model_dump(exclude={"sbatch"}),
@@ -115,7 +117,12 @@ def _quote_option(option: str) -> str:
     name, separator, value = option.partition("=")
     if not name.startswith("-") or shlex.quote(name) != name:
         raise ConfigError(f"submit: sbatch {option!r}: write an option of sbatch, such as --exclusive")
-    return f"{name}={_quote(value)}" if separator else name
+    return f"{name}={_directive(value)}" if separator else name
+
+
+def _directive(value: str) -> _Bash:
+    """Quote for a line that begins with #SBATCH, which sbatch reads by rules of its own: a backslash always escapes."""
+    return _Bash(_quote(value.replace("\\", "\\\\")))
 
 
 def _quote(value: Any) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sinfo")
@@ -40,6 +40,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=20
 ReturnToService=2
+SlurmdTimeout=10
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 MaxTime=INFINITE State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
@@ -53,10 +54,28 @@ class SlurmCluster:
     Attributes:
         folder: of its files; the daemons' logs are in `log`.
         environment: to call srun, sbatch, squeue with.
+        daemons: by name: `munged`, `slurmctld`, and the nodes `n1`, `n2`, …
     """
 
     folder: Path
     environment: dict[str, str]
+    daemons: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a daemon; without a command, a node's."""
+        with (self.folder / "log" / f"{name}.out").open("ab") as log:
+            command = command or ("slurmd", "-D", "-N", name)
+            self.daemons[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+
+    def kill(self, name: str) -> None:
+        """Kill a daemon, as a crash would."""
+        self.daemons[name].kill()
+        self.daemons[name].wait()
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Wait until so many nodes are idle."""
+        what = f"{count} nodes to be idle"
+        _wait_for(lambda: self.run("sinfo", "-hplow", "-tidle", "-o%D").stdout.strip() == str(count), what, self.folder)
 
     def run(self, *command: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         """Call one of Slurm's commands."""
@@ -99,29 +118,22 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
         f"--log-file={folder}/log/munged.log",
         f"--seed-file={folder}/munge.seed",
     ]
-    commands = [["munged", *munge], ["slurmctld", "-D", "-c"]]
-    commands += [["slurmd", "-D", "-N", f"n{number}"] for number in range(1, nodes + 1)]
-    daemons: list[subprocess.Popen[bytes]] = []
+    cluster = SlurmCluster(folder, environment)
     try:
-        for command in commands:
-            log = (folder / "log" / f"{command[0]}-{len(daemons)}.out").open("wb")
-            daemons.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-            log.close()
-            if command[0] == "munged":
-                _wait_for((folder / "munge.sock").exists, "munged", folder)
-        cluster = SlurmCluster(folder, environment)
-        _wait_for(
-            lambda: cluster.run("sinfo", "-h", "-p", "low", "-t", "idle", "-o", "%D").stdout.strip() == str(nodes),
-            "all nodes to be idle",
-            folder,
-        )
+        cluster.start("munged", "munged", *munge)
+        _wait_for((folder / "munge.sock").exists, "munged", folder)
+        cluster.start("slurmctld", "slurmctld", "-D", "-c")
+        for number in range(1, nodes + 1):
+            cluster.start(f"n{number}")
+        cluster.wait_for_nodes(nodes)
         yield cluster
         cluster.run("scancel", "--user=root")
         _wait_for(lambda: not cluster.run("squeue", "-h").stdout.strip(), "all jobs to end", folder)
     finally:
-        for daemon in reversed(daemons):
+        daemons = list(reversed(cluster.daemons.values()))
+        for daemon in daemons:
             daemon.send_signal(signal.SIGTERM)
-        for daemon in reversed(daemons):
+        for daemon in daemons:
             try:
                 daemon.wait(timeout=10)
             except subprocess.TimeoutExpired:

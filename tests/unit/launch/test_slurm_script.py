@@ -61,11 +61,14 @@ def test_no_value_is_ever_run(tmp_path: Path) -> None:
         sbatch=(f"--gres={EVIL}",),
         container=ContainerConfig(image=EVIL, mounts=(EVIL,)),
     )
-    text = render(settings, job(tmp_path / EVIL.replace("/", ""), name=EVIL, here=Path(EVIL), data=EVIL))
+    text = render(settings, job(tmp_path / EVIL.replace("\\", ""), name=EVIL, data=EVIL))
     end(text, tmp_path, code=0)
+    assert "#SBATCH --partition='$(touch" in text
     assert not list(tmp_path.rglob("run-by-accident"))
     with pytest.raises(ConfigError, match="no line breaks"):
         render(SlurmConfig(partition="a\n#SBATCH --x"), job(tmp_path))
+    with pytest.raises(ConfigError, match="a backslash in its path"):
+        render(SlurmConfig(), job(tmp_path / "a\\b"))
     with pytest.raises(ConfigError, match="write an option of sbatch"):
         render(SlurmConfig(sbatch=("touch x",)), job(tmp_path))
 
