@@ -163,7 +163,7 @@ def main() -> None:
         root = Path(temporary)
         root.chmod(0o755)
         with (
-            postgres(root / "postgres") as database,
+            postgres() as database,
             mlflow_server(root, database) as url,
             small_disk(root / "disk") as disk,
         ):

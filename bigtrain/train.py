@@ -30,8 +30,14 @@ STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
 
 
-def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
-    """Train or go on, as one of the ranks that the environment tells of. Collective."""
+def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
+    """Train or go on, as one of the ranks that the environment tells of. Collective.
+
+    Args:
+        config: of the run.
+        allow_change: go on in a run folder of another config.
+        stop_at_kimg: stop at this place, with all saved, as a signal would; None for the end of the run.
+    """
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
     config = remember_micro_batch(config)
@@ -43,6 +49,8 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
             trainer = build(config, ranks, config.folder)
+            if stop_at_kimg is not None:
+                trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
             try:
                 with trainer.watchdog:
                     return trainer.run()
@@ -88,11 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--allow-config-change", action="store_true")
+    parser.add_argument("--stop-at-kimg", type=float)
     options = parser.parse_args(arguments)
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         config = load_config(AnyTraining, options.config, options.overrides)
-        result = train(config, allow_change=options.allow_config_change)
+        result = train(config, allow_change=options.allow_config_change, stop_at_kimg=options.stop_at_kimg)
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)

@@ -10,7 +10,7 @@ bytes hold.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -92,22 +92,26 @@ class Traffic:
 
     def average_beside(self, tensor: Tensor) -> torch.futures.Future[Tensor]:
         """Begin to replace a tensor by its mean over all ranks, and go on; the future holds the tensor."""
-        counting, row = self._counting, self._row
-        if counting:
-            if row.begun and len(row.ended) == len(row.begun):
-                self._close_row()
-                row = self._row
-            self._count(tensor.nbytes)
-            row.begun.append(time.perf_counter())
+        ended = self.begin_beside(tensor.nbytes)
         work = dist.all_reduce(tensor.div_(dist.get_world_size()), async_op=True)
         assert work is not None
 
         def finish(future: torch.futures.Future[list[Tensor]]) -> Tensor:
-            if counting:
-                row.ended.append(time.perf_counter())
+            ended()
             return future.value()[0]
 
         return work.get_future().then(finish)
+
+    def begin_beside(self, size: int) -> Callable[[], None]:
+        """Count a message of `size` bytes that runs beside the computation; call what is returned when it is over."""
+        if not self._counting:
+            return lambda: None
+        if self._row.begun and len(self._row.ended) == len(self._row.begun):
+            self._close_row()
+        row = self._row
+        self._count(size)
+        row.begun.append(time.perf_counter())
+        return lambda: row.ended.append(time.perf_counter())
 
     def read(self) -> Totals:
         """Return the totals and start afresh."""

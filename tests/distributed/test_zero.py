@@ -16,7 +16,7 @@ from bigtrain.distributed.player import Phase
 from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from tests.distributed.ranks import on_ranks
 from tests.distributed.test_strategies import Shapes
-from tests.training import STRATEGIES
+from tests.training import SMALL, STRATEGIES, Training, distance
 from tests.unit.distributed.test_strategies import Line
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all ranks
@@ -26,6 +26,14 @@ CHAINS = (
     ("zero1", "ddp", "zero3", "fsdp", "zero0"),
     ("zero3", "zero2", "zero2_offload", "zero1", "zero3_module"),
 )
+R1_ONCE = {
+    "approximate": ({"sigma": 1.0}, {}),
+    "central_difference": (
+        {"h": 1.0},
+        {"discriminator": {"kind": "vit", "patch": 4, "width": 8, "depth": 1, "heads": 2, "spectral": False}},
+    ),
+}
+"""Methods of R1 that differentiate once, and what they need of D. Small steps would divide rounding by their length."""
 USUAL = Rates(0.1, (0.0, 0.99))
 
 
@@ -95,12 +103,23 @@ def images(first: int, count: int) -> Any:
         yield torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(seed))[share]
 
 
+def r1_once(strategy: str) -> dict[str, dict[str, Any]]:
+    """Train with each of these methods."""
+    return {
+        method: Training(
+            {**D, "objective": {"terms": {"r1": {"gamma": 1.0, "method": method, **step}}}}, SMALL, strategy=strategy
+        ).run(3)
+        for method, (step, D) in R1_ONCE.items()
+    }
+
+
 def _two_ranks() -> dict[str, Any]:
     uneven = {"player": dict(Line().state_dict()), "optimizer": {"weight": {"step": torch.tensor(3.0)}, "other": {}}}
     uneven["optimizer"]["other"] = {"step": torch.tensor(2.0)}
     strategy = DeepSpeedConfig(stage=1).build(Line(), OptimizerConfig(lr=0.1), "fp32", 1, place())
     return {
         "steps": {name: steps(name) for name in STAGES},
+        "r1_once": {name: r1_once(name) for name in ("flat", "zero3_module")},
         "chains": [hand_over(chain) for chain in CHAINS],
         "uneven": _message(UserError, lambda: strategy.load_state_dict(uneven)),
         "unknown": _message(
@@ -137,6 +156,16 @@ def test_a_step_bounds_what_it_is_told_to_and_nothing_else(name: str, two: list[
         assert done["scaled"]["norm"] == pytest.approx(5.0)
         torch.testing.assert_close(done["bounded"]["seen"], torch.tensor([0.25, -0.1]))
         torch.testing.assert_close(done["limited"]["weight"], torch.tensor([0.55, -0.4]))
+
+
+@pytest.mark.parametrize("method", R1_ONCE)
+def test_weights_that_are_gathered_by_module_have_the_other_methods_of_r1(
+    method: str, two: list[dict[str, Any]]
+) -> None:
+    for rank in two:
+        flat, zero3 = (rank["r1_once"][name][method] for name in ("flat", "zero3_module"))
+        assert distance(flat, zero3) < 1e-5
+        assert flat["means"]["reg/r1"] > 0
 
 
 @pytest.mark.parametrize("name", STAGES)

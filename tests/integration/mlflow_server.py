@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -51,21 +52,19 @@ class Server:
 @contextmanager
 def mlflow_on_postgres(folder: Path) -> Iterator[Server]:
     """Start both in `folder`, and stop them in the end."""
-    with postgres(folder / "postgres") as database, mlflow_server(folder, database) as url:
+    with postgres() as database, mlflow_server(folder, database) as url:
         yield Server(url, database)
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """Start PostgreSQL with an empty database `mlflow` and a password, and stop it in the end."""
-    folder.mkdir(parents=True)
+    # Not below pytest's folder: each new pytest on the machine closes that to other accounts.
+    folder = Path(tempfile.mkdtemp(prefix="bigtrain-postgres-"))
     run = []
     if os.getuid() == 0:  # which PostgreSQL refuses
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
         run = ["runuser", "-u", "postgres", "--"]
     port, secret = free_port(), folder / "secret"
     secret.write_text("right")
@@ -94,6 +93,7 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg2://{address}/mlflow"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -184,7 +184,8 @@ def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
     with sqlite3.connect(command.root / "mlflow.db") as database:
         for folder in runs:
             run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
-            ours = "select key, step, value from metrics where run_uuid = ? and key not like 'system/%'"  # a spool of its own
+            # What is seen of the nodes has spools of its own.
+            ours = "select key, step, value from metrics where run_uuid = ? and key not like 'system/%'"
             rows = database.execute(ours, (run_id,)).fetchall()
             sent = sorted((key, step / 1000, value) for key, step, value in rows)
             spooled = sorted((name, *point) for name, points in read_metrics(folder).items() for point in points)

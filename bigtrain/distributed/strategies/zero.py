@@ -21,6 +21,7 @@ from bigtrain.distributed.memory import Held, local_bytes
 from bigtrain.distributed.player import Phase, Player, Rivals, Stats
 from bigtrain.distributed.strategies.base import Precision, Strategy
 from bigtrain.distributed.strategies.rival import PlainCopy
+from bigtrain.distributed.strategies.zero_traffic import count_messages
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -61,6 +62,7 @@ class ZeROStrategy(Strategy):
             self._engine, *_ = self._deepspeed.initialize(
                 model=wrapped, optimizer=self._adam, config=settings, dist_init_required=False
             )
+        count_messages(self._deepspeed)
         self._whole_phase = self._stage == 3 and whole_phase
         if self._whole_phase:
             # The hooks that gather and release module by module; they would release weights between two derivatives.

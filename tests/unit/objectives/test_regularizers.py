@@ -5,6 +5,7 @@ from torch import nn
 from bigtrain.core.rng import Draws
 from bigtrain.objectives.perturbations import flip_and_shift
 from bigtrain.objectives.regularizers import (
+    change_under_noise,
     feature_distance,
     lecam_penalty,
     off_orthogonal,
@@ -12,6 +13,7 @@ from bigtrain.objectives.regularizers import (
     r1_penalty,
     r2_penalty,
     slope_to_one,
+    squared_slope_by_differences,
 )
 
 
@@ -23,6 +25,40 @@ def test_the_slope_of_a_linear_discriminator_is_its_weight() -> None:
     torch.testing.assert_close(r1_penalty(logits, image), squared.expand(5))
     torch.testing.assert_close(r2_penalty(logits, image), squared.expand(5))
     torch.testing.assert_close(slope_to_one(logits, image), (squared.sqrt() - 1).square().expand(5))
+
+
+def test_differences_along_the_slope_have_the_gradient_of_r1() -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.Softplus(), nn.Linear(6, 1)).double()
+    weight, image = network[1].weight, torch.randn(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    def judge(images: torch.Tensor) -> torch.Tensor:
+        return network(images).squeeze(1)
+
+    exact = r1_penalty(judge(image), image).mean()
+    (expected,) = torch.autograd.grad(exact, weight)
+    errors = []
+    for h in (0.4, 0.2):
+        value = squared_slope_by_differences(judge, judge(image), image, h)
+        (gradient,) = torch.autograd.grad(value, weight)
+        assert value.item() == pytest.approx(exact.item(), rel=1e-6)
+        errors.append(float((gradient - expected).norm() / expected.norm()))
+    assert errors[1] < 1e-2
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)  # of order h²
+
+
+def test_the_change_under_noise_is_on_average_the_squared_slope() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(3, 4, 4)
+    image = torch.randn(1, 3, 4, 4).expand(4000, 3, 4, 4)
+
+    def judge(images: torch.Tensor) -> torch.Tensor:
+        return (images * weight).sum((1, 2, 3))
+
+    change = change_under_noise(judge, judge(image), image, torch.randn(image.shape), 0.1)
+    assert change.shape == (4000,)
+    # Squares of normal numbers: their mean strays by sqrt(2 / 4000), 2 %.
+    assert change.mean().item() == pytest.approx(weight.square().sum().item(), rel=0.1)
 
 
 @pytest.mark.parametrize("penalty", [r1_penalty, slope_to_one])
