@@ -6,16 +6,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.integration.network import Host, Network
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sinfo")
 
 CONFIG = """\
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller}
 SlurmUser=root
 AuthType=auth/munge
@@ -54,18 +56,27 @@ class SlurmCluster:
     Attributes:
         folder: of its files; the daemons' logs are in `log`.
         environment: to call srun, sbatch, squeue with.
+        hosts: the network namespaces of the nodes; empty where all share this machine's network.
         daemons: by name: `munged`, `slurmctld`, and the nodes `n1`, `n2`, …
     """
 
     folder: Path
     environment: dict[str, str]
+    hosts: Mapping[str, Host] = field(default_factory=dict)
     daemons: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
 
     def start(self, name: str, *command: str) -> None:
         """Start a daemon; without a command, a node's."""
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
-            command = command or ("slurmd", "-D", "-N", name)
+            command = command or (*self._inside(name), "slurmd", "-D", "-N", name)
             self.daemons[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+
+    def _inside(self, name: str) -> list[str]:
+        """Return what enters a node's network and takes its name, where it has one of its own."""
+        if name not in self.hosts:
+            return []
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+        return ["nsenter", f"--net=/run/netns/{self.hosts[name].namespace}", *named]  # keeps /sys, which slurmd needs
 
     def kill(self, name: str) -> None:
         """Kill a daemon, as a crash would."""
@@ -88,13 +99,16 @@ def missing_programs() -> list[str]:
 
 
 @contextmanager
-def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[SlurmCluster]:
+def slurm_cluster(
+    folder: Path, *, nodes: int = 2, cpus: int = 2, network: Network | None = None
+) -> Iterator[SlurmCluster]:
     """Start a cluster, and end it; it must be root's.
 
     Args:
         folder: for its files, short enough for a socket's path.
-        nodes: how many to simulate: `n1`, `n2`, …, all on 127.0.0.1.
+        nodes: how many to simulate: `n1`, `n2`, …
         cpus: of a node.
+        network: where the nodes have addresses of their own; None for 127.0.0.1.
     """
     for part in ("state", "log", *(f"spool-n{number}" for number in range(1, nodes + 1))):
         (folder / part).mkdir(parents=True)
@@ -105,12 +119,17 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
     host = socket.gethostname().split(".")[0]
     controller, *ports = _free_ports(nodes + 1)
     size = f"CPUs={cpus} RealMemory=4000 State=UNKNOWN"
-    lines = [
-        f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
-        for number, port in enumerate(ports, start=1)
-    ]
+    hosts = network.hosts if network else {}
+    lines = []
+    for name, port in zip([f"n{number}" for number in range(1, nodes + 1)], ports, strict=True):
+        own = hosts.get(name)
+        place = f"NodeHostname={name} NodeAddr={own.address}" if own else f"NodeHostname={host} NodeAddr=127.0.0.1"
+        lines.append(f"NodeName={name} {place} Port={port} {size}")
+    address = network.address if network else "127.0.0.1"
     config = folder / "slurm.conf"
-    config.write_text(CONFIG.format(host=host, folder=folder, controller=controller, nodes="\n".join(lines)))
+    config.write_text(
+        CONFIG.format(host=host, address=address, folder=folder, controller=controller, nodes="\n".join(lines))
+    )
     environment = {**os.environ, "SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     munge = ["--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.sock"]
     munge += [
@@ -118,7 +137,7 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
         f"--log-file={folder}/log/munged.log",
         f"--seed-file={folder}/munge.seed",
     ]
-    cluster = SlurmCluster(folder, environment)
+    cluster = SlurmCluster(folder, environment, hosts)
     try:
         cluster.start("munged", "munged", *munge)
         _wait_for((folder / "munge.sock").exists, "munged", folder)

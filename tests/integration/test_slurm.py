@@ -113,7 +113,7 @@ def assert_same_end(run: Path, other: Path, *, kimg: float = KIMG) -> None:
 
 def test_an_impossible_request_is_refused_before_it_is_queued(site: Site) -> None:
     run = site.root / "impossible"
-    told = site.bigtrain("submit", *site.config, f"run_dir={run}", "--nodes=5", "--partition=low", code=2)
+    told = site.bigtrain("submit", *site.config, f"run_dir={run}", "--nodes=4", "--partition=low", code=2)
     assert told.startswith("bigtrain: Slurm refuses: "), told
     assert "configuration is not available" in told
     assert len(told.splitlines()) == 1
