@@ -10,7 +10,7 @@ from typing import Any
 from data_pipelines.files import write_json
 from data_pipelines.secrets import hide_secrets
 
-_FOLDER = "failures"
+FOLDER = "failures"
 _LOST = (
     *("DistBackendError", "DistNetworkError", "DistStoreError", "gloo/transport"),
     *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe"),
@@ -29,15 +29,15 @@ def note_failure(folder: Path, rank: int, error: BaseException) -> None:
         "traceback": hide_secrets("".join(traceback.format_exception(error))),
     }
     try:
-        (folder / _FOLDER).mkdir(exist_ok=True)
-        write_json(folder / _FOLDER / f"rank-{rank}.json", report)
+        (folder / FOLDER).mkdir(exist_ok=True)
+        write_json(folder / FOLDER / f"rank-{rank}.json", report)
     except OSError:
         return
 
 
 def forget_failures(folder: Path) -> None:
     """Take back what was noted: the run is started again."""
-    for path in (folder / _FOLDER).glob("rank-*.json"):
+    for path in (folder / FOLDER).glob("rank-*.json"):
         path.unlink(missing_ok=True)
 
 
@@ -50,7 +50,7 @@ def cause_of_failure(folder: Path, *, world_size: int) -> dict[str, Any] | None:
     Returns:
         `rank` (None where it cannot be told), `host`, `error` and `traceback`.
     """
-    reports = [json.loads(path.read_text()) for path in (folder / _FOLDER).glob("rank-*.json")]
+    reports = [json.loads(path.read_text()) for path in (folder / FOLDER).glob("rank-*.json")]
     if not reports:
         return None
     reports.sort(key=lambda report: report["time"])

@@ -16,14 +16,15 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
 from bigtrain.distributed.watchdog import HUNG
+from bigtrain.failures import FOLDER as FAILURES
 from bigtrain.failures import forget_failures
 from bigtrain.presence import LOCK
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
-_JOBS = "slurm"
-"""Where whoever submits a run keeps what it needs, before the run begins and after."""
+_EARLY = (LOCK, FAILURES, "slurm")
+"""What may be in a folder before its run begins: `slurm` is what `bigtrain submit` needs."""
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
 
 
@@ -36,9 +37,7 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
     folder = Path(config.run_dir)
     saved = folder / _CONFIG
     if not saved.is_file():
-        if folder.exists() and (
-            not folder.is_dir() or any(path.name not in (LOCK, _JOBS) for path in folder.iterdir())
-        ):
+        if folder.exists() and (not folder.is_dir() or any(path.name not in _EARLY for path in folder.iterdir())):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another run_dir")
         return
     changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
