@@ -166,7 +166,7 @@ def lose_a_node(site: Site, job: str) -> None:
 
 INTERRUPTIONS: dict[str, tuple[Callable[[Site, str], None], list[str], float]] = {
     "preempted": (preempt, ["--launch=srun"], KIMG),
-    "lost-a-node": (lose_a_node, [], 40 * KIMG),
+    "lost-a-node": (lose_a_node, [], 12 * KIMG),
 }
 
 
@@ -191,21 +191,29 @@ def test_an_interrupted_run_goes_on_to_its_end(site: Site, name: str) -> None:
 
 @pytest.mark.slow
 def test_the_time_limit_is_no_end(site: Site) -> None:
-    run, kimg = site.root / "limited", 100.0
-    site.submit("limited", f"total_kimg={kimg}", *WIDE, "--launch=srun", "--time=2", f"--profile={quick_saves(site)}")
-    site.wait("a second life", run, lambda: "requeued stopped and saved" in said(book_of(run)))
-    requeued = read_events(run)[-1]
-    assert requeued["event"] == "stopped"
-    site.wait_until_it_trains(run, after=round(requeued["kimg"] * 1000))
-    assert read_events(run)[-1]["event"] == "resumed"
-    assert site.bigtrain("cancel", str(run)).startswith("job ")
-    assert said(site.wait_for_the_end(run))[-1] == "ended cancelled"
-
-
-def quick_saves(site: Site) -> Path:
-    profile = site.root / "profile.yaml"
+    run, profile = site.root / "limited", site.root / "profile.yaml"
     profile.write_text("save_seconds: 20\n")
-    return profile
+    site.submit("limited", f"total_kimg={20 * KIMG}", *WIDE, "--launch=srun", "--time=2", f"--profile={profile}")
+    book = site.wait_for_the_end(run)
+    assert "requeued stopped and saved" in said(book)
+    assert said(book)[-1] == "ended complete"
+    lives = [event for event in read_events(run) if event["event"] in ("stopped", "resumed")]
+    assert all(lives[place]["kimg"] == lives[place + 1]["kimg"] for place in range(0, len(lives), 2)), "nothing again"
+    assert read_events(run)[-1]["kimg"] == 20 * KIMG
+
+
+@pytest.mark.slow
+def test_bigtrain_cancel_lets_a_run_save(site: Site, straight: Path) -> None:
+    run = site.root / "cancelled"
+    site.submit("cancelled", *WIDE, "--launch=srun")
+    site.wait_until_it_trains(run)
+    assert "saves and ends" in site.bigtrain("cancel", str(run))
+    assert said(site.wait_for_the_end(run))[-1] == "ended cancelled"
+    assert site.jobs(run)[-1]["state"] == "CANCELLED"
+    site.submit("cancelled", *WIDE)  # by another launcher
+    site.wait("a second job", run, lambda: book_of(run)[-1]["event"] != "submitted")
+    assert said(site.wait_for_the_end(run))[-1] == "ended complete"
+    assert_same_end(run, straight)
 
 
 @pytest.mark.slow
