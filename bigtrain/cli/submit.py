@@ -52,7 +52,7 @@ def submit(
     from bigtrain.core.config import dump_yaml, load_config
     from bigtrain.micro_batch import remember_micro_batch
     from bigtrain.run_folder import check_run_folder
-    from launch.slurm.script import Job, render
+    from launch.slurm.script import Request, render
     from launch.slurm.settings import load_settings
     from launch.slurm.submission import submit as hand_in
 
@@ -68,11 +68,11 @@ def submit(
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()
-    job = Job(folder.name, folder, Path.cwd(), loaded.data.path, allow_config_change)
+    request = Request(folder.name, folder, Path.cwd(), loaded.data.path, allow_config_change)
     if dry_run:
-        typer.echo(render(settings, job), nl=False)
+        typer.echo(render(settings, request), nl=False)
         return
-    number = hand_in(settings, job, {task: dump_yaml(one) for task, one in configs.items()})
+    number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
     seeds = f", seeds {settings.array}" if settings.array else ""
     typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {loaded.folder}")
     typer.echo(f"{'follow':<10}bigtrain jobs; bigtrain logs {loaded.folder} --follow")

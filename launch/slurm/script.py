@@ -17,7 +17,7 @@ _SHARED_OPTIONS = ("partition", "account", "qos", "constraint", "time", "mem", "
 
 
 @dataclass(frozen=True)
-class Job:
+class Request:
     """What a batch script is written for.
 
     Attributes:
@@ -39,14 +39,14 @@ class _Bash(str):
     """A piece of the script that is ours, and is not quoted."""
 
 
-def render(settings: SlurmConfig, job: Job) -> str:
+def render(settings: SlurmConfig, request: Request) -> str:
     """Return the batch script.
 
     Raises:
         ConfigError: a value that cannot stand in a batch script.
     """
-    if "\\" in f"{job.run}{job.here}":
-        raise ConfigError(f"submit: {job.run}: Slurm cannot write into a folder with a backslash in its path")
+    if "\\" in f"{request.run}{request.here}":
+        raise ConfigError(f"submit: {request.run}: Slurm cannot write into a folder with a backslash in its path")
     engine = Environment(  # noqa: S701 - no HTML
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -56,18 +56,18 @@ def render(settings: SlurmConfig, job: Job) -> str:
         keep_trailing_newline=True,
     )
     engine.filters |= {"directive": _directive, "words": lambda words: _Bash(" ".join(map(_quote, words)))}
-    folder = str(job.run).replace("%", "%%")
+    folder = str(request.run).replace("%", "%%")
     return engine.get_template(_TEMPLATE).render(
         **settings.model_dump(exclude={"sbatch"}),
-        name=job.name,
-        run=str(job.run),
-        here=str(job.here),
+        name=request.name,
+        run=str(request.run),
+        here=str(request.here),
         options=_options(settings),
         more_options=[_Bash(_quote_option(option)) for option in settings.sbatch],
         output=f"{folder}/seed%a/slurm/job-%A_%a.out" if settings.array else f"{folder}/slurm/job-%j.out",
-        container_words=_in_container(settings, job),
-        task_words=_task(settings, job),
-        allow_config_change=job.allow_config_change,
+        container_words=_in_container(settings, request),
+        task_words=_task(settings, request),
+        allow_config_change=request.allow_config_change,
     )
 
 
@@ -86,30 +86,30 @@ def _options(settings: SlurmConfig) -> list[tuple[str, str]]:
     return [(name, value) for name, value in options.items() if value is not None]
 
 
-def _task(settings: SlurmConfig, job: Job) -> list[str]:
+def _task(settings: SlurmConfig, request: Request) -> list[str]:
     """Return what srun runs on each node, or for each rank."""
     own = settings.python or ("python" if settings.venv or settings.conda or settings.container else sys.executable)
     task = [own, "-m", "launch.slurm.task", f"--form={settings.launch}", f"--ranks-per-node={settings.ranks}"]
     task += [f"--save-seconds={settings.save_seconds}"]
     task += [f"--threads={settings.cpus_per_task}"] if settings.cpus_per_task else []
     task += [f"--interface={settings.interface}"] if settings.interface else []
-    task += [f"--stage={settings.stage}", f"--data={job.data}"] if settings.stage else []
+    task += [f"--stage={settings.stage}", f"--data={request.data}"] if settings.stage else []
     return task
 
 
-def _in_container(settings: SlurmConfig, job: Job) -> list[str]:
+def _in_container(settings: SlurmConfig, request: Request) -> list[str]:
     """Return what stands before it, where it runs in a container: options of srun, or another program."""
     container = settings.container
     if container is None:
         return []
-    places = {job.here, job.run, *([Path(job.data).absolute()] if "://" not in job.data else [])}
+    places = {request.here, request.run, *([Path(request.data).absolute()] if "://" not in request.data else [])}
     mounts = [f"{place}:{place}" for place in sorted(map(str, places))] + list(container.mounts)
     if container.runtime == "pyxis":
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]
-        return [*options, f"--container-workdir={job.here}"]
+        return [*options, f"--container-workdir={request.here}"]
     bound = [word for mount in mounts for word in ("--bind", mount)]
     gpus = ["--nv"] if settings.gpus_per_node else []
-    return ["apptainer", "exec", *gpus, *bound, "--pwd", str(job.here), container.image]
+    return ["apptainer", "exec", *gpus, *bound, "--pwd", str(request.here), container.image]
 
 
 def _quote_option(option: str) -> str:

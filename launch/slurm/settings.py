@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from bigtrain.core.config import Config, ConfigError, parse_config, read_yaml
+from data_pipelines.secrets import hide_secrets
 
 _SITE_IN_REPO = Path("slurm/site.yaml")
+_SECRET = re.compile(r"(?i)password|secret|token|api_?key")
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -102,6 +104,14 @@ class SlurmConfig(Config):
         for name in env:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} is no name of a variable")
+        return env
+
+    @field_validator("env")
+    @classmethod
+    def _holds_no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            if _SECRET.search(name) or hide_secrets(value) != value:
+                raise ValueError(f"{name} would be written into the batch script; put it into env_file")
         return env
 
     @property

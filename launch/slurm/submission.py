@@ -6,7 +6,7 @@ from pathlib import Path
 from bigtrain.core.config import ConfigError
 from launch.slurm import client
 from launch.slurm.book import FOLDER, Book
-from launch.slurm.script import Job, render
+from launch.slurm.script import Request, render
 from launch.slurm.settings import SlurmConfig
 
 SCRIPT, CONFIG = "train.sbatch", "config.yaml"
@@ -17,24 +17,24 @@ def folder_of_task(run: Path, task: int) -> Path:
     return run / f"seed{task}"
 
 
-def submit(settings: SlurmConfig, job: Job, configs: Mapping[int | None, str]) -> str:
+def submit(settings: SlurmConfig, request: Request, configs: Mapping[int | None, str]) -> str:
     """Queue a job; return its number.
 
     Args:
         settings: what it asks for.
-        job: what it is for.
+        request: what it is for.
         configs: the YAML of each task of an array, or of None.
 
     Raises:
         ConfigError: a job of this folder is alive, and the new one does not wait for it.
         SlurmError: Slurm refuses, or could never run it; then nothing is queued.
     """
-    books = {task: Book(job.run if task is None else folder_of_task(job.run, task)) for task in configs}
+    books = {task: Book(request.run if task is None else folder_of_task(request.run, task)) for task in configs}
     if settings.dependency is None:
         _refuse_a_second_job(list(books.values()))
-    text = render(settings, job)
+    text = render(settings, request)
     client.check_request(text)
-    script = job.run / FOLDER / SCRIPT
+    script = request.run / FOLDER / SCRIPT
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(text)
     for task, config in configs.items():

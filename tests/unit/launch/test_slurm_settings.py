@@ -33,6 +33,8 @@ def test_a_mistake_is_told_with_its_file_and_what_would_be_right(home: Path) -> 
     profile = write(home / "bad.yaml", "partitoin: gpu\n")
     with pytest.raises(ConfigError, match=r"bad\.yaml: unknown key 'partitoin' \(did you mean 'partition'\?\)"):
         load_settings(profile, {})
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD would be written.*put it into env_file"):
+        load_settings(None, {"env": {"MLFLOW_TRACKING_PASSWORD": "x"}})
     with pytest.raises(ConfigError, match="2 days.*write 30, 24:00:00"):
         load_settings(None, {"time": "2 days"})
     with pytest.raises(ConfigError, match="leaves nothing"):
