@@ -18,7 +18,7 @@ from bigtrain.core.hardware import describe_hardware
 from bigtrain.distributed.watchdog import HUNG
 from bigtrain.failures import FOLDER as FAILURES
 from bigtrain.failures import forget_failures
-from bigtrain.presence import LOCK
+from bigtrain.presence import LOCK, read_heartbeat
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
@@ -88,13 +88,16 @@ def read_stopped(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = None) -> tuple[str, int]:
+def how_it_ended(
+    config: TrainingConfig, exit_code: int, asked: str | None = None, *, since: float = 0.0
+) -> tuple[str, int]:
     """Say in words, for the terminal, how a run ended and where its results are.
 
     Args:
         config: of the run.
         exit_code: of its launcher.
         asked: name of the signal by which somebody asked the launcher to stop.
+        since: when the command began (UNIX time): the run may have been there before.
 
     Returns:
         The words, and the exit code that fits them: 3 for a run that was stopped and has saved its state.
@@ -106,7 +109,7 @@ def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = Non
         return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
     if exit_code == HUNG:
         return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
-    if exit_code and asked and not folder.is_dir():
+    if exit_code and asked and read_heartbeat(folder).get("time", 0.0) < since:
         return f"stopped by {asked} before training began; the same command starts it", 3
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code

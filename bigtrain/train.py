@@ -23,7 +23,7 @@ from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # no
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
-from data_pipelines.errors import DataError  # noqa: E402
+from data_pipelines.errors import DataError, UnreachableError  # noqa: E402
 from data_pipelines.secrets import hide_secrets  # noqa: E402
 
 STOPPED = 3
@@ -48,10 +48,10 @@ def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: floa
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
-            trainer = build(config, ranks, config.folder)
-            if stop_at_kimg is not None:
-                trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
             try:
+                trainer = build(config, ranks, config.folder)
+                if stop_at_kimg is not None:
+                    trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
                 with trainer.watchdog:
                     return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, UnreachableError) else 2)
     sys.exit(0 if result.complete else STOPPED)
 
 

@@ -99,7 +99,7 @@ class Trainer:
         self.start()
         scores: Mapping[str, float] = {}
         with Display(self.progress, active=is_rank_zero()) as display:
-            stopping = self.still_evaluating() or self.report(scores)
+            stopping = self.still_evaluating() or self.agree_to_stop(scores)
             while not (stopping or self.progress.done):
                 with self.load.step():
                     self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])

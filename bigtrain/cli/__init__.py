@@ -13,6 +13,7 @@ from bigtrain.cli import (
     interop,
     jobs,
     models,
+    plan,
     report,
     runs,
     scores,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distributed, large-scale GAN training.",
 )
-for group in (runs, submit, jobs, chaos, evaluation, scores, models, report, tune):
+for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, report, tune):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
