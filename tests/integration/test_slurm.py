@@ -123,6 +123,7 @@ def test_an_impossible_request_is_refused_before_it_is_queued(site: Site) -> Non
     assert "impossible" not in site.cluster.run("squeue", "--all", "-h", "-o%j").stdout
 
 
+@pytest.mark.slow
 def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) -> None:
     run = site.root / "requeued"
     job = site.submit("requeued", *WIDE)
