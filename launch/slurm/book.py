@@ -90,8 +90,10 @@ class Book:
         elif last["event"] == "ended":
             state = {"complete": "COMPLETED", "cancelled": "CANCELLED"}.get(last["reason"], "FAILED")
             reason = "" if state != "FAILED" else last["reason"]
+        elif (self.folder / f"cancel-{number}").exists():
+            state, reason = "CANCELLED", ""
         else:
-            state, reason = queued.state if queued else "GONE", ""
+            state, reason = (queued.state, "") if queued else ("GONE", "Slurm took it away")
         alive = queued.is_alive if queued else False
         return Job(number, self.run, state, reason, max(requeues, 0), story[0]["time"], alive)
 
