@@ -125,8 +125,8 @@ def test_an_impossible_request_is_refused_before_it_is_queued(site: Site) -> Non
 
 @pytest.mark.slow
 def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) -> None:
-    run = site.root / "requeued"
-    job = site.submit("requeued", *WIDE)
+    run = site.root / "requeued $(touch run-by-accident) 'q'"
+    job = site.submit(run.name, *WIDE)
     site.wait_until_it_trains(run)
     site.cluster.run("scontrol", "requeue", job)
     refused = site.bigtrain("submit", *site.config, f"run_dir={run}", *WIDE, code=2)
@@ -135,6 +135,7 @@ def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) 
     assert said(book)[-1] == "ended complete"
     assert [event["event"] for event in read_events(run)] == ["start", "stopped", "resumed", "complete"]
     assert_same_end(run, straight)
+    assert not [*site.root.rglob("run-by-accident"), *Path.cwd().glob("run-by-accident")]
     (shown,) = site.jobs(run)
     assert (shown["state"], shown["requeues"], shown["kimg"]) == ("COMPLETED", 1, KIMG)
     assert "resuming from" in site.bigtrain("logs", str(run), "--rank=0")
