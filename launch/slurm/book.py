@@ -64,9 +64,14 @@ class Book:
                 file.write(f"{self.run.resolve()}\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all lines, oldest first."""
-        path = self.folder / _BOOK
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        """Return all lines, oldest first; one that a full disk left unfinished is passed over."""
+        path, lines = self.folder / _BOOK, []
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
 
     def jobs(self, queue: dict[str, Queued]) -> list[Job]:
         """Return the folder's jobs, oldest first, with what the queue says of them."""
