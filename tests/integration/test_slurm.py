@@ -33,8 +33,8 @@ pytestmark = [
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
 KIMG = 1.6
 QUIET = [f"total_kimg={KIMG}", "eval.interval_kimg=0", "preview.interval_kimg=0", "checkpoint.interval_kimg=100"]
-# DDP sorts its buckets anew after a process's first step, and four numbers add up by their place in a bucket: after a
-# resume its last bits differ. One flat all-reduce always adds in the same order, so that equal means equal.
+# On four ranks DDP's last bits differ after a resume, most likely because it sorts its buckets anew after a process's
+# first step, and four numbers add up by their place in a bucket. One flat all-reduce always adds in the same order.
 QUIET += [
     "strategy.kind=flat",
     "snapshot.interval_kimg=0",
