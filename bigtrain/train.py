@@ -18,19 +18,26 @@ from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.failures import note_failure  # noqa: E402
 from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
-from data_pipelines.errors import DataError  # noqa: E402
+from data_pipelines.errors import DataError, UnreachableError  # noqa: E402
 from data_pipelines.secrets import hide_secrets  # noqa: E402
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
 
 
-def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
-    """Train or go on, as one of the ranks that the environment tells of. Collective."""
+def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
+    """Train or go on, as one of the ranks that the environment tells of. Collective.
+
+    Args:
+        config: of the run.
+        allow_change: go on in a run folder of another config.
+        stop_at_kimg: stop at this place, with all saved, as a signal would; None for the end of the run.
+    """
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
     config = remember_micro_batch(config)
@@ -41,14 +48,18 @@ def train(config: AnyTraining, *, allow_change: bool = False) -> Result:
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
-            trainer = build(config, ranks, config.folder)
             try:
+                trainer = build(config, ranks, config.folder)
+                if stop_at_kimg is not None:
+                    trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
                 with trainer.watchdog:
                     return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
                 print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
+                note_failure(config.folder, rank, error)
                 sys.exit(1)
-    except Exception:
+    except Exception as error:
+        note_failure(config.folder, rank, error)
         crash_log.exception("rank %d failed", rank)
         raise
     finally:
@@ -85,15 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--allow-config-change", action="store_true")
+    parser.add_argument("--stop-at-kimg", type=float)
     options = parser.parse_args(arguments)
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         config = load_config(AnyTraining, options.config, options.overrides)
-        result = train(config, allow_change=options.allow_config_change)
+        result = train(config, allow_change=options.allow_config_change, stop_at_kimg=options.stop_at_kimg)
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, UnreachableError) else 2)
     sys.exit(0 if result.complete else STOPPED)
 
 

@@ -45,22 +45,12 @@ class Launcher:
     """
 
     def __init__(self, module: str, arguments: Sequence[str], *, nproc: int, shutdown_seconds: int = 120) -> None:
-        # By address, not by name: a bare container may not even resolve localhost.
-        self._command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}"]
-        self._command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-        self._command += [f"--shutdown-timeout={shutdown_seconds}"]
-        # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
-        self._command += [f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
+        self._nproc, self._shutdown_seconds = nproc, shutdown_seconds
         self._call = ["-m", module, *arguments]
-        threads = max((os.cpu_count() or 1) // nproc, 1)
-        self._environment = {
-            "OMP_NUM_THREADS": str(threads),
-            "TORCHELASTIC_ERROR_FILE": os.devnull,
-            **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
-            **os.environ,
-        }
+        self._environment = agent_environment(nproc)
         self.asked: str | None = None
         self._asked_at = 0.0
+        self._untold: int | None = None
         self._agent: subprocess.Popen[bytes] | None = None
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
@@ -71,10 +61,12 @@ class Launcher:
             told = Path(folder) / "cause"
             # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
             self._agent = subprocess.Popen(
-                [*self._command, f"--rdzv-id={uuid.uuid4()}", *self._call],
+                [*agent_command(self._nproc, shutdown_seconds=self._shutdown_seconds), *self._call],
                 env={**self._environment, "BIGTRAIN_CAUSE": str(told)},
                 start_new_session=True,
             )
+            if self._untold is not None:
+                self._agent.send_signal(self._untold)
             code = self._agent.wait()
             self._agent = None
             if told.is_file():
@@ -86,12 +78,38 @@ class Launcher:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         again = self.asked is not None and time.monotonic() - self._asked_at > _ECHO_SECONDS
         self.asked, self._asked_at = self.asked or signal.Signals(number).name, time.monotonic()
-        if self._agent is None:
+        if self._agent is None:  # it is just being started
+            self._untold = number
             return
         if again:
-            _kill_all(self._agent.pid)
+            kill_all(self._agent.pid)
         else:
             self._agent.send_signal(number)
+
+
+def agent_command(nproc: int, *, shutdown_seconds: int = 120) -> list[str]:
+    """Return how to call the agent that starts `nproc` ranks; what each of them runs comes after it.
+
+    Args:
+        nproc: ranks.
+        shutdown_seconds: how long they may take to save after a signal.
+    """
+    command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}", f"--rdzv-id={uuid.uuid4()}"]
+    # By address, not by name: a bare container may not even resolve localhost.
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    command += [f"--shutdown-timeout={shutdown_seconds}"]
+    # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
+    return [*command, f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
+
+
+def agent_environment(nproc: int) -> dict[str, str]:
+    """Return what the agent of `nproc` ranks finds in its environment."""
+    return {
+        "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // nproc, 1)),
+        "TORCHELASTIC_ERROR_FILE": os.devnull,
+        **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+        **os.environ,
+    }
 
 
 def run_ranks(module: str, arguments: Sequence[str], *, nproc: int) -> int:
@@ -99,7 +117,7 @@ def run_ranks(module: str, arguments: Sequence[str], *, nproc: int) -> int:
     return Launcher(module, arguments, nproc=nproc).run().code
 
 
-def _kill_all(process: int) -> None:
+def kill_all(process: int) -> None:
     """Kill a process and all that it started, directly or not."""
     try:
         family = psutil.Process(process).children(recursive=True)

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from rich.table import Table
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -52,7 +53,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the operator, and note the storages that it made."""
+        """Call the operator, and note the storages that it made; those of a sharded tensor come by themselves."""
+        if any(issubclass(kind, DTensor) for kind in types):
+            return NotImplemented
         result = func(*args, **(kwargs or {}))
         known = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if _has_storage(leaf)}
         for leaf in tree_leaves(result):
@@ -74,7 +77,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _has_storage(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and type(leaf) in (Tensor, torch.nn.Parameter)
+    return isinstance(leaf, Tensor) and type(leaf) in (Tensor, torch.nn.Parameter, FakeTensor)
 
 
 @contextlib.contextmanager

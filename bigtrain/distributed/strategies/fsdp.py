@@ -67,7 +67,7 @@ class FSDPStrategy(AdamStrategy):
         self._copy = PlainCopy(player)
         player.to(memory_format=torch.contiguous_format)  # what FSDP can shard
         scalars = {parameter for parameter in player.parameters() if parameter.ndim == 0}
-        for part in (*_stages(player), player):
+        for part in (*stages_of(player), player):
             fully_shard(
                 part, mesh=mesh, reshard_after_forward=False, ignored_params=scalars, mp_policy=_policy(precision)
             )
@@ -146,7 +146,7 @@ class _Scatter(DefaultReduceScatter):
             return super().__call__(output_tensor, input_tensor, *args, **kwargs)
 
 
-def _stages(player: Player) -> list[nn.Module]:
+def stages_of(player: Player) -> list[nn.Module]:
     """Return the parts that are gathered one by one; what lies outside of them is gathered at once."""
     networks: list[Any] = [network for network in player.networks().values() if hasattr(network, "stages")]
     return [stage for network in networks for stage in network.stages()]

@@ -1,0 +1,50 @@
+"""The command that plans."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigtrain.cli.options import ConfigFile, Overrides
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    gpu: Annotated[str, typer.Option(help="Which card, such as h100, a100 or v100.")] = "h100",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(min=1, help="Cards of each.")] = 8,
+    link: Annotated[
+        str | None,
+        typer.Option(help="Network of a node, all its cards together: 400Gb, 8x400Gb; default: usual with the card."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Of a card and hour, in USD.")] = None,
+    hardware: Annotated[
+        Path | None, typer.Option(help="Further cards or your own measurements, a file like planning/hardware.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw efficiency over 1 to 1024 cards into this PNG.")] = None,
+) -> None:
+    """Tell what a run will take: memory, messages, speed, time, money. Needs neither its data nor a GPU."""
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import load_config
+    from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
+    from bigtrain.planning.plan import make_plan
+    from bigtrain.planning.show import plot_efficiency, show
+
+    known = load_hardware(hardware)
+    card = find_gpu(known, gpu)
+    network = card.network_gbit_s * 1e9 / 8 if link is None else parse_rate(link)
+    cluster = Cluster(card, known.assumed, nodes, gpus_per_node, network)
+    made = make_plan(load_config(AnyTraining, config, overrides or []), cluster, price=price)
+    if as_json:
+        typer.echo(json.dumps(made.as_json(), indent=1))
+    else:
+        show(made, Path(config).stem)
+    if plot is not None:
+        plot_efficiency(made, Path(config).stem, plot)
+        typer.echo(f"{plot}: efficiency over 1 to 1024 cards", err=True)

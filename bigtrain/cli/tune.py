@@ -1,0 +1,66 @@
+"""The command that sweeps."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigtrain.cli.options import Overrides
+from bigtrain.core.config import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def tune(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A YAML file, see configs/sweeps/.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
+) -> None:
+    """Search a space around a config with Ray Tune, or go on with it. Exit code 3: stopped, saved, can go on."""
+    from bigtrain.core.logging import console, log, set_up_logging
+    from bigtrain.sweep.page import write_page
+    from bigtrain.sweep.referee import Referee
+    from bigtrain.sweep.results import RESULTS, WINNER, verdict, write_results
+    from bigtrain.sweep.sweep import open_sweep, reopen_sweep
+    from bigtrain.sweep.table import LiveTable, start_publisher, table, tidy
+    from launch.sweep import Resources, run_trials
+    from launch.sweep.driver import ResourcesError
+
+    if sweep is not None and "=" in sweep:  # after --resume DIR there may be overrides alone
+        overrides, sweep = [sweep, *(overrides or [])], None
+    if resume is not None:
+        found = reopen_sweep(resume, sweep, overrides or [])
+    elif sweep is not None:
+        found = open_sweep(sweep, overrides or [])
+        found.write()
+    else:
+        raise ConfigError("tune: name a sweep's YAML file, or --resume DIR")
+    set_up_logging()
+    referee, own = Referee(found, say=log.info), found.config.trial
+    resources = Resources(
+        cpus=None if own.cpus == "node" else own.cpus,
+        gpus=own.gpus,
+        memory=None if own.memory_gib is None else own.memory_gib * 2**30,
+        at_once=own.at_once,
+        retries=own.retries,
+        remote=found.config.backend.kind == "slurm",
+    )
+    try:
+        with LiveTable(found, lambda: referee.trials, lambda: referee.order):
+            stopped = run_trials(referee, found.folder, resources, hours=found.config.budget.hours)
+    except ResourcesError as error:
+        raise ConfigError(f"{found.source}: {error}") from None
+    tidy(found, referee.trials)
+    ranked = write_results(found, referee.trials, referee.order)
+    page = write_page(found, referee.trials, referee.order)
+    console.print(table(found, referee.trials, referee.order))
+    if (publisher := start_publisher(found)) is not None:
+        publisher.wait()
+    typer.echo(f"{'table':<10}{found.folder / RESULTS}\n{'charts':<10}{page}")
+    if ranked:
+        typer.echo(f"{'winner':<10}{found.folder / WINNER}: {verdict(ranked, referee.order)}")
+    if stopped is not None or not all(trial.ended for trial in referee.trials.values()):
+        typer.echo(f"stopped by {stopped}; go on with: bigtrain tune --resume {found.folder}")
+        raise typer.Exit(3)
+    raise typer.Exit(0 if ranked else 1)

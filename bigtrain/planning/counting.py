@@ -1,0 +1,275 @@
+"""What the phases of a step compute, counted without computing: under PyTorch's FakeTensorMode.
+
+The players run on tensors that have shapes and no content. Every operator is written down with its floating-point
+operations (the formulas of `torch.utils.flop_counter`, as `bigtrain.usage` counts a run's) and the bytes that it reads
+and writes; storages are followed from birth to death, as `bigtrain.distributed.memory` follows a run's. Nothing is
+read: images, labels and classes' shares are made up.
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.batch import Batch
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
+from bigtrain.distributed.memory import LiveBytes
+from bigtrain.distributed.player import Phase, Player
+from bigtrain.distributed.precision import autocast
+from bigtrain.distributed.strategies.fsdp import stages_of
+from bigtrain.models.recompute import recompute_stages
+from bigtrain.planning.sharing import Sizes
+from bigtrain.tasks.base import Task
+
+_CPU = torch.device("cpu")
+_PERIOD = 4096
+"""Steps after which the phases that are due are taken to repeat, if not before."""
+
+Kind = tuple[str, ...]
+"""A kind of phase: its name and the terms that are due."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One micro-batch of a kind of phase.
+
+    Attributes:
+        player: whose phase.
+        second_order: whether a gradient is differentiated.
+        flops: of each operator, in order.
+        bytes: that each reads and writes.
+        reduced: whether its operands have 16 bits.
+        forward: number of operators before the backward.
+        arrivals: for each of the player's parameters, in order of arrival: operators done, and its name.
+        activations: the most bytes at a time, besides what is kept from phase to phase and finished gradients.
+        with_gradients: the most bytes at a time where finished gradients count too.
+        statistics: sizes of the messages by which layers average statistics over the ranks.
+    """
+
+    player: str
+    second_order: bool
+    flops: NDArray[np.float64]
+    bytes: NDArray[np.float64]
+    reduced: NDArray[np.bool_]
+    forward: int
+    arrivals: tuple[tuple[int, str], ...]
+    activations: float
+    with_gradients: float
+    statistics: tuple[int, ...]
+
+
+class FakeRun:
+    """A run's players without content, and what their phases take.
+
+    Args:
+        config: of the run.
+
+    Attributes:
+        task: on fake tensors.
+    """
+
+    def __init__(self, config: AnyTraining) -> None:
+        self._config = config.model_copy(update={"compile": False})
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._messages: list[int] = []
+        image = config.data.image
+        with self._mode, patch.object(nn.Module, "_apply", _replace_tensors):
+            self.task: Task = self._config.build_task(image, [1] * image.classes, seed=0, device=_CPU)
+            end = Progress(round(config.total_kimg * 1000), config.global_batch)
+            end.samples_seen = end.total
+            self.task.before_step(end)  # networks that grow have grown
+        for player in self.task.players.values():
+            if config.activation_checkpointing:
+                for network in player.networks().values():
+                    recompute_stages(network)  # type: ignore[arg-type]
+            for module in player.modules():
+                if hasattr(module, "over_ranks"):
+                    vars(module)["over_ranks"] = self._over_ranks
+        self._trainable = {
+            name: [key for key, value in player.named_parameters() if value.requires_grad]
+            for name, player in self.task.players.items()
+        }
+        if config.precision == "pure_bf16":
+            self._halve()
+
+    def sizes(self, name: str) -> Sizes:
+        """Return a player's tensors."""
+        player = self.task.players[name]
+        shapes = {key: tuple(value.shape) for key, value in player.named_parameters()}
+        names = {value: key for key, value in player.named_parameters()}
+        stages = [[names[value] for value in stage.parameters()] for stage in stages_of(player)]
+        staged = {key for stage in stages for key in stage}
+        parts = [*stages, [key for key in shapes if key not in staged]]
+        return Sizes(
+            name=name,
+            parameters=shapes,
+            trainable=tuple(self._trainable[name]),
+            buffers=sum(value.nbytes for value in player.buffers()),
+            parts=tuple(tuple(key for key in part if shapes[key]) for part in parts),
+        )
+
+    def kinds(self) -> dict[Kind, tuple[Phase, float]]:
+        """Return every kind of phase: one of them, and how often a step has it."""
+        batch = self._config.global_batch * self.task.batches_per_step
+        progress, seen = Progress(round(self._config.total_kimg * 1000), batch), Counter[Kind]()
+        first: dict[Kind, Phase] = {}
+        intervals = [term.interval for player in self.task.players.values() for _, term in _terms(player)]
+        period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
+        for _ in range(period):
+            for phase in self.task.phases(progress):
+                kind = (
+                    phase.name,
+                    *sorted(name for name, _ in _terms(self.task.players[phase.player]) if name in phase.values),
+                )
+                first.setdefault(kind, phase)
+                seen[kind] += 1
+            progress.advance()
+        return {kind: (first[kind], count / period) for kind, count in seen.items()}
+
+    def work(self, phase: Phase, size: int) -> Work:
+        """Count a micro-batch of a phase."""
+        player = self.task.players[phase.player]
+        with self._mode:
+            batch, rivals = self._batch(size), self._rivals(phase)
+        self._messages.clear()
+        counter, live = _Operators(), _Peaks()
+        arrivals: list[tuple[int, str]] = []
+
+        def arrived(name: str, parameter: Tensor) -> None:
+            arrivals.append((len(counter.rows), name))
+            live.finished += parameter.nbytes
+
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda p, name=name: arrived(name, p)
+            )
+            for name, parameter in player.named_parameters()
+            if parameter.requires_grad
+        ]
+        with self._mode, live, counter, _without_fake_warnings():
+            with autocast("cpu", self._config.precision):
+                loss, _ = player(phase, batch, rivals)
+            forward = len(counter.rows)
+            loss.backward()
+        for hook in hooks:
+            hook.remove()
+        del loss
+        player.zero_grad(set_to_none=True)
+        rows = np.array(counter.rows, dtype=np.float64).reshape(-1, 3)
+        return Work(
+            player=phase.player,
+            second_order=any(term.second_order for name, term in _terms(player) if name in phase.values),
+            flops=rows[:, 0],
+            bytes=rows[:, 1],
+            reduced=rows[:, 2] > 0,
+            forward=forward,
+            arrivals=tuple(arrivals),
+            activations=live.peak_besides,
+            with_gradients=live.peak,
+            statistics=tuple(self._messages),
+        )
+
+    def _batch(self, size: int) -> Batch:
+        with unset_fake_temporarily():
+            index = torch.arange(size)  # real: which samples a term takes may depend on it
+        real = torch.empty(size, *self._config.data.image.shape).contiguous(memory_format=torch.channels_last)
+        return Batch(real, torch.zeros(size, dtype=torch.int64), Draws(0, index))
+
+    def _rivals(self, phase: Phase) -> dict[str, Any]:
+        """Freeze all players but the phase's own, as the trainer does."""
+        networks: dict[str, Any] = {}
+        for name, player in self.task.players.items():
+            for key, parameter in player.named_parameters():
+                parameter.requires_grad_(name == phase.player and key in self._trainable[name])
+            if name != phase.player:
+                networks.update(player.networks())
+        return networks
+
+    def _over_ranks(self, tensor: Tensor) -> Tensor:
+        self._messages.append(tensor.nbytes)
+        return tensor
+
+    def _halve(self) -> None:
+        """Give the players the bfloat16 weights that they compute with."""
+        with self._mode:
+            for name, player in self.task.players.items():
+                for module in player.modules():
+                    for key, value in module._parameters.items():
+                        if value is not None and value.requires_grad:
+                            module._parameters[key] = nn.Parameter(value.detach().to(torch.bfloat16))
+                assert set(self._trainable[name]) <= dict(player.named_parameters()).keys()
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down (FLOPs, bytes, 16 bits?) of every operator; what depends on no fake tensor is really computed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rows: list[tuple[float, float, float]] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if given and not any(isinstance(tensor, FakeTensor) for tensor in given):
+            with unset_fake_temporarily():
+                return operator(*args, **kwargs)
+        result = operator(*args, **kwargs)
+        if not operator.is_view and operator.overloadpacket is not torch.ops.aten.detach:
+            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            formula = flop_registry.get(operator.overloadpacket)
+            flops = formula(*args, **kwargs, out_val=result) if formula else 0
+            moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
+            widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)
+            self.rows.append((float(flops), float(moved), float(widest == 2)))
+        return result
+
+
+class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
+    """Also follows the most bytes besides finished gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished = self.peak_besides = 0
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        super()._follow(storage)
+        self.peak_besides = max(self.peak_besides, self.now - self.finished)
+
+
+def _terms(player: Player) -> list[tuple[str, Any]]:
+    terms: Mapping[str, Any] = getattr(player, "terms", {})
+    return list(terms.items())
+
+
+@torch.no_grad()
+def _replace_tensors(module: nn.Module, convert: Any, recurse: bool = True) -> nn.Module:
+    """Do what `Module._apply` does by new parameters; torch swaps those of fake tensors, and then refuses to."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(convert(parameter), parameter.requires_grad)
+        for name, value in part._buffers.items():
+            part._buffers[name] = None if value is None else convert(value)
+    return module
+
+
+@contextmanager
+def _without_fake_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,237 @@
+"""The plan of a run, as a table, a file or a plot can show it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bigtrain.config import AnyTraining
+from bigtrain.micro_batch import SHARE
+from bigtrain.planning.hardware import Cluster
+from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
+
+CURVE = tuple(2**power for power in range(11))
+"""Numbers of cards of the efficiency curve."""
+
+SHARD_IMAGES = 1000
+"""Images a shard, as `bigtrain data prepare` makes them."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A number of cards on the efficiency curve.
+
+    Attributes:
+        gpus: how many.
+        same_batch: efficiency if they share the config's batch out; None where it does not divide.
+        same_images: efficiency if each has as many images as in the plan, so that the batch grows.
+        img_per_s: of the second.
+    """
+
+    gpus: int
+    same_batch: float | None
+    same_images: float
+    img_per_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Attributes:
+        cluster: where.
+        parameters: learnt numbers of each network.
+        phases: of each kind of phase: `name`, how `often` a step has it, `gflop_per_img`, `activations` in bytes.
+        gflop_per_img: of all phases, for a real image that D is shown.
+        micro_batch: images at once.
+        accumulation: micro-batches a step and rank.
+        estimates: of all strategies.
+        chosen: name of the config's own.
+        best: name of the one to take; None if none fits.
+        reason: why.
+        hours: of training to the end by the chosen strategy, without evaluation.
+        gpu_hours: likewise.
+        usd: at the price of a card; None without one.
+        checkpoint: `bytes`, `snapshot_bytes`; `stall_s` for which one holds up the training, `share` of the time that
+            this is; `write_s` beside the training.
+        data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes, `bytes_per_s_node`, `least_shards`.
+        curve: efficiency over numbers of cards, by the chosen strategy.
+        notes: what was assumed and not measured.
+    """
+
+    cluster: Cluster
+    parameters: dict[str, int]
+    phases: list[dict[str, Any]]
+    gflop_per_img: float
+    micro_batch: int
+    accumulation: int
+    estimates: list[Estimate]
+    chosen: str
+    best: str | None
+    reason: str
+    hours: float
+    gpu_hours: float
+    usd: float | None
+    checkpoint: dict[str, float]
+    data: dict[str, float]
+    curve: list[Point]
+    notes: list[str]
+
+    @property
+    def own(self) -> Estimate:
+        """The estimate of the config's own strategy."""
+        return next(one for one in self.estimates if one.name == self.chosen)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        cluster = self.cluster
+        place = {"gpu": cluster.gpu.model_dump(), "assumed": cluster.assumed.model_dump()}
+        return {**asdict(self), "cluster": {**asdict(cluster), **place}}
+
+
+def make_plan(config: AnyTraining, cluster: Cluster, *, price: float | None = None) -> Plan:
+    """Plan a run.
+
+    Args:
+        config: of the run.
+        cluster: where.
+        price: of a card and hour; None for the example price of the card.
+
+    Raises:
+        ConfigError: the run and the cluster do not fit.
+    """
+    planner = Planner(config, cluster.world_size)
+    images = config.global_batch // cluster.world_size
+    strategies = choices(config, cluster)
+    chosen = next(name for name, strategy in strategies.items() if strategy == config.strategy)
+    micro_batch = _micro_batch(planner, strategies[chosen], cluster, images)
+    estimates = [
+        planner.estimate(name, strategy, cluster, micro_batch=micro_batch, images=images)
+        for name, strategy in strategies.items()
+    ]
+    own = next(one for one in estimates if one.name == chosen)
+    best, reason = _best(estimates)
+    hours = config.total_kimg * 1000 / own.img_per_s / 3600
+    price = cluster.gpu.usd_per_hour if price is None else price
+    setup = planner.at(micro_batch, images)
+    return Plan(
+        cluster=cluster,
+        parameters={name: sizes.weights // 4 for name, sizes in planner.players.items()},
+        phases=[
+            {
+                "name": " + ".join(kind),
+                "often": setup.often[kind],
+                "gflop_per_img": work.flops.sum() / micro_batch / 1e9,
+                "activations": work.activations,
+            }
+            for kind, work in setup.works.items()
+        ],
+        gflop_per_img=setup.flops / images / planner.batches_per_step / 1e9,
+        micro_batch=micro_batch,
+        accumulation=setup.accumulation,
+        estimates=estimates,
+        chosen=chosen,
+        best=best,
+        reason=reason,
+        hours=hours,
+        gpu_hours=hours * cluster.world_size,
+        usd=None if price is None else hours * cluster.world_size * price,
+        checkpoint=_checkpoint(config, planner, own, cluster),
+        data=_data(config, own, cluster),
+        curve=_curve(config, planner, cluster, strategies[chosen], micro_batch, images),
+        notes=_notes(config, cluster),
+    )
+
+
+def _micro_batch(planner: Planner, strategy: Any, cluster: Cluster, images: int) -> int:
+    if planner.config.micro_batch != "auto":
+        return planner.micro_batch
+    found = planner.estimate("auto", strategy, cluster, micro_batch=planner.micro_batch, images=images)
+    return found.largest_micro_batch or planner.micro_batch
+
+
+def _best(estimates: list[Estimate]) -> tuple[str | None, str]:
+    """Return the fastest strategy that fits, and in words why."""
+    able = [one for one in estimates if one.refused is None]
+    fitting = sorted((one for one in able if one.fits), key=lambda one: one.time.total)
+    if not fitting:
+        leanest = min(able, key=lambda one: one.memory.total)
+        room = max(able, key=lambda one: one.largest_micro_batch)
+        advice = (
+            f"{room.name} takes micro_batch {room.largest_micro_batch}"
+            if room.largest_micro_batch
+            else "no micro_batch does: use a smaller network, activation_checkpointing or larger cards"
+        )
+        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB a card; {advice}"
+    first, *others = fitting
+    reason = "the fastest of those that fit" if others else "the only one that fits"
+    if others:
+        slower = others[0].time.total / first.time.total - 1
+        reason += f"; {others[0].name} is {slower:.1%} slower"
+        reason += f" and takes {others[0].memory.total / first.memory.total:.0%} of its memory"
+    too_large = [one.name for one in able if not one.fits]
+    return first.name, reason + (f"; {', '.join(too_large)} would not fit" if too_large else "")
+
+
+def _checkpoint(config: AnyTraining, planner: Planner, own: Estimate, cluster: Cluster) -> dict[str, float]:
+    networks = {name: sizes.weights + sizes.buffers for name, sizes in planner.players.items()}
+    moments = sum(2 * sizes.bytes_of(sizes.trainable) for sizes in planner.players.values())
+    averages = (1 + len(config.ema.profiles)) * networks["G"]
+    size = sum(networks.values()) + moments + averages
+    on_rank = own.memory.parameters + own.memory.optimizer + own.memory.average
+    stall = on_rank / (cluster.assumed.host_copy_gb_s * 1e9)
+    between = config.checkpoint.interval_kimg * 1000 / own.img_per_s
+    return {
+        "bytes": size,
+        "snapshot_bytes": averages,
+        "stall_s": stall,
+        "write_s": size / (cluster.assumed.disk_gb_s * 1e9),
+        "share": stall / between,
+    }
+
+
+def _data(config: AnyTraining, own: Estimate, cluster: Cluster) -> dict[str, float]:
+    channels, height, width = config.data.image.shape
+    size, rate = channels * height * width, own.img_per_s
+    return {
+        "bytes_per_img": size,
+        "bytes_per_s": size * rate,
+        "bytes_per_s_node": size * rate / cluster.nodes,
+        # While one window is read the next is fetched, and each rank of a node begins with another shard of it.
+        "least_shards": 2 * max(config.data.window, cluster.gpus_per_node),
+    }
+
+
+def _curve(
+    config: AnyTraining, planner: Planner, cluster: Cluster, strategy: Any, micro_batch: int, images: int
+) -> list[Point]:
+    points = []
+    for gpus in CURVE:
+        part = cluster.of(gpus)
+        if part is None or (getattr(strategy, "shard_ranks", None) or 1) > gpus:
+            continue
+        grown = planner.estimate("", strategy, part, micro_batch=micro_batch, images=images)
+        share, rest = divmod(config.global_batch, gpus)
+        fitting = [size for size in planner.sizes if size <= micro_batch and not rest and share % size == 0]
+        same = None
+        if fitting:
+            shared = planner.estimate("", strategy, part, micro_batch=max(fitting), images=share)
+            same = shared.img_per_s / gpus / (grown.img_per_s / gpus / grown.efficiency)
+        points.append(Point(gpus, same, grown.efficiency, grown.img_per_s))
+    return points
+
+
+def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
+    assumed = cluster.assumed
+    products, bandwidth = f"{assumed.arithmetic_share:.0%}", f"{assumed.bandwidth_share:.0%}"
+    when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
+    notes = [
+        f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
+        f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
+        f"messages by the alpha-beta model, {assumed.link_latency_us:g} µs inside of nodes, "
+        f"{assumed.network_latency_us:g} µs between, {when}",
+        f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without cuDNN's "
+        "workspaces and fragmentation",
+        "time is that of training: without evaluation, waiting for data, restarts",
+    ]
+    if config.compile:
+        notes.append("planned as if it were not compiled")
+    return notes

@@ -1,0 +1,156 @@
+"""Report a sweep on the MLflow run that its trials are part of: `python -m bigtrain.sweep.publish FOLDER`.
+
+A process of its own, which may be killed at any time and run again: what is sent twice is there once.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
+
+from bigtrain.sweep.journal import Journal, Trial, read_events
+from bigtrain.sweep.metric import Order
+from bigtrain.sweep.page import PAGE, write_page
+from bigtrain.sweep.results import RESULTS, WINNER, Standing, best_so_far, verdict, write_results
+from bigtrain.sweep.sweep import Sweep, read_sweep
+from bigtrain.tracking.mlflow import describe_failure
+from bigtrain.tracking.registry import CHAMPION
+
+_CHUNK = 1000
+_TEXT = 5000
+"""Characters that MLflow takes in a tag."""
+_WINNERS = 3
+
+
+def publish(folder: Path) -> str | None:
+    """Report a sweep as it is now.
+
+    Args:
+        folder: of the sweep.
+
+    Returns:
+        The id of its run; None while no trial has been reported.
+    """
+    sweep, trials = read_sweep(folder), Journal(folder).trials
+    order = next((Order(e["higher_is_better"]) for e in read_events(folder) if e["event"] == "score"), Order())
+    ranked = write_results(sweep, trials, order)
+    write_page(sweep, trials, order)
+    children = {number: child for number, trial in trials.items() if (child := _child(folder / trial.name))}
+    if not children:
+        return None
+    uri = next(iter(children.values()))["uri"]
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    parent = _parent_of(client, children)
+    if parent is None:
+        return None
+    points = best_so_far(trials, order, folder)
+    metrics = [Metric(f"sweep/best_{sweep.metric.name}", best, time_ms, seen) for seen, time_ms, best in points]
+    for start in range(0, len(metrics), _CHUNK):
+        client.log_batch(parent, metrics=metrics[start : start + _CHUNK])
+    done = sum(trial.ended for trial in trials.values())
+    tags = {
+        "sweep.folder": str(folder.resolve()),
+        "sweep.trials": f"{done} of {len(trials)} ended",
+        "sweep.verdict": verdict(ranked, order),
+        "mlflow.note.content": f"**{verdict(ranked, order)}**\n\nFolder: `{folder.resolve()}`. *Artifacts*: `{PAGE}` "
+        f"(best so far, parallel coordinates, what matters), `{RESULTS}`, `{WINNER}`; *Model metrics*: winners' grids.",
+    }
+    client.log_batch(parent, tags=[RunTag(key, text[:_TEXT]) for key, text in tags.items()])
+    for name in ("sweep.yaml", "base.yaml", PAGE, RESULTS, WINNER):
+        if (folder / name).is_file():
+            client.log_artifact(parent, str(folder / name))
+    _log_table(client, parent, _table(sweep, trials))
+    for place, standing in enumerate(ranked[:_WINNERS], 1):
+        _log_grid(client, parent, folder / standing.trial.name, f"winners/{place}_{standing.trial.name}")
+    if sweep.config.champion and ranked:
+        _crown(client, ranked[0], children)
+    return parent
+
+
+def _child(run: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads((run / "mlflow.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return state if state.get("run_id") else None
+
+
+def _parent_of(client: MlflowClient, children: Mapping[int, dict[str, Any]]) -> str | None:
+    for child in children.values():
+        try:
+            parent = client.get_run(child["run_id"]).data.tags.get("mlflow.parentRunId")
+        except MlflowException:
+            continue
+        if parent:
+            return str(parent)
+    return None
+
+
+def _table(sweep: Sweep, trials: Mapping[int, Trial]) -> dict[str, list[Any]]:
+    """Return the table of trials by columns."""
+    base = sweep.space.base_point()
+    rows = [trial for _, trial in sorted(trials.items())]
+    columns: dict[str, list[Any]] = {
+        "trial": [trial.name for trial in rows],
+        "state": [trial.state for trial in rows],
+        "seed": [trial.seed for trial in rows],
+        "kimg": [trial.last.kimg if trial.last else None for trial in rows],
+        sweep.metric.name: [trial.last.value if trial.last else None for trial in rows],
+        "error": [trial.last.error if trial.last else None for trial in rows],
+    }
+    return columns | {key: [{**base, **trial.point}.get(key) for trial in rows] for key in sweep.space.varying}
+
+
+def _log_table(client: MlflowClient, run_id: str, columns: dict[str, list[Any]]) -> None:
+    """Log the table as MLflow's pages show it, in the place of the one before; its own `log_table` appends."""
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    client.log_dict(run_id, {"columns": list(columns), "data": rows}, "trials.json")
+    logged = json.dumps([{"path": "trials.json", "type": "table"}])
+    client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
+
+
+def _log_grid(client: MlflowClient, parent: str, run: Path, key: str) -> None:
+    grids = sorted((run / "images" / "samples").glob("fakes-*.png"))
+    if grids:
+        client.log_artifact(parent, str(grids[-1]), key)
+
+
+def _crown(client: MlflowClient, winner: Standing, children: Mapping[int, dict[str, Any]]) -> None:
+    """Give the alias to the newest registered model of the winner's best run."""
+    for run in winner.runs:
+        if run.number not in children:
+            continue
+        versions = client.search_model_versions(f"run_id = '{children[run.number]['run_id']}'")
+        if versions:
+            newest = max(versions, key=lambda one: int(one.version))
+            client.set_registered_model_alias(newest.name, CHAMPION, newest.version)
+            return
+
+
+def main() -> None:
+    """Report once; try again a few times where the server does not answer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    for wait in (2.0, 10.0, 0.0):
+        try:
+            publish(folder)
+            return
+        except Exception as error:  # whatever MLflow, its server or its database raise, the sweep goes on
+            told = describe_failure(error)
+            time.sleep(wait)
+    print(f"bigtrain: MLflow did not take the sweep ({told}); send it with: python -m bigtrain.sweep.publish {folder}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

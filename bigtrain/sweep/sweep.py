@@ -1,0 +1,292 @@
+"""A sweep that is ready to run: its config and all that follows from it, checked before anything is started."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigtrain.build import check as check_run
+from bigtrain.config import AnyTraining, TrainingConfig
+from bigtrain.core.config import (
+    ConfigError,
+    apply_overrides,
+    dump_yaml,
+    flatten,
+    load_config,
+    parse_config,
+    read_yaml,
+)
+from bigtrain.sweep.config import SweepConfig
+from bigtrain.sweep.journal import FILE_NAME, Trial
+from bigtrain.sweep.metric import MetricConfig
+from bigtrain.sweep.presets import preset
+from bigtrain.sweep.schedulers import PBT
+from bigtrain.sweep.searchers import GridSearch
+from bigtrain.sweep.space import Constraint, Parameter, Point, Space
+from data_pipelines.files import atomic_write
+
+SWEEP_FILE, BASE_FILE = "sweep.yaml", "base.yaml"
+
+_PROBES = 24
+"""Random points that are tried on the config before the sweep starts."""
+
+_RIPE = (
+    "optim.lr_",
+    "optim.beta",
+    "optim.eps",
+    "optim.clip_",
+    "objective.terms.",
+    "augment.probability.",
+    "ema.half_life",
+)
+"""What PBT may change in mid-run: numbers that nothing but the next step depends on."""
+
+_FREE = ("budget.", "trial.", "publish_seconds", "champion")
+"""What a resume may change."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep.
+
+    Attributes:
+        config: of it.
+        source: what its errors name.
+        base: the training config, overrides included.
+        space: around it.
+    """
+
+    config: SweepConfig
+    source: str
+    base: AnyTraining
+    space: Space
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.config.folder
+
+    @property
+    def metric(self) -> MetricConfig:
+        """What trials are judged by."""
+        return self.config.metric
+
+    def training(self, trial: Trial) -> AnyTraining:
+        """Return a trial's config.
+
+        Raises:
+            ConfigError: its point does not fit.
+        """
+        tracking = {"tracking.parent": self.folder.resolve().name, "tracking.name": trial.name}
+        own: Point = {"run_dir": str(self.folder / trial.name), "seed": trial.seed, **tracking}
+        return self.with_point({**own, **trial.point})
+
+    def with_point(self, point: Point) -> AnyTraining:
+        """Return the base config with some values changed.
+
+        Raises:
+            ConfigError: the point does not fit.
+        """
+        try:
+            tree = set_values(self.base.model_dump(mode="json"), point)
+        except ConfigError as error:
+            raise ConfigError(f"{self.source}: {error}") from None
+        return parse_config(AnyTraining, tree, source=f"{self.source}: space")
+
+    def write(self) -> None:
+        """Leave the configs in the sweep's folder, which is made if need be."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, config in ((SWEEP_FILE, self.config), (BASE_FILE, self.base)):
+            with atomic_write(self.folder / name) as file:
+                file.write(dump_yaml(config).encode())
+
+
+def open_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep's YAML file, check all of it, and see that its folder is new.
+
+    Raises:
+        ConfigError: something is wrong with it.
+    """
+    sweep = _assemble(load_config(SweepConfig, path, overrides), str(path))
+    if (sweep.folder / FILE_NAME).exists():
+        raise ConfigError(f"{sweep.folder}: holds a sweep; go on with: bigtrain tune --resume {sweep.folder}")
+    if sweep.folder.exists() and (not sweep.folder.is_dir() or any(sweep.folder.iterdir())):
+        raise ConfigError(f"{sweep.folder}: exists and is not a sweep's folder; choose another sweep_dir")
+    _check(sweep)
+    return sweep
+
+
+def reopen_sweep(folder: Path, path: str | Path | None, overrides: Sequence[str] = ()) -> Sweep:
+    """Read the sweep in a folder, to go on with it.
+
+    Args:
+        folder: of the sweep.
+        path: the YAML file, if it is given again: it must say what it said before.
+        overrides: of the budget and of what trials take, which may change.
+
+    Raises:
+        ConfigError: there is no sweep, or it is another one.
+    """
+    saved = folder / SWEEP_FILE
+    if not saved.is_file() or not (folder / BASE_FILE).is_file():
+        raise ConfigError(f"{folder}: not a sweep's folder, {SWEEP_FILE} or {BASE_FILE} is missing")
+    before = load_config(SweepConfig, saved)
+    if path is not None:
+        after = load_config(SweepConfig, path, overrides)
+    else:
+        after = parse_config(SweepConfig, apply_overrides(read_yaml(saved), overrides), source=str(saved))
+    old, new = flatten(before.model_dump(mode="json")), flatten(after.model_dump(mode="json"))
+    differing = [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(_FREE) and key != "sweep_dir"
+    ]
+    if differing:
+        raise ConfigError(f"{folder}: holds another sweep ({'; '.join(differing)}); choose another sweep_dir")
+    after = after.model_copy(update={"sweep_dir": str(folder), "base": str(folder / BASE_FILE), "overrides": {}})
+    sweep = _assemble(after, str(saved))
+    _check(sweep)
+    kept = after.model_copy(update={"sweep_dir": before.sweep_dir, "base": before.base, "overrides": before.overrides})
+    with atomic_write(saved) as file:
+        file.write(dump_yaml(kept).encode())
+    return sweep
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read the sweep in a folder, to look at it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    saved = folder / SWEEP_FILE
+    config = load_config(SweepConfig, saved)
+    own = {"sweep_dir": str(folder), "base": str(folder / BASE_FILE), "overrides": {}}
+    return _assemble(config.model_copy(update=own), str(saved))
+
+
+def set_values(tree: dict[str, Any], point: Point) -> dict[str, Any]:
+    """Return a copy of a config's tree with values set by dotted key; a new `kind` clears what the old one had.
+
+    Raises:
+        ConfigError: a key leads into a value.
+    """
+    result = apply_overrides(tree, ())
+    for key in sorted(point, key=lambda one: (one.count("."), not one.endswith(".kind"))):
+        *above, name = key.split(".")
+        node = result
+        for depth, part in enumerate(above, 1):
+            child = node.get(part)
+            if child is None:
+                child = node[part] = {}
+            if not isinstance(child, dict):
+                raise ConfigError(f"space '{key}': '{'.'.join(above[:depth])}' is a value, it has no keys")
+            node = child
+        if name == "kind" and node.get(name) != point[key]:
+            node.clear()
+        node[name] = point[key]
+    return result
+
+
+def _assemble(config: SweepConfig, source: str) -> Sweep:
+    overrides = flatten(config.overrides)
+    tree = set_values(read_yaml(config.base), overrides)
+    base: AnyTraining = parse_config(AnyTraining, tree, source=f"{source}: base {config.base}")
+    parameters: dict[str, Parameter] = {}
+    for name in config.presets:
+        parameters |= preset(name, base)
+    parameters |= config.space
+    if not parameters:
+        raise ConfigError(f"{source}: the space is empty: name presets, such as [ttur_r1], or keys under space")
+    try:
+        constraints = [Constraint(text) for text in config.constraints]
+        space = Space(parameters, constraints, _values_of(base))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return Sweep(config, source, base, space)
+
+
+def _values_of(base: TrainingConfig) -> dict[str, Any]:
+    return {key: value for key, value in flatten(base.model_dump(mode="json")).items() if not isinstance(value, list)}
+
+
+def _check(sweep: Sweep) -> None:
+    """Find what would stop the sweep.
+
+    Raises:
+        ConfigError: something would, in one line.
+    """
+    try:
+        sweep.metric.check(sweep.base)
+        _check_scheduler(sweep)
+        _check_resources(sweep)
+        points = [sweep.space.draw(f"probe/{number}") for number in range(_PROBES)]
+    except ConfigError as error:
+        raise ConfigError(f"{sweep.source}: {error}") from None
+    for number, point in enumerate(points):
+        training = sweep.training(Trial(number, point, sweep.config.seed))
+        try:
+            training.accumulation(_world_size(sweep)) if training.micro_batch != "auto" else None
+        except ConfigError as error:
+            raise ConfigError(f"{sweep.source}: {error}") from None
+    first = sweep.training(Trial(0, {}, sweep.config.seed)).model_copy(update={"run_dir": f"{sweep.folder}/check"})
+    try:
+        check_run(first, world_size=_world_size(sweep), allow_change=True)
+    except ConfigError as error:
+        raise ConfigError(f"{sweep.source}: base: {error}") from None
+
+
+def _check_scheduler(sweep: Sweep) -> None:
+    scheduler, base, trials = sweep.config.scheduler, sweep.base, sweep.config.budget.trials
+    grace = getattr(scheduler, "grace_kimg", None)
+    if grace is not None and grace >= base.total_kimg:
+        raise ConfigError(f"scheduler.grace_kimg {grace:g}: must be below the base's total_kimg, {base.total_kimg:g}")
+    if isinstance(sweep.config.searcher, GridSearch):
+        count = sum(1 for _ in sweep.space.grid()) + 1
+        if count > trials:
+            raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, the base config's included")
+    if not isinstance(scheduler, PBT):
+        return
+    if sweep.config.backend.kind == "slurm":
+        raise ConfigError("scheduler pbt: not with backend slurm, whose jobs run to their end; use ray")
+    places = scheduler.boundaries(base.total_kimg)
+    if not places:
+        raise ConfigError(f"scheduler.interval_kimg {scheduler.interval_kimg:g}: above the base's {base.total_kimg:g}")
+    share = scheduler.interval_kimg / base.eval.interval_kimg
+    if abs(share - round(share)) > 1e-6 or round(share) < 1:
+        raise ConfigError(
+            f"scheduler.interval_kimg {scheduler.interval_kimg:g}: must be a multiple of eval.interval_kimg, "
+            f"{base.eval.interval_kimg:g}, so that there is a score at each boundary"
+        )
+    if trials < 2:
+        raise ConfigError("budget.trials 1: a population has two trials or more")
+    if sweep.config.finalists is not None:
+        raise ConfigError("finalists: not with scheduler pbt, whose winner is a line of descent and no setting")
+    fixed = [key for key in sweep.space.varying if not key.startswith(_RIPE) or key.endswith((".kind", ".interval"))]
+    if fixed:
+        raise ConfigError(
+            f"scheduler pbt: cannot change '{fixed[0]}' in mid-run; it may change learning rates, betas, weights of "
+            "objective.terms, augment.probability and ema.half_life_kimg, but never networks or data"
+        )
+
+
+def _check_resources(sweep: Sweep) -> None:
+    """Compare what a trial takes with this machine, where it is the cluster."""
+    trial = sweep.config.trial
+    for package in ("ray", "optuna"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"sweeps need {package}: pip install 'bigtrain[tune]'")
+    if sweep.config.backend.kind != "ray" or "RAY_ADDRESS" in os.environ:
+        return
+    import torch
+
+    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    if trial.cpus != "node" and trial.cpus > cores:
+        raise ConfigError(f"trial.cpus {trial.cpus:g}: this machine has {cores}")
+    if trial.gpus > gpus:
+        raise ConfigError(f"trial.gpus {trial.gpus:g}: this machine has {gpus}")
+
+
+def _world_size(sweep: Sweep) -> int:
+    return sweep.config.trial.nproc * (sweep.config.backend.nodes if sweep.config.backend.kind == "slurm" else 1)

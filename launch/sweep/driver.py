@@ -1,0 +1,200 @@
+"""Start Ray, or join a cluster, let it run the trials, and leave nothing behind."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from launch.sweep.ranks import is_free
+from launch.sweep.referee import Referee
+
+_OBJECT_STORE = 100 * 2**20
+"""Bytes; trials exchange nothing through it."""
+_LEAVE_SECONDS = 180.0
+
+
+class ResourcesError(Exception):
+    """A trial takes more than the cluster has."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes.
+
+    Attributes:
+        cpus: cores; None for all of a node.
+        gpus: GPUs.
+        memory: bytes.
+        at_once: trials at a time, at most.
+        retries: of a trial that fails.
+        remote: whether trials run elsewhere, and take nothing here.
+    """
+
+    cpus: float | None
+    gpus: float = 0.0
+    memory: float | None = None
+    at_once: int | None = None
+    retries: int = 2
+    remote: bool = False
+
+
+def run_trials(referee: Referee, folder: Path, resources: Resources, *, hours: float | None = None) -> str | None:
+    """Run trials until the referee has no more, somebody asks to stop, or time is up.
+
+    Args:
+        referee: decides.
+        folder: of the sweep; Ray's own state lies in it while it runs.
+        resources: that one trial takes.
+        hours: that this may take; None for no limit.
+
+    Returns:
+        What stopped it: the name of a signal, `time`; None if all trials have ended.
+
+    Raises:
+        ResourcesError: a trial takes more than there is.
+    """
+    asked: list[str] = []
+    began = time.monotonic()
+    with _signals(asked), _ray(resources) as (cpus, bundle):
+        _tune(referee, folder, resources, cpus, bundle, asked, hours)
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while not all(is_free(run) for run in folder.glob("trial-*/")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if asked:
+        return asked[0]
+    return "time" if hours is not None and time.monotonic() > began + 3600 * hours else None
+
+
+def _tune(
+    referee: Referee,
+    folder: Path,
+    resources: Resources,
+    cpus: float,
+    bundle: dict[str, float],
+    asked: list[str],
+    hours: float | None,
+) -> None:
+    from ray import tune
+
+    from launch.sweep.adapters import AskReferee, ObeyReferee, StopWhen
+    from launch.sweep.trial import RunTrial
+
+    state = folder / "ray"
+    shutil.rmtree(state, ignore_errors=True)
+    trainable = tune.with_resources(RunTrial, tune.PlacementGroupFactory([bundle]))
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=AskReferee(referee, cpus),
+            scheduler=ObeyReferee(referee),
+            num_samples=-1,
+            max_concurrent_trials=resources.at_once,
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(state.resolve()),
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            stop=StopWhen(lambda: bool(asked), hours),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(state, ignore_errors=True)  # the referee's journal is the truth
+
+
+@contextmanager
+def _signals(asked: list[str]) -> Iterator[None]:
+    """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(signal.Signals(number).name)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
+    """Start Ray here, or join $RAY_ADDRESS; yield a trial's cores and its bundle; end what was started."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    with tempfile.TemporaryDirectory(prefix="bt-ray-", ignore_cleanup_errors=True) as temporary:
+        joined = "RAY_ADDRESS" in os.environ
+        if not joined:
+            # It ends trials when the machine's memory is full for whatever reason; a rank's own failure says more.
+            os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+            token = Path(temporary) / "token"
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        if joined:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            cores = max(resources.at_once or 1, 1) if resources.remote else len(os.sched_getaffinity(0))
+            ray.init(
+                num_cpus=cores,
+                object_store_memory=_OBJECT_STORE,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=temporary,
+                _node_ip_address="127.0.0.1",
+            )
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        mine = [] if joined else psutil.Process().children(recursive=True)
+        try:
+            yield _bundle(resources)
+        finally:
+            ray.shutdown()
+            _wait_gone(mine)
+
+
+def _bundle(resources: Resources) -> tuple[float, dict[str, float]]:
+    """Return how many cores a trial has, and what it takes of a node."""
+    import ray
+
+    if resources.remote:
+        return 1.0, {"CPU": 1.0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = resources.cpus or max(node.get("CPU", 0.0) for node in nodes)
+    wanted = {"CPU": cpus, "GPU": resources.gpus, "memory": resources.memory or 0.0}
+    bundle = {name: amount for name, amount in wanted.items() if amount}
+    if not any(all(node.get(name, 0.0) >= amount for name, amount in bundle.items()) for node in nodes):
+        has = max(nodes, key=lambda node: node.get("CPU", 0.0))
+        told = ", ".join(f"{name} {amount:g} (at most {has.get(name, 0.0):g})" for name, amount in bundle.items())
+        raise ResourcesError(f"trial: no node of the cluster has what it takes: {told}")
+    return cpus, bundle
+
+
+def _wait_gone(processes: list[psutil.Process]) -> None:
+    """Wait until what Ray started is gone, and end what stays."""
+    _, alive = psutil.wait_procs(processes, timeout=_LEAVE_SECONDS / 6)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=10)

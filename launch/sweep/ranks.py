@@ -1,0 +1,115 @@
+"""The ranks of a trial as processes of this machine, which never outlive the one that started them."""
+
+import fcntl
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Protocol
+
+from launch.agent import CAUSE
+from launch.local import agent_command, agent_environment, kill_all
+
+_SAVE_SECONDS = 150.0
+"""How long ranks may take to save after a signal."""
+
+
+class Ranks(Protocol):
+    """A trial that runs somewhere."""
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while it runs."""
+        ...
+
+    def stop(self) -> None:
+        """Let it save and leave, and return when nothing of it is left."""
+        ...
+
+    def why(self) -> str:
+        """Say what it ended of."""
+        ...
+
+
+class LocalRanks:
+    """Ranks in a process group of their own, under torchrun.
+
+    The agent between them and this process ends them when this process is gone, however that happens.
+
+    Args:
+        spec: of the trial, see `launch.sweep.trial`.
+        cores: that the trial has.
+    """
+
+    def __init__(self, spec: dict[str, Any], *, cores: float) -> None:
+        folder = Path(spec["folder"])
+        self._log, self._cause = folder.with_suffix(".log"), folder.with_suffix(".cause")
+        self._cause.unlink(missing_ok=True)
+        threads = {"OMP_NUM_THREADS": str(max(int(cores) // spec["nproc"], 1)), CAUSE: str(self._cause)}
+        with self._log.open("ab") as log:
+            self._agent = subprocess.Popen(
+                [*agent_command(spec["nproc"]), "-m", "bigtrain.train", *train_arguments(spec)],
+                env={**agent_environment(spec["nproc"]), **threads},
+                cwd=spec["cwd"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        """See Ranks."""
+        return self._agent.poll()
+
+    def stop(self) -> None:
+        """See Ranks."""
+        if self._agent.poll() is None:
+            self._agent.send_signal(signal.SIGTERM)
+            try:
+                self._agent.wait(_SAVE_SECONDS)
+            except subprocess.TimeoutExpired:
+                kill_all(self._agent.pid)
+                self._agent.wait()
+
+    def why(self) -> str:
+        """See Ranks."""
+        if self._cause.is_file():
+            return self._cause.read_text()
+        return last_line(self._log) or f"exit code {self._agent.returncode}"
+
+
+def train_arguments(spec: dict[str, Any]) -> list[str]:
+    """Return the arguments of `bigtrain.train` for a trial."""
+    stop_at = spec["stop_at_kimg"]
+    return [*spec["arguments"], *([] if stop_at is None else [f"--stop-at-kimg={stop_at}"])]
+
+
+def last_line(path: Path) -> str:
+    """Return the last line that a log has; for an error."""
+    lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+    return lines[-1].strip()[:300] if lines else ""
+
+
+def stopped_by(folder: Path) -> str | None:
+    """Return what a run that stopped with all saved was stopped by; None if it was not."""
+    try:
+        return str(json.loads((folder / "stopped.json").read_text())["signal"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def newest_checkpoint_kimg(folder: Path) -> float:
+    """Return the place of a run's newest checkpoint; 0 if it has none."""
+    found = [path.name for path in (folder / "checkpoints").glob("kimg*[0-9]")]
+    return max((float(name.removeprefix("kimg")) for name in found), default=0.0)
+
+
+def is_free(folder: Path) -> bool:
+    """Tell whether no process trains into a run folder."""
+    try:
+        with (folder / "run.lock").open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True

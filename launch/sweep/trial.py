@@ -1,0 +1,99 @@
+"""A trial as Ray Tune sees it: a real run of several ranks in the bundle of a placement group.
+
+Ray calls `step` again and again; each call watches the ranks for a moment and tells their new scores. The run folder
+holds all state: a trial that is started again, anywhere, goes on from its newest checkpoint.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from launch.sweep.ranks import LocalRanks, Ranks, newest_checkpoint_kimg, stopped_by
+from launch.sweep.spool import Tail
+
+_PULSE_SECONDS = 2.0
+"""A call of `step` lasts no longer: while it lasts, Ray cannot stop the trial."""
+_POLL_SECONDS = 0.2
+_STOPPED, _MISTAKE = 3, 2
+"""Exit codes, see docs/operations.md."""
+
+
+class RunTrial(tune.Trainable):  # type: ignore[misc]
+    """Runs the trial that the file `config["spec"]` describes."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """See Trainable."""
+        self._spec: dict[str, Any] = json.loads(Path(config["spec"]).read_text())
+        self._folder = Path(self._spec["folder"])
+        self._tail = Tail(self._folder, self._spec["metric"], self._spec["samples"])
+        self._ranks: Ranks | None = None
+        self._cores = float(config["cores"])
+
+    def step(self) -> dict[str, Any]:
+        """See Trainable.
+
+        Returns:
+            `number`, `host`, `scores`, `samples_seen`; `boundary` when the ranks have stopped to wait for others;
+            `ended` and `done` when there is nothing left to do.
+
+        Raises:
+            RuntimeError: the ranks failed; Ray tries again.
+        """
+        boundary = self._spec["stop_at_kimg"]
+        if boundary is not None and newest_checkpoint_kimg(self._folder) >= boundary:
+            return self._result(boundary=True)
+        if self._ranks is None:
+            self._ranks = _start(self._spec, self._cores)
+        until = time.monotonic() + _PULSE_SECONDS
+        while time.monotonic() < until:
+            code = self._ranks.poll()
+            if code is not None:
+                return self._over(code, self._ranks.why())
+            if scores := self._tail.read():
+                return self._result(scores=scores)
+            time.sleep(_POLL_SECONDS)
+        return self._result()
+
+    def cleanup(self) -> None:
+        """See Trainable: the resources are free only when the ranks have left."""
+        if self._ranks is not None:
+            self._ranks.stop()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """See Trainable: the run folder has its own checkpoints."""
+        return {"folder": str(self._folder)}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """See Trainable."""
+
+    def _over(self, code: int, why: str) -> dict[str, Any]:
+        self._ranks = None
+        if code == 0:
+            return self._result(ended="complete", done=True)
+        if code == _MISTAKE:
+            return self._result(ended="failed", why=why, done=True)
+        by = stopped_by(self._folder) if code == _STOPPED else None
+        if by == "request" and self._spec["stop_at_kimg"] is not None:
+            return self._result(boundary=True)
+        if by is not None and not by.startswith(("SIG", "request", "the loss")):
+            return self._result(ended="failed", why=f"stopped: {by}", done=True)
+        raise RuntimeError(f"{self._spec['name']}: {why}")
+
+    def _result(self, scores: list[dict[str, Any]] | None = None, **facts: Any) -> dict[str, Any]:
+        scores = self._tail.read() if scores is None else scores
+        known = {"number": self._spec["number"], "host": _host(), "scores": scores}
+        known["samples_seen"] = self._tail.samples_seen
+        return {**known, "boundary": False, "ended": None, "why": "", "done": False, **facts}
+
+
+def _host() -> str:
+    """Return the node's name; Slurm knows it better than a simulated node itself."""
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+
+
+def _start(spec: dict[str, Any], cores: float) -> Ranks:
+    return LocalRanks(spec, cores=cores)

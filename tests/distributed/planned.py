@@ -1,0 +1,121 @@
+"""Take real steps of a config on real ranks, and write down what a plan foretells: messages, bytes, memory, time."""
+
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import load_config
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.memory import LiveBytes
+from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.strategies import strategy_of
+from bigtrain.distributed.traffic import traffic
+from bigtrain.ema import EMA
+from bigtrain.planning.planner import Planner
+from tests.conftest import ROOT
+
+CPU = torch.device("cpu")
+
+
+class Steps:
+    """A rank that trains a config on random images.
+
+    Args:
+        overrides: of `configs/quickstart.yaml`.
+    """
+
+    def __init__(self, overrides: list[str]) -> None:
+        self.config = config = load(overrides)
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        image = config.data.image
+        self.task = config.build_task(image, [1] * image.classes, seed=0, device=CPU)
+        self.ema = EMA(config.ema, self.task.generator(), prefix="G.")
+        self.strategies = {}
+        for name, player in self.task.players.items():
+            synchronise_statistics(player, self.world_size)
+            self.strategies[name] = strategy_of(config.strategy, name).build(
+                player,
+                self.task.optimizers[name],
+                config.precision,
+                config.accumulation(self.world_size),
+                Ranks(self.rank, self.world_size, self.rank, CPU),
+            )
+        self.progress = Progress(round(config.total_kimg * 1000), config.global_batch * self.task.batches_per_step)
+
+    def take(self) -> None:
+        """Take one step, as the trainer does."""
+        config, task, progress = self.config, self.task, self.progress
+        task.before_step(progress)
+        batches = [self._batch(progress.samples_seen + n * config.global_batch) for n in range(task.batches_per_step)]
+        for phase in task.phases(progress):
+            rivals: dict[str, Any] = {}
+            for name, strategy in self.strategies.items():
+                strategy.set_trainable(name == phase.player)
+                if name != phase.player:
+                    rivals.update(strategy.infer())
+            strategy = self.strategies[phase.player]
+            for micro, last in batches[phase.batch].micro_batches(config.images_at_once, task.group):
+                loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
+                strategy.backward(loss)
+                del loss
+            now = (progress.samples_seen, progress.total)
+            strategy.step(task.optimizers[phase.player].rates_at(*now, global_batch=config.global_batch))
+        self.ema.update(self.strategies["G"].full_params(), progress)
+        progress.advance()
+        task.after_step(progress)
+
+    def _batch(self, position: int) -> Batch:
+        share = self.config.global_batch // self.world_size
+        draws = Draws(0, torch.arange(share) + position + self.rank * share)
+        image = self.config.data.image
+        real = (draws.uniform(*image.shape) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        return Batch(real, draws.integers(max(image.classes, 1), 1).squeeze(1), draws)
+
+
+def load(overrides: list[str]) -> AnyTraining:
+    """Return the quickstart's config with some changes."""
+    return load_config(AnyTraining, str(ROOT / "configs" / "quickstart.yaml"), overrides)
+
+
+def observed(overrides: list[str], steps: int = 3) -> dict[str, float]:
+    """Train on this rank; return what the last step sent, and the most bytes that it held at a time."""
+    with LiveBytes() as live:
+        run = Steps(overrides)
+        for _ in range(steps):
+            live.peak = live.now
+            traffic.read()
+            with traffic.step():
+                run.take()
+    totals = traffic.read()
+    return {"messages": totals.messages, "bytes": totals.bytes, "peak": live.peak}
+
+
+def timed(overrides: list[str], steps: int) -> list[float]:
+    """Train on this rank; return the seconds of each step but the first two."""
+    run, seconds = Steps(overrides), []
+    for _ in range(steps):
+        dist.barrier()
+        began = time.perf_counter()
+        run.take()
+        dist.barrier()
+        seconds.append(time.perf_counter() - began)
+    return seconds[2:]
+
+
+def foretold(overrides: list[str], world_size: int) -> dict[str, Any]:
+    """Return what a plan says of the same: what a mean step sends and is counted, and the memory by part."""
+    config = load(overrides)
+    planner = Planner(config, world_size)
+    images = config.global_batch // world_size
+    setup = planner.at(config.images_at_once, images)
+    players = planner.shared(config.strategy, world_size, setup.accumulation)
+    counted = [entry for entry in planner.messages(setup, players) if entry["counted"]]
+    memory = planner.memory(setup, players, images)
+    sums = {key: sum(entry[key] for entry in counted) for key in ("messages", "bytes")}
+    return {**sums, "peak": memory.total, "memory": memory, "entries": counted}

@@ -1,0 +1,299 @@
+"""Real sweeps with Ray: to the end, stopped, killed, resumed; and nothing is left of them."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from bigtrain.checkpoint import load_state
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import load_config
+from bigtrain.sweep.journal import Journal, read_events
+from bigtrain.tracking.spool import read_metrics
+from tests.conftest import ROOT
+from tests.integration.slurm_cluster import missing_programs, slurm_cluster
+
+pytestmark = pytest.mark.timeout(1200)
+BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
+SHORT = {
+    "log.interval_kimg": 0.08,
+    "preview.interval_kimg": 0,
+    "eval.interval_kimg": 0.16,
+    "checkpoint.interval_kimg": 0.16,
+    "snapshot.interval_kimg": 0,
+    "tracking.mlflow": False,
+    "tracking.system_seconds": 0,
+}
+
+
+def write(folder: Path, data: Path, **changes: Any) -> Path:
+    """Leave the YAML file of a sweep of runs that last seconds."""
+    overrides = {**SHORT, "data.path": str(data), **changes.pop("overrides", {})}
+    sweep = {
+        "base": str(ROOT / "tests" / "tiny.yaml"),
+        "overrides": overrides,
+        "sweep_dir": str(folder / "sweep"),
+        **changes,
+    }
+    path = folder / "sweep.yaml"
+    YAML(typ="safe", pure=True).dump(sweep, path)
+    return path
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([BIGTRAIN, "tune", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def family(process: int) -> dict[int, psutil.Process]:
+    """All that a process has started: Ray's servers, trials, agents, ranks."""
+    try:
+        return {one.pid: one for one in psutil.Process(process).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return {}
+
+
+def wait_until(condition: Any, process: subprocess.Popen[str], seen: dict[int, psutil.Process]) -> None:
+    """Wait for something in a sweep, and remember every process that it starts meanwhile."""
+    deadline = time.monotonic() + 900
+    while not condition():
+        seen.update(family(process.pid))
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    seen.update(family(process.pid))
+
+
+def left_of(seen: dict[int, psutil.Process]) -> list[psutil.Process]:
+    """Return which of some processes are still there, after a while."""
+    return psutil.wait_procs(list(seen.values()), timeout=240)[1]
+
+
+def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> None:
+    """Two trials: a rank of the first is killed, Ctrl-C during the second, then --resume; no process is left."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={"total_kimg": 0.16, "strategy.kind": "single", "checkpoint.interval_kimg": 0.032},
+        space={
+            "optim.lr_g.value": {"kind": "choice", "values": [1.0e-4]},
+            "optim.beta1": {"kind": "choice", "values": [0.0, 0.5]},
+        },
+        budget={"trials": 2},
+        trial={"cpus": 1, "at_once": 1},
+    )
+    folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
+    first = start(str(path))
+    wait_until(lambda: list((folder / "trial-000" / "checkpoints").glob("kimg*[0-9]")), first, seen)
+    psutil.Process(json.loads((folder / "trial-000" / "run.lock").read_text())["pid"]).kill()
+    wait_until(lambda: (folder / "trial-001" / "metrics.jsonl").is_file(), first, seen)
+    first.send_signal(signal.SIGINT)
+    told, _ = first.communicate()
+    assert first.returncode == 3, told
+    assert f"go on with: bigtrain tune --resume {folder}" in told
+    assert left_of(seen) == []
+    assert Journal(folder).trials[0].state == "complete"  # it was started again
+    begun = _begun(folder / "trial-000")
+    assert begun[0] == "start"
+    assert begun[1].startswith("checkpoints/kimg000000.0")
+
+    again = subprocess.run([BIGTRAIN, "tune", "--resume", str(folder)], capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete", "complete"]
+    assert float(rows[1]["low"]) < float(rows[1]["fid"]) < float(rows[1]["high"])
+    assert _begun(folder / "trial-000") == begun  # what was complete is not trained again
+    winner = load_config(AnyTraining, folder / "winner.yaml")
+    assert winner.total_kimg == 0.16
+    assert not (folder / "ray").exists()
+
+
+@pytest.mark.slow
+def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
+    """Four trials, three perturbations, SIGKILL to the driver in the middle: the lineage is right."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={"total_kimg": 0.64, "strategy.kind": "single", "checkpoint.keep": 20, "eval.samples": 200},
+        space={
+            "optim.lr_g.value": {"kind": "log_uniform", "low": 1.0e-5, "high": 4.0e-3},
+            "optim.lr_d.value": {"kind": "ratio", "of": "optim.lr_g.value", "low": 0.5, "high": 2.0},
+            "objective.terms.r1.gamma": {"kind": "log_uniform", "low": 0.01, "high": 1.0},
+        },
+        scheduler={"kind": "pbt", "interval_kimg": 0.16, "evaluations": 1},
+        budget={"trials": 4},
+        trial={"cpus": 1},
+    )
+    folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
+    first = start(str(path))
+    wait_until(lambda: any(event["event"] == "generation" for event in read_events(folder)), first, seen)
+    reached = {run.name for run in folder.glob("trial-*/")}
+    wait_until(lambda: any(_beats(folder / name) > 160 for name in reached), first, seen)
+    first.kill()
+    first.communicate()
+    assert left_of(seen) == []
+
+    again = start("--resume", str(folder))
+    told, _ = again.communicate()
+    assert again.returncode == 0, told
+    journal = Journal(folder)
+    assert [event["samples_seen"] for event in journal.generations] == [160, 320, 480]
+    assert {trial.state for trial in journal.trials.values()} == {"complete"}
+    moves = [(event["samples_seen"], move) for event in journal.generations for move in event["moves"]]
+    assert moves, "no difference beyond the noise: nothing was proved"
+    points = {number: dict(trial.point) for number, trial in journal.trials.items()}
+    for at, move in moves:
+        donor, copy = (load_state(_checkpoint(folder, move[who], at)) for who in ("donor", "number"))
+        for part in ("G", "D", "ema"):
+            assert_equal(donor[part], copy[part])
+        after = [
+            value for kimg, value in read_metrics(folder / f"trial-{move['number']:03}")["lr/G"] if kimg > at / 1000
+        ]
+        later = [one for place, one in moves if one["number"] == move["number"] and place > at]
+        if not later:  # a schedule takes it down to 0 from half of the run on
+            assert max(after) <= move["point"]["optim.lr_g.value"] * 1.001
+            assert points[move["number"]] == move["point"]
+        begun = _begun(folder / f"trial-{move['number']:03}")
+        assert f"checkpoints/kimg{at / 1000:010.3f}" in begun
+    for number in journal.trials:  # nothing was trained again from before a boundary that it had passed
+        lost = [event.get("lost_kimg", 0) for event in _events(folder / f"trial-{number:03}")]
+        assert max(lost) <= 0.16
+    print(json.dumps([move for _, move in moves], indent=1))
+
+
+@pytest.mark.slow
+def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
+    """One parent run with the best score so far, table, charts, winners' grids; a child a trial; the alias."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={
+            "total_kimg": 0.16,
+            "strategy.kind": "single",
+            "preview.interval_kimg": 0.16,
+            "tracking.mlflow": True,
+            "tracking.flush_seconds": 600,
+        },
+        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        budget={"trials": 2},
+        trial={"cpus": 1},
+        champion=True,
+    )
+    done = subprocess.run([BIGTRAIN, "tune", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "sweep"
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in runs if run not in children]
+    assert len(children) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.run_name for run in children} == {"trial-000", "trial-001"}
+    assert all(client.list_artifacts(run.info.run_id, "images") for run in children)
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"sweep.html", "results.csv", "winner.yaml", "trials.json", "winners"} <= names
+    points = client.get_metric_history(parent.info.run_id, "sweep/best_fid")
+    assert [point.value for point in points] == sorted((point.value for point in points), reverse=True)
+    assert parent.data.tags["sweep.trials"] == "2 of 2 ended"
+    (model,) = client.search_registered_models()
+    champion = client.get_model_version_by_alias(model.name, "champion")
+    winner = load_config(AnyTraining, folder / "winner.yaml")
+    best = next(run for run in children if run.info.run_id == champion.run_id)
+    assert float(best.data.params["optim.beta1"]) == winner.optim.beta1.value
+
+    again = subprocess.run(
+        [sys.executable, "-m", "bigtrain.sweep.publish", str(folder)], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert len(client.get_metric_history(parent.info.run_id, "sweep/best_fid")) == len(points)
+
+
+@pytest.mark.slow
+def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> None:
+    """`slurm/sweep.sbatch` on two simulated nodes: a trial on each, a table, and nothing left."""
+    if missing_programs():
+        pytest.skip(f"Slurm is not installed ({', '.join(missing_programs())}): run scripts/system-packages")
+    short = Path(tempfile.mkdtemp(prefix="bt"))
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={"total_kimg": 0.16, "strategy.kind": "single"},
+        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        budget={"trials": 2},
+        trial={"cpus": "node"},
+    )
+    before = {process.pid for process in psutil.process_iter()}
+    with slurm_cluster(short / "slurm") as cluster:
+        cluster.environment |= {"BIGTRAIN_BIN": str(Path(sys.executable).parent), "BIGTRAIN_SHARED": str(tmp_path)}
+        cluster.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        output = tmp_path / "job.out"
+        options = ["--parsable", "--nodes=2", "--exclusive", f"--output={output}", f"--chdir={ROOT}"]
+        queued = cluster.run("sbatch", *options, str(ROOT / "slurm" / "sweep.sbatch"), str(path))
+        assert queued.returncode == 0, queued.stderr
+        deadline = time.monotonic() + 900
+        while cluster.run("squeue", "-h").stdout.strip() and time.monotonic() < deadline:
+            time.sleep(1)
+        told = output.read_text()
+        journal = Journal(tmp_path / "sweep")
+        assert {trial.state for trial in journal.trials.values()} == {"complete"}, told
+        assert {trial.host for trial in journal.trials.values()} == {"n1", "n2"}
+        assert "winner" in told
+    assert not list(tmp_path.glob(".ray-token*"))
+    names = ("raylet", "gcs_server", "bigtrain", "launch.agent")
+    left = [one for one in psutil.process_iter(["name", "cmdline"]) if one.pid not in before]
+    ours = [one for one in left if str(tmp_path) in " ".join(one.info["cmdline"] or []) or one.info["name"] in names]
+    assert ours == []
+    shutil.rmtree(short, ignore_errors=True)
+
+
+def _beats(run: Path) -> int:
+    try:
+        return int(json.loads((run / "heartbeat.json").read_text())["samples_seen"])
+    except (OSError, ValueError):
+        return 0
+
+
+def _begun(run: Path) -> list[str]:
+    """Return what a run began with each time: `start`, or a checkpoint."""
+    events = [event for event in _events(run) if event["event"] in ("start", "resumed")]
+    return [event.get("checkpoint", "start") for event in events]
+
+
+def _checkpoint(folder: Path, number: int, samples_seen: int) -> Path:
+    return folder / f"trial-{number:03}" / "checkpoints" / f"kimg{samples_seen / 1000:010.3f}"
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Compare states bit for bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let child processes find this checkout."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -1,0 +1,128 @@
+"""What a plan counts is what a step computes; what it cannot plan, it says in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bigtrain import cli
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError, load_config
+from bigtrain.micro_batch import Trial
+from bigtrain.planning.collectives import seconds
+from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
+from bigtrain.usage import _Counter
+from tests.conftest import ROOT
+
+TINY = str(ROOT / "tests" / "tiny.yaml")
+
+
+def config(*overrides: str) -> AnyTraining:
+    return load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
+
+
+def cluster(nodes: int = 1, cards: int = 8, gpu: str = "h100") -> Cluster:
+    known = load_hardware()
+    card = find_gpu(known, gpu)
+    return Cluster(card, known.assumed, nodes, cards, card.network_gbit_s * 1e9 / 8)
+
+
+@pytest.fixture
+def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["bigtrain", "plan", TINY, "data.path=nowhere", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_fake_tensors_count_what_real_ones_compute(alone: None) -> None:
+    # One rank's batch statistics are PyTorch's own, those of several ours: other operators, the same products.
+    run, trial = FakeRun(config()), Trial(config(), torch.device("cpu"))
+    with _Counter() as counter:
+        trial.peak(4)
+    works = {kind: run.work(phase, 4) for kind, (phase, _) in run.kinds().items()}
+    first = [works[("d_main", "r1")], works[("g_main",)]]
+    assert sum(work.flops.sum() for work in first) == counter.flops > 0
+    assert max(work.with_gradients for work in first) == pytest.approx(trial.peak(4), rel=0.1)
+
+
+def test_lazy_terms_are_counted_as_often_as_they_are_due() -> None:
+    run = FakeRun(config("objective.n_critic=2"))
+    assert {kind: often for kind, (_, often) in run.kinds().items()} == {
+        ("d_main", "r1"): 0.5,
+        ("d_main",): 1.5,
+        ("g_main",): 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["precision=pure_bf16"],
+        ["activation_checkpointing=true"],
+        ["augment={kind: ada, probability: {kind: fixed, p: 0.5}}", "data.channels=3"],
+    ],
+)
+def test_what_changes_the_work_is_counted(overrides: list[str]) -> None:
+    plain, other = FakeRun(config()), FakeRun(config(*overrides))
+    works = [run.work(run.kinds()[("d_main", "r1")][0], 4) for run in (plain, other)]
+    assert works[0].bytes.sum() != works[1].bytes.sum()
+
+
+def test_a_ring_takes_what_the_model_says() -> None:
+    one = cluster(cards=2)
+    beta, alpha = one.gpu.link_gb_s * 1e9 * one.assumed.bandwidth_share, one.assumed.link_latency_us * 1e-6
+    assert seconds("all_gather", 1e9, one) == pytest.approx(alpha + 0.5e9 / beta)
+    assert seconds("all_reduce", 1e9, one) == pytest.approx(2 * (alpha + 0.5e9 / beta))
+    assert seconds("all_reduce", 1e9, cluster(cards=1)) == 0
+    assert seconds("all_reduce", 1e9, one) < seconds("all_reduce", 1e9, cluster(2, 1))
+    far = [seconds("all_reduce", 1e6, cluster(nodes)) for nodes in (2, 4, 64)]
+    assert far == sorted(far)
+
+
+def test_rates() -> None:
+    assert parse_rate("400Gb") == parse_rate("50GB/s") == parse_rate("2 x 200 Gbit/s") == 50e9
+    with pytest.raises(ConfigError, match="write a rate such as 400Gb"):
+        parse_rate("fast")
+
+
+def test_a_plan_needs_no_data(bigtrain: Any, tmp_path: Path) -> None:
+    code, out, _ = bigtrain("--gpus-per-node=2", "--gpu=a100", "--json", "--price=2", f"--plot={tmp_path / 'plot.png'}")
+    made = json.loads(out)
+    assert code == 0 and made["best"] in ("ddp", "zero-1", "zero-2") and made["chosen"] == "ddp"
+    assert made["usd"] == pytest.approx(2 * made["gpu_hours"]) and made["gpu_hours"] == 2 * made["hours"] > 0
+    fsdp, ddp = (next(one for one in made["estimates"] if one["name"] == name) for name in ("fsdp", "ddp"))
+    assert fsdp["memory"]["optimizer"] < 0.6 * ddp["memory"]["optimizer"]
+    assert ddp["largest_micro_batch"] == 8 and ddp["time"]["waiting"] < ddp["time"]["sending"]
+    assert [point["gpus"] for point in made["curve"]] == [2**power for power in range(11)]
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_the_table_names_what_it_assumes(bigtrain: Any) -> None:
+    code, out, _ = bigtrain("--gpus-per-node=2", "micro_batch=auto")
+    assert code == 0 and "micro-batches of 8" in out and "extrapolated: nothing was measured on NVIDIA H100" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpu=h10"], "--gpu 'h10' is not known (did you mean 'h100'?); known: v100, a100-40gb, a100,"),
+        (
+            ["--gpus-per-node=8"],
+            "global_batch 16 has 4 micro-batches of 4; they do not divide over 8 ranks: use 1 or 2",
+        ),
+        (["--gpus-per-node=3"], "global_batch 16 does not divide over 3 ranks"),
+        (["--link=400"], "--link '400': write a rate such as 400Gb"),
+        (["--hardware=nowhere.yaml"], "nowhere.yaml: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line(bigtrain: Any, arguments: list[str], words: str) -> None:
+    code, out, err = bigtrain(*arguments)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
