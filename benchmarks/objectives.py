@@ -140,15 +140,16 @@ against 5,000 of the dataset), lower is better; not comparable with published FI
 
 ## Game and regulariser, after 20,000 images
 
-The same networks (`benchmarks/objectives.yaml`: DCGAN of width 16, no normalisation in D), the same settings for all: nothing is
-tuned for a cell, so that a game may do better with settings of its own. Noise: non_saturating with R1 comes to
-{spread}.
+The same networks (`benchmarks/objectives.yaml`: DCGAN of width 16, no normalisation in D), the same settings for all:
+nothing is tuned for a cell, so that a game may do better with settings of its own. Noise: non_saturating with R1 comes
+to {spread}.
 
 {table(["game", *REGULARISERS], games)}
 
 ## 1,000 training images, after 96,000
 
-Unconditional, non_saturating, with little R1, so that D learns its images by heart; the distance is to images of the whole dataset, most of which were not seen.
+Unconditional, non_saturating, with little R1, so that D learns its images by heart; the distance is to images of the
+whole dataset, most of which were not seen.
 
 {table(["augmentation", *(f"seed {seed}" for seed in SEEDS), "mean"], few)}
 
