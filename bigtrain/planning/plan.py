@@ -226,7 +226,7 @@ def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
     notes = [
         f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
         f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
-        f"messages by the alpha-beta model, {assumed.link_latency_us:g} µs inside of nodes, "
+        f"messages by the alpha-beta model, {assumed.link_latency_us:g} µs in a node, "
         f"{assumed.network_latency_us:g} µs between, {when}",
         f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without cuDNN's "
         "workspaces and fragmentation",
