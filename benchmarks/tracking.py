@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from bigtrain.tracking.spool import read_metrics, read_records
-from tests.integration.mlflow_server import FaultyLine, Server, mlflow_server, postgres
+from tests.integration.mlflow_server import FaultyLine, MlflowServer, Server, postgres
 
 ROOT = Path(__file__).parent.parent
 STEPS, BATCH = 4, 16
@@ -164,10 +164,10 @@ def main() -> None:
         root.chmod(0o755)
         with (
             postgres() as database,
-            mlflow_server(root, database) as url,
+            MlflowServer(root, database.address) as mlflow,
             small_disk(root / "disk") as disk,
         ):
-            server = Server(url, database)
+            server = Server(mlflow.url, database.address)
             before = untracked(root / "before", options.data, options.seconds)
             spans, said, folder = tracked(disk, options.data, server, options.seconds)
             after = untracked(root / "after", options.data, options.seconds)
@@ -179,7 +179,7 @@ def main() -> None:
                 low, middle, high = statistics.quantiles(span.clock, n=4)
                 clock = f"{middle:.0f} ({low:.0f} to {high:.0f})"
                 print(f"| {name} | {span.cpu:.1f} | {span.cpu / base:.3f} | {clock} | {span.sender:.0%} |")
-            sync = [str(Path(sys.executable).parent / "bigtrain"), "sync", str(folder), "--uri", url]
+            sync = [str(Path(sys.executable).parent / "bigtrain"), "sync", str(folder), "--uri", mlflow.url]
             run_ids = set()
             for _ in range(2):
                 subprocess.run(sync, check=True)

@@ -10,6 +10,7 @@ from bigtrain.checkpoint import Checkpoints, newest_description
 from bigtrain.config import AnyTraining
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
+from bigtrain.core.rng import SCHEME
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks, node_from_environment
@@ -45,8 +46,14 @@ from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 
 
-def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
+def check(config: AnyTraining, *, world_size: int, allow_change: bool, cuda: bool | None = None) -> None:
     """Find what would stop the run, before anything is started.
+
+    Args:
+        config: of the run.
+        world_size: number of ranks.
+        allow_change: whether the run folder may hold a run of another config.
+        cuda: whether the ranks will have GPUs; None if that is as it is here.
 
     Raises:
         ConfigError: the config does not fit itself, the ranks, the data or the run folder.
@@ -57,15 +64,11 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
-    check_precision(config.precision, cuda=torch.cuda.is_available())
+    check_precision(config.precision, cuda=torch.cuda.is_available() if cuda is None else cuda)
     check_run_folder(config, allow_change=allow_change)
     digest = _check_data(config)
-    trained_on = newest_description(config.folder / "checkpoints").get("data", digest)
-    if trained_on != digest and not allow_change:
-        raise ConfigError(
-            f"{config.data.path}: holds other images than {config.run_dir} was trained on (digest {trained_on[:12]} -> "
-            f"{digest[:12]}); choose another run_dir, or go on with --allow-config-change"
-        )
+    if not allow_change:
+        _check_checkpoint(config, digest)
     networks: dict[str, nn.Module] = {}
     for part, network in config.networks().items():
         try:
@@ -155,7 +158,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             config.checkpoint,
             folder / "checkpoints",
             objects,
-            facts={"config": digest_of(config), "data": manifest.digest},
+            facts={"config": digest_of(config), "data": manifest.digest, "rng": SCHEME},
             on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
         ),
         progress=progress,
@@ -196,6 +199,20 @@ def _checkup(
             ranks=ranks,
         ),
     )
+
+
+def _check_checkpoint(config: AnyTraining, digest: str) -> None:
+    """Find out whether the run would go on with other images or random numbers than it began with."""
+    newest = newest_description(config.folder / "checkpoints")
+    trained_on, scheme = newest.get("data", digest), newest.get("rng", SCHEME)
+    advice = "choose another run_dir, or go on with --allow-config-change"
+    if trained_on != digest:
+        raise ConfigError(
+            f"{config.data.path}: holds other images than {config.run_dir} was trained on (digest {trained_on[:12]} -> "
+            f"{digest[:12]}); {advice}"
+        )
+    if scheme != SCHEME:
+        raise ConfigError(f"{config.run_dir}: its random numbers came from {scheme}, now from {SCHEME}; {advice}")
 
 
 def _check_switches(config: AnyTraining) -> None:

@@ -73,7 +73,8 @@ def _read_json(path: Path) -> dict[str, dict[str, object]]:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ProtocolError(f"{path}: neither scores nor a run nor a snapshot ({error})") from None
-    scores = document.get("scores", {}) if path.is_dir() else document
-    if not isinstance(scores, dict):
+    if isinstance(document, dict):  # of `bigtrain evaluate --json`, the scores are all there is
+        document = document.get("scores", {} if path.is_dir() else document)
+    if not isinstance(document, dict):
         raise ProtocolError(f"{path}: not the JSON of: bigtrain evaluate --json")
-    return scores
+    return document

@@ -2,30 +2,28 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from bigtrain.core.config import parse_config, read_yaml
-from bigtrain.core.errors import UserError
-from bigtrain.core.logging import console, set_up_logging
+from bigtrain.core.logging import console
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.images.generated import Generate
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.several_seeds import over_seeds
+from bigtrain.evaluation.table import score_table
 from bigtrain.snapshot import Snapshot, SnapshotError, load_snapshot
 from data_pipelines.batches import OnCorrupt
-from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
 
@@ -62,8 +60,7 @@ def evaluate(
         Interrupted: a rank was asked to stop.
     """
     generate = _sampler(snapshot, dataset.manifest, ranks, truncation, precision)
-    sigma_rel = snapshot.description.get("sigma_rel")
-    sampling = Sampling(truncation, f"sigma_rel {sigma_rel:g}" if sigma_rel else "half_life", precision)
+    sampling = Sampling(truncation, snapshot.average, precision)
     evaluator = Evaluator(config, dataset, ranks, on_corrupt=on_corrupt)
     return over_seeds([evaluator.run(generate, sampling, seed=seed, stop=stop) for seed in seeds])
 
@@ -127,17 +124,6 @@ def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: f
     return generate
 
 
-def show(snapshot: Path, scores: Mapping[str, Score]) -> None:
-    """Print scores for a person."""
-    table = Table(title=str(snapshot), box=None)
-    for heading in ("score", "value", "95 % interval", "protocol"):
-        table.add_column(heading, justify="left" if heading == "score" else "right")
-    for name, score in scores.items():
-        between = f"{score.noise.low:.4g} to {score.noise.high:.4g}" if score.noise else ""
-        table.add_row(name.removeprefix("eval/"), f"{score.value:.5g}", between, score.protocol.stamp)
-    console.print(table)
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluate", description=__doc__)
@@ -152,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--on-corrupt", choices=["replace", "fail"], default="replace")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    rank = place_from_environment(os.environ)[0]
-    set_up_logging(rank=rank)
-    try:
+    with as_one_of_the_ranks(answers_in_json=options.json) as ranks:
         config = parse_config(ScoreConfig, json.loads(options.config), source="evaluate")
         folder = find_average(options.snapshot, options.ema)
         snapshot, dataset = load_snapshot(folder), ShardDataset(options.data or dataset_of(options.snapshot))
@@ -163,23 +147,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             snapshot,
             dataset,
             config,
-            join_ranks(),
+            ranks,
             seeds=range(options.seed, options.seed + options.seeds),
             truncation=options.truncation,
             precision=options.precision,
             on_corrupt=options.on_corrupt,
         )
         if is_rank_zero():
-            if options.json:
-                print(json.dumps(as_json(scores)))
-            else:
-                show(folder, scores)
-    except (UserError, DataError) as error:
-        if rank == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        leave_ranks()
+            print(json.dumps(as_json(scores))) if options.json else console.print(
+                score_table(scores, title=str(folder))
+            )
     sys.exit(0)
 
 

@@ -4,20 +4,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from rich.table import Table
 from torch import Tensor
 
 from bigtrain.core.config import nearest
-from bigtrain.core.errors import UserError
-from bigtrain.core.logging import console, log, progress_bars, set_up_logging
+from bigtrain.core.logging import console, log, progress_bars
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
@@ -26,14 +26,14 @@ from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
-from bigtrain.evaluation.lpips import build_lpips
+from bigtrain.evaluation.lpips import LPIPS, build_lpips
+from bigtrain.evaluation.measuring import measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
-from bigtrain.evaluation.metrics.base import Metric, Scores
+from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Score, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, load_published
-from bigtrain.evaluation.reference import reference_statistics
+from bigtrain.evaluation.table import score_table
 from bigtrain.snapshot import DESCRIPTION as SNAPSHOT
 from bigtrain.snapshot import load_snapshot
-from data_pipelines.errors import DataError
 from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import is_remote
@@ -68,36 +68,46 @@ class Comparison:
     batch: int = 32
 
 
-def compare(comparison: Comparison, ranks: Ranks) -> dict[str, Any]:
-    """Compute all scores of a comparison. Collective.
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison.
 
-    Returns:
-        `scores` by name, and what they were made of; JSON values.
+    Attributes:
+        scores: by name.
+        generated: where these images are, and how many.
+        reference: likewise.
+    """
+
+    scores: dict[str, Score]
+    generated: Mapping[str, Any]
+    reference: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        return {"scores": as_json(self.scores), "generated": self.generated, "reference": self.reference}
+
+
+def compare(comparison: Comparison, ranks: Ranks) -> Compared:
+    """Compute all scores of a comparison. Collective.
 
     Raises:
         EvaluationError, SnapshotError, DataError: missing, unreadable, or not fitting each other.
     """
     of_features = [name for name in METRICS if name in comparison.metrics]
     of_pairs = [name for name in PAIRED if name in comparison.metrics]
-    extractor = _extractor(comparison, ranks) if of_features else None
+    extractor = (
+        build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
+        if of_features
+        else None
+    )
     generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
-    scores: Scores = {}
-    if extractor is not None:
-        scores |= _score_features(of_features, generated, reference, extractor, comparison, ranks)
-    if of_pairs:
-        scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
-    return {
-        "scores": scores,
-        "generated": _about(generated),
-        "reference": _about(reference),
-        "extractor": None
-        if extractor is None
-        else {name: getattr(extractor, name) for name in ("name", "weights_sha256", "preprocessing", "dtype")},
-    }
-
-
-def _extractor(comparison: Comparison, ranks: Ranks) -> Extractor:
-    return build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
+    scores: dict[str, Score] = {}
+    with _shown(generated), _shown(reference):
+        if extractor is not None:
+            scores |= _score_features(of_features, generated, reference, extractor, ranks, batch=comparison.batch)
+        if of_pairs:
+            scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
+    return Compared(scores, _about(generated), _about(reference))
 
 
 class Shown:
@@ -172,53 +182,60 @@ def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedI
 
 
 def _score_features(
-    names: Sequence[MetricName],
-    generated: Side,
-    reference: Side,
-    extractor: Extractor,
-    comparison: Comparison,
-    ranks: Ranks,
-) -> Scores:
+    names: Sequence[MetricName], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
+) -> dict[str, Score]:
     """Compute metrics of features, with one pass over each side. Collective."""
-    metrics = [METRICS[name] for name in names]
-    for name, metric in zip(names, metrics, strict=True):
-        for side in (generated, reference):
-            _check(name, metric, side, extractor)
-    ours = reference_statistics(
-        generated, [metric.need for metric in metrics], extractor, ranks, batch=comparison.batch
-    )
-    theirs = reference_statistics(
-        reference, [metric.need for metric in metrics if metric.compares], extractor, ranks, batch=comparison.batch
-    )
-    for side in (generated, reference):
-        if isinstance(side, Shown):
-            side.done()
-    found: Scores = {}
-    for metric in metrics:
-        found |= metric.score(theirs.get(metric.need), ours[metric.need])
-    return {f"{name.rstrip('_')}{suffix_of(extractor)}": value for name, value in found.items()}
-
-
-def _check(name: MetricName, metric: Metric, side: Side, extractor: Extractor) -> None:
-    if metric.need.layer not in extractor.layers:
-        offered = ", ".join(extractor.layers)
-        raise EvaluationError(f"{name} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
-    if isinstance(side, Shown) and len(side) < metric.least:
-        raise EvaluationError(f"{name} needs {metric.least} images, {side.name} has {len(side)}")
+    found = measure(names, reference, generated, extractor, ranks, batch=batch)
+    return {
+        f"{name.rstrip('_')}{suffix_of(extractor)}": Score(
+            one.value,
+            _protocol(with_settings(name, one.metric.settings), generated, reference, extractor),
+            higher_is_better=one.metric.better == "higher",
+            noise=one.noise,
+        )
+        for name, one in found.items()
+    }
 
 
 def _score_pairs(
     names: Sequence[PairMetricName], generated: Side, reference: Side, comparison: Comparison, ranks: Ranks
-) -> Scores:
+) -> dict[str, Score]:
     """Compute metrics of pairs: image i of one side with image i of the other, in the order of names. Collective."""
     if not (isinstance(generated, Shown) and isinstance(reference, Shown)):
         raise EvaluationError(f"{', '.join(names)}: needs images on both sides, not statistics")
     distance = build_lpips(ranks.device, weights=comparison.weights) if "lpips" in names else None
     found = score_pairs(names, generated, reference, ranks, distance=distance, batch=comparison.batch)
-    for side in (generated, reference):
-        side.done()
-    suffix = f"_{distance.short_name}" if distance is not None and distance.short_name else ""
-    return {f"{name}{suffix if name == 'lpips' else ''}": value for name, value in found.items()}
+    scores: dict[str, Score] = {}
+    for name, value in found.items():
+        network = distance if name == "lpips" else None
+        protocol = _protocol(name, generated, reference, network)
+        suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
+        scores[f"{name}{suffix}"] = Score(value, protocol, higher_is_better=name != "lpips")
+    return scores
+
+
+def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> Protocol:
+    """Return how a score of two sides is made; of a generated reference its place is all that is known."""
+    theirs = _about(reference)
+    made = isinstance(generated, Shown) and generated.digest is None
+    return Protocol(
+        metric=metric,
+        samples=_about(generated)["images"] or 0,
+        quantisation=QUANTISATION if made else "as stored",
+        reference=reference.digest or theirs["place"],
+        reference_samples=theirs["images"],
+        **seen_by(network),
+    )
+
+
+@contextmanager
+def _shown(side: Side) -> Iterator[None]:
+    """Take a side's bar away in the end, and tell what was odd."""
+    try:
+        yield
+    finally:
+        if isinstance(side, Shown):
+            side.done()
 
 
 def _about(side: Side) -> dict[str, Any]:
@@ -227,20 +244,16 @@ def _about(side: Side) -> dict[str, Any]:
     return {"place": side.name, "images": len(side)}
 
 
-def show(found: dict[str, Any]) -> None:
+def show(found: Compared) -> None:
     """Print scores as a table."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("score")
-    table.add_column("value", justify="right")
-    for name, value in found["scores"].items():
-        table.add_row(name, f"{value:.6g}")
-    for side in ("generated", "reference"):
-        about = found[side]
+    for side, about in (("generated", found.generated), ("reference", found.reference)):
         console.print(f"{side:10} {about['place']}  ({about['images'] or 'unknown number of'} images)", markup=False)
-    if found["extractor"]:
-        about = found["extractor"]
-        console.print(f"extractor  {about['name']} {about['dtype']}, weights {about['weights_sha256'][:12]}")
-    console.print(table)
+    for extractor, dtype, digest in dict.fromkeys(
+        (one.protocol.extractor, one.protocol.dtype, one.protocol.weights_sha256) for one in found.scores.values()
+    ):
+        if extractor != "none":
+            console.print(f"extractor  {extractor} {dtype}, weights {digest[:12]}", markup=False)
+    console.print(score_table(found.scores))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -257,22 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--json", action="store_true")
     options = vars(parser.parse_args(arguments))
-    as_json, metrics = options.pop("json"), tuple(options.pop("metric"))
-    rank = place_from_environment(os.environ)[0]
-    set_up_logging(rank=rank)
-    try:
+    in_json, metrics = options.pop("json"), tuple(options.pop("metric"))
+    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
         unknown = [name for name in metrics if name not in (*METRICS, *PAIRED)]
         if unknown:
             raise EvaluationError(f"unknown metric '{unknown[0]}'" + nearest(unknown[0], (*METRICS, *PAIRED)))
-        found = compare(Comparison(**options, metrics=metrics), join_ranks())
+        found = compare(Comparison(**options, metrics=metrics), ranks)
         if is_rank_zero():
-            print(json.dumps(found)) if as_json else show(found)
-    except (UserError, DataError) as error:
-        if rank == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        leave_ranks()
+            print(json.dumps(found.as_json())) if in_json else show(found)
     sys.exit(0)
 
 

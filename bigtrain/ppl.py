@@ -2,22 +2,76 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 from torch import Tensor
 
-from bigtrain.core.errors import UserError
-from bigtrain.core.logging import console, set_up_logging
+from bigtrain.core.logging import console
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
-from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment
-from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, score_generator
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, GeneratorMetricName, score_generator
 from bigtrain.evaluation.lpips import build_lpips
+from bigtrain.evaluation.protocol import Protocol, Sampling, Score, as_json, seen_by, with_settings
+from bigtrain.evaluation.table import score_table
 from bigtrain.snapshot import load_snapshot
+
+
+def score_paths(
+    place: Path,
+    metrics: Sequence[GeneratorMetricName],
+    ranks: Ranks,
+    *,
+    weights: Path | None,
+    samples: int,
+    seed: int,
+    batch: int,
+) -> dict[str, Score]:
+    """Score a snapshot; classes are drawn evenly. Collective.
+
+    Args:
+        place: of the snapshot.
+        metrics: which.
+        ranks: who shares the work.
+        weights: folder of LPIPS's; None for where `find_weights` looks.
+        samples: paths, or pairs of images.
+        seed: of the latents.
+        batch: samples at once.
+
+    Raises:
+        EvaluationError, SnapshotError: weights or snapshot are missing or wrong, or do not offer what a metric needs.
+    """
+    distance = build_lpips(ranks.device, weights=weights)
+    snapshot = load_snapshot(place)
+    generator = snapshot.generator.to(ranks.device)
+    classes = max(generator.image.classes, 1)
+
+    def labels(draws: Draws) -> Tensor:
+        return draws.of("label").integers(classes, 1).squeeze(1)
+
+    found = score_generator(metrics, generator, labels, distance, ranks, samples=samples, seed=seed, batch=batch)
+    suffix = f"_{distance.short_name}" if distance.short_name else ""
+    return {
+        f"{name}{suffix}": Score(
+            found[name],
+            Protocol(
+                metric=with_settings(name, GENERATOR_METRICS[name].settings),
+                samples=samples,
+                quantisation="none",
+                reference="none",
+                reference_samples=None,
+                **seen_by(distance),
+                **asdict(Sampling(ema=snapshot.average)),
+            ),
+            higher_is_better=GENERATOR_METRICS[name].better == "higher",
+        )
+        for name in metrics
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -30,32 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    rank = place_from_environment(os.environ)[0]
-    set_up_logging(rank=rank)
-    try:
-        ranks = join_ranks()
-        distance = build_lpips(ranks.device, weights=options.weights)
-        generator = load_snapshot(options.snapshot).generator.to(ranks.device)
-        classes = max(generator.image.classes, 1)
-
-        def labels(draws: Draws) -> Tensor:
-            return draws.of("label").integers(classes, 1).squeeze(1)
-
-        settings = {"samples": options.samples, "seed": options.seed, "batch": options.batch}
-        found = score_generator(options.metric, generator, labels, distance, ranks, **settings)
-        suffix = f"_{distance.short_name}" if distance.short_name else ""
-        scores = {f"{name}{suffix}": value for name, value in found.items()}
-        if is_rank_zero() and options.json:
-            print(json.dumps({"scores": scores, "snapshot": str(options.snapshot), **settings}))
+    options = vars(parser.parse_args(arguments))
+    in_json, place, metrics = (options.pop(name) for name in ("json", "snapshot", "metric"))
+    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
+        scores = score_paths(place, metrics, ranks, **options)
+        if is_rank_zero() and in_json:
+            print(json.dumps({"scores": as_json(scores), "snapshot": str(place)}))
         elif is_rank_zero():
-            console.print("\n".join(f"{name}  {value:.6g}" for name, value in scores.items()))
-    except UserError as error:
-        if rank == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        leave_ranks()
+            console.print(score_table(scores, title=str(place)))
     sys.exit(0)
 
 

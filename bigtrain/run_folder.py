@@ -16,11 +16,15 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
 from bigtrain.distributed.watchdog import HUNG
-from bigtrain.presence import LOCK
+from bigtrain.failures import FOLDER as FAILURES
+from bigtrain.failures import forget_failures
+from bigtrain.presence import LOCK, read_heartbeat
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
+_EARLY = (LOCK, FAILURES, "slurm")
+"""What may be in a folder before its run begins: `slurm` is what `bigtrain submit` needs."""
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
 
 
@@ -33,7 +37,7 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
     folder = Path(config.run_dir)
     saved = folder / _CONFIG
     if not saved.is_file():
-        if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name not in _EARLY for path in folder.iterdir())):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another run_dir")
         return
     changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
@@ -57,12 +61,20 @@ def open_run_folder(config: TrainingConfig) -> Path:
         file.write(dump_yaml(config).encode())
     write_json(folder / _ENVIRONMENT, environment())
     forget_stop(folder)
+    forget_failures(folder)
     return folder
 
 
-def mark_stopped(folder: Path, *, signal: str, samples_seen: int) -> None:
-    """Leave word that the run was stopped and has saved its state; whoever launched it reads this."""
-    write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen})
+def mark_stopped(folder: Path, *, signal: str, samples_seen: int, by_signal: bool = True) -> None:
+    """Leave word that the run was stopped and has saved its state; whoever launched it reads this.
+
+    Args:
+        folder: the run folder.
+        signal: what stopped it, in words.
+        samples_seen: where.
+        by_signal: whether it was asked from outside, and so may be started again without thinking.
+    """
+    write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen, "by_signal": by_signal})
 
 
 def forget_stop(folder: Path) -> None:
@@ -76,13 +88,16 @@ def read_stopped(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = None) -> tuple[str, int]:
+def how_it_ended(
+    config: TrainingConfig, exit_code: int, asked: str | None = None, *, since: float = 0.0
+) -> tuple[str, int]:
     """Say in words, for the terminal, how a run ended and where its results are.
 
     Args:
         config: of the run.
         exit_code: of its launcher.
         asked: name of the signal by which somebody asked the launcher to stop.
+        since: when the command began (UNIX time): the run may have been there before.
 
     Returns:
         The words, and the exit code that fits them: 3 for a run that was stopped and has saved its state.
@@ -94,7 +109,7 @@ def how_it_ended(config: TrainingConfig, exit_code: int, asked: str | None = Non
         return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
     if exit_code == HUNG:
         return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
-    if exit_code and asked and not folder.is_dir():
+    if exit_code and asked and read_heartbeat(folder).get("time", 0.0) < since:
         return f"stopped by {asked} before training began; the same command starts it", 3
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code

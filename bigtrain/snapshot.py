@@ -52,6 +52,12 @@ class Snapshot:
     class_names: tuple[str, ...]
     description: dict[str, Any]
 
+    @property
+    def average(self) -> str:
+        """Which average of the weights this is, as a protocol names it: `half_life`, or `sigma_rel 0.05`."""
+        sigma_rel = self.description.get("sigma_rel")
+        return f"sigma_rel {sigma_rel:g}" if sigma_rel else "half_life"
+
     def class_index(self, name: str) -> int:
         """Return the index of a class given by its name or number.
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from bigtrain.core.logging import log
+from bigtrain.core.stop import LOST
+from bigtrain.distributed.watchdog import HUNG, newest_verdict
 from bigtrain.presence import read_heartbeat, wait_until_free
-from bigtrain.run_folder import forget_stop
+from bigtrain.run_folder import forget_stop, read_stopped
 from bigtrain.tracking.events import EventLog
 
 _FINAL = (0, 2, 3)
@@ -44,19 +46,24 @@ def supervise(folder: Path, launch: Callable[[], Ending], asked: Callable[[], st
         forget_stop(folder)
         ending = launch()
         free = wait_until_free(folder)  # ranks that lost their launcher are still saving
-        if ending.code in _FINAL or asked() or restarts == max_restarts or not free:
+        if ending.code in _FINAL or asked() or _was_stopped(folder) or restarts == max_restarts or not free:
             return ending.code
         restarts += 1
         before, reached = reached, int(read_heartbeat(folder).get("samples_seen", 0))
         vain = 0 if reached > before else vain + 1
         wait = min(2.0**vain, _LONGEST_WAIT) if vain else 0.0
-        log.warning("%s; restart %d of %d", ending.cause, restarts, max_restarts)
+        cause = newest_verdict(folder) if ending.code == HUNG else ending.cause
+        log.warning("%s; restart %d of %d", cause, restarts, max_restarts)
         if folder.is_dir():
-            EventLog(folder).append(
-                "restart", kimg=reached / 1000, cause=ending.cause, number=restarts, of=max_restarts
-            )
+            EventLog(folder).append("restart", kimg=reached / 1000, cause=cause, number=restarts, of=max_restarts)
         until = time.monotonic() + wait
         while time.monotonic() < until and not asked():
             time.sleep(0.1)
         if asked():
             return ending.code
+
+
+def _was_stopped(folder: Path) -> bool:
+    """Tell whether the ranks were asked to stop and have saved; to lose their launcher is no such request."""
+    stopped = read_stopped(folder)
+    return stopped is not None and stopped["signal"] != LOST

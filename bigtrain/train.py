@@ -18,11 +18,12 @@ from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.failures import note_failure  # noqa: E402
 from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
-from data_pipelines.errors import DataError  # noqa: E402
+from data_pipelines.errors import DataError, UnreachableError  # noqa: E402
 from data_pipelines.secrets import hide_secrets  # noqa: E402
 
 STOPPED = 3
@@ -47,16 +48,18 @@ def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: floa
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
-            trainer = build(config, ranks, config.folder)
-            if stop_at_kimg is not None:
-                trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
             try:
+                trainer = build(config, ranks, config.folder)
+                if stop_at_kimg is not None:
+                    trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
                 with trainer.watchdog:
                     return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
                 print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
+                note_failure(config.folder, rank, error)
                 sys.exit(1)
-    except Exception:
+    except Exception as error:
+        note_failure(config.folder, rank, error)
         crash_log.exception("rank %d failed", rank)
         raise
     finally:
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, UnreachableError) else 2)
     sys.exit(0 if result.complete else STOPPED)
 
 

@@ -7,7 +7,6 @@ stop.catch_signals()  # before torch is imported, see bigtrain.train
 import argparse  # noqa: E402
 import fcntl  # noqa: E402
 import json  # noqa: E402
-import os  # noqa: E402
 import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -19,11 +18,11 @@ from typing import Any, NoReturn  # noqa: E402
 
 from bigtrain.config import AnyTraining, TrainingConfig  # noqa: E402
 from bigtrain.core.config import ConfigError, load_config, parse_config  # noqa: E402
-from bigtrain.core.errors import UserError  # noqa: E402
-from bigtrain.core.logging import log, set_up_logging  # noqa: E402
+from bigtrain.core.logging import log  # noqa: E402
 from bigtrain.core.state import Progress  # noqa: E402
 from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.distributed.init import Ranks  # noqa: E402
+from bigtrain.distributed.program import as_one_of_the_ranks  # noqa: E402
 from bigtrain.evaluate import check_fit, evaluate  # noqa: E402
 from bigtrain.evaluation.best import Best  # noqa: E402
 from bigtrain.evaluation.errors import Interrupted  # noqa: E402
@@ -31,7 +30,6 @@ from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
 from bigtrain.snapshot import load_snapshot  # noqa: E402
 from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, Spool, read_records  # noqa: E402
-from data_pipelines.errors import DataError  # noqa: E402
 from data_pipelines.files import replace_folder  # noqa: E402
 from data_pipelines.read import ShardDataset  # noqa: E402
 
@@ -174,18 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("run", type=Path)
     parser.add_argument("--config", default="{}", help="JSON of which scores, where not the run's own")
     options = parser.parse_args(arguments)
-    rank = place_from_environment(os.environ)[0]
-    set_up_logging(rank=rank)
-    try:
+    with as_one_of_the_ranks() as ranks:
         config = load_config(AnyTraining, options.run / "config.yaml")
-        scores = scores_for(config, json.loads(options.config))
-        complete = _watch(options.run, config, scores, join_ranks())
-    except (UserError, DataError) as error:
-        if rank == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        leave_ranks()
+        complete = _watch(options.run, config, scores_for(config, json.loads(options.config)), ranks)
     sys.exit(0 if complete else _STOPPED)
 
 

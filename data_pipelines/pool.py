@@ -3,10 +3,11 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from data_pipelines.errors import DataError
@@ -14,6 +15,9 @@ from data_pipelines.shard import Result, Task
 
 Make = Callable[[Task, Callable[[], None]], Result]
 """Makes one shard; calls its second argument after each sample."""
+
+_ECHO_SECONDS = 0.5
+"""A signal that ended one of the processes may have been sent to this one too, which ends by it then."""
 
 
 def make_all(
@@ -44,10 +48,15 @@ def make_all(
             for future in finished:
                 yield pending.pop(future), future.result()
     except BrokenProcessPool:
+        time.sleep(_ECHO_SECONDS)
         raise DataError(
             "a process that made shards was killed (out of memory?); run the same command again to go on, "
             "with fewer workers if need be"
         ) from None
+    except BaseException:  # whoever breaks it off does not wait for shards, which the next call makes anew
+        for process in active_children():
+            process.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -72,7 +81,8 @@ def _start_process(make: Make, done: Any) -> None:
     """Set up a process of the pool, which ends when the one that started it does, however that ends."""
     global _make, _done
     _make, _done = make, done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGUSR1):  # SIGTERM is how the pool itself ends its processes
+        signal.signal(number, signal.SIG_IGN)  # they are the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -3,6 +3,7 @@
 import mmap
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -24,6 +25,9 @@ ORDER = struct.Struct("<qq")
 
 ANSWER = struct.Struct("<q")
 """What it answers: the length of the pickled pair (error or None, FaultReport) that follows."""
+
+IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What a reader process does not take for itself: who asks all processes of a run to stop means the ranks."""
 
 
 class Readers(Protocol):
@@ -162,14 +166,19 @@ class ProcessReaders:
 
 
 def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "data_pipelines.reader_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=(memory,),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        start_new_session=True,  # an interrupt from the keyboard is for the ranks to handle
-    )
+    # It inherits that these wait, and ignores them as soon as it can: they are for the ranks to handle.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data_pipelines.reader_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(memory,),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     assert process.stdin is not None
     process.stdin.write(ANSWER.pack(len(setup)) + setup)
     return process

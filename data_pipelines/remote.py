@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 
 _CHUNK = 1 << 20
@@ -54,14 +54,14 @@ def with_retries(fetch: Callable[[], Result], url: str, patience: Patience, faul
     """Call `fetch` until it does not raise FetchError, or patience ends.
 
     Raises:
-        DataError: it never worked; the last error.
+        UnreachableError: it never worked; the last error.
     """
     for attempt in range(patience.attempts):
         try:
             return fetch()
         except FetchError as error:
             if attempt + 1 == patience.attempts:
-                raise DataError(f"{error} (tried {patience.attempts} times)") from None
+                raise UnreachableError(f"{error} (tried {patience.attempts} times)") from None
             wait = min(patience.first_wait_s * 2**attempt, patience.longest_wait_s)
             faults.retry(url, str(error), wait)
             time.sleep(wait)

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -17,6 +18,8 @@ from typing import BinaryIO
 
 from data_pipelines.faults import FaultLog
 from data_pipelines.remote import FetchError, Patience, chunks_of, with_retries
+
+_POLL_SECONDS = 0.05
 
 
 def default_folder() -> Path:
@@ -147,10 +150,25 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     """Open `path`, made if need be, held by nobody else; waits for who holds it."""
     while True:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_still(path, file):
+            if _lock(path, file):
                 yield file
                 return
+
+
+def _lock(path: Path, file: BinaryIO) -> bool:
+    """Hold an open file alone; False if `path` leads to another one, or none, by then.
+
+    It asks again and again: who has fetched the file goes on to read it under its final name, for hours maybe, and
+    whoever has opened it before must not wait for that.
+    """
+    while _is_still(path, file):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_SECONDS)
+        else:
+            return _is_still(path, file)
+    return False
 
 
 def _remove_unless_held(path: Path) -> bool:

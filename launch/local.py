@@ -50,6 +50,7 @@ class Launcher:
         self._environment = agent_environment(nproc)
         self.asked: str | None = None
         self._asked_at = 0.0
+        self._untold: int | None = None
         self._agent: subprocess.Popen[bytes] | None = None
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
@@ -64,6 +65,8 @@ class Launcher:
                 env={**self._environment, "BIGTRAIN_CAUSE": str(told)},
                 start_new_session=True,
             )
+            if self._untold is not None:
+                self._agent.send_signal(self._untold)
             code = self._agent.wait()
             self._agent = None
             if told.is_file():
@@ -75,7 +78,8 @@ class Launcher:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         again = self.asked is not None and time.monotonic() - self._asked_at > _ECHO_SECONDS
         self.asked, self._asked_at = self.asked or signal.Signals(number).name, time.monotonic()
-        if self._agent is None:
+        if self._agent is None:  # it is just being started
+            self._untold = number
             return
         if again:
             kill_all(self._agent.pid)

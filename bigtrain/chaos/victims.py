@@ -1,15 +1,16 @@
-"""The processes of a run that was started by `bigtrain train`, and what can be done to them."""
+"""The processes of a run that was started by `bigtrain train`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import psutil
 
-Role = Literal["rank", "launcher", "loader", "supervisor"]
+Role = Literal["rank", "launcher", "loader", "supervisor", "sender"]
 _MARKS: dict[str, Role] = {
     "launch.agent": "launcher",
     "bigtrain.train": "rank",
     "data_pipelines.reader_process": "loader",
+    "bigtrain.tracking.sender": "sender",
 }
 
 
@@ -48,12 +49,3 @@ def _role_of(process: psutil.Process, supervisor: int) -> Role | None:
     if process.pid == supervisor:
         return "supervisor"
     return next((role for mark, role in _MARKS.items() if mark in words), None)
-
-
-def kill(victim: Victim) -> bool:
-    """Kill a process as the kernel does when memory is short; False if it had gone already."""
-    try:
-        victim.process.kill()
-    except psutil.NoSuchProcess:
-        return False
-    return True

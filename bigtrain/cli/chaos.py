@@ -1,11 +1,13 @@
 """The command that breaks a run on purpose."""
 
 import json
+from collections import Counter
 from typing import Annotated
 
 import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
+from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
 
@@ -14,33 +16,45 @@ app = typer.Typer()
 def chaos(
     config: ConfigFile,
     overrides: Overrides = None,
-    kills: Annotated[int, typer.Option(min=1, help="Processes to kill.")] = 20,
+    kills: Annotated[int, typer.Option(min=0, help="Processes to kill.")] = 20,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="What else is to happen, once for each time it is named: hang, stop, disk or damage."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of moments and processes.")] = 0,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train twice, the second time killing ranks, loaders and launchers; exit code 1 if the results differ by a bit."""
-    from bigtrain.chaos.killing import run_with_kills
+    from bigtrain.chaos.breaking import break_run
+    from bigtrain.chaos.faults import FAULTS
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
     from bigtrain.core.logging import progress_bars
 
-    loaded = load_config(AnyTraining, config, overrides or [])
-    words = [config, *(overrides or []), "--nproc", str(nproc), "--max-restarts", str(kills)]
+    loaded, others = load_config(AnyTraining, config, overrides or []), also or []
+    if unknown := [name for name in others if name not in FAULTS]:
+        raise ConfigError(f"--also {unknown[0]}: choose one of {', '.join(FAULTS)}")
+    if "hang" in others and (loaded.watchdog.step_seconds is None or nproc < 2):
+        raise ConfigError("--also hang: nobody would notice without watchdog.step_seconds and a second rank")
+    total = kills + len(others)
+    words = [config, *(overrides or []), "--nproc", str(nproc), "--max-restarts", str(total)]
     with progress_bars() as bars:
-        task = bars.add_task("killing", total=kills, note="a run in peace first")
-        report = run_with_kills(
+        task = bars.add_task("breaking", total=total, note="a run in peace first")
+        report = break_run(
             lambda folder: ["train", *words, f"run_dir={folder}"],
             loaded.folder,
             kills=kills,
+            others=others,
             seed=seed,
-            on_kill=lambda number, what: bars.update(task, completed=number, note=f"{what} killed"),
+            hang_seconds=loaded.watchdog.longest,
+            on_fault=lambda number, what: bars.update(task, completed=number, note=what),
         )
     if as_json:
         typer.echo(json.dumps(vars(report), indent=1))
     else:
-        killed = ", ".join(f"{role} {report.kills.count(role)} times" for role in sorted(set(report.kills)))
-        typer.echo(f"killed: {killed}; resumed {report.restarts} times after a fault")
+        happened = ", ".join(f"{what} {count} times" for what, count in sorted(Counter(report.faults).items()))
+        typer.echo(f"{happened}; resumed {report.restarts} times after a fault")
         interval = loaded.checkpoint.interval_kimg
         lost = f"{report.lost_kimg:g} kimg of {loaded.total_kimg:g}, at most {report.most_lost_kimg:g} at once"
         typer.echo(f"done again: {lost} (a checkpoint every {interval:g})")

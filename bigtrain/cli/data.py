@@ -6,6 +6,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from bigtrain.cli.signals import end_on_signals
+
 app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 
 
@@ -33,7 +35,8 @@ def prepare(
     name: Annotated[str | None, typer.Option(help="Of the set; default: the source's.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the images, for the record.")] = None,
 ) -> None:
-    """Build shards; the same command goes on after a kill, and the result is the same."""
+    """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
+    end_on_signals("the same command goes on")
     from bigtrain.core.logging import progress_bars
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source

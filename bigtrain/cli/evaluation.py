@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bigtrain.cli.options import one_of, run_program
 from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
@@ -19,7 +20,7 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(min=2, help="Images to generate; default: 50,000.")] = None,
     reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
     reference: Annotated[str | None, typer.Option(help="Published statistics (.npz) to compare with.")] = None,
-    extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/evaluation.md.")] = None,
+    extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/metrics.md.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
     truncation: Annotated[float, typer.Option(min=0.0, help="Of the latents (psi); 1 for none.")] = 1.0,
@@ -39,8 +40,6 @@ def evaluate(
 
     Every score carries the protocol that it was made by; scores of different protocols are not compared.
     """
-    from launch.local import run_ranks
-
     if compare is not None:
         from bigtrain.comparison import compare as compare_scores
         from bigtrain.core.logging import console
@@ -60,8 +59,12 @@ def evaluate(
     }
     config = f"--config={json.dumps({key: value for key, value in chosen.items() if value is not None})}"
     if watch:
+        from launch.local import run_ranks
+
         raise typer.Exit(run_ranks("bigtrain.watch", [str(snapshot), config], nproc=nproc))
+    one_of("--precision", precision, ("fp32", "bf16"))
+    one_of("--on-corrupt", on_corrupt, ("replace", "fail"))
     arguments = [str(snapshot), config, *([f"--data={data}"] if data else []), *(["--json"] if as_json else [])]
     arguments += [f"--seed={seed}", f"--seeds={seeds}", f"--truncation={truncation}", f"--precision={precision}"]
     arguments += [f"--on-corrupt={on_corrupt}", *([f"--ema={ema}"] if ema else [])]
-    raise typer.Exit(run_ranks("bigtrain.evaluate", arguments, nproc=nproc))
+    run_program("bigtrain.evaluate", arguments, nproc=nproc)

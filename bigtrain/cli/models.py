@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import one_of
+from bigtrain.cli.options import one_of, run_program
 
 app = typer.Typer()
 
@@ -33,13 +33,10 @@ def sample(
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
 ) -> None:
     """Write images; each depends on its seed and class only, whatever the batch and the number of ranks."""
-    from bigtrain.sampling.ranks import main
-    from launch.local import run_ranks
-
     arguments = [str(snapshot), f"--out={out}", f"--seeds={seeds}", f"--truncation={truncation}", f"--batch={batch}"]
     further = {"format": format_, "class": label, "cutoff": cutoff, "columns": columns}
     arguments += [f"--{name}={value}" for name, value in further.items() if value is not None]
-    raise typer.Exit(main(arguments) if nproc == 1 else run_ranks("bigtrain.sampling.ranks", arguments, nproc=nproc))
+    run_program("bigtrain.sampling.ranks", arguments, nproc=nproc)
 
 
 @app.command()

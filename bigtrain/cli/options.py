@@ -1,6 +1,8 @@
 """What several commands take."""
 
-from typing import Annotated, TypeVar
+import importlib
+from collections.abc import Sequence
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -24,3 +26,12 @@ def one_of(option: str, value: str, choices: tuple[ChoiceT, ...]) -> ChoiceT:
         if value == choice:
             return choice
     raise ConfigError(f"{option} {value!r}: use {' or '.join(choices)}")
+
+
+def run_program(module: str, arguments: Sequence[str], *, nproc: int) -> NoReturn:
+    """Run a program of bigtrain: here where one rank is enough, else on several of this machine; exit as it does."""
+    if nproc == 1:
+        importlib.import_module(module).main(list(arguments))
+    from launch.local import run_ranks
+
+    raise typer.Exit(run_ranks(module, arguments, nproc=nproc))

@@ -1,12 +1,14 @@
 """Commands on runs: start, go on, look, send."""
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
+from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
@@ -21,6 +23,8 @@ def train(
     allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
 ) -> None:
     """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
+    end_on_signals("nothing has begun; the same command starts it")
+    began = time.time()
     import torch
 
     from bigtrain.build import check
@@ -41,7 +45,7 @@ def train(
     set_up_logging()
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
     code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
-    ending, code = how_it_ended(loaded, code, launcher.asked)
+    ending, code = how_it_ended(loaded, code, launcher.asked, since=began)
     typer.echo(ending)
     raise typer.Exit(code)
 

@@ -1,12 +1,11 @@
 """Commands that compare sets of images."""
 
-import importlib
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import one_of
+from bigtrain.cli.options import one_of, run_program
 
 app = typer.Typer()
 
@@ -40,11 +39,12 @@ def fid(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Compare two sets of images: what pytorch-fid does, and more of it, faster."""
-    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={dtype}"]
+    precision = one_of("--dtype", dtype, ("fp32", "bf16"))
+    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={precision}"]
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
     arguments += [f"--metric={name}" for name in metric or ["fid"]]
     arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
-    _run("bigtrain.fid", arguments, nproc)
+    run_program("bigtrain.fid", arguments, nproc=nproc)
 
 
 @app.command()
@@ -67,13 +67,4 @@ def ppl(
     names = [one_of("--metric", name, tuple(GENERATOR_METRICS)) for name in metric or ["ppl_zfull"]]
     arguments = [str(snapshot), *(f"--metric={name}" for name in names), *([f"--weights={weights}"] if weights else [])]
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}", *(["--json"] if as_json else [])]
-    _run("bigtrain.ppl", arguments, nproc)
-
-
-def _run(module: str, arguments: list[str], nproc: int) -> NoReturn:
-    """Run a module's `main` here where one rank is enough, else on several."""
-    if nproc == 1:
-        importlib.import_module(module).main(arguments)
-    from launch.local import run_ranks
-
-    raise typer.Exit(run_ranks(module, arguments, nproc=nproc))
+    run_program("bigtrain.ppl", arguments, nproc=nproc)

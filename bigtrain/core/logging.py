@@ -1,5 +1,6 @@
 """What a person reads in the terminal: rank 0 speaks, the others are silent."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,8 @@ class _ConsoleHandler(logging.Handler):
     """Prints whole lines above a progress bar that may be running."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(hide_secrets(self.format(record)), markup=False)
+        with contextlib.suppress(OSError):  # it may go to a file, on a disk that is full
+            console.print(hide_secrets(self.format(record)), markup=False)
 
 
 def progress_bars() -> Bars:

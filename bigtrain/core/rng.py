@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+SCHEME = "philox4x32-10, key (seed, crc32 of the stream), counter (block, 0, position)"
+"""What a checkpoint calls this: a run cannot go on with other numbers as if nothing had happened."""
+
 _MASK = 0xFFFFFFFF
 _ROUND_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)

@@ -7,21 +7,30 @@ import time
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LOST = "the loss of the launcher"
 LAUNCHER = "BIGTRAIN_LAUNCHER"
 """The variable that names the process which started this one and must outlive it."""
 
 _ECHO_SECONDS = 2.0
 """A launcher hands a signal on that its ranks may have had already: so soon, the second is the first."""
 
+_SLURMS_OWN = (signal.SIGTERM, signal.SIGUSR1)
+"""Slurm repeats these of itself (when a job is preempted, and again when its grace is over): that is no impatience."""
+
+_JOIN_SECONDS = 60.0
+"""How long a rank that was asked to stop may wait for the others to join it: one may have died of the same signal."""
+
 _GRACE_SECONDS = 150.0
 """How long ranks whose launcher died may take to save."""
 
 _received: list[str] = []
-_leaving = threading.Event()
+_joined, _leaving = threading.Event(), threading.Event()
 
 
 def catch_signals() -> None:
     """From now on, note SIGTERM, SIGINT and SIGUSR1 instead of dying of them; the same one again ends the process.
+
+    Not so in a step of Slurm, which may have sent the second one itself.
 
     A thread listens, so that a second signal works while the main thread waits for another rank. If the launcher
     named by `$BIGTRAIN_LAUNCHER` dies, that is taken as a SIGTERM.
@@ -38,8 +47,13 @@ def catch_signals() -> None:
 
 
 def received() -> str | None:
-    """Return what asked first: the name of a signal, or `the loss of the launcher`; None if nothing did."""
+    """Return what asked first: the name of a signal, or LOST; None if nothing did."""
     return _received[0] if _received else None
+
+
+def joined() -> None:
+    """All ranks are here, and agree on when to stop from now on."""
+    _joined.set()
 
 
 def leave() -> None:
@@ -53,18 +67,32 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 def _listen(listening: int) -> None:
     first: dict[int, float] = {}
+    patient_with = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
     while True:
         for number in os.read(listening, 64):
             came = first.setdefault(number, time.monotonic())
-            if time.monotonic() - came > _ECHO_SECONDS and not _leaving.is_set():
+            again = time.monotonic() - came > _ECHO_SECONDS and number not in patient_with
+            if again and not _leaving.is_set():
                 os._exit(128 + number)
             if number in SIGNALS:
-                _received.append(signal.Signals(number).name)
+                _note(signal.Signals(number).name, exit_code=128 + number)
 
 
 def _follow(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(0.5)
-    _received.append("the loss of the launcher")
+    _note(LOST, exit_code=128 + signal.SIGTERM)
     time.sleep(_GRACE_SECONDS)
     os._exit(128 + signal.SIGTERM)
+
+
+def _note(reason: str, *, exit_code: int) -> None:
+    if not _received:
+        threading.Thread(target=_leave_unless_joined, args=(exit_code,), daemon=True, name="joining").start()
+    _received.append(reason)
+
+
+def _leave_unless_joined(exit_code: int) -> None:
+    """Leave where the others do not come: there is nothing to save yet."""
+    if not _joined.wait(_JOIN_SECONDS):
+        os._exit(exit_code)

@@ -8,6 +8,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from bigtrain.core import stop
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -64,6 +66,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
         world_size=world_size,
         timeout=timedelta(minutes=timeout_minutes),
     )
+    stop.joined()
     return Ranks(rank, world_size, local_rank, device)
 
 

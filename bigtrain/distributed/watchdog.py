@@ -197,6 +197,12 @@ class Watchdog:
             os._exit(HUNG)
 
 
+def newest_verdict(run: Path) -> str:
+    """Return what the watchdog of a run said last of who kept the others waiting."""
+    found = sorted((run / "hangs").glob("*/verdict.txt"))
+    return found[-1].read_text().strip() if found else "it hung"
+
+
 def _own_store() -> c10d.Store:
     """Return the group's store through a connection of its own: the training may block on the other one."""
     store = c10d._get_default_store()

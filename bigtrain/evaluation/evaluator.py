@@ -18,14 +18,11 @@ from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
 from bigtrain.evaluation.metrics.base import Metric
-from bigtrain.evaluation.protocol import Protocol, Sampling, Score
+from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score, seen_by, with_settings
 from bigtrain.evaluation.published import load_published
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
 from data_pipelines.read import ShardDataset
-
-_QUANTISATION = "uint8, rounded"
-"""What becomes of generated pixels; see `core.quantise`."""
 
 
 class ScoreConfig(Config):
@@ -162,18 +159,15 @@ class Evaluator:
         return sum(map(len, from_all_ranks(self._images.replaced)))
 
     def _protocol(self, name: str, metric: Metric, sampling: Sampling, replaced: int) -> Protocol:
-        published, extractor = self._published, self._extractor
+        published = self._published
         digest = f"{self._digest}, {replaced} replaced" if replaced else self._digest
         return Protocol(
-            metric=f"{name} ({metric.settings})" if metric.settings else name,
+            metric=with_settings(name, metric.settings),
             samples=self._config.samples,
-            extractor=extractor.name,
-            weights_sha256=extractor.weights_sha256,
-            preprocessing=extractor.preprocessing,
-            quantisation=_QUANTISATION,
-            dtype=extractor.dtype,
+            quantisation=QUANTISATION,
             reference=published.digest if published else digest,
             reference_samples=(published.moments.count or None) if published else len(self._images),
+            **seen_by(self._extractor),
             **asdict(sampling),
         )
 

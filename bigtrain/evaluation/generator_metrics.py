@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,25 +14,45 @@ from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.lpips import LEAST_SIDE, LPIPS
 from bigtrain.evaluation.metrics.base import Scores
 from bigtrain.evaluation.metrics.lpips_diversity import pair_distances
-from bigtrain.evaluation.metrics.path_length import Distance, path_lengths, trimmed_mean
+from bigtrain.evaluation.metrics.path_length import PATH_SETTINGS, Distance, path_lengths, trimmed_mean
 from bigtrain.models.base import Generator
 
 PerSample = Callable[[Generator, Distance, Draws, Tensor], Tensor]
 GeneratorMetricName = Literal["ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend", "lpips_diversity"]
 
 
+class GeneratorMetric(NamedTuple):
+    """A score of a generator.
+
+    Attributes:
+        per_sample: what is computed of each sample.
+        reduce: what becomes of the values of all.
+        settings: what else the score depends on, in words; part of its protocol.
+        better: which values are good.
+    """
+
+    per_sample: PerSample
+    reduce: Callable[[Tensor], float]
+    settings: str
+    better: Literal["lower", "higher"] = "lower"
+
+
+def _path_length(space: Literal["z", "w"], along: Literal["full", "end"]) -> GeneratorMetric:
+    return GeneratorMetric(partial(path_lengths, space=space, along=along), trimmed_mean, PATH_SETTINGS)
+
+
 def _mean(values: Tensor) -> float:
     return float(values.mean())
 
 
-GENERATOR_METRICS: dict[GeneratorMetricName, tuple[PerSample, Callable[[Tensor], float]]] = {
-    "ppl_zfull": (partial(path_lengths, space="z", along="full"), trimmed_mean),
-    "ppl_zend": (partial(path_lengths, space="z", along="end"), trimmed_mean),
-    "ppl_wfull": (partial(path_lengths, space="w", along="full"), trimmed_mean),
-    "ppl_wend": (partial(path_lengths, space="w", along="end"), trimmed_mean),
-    "lpips_diversity": (pair_distances, _mean),
+GENERATOR_METRICS: dict[GeneratorMetricName, GeneratorMetric] = {
+    "ppl_zfull": _path_length("z", "full"),
+    "ppl_zend": _path_length("z", "end"),
+    "ppl_wfull": _path_length("w", "full"),
+    "ppl_wend": _path_length("w", "end"),
+    "lpips_diversity": GeneratorMetric(pair_distances, _mean, "pairs of one class", better="higher"),
 }
-"""Name -> what is computed of each sample, and what becomes of the values of all."""
+"""Every metric of a generator by its name on the command line."""
 
 
 @torch.inference_mode()
@@ -71,10 +91,10 @@ def score_generator(
     mine = torch.arange(samples).split(batch)[ranks.rank :: ranks.world_size]  # type: ignore[no-untyped-call]
     scores: Scores = {}
     for name in metrics:
-        per_sample, reduce = GENERATOR_METRICS[name]
+        metric = GENERATOR_METRICS[name]
         values = torch.zeros(samples, dtype=torch.float64)
         for index in mine:
             draws = Draws(seed, index.to(ranks.device), "eval")
-            values[index] = per_sample(generator, distance, draws, labels(draws)).double().cpu()
-        scores[name] = reduce(sum_over_ranks(values))
+            values[index] = metric.per_sample(generator, distance, draws, labels(draws)).double().cpu()
+        scores[name] = metric.reduce(sum_over_ranks(values))
     return scores

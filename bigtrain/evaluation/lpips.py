@@ -1,5 +1,6 @@
 """Learned perceptual distance between images (Zhang et al. 2018, section 3), with VGG16 and its published heads."""
 
+import hashlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,15 +31,20 @@ class LPIPS(nn.Module):
     Args:
         network: torchvision's tensors of VGG16.
         heads: weights of the channels of each part, `lin0.model.1.weight` to `lin4.model.1.weight`.
+        weights_sha256: of the two files that they came from.
         short_name: what names of scores end with; empty for the published weights.
 
     Raises:
         KeyError, RuntimeError: the tensors are something else.
     """
 
-    def __init__(self, network: State, heads: State, *, short_name: str = "") -> None:
+    name = "lpips-vgg16"
+    preprocessing = "not resized"
+    dtype = "fp32"
+
+    def __init__(self, network: State, heads: State, *, weights_sha256: str = "", short_name: str = "") -> None:
         super().__init__()
-        self.short_name = short_name
+        self.weights_sha256, self.short_name = weights_sha256, short_name
         with torch.device("meta"):
             layers = vgg16().features
         own = {name.removeprefix(_LAYERS): value for name, value in network.items() if name.startswith(_LAYERS)}
@@ -74,8 +80,9 @@ def build_lpips(device: torch.device, *, weights: Path | None = None) -> LPIPS:
     """
     network, heads = find_weights("vgg16", weights), find_weights("lpips-vgg16", weights)
     other = "".join(found.sha256[:8] for found in (network, heads) if not found.published)
+    both = hashlib.sha256(f"{network.sha256} {heads.sha256}".encode()).hexdigest()
     try:
-        built = LPIPS(network.load(), heads.load(), short_name=f"vgg16-{other}" if other else "")
+        built = LPIPS(network.load(), heads.load(), weights_sha256=both, short_name=f"vgg16-{other}" if other else "")
     except (KeyError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise EvaluationError(f"{network.path}, {heads.path}: not the weights of LPIPS ({why})") from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.extraction import Stop, extract, never
+from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.metrics import METRICS, MetricName
@@ -13,7 +13,7 @@ from bigtrain.evaluation.metrics.base import Metric, Need
 from bigtrain.evaluation.noise import Interval, interval
 from bigtrain.evaluation.published import Published
 from bigtrain.evaluation.reference import published_statistic, reference_statistics
-from bigtrain.evaluation.statistics.head import FirstRows
+from bigtrain.evaluation.statistics.some import SomeRows
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Measured:
 def measure(
     metrics: Sequence[MetricName],
     reference: Images | Published,
-    generated: Images,
+    generated: Images | Published,
     extractor: Extractor,
     ranks: Ranks,
     *,
@@ -47,7 +47,7 @@ def measure(
     Args:
         metrics: which.
         reference: images, or published statistics of some.
-        generated: the images to score.
+        generated: what is scored, likewise.
         extractor: makes the features.
         ranks: who shares the work.
         batch: images at once.
@@ -61,56 +61,40 @@ def measure(
         EvaluationError: there are too few images for a metric, or the extractor has no features for it.
         Interrupted: a rank was asked to stop.
     """
-    check_metrics(metrics, reference, len(generated), extractor, name=generated.name)
+    check_metrics(metrics, reference, generated, extractor)
     chosen = {name: METRICS[name] for name in metrics}
     compared = [metric.need for metric in chosen.values() if metric.compares]
     real = reference_statistics(reference, compared, extractor, ranks, batch=batch, stop=stop)
+    noise = noise and not isinstance(generated, Published)  # statistics tell of no single image
     noisy = [metric for metric in chosen.values() if noise and metric.influence is not None]
-    heads = {metric.need: Need(metric.need.layer, FirstRows) for metric in noisy}
-    needs = [*(metric.need for metric in chosen.values()), *heads.values()]
-    fake = extract(generated, needs, extractor, ranks, batch=batch, stop=stop)
+    some = {metric.need: Need(metric.need.layer, SomeRows) for metric in noisy}
+    needs = [*(metric.need for metric in chosen.values()), *some.values()]
+    fake = reference_statistics(generated, needs, extractor, ranks, batch=batch, stop=stop)
     found: dict[str, Measured] = {}
     for name, metric in chosen.items():
         ours, theirs = real.get(metric.need), fake[metric.need]
         values = metric.score(ours, theirs)
         found |= {key: Measured(value, metric, None) for key, value in values.items()}
         if metric in noisy and metric.influence is not None:
-            rows = fake[heads[metric.need]].tensors()["rows"]
-            around = interval(values[name], [metric.influence(ours, theirs, rows)], len(generated))
+            rows = fake[some[metric.need]].tensors()["rows"]
+            around = interval(values[name], [metric.influence(ours, theirs, rows)], theirs.count)
             found[name] = Measured(values[name], metric, around)
     return found
-
-
-def score(
-    metrics: Sequence[MetricName],
-    reference: Images | Published,
-    generated: Images,
-    extractor: Extractor,
-    ranks: Ranks,
-    *,
-    batch: int,
-) -> dict[str, float]:
-    """Compute metrics as `measure` does, without their noise; return values by short names. Collective."""
-    found = measure(metrics, reference, generated, extractor, ranks, batch=batch, noise=False)
-    return {name: one.value for name, one in found.items()}
 
 
 def check_metrics(
     metrics: Sequence[MetricName],
     reference: Images | Published,
-    count: int,
+    generated: Images | Published | int,
     extractor: Extractor,
-    *,
-    name: str = "the generator",
 ) -> None:
     """Find what would stop `measure`, before any work is done.
 
     Args:
         metrics: which.
         reference: images, or published statistics of some.
-        count: images to score.
+        generated: likewise; or how many images a generator is going to make.
         extractor: would make the features.
-        name: of these images.
 
     Raises:
         EvaluationError: too few images for a metric, an extractor or published statistics without what it needs.
@@ -120,9 +104,16 @@ def check_metrics(
         if metric.need.layer not in extractor.layers:
             offered = ", ".join(extractor.layers)
             raise EvaluationError(f"{key} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
-        if count < metric.least:
-            raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}")
-        if metric.compares and isinstance(reference, Published):
-            published_statistic(reference, metric.need, extractor)
-        elif metric.compares and not isinstance(reference, Published) and len(reference) < metric.least:
-            raise EvaluationError(f"{key} needs {metric.least} images, {reference.name} has {len(reference)}")
+        for side in (generated, reference) if metric.compares else (generated,):
+            name, count = _name_and_count(side, metric.need, extractor)
+            if count is not None and count < metric.least:
+                raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}")
+
+
+def _name_and_count(side: Images | Published | int, need: Need, extractor: Extractor) -> tuple[str, int | None]:
+    """Return what a side is called, and its images; None where published statistics do not tell."""
+    if isinstance(side, int):
+        return "the generator", side
+    if isinstance(side, Published):
+        return str(side.path), published_statistic(side, need, extractor).count or None
+    return side.name, len(side)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.noise import Interval, is_better
 
+QUANTISATION = "uint8, rounded"
+"""What becomes of generated pixels before they are scored; see `core.quantise`."""
+
 _STAMP_LENGTH = 12
+_NO_NETWORK = {"extractor": "none", "weights_sha256": "none", "preprocessing": "none", "dtype": "float64"}
 
 
 class ProtocolError(EvaluationError):
@@ -79,6 +84,35 @@ class Protocol:
         if protocol.stamp != document.get("stamp"):
             raise ProtocolError(f"the protocol's stamp is {document.get('stamp')}, its content has {protocol.stamp}")
         return protocol
+
+
+class Network(typing.Protocol):
+    """What a protocol tells of a network that looks at images; see Extractor, LPIPS."""
+
+    name: str
+    preprocessing: str
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of its weights."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Precision inside it."""
+        ...
+
+
+def seen_by(network: Network | None) -> dict[str, Any]:
+    """Return the fields of a protocol that tell what looks at images; None for a metric of pixels."""
+    if network is None:
+        return _NO_NETWORK
+    return {
+        "extractor": network.name,
+        "weights_sha256": network.weights_sha256,
+        "preprocessing": network.preprocessing,
+        "dtype": network.dtype,
+    }
 
 
 @dataclass(frozen=True)
@@ -203,6 +237,11 @@ def pair_up(ours: Mapping[str, Score], theirs: Mapping[str, Score]) -> Sequence[
     if not pairs:
         raise ProtocolError(f"no metric in common: {', '.join(ours)} and {', '.join(theirs)}")
     return pairs
+
+
+def with_settings(metric: str, settings: str) -> str:
+    """Return how a protocol names a metric: with its own settings, where it has some."""
+    return f"{metric} ({settings})" if settings else metric
 
 
 def kind_of(score: Score) -> str:

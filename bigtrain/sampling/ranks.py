@@ -1,23 +1,22 @@
 """Sample a snapshot on all ranks: `python -m bigtrain.sampling.ranks SNAPSHOT --out PATH`, under torchrun or alone."""
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from bigtrain.core.errors import UserError
-from bigtrain.core.logging import progress_bars, set_up_logging
+from bigtrain.core.logging import progress_bars
 from bigtrain.core.quantise import to_uint8
 from bigtrain.distributed.collectives import barrier, is_rank_zero
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
 from bigtrain.sampling.outputs import FORMATS, Samples, check_free, format_of
 from bigtrain.snapshot import Snapshot, load_snapshot, parse_seeds
-from data_pipelines.errors import DataError
 
 _COLUMNS = 8
 
@@ -74,7 +73,7 @@ def compute(snapshot: Snapshot, request: Request, file: Path, ranks: Ranks) -> N
     barrier()
 
 
-def sample(options: argparse.Namespace) -> str:
+def sample(options: argparse.Namespace, ranks: Ranks) -> str:
     """Sample and write as the command line says; return what to tell the user. Collective.
 
     Raises:
@@ -94,7 +93,6 @@ def sample(options: argparse.Namespace) -> str:
         seeds = seeds * len(classes)
     request = Request(seeds, labels, options.truncation, options.cutoff, options.batch)
     snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
-    ranks = join_ranks()
     snapshot.generator.to(ranks.device)
     partial = out.with_name(f".{out.name}.partial")
     if is_rank_zero():
@@ -118,8 +116,8 @@ def sample(options: argparse.Namespace) -> str:
     return f"{out}: {len(seeds)} images ({format_})"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; return the exit code."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bigtrain.sampling.ranks", description=__doc__)
     parser.add_argument("snapshot", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -131,20 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--columns", type=int)
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args(arguments)
-    rank = place_from_environment(os.environ)[0]
-    set_up_logging(rank=rank)
-    try:
-        told = sample(options)
-    except (UserError, DataError) as error:
-        if rank == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
-        return 2
-    finally:
-        leave_ranks()
-    if rank == 0:
-        print(told)
-    return 0
+    with as_one_of_the_ranks() as ranks:
+        told = sample(options, ranks)
+        if is_rank_zero():
+            print(told)
+    sys.exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,7 @@
 """One page about a sweep: the best score so far, parallel coordinates, what matters."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,9 @@ def _best(sweep: Sweep, trials: Mapping[int, Trial], order: Order) -> graph_obje
 
 
 def _parallel(sweep: Sweep, trials: Mapping[int, Trial], order: Order) -> graph_objects.Figure | None:
-    import math
-
     base = sweep.space.base_point()
-    scored = [trial for trial in trials.values() if trial.last is not None and trial.repeats is None]
+    scored = [trial for trial in trials.values() if trial.repeats is None and trial.last is not None]
+    scored = [trial for trial in scored if trial.last is not None and math.isfinite(trial.last.value)]
     if len(scored) < _FEWEST:
         return None
     axes = []
@@ -90,17 +90,14 @@ def _parallel(sweep: Sweep, trials: Mapping[int, Trial], order: Order) -> graph_
         axes.append(_axis(short_name(key), values, log=getattr(sweep.space.parameters[key], "kind", "") != "uniform"))
     score = [trial.last.value for trial in scored if trial.last is not None]
     axes.append({"label": sweep.metric.name, "values": score})
-    finite = [one for one in score if math.isfinite(one)]
     line = {"color": score, "colorscale": "Viridis", "reversescale": not order.higher, "showscale": True}
     return graph_objects.Figure(
-        graph_objects.Parcoords(dimensions=axes, line={**line, "cmin": min(finite), "cmax": max(finite)})
+        graph_objects.Parcoords(dimensions=axes, line={**line, "cmin": min(score), "cmax": max(score)})
     )
 
 
 def _axis(label: str, values: list[Value], *, log: bool) -> dict[str, Any]:
     """Return an axis: numbers on a log scale where the space has one, other values in a row."""
-    import math
-
     numbers = [float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
     if len(numbers) == len(values) and log and min(numbers) > 0:
         ticks = sorted(set(numbers))[:: max(len(set(numbers)) // 6, 1)]

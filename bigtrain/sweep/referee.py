@@ -59,8 +59,8 @@ class Referee:
         """Those of the search."""
         return {number: trial for number, trial in self.trials.items() if trial.repeats is None}
 
-    def next_trial(self) -> str | Literal["wait", "over"]:
-        """Return the file that tells how to run the next trial; or that there is none yet, or none any more."""
+    def next_trial(self) -> str:
+        """Return the file that tells how to run the next trial; `wait` if there is none yet, `over` if no more."""
         for number, trial in sorted(self.trials.items()):
             if not trial.ended and number not in self._handed_out:
                 return self._hand_out(trial)

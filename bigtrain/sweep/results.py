@@ -123,7 +123,7 @@ def pareto(trials: Mapping[int, Trial], order: Order) -> list[Trial]:
     ]
 
 
-def best_so_far(trials: Mapping[int, Trial], order: Order, path: Path) -> list[tuple[int, int, float]]:
+def best_so_far(trials: Mapping[int, Trial], order: Order, folder: Path) -> list[tuple[int, int, float]]:
     """Return how the best score of the search fell.
 
     Returns:
@@ -132,7 +132,7 @@ def best_so_far(trials: Mapping[int, Trial], order: Order, path: Path) -> list[t
     seen: dict[int, int] = {}
     best: Scored | None = None
     points = []
-    for event in read_events(path):
+    for event in read_events(folder):
         if event["event"] == "score" and trials[event["number"]].repeats is None:
             seen[event["number"]] = event["samples_seen"]
             scored = Scored(event["samples_seen"], event["value"], event["error"])

@@ -1,5 +1,6 @@
 """A sweep that is ready to run: its config and all that follows from it, checked before anything is started."""
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from bigtrain.sweep.journal import FILE_NAME, Trial
 from bigtrain.sweep.metric import MetricConfig
 from bigtrain.sweep.presets import preset
 from bigtrain.sweep.schedulers import PBT
-from bigtrain.sweep.searchers import GridSearch, OptunaSearch
+from bigtrain.sweep.searchers import GridSearch
 from bigtrain.sweep.space import Constraint, Parameter, Point, Space
 from data_pipelines.files import atomic_write
 
@@ -245,8 +246,6 @@ def _check_scheduler(sweep: Sweep) -> None:
         count = sum(1 for _ in sweep.space.grid()) + 1
         if count > trials:
             raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, the base config's included")
-    if isinstance(sweep.config.searcher, OptunaSearch):
-        import optuna  # noqa: F401 - now, not after the first trial
     if not isinstance(scheduler, PBT):
         return
     if sweep.config.backend.kind == "slurm":
@@ -262,6 +261,8 @@ def _check_scheduler(sweep: Sweep) -> None:
         )
     if trials < 2:
         raise ConfigError("budget.trials 1: a population has two trials or more")
+    if sweep.config.finalists is not None:
+        raise ConfigError("finalists: not with scheduler pbt, whose winner is a line of descent and no setting")
     fixed = [key for key in sweep.space.varying if not key.startswith(_RIPE) or key.endswith((".kind", ".interval"))]
     if fixed:
         raise ConfigError(
@@ -273,6 +274,9 @@ def _check_scheduler(sweep: Sweep) -> None:
 def _check_resources(sweep: Sweep) -> None:
     """Compare what a trial takes with this machine, where it is the cluster."""
     trial = sweep.config.trial
+    for package in ("ray", "optuna"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"sweeps need {package}: pip install 'bigtrain[tune]'")
     if sweep.config.backend.kind != "ray" or "RAY_ADDRESS" in os.environ:
         return
     import torch

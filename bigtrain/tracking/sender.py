@@ -83,7 +83,8 @@ class Sender:
                 failures += 1
                 if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
                     self._warn(describe_failure(error))
-                    if last:
+                    awaited = self._run is not None and self._follow is not None and not gone
+                    if last and not awaited:  # who waits for this one ends it in time
                         return False
                 time.sleep(_POLL_SECONDS if failures == 1 else _RETRY_SECONDS)
             else:

@@ -104,20 +104,13 @@ class Tracker:
         facts = {"params": dict(params), "tags": dict(tags), "dataset": dict(dataset), "note": note}
         self._append("start", progress, attempt=self._spool.starts + 1, mlflow=target, **facts)
         if self._config.mlflow:
-            command = [
-                sys.executable,
-                "-m",
-                "bigtrain.tracking.sender",
-                str(self._folder),
-                "--follow",
-                str(os.getpid()),
-            ]
-            self._sender = subprocess.Popen(command, start_new_session=True)
+            self._sender = self._beside("sender")
 
     def log(self, metrics: Mapping[str, float], progress: Progress) -> None:
         """Report metrics at this place of the run."""
         if metrics:
             self._append("metrics", progress, metrics={name: float(f"{v:.7g}") for name, v in metrics.items()})
+            self._revive_sender()
 
     def log_scores(self, scores: Mapping[str, Score], progress: Progress) -> None:
         """Report scores with their protocols; their values are metrics besides."""
@@ -173,6 +166,7 @@ class Tracker:
             self._watch.terminate()
             self._watch.wait()
         self._append("end", progress, status=status)
+        self._revive_sender()
         if self._sender is None:
             return
         try:
@@ -196,6 +190,12 @@ class Tracker:
         """Start a process that ends after this one."""
         command = [sys.executable, "-m", f"bigtrain.tracking.{program}", str(self._folder), f"--follow={os.getpid()}"]
         return subprocess.Popen([*command, *arguments], start_new_session=True)
+
+    def _revive_sender(self) -> None:
+        """Start the sender again if it was killed; one that ended by itself had a reason."""
+        if self._sender is not None and (self._sender.poll() or 0) < 0:
+            log.warning("the process that sends to MLflow was killed, and is started again")
+            self._sender = self._beside("sender")
 
     def _append(self, kind: str, progress: Progress, **fields: Any) -> None:
         if self._spool:

@@ -1,4 +1,4 @@
-"""`bigtrain train --max-restarts 2 --nproc 2` with a fault in its ranks: `... FAULT RUN_DIR CONFIG [KEY=VALUE ...]`."""
+"""`bigtrain train --nproc N --max-restarts M` with other ranks: `... N M RUN_DIR MODULE [ARGUMENT ...]`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from bigtrain.supervision import supervise
 from launch.local import Launcher
 
 if __name__ == "__main__":
-    fault, run_dir, *arguments = sys.argv[1:]
+    nproc, max_restarts, run_dir, module, *arguments = sys.argv[1:]
     set_up_logging()
-    launcher = Launcher("tests.faults.sabotage", [fault, *arguments, f"run_dir={run_dir}"], nproc=2)
-    sys.exit(supervise(Path(run_dir), launcher.run, lambda: launcher.asked, max_restarts=2))
+    launcher = Launcher(module, arguments, nproc=int(nproc))
+    sys.exit(supervise(Path(run_dir), launcher.run, lambda: launcher.asked, max_restarts=int(max_restarts)))

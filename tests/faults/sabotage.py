@@ -1,6 +1,7 @@
 """A rank with a fault built in: `python -m tests.faults.sabotage FAULT CONFIG [KEY=VALUE ...]`.
 
-FAULT is NAME:RANK (or NAME:all); it strikes at step 16 of the run, in a process that began before that.
+FAULT is NAME:RANK (or NAME:all); it strikes at step 16 of the run, in a process that began before that; `gates` also
+at steps 24 and 32.
 """
 
 import os
@@ -17,6 +18,7 @@ from bigtrain import train
 from bigtrain.trainer import Trainer
 
 STEP = 16
+GATES = (16, 24, 32)
 ONCE = "struck"
 """A file in the run folder: some faults strike once only."""
 
@@ -54,7 +56,31 @@ def disk(trainer: Trainer) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
 
 
-FAULTS: dict[str, Callable[[Trainer], None]] = {"nan": nan, "clock": clock, "oom": oom, "disk": disk}
+def gates(trainer: Trainer) -> None:
+    """The training waits, until the test has seen to what it wants to do at this place of the run."""
+    gate = trainer.folder / f"gate-{trainer.progress.step}"
+    gate.with_suffix(".reached").touch()
+    while not gate.exists():
+        time.sleep(0.05)
+
+
+def starve(trainer: Trainer) -> None:
+    """The kernel kills the process, because its control group has no more memory, once."""
+    group = Path(os.environ["STARVING_GROUP"])
+    if not (trainer.folder / ONCE).exists():
+        (trainer.folder / ONCE).touch()
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        torch.ones(200_000_000)
+
+
+FAULTS: dict[str, Callable[[Trainer], None]] = {
+    "nan": nan,
+    "clock": clock,
+    "oom": oom,
+    "disk": disk,
+    "gates": gates,
+    "starve": starve,
+}
 
 
 def main() -> None:
@@ -62,7 +88,7 @@ def main() -> None:
     train_step = Trainer.train_step
 
     def sabotaged(trainer: Trainer, batches) -> None:  # type: ignore[no-untyped-def]
-        if trainer.progress.step == STEP and rank in (os.environ["RANK"], "all"):
+        if trainer.progress.step in (GATES if name == "gates" else (STEP,)) and rank in (os.environ["RANK"], "all"):
             FAULTS[name](trainer)
         train_step(trainer, batches)
 

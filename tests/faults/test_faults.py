@@ -1,151 +1,86 @@
-"""What goes wrong in real runs of two ranks, and that they end as if it had not."""
+"""What goes wrong in the ranks of real runs, and that they end as if it had not."""
 
-import json
+import contextlib
 import os
+import re
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from bigtrain.chaos.compare import differences, last_checkpoint
-from bigtrain.chaos.victims import Victim, find
-from bigtrain.presence import read_heartbeat
-from bigtrain.run_folder import read_stopped
-from bigtrain.status import status_of
 from bigtrain.tracking.events import read_events
-from tests.conftest import ROOT
+from tests.faults.runs import Runs, ended, events, processes, wait_for
 
-pytestmark = pytest.mark.timeout(900)
-
-
-@dataclass
-class Runs:
-    """Where runs are, and how they are started."""
-
-    data: Path
-    root: Path
-
-    def words(self) -> list[str]:
-        settings = ["total_kimg=0.64", "checkpoint.interval_kimg=0.16", "eval.interval_kimg=0", "tracking.mlflow=false"]
-        settings += ["health.features_kimg=0", "preview.interval_kimg=0", "data.loader=processes"]
-        return [str(ROOT / "tests" / "tiny.yaml"), f"data.path={self.data}", *settings]
-
-    def start(self, name: str) -> subprocess.Popen[str]:
-        command = ["bigtrain", "train", *self.words(), f"run_dir={self.root / name}", "--nproc", "2"]
-        return self._start([*command, "--max-restarts", "2"])
-
-    def start_with_fault(self, name: str, fault: str) -> subprocess.Popen[str]:
-        return self._start(["tests.faults.drive", fault, str(self.root / name), *self.words()])
-
-    def _start(self, words: list[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-        )
-
-    def finish(self, name: str) -> Path:
-        """Run to the end."""
-        process = self.start(name)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-        return self.root / name
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+GROUPS = Path("/sys/fs/cgroup/memory")
 
 
-@pytest.fixture(scope="module")
-def runs(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(fashion, tmp_path_factory.mktemp("faults"))
+def with_fault(runs: Runs, name: str, fault: str) -> Path:
+    return ended(runs.start_with(f"tests.faults.sabotage {fault}", name), runs.root / name)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(runs: Runs) -> Path:
-    return runs.finish("undisturbed")
+def test_a_rank_that_stands_still_is_named_and_all_are_started_again(runs: Runs, undisturbed: Path) -> None:
+    watched, run = runs.having("watchdog.step_seconds=20", "watchdog.pause_seconds=60"), runs.root / "hung"
+    process = watched.start("hung")
+    wait_for(run, 400, process)
+    rank = processes(process.pid, "rank")[-1]
+    os.kill(rank.pid, signal.SIGSTOP)
+    ended(process, run)
+    assert differences(undisturbed, run) == []
+    assert events(run) == ["start", "restart", "resumed", "complete"]
+    assert re.search(rf"rank \d \(host \S+, pid {rank.pid}, in .*\) does not run", read_events(run)[1]["cause"])
 
 
-def events(run: Path) -> list[str]:
-    return [event["event"] for event in read_events(run)]
-
-
-def wait_for(run: Path, samples_seen: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 400
-    while read_heartbeat(run).get("samples_seen", 0) < samples_seen:
-        assert time.monotonic() < deadline, "the run does not move"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-
-
-def one_rank(victims: list[Victim]) -> list[psutil.Process]:
-    return [victim.process for victim in victims if victim.role == "rank"][-1:]
-
-
-def everything(victims: list[Victim]) -> list[psutil.Process]:
-    return [victim.process for victim in victims]
-
-
-@pytest.mark.parametrize(
-    ("number", "whom"), [(signal.SIGUSR1, one_rank), (signal.SIGTERM, everything)], ids=["one_rank", "everything"]
-)
-def test_a_signal_stops_all_at_one_step(
-    runs: Runs, undisturbed: Path, number: signal.Signals, whom: Callable[[list[Victim]], list[psutil.Process]]
-) -> None:
-    name = f"stopped-{number.name}"
-    process = runs.start(name)
-    wait_for(runs.root / name, 100, process)
-    asked = time.monotonic()
-    for one in whom(find(process.pid)):
-        one.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 3, err
-    assert "all saved; the same command goes on from there" in out
-    assert time.monotonic() - asked < 60
-    stopped = read_stopped(runs.root / name)
-    assert stopped is not None
-    assert stopped["signal"] == number.name
-    assert status_of(runs.root / name)["state"] == "stopped"
-    assert differences(undisturbed, runs.finish(name)) == []
-    assert events(runs.root / name) == ["start", "stopped", "resumed", "complete"]
-
-
-@pytest.mark.slow
 def test_a_rank_without_memory_is_started_again(runs: Runs, undisturbed: Path) -> None:
-    process = runs.start_with_fault("oom", "oom:1")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    assert differences(undisturbed, runs.root / "oom") == []
-    told = events(runs.root / "oom")
-    assert told == ["start", "restart", "resumed", "complete"]
-    lost = read_events(runs.root / "oom")[2]["lost_kimg"]
-    assert lost <= 0.16
+    run = with_fault(runs, "oom", "oom:1")
+    assert differences(undisturbed, run) == []
+    assert events(run) == ["start", "restart", "resumed", "complete"]
+    assert read_events(run)[2]["lost_kimg"] <= 0.16
 
 
-@pytest.mark.slow
+@pytest.fixture
+def starving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A control group whose processes the kernel kills when they want 50 MB more."""
+    group = GROUPS / f"bigtrain-{uuid.uuid4().hex[:8]}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text("50000000")
+    monkeypatch.setenv("STARVING_GROUP", str(group))
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.skipif(not os.access(GROUPS / "cgroup.procs", os.W_OK), reason="no control group (v1) for memory of ours")
+def test_a_rank_that_the_kernel_kills_for_memory_is_started_again(
+    runs: Runs, undisturbed: Path, starving: Path
+) -> None:
+    run = with_fault(runs, "starved", "starve:1")
+    assert "oom_kill 1" in (starving / "memory.oom_control").read_text()
+    assert differences(undisturbed, run) == []
+    assert events(run) == ["start", "restart", "resumed", "complete"]
+    assert read_events(run)[1]["cause"] == "rank 1 was killed by SIGKILL"
+
+
 def test_a_nan_on_one_rank_is_a_skipped_step_on_all(runs: Runs) -> None:
     """As if every rank had had it, which is as good as a run can get without that gradient."""
-    for name in ("nan:1", "nan:all"):
-        process = runs.start_with_fault(name, name)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-    assert events(runs.root / "nan:1") == ["start", "skipped_step", "complete"]
-    assert differences(runs.root / "nan:all", runs.root / "nan:1") == []
+    one, all_of_them = (with_fault(runs, fault, fault) for fault in ("nan:1", "nan:all"))
+    assert events(one) == ["start", "skipped_step", "complete"]
+    assert differences(all_of_them, one) == []
 
 
-@pytest.mark.slow
-def test_a_clock_that_jumps_changes_nothing(runs: Runs, undisturbed: Path) -> None:
-    process = runs.start_with_fault("clock", "clock:all")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    assert differences(undisturbed, runs.root / "clock") == []
+@pytest.mark.parametrize("ranks", ["0", "all"])
+def test_a_clock_that_jumps_changes_nothing(runs: Runs, undisturbed: Path, ranks: str) -> None:
+    assert differences(undisturbed, with_fault(runs, f"clock-{ranks}", f"clock:{ranks}")) == []
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_it_with_one_line_and_a_damaged_checkpoint_is_passed_over(
     runs: Runs, undisturbed: Path
 ) -> None:
-    process = runs.start_with_fault("disk", "disk:all")
+    process = runs.start_with("tests.faults.sabotage disk:all", "disk")
     _, err = process.communicate()
     assert process.returncode == 2
     assert err.count("the checkpoint cannot be written") == 1
@@ -154,8 +89,7 @@ def test_a_full_disk_ends_it_with_one_line_and_a_damaged_checkpoint_is_passed_ov
     assert newest.name == "kimg000000.160"
     process = runs.start("disk")
     wait_for(runs.root / "disk", 400, process)
-    for one in one_rank(find(process.pid)):
-        os.kill(one.pid, signal.SIGKILL)
+    processes(process.pid, "rank")[-1].kill()
     process.send_signal(signal.SIGTERM)
     process.communicate()
     file = next(last_checkpoint(runs.root / "disk").glob("shard-00001-*"))
@@ -166,17 +100,37 @@ def test_a_full_disk_ends_it_with_one_line_and_a_damaged_checkpoint_is_passed_ov
     assert "damaged_checkpoint" in events(runs.root / "disk")
 
 
-def test_a_second_signal_forces_the_exit(runs: Runs) -> None:
-    process = runs.start("forced")
-    wait_for(runs.root / "forced", 50, process)
-    ranks = [victim.process for victim in find(process.pid) if victim.role == "rank"]
-    for rank in ranks:
-        rank.suspend()  # they cannot save
-    process.send_signal(signal.SIGTERM)
-    time.sleep(1)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode not in (0, 3)
-    psutil.wait_procs(ranks, timeout=10)
-    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
-    assert json.loads((runs.root / "forced" / "heartbeat.json").read_text())["samples_seen"] >= 50
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 40 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("may not mount a disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_a_real_disk_that_cannot_be_written_costs_nothing(
+    runs: Runs, undisturbed: Path, disk: Path, trouble: str
+) -> None:
+    there = replace(runs, root=disk)
+    process = there.start("run")
+    wait_for(disk / "run", 200, process)
+    if trouble == "full":
+        with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    _, err = process.communicate()
+    assert process.returncode == 2, err
+    assert err.count("the checkpoint cannot be written") == 1
+    assert "Traceback" not in err
+    if trouble == "full":
+        (disk / "other").unlink()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    assert differences(undisturbed, there.finish("run")) == []

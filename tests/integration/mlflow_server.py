@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -52,12 +53,31 @@ class Server:
 @contextmanager
 def mlflow_on_postgres(folder: Path) -> Iterator[Server]:
     """Start both in `folder`, and stop them in the end."""
-    with postgres() as database, mlflow_server(folder, database) as url:
-        yield Server(url, database)
+    with postgres() as database, MlflowServer(folder, database.address) as server:
+        yield Server(server.url, database.address)
+
+
+@dataclass
+class Postgres:
+    """A database server that runs.
+
+    Attributes:
+        address: as MLflow is told.
+        control: the words of `pg_ctl`.
+    """
+
+    address: str
+    control: list[str]
+
+    def restart(self) -> None:
+        """Break off what it does, and start it again."""
+        folder = Path(self.control[self.control.index("-D") + 1]).parent
+        options = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+        subprocess.run([*self.control, "-m", "immediate", "-l", str(folder / "log"), "restart"], **options)
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres() -> Iterator[Postgres]:
     """Start PostgreSQL with an empty database `mlflow` and a password, and stop it in the end."""
     # Not below pytest's folder: each new pytest on the machine closes that to other accounts.
     folder = Path(tempfile.mkdtemp(prefix="bigtrain-postgres-"))
@@ -90,34 +110,58 @@ def postgres() -> Iterator[str]:
         with closing(psycopg2.connect(f"postgresql://{address}/postgres")) as connection:
             connection.autocommit = True
             connection.cursor().execute("create database mlflow")
-        yield f"postgresql+psycopg2://{address}/mlflow"
+        yield Postgres(f"postgresql+psycopg2://{address}/mlflow", control)
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
         shutil.rmtree(folder)
 
 
-@contextmanager
-def mlflow_server(folder: Path, store: str, *, port: int | None = None) -> Iterator[str]:
-    """Start `mlflow server`, and kill it in the end."""
-    port = port or free_port()
-    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--backend-store-uri", store, "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "mlartifacts"), "--port", str(port)]
-    with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
+class MlflowServer:
+    """`mlflow server`, which can be killed, and started again at the same address; a context.
+
+    Args:
+        folder: for its artifacts and its log.
+        store: its database.
+    """
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self._folder, self._port = folder, free_port()
+        command = [str(Path(sys.executable).parent / "mlflow"), "server", "--backend-store-uri", store]
+        command += ["--artifacts-destination", str(folder / "mlartifacts")]
+        self._command = [*command, "--workers", "1", "--port", str(self._port)]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> "MlflowServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        self._process.wait()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 180
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+                return
             except OSError:
-                assert server.poll() is None, (folder / "server.log").read_text()
+                assert self._process.poll() is None, (self._folder / "server.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, 15)  # the server and its workers, a group of their own
-        server.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server and its workers, a group of their own."""
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, as the kernel does when memory is short."""
+        self.send(signal.SIGKILL)
+        self._process.wait()
 
 
 @dataclass

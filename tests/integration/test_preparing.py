@@ -1,19 +1,20 @@
-"""A preparation that is killed, and what is left of it."""
+"""A preparation that is killed or asked to stop, and what is left of it."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from tests.conftest import ROOT
 
 
-def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_preparation_that_is_killed_or_stopped_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for number in range(240):
@@ -27,16 +28,20 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command("whole"), env=environment, check=True, timeout=120)
-    killed = 0
-    while killed < 3:
-        process = subprocess.Popen(command("set"), env=environment)
+    for number, whom in ((SIGKILL, "it"), (SIGTERM, "all"), (SIGINT, "all"), (SIGUSR1, "it"), (SIGTERM, "it")):
+        process = subprocess.Popen(command("set"), env=environment, stderr=subprocess.PIPE, text=True)
         before = len(list((tmp_path / "set.partial").glob("*.index.npy")))
         while process.poll() is None and len(list((tmp_path / "set.partial").glob("*.index.npy"))) < before + 3:
             time.sleep(0.01)
-        assert process.poll() is None, "it was done before it was killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed += 1
+        assert process.poll() is None, "it was done before it was stopped"
+        below = psutil.Process(process.pid).children(recursive=True)
+        for one in [*(below if whom == "all" else []), process]:
+            one.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        if number != SIGKILL:
+            assert process.returncode == 3
+            assert told == f"bigtrain: stopped by {number.name}; the same command goes on\n"
+        assert not psutil.wait_procs(below, timeout=60)[1], "a process was left behind"
         assert not (tmp_path / "set").exists()
     again = subprocess.run(command("set"), env=environment, check=True, capture_output=True, text=True, timeout=120)
     assert "images: 240, shards: 31, rejected: 1" in again.stdout

@@ -81,11 +81,11 @@ def left_of(seen: dict[int, psutil.Process]) -> list[psutil.Process]:
 
 
 def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> None:
-    """Two trials of one rank: Ctrl-C during the second, then --resume; a winner, and no process left."""
+    """Two trials: a rank of the first is killed, Ctrl-C during the second, then --resume; no process is left."""
     path = write(
         tmp_path,
         fashion,
-        overrides={"total_kimg": 0.16, "strategy.kind": "single"},
+        overrides={"total_kimg": 0.16, "strategy.kind": "single", "checkpoint.interval_kimg": 0.032},
         space={
             "optim.lr_g.value": {"kind": "choice", "values": [1.0e-4]},
             "optim.beta1": {"kind": "choice", "values": [0.0, 0.5]},
@@ -95,14 +95,18 @@ def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> N
     )
     folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
     first = start(str(path))
+    wait_until(lambda: list((folder / "trial-000" / "checkpoints").glob("kimg*[0-9]")), first, seen)
+    psutil.Process(json.loads((folder / "trial-000" / "run.lock").read_text())["pid"]).kill()
     wait_until(lambda: (folder / "trial-001" / "metrics.jsonl").is_file(), first, seen)
     first.send_signal(signal.SIGINT)
     told, _ = first.communicate()
     assert first.returncode == 3, told
     assert f"go on with: bigtrain tune --resume {folder}" in told
     assert left_of(seen) == []
-    assert Journal(folder).trials[0].state == "complete"
-    assert any("raylet" in one.name() for one in seen.values() if one.is_running()) is False
+    assert Journal(folder).trials[0].state == "complete"  # it was started again
+    begun = _begun(folder / "trial-000")
+    assert begun[0] == "start"
+    assert begun[1].startswith("checkpoints/kimg000000.0")
 
     again = subprocess.run([BIGTRAIN, "tune", "--resume", str(folder)], capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -110,8 +114,7 @@ def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> N
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["complete", "complete"]
     assert float(rows[1]["low"]) < float(rows[1]["fid"]) < float(rows[1]["high"])
-    starts = [event for event in _events(folder / "trial-000") if event["event"] == "start"]
-    assert len(starts) == 1  # what was complete is not trained again
+    assert _begun(folder / "trial-000") == begun  # what was complete is not trained again
     winner = load_config(AnyTraining, folder / "winner.yaml")
     assert winner.total_kimg == 0.16
     assert not (folder / "ray").exists()
@@ -162,6 +165,8 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
         if not later:  # a schedule takes it down to 0 from half of the run on
             assert max(after) <= move["point"]["optim.lr_g.value"] * 1.001
             assert points[move["number"]] == move["point"]
+        begun = _begun(folder / f"trial-{move['number']:03}")
+        assert f"checkpoints/kimg{at / 1000:010.3f}" in begun
     for number in journal.trials:  # nothing was trained again from before a boundary that it had passed
         lost = [event.get("lost_kimg", 0) for event in _events(folder / f"trial-{number:03}")]
         assert max(lost) <= 0.16
@@ -260,6 +265,12 @@ def _beats(run: Path) -> int:
         return int(json.loads((run / "heartbeat.json").read_text())["samples_seen"])
     except (OSError, ValueError):
         return 0
+
+
+def _begun(run: Path) -> list[str]:
+    """Return what a run began with each time: `start`, or a checkpoint."""
+    events = [event for event in _events(run) if event["event"] in ("start", "resumed")]
+    return [event.get("checkpoint", "start") for event in events]
 
 
 def _checkpoint(folder: Path, number: int, samples_seen: int) -> Path:

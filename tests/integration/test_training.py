@@ -49,7 +49,7 @@ def command(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="module")
 def straight(command: Command) -> Path:
     """A run that nothing disturbed."""
-    done = subprocess.run(command("straight"), capture_output=True, text=True)
+    done = subprocess.run(command("straight"), capture_output=True, text=True, umask=0)
     assert done.returncode == 0, done.stderr
     assert "ui --backend-store-uri sqlite" in done.stdout
     assert done.stderr == ""
@@ -134,6 +134,11 @@ def test_a_run_leaves_what_it_promises(straight: Path) -> None:
     assert expected <= metrics.keys()
     assert metrics["lr/G"][0][1] == 1e-3
     assert metrics["lr/G"][-1][1] < 2e-4
+
+
+def test_nothing_in_it_can_be_changed_by_everybody(straight: Path) -> None:
+    made = [straight, *straight.rglob("*"), straight.parent / "mlflow.db"]
+    assert not [path for path in made if path.stat().st_mode & 0o002]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -73,6 +74,35 @@ def test_nothing_in_it_needs_code_to_be_read(tmp_path: Path) -> None:
     description = json.loads((path / "checkpoint.json").read_text())
     assert description["state"]["progress"] == {"samples_seen": 10}
     assert torch.equal(load_state(path)["part"]["value"], torch.ones(2, 3, 4, 4))
+
+
+def test_all_is_on_disk_before_it_gets_its_name_and_latest_moves_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def flush(file: Any, fsync: Any = os.fsync) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        told.append(f"flush {Path(f'/proc/self/fd/{number}').readlink().name}")
+        fsync(file)
+
+    def rename(path: Path, target: Path, act: Any) -> Path:
+        told.append(f"name {target.name}")
+        return act(path, target)
+
+    monkeypatch.setattr("os.fsync", flush)
+    for name in ("rename", "replace"):
+        act = getattr(Path, name)
+        monkeypatch.setattr(Path, name, lambda path, target, act=act: rename(path, target, act))
+    (path,) = Saver(tmp_path).save()
+    partial = f"{path.name}.partial"
+    tensors = f"flush {tensors_of(path).name}"
+    described, named, latest = (told.index(f"name {one}") for one in ("checkpoint.json", path.name, "latest"))
+    assert told.index(tensors) < described < told.index(f"flush {partial}") < named
+    assert told[described - 1].startswith("flush .checkpoint.json.")
+    assert named < told.index(f"flush {tmp_path.name}") < latest
+    assert told[latest - 1].startswith("flush .latest.")
+    assert latest == len(told) - 1
 
 
 def tensors_of(path: Path) -> Path:

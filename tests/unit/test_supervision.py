@@ -8,6 +8,7 @@ import pytest
 
 from bigtrain.core.state import Progress
 from bigtrain.presence import Heartbeat, RunBusyError, hold, is_held, refuse_if_held, wait_until_free
+from bigtrain.run_folder import mark_stopped
 from bigtrain.supervision import supervise
 from bigtrain.tracking.events import EventLog, read_events
 from launch.local import Ending
@@ -48,6 +49,28 @@ def test_a_signal_ends_it(tmp_path: Path) -> None:
     ranks = Ranks(tmp_path, [143, 0])
     assert supervise(tmp_path, ranks, lambda: "SIGTERM", max_restarts=5) == 143
     assert ranks.starts == 1
+
+
+def test_ranks_that_were_stopped_and_have_saved_are_not_started_again(tmp_path: Path) -> None:
+    """torchrun, when it is asked to stop, ends with 128 + the signal, whatever its ranks make of it."""
+    for signal_name, starts in (("SIGTERM", 1), ("the loss of the launcher", 2)):
+        ranks = Ranks(tmp_path, [143, 0])
+
+        def stopped(ranks: Ranks = ranks, signal_name: str = signal_name) -> Ending:
+            ending = ranks()
+            if ending.code:
+                mark_stopped(tmp_path, signal=signal_name, samples_seen=10)
+            return ending
+
+        supervise(tmp_path, stopped, never, max_restarts=5)
+        assert ranks.starts == starts
+
+
+def test_who_hung_is_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "hangs" / "20261122-134241").mkdir(parents=True)
+    (tmp_path / "hangs" / "20261122-134241" / "verdict.txt").write_text("no progress for 3 s: rank 1 does not run\n")
+    supervise(tmp_path, Ranks(tmp_path, [4, 0]), never, max_restarts=5)
+    assert [event["cause"] for event in read_events(tmp_path)] == ["no progress for 3 s: rank 1 does not run"]
 
 
 def test_it_waits_longer_where_nothing_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

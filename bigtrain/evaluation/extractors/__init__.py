@@ -82,8 +82,12 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
         weights: their file, or its folder; None for where `find_weights` looks.
 
     Raises:
-        EvaluationError: its weights are missing or wrong.
+        EvaluationError: there is none of this name, or its weights are missing or wrong.
     """
+    try:
+        _known(name)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from None
     if name.startswith(_FILE):
         if dtype != "fp32" or weights is not None:
             raise EvaluationError(f"{name}: a network from a file has its own weights and precision")

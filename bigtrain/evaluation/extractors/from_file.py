@@ -38,7 +38,7 @@ class FromFile(nn.Module):
         super().__init__()
         if not path.is_file():
             raise EvaluationError(f"extractor file:{path}: no such file")
-        self.name, self.short_name = f"file:{path}", path.stem
+        self.name, self.short_name = f"file:{path.name}", path.stem
         self.weights_sha256 = sha256_of(path)
         self.network = _load(path)
         self.layers: Mapping[str, int] = {

@@ -8,6 +8,7 @@ fewer channels.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from bigtrain.core.state import State
 from bigtrain.evaluation.extractors.base import FeatureDtype
+from bigtrain.evaluation.extractors.convolution import FrozenConvolution
+from bigtrain.evaluation.extractors.cores import on_every_core
 from bigtrain.evaluation.extractors.resize import resize_like_tensorflow1
 
 _SIZE = 299
@@ -100,10 +103,13 @@ class InceptionV3(nn.Module):
 
     def prepare(self, image: Tensor) -> Tensor:
         """Resize and normalise images with values up to 255."""
-        return (resize_like_tensorflow1(image, _SIZE) - 128) / 128
+        return resize_like_tensorflow1(image, _SIZE).sub_(128).div_(128)
 
     def forward(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
         """See Extractor."""
+        return on_every_core(partial(self._features, layers=layers), image)
+
+    def _features(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         x = self.prepare(image.float()).to(self.classes.dtype).expand(-1, 3, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.before(self.stem(x))
@@ -126,7 +132,7 @@ class InceptionV3LikePytorchFid(InceptionV3):
         return 2 * x - 1
 
 
-class _Convolution(nn.Conv2d):
+class _Convolution(FrozenConvolution):
     """Convolutions of one input with their batch normalisations folded in, and a ReLU unless `linear`.
 
     Args:
@@ -139,14 +145,7 @@ class _Convolution(nn.Conv2d):
     ) -> None:
         folded = [_fold(state, name) for name in names]
         weight, bias = (torch.cat(parts) for parts in zip(*folded, strict=True))
-        width, channels, *kernel = weight.shape
-        super().__init__(channels, width, (kernel[0], kernel[1]), stride, padding)
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-        self._linear = linear
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = super().forward(x)
-        return x if self._linear else F.relu_(x)
+        super().__init__(weight, bias, stride=stride, padding=padding, linear=linear)
 
 
 class _Chain(nn.Sequential):

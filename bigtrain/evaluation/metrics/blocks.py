@@ -36,14 +36,3 @@ def distances(one: Tensor, other: Tensor) -> Tensor:
     one, other = one.double(), other.double()
     squared = one.square().sum(1)[:, None] + other.square().sum(1)
     return squared.addmm_(one, other.t(), alpha=-2).clamp_(min=0).sqrt_()
-
-
-def neighbour_radii(features: Tensor, neighbours: int) -> Tensor:
-    """Return each row's distance to its k-th nearest other row, float64, shape [N]. Collective."""
-
-    def radius(rows: slice) -> Tensor:
-        found = distances(features[rows], features)
-        found[torch.arange(rows.stop - rows.start), torch.arange(rows.start, rows.stop)] = torch.inf
-        return found.kthvalue(neighbours, dim=1).values
-
-    return row_by_row(len(features), radius)

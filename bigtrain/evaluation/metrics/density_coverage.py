@@ -4,14 +4,11 @@ import torch
 from torch import Tensor
 
 from bigtrain.distributed.collectives import sum_over_ranks
-from bigtrain.evaluation.metrics.base import Metric, Need, Scores
-from bigtrain.evaluation.metrics.blocks import distances, my_blocks, neighbour_radii
-from bigtrain.evaluation.statistics.features import FeatureRows, Features
-
-NEIGHBOURS = 5
+from bigtrain.evaluation.metrics.balls import ball_metric, neighbour_radii
+from bigtrain.evaluation.metrics.blocks import distances, my_blocks
 
 
-def density_coverage(reference: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+def density_coverage(reference: Tensor, generated: Tensor, neighbours: int) -> tuple[float, float]:
     """Return how many real balls a fake lies in, over k; and the share of real balls with a fake in them. Collective.
 
     Args:
@@ -29,16 +26,4 @@ def density_coverage(reference: Tensor, generated: Tensor, neighbours: int = NEI
     return density, float((sum_over_ranks(covered) > 0).double().mean())
 
 
-def _score(reference: Features, generated: Features) -> Scores:
-    density, coverage = density_coverage(reference.rows, generated.rows)
-    return {"density": density, "coverage": coverage}
-
-
-DENSITY_COVERAGE = Metric(
-    Need("pool", FeatureRows),
-    _score,
-    least=NEIGHBOURS + 1,
-    better="higher",
-    values=("density", "coverage"),
-    settings=f"k={NEIGHBOURS}",
-)
+DENSITY_COVERAGE = ball_metric(density_coverage, ("density", "coverage"), neighbours=5)

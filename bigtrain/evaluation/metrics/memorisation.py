@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from bigtrain.evaluation.metrics.balls import neighbour_radii
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
-from bigtrain.evaluation.metrics.blocks import distances, neighbour_radii, row_by_row
+from bigtrain.evaluation.metrics.blocks import distances, row_by_row
 from bigtrain.evaluation.statistics.features import FeatureRows, Features
 
 

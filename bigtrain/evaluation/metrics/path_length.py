@@ -22,6 +22,9 @@ _LARGEST = 256
 _TRIMMED = (1, 99)
 """Percentiles outside of which distances are left out."""
 
+PATH_SETTINGS = f"epsilon {EPSILON:g}, percentiles {_TRIMMED[0]} to {_TRIMMED[1]}, at most {_LARGEST} pixels"
+"""What a path length depends on, for its protocol."""
+
 
 def path_lengths(
     generator: Generator,

@@ -2,11 +2,8 @@
 
 from torch import Tensor
 
-from bigtrain.evaluation.metrics.base import Metric, Need, Scores
-from bigtrain.evaluation.metrics.blocks import distances, neighbour_radii, row_by_row
-from bigtrain.evaluation.statistics.features import FeatureRows, Features
-
-NEIGHBOURS = 3
+from bigtrain.evaluation.metrics.balls import ball_metric, neighbour_radii
+from bigtrain.evaluation.metrics.blocks import distances, row_by_row
 
 
 def share_inside(points: Tensor, support: Tensor, radii: Tensor) -> float:
@@ -18,7 +15,7 @@ def share_inside(points: Tensor, support: Tensor, radii: Tensor) -> float:
     return float(row_by_row(len(points), inside).mean())
 
 
-def precision_recall(reference: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+def precision_recall(reference: Tensor, generated: Tensor, neighbours: int) -> tuple[float, float]:
     """Return the share of fakes that could be real, and the share of reals that could be fakes. Collective.
 
     Args:
@@ -30,16 +27,4 @@ def precision_recall(reference: Tensor, generated: Tensor, neighbours: int = NEI
     return precision, share_inside(reference, generated, neighbour_radii(generated, neighbours))
 
 
-def _score(reference: Features, generated: Features) -> Scores:
-    precision, recall = precision_recall(reference.rows, generated.rows)
-    return {"precision": precision, "recall": recall}
-
-
-PRECISION_RECALL = Metric(
-    Need("pool", FeatureRows),
-    _score,
-    least=NEIGHBOURS + 1,
-    better="higher",
-    values=("precision", "recall"),
-    settings=f"k={NEIGHBOURS}",
-)
+PRECISION_RECALL = ball_metric(precision_recall, ("precision", "recall"), neighbours=3)

@@ -1,16 +1,19 @@
 """Shards that lie elsewhere: servers that misbehave, S3, pipes, a full disk, a cache that several processes share."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import Patience
@@ -82,7 +85,7 @@ def test_what_does_not_pass_is_damage(
 
 
 def test_a_server_that_is_not_there_is_said(cache: ShardCache) -> None:
-    with pytest.raises(DataError, match=r"http://127.0.0.1:9/manifest.json: broken off .*tried 4 times"):
+    with pytest.raises(UnreachableError, match=r"http://127.0.0.1:9/manifest.json: broken off .*tried 4 times"):
         ShardDataset("http://127.0.0.1:9", cache=cache)
 
 
@@ -181,6 +184,22 @@ def test_processes_share_one_fetch(tiny_shards: Path, tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert log.read_text() == "once\n"
+
+
+def test_who_waits_for_a_fetch_does_not_wait_for_what_is_read_afterwards(tiny_shards: Path, cache: ShardCache) -> None:
+    shard = Manifest.load(tiny_shards).shards[0]
+    cache.folder.mkdir(parents=True)
+    partial = cache.folder / f"{shard.sha256}.partial"
+    with ThreadPoolExecutor(1) as another, partial.open("wb") as fetched:
+        fcntl.flock(fetched, fcntl.LOCK_EX)
+        waits = another.submit(fetch, cache, tiny_shards, shard)
+        time.sleep(0.2)  # it has opened the file
+        fetched.write((tiny_shards / shard.url).read_bytes())
+        fetched.flush()
+        partial.rename(partial.with_suffix(".tar"))
+        fcntl.flock(fetched, fcntl.LOCK_SH)  # without a moment in which nobody holds it
+        waits.result(timeout=20)
+    assert not partial.exists()
 
 
 def test_a_fetch_that_was_killed_leaves_nothing_in_the_way(tiny_shards: Path, cache: ShardCache) -> None:

@@ -90,6 +90,14 @@ def test_processes_make_the_batches_of_threads(tiny_shards: Path, workers: int) 
         stream.close()
 
 
+def test_no_signal_is_for_a_reader_process_from_its_first_moment_on(tiny_shards: Path) -> None:
+    stream = BatchStream(plan(tiny_shards), loader="processes")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        stream._readers._processes[0].send_signal(number)
+    next(stream)
+    stream.close()
+
+
 def test_a_reader_process_that_dies_is_an_error(tiny_shards: Path) -> None:
     stream = BatchStream(plan(tiny_shards), loader="processes")
     next(stream)

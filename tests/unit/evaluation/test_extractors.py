@@ -18,6 +18,8 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import suffix_of
+from bigtrain.evaluation.extractors.convolution import FrozenConvolution
+from bigtrain.evaluation.extractors.cores import AT_ONCE
 from bigtrain.evaluation.extractors.fidelity import register_with_torch_fidelity
 from bigtrain.evaluation.extractors.resize import resize_like_tensorflow1
 from bigtrain.evaluation.lpips import LPIPS
@@ -67,6 +69,34 @@ def test_folded_inception_equals_torch_fidelitys_and_pytorch_fids(weights: Path)
         like_theirs, expected.squeeze(3).squeeze(2), rtol=1e-5, atol=1e-5 * float(expected.abs().max())
     )
     assert suffix_of(ours).startswith("_inception-"), "scores are named for weights that are not the published ones"
+
+
+@torch.inference_mode()
+def test_a_convolution_in_one_pass_equals_its_steps(weights: Path) -> None:
+    network = build_extractor("inception-v3-compat", "fp32", CPU, weights=weights)
+    layers = [module for module in network.modules() if isinstance(module, FrozenConvolution)]
+    assert len(layers) > 60
+    for layer in layers:
+        x = torch.randn(1, layer.in_channels, 9, 9).to(memory_format=torch.channels_last)
+        expected = layer.plain(x)
+        torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=2e-6 * float(expected.abs().max()))
+    assert layers[0]._laid_out is not None, "it was not done in one pass"
+
+
+@torch.inference_mode()
+def test_features_are_the_same_on_any_number_of_cores_and_in_any_batch(weights: Path) -> None:
+    network, image = build_extractor("inception-v3-compat", "fp32", CPU, weights=weights), images(2 * AT_ONCE, 32, 32)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(network(image)["pool"])
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0][AT_ONCE:], network(image[AT_ONCE:])["pool"])
 
 
 @torch.inference_mode()
@@ -136,6 +166,6 @@ def test_torch_fidelity_computes_on_our_extractors(tmp_path: Path, alone: None) 
         verbose=False,
         num_workers=0,
     )
-    ours = compare(Comparison(*places, extractor="efficientnet-lite0"), Ranks(0, 1, 0, CPU))["scores"]
+    ours = compare(Comparison(*places, extractor="efficientnet-lite0"), Ranks(0, 1, 0, CPU)).scores
     # Six images of 1280 features: the roots of the eigenvalues that should be zero are their rounding.
-    assert ours["fid_efflite0"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    assert ours["fid_efflite0"].value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)

@@ -49,7 +49,7 @@ def test_inception_score_deals_images_to_splits_as_torch_fidelity_does() -> None
 
 def test_precision_and_recall_equal_torch_fidelitys() -> None:
     theirs = prc_features_to_metric(FAKE, REAL, verbose=False)
-    assert precision_recall(REAL, FAKE) == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-6)
+    assert precision_recall(REAL, FAKE, 3) == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-6)
 
 
 @pytest.mark.parametrize(("real", "fake"), [(521, 403), (15, 12), (300, 9)])
@@ -63,7 +63,7 @@ def test_density_and_coverage_count_balls_one_by_one() -> None:
     between, inside = torch.cdist(FAKE.double(), REAL.double()), torch.cdist(REAL.double(), REAL.double())
     balls = between <= inside.kthvalue(6).values
     expected = float(balls.sum()) / (5 * len(FAKE)), float(balls.any(0).double().mean())
-    assert density_coverage(REAL, FAKE) == pytest.approx(expected, rel=1e-12)
+    assert density_coverage(REAL, FAKE, 5) == pytest.approx(expected, rel=1e-12)
 
 
 def test_mmd_equals_the_mean_of_all_kernels() -> None:

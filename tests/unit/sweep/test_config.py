@@ -62,6 +62,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "cannot change 'generator.width' in mid-run",
     ),
+    "finalists of a population": (
+        {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "finalists": {"seeds": [1]}},
+        "finalists: not with scheduler pbt",
+    ),
     "boundary without a score": ({"scheduler": {"kind": "pbt", "interval_kimg": 0.5}}, "must be a multiple of"),
     "too small a budget": ({"searcher": {"kind": "grid"}}, "budget.trials 4: the grid has"),
 }

@@ -13,7 +13,7 @@ from bigtrain.core.state import Progress
 from bigtrain.sweep.exploit import copy_checkpoint
 from bigtrain.sweep.page import importances, write_page
 from bigtrain.sweep.referee import Referee, read_generation
-from bigtrain.sweep.results import standings, verdict, write_results
+from bigtrain.sweep.results import pareto, standings, verdict, write_results
 from bigtrain.sweep.sweep import Sweep, reopen_sweep
 from bigtrain.sweep.table import table, tidy
 from tests.unit.sweep.test_config import opened
@@ -100,6 +100,17 @@ def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> No
         finish(referee, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
     assert importances(sweep, referee.trials, referee.order) == {"optim.beta1": pytest.approx(1.0)}
+
+
+def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
+    searcher = {"kind": "optuna", "objectives": ["score", "speed"], "startup": 2}
+    sweep = opened(tmp_path, fashion, searcher=searcher, budget={"trials": 6})
+    referee = Referee(sweep)
+    for value, speed in ((30.0, 100.0), (20.0, 50.0), (25.0, 120.0), (40.0, 40.0), (50.0, 200.0), (22.0, 45.0)):
+        number = number_of(referee.next_trial())
+        referee.hear(number, [{**scored(END, value), "img_per_s": speed}])
+        referee.end(number, "complete")
+    assert [trial.number for trial in pareto(referee.trials, referee.order)] == [1, 2, 4]
 
 
 def test_the_page_and_the_table_show_every_trial(tmp_path: Path, fashion: Path) -> None:

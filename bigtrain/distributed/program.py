@@ -1,0 +1,37 @@
+"""How programs of several ranks begin and end."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bigtrain.core.errors import UserError
+from bigtrain.core.logging import console, set_up_logging
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from data_pipelines.errors import DataError
+from data_pipelines.secrets import hide_secrets
+
+USERS_MISTAKE = 2
+"""Exit code of a program that the user can mend something for."""
+
+
+@contextmanager
+def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
+    """Be a rank of a program, under torchrun or alone, for the length of a block.
+
+    What the user can mend ends the program with one line of rank 0's and exit code 2, on every rank.
+
+    Args:
+        answers_in_json: standard output is for another program to read: the log goes to standard error.
+    """
+    rank = place_from_environment(os.environ)[0]
+    set_up_logging(rank=rank)
+    console.stderr = answers_in_json
+    try:
+        yield join_ranks()
+    except (UserError, DataError) as error:
+        if rank == 0:
+            print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        sys.exit(USERS_MISTAKE)
+    finally:
+        leave_ranks()

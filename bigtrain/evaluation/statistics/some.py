@@ -1,0 +1,23 @@
+"""Features of some images: for what needs single images, in memory that does not grow with their number."""
+
+import torch
+from torch import Tensor
+
+from bigtrain.evaluation.statistics.features import FeatureRows
+
+_MOST = 2000
+
+
+class SomeRows(FeatureRows):
+    """Features of up to 2,000 images, evenly spread: files may be sorted by class; see Collector."""
+
+    name = "some-features"
+
+    def __init__(self, features: int, count: int, device: torch.device) -> None:
+        self._every = max(-(-count // _MOST), 1)
+        super().__init__(features, -(-count // self._every), device)
+
+    def add(self, features: Tensor, index: Tensor, label: Tensor) -> None:
+        """See Collector."""
+        kept = index % self._every == 0
+        super().add(features[kept.to(features.device)], index[kept] // self._every, label[kept.to(label.device)])

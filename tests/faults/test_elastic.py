@@ -1,0 +1,51 @@
+"""One run on 2, 1, 4 and 2 ranks, and from DDP to FSDP2 and back: the same samples, draws and losses."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+
+from tests.faults.runs import Runs, curves, ended, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+Seen = dict[int, list[list[object]]]
+
+
+def witnessed(run: Path) -> Seen:
+    """Return what each step was made of, whichever rank it was on."""
+    steps: Seen = defaultdict(list)
+    for path in run.glob("witness-*.jsonl"):
+        for line in path.read_text().splitlines():
+            samples_seen, seen = json.loads(line)
+            steps[samples_seen] += seen
+    return {samples_seen: sorted(seen) for samples_seen, seen in sorted(steps.items())}
+
+
+def test_ranks_and_strategies_change_in_one_run(runs: Runs) -> None:
+    every_step = runs.having("log.interval_kimg=0.016", "data.flip=true")
+    witness = "tests.faults.witness"
+    fixed = ended(every_step.start_with(witness, "fixed"), runs.root / "fixed")
+    elastic = runs.root / "elastic"
+    legs = [(2, "ddp", 160), (1, "ddp", 320), (4, "fsdp", 480), (2, "ddp", None)]
+    for nproc, strategy, until in legs:
+        these = every_step.having(f"strategy.kind={strategy}", nproc=nproc)
+        process = these.start_with(witness, "elastic", "--allow-config-change")
+        if until is None:
+            ended(process, elastic)
+        else:
+            wait_for(elastic, until, process)
+            process.send_signal(SIGTERM)
+            process.communicate()
+    starts = [json.loads(line) for line in (elastic / "events.jsonl").read_text().splitlines()]
+    assert [event["world_size"] for event in starts if "world_size" in event] == [2, 1, 4, 2]
+    assert witnessed(elastic) == witnessed(fixed)
+    ours, theirs = curves(elastic, "loss/"), curves(fixed, "loss/")
+    assert ours.keys() == theirs.keys() == {"loss/d_main", "loss/g_main"}
+    for name, points in ours.items():
+        assert [kimg for kimg, _ in points] == [kimg for kimg, _ in theirs[name]]
+        assert len(points) == 40
+        for (kimg, one), (_, other) in zip(points, theirs[name], strict=True):
+            assert one == pytest.approx(other, abs=1e-4), (name, kimg)

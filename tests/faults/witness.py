@@ -1,0 +1,46 @@
+"""A rank that writes down of which images and random numbers each step is made: `python -m tests.faults.witness ...`.
+
+Each line of `witness-RANK.jsonl` is a step: where the run is after it, and the checksums.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bigtrain import train
+from bigtrain.core.batch import Batch
+from bigtrain.core.rng import Draws
+from bigtrain.trainer import Trainer
+
+
+def main() -> None:
+    train_step, bits = Trainer.train_step, Draws.bits
+    seen: list[tuple[str, int, int]] = []
+
+    def note(what: str, positions: Tensor, rows: Tensor) -> None:
+        sums = [zlib.crc32(row.contiguous().numpy().tobytes()) for row in rows]
+        seen.extend(zip([what] * len(sums), positions.tolist(), sums, strict=True))
+
+    def watched_bits(draws: Draws, count: int) -> Tensor:
+        drawn = bits(draws, count)
+        note(draws.stream, draws.index, drawn)
+        return drawn
+
+    def watched_step(trainer: Trainer, batches: Sequence[Batch]) -> None:
+        seen.clear()
+        for batch in batches:
+            note("real", batch.draws.index, batch.real)
+        train_step(trainer, batches)
+        with (trainer.folder / f"witness-{os.environ['RANK']}.jsonl").open("a") as file:
+            file.write(json.dumps([trainer.progress.samples_seen, seen]) + "\n")
+
+    Draws.bits = watched_bits  # type: ignore[method-assign]
+    Trainer.train_step = watched_step  # type: ignore[method-assign]
+    train.main()
+
+
+if __name__ == "__main__":
+    main()
