@@ -161,6 +161,7 @@ class Referee:
             "metric": sweep.metric.name,
             "samples": sweep.metric.samples(sweep.base),
             "stop_at_kimg": _kimg(self._boundary(trial)),
+            "data": sweep.base.data.path,
             "backend": sweep.config.backend.model_dump(mode="json"),
         }
         path = sweep.folder / f"{trial.name}.json"
