@@ -46,8 +46,14 @@ from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 
 
-def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
+def check(config: AnyTraining, *, world_size: int, allow_change: bool, cuda: bool | None = None) -> None:
     """Find what would stop the run, before anything is started.
+
+    Args:
+        config: of the run.
+        world_size: number of ranks.
+        allow_change: whether the run folder may hold a run of another config.
+        cuda: whether the ranks will have GPUs; None if that is as it is here.
 
     Raises:
         ConfigError: the config does not fit itself, the ranks, the data or the run folder.
@@ -58,7 +64,7 @@ def check(config: AnyTraining, *, world_size: int, allow_change: bool) -> None:
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
-    check_precision(config.precision, cuda=torch.cuda.is_available())
+    check_precision(config.precision, cuda=torch.cuda.is_available() if cuda is None else cuda)
     check_run_folder(config, allow_change=allow_change)
     digest = _check_data(config)
     if not allow_change:

@@ -16,11 +16,15 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
 from bigtrain.distributed.watchdog import HUNG
+from bigtrain.failures import FOLDER as FAILURES
+from bigtrain.failures import forget_failures
 from bigtrain.presence import LOCK, read_heartbeat
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
+_EARLY = (LOCK, FAILURES, "slurm")
+"""What may be in a folder before its run begins: `slurm` is what `bigtrain submit` needs."""
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
 
 
@@ -33,7 +37,7 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
     folder = Path(config.run_dir)
     saved = folder / _CONFIG
     if not saved.is_file():
-        if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name not in _EARLY for path in folder.iterdir())):
             raise ConfigError(f"{folder}: exists and is not a run folder; choose another run_dir")
         return
     changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
@@ -57,12 +61,20 @@ def open_run_folder(config: TrainingConfig) -> Path:
         file.write(dump_yaml(config).encode())
     write_json(folder / _ENVIRONMENT, environment())
     forget_stop(folder)
+    forget_failures(folder)
     return folder
 
 
-def mark_stopped(folder: Path, *, signal: str, samples_seen: int) -> None:
-    """Leave word that the run was stopped and has saved its state; whoever launched it reads this."""
-    write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen})
+def mark_stopped(folder: Path, *, signal: str, samples_seen: int, by_signal: bool = True) -> None:
+    """Leave word that the run was stopped and has saved its state; whoever launched it reads this.
+
+    Args:
+        folder: the run folder.
+        signal: what stopped it, in words.
+        samples_seen: where.
+        by_signal: whether it was asked from outside, and so may be started again without thinking.
+    """
+    write_json(folder / _STOPPED, {"signal": signal, "samples_seen": samples_seen, "by_signal": by_signal})
 
 
 def forget_stop(folder: Path) -> None:

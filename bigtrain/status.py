@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from bigtrain.core.config import ConfigError, read_yaml
+from bigtrain.failures import cause_of_failure
 from bigtrain.journal import faults_of
 from bigtrain.presence import is_held, read_heartbeat, read_place
 from bigtrain.run_folder import read_stopped
@@ -43,6 +45,7 @@ def status_of(folder: Path) -> Status:
         "eta_s": left,
         "scores": {name: dict(zip(("kimg", "value"), points[-1], strict=True)) for name, points in _scores(metrics)},
         "health": _health(folder),
+        "failure": cause_of_failure(folder, world_size=read_place(folder).get("world_size", 1)),
         **_faults(folder, events, metrics),
         "checkpoint": max((path.name for path in (folder / "checkpoints").glob("kimg*[0-9]")), default=None),
         "where": read_place(folder),
@@ -60,12 +63,17 @@ def table(status: Status) -> Table:
     share = 100 * status["kimg"] / status["total_kimg"]
     rows.add_row("progress", f"kimg {status['kimg']:.1f} of {status['total_kimg']:g} ({share:.0f} %)")
     if status["img_per_s"]:
-        left = f", {_duration(status['eta_s'])} left" if status["eta_s"] is not None else ""
+        left = f", {duration(status['eta_s'])} left" if status["eta_s"] is not None else ""
         rows.add_row("speed", f"{status['img_per_s']:.1f} img/s{left}")
     for name, score in status["scores"].items():
         rows.add_row(name.removeprefix("eval/"), f"{score['value']:.3f} at kimg {score['kimg']:.1f}")
     rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "nothing wrong")
     rows.add_row("faults", _told_faults(status))
+    if failure := status["failure"]:
+        rank = "" if failure["rank"] is None else f"rank {failure['rank']}"
+        place = f"{rank}{' on ' * bool(rank and failure['host'])}{failure['host']}"
+        rows.add_row("failed", f"[bold red]{escape(place)}: {escape(failure['error'])}[/]")
+        rows.add_row("", escape(failure["traceback"].rstrip()))
     rows.add_row("checkpoint", status["checkpoint"] or "none yet")
     rows.add_row("where", ", ".join(f"{name} {value}" for name, value in status["where"].items()) or "nowhere yet")
     if status["mlflow"]:
@@ -119,7 +127,7 @@ def _mlflow(folder: Path) -> Status | None:
 
 def _since(status: Status) -> str:
     age = status["heartbeat_age_s"]
-    return "" if age is None or status["state"] == "running" else f", last sign of life {_duration(age)} ago"
+    return "" if age is None or status["state"] == "running" else f", last sign of life {duration(age)} ago"
 
 
 def _told_faults(status: Status) -> str:
@@ -136,7 +144,8 @@ def _told(event: Event) -> str:
     return f"{place}{event['event']}{': ' if facts else ''}{facts}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write seconds as H:MM:SS."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

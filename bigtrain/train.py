@@ -18,6 +18,7 @@ from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.failures import note_failure  # noqa: E402
 from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.run_folder import open_run_folder  # noqa: E402
@@ -55,8 +56,10 @@ def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: floa
                     return trainer.run()
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
                 print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
+                note_failure(config.folder, rank, error)
                 sys.exit(1)
-    except Exception:
+    except Exception as error:
+        note_failure(config.folder, rank, error)
         crash_log.exception("rank %d failed", rank)
         raise
     finally:

@@ -388,9 +388,10 @@ class Trainer:
                     self.tracker.log_model(best, self.progress)
             self.journal.note("complete", self.progress)
         else:
-            reason = first_of_ranks(stop.received()) or self._collapse or "request"
+            asked, seen = first_of_ranks(stop.received()), self.progress.samples_seen
+            reason = asked or self._collapse or "request"
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
-                mark_stopped(self.folder, signal=reason, samples_seen=self.progress.samples_seen)
+                mark_stopped(self.folder, signal=reason, samples_seen=seen, by_signal=asked is not None)
         self.tracker.finish("FINISHED" if complete else "KILLED", self.progress)
         return Result(complete=complete, scores=scores)

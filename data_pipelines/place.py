@@ -10,6 +10,7 @@ from data_pipelines.files import atomic_write
 from data_pipelines.manifest import FILE_NAME, Manifest, Shard
 from data_pipelines.remote import is_remote
 from data_pipelines.shard_cache import ShardCache, default_folder
+from data_pipelines.staging import staged_copy
 
 _CACHE_BYTES = 100 * 2**30
 
@@ -20,7 +21,8 @@ class Place:
 
     Attributes:
         name: as the user gave it.
-        folder: on this machine, with the manifest; of a set from elsewhere, a copy in the cache.
+        folder: on this machine, with the manifest; of a set from elsewhere, a copy in the cache; of one that was
+            staged, the copy on this node's disk.
         base: URL that names in the manifest are relative to; empty for a set on this machine.
         cache: for what must be fetched.
     """
@@ -40,7 +42,7 @@ class Place:
         cache = cache or ShardCache(default_folder(), _CACHE_BYTES)
         name = str(place)
         if not is_remote(name):
-            return cls(name, Path(place), "", cache)
+            return cls(name, staged_copy(Path(place)), "", cache)
         if name.startswith("pipe:"):
             raise DataError(f"{name}: a manifest comes from a folder, http(s):// or s3://; only shards may be pipes")
         base = name.removesuffix(FILE_NAME).rstrip("/")

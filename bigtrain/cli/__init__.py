@@ -5,7 +5,22 @@ import sys
 
 import typer
 
-from bigtrain.cli import chaos, config, data, evaluation, interop, models, plan, report, runs, scores, tune, weights
+from bigtrain.cli import (
+    chaos,
+    config,
+    data,
+    evaluation,
+    interop,
+    jobs,
+    models,
+    plan,
+    report,
+    runs,
+    scores,
+    submit,
+    tune,
+    weights,
+)
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
 from data_pipelines.secrets import hide_secrets
@@ -16,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distributed, large-scale GAN training.",
 )
-for group in (runs, plan, chaos, evaluation, scores, models, report, tune):
+for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, report, tune):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

@@ -24,6 +24,8 @@ def tune(
     from bigtrain.sweep.results import RESULTS, WINNER, verdict, write_results
     from bigtrain.sweep.sweep import open_sweep, reopen_sweep
     from bigtrain.sweep.table import LiveTable, start_publisher, table, tidy
+    from launch.slurm.client import queue
+    from launch.slurm.settings import load_settings
     from launch.sweep import Resources, run_trials
     from launch.sweep.driver import ResourcesError
 
@@ -36,6 +38,11 @@ def tune(
         found.write()
     else:
         raise ConfigError("tune: name a sweep's YAML file, or --resume DIR")
+    backend = found.config.backend
+    if backend.kind == "slurm":
+        wishes = {**backend.settings, "ranks_per_node": found.config.trial.nproc}
+        load_settings(Path(backend.profile) if backend.profile else None, wishes)
+        queue()  # Slurm answers
     set_up_logging()
     referee, own = Referee(found, say=log.info), found.config.trial
     resources = Resources(

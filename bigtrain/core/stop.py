@@ -14,6 +14,9 @@ LAUNCHER = "BIGTRAIN_LAUNCHER"
 _ECHO_SECONDS = 2.0
 """A launcher hands a signal on that its ranks may have had already: so soon, the second is the first."""
 
+_SLURMS_OWN = (signal.SIGTERM, signal.SIGUSR1)
+"""Slurm repeats these of itself (when a job is preempted, and again when its grace is over): that is no impatience."""
+
 _JOIN_SECONDS = 60.0
 """How long a rank that was asked to stop may wait for the others to join it: one may have died of the same signal."""
 
@@ -26,6 +29,8 @@ _joined, _leaving = threading.Event(), threading.Event()
 
 def catch_signals() -> None:
     """From now on, note SIGTERM, SIGINT and SIGUSR1 instead of dying of them; the same one again ends the process.
+
+    Not so in a step of Slurm, which may have sent the second one itself.
 
     A thread listens, so that a second signal works while the main thread waits for another rank. If the launcher
     named by `$BIGTRAIN_LAUNCHER` dies, that is taken as a SIGTERM.
@@ -62,10 +67,12 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 def _listen(listening: int) -> None:
     first: dict[int, float] = {}
+    patient_with = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
     while True:
         for number in os.read(listening, 64):
             came = first.setdefault(number, time.monotonic())
-            if time.monotonic() - came > _ECHO_SECONDS and not _leaving.is_set():
+            again = time.monotonic() - came > _ECHO_SECONDS and number not in patient_with
+            if again and not _leaving.is_set():
                 os._exit(128 + number)
             if number in SIGNALS:
                 _note(signal.Signals(number).name, exit_code=128 + number)

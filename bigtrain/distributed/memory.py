@@ -77,7 +77,8 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _has_storage(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and type(leaf) in (Tensor, torch.nn.Parameter, FakeTensor)
+    kinds = (Tensor, torch.nn.Parameter, FakeTensor)
+    return isinstance(leaf, Tensor) and type(leaf) in kinds and leaf.device.type != "meta"
 
 
 @contextlib.contextmanager

@@ -1,9 +1,8 @@
 """What the phases of a step compute, counted without computing: under PyTorch's FakeTensorMode.
 
 The players run on tensors that have shapes and no content. Every operator is written down with its floating-point
-operations (the formulas of `torch.utils.flop_counter`, as `bigtrain.usage` counts a run's) and the bytes that it reads
-and writes; storages are followed from birth to death, as `bigtrain.distributed.memory` follows a run's. Nothing is
-read: images, labels and classes' shares are made up.
+operations (as `bigtrain.usage` counts a run's) and the bytes that it reads and writes; storages are followed from birth
+to death, as `bigtrain.distributed.memory` follows a run's. Nothing is read: images and labels are made up.
 """
 
 import math
@@ -11,18 +10,15 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
@@ -33,8 +29,9 @@ from bigtrain.distributed.player import Phase, Player
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.strategies.fsdp import stages_of
 from bigtrain.models.recompute import recompute_stages
-from bigtrain.planning.sharing import Sizes
+from bigtrain.planning.work import Sizes, Work
 from bigtrain.tasks.base import Task
+from bigtrain.usage import operations
 
 _CPU = torch.device("cpu")
 _PERIOD = 4096
@@ -42,35 +39,6 @@ _PERIOD = 4096
 
 Kind = tuple[str, ...]
 """A kind of phase: its name and the terms that are due."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One micro-batch of a kind of phase.
-
-    Attributes:
-        player: whose phase.
-        second_order: whether a gradient is differentiated.
-        flops: of each operator, in order.
-        bytes: that each reads and writes.
-        reduced: whether its operands have 16 bits.
-        forward: number of operators before the backward.
-        arrivals: for each of the player's parameters, in order of arrival: operators done, and its name.
-        activations: the most bytes at a time, besides what is kept from phase to phase and finished gradients.
-        with_gradients: the most bytes at a time where finished gradients count too.
-        statistics: sizes of the messages by which layers average statistics over the ranks.
-    """
-
-    player: str
-    second_order: bool
-    flops: NDArray[np.float64]
-    bytes: NDArray[np.float64]
-    reduced: NDArray[np.bool_]
-    forward: int
-    arrivals: tuple[tuple[int, str], ...]
-    activations: float
-    with_gradients: float
-    statistics: tuple[int, ...]
 
 
 class FakeRun:
@@ -153,6 +121,7 @@ class FakeRun:
         def arrived(name: str, parameter: Tensor) -> None:
             arrivals.append((len(counter.rows), name))
             live.finished += parameter.nbytes
+            live.late = max(live.late, live.now)
 
         hooks = [
             parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
@@ -181,6 +150,7 @@ class FakeRun:
             arrivals=tuple(arrivals),
             activations=live.peak_besides,
             with_gradients=live.peak,
+            late=live.late,
             statistics=tuple(self._messages),
         )
 
@@ -231,8 +201,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = operator(*args, **kwargs)
         if not operator.is_view and operator.overloadpacket is not torch.ops.aten.detach:
             made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-            formula = flop_registry.get(operator.overloadpacket)
-            flops = formula(*args, **kwargs, out_val=result) if formula else 0
+            flops = operations(operator, args, kwargs, result)
             moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
             widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)
             self.rows.append((float(flops), float(moved), float(widest == 2)))
@@ -240,15 +209,16 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
-    """Also follows the most bytes besides finished gradients."""
+    """Also follows the most bytes besides finished gradients, and since the first of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.finished = self.peak_besides = 0
+        self.finished = self.peak_besides = self.late = 0
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
         super()._follow(storage)
         self.peak_besides = max(self.peak_besides, self.now - self.finished)
+        self.late = max(self.late, self.now) if self.finished else 0
 
 
 def _terms(player: Player) -> list[tuple[str, Any]]:

@@ -80,6 +80,16 @@ class Plan:
         """The estimate of the config's own strategy."""
         return next(one for one in self.estimates if one.name == self.chosen)
 
+    def in_words(self) -> str:
+        """Return the main figures in a line, for the header of a config."""
+        own, millions = self.own, sum(self.parameters.values()) / 1e6
+        memory, speed = f"{own.memory.total / 2**30:.1f} GiB a card", f"{own.img_per_s:,.0f} img/s"
+        return (
+            f"{millions:,.0f} M parameters, {self.gflop_per_img:,.0f} GFLOP an image, {memory}, {speed} "
+            f"({own.efficiency:.0%} efficiency, {own.mfu:.0%} MFU), {self.hours:,.0f} hours, "
+            f"{self.gpu_hours:,.0f} GPU-hours, {self.best or 'nothing'} is best"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         cluster = self.cluster
@@ -226,9 +236,9 @@ def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
     notes = [
         f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
         f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
-        f"messages by the alpha-beta model, {assumed.link_latency_us:g} µs inside of nodes, "
-        f"{assumed.network_latency_us:g} µs between, {when}",
-        f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without cuDNN's "
+        f"messages by the alpha-beta model, with {assumed.link_latency_us:g} µs in a node and "
+        f"{assumed.network_latency_us:g} µs between nodes, {when}",
+        f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without "
         "workspaces and fragmentation",
         "time is that of training: without evaluation, waiting for data, restarts",
     ]

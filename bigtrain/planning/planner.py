@@ -11,10 +11,11 @@ from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.micro_batch import SHARE, candidates
-from bigtrain.planning.counting import FakeRun, Work
+from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.sharing import Parts, Single, sharing
 from bigtrain.planning.step import Setup, StepTime, phase_messages, step_messages, step_time, summed
+from bigtrain.planning.work import Work
 
 CONTEXT = 2**30
 """Bytes of a card that PyTorch and the driver take for themselves, about."""
@@ -107,6 +108,7 @@ class Planner:
                 bytes=work.bytes * ratio,
                 activations=work.activations * grown,
                 with_gradients=work.with_gradients + work.activations * (grown - 1),
+                late=work.late + work.activations * (grown - 1),
             )
             for kind, work in self.works.items()
         }
@@ -163,12 +165,7 @@ class Planner:
         kept += Parts(average=setup.averages * (whole.weights + whole.buffers))
         moments = [players[setup.averaged].at_average(), *(player.at_step() for player in players.values())]
         for work in setup.works.values():
-            player = players[work.player]
-            if player.makes_gradients:
-                made = min(player.moved, work.with_gradients)
-                moments.append(Parts(gradients=made, activations=work.with_gradients - made))
-            else:
-                moments.append(player.in_phase() + Parts(activations=work.activations))
+            moments += players[work.player].in_phase(work)
         return kept + max(moments, key=lambda parts: parts.total)
 
     def messages(self, setup: Setup, players: Mapping[str, Single]) -> list[dict[str, Any]]:

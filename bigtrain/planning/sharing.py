@@ -5,7 +5,7 @@ real ranks, and CI does so for some.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bigtrain.distributed.precision import Precision
@@ -15,40 +15,11 @@ from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.distributed.strategies.flat import FlatConfig
 from bigtrain.distributed.strategies.fsdp import FSDPConfig
 from bigtrain.planning.collectives import Kind
+from bigtrain.planning.work import Sizes, Work
 
 _FLOAT = 4
 _ALIGNMENT = 2
 """DeepSpeed fills a player's row of weights up to a multiple of this times the number of ranks."""
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A player's tensors.
-
-    Attributes:
-        name: of the player.
-        parameters: shapes by name.
-        trainable: names of those that its optimizer moves.
-        buffers: bytes of what is not learnt.
-        parts: names of the parameters that FSDP2 gathers together, stage by stage; scalars are in none.
-    """
-
-    name: str
-    parameters: dict[str, Shape]
-    trainable: tuple[str, ...]
-    buffers: int
-    parts: tuple[tuple[str, ...], ...]
-
-    @property
-    def weights(self) -> int:
-        """Bytes of all parameters in float32."""
-        return self.bytes_of(self.parameters)
-
-    def bytes_of(self, names: Iterable[str]) -> int:
-        """Return the bytes of some parameters in float32."""
-        return _FLOAT * sum(math.prod(self.parameters[name]) for name in names)
 
 
 @dataclass(frozen=True)
@@ -109,9 +80,6 @@ class Single:
         accumulation: micro-batches a step.
     """
 
-    fresh = True
-    """Whether a first micro-batch makes the gradients: they are then part of what its backward needs."""
-
     every_time = False
     """Whether gradients are sent after each micro-batch, not after the last alone."""
 
@@ -125,14 +93,12 @@ class Single:
         """Return what stays from phase to phase."""
         return Parts(parameters=self.sizes.weights + self.sizes.buffers + self.halved, optimizer=self.moments)
 
-    def in_phase(self) -> Parts:
-        """Return what the player's own phase needs besides, without activations."""
-        return Parts() if self.fresh and self.accumulation == 1 and not self.halved else Parts(gradients=self.moved)
-
-    @property
-    def makes_gradients(self) -> bool:
-        """Whether the backward's own peak holds the gradients."""
-        return not self.in_phase().gradients and self.fresh
+    def in_phase(self, work: Work) -> list[Parts]:
+        """Return the fullest moments of the player's own phase, without what is kept."""
+        if self.accumulation > 1 or self.halved:
+            return [Parts(gradients=self.moved, activations=work.activations)]
+        gradients = min(float(self.moved), work.with_gradients)
+        return [Parts(gradients=gradients, activations=work.with_gradients - gradients)]
 
     def at_step(self) -> Parts:
         """Return what the optimizer's step needs besides what is kept."""
@@ -182,8 +148,6 @@ class Flat(Single):
 class DDP(Single):
     """All of everything; gradients live in buckets, which are sent as they fill."""
 
-    fresh = False
-
     def __init__(self, sizes: Sizes, ranks: int, precision: Precision, accumulation: int, bucket_mb: float) -> None:
         super().__init__(sizes, ranks, precision, accumulation)
         self.capacity = int(bucket_mb * 2**20)
@@ -193,18 +157,14 @@ class DDP(Single):
         bucket = self.moved - self.halved
         return super().kept() + Parts(gradients=bucket)
 
-    def in_phase(self) -> Parts:
-        """See Single."""
-        return Parts(gradients=self.moved) if self.halved else Parts()
-
-    @property
-    def makes_gradients(self) -> bool:
-        """See Single."""
-        return False
+    def in_phase(self, work: Work) -> list[Parts]:
+        """See Single; gradients of all micro-batches but the last are not in the buckets yet."""
+        beside = self.moved if self.accumulation > 1 or self.halved else 0
+        return [Parts(gradients=beside, activations=work.activations)]
 
     def at_step(self) -> Parts:
         """See Single."""
-        return self.in_phase()
+        return Parts(gradients=self.moved) if self.halved else Parts()
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
         """See Single; buckets as DDP makes them from its second step on, in the order of arrival."""
@@ -233,8 +193,6 @@ class FSDP(Single):
         shard_ranks: ranks that share out.
     """
 
-    fresh = False
-
     def __init__(self, sizes: Sizes, ranks: int, precision: Precision, accumulation: int, shard_ranks: int) -> None:
         super().__init__(sizes, ranks, precision, accumulation)
         self.shard_ranks, self.halved = shard_ranks, 0
@@ -255,17 +213,13 @@ class FSDP(Single):
         copy = self.sizes.weights
         return Parts(parameters=share + self.sizes.buffers, optimizer=moments, buffers=copy)
 
-    def in_phase(self) -> Parts:
+    def in_phase(self, work: Work) -> list[Parts]:
         """See Single: whole weights, whole gradients until they are scattered, and shares of these."""
         whole = self.width * self.row
         gradients = whole if self.accumulation > 1 else self.width * max(self.padded, default=0)
         share = _FLOAT * self.row // self.shard_ranks
-        return Parts(gradients=gradients + share, buffers=whole + _FLOAT * max(self.padded, default=0))
-
-    @property
-    def makes_gradients(self) -> bool:
-        """See Single."""
-        return False
+        buffers = whole + _FLOAT * max(self.padded, default=0)
+        return [Parts(gradients=gradients + share, activations=work.activations, buffers=buffers)]
 
     def at_step(self) -> Parts:
         """See Single."""

@@ -37,17 +37,19 @@ def show(plan: Plan, title: str) -> None:
 
 def _work_table(plan: Plan) -> Table:
     weights = ", ".join(f"{name} {count / 1e6:,.1f} M" for name, count in plan.parameters.items())
-    table = _table(f"{weights} parameters; {plan.gflop_per_img:,.0f} GFLOP an image")
-    for column in ("phase", "a step", "GFLOP an image", "activations GiB"):
+    table = _table(f"{weights} parameters; {plan.gflop_per_img:,.4g} GFLOP an image")
+    unit, name = _unit(plan)
+    for column in ("phase", "a step", "GFLOP an image", f"activations {name}"):
         table.add_column(column, justify="left" if column == "phase" else "right")
     for phase in plan.phases:
-        activations = f"{phase['activations'] / _GIB:,.2f}"
-        table.add_row(phase["name"], f"{phase['often']:g}", f"{phase['gflop_per_img']:,.0f}", activations)
+        activations = f"{phase['activations'] / unit:,.2f}"
+        table.add_row(phase["name"], f"{phase['often']:g}", f"{phase['gflop_per_img']:,.4g}", activations)
     return table
 
 
 def _memory_table(plan: Plan) -> Table:
-    table = _table(f"GiB of a card at its fullest, micro-batches of {plan.micro_batch}")
+    unit, name = _unit(plan)
+    table = _table(f"{name} of a card at its fullest, micro-batches of {plan.micro_batch}")
     columns = (
         "weights",
         "gradients",
@@ -62,7 +64,7 @@ def _memory_table(plan: Plan) -> Table:
     for column in ("strategy", *columns):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for one in plan.estimates:
-        parts = [f"{part / _GIB:,.2f}" for part in (*one.memory.values(), one.memory.total)]
+        parts = [f"{part / unit:,.2f}" for part in (*one.memory.values(), one.memory.total)]
         fits = "yes" if one.fits else "[red]no[/]"
         table.add_row(one.name, *parts, fits, str(one.largest_micro_batch or "none"), style=_style(one, plan))
     return table
@@ -79,6 +81,10 @@ def _speed_table(plan: Plan) -> Table:
         row = [*([""] * 7), f"refused: {one.refused}"] if one.refused else [*numbers, ""]
         table.add_row(one.name, *row, style=_style(one, plan))
     return table
+
+
+def _unit(plan: Plan) -> tuple[float, str]:
+    return (_GIB, "GiB") if plan.own.memory.total >= _GIB else (2.0**20, "MiB")
 
 
 def _style(one: Estimate, plan: Plan) -> str | None:
@@ -135,7 +141,9 @@ def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     batch = images * plan.cluster.world_size
     axis.plot(*zip(*same, strict=True), marker="s", linestyle="--", label=f"batch of {batch} shared out")
     axis.axvline(plan.cluster.world_size, color="grey", linewidth=0.8)
-    axis.annotate("planned", (plan.cluster.world_size, 3), rotation=90, color="grey", fontsize=8, ha="right")
+    axis.annotate(
+        "planned ", (plan.cluster.world_size, 50), rotation=90, color="grey", fontsize=8, ha="right", va="center"
+    )
     axis.set_xscale("log", base=2)
     axis.set_xticks(gpus, [str(count) for count in gpus])
     axis.set_ylim(0, 105)
@@ -143,7 +151,7 @@ def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     axis.set_ylabel("efficiency, %")
     axis.set_title(f"{title}: {plan.chosen}, predicted", fontsize=10)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower left")
+    axis.legend(fontsize=8, loc="best")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

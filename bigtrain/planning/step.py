@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from bigtrain.distributed.precision import Precision
 from bigtrain.planning.collectives import seconds
-from bigtrain.planning.counting import Kind, Work
+from bigtrain.planning.counting import Kind
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.sharing import Message, Single
+from bigtrain.planning.work import Work
 
 _ADAM, _AVERAGE = 28, 12
 """Bytes that Adam, and the average, move a weight: read and written in float32."""

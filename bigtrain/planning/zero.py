@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from bigtrain.distributed.precision import Precision
 from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
-from bigtrain.planning.sharing import Message, Parts, Single, Sizes
+from bigtrain.planning.sharing import Message, Parts, Single
+from bigtrain.planning.work import Sizes, Work
 
 _FLOAT = 4
 _ALIGNMENT = 2
@@ -33,11 +34,6 @@ class ZeRO(Single):
         self.row = _FLOAT * -(-self.moved // _FLOAT // multiple) * multiple
         self.whole_row = sum(_FLOAT * self._padded(name) for name in sizes.trainable)
 
-    @property
-    def makes_gradients(self) -> bool:
-        """See Single."""
-        return False
-
     def kept(self) -> Parts:
         """See Single: the row of weights, and this rank's float32 share of it beside its moments."""
         sizes = self.sizes
@@ -52,14 +48,20 @@ class ZeRO(Single):
             return Parts(parameters=share + master + frozen + sizes.buffers, optimizer=moments, buffers=buffers)
         return Parts(parameters=self.row + master + frozen + sizes.buffers, optimizer=moments)
 
-    def in_phase(self) -> Parts:
-        """See Single."""
-        if self.stage < 2:
-            return Parts(gradients=self.moved)
-        share = self.moved / self.ranks
-        if self.stage == 2:
-            return Parts(gradients=share, buffers=2 * _FLOAT * self.capacity)
-        return Parts(gradients=share, buffers=self.whole_row)
+    def in_phase(self, work: Work) -> list[Parts]:
+        """See Single; a row for gradients comes with the first of them, two at stage 2, where one is sent meanwhile."""
+        if self.stage == 0:
+            return super().in_phase(work)
+        bucket, several = _FLOAT * self.capacity, self.accumulation > 1
+        if self.stage == 1:
+            late = Parts(buffers=bucket, activations=work.late)
+            whole = Parts(gradients=self.moved, buffers=bucket, activations=work.activations)
+            return [whole] if several else [Parts(activations=work.activations), late]
+        share = self.moved / self.ranks if several or self.stage == 3 else 0.0
+        buffers = self.whole_row if self.stage == 3 else 2 * bucket
+        early = Parts(gradients=share, activations=work.activations)
+        activations = work.activations if self.stage == 3 else work.late
+        return [early, Parts(gradients=share, buffers=buffers, activations=activations)]
 
     def at_step(self) -> Parts:
         """See Single."""

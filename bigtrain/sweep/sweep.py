@@ -231,8 +231,10 @@ def _check(sweep: Sweep) -> None:
         except ConfigError as error:
             raise ConfigError(f"{sweep.source}: {error}") from None
     first = sweep.training(Trial(0, {}, sweep.config.seed)).model_copy(update={"run_dir": f"{sweep.folder}/check"})
+    backend = sweep.config.backend
+    cuda = bool(backend.settings.get("gpus_per_node")) if backend.kind == "slurm" else None
     try:
-        check_run(first, world_size=_world_size(sweep), allow_change=True)
+        check_run(first, world_size=_world_size(sweep), allow_change=True, cuda=cuda)
     except ConfigError as error:
         raise ConfigError(f"{sweep.source}: base: {error}") from None
 

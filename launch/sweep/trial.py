@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from launch.sweep.jobs import SlurmJob
 from launch.sweep.ranks import LocalRanks, Ranks, newest_checkpoint_kimg, stopped_by
 from launch.sweep.spool import Tail
 
@@ -96,4 +97,4 @@ def _host() -> str:
 
 
 def _start(spec: dict[str, Any], cores: float) -> Ranks:
-    return LocalRanks(spec, cores=cores)
+    return SlurmJob(spec) if spec["backend"]["kind"] == "slurm" else LocalRanks(spec, cores=cores)

@@ -1,6 +1,5 @@
 """Take real steps of a config on real ranks, and write down what a plan foretells: messages, bytes, memory, time."""
 
-import time
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import LiveBytes
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.strategies import strategy_of
+from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.distributed.traffic import traffic
 from bigtrain.ema import EMA
 from bigtrain.planning.planner import Planner
@@ -28,23 +28,24 @@ class Steps:
 
     Args:
         overrides: of `configs/quickstart.yaml`.
+        alone: take this rank's share of the images and talk to nobody.
     """
 
-    def __init__(self, overrides: list[str]) -> None:
+    def __init__(self, overrides: list[str], *, alone: bool = False) -> None:
         self.config = config = load(overrides)
-        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self.rank, self.images = dist.get_rank(), config.global_batch // dist.get_world_size()
+        self.world_size = world_size = 1 if alone else dist.get_world_size()
         image = config.data.image
         self.task = config.build_task(image, [1] * image.classes, seed=0, device=CPU)
         self.ema = EMA(config.ema, self.task.generator(), prefix="G.")
         self.strategies = {}
+        ranks = Ranks(self.rank, world_size, self.rank, CPU)
+        accumulation = self.images // config.images_at_once
         for name, player in self.task.players.items():
-            synchronise_statistics(player, self.world_size)
-            self.strategies[name] = strategy_of(config.strategy, name).build(
-                player,
-                self.task.optimizers[name],
-                config.precision,
-                config.accumulation(self.world_size),
-                Ranks(self.rank, self.world_size, self.rank, CPU),
+            synchronise_statistics(player, world_size)
+            strategy = SingleConfig() if alone else strategy_of(config.strategy, name)
+            self.strategies[name] = strategy.build(
+                player, self.task.optimizers[name], config.precision, accumulation, ranks
             )
         self.progress = Progress(round(config.total_kimg * 1000), config.global_batch * self.task.batches_per_step)
 
@@ -68,11 +69,11 @@ class Steps:
             strategy.step(task.optimizers[phase.player].rates_at(*now, global_batch=config.global_batch))
         self.ema.update(self.strategies["G"].full_params(), progress)
         progress.advance()
-        task.after_step(progress)
+        if self.world_size > 1:
+            task.after_step(progress)
 
     def _batch(self, position: int) -> Batch:
-        share = self.config.global_batch // self.world_size
-        draws = Draws(0, torch.arange(share) + position + self.rank * share)
+        draws = Draws(0, torch.arange(self.images) + position + self.rank * self.images)
         image = self.config.data.image
         real = (draws.uniform(*image.shape) * 2 - 1).contiguous(memory_format=torch.channels_last)
         return Batch(real, draws.integers(max(image.classes, 1), 1).squeeze(1), draws)
@@ -94,18 +95,6 @@ def observed(overrides: list[str], steps: int = 3) -> dict[str, float]:
                 run.take()
     totals = traffic.read()
     return {"messages": totals.messages, "bytes": totals.bytes, "peak": live.peak}
-
-
-def timed(overrides: list[str], steps: int) -> list[float]:
-    """Train on this rank; return the seconds of each step but the first two."""
-    run, seconds = Steps(overrides), []
-    for _ in range(steps):
-        dist.barrier()
-        began = time.perf_counter()
-        run.take()
-        dist.barrier()
-        seconds.append(time.perf_counter() - began)
-    return seconds[2:]
 
 
 def foretold(overrides: list[str], world_size: int) -> dict[str, Any]:

@@ -6,16 +6,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.integration.network import Host, Network
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sinfo")
 
 CONFIG = """\
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller}
 SlurmUser=root
 AuthType=auth/munge
@@ -40,6 +42,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=20
 ReturnToService=2
+SlurmdTimeout=10
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 MaxTime=INFINITE State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
@@ -53,10 +56,37 @@ class SlurmCluster:
     Attributes:
         folder: of its files; the daemons' logs are in `log`.
         environment: to call srun, sbatch, squeue with.
+        hosts: the network namespaces of the nodes; empty where all share this machine's network.
+        daemons: by name: `munged`, `slurmctld`, and the nodes `n1`, `n2`, …
     """
 
     folder: Path
     environment: dict[str, str]
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    daemons: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a daemon; without a command, a node's."""
+        with (self.folder / "log" / f"{name}.out").open("ab") as log:
+            command = command or (*self._inside(name), "slurmd", "-D", "-N", name)
+            self.daemons[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+
+    def _inside(self, name: str) -> list[str]:
+        """Return what enters a node's network and takes its name, where it has one of its own."""
+        if name not in self.hosts:
+            return []
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+        return ["nsenter", f"--net=/run/netns/{self.hosts[name].namespace}", *named]  # keeps /sys, which slurmd needs
+
+    def kill(self, name: str) -> None:
+        """Kill a daemon, as a crash would."""
+        self.daemons[name].kill()
+        self.daemons[name].wait()
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Wait until so many nodes are idle."""
+        what = f"{count} nodes to be idle"
+        _wait_for(lambda: self.run("sinfo", "-hplow", "-tidle", "-o%D").stdout.strip() == str(count), what, self.folder)
 
     def run(self, *command: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         """Call one of Slurm's commands."""
@@ -69,13 +99,16 @@ def missing_programs() -> list[str]:
 
 
 @contextmanager
-def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[SlurmCluster]:
+def slurm_cluster(
+    folder: Path, *, nodes: int = 2, cpus: int = 2, network: Network | None = None
+) -> Iterator[SlurmCluster]:
     """Start a cluster, and end it; it must be root's.
 
     Args:
         folder: for its files, short enough for a socket's path.
-        nodes: how many to simulate: `n1`, `n2`, …, all on 127.0.0.1.
+        nodes: how many to simulate: `n1`, `n2`, …
         cpus: of a node.
+        network: where the nodes have addresses of their own; None for 127.0.0.1.
     """
     for part in ("state", "log", *(f"spool-n{number}" for number in range(1, nodes + 1))):
         (folder / part).mkdir(parents=True)
@@ -86,12 +119,17 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
     host = socket.gethostname().split(".")[0]
     controller, *ports = _free_ports(nodes + 1)
     size = f"CPUs={cpus} RealMemory=4000 State=UNKNOWN"
-    lines = [
-        f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
-        for number, port in enumerate(ports, start=1)
-    ]
+    hosts = network.hosts if network else {}
+    lines = []
+    for name, port in zip([f"n{number}" for number in range(1, nodes + 1)], ports, strict=True):
+        own = hosts.get(name)
+        place = f"NodeHostname={name} NodeAddr={own.address}" if own else f"NodeHostname={host} NodeAddr=127.0.0.1"
+        lines.append(f"NodeName={name} {place} Port={port} {size}")
+    address = network.address if network else "127.0.0.1"
     config = folder / "slurm.conf"
-    config.write_text(CONFIG.format(host=host, folder=folder, controller=controller, nodes="\n".join(lines)))
+    config.write_text(
+        CONFIG.format(host=host, address=address, folder=folder, controller=controller, nodes="\n".join(lines))
+    )
     environment = {**os.environ, "SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     munge = ["--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.sock"]
     munge += [
@@ -99,29 +137,22 @@ def slurm_cluster(folder: Path, *, nodes: int = 2, cpus: int = 2) -> Iterator[Sl
         f"--log-file={folder}/log/munged.log",
         f"--seed-file={folder}/munge.seed",
     ]
-    commands = [["munged", *munge], ["slurmctld", "-D", "-c"]]
-    commands += [["slurmd", "-D", "-N", f"n{number}"] for number in range(1, nodes + 1)]
-    daemons: list[subprocess.Popen[bytes]] = []
+    cluster = SlurmCluster(folder, environment, hosts)
     try:
-        for command in commands:
-            log = (folder / "log" / f"{command[0]}-{len(daemons)}.out").open("wb")
-            daemons.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-            log.close()
-            if command[0] == "munged":
-                _wait_for((folder / "munge.sock").exists, "munged", folder)
-        cluster = SlurmCluster(folder, environment)
-        _wait_for(
-            lambda: cluster.run("sinfo", "-h", "-p", "low", "-t", "idle", "-o", "%D").stdout.strip() == str(nodes),
-            "all nodes to be idle",
-            folder,
-        )
+        cluster.start("munged", "munged", *munge)
+        _wait_for((folder / "munge.sock").exists, "munged", folder)
+        cluster.start("slurmctld", "slurmctld", "-D", "-c")
+        for number in range(1, nodes + 1):
+            cluster.start(f"n{number}")
+        cluster.wait_for_nodes(nodes)
         yield cluster
         cluster.run("scancel", "--user=root")
         _wait_for(lambda: not cluster.run("squeue", "-h").stdout.strip(), "all jobs to end", folder)
     finally:
-        for daemon in reversed(daemons):
+        daemons = list(reversed(cluster.daemons.values()))
+        for daemon in daemons:
             daemon.send_signal(signal.SIGTERM)
-        for daemon in reversed(daemons):
+        for daemon in daemons:
             try:
                 daemon.wait(timeout=10)
             except subprocess.TimeoutExpired:

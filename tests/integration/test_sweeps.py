@@ -260,6 +260,46 @@ def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> No
     shutil.rmtree(short, ignore_errors=True)
 
 
+@pytest.mark.slow
+def test_trials_are_jobs_where_slurm_is_the_backend(
+    tmp_path: Path, fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials as jobs of two nodes each; the driver is killed and takes the job that is alive over."""
+    if missing_programs():
+        pytest.skip(f"Slurm is not installed ({', '.join(missing_programs())}): run scripts/system-packages")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    short = Path(tempfile.mkdtemp(prefix="bt"))
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={"total_kimg": 0.16},
+        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        budget={"trials": 2},
+        trial={"nproc": 1, "at_once": 1},
+        backend={"kind": "slurm", "settings": {"nodes": 2, "cpus_per_task": 1}},
+    )
+    folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
+    with slurm_cluster(short / "slurm") as cluster:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, cluster.environment[name])
+        first = start(str(path))
+        wait_until(lambda: cluster.run("squeue", "-h").stdout.strip(), first, seen)
+        first.kill()
+        first.communicate()
+        assert left_of(seen) == []
+        again = start("--resume", str(folder))
+        told, _ = again.communicate()
+        assert again.returncode == 0, told
+        assert {trial.state for trial in Journal(folder).trials.values()} == {"complete"}
+        assert not cluster.run("squeue", "-h").stdout.strip()
+    for name in ("trial-000", "trial-001"):
+        book = [json.loads(line) for line in (folder / name / "slurm" / "jobs.jsonl").read_text().splitlines()]
+        assert [line["event"] for line in book] == ["submitted", "started", "ended"]
+        (begun,) = (event for event in _events(folder / name) if event["event"] == "start")
+        assert begun["world_size"] == 2
+    shutil.rmtree(short, ignore_errors=True)
+
+
 def _beats(run: Path) -> int:
     try:
         return int(json.loads((run / "heartbeat.json").read_text())["samples_seen"])

@@ -118,3 +118,23 @@ def test_the_doctor_names_what_is_there_and_what_lacks(bigtrain) -> None:
     assert code == 0
     for name in ("torch", "CUDA", "NCCL", "gloo", "deepspeed", "ray", "mlflow", "Slurm", "efficientnet", "disk"):
         assert name in out
+
+
+def test_submit_checks_before_it_asks_slurm(
+    bigtrain, fashion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    run = tmp_path / "run"
+    submit = ["submit", TINY, f"data.path={fashion}", f"run_dir={run}", "--ranks-per-node=2"]
+    code, out, _ = bigtrain(*submit, "--nodes=2", "--array=3-4", "--time=24:00:00", "--dry-run")
+    assert code == 0
+    assert "#SBATCH --array=3-4" in out
+    assert f"RUN={run}/seed$SLURM_ARRAY_TASK_ID" in out
+    code, _, err = bigtrain(*submit, "--nodes=4")
+    assert (code, "they do not divide over 8 ranks" in err) == (2, True)
+    code, _, err = bigtrain(*submit, "precision=fp16")
+    assert (code, "fp16" in err) == (2, True)
+    monkeypatch.setenv("PATH", "")
+    code, _, err = bigtrain(*submit)
+    assert (code, err) == (2, "bigtrain: squeue: not found; Slurm's commands are on a cluster's login nodes\n")
+    assert not run.exists()

@@ -63,6 +63,16 @@ def test_a_step_with_a_penalty_costs_more_than_one_without() -> None:
     assert third == first
 
 
+def test_groups_of_a_convolution_compute_what_they_would_apart() -> None:
+    counts = []
+    for groups in (1, 4):
+        network = torch.nn.Conv2d(8, 8, 3, groups=groups)
+        with _Counter() as counter:
+            network(torch.randn(2, 8, 6, 6, requires_grad=True)).sum().backward()
+        counts.append(counter.flops)
+    assert counts[0] == 4 * counts[1]
+
+
 def test_counts_are_those_of_torch() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5))
     image = torch.randn(2, 3, 8, 8)

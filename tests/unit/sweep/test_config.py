@@ -66,6 +66,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "finalists": {"seeds": [1]}},
         "finalists: not with scheduler pbt",
     ),
+    "a population of jobs": (
+        {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "backend": {"kind": "slurm"}},
+        "scheduler pbt: not with backend slurm",
+    ),
     "boundary without a score": ({"scheduler": {"kind": "pbt", "interval_kimg": 0.5}}, "must be a multiple of"),
     "too small a budget": ({"searcher": {"kind": "grid"}}, "budget.trials 4: the grid has"),
 }

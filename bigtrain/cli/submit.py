@@ -1,0 +1,96 @@
+"""The command that hands a run to Slurm."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bigtrain.cli.options import ConfigFile, Overrides
+
+if TYPE_CHECKING:
+    from bigtrain.config import AnyTraining
+    from launch.slurm.settings import SlurmConfig
+
+app = typer.Typer()
+
+Text = str | None
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    nodes: Annotated[int | None, typer.Option(help="Of the job.")] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(help="GPUs, and ranks, of a node.")] = None,
+    gpu_type: Annotated[Text, typer.Option(help="As the site calls it, such as h100.")] = None,
+    ranks_per_node: Annotated[int | None, typer.Option(help="Where that is not one a GPU.")] = None,
+    cpus_per_task: Annotated[int | None, typer.Option(help="Cores of a rank.")] = None,
+    mem: Annotated[Text, typer.Option(help="Of a node, such as 480G.")] = None,
+    time: Annotated[Text, typer.Option(help="Limit, such as 24:00:00; the run is requeued and goes on.")] = None,
+    partition: Annotated[Text, typer.Option()] = None,
+    account: Annotated[Text, typer.Option()] = None,
+    qos: Annotated[Text, typer.Option()] = None,
+    constraint: Annotated[Text, typer.Option()] = None,
+    array: Annotated[Text, typer.Option(help="Seeds, such as 0-4: a run each, in RUN_DIR/seed0, …")] = None,
+    dependency: Annotated[Text, typer.Option(help="Such as afterany:4711, to go on after that job.")] = None,
+    launch: Annotated[Text, typer.Option(help="torchrun: an agent a node; srun: a task a rank.")] = None,
+    container: Annotated[Text, typer.Option(metavar="IMAGE", help="For pyxis; a .sif file for apptainer.")] = None,
+    env_file: Annotated[Text, typer.Option(help="Shell file of variables, read when the job starts.")] = None,
+    stage: Annotated[Text, typer.Option(help="Folder on a node's own disk, to copy the shards to.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="YAML file with any of these and more, see docs/slurm.md.")
+    ] = None,
+    allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Check, and print the batch script.")] = False,
+) -> None:
+    """Queue a run on Slurm, where it goes on by itself until it is complete. What cannot run is refused at once."""
+    from bigtrain.build import check
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import dump_yaml, load_config
+    from bigtrain.micro_batch import remember_micro_batch
+    from bigtrain.run_folder import check_run_folder
+    from launch.slurm.script import Request, render
+    from launch.slurm.settings import load_settings
+    from launch.slurm.submission import submit as hand_in
+
+    ours = ("context", "config", "overrides", "container", "profile", "allow_config_change", "dry_run")
+    flags: dict[str, Any] = {name: value for name, value in context.params.items() if name not in ours}
+    if container:
+        flags["container"] = {"image": container, "runtime": "apptainer" if container.endswith(".sif") else "pyxis"}
+    settings = load_settings(profile, flags)
+    loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
+    configs = _configs_of(loaded, settings)
+    first, *others = configs.values()
+    check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus_per_node > 0)
+    for other in others:
+        check_run_folder(other, allow_change=allow_config_change)
+    folder = loaded.folder.absolute()
+    request = Request(folder.name, folder, Path.cwd(), loaded.data.path, allow_config_change)
+    if dry_run:
+        typer.echo(render(settings, request), nl=False)
+        return
+    number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
+    seeds = f", seeds {settings.array}" if settings.array else ""
+    typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {loaded.folder}")
+    run = shlex.quote(loaded.run_dir)
+    typer.echo(f"{'follow':<10}bigtrain jobs; bigtrain logs {run} --follow")
+    typer.echo(f"{'cancel':<10}bigtrain cancel {run}")
+    typer.echo(f"{'resume':<10}bigtrain {shlex.join(sys.argv[1:])}")
+
+
+def _configs_of(config: "AnyTraining", settings: "SlurmConfig") -> dict[int | None, "AnyTraining"]:
+    """Return the config of each task of an array, which is a seed in a folder of its own; or the one that there is."""
+    from launch.slurm.settings import tasks_of
+    from launch.slurm.submission import folder_of_task
+
+    if settings.array is None:
+        return {None: config}
+    tracking = config.tracking.model_copy(update={"parent": config.tracking.parent or config.folder.name})
+    shared = config.model_copy(update={"tracking": tracking})
+    return {
+        task: shared.model_copy(update={"seed": task, "run_dir": str(folder_of_task(config.folder, task))})
+        for task in tasks_of(settings.array)
+    }

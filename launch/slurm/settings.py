@@ -1,0 +1,195 @@
+"""What a job asks Slurm for: the site's defaults, a profile, and the command line, each over the one before."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+
+from bigtrain.core.config import Config, ConfigError, parse_config, read_yaml
+from data_pipelines.secrets import hide_secrets
+
+_SITE_IN_REPO = Path("slurm/site.yaml")
+_SECRET = re.compile(r"(?i)password|secret|token|api_?key")
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
+
+
+class ContainerConfig(Config):
+    """The container that the ranks run in; the batch script itself runs outside.
+
+    Attributes:
+        image: what the runtime takes: `nvcr.io#nvidia/pytorch:26.01-py3`, or a file.
+        runtime: `pyxis` is NVIDIA's plugin of srun, with enroot; `apptainer` also reads .sif files.
+        mounts: `OUTSIDE:INSIDE`; the working directory, the run's folder and the dataset's are always there.
+    """
+
+    image: str
+    runtime: Literal["pyxis", "apptainer"] = "pyxis"
+    mounts: tuple[str, ...] = ()
+
+
+class SlurmConfig(Config):
+    """A job; `sbatch` describes the keys that it shares with it.
+
+    Attributes:
+        nodes: of the job.
+        gpus_per_node: GPUs, and ranks, of a node.
+        gpu_type: as the site calls it, such as `h100`.
+        ranks_per_node: null for one a GPU, or a single one where there is no GPU.
+        cpus_per_task: cores of a rank.
+        time: limit of one life of the job, after which it is requeued; null for the partition's.
+        array: seeds, such as `0-4`: one run each.
+        dependency: such as `afterany:4711`, to go on in the same run folder after that job.
+        launch: `torchrun` starts one agent a node, `srun` one task a rank.
+        venv: folder of a virtual environment.
+        conda: name or folder of a conda environment.
+        modules: to load.
+        python: the interpreter; null for the environment's, or else the one that submits.
+        container: to run in.
+        env: variables to set.
+        env_file: a shell file of variables; read when the job starts, and the place for passwords.
+        interface: of the network, for the ranks' messages; null for the one by which a node reaches the first.
+        stage: folder on a node's own disk that shards are copied to before training.
+        save_seconds: how long before the time limit the ranks are told to save.
+        max_requeues: of one job.
+        max_vain_requeues: in a row, without a new checkpoint.
+        sbatch: more options, as they are, such as `--exclusive`.
+    """
+
+    nodes: PositiveInt = 1
+    gpus_per_node: NonNegativeInt = 0
+    gpu_type: str | None = None
+    ranks_per_node: PositiveInt | None = None
+    cpus_per_task: PositiveInt | None = None
+    mem: str | None = None
+    time: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    array: str | None = None
+    dependency: str | None = None
+    launch: Literal["torchrun", "srun"] = "torchrun"
+    venv: str | None = None
+    conda: str | None = None
+    modules: tuple[str, ...] = ()
+    python: str | None = None
+    container: ContainerConfig | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    env_file: str | None = None
+    interface: str | None = None
+    stage: str | None = None
+    save_seconds: Annotated[int, Field(ge=5)] = 120
+    max_requeues: NonNegativeInt = 100
+    max_vain_requeues: PositiveInt = 5
+    sbatch: tuple[str, ...] = ()
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_time(cls, time: str | None) -> str | None:
+        seconds_of(time or "1")
+        return time
+
+    @field_validator("array")
+    @classmethod
+    def _is_an_array(cls, array: str | None) -> str | None:
+        tasks_of(array or "0")
+        return array
+
+    @field_validator("env")
+    @classmethod
+    def _has_names(cls, env: dict[str, str]) -> dict[str, str]:
+        for name in env:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of a variable")
+        return env
+
+    @field_validator("env")
+    @classmethod
+    def _holds_no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            if _SECRET.search(name) or hide_secrets(value) != value:
+                raise ValueError(f"{name} would be written into the batch script; put it into env_file")
+        return env
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of a node."""
+        return self.ranks_per_node or max(self.gpus_per_node, 1)
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of the job."""
+        return self.nodes * self.ranks
+
+
+def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig:
+    """Put the site's defaults, a profile and the command line together.
+
+    Args:
+        profile: a YAML file; the site's defaults are `~/.config/bigtrain/slurm.yaml`, or else `slurm/site.yaml` here.
+        flags: from the command line; None where one was not given.
+
+    Raises:
+        ConfigError: no such file, an unknown key, a value that Slurm would not take.
+    """
+    values: dict[str, Any] = {}
+    for path in [*_site_file(), *([profile] if profile else [])]:
+        found = read_yaml(path)
+        parse_config(SlurmConfig, found, source=str(path))  # so that a mistake is told by its file
+        values |= found
+    values |= {name: value for name, value in flags.items() if value is not None}
+    settings = parse_config(SlurmConfig, values, source="submit")
+    if settings.gpus_per_node and settings.ranks > settings.gpus_per_node:
+        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus_per_node} GPUs: one rank a GPU")
+    if settings.time and seconds_of(settings.time) < 2 * settings.save_seconds:
+        raise ConfigError(
+            f"submit: a time of {settings.time} leaves nothing beside save_seconds {settings.save_seconds}"
+        )
+    if settings.venv and settings.conda:
+        raise ConfigError("submit: venv or conda, not both")
+    for name in ("env_file", "venv"):
+        value = getattr(settings, name)
+        if value and not Path(value).exists():
+            raise ConfigError(f"submit: {name} {value}: no such file")
+    return settings
+
+
+def seconds_of(time: str) -> int:
+    """Read a time as Slurm does: `MIN`, `MIN:SEC`, `H:MIN:SEC`, `D-H`, `D-H:MIN`, `D-H:MIN:SEC`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _TIME.fullmatch(time)
+    if match is None:
+        raise ValueError(f"{time!r} is no time: write 30, 24:00:00 or 2-12:00:00")
+    parts = [int(part) for part in match["rest"].split(":")]
+    if match["days"] is None:
+        hours, minutes, seconds = {1: (0, *parts, 0), 2: (0, *parts), 3: tuple(parts)}[len(parts)]
+        return 3600 * hours + 60 * minutes + seconds
+    hours, minutes, seconds = [*parts, 0, 0][:3]
+    return 86400 * int(match["days"]) + 3600 * hours + 60 * minutes + seconds
+
+
+def tasks_of(array: str) -> list[int]:
+    """Return the numbers of an array's tasks: `0-4`, `1,5,7`, `0-15:4`, each perhaps with `%N` at once.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    tasks: list[int] = []
+    for part in array.partition("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match is None:
+            raise ValueError(f"{array!r} is no array: write 0-4, or 1,5,7, or 0-9%2 for two at once")
+        first = int(match[1])
+        tasks += range(first, int(match[2] or first) + 1, int(match[3] or 1))
+    return tasks
+
+
+def _site_file() -> list[Path]:
+    own = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "bigtrain" / "slurm.yaml"
+    return [path for path in (own, _SITE_IN_REPO) if path.is_file()][:1]

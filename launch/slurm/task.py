@@ -1,0 +1,95 @@
+"""What srun starts, once a node or once a rank: `python -m launch.slurm.task … -- CONFIG`.
+
+It finds this node's network interface, has the dataset copied to the node's disk where that is wanted, and becomes
+torchrun's agent, or the rank itself.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+import psutil
+
+
+def address_towards(host: str) -> str:
+    """Return this machine's address on the way to `host`; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((host, 9))
+        address: str = way.getsockname()[0]
+        return address
+
+
+def interface_of(address: str) -> str:
+    """Return the name of the network interface that has an address.
+
+    Raises:
+        OSError: none has it.
+    """
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return str(name)
+    raise OSError(f"no network interface has the address {address}")
+
+
+def place_of(form: str, ranks_per_node: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a rank's variables from those of its task; with an agent, which numbers its ranks itself, none."""
+    if form == "torchrun":
+        return {}
+    return {
+        "RANK": environment["SLURM_PROCID"],
+        "WORLD_SIZE": environment["SLURM_NTASKS"],
+        "LOCAL_RANK": environment["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": str(ranks_per_node),
+    }
+
+
+def command_of(options: argparse.Namespace, environment: Mapping[str, str]) -> list[str]:
+    """Return the command that this task becomes."""
+    train = ["-m", "bigtrain.train", *options.words]
+    if options.form == "srun":
+        return [sys.executable, *train]
+    return [
+        *(sys.executable, "-m", "launch.agent", f"--nnodes={environment['SLURM_NNODES']}"),
+        *(f"--node-rank={environment['SLURM_NODEID']}", f"--nproc-per-node={options.ranks_per_node}"),
+        *(f"--master-addr={options.head}", f"--master-port={options.port}"),
+        *("--signals-to-handle=SIGTERM,SIGINT,SIGUSR1", f"--shutdown-timeout={options.save_seconds}"),
+        *train,
+    ]
+
+
+def main() -> None:
+    """Prepare this node, and become the agent or the rank."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--form", choices=("torchrun", "srun"), required=True)
+    parser.add_argument("--ranks-per-node", type=int, required=True)
+    parser.add_argument("--head", required=True, help="address of the first node")
+    parser.add_argument("--port", required=True, help="where the ranks meet there")
+    parser.add_argument("--save-seconds", type=int, default=120)
+    parser.add_argument("--threads", type=int, default=1, help="of a rank")
+    parser.add_argument("--interface", help="for the ranks' messages")
+    parser.add_argument("--stage", help="folder on this node's disk")
+    parser.add_argument("--data", help="the dataset to copy there")
+    parser.add_argument("words", nargs="+", help="for bigtrain.train")
+    options = parser.parse_args()
+    interface = options.interface or interface_of(address_towards(options.head))
+    defaults = {
+        "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
+        "OMP_NUM_THREADS": str(options.threads),
+        "TORCHELASTIC_ERROR_FILE": os.devnull,
+    }
+    place = place_of(options.form, options.ranks_per_node, os.environ)
+    meeting = {"MASTER_ADDR": options.head, "MASTER_PORT": options.port}
+    os.environ.update({**defaults, **os.environ, **place, **meeting})
+    if options.stage:
+        from data_pipelines.staging import stage_or_say_why_not
+
+        stage_or_say_why_not(options.data, options.stage)
+    command = command_of(options, os.environ)
+    os.execv(command[0], command)  # noqa: S606 - a list, no shell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A trial as a Slurm job, on any number of nodes, none of which runs Ray."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from launch.slurm import client
+from launch.slurm.book import Book, Job
+from launch.slurm.script import Request
+from launch.slurm.settings import load_settings
+from launch.slurm.submission import submit
+
+_POLL_SECONDS = 3.0
+_LEAVE_SECONDS = 600.0
+
+
+class SlurmJob:
+    """A trial's job. One that is alive already, after a driver was lost, is taken over instead of a second one.
+
+    Args:
+        spec: of the trial, see `launch.sweep.trial`.
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._folder = Path(spec["folder"])
+        self._book = Book(self._folder)
+        alive = [job for job in self._book.jobs(client.queue()) if job.is_alive]
+        self._number = alive[-1].number if alive else self._submit(spec)
+        self._asked = 0.0
+        self._last = self._look()
+
+    def poll(self) -> int | None:
+        """See Ranks: Slurm is asked every few seconds."""
+        if time.monotonic() > self._asked + _POLL_SECONDS:
+            self._last = self._look()
+        if self._last is None or self._last.is_alive:
+            return None
+        return {"COMPLETED": 0, "CANCELLED": 3}.get(self._last.state, 1)
+
+    def stop(self) -> None:
+        """See Ranks."""
+        if self.poll() is not None:
+            return
+        self._book.ask_to_end(self._number)
+        running = self._last is not None and self._last.state == "RUNNING"
+        client.cancel(self._number, signal="TERM" if running else None)
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(1.0)
+        if self.poll() is None:
+            client.cancel(self._number)
+
+    def why(self) -> str:
+        """See Ranks."""
+        told = f"{self._last.state} {self._last.reason}".strip() if self._last else "GONE"
+        return f"job {self._number} {told}, see {self._book.output(self._number)}"
+
+    def _submit(self, spec: dict[str, Any]) -> str:
+        wishes = {**spec["backend"]["settings"], "ranks_per_node": spec["nproc"]}
+        profile = spec["backend"]["profile"]
+        settings = load_settings(Path(profile) if profile else None, wishes)
+        request = Request(spec["name"], self._folder, Path(spec["cwd"]), spec["data"], allow_config_change=True)
+        return submit(settings, request, {None: Path(spec["config"]).read_text()})
+
+    def _look(self) -> Job | None:
+        self._asked = time.monotonic()
+        jobs = self._book.jobs(client.queue())
+        return next((job for job in jobs if job.number == self._number), None)

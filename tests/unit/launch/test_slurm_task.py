@@ -1,0 +1,24 @@
+from argparse import Namespace
+
+import pytest
+
+from launch.slurm.task import address_towards, command_of, interface_of, place_of
+
+
+def test_the_interface_is_the_one_that_leads_to_the_first_node() -> None:
+    assert address_towards("127.0.0.1") == "127.0.0.1"
+    assert interface_of("127.0.0.1") == "lo"
+    with pytest.raises(OSError, match=r"no network interface has the address 192\.0\.2\.1"):
+        interface_of("192.0.2.1")
+
+
+def test_a_task_becomes_an_agent_or_a_rank() -> None:
+    node = {"SLURM_NNODES": "2", "SLURM_NODEID": "1", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
+    options = Namespace(form="srun", ranks_per_node=2, head="10.0.0.1", port="20007", save_seconds=60, words=["c.yaml"])
+    assert command_of(options, node)[1:] == ["-m", "bigtrain.train", "c.yaml"]
+    place = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert place_of("srun", 2, node) == place
+    options.form = "torchrun"
+    command = command_of(options, node)
+    assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=2", "--master-addr=10.0.0.1"} <= set(command)
+    assert place_of("torchrun", 2, node) == {}

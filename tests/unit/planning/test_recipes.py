@@ -1,0 +1,92 @@
+"""The papers' recipes: each builds, plans as its header says, and takes two real steps at reduced width."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import load_config
+from bigtrain.models import ImageSpec
+from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
+from bigtrain.planning.plan import Plan, make_plan
+from tests.conftest import ROOT
+from tests.training import Training
+
+BIGGAN = ["generator.width=4", "discriminator.width=4"]
+STYLEGAN = [
+    f"{network}.channel_{limit}" for network in ("generator", "discriminator") for limit in ("base=2048", "max=16")
+]
+NARROW = {
+    "biggan-imagenet128": BIGGAN,
+    "biggan-deep-imagenet512": BIGGAN,
+    "stylegan2-ffhq1024": [*STYLEGAN, "generator.w_dim=32", "generator.z_dim=32"],
+    "stylegan3-t-ffhq1024": [*STYLEGAN, "generator.w_dim=32", "generator.z_dim=32"],
+    "r3gan-imagenet64": [
+        f"{network}.{key}"
+        for network in ("generator", "discriminator")
+        for key in ("widths=[32,32,32,32,32]", "groups=[2,2,2,2,2]", "blocks=[1,1,1,1,1]")
+    ],
+}
+"""Of each recipe, what makes its networks narrow."""
+
+
+def recipe(name: str, *overrides: str) -> AnyTraining:
+    return load_config(AnyTraining, str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
+
+
+def planned(name: str) -> tuple[str, Plan]:
+    """Return the header's figures, and the plan for the cluster that it names."""
+    text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
+    found = re.search(r"Plan, (\d+) x (\d+) (\w+): (.*?)\. \(bigtrain plan\)", text)
+    assert found, f"{name}: its header has no plan"
+    nodes, cards, gpu, figures = found.groups()
+    known = load_hardware()
+    card = find_gpu(known, gpu)
+    cluster = Cluster(card, known.assumed, int(nodes), int(cards), card.network_gbit_s * 1e9 / 8)
+    return figures, make_plan(recipe(name), cluster)
+
+
+def test_all_recipes_are_here() -> None:
+    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {"quickstart", *NARROW}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_builds_on_the_meta_device(name: str) -> None:
+    config = recipe(name)
+    with torch.device("meta"):
+        networks = {part: network.build(config.data.image) for part, network in config.networks().items()}
+    config.check_task(networks, micro_batch=config.images_at_once)
+
+
+@pytest.mark.parametrize("name", ["biggan-imagenet128", *(pytest.param(n, marks=pytest.mark.slow) for n in NARROW)])
+def test_plans_as_its_header_says(name: str) -> None:
+    figures, plan = planned(name)
+    assert figures == plan.in_words()
+    assert plan.own.fits and plan.own.refused is None
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_trains_two_steps_narrow_and_small(name: str, alone: None) -> None:
+    _train(name, small=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NARROW)
+def test_trains_two_steps_narrow(name: str, alone: None) -> None:
+    _train(name, small=False)
+
+
+def _train(name: str, *, small: bool) -> None:
+    config = recipe(name, *NARROW[name])
+    parts = {part: network.model_dump(mode="json") for part, network in config.networks().items()}
+    rest = {key: getattr(config, key).model_dump(mode="json") for key in ("objective", "augment", "optim")}
+    image = config.data.image
+    if small:
+        image = ImageSpec(64 if "r3gan" in name else 32, image.channels, 10 if image.classes else 0)
+    training = Training({**parts, **rest}, image, global_batch=4, micro_batch=4, precision=config.precision)
+    after = training.run(2)
+    assert all(value.isfinite().all() for value in after["weights"].values())
+    moved = {key for key, value in after["weights"].items() if not torch.equal(value, after["start"][key])}
+    assert {key[0] for key in moved} == {"D", "G"}
