@@ -242,6 +242,10 @@ def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
         "workspaces and fragmentation",
         "time is that of training: without evaluation, waiting for data, restarts",
     ]
+    if "bf16" in config.precision and "bf16" not in cluster.gpu.tflops:
+        notes.append(f"{cluster.gpu.name} has no bfloat16: planned at its peak in float32")
+    if config.init_from is not None:
+        notes.append("planned as if init_from froze nothing")
     if config.compile:
         notes.append("planned as if it were not compiled")
     return notes
