@@ -53,11 +53,9 @@ def overrides(strategy: str, ranks: int, accumulation: int, micro_batch: int = 8
     return [f"strategy={STRATEGIES[strategy]}", *NETWORK, *batch]
 
 
-def cases(ranks: int) -> list[tuple[str, int]]:
-    if ranks == 1:
-        return [("single", 1), ("single", 2)]
-    names = [name for name in STRATEGIES if name != "single" and (name != "hsdp" or ranks == 4)]
-    return [(name, accumulation) for name in names for accumulation in (1, 2)]
+def cases(ranks: int, chosen: list[str]) -> list[tuple[str, int]]:
+    able = {"single"} if ranks == 1 else set(STRATEGIES) - {"single"} - ({"hsdp"} if ranks < 4 else set())
+    return [(name, accumulation) for name in STRATEGIES if name in able & set(chosen) for accumulation in (1, 2)]
 
 
 def compare(ranks: int, chosen: list[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -202,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("memory", "time"))
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), help="of the memory")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, default=Path(__file__).with_name("planning.json"))
     parser.add_argument("--write", action="store_true", help="put the tables into planning.md")
@@ -214,7 +213,7 @@ def main() -> None:
         "cpus": os.cpu_count(),
     }
     if options.only != "time":
-        report["memory"] = [row for ranks in options.ranks for row in compare(ranks, cases(ranks))]
+        report["memory"] = [row for ranks in options.ranks for row in compare(ranks, cases(ranks, options.strategies))]
     if options.only != "memory":
         names = ["ddp", "fsdp", "zero-1"]
         report["load"] = os.getloadavg()
