@@ -43,7 +43,7 @@ def _run() -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether torchrun has more to say of a rank that failed than the rank, which tells a mistake of the user's."""
+    """Tell whether torchrun has more to say of a failed rank than the rank, which tells a mistake of the user's itself."""
     return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 
