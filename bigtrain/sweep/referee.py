@@ -39,6 +39,7 @@ class Referee:
         self.journal = Journal(sweep.folder)
         self._order = _order_of(sweep.folder)
         self._handed_out: set[int] = set()
+        self._at_rest: set[int] = set()  # a score comes before the checkpoint: only who has stopped may be copied
         for trial in self.trials.values():
             if not trial.ended:
                 trial.state = "waiting"  # whoever ran it is gone
@@ -93,6 +94,7 @@ class Referee:
                     return "stop"
         if at_boundary:
             trial.state = "waiting"
+            self._at_rest.add(number)
             self._close_generation()
             return "pause"
         return "go"
@@ -194,7 +196,7 @@ class Referee:
         at = self._boundary(next(iter(trials.values())))
         if at is None or not alive or len(trials) < self.sweep.config.budget.trials:
             return
-        if any(trial.last is None or trial.last.samples_seen < at for trial in alive.values()):
+        if not alive.keys() <= self._at_rest:
             return
         number = len(self.journal.generations)
         before = scheduler.boundaries(self.sweep.base.total_kimg)[number - 1] if number else 0
@@ -206,6 +208,7 @@ class Referee:
         for move in moves:
             told = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
             self._say(f"{alive[move['number']].name} goes on from {alive[move['donor']].name}: {told}")
+        self._at_rest.clear()
         self._apply_generations()
 
     def _move(self, scheduler: PBT, loser: int, donor: int, chance: random.Random) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Who goes on: schedulers of trials. A difference within the noise of two scores stops nobody."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -138,9 +139,10 @@ class PBT(_Scheduler):
         return [place for place in places if place < 1000 * total_kimg]
 
     def standing(self, trial: Trial, after: int, at: int) -> Scored:
-        """Return how a trial did in the stretch between two places."""
+        """Return how a trial did in the stretch between two places; no number if it was not evaluated there."""
         own = [trial.scores[place] for place in sorted(trial.scores) if after < place]
-        return mean_of([one for one in own if one.samples_seen <= at + (at - after) // 2][-self.evaluations :])
+        own = [one for one in own if one.samples_seen <= at + (at - after) // 2]
+        return mean_of(own[-self.evaluations :]) if own else Scored(at, math.nan)
 
     def exploits(self, standings: Mapping[int, Scored], order: Order, draw: Sequence[float]) -> dict[int, int]:
         """Return which trial copies which.

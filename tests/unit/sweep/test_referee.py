@@ -173,6 +173,20 @@ def test_pbt_copies_the_best_and_moves_its_numbers(tmp_path: Path, fashion: Path
     assert "copied" in read_generation(sweep.folder, 0)
 
 
+def test_pbt_waits_until_all_are_at_rest(tmp_path: Path, fashion: Path) -> None:
+    referee = Referee(population(tmp_path, fashion))
+    for _ in range(4):
+        referee.next_trial()
+    assert referee.hear(0, [scored(800, 20.0)]) == "go"  # its ranks are still saving
+    for number in (1, 2, 3):
+        leave_checkpoint(referee.sweep.folder / referee.trials[number].name, 800, b"weights")
+        referee.hear(number, [scored(800, 90.0)], at_boundary=True)
+    assert not referee.journal.generations
+    assert not any(referee.may_run(number) for number in (1, 2, 3))
+    referee.end(0, "failed", "once too often")  # nobody waits for it
+    assert len(referee.journal.generations) == 1
+
+
 def test_pbt_copies_nothing_within_the_noise(tmp_path: Path, fashion: Path) -> None:
     referee = Referee(population(tmp_path, fashion))
     for _ in range(4):
