@@ -75,8 +75,9 @@ def submit(
     number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
     seeds = f", seeds {settings.array}" if settings.array else ""
     typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {loaded.folder}")
-    typer.echo(f"{'follow':<10}bigtrain jobs; bigtrain logs {loaded.folder} --follow")
-    typer.echo(f"{'cancel':<10}bigtrain cancel {loaded.folder}")
+    run = shlex.quote(loaded.run_dir)
+    typer.echo(f"{'follow':<10}bigtrain jobs; bigtrain logs {run} --follow")
+    typer.echo(f"{'cancel':<10}bigtrain cancel {run}")
     typer.echo(f"{'resume':<10}bigtrain {shlex.join(sys.argv[1:])}")
 
 

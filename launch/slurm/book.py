@@ -64,9 +64,14 @@ class Book:
                 file.write(f"{self.run.resolve()}\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all lines, oldest first."""
-        path = self.folder / _BOOK
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        """Return all lines, oldest first; one that a full disk left unfinished is passed over."""
+        path, lines = self.folder / _BOOK, []
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
 
     def jobs(self, queue: dict[str, Queued]) -> list[Job]:
         """Return the folder's jobs, oldest first, with what the queue says of them."""
@@ -90,8 +95,10 @@ class Book:
         elif last["event"] == "ended":
             state = {"complete": "COMPLETED", "cancelled": "CANCELLED"}.get(last["reason"], "FAILED")
             reason = "" if state != "FAILED" else last["reason"]
+        elif (self.folder / f"cancel-{number}").exists():
+            state, reason = "CANCELLED", ""
         else:
-            state, reason = queued.state if queued else "GONE", ""
+            state, reason = (queued.state, "") if queued else ("GONE", "Slurm took it away")
         alive = queued.is_alive if queued else False
         return Job(number, self.run, state, reason, max(requeues, 0), story[0]["time"], alive)
 

@@ -21,7 +21,7 @@ pytestmark = [
         reason="needs Slurm, iproute2, and root for network namespaces",
     ),
 ]
-KIMG = 16.0
+KIMG = 8.0
 LONG = [f"total_kimg={KIMG}", "watchdog.step_seconds=8", "watchdog.pause_seconds=12", "checkpoint.interval_kimg=0.8"]
 WIDE = ["--nodes=2", "--ranks-per-node=1", "--partition=low"]
 
@@ -76,5 +76,5 @@ def test_after_a_long_cut_the_lost_peer_is_named_and_the_run_goes_on(
     assert "cut off" in verdict.read_text()
     book = site.wait_for_the_end(run)
     assert said(book)[-1] == "ended complete"
-    assert sum(line["event"] == "started" for line in book) == 2
+    assert sum(line["event"] == "started" for line in book) >= 2
     assert_same_end(run, straight, kimg=KIMG)

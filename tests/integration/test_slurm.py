@@ -33,7 +33,15 @@ pytestmark = [
 BIGTRAIN = str(Path(sys.executable).parent / "bigtrain")
 KIMG = 1.6
 QUIET = [f"total_kimg={KIMG}", "eval.interval_kimg=0", "preview.interval_kimg=0", "checkpoint.interval_kimg=100"]
-QUIET += ["snapshot.interval_kimg=0", "tracking.mlflow=false", "log.interval_kimg=0.16", "tracking.system_seconds=0.5"]
+# On four ranks DDP's last bits differ after a resume, most likely because it sorts its buckets anew after a process's
+# first step, and four numbers add up by their place in a bucket. One flat all-reduce always adds in the same order.
+QUIET += [
+    "strategy.kind=flat",
+    "snapshot.interval_kimg=0",
+    "tracking.mlflow=false",
+    "log.interval_kimg=0.16",
+    "tracking.system_seconds=0.5",
+]
 WIDE = ["--nodes=2", "--ranks-per-node=2", "--partition=low"]
 
 
@@ -123,10 +131,9 @@ def test_an_impossible_request_is_refused_before_it_is_queued(site: Site) -> Non
     assert "impossible" not in site.cluster.run("squeue", "--all", "-h", "-o%j").stdout
 
 
-@pytest.mark.slow
 def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) -> None:
-    run = site.root / "requeued"
-    job = site.submit("requeued", *WIDE)
+    run = site.root / "requeued $(touch run-by-accident) 'q'"
+    job = site.submit(run.name, *WIDE)
     site.wait_until_it_trains(run)
     site.cluster.run("scontrol", "requeue", job)
     refused = site.bigtrain("submit", *site.config, f"run_dir={run}", *WIDE, code=2)
@@ -135,6 +142,7 @@ def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) 
     assert said(book)[-1] == "ended complete"
     assert [event["event"] for event in read_events(run)] == ["start", "stopped", "resumed", "complete"]
     assert_same_end(run, straight)
+    assert not [*site.root.rglob("run-by-accident"), *Path.cwd().glob("run-by-accident")]
     (shown,) = site.jobs(run)
     assert (shown["state"], shown["requeues"], shown["kimg"]) == ("COMPLETED", 1, KIMG)
     assert "resuming from" in site.bigtrain("logs", str(run), "--rank=0")
@@ -172,10 +180,10 @@ INTERRUPTIONS: dict[str, tuple[Callable[[Site, str], None], list[str], float]] =
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INTERRUPTIONS)
-def test_an_interrupted_run_goes_on_to_its_end(site: Site, name: str) -> None:
+def test_an_interrupted_run_goes_on_to_its_end(site: Site, straight: Path, name: str) -> None:
     """Preempted by a job of higher priority; one node's slurmd killed."""
     interrupt, options, kimg = INTERRUPTIONS[name]
-    run, straight = site.root / name / "run", site.root / name / "straight"
+    run = site.root / name / "run"
     overrides = [f"total_kimg={kimg}", "tracking.mlflow=true"]
     job = site.submit(f"{name}/run", *overrides, *WIDE, *options)
     site.wait_until_it_trains(run)
@@ -183,10 +191,11 @@ def test_an_interrupted_run_goes_on_to_its_end(site: Site, name: str) -> None:
     book = site.wait_for_the_end(run)
     assert said(book)[-1] == "ended complete"
     assert sum(line["event"] == "started" for line in book) == 2
-    site.bigtrain("train", *site.config, *overrides, f"run_dir={straight}", "--nproc=4")
+    if kimg != KIMG:
+        straight = site.root / f"straight-{name}"
+        site.bigtrain("train", *site.config, f"total_kimg={kimg}", f"run_dir={straight}", "--nproc=4")
     assert_same_end(run, straight, kimg=kimg)
-    points = round(kimg / 0.16)
-    assert mlflow_runs(site.root / name) == {"run": ("FINISHED", points), "straight": ("FINISHED", points)}
+    assert mlflow_runs(site.root / name) == {"run": ("FINISHED", round(kimg / 0.16))}
 
 
 @pytest.mark.slow

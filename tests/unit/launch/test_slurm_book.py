@@ -33,13 +33,15 @@ def test_a_jobs_story_is_known_with_and_without_the_queue(run: Path) -> None:
     note(run, "7", "requeued", "stopped and saved")
     note(run, "7", "started", life=1)
     assert states(run, {"7": Queued("RUNNING", "n[1-2]")}) == [("7", "RUNNING", "n[1-2]", 1)]
-    assert states(run, {}) == [("7", "GONE", "", 1)], "Slurm took it away without a word"
+    assert states(run, {}) == [("7", "GONE", "Slurm took it away", 1)]
     note(run, "7", "ended", "failed with exit code 1")
     assert states(run, {}) == [("7", "FAILED", "failed with exit code 1", 1)]
     book.note_submission("8", nodes=2)
     note(run, "8", "started")
     note(run, "8", "ended", "complete")
-    assert [job[1] for job in states(run, {})] == ["FAILED", "COMPLETED"]
+    book.note_submission("9", nodes=2)
+    book.ask_to_end("9")
+    assert [job[1] for job in states(run, {})] == ["FAILED", "COMPLETED", "CANCELLED"]
 
 
 def test_runs_are_found_again(run: Path) -> None:
