@@ -9,7 +9,8 @@ bytes that a rank's tensors held at a time (`LiveBytes`), all that was made sinc
 
 Time: the machine is measured first, as a card of its own: a step of one rank for itself while as many others work,
 which gives the FLOP/s that its operators reach, and gloo's latency and bandwidth by messages of two sizes. From these
-the plan foretells the step of ranks that train together, which is then measured. Rounds take turns.
+the plan foretells the step of ranks that train together, which is then measured: between two steps apart, and as a
+ratio to their mean, so that neighbours on the machine slow down both.
 """
 
 import argparse
@@ -52,11 +53,9 @@ def overrides(strategy: str, ranks: int, accumulation: int, micro_batch: int = 8
     return [f"strategy={STRATEGIES[strategy]}", *NETWORK, *batch]
 
 
-def cases(ranks: int) -> list[tuple[str, int]]:
-    if ranks == 1:
-        return [("single", 1), ("single", 2)]
-    names = [name for name in STRATEGIES if name != "single" and (name != "hsdp" or ranks == 4)]
-    return [(name, accumulation) for name in names for accumulation in (1, 2)]
+def cases(ranks: int, chosen: list[str]) -> list[tuple[str, int]]:
+    able = {"single"} if ranks == 1 else set(STRATEGIES) - {"single"} - ({"hsdp"} if ranks < 4 else set())
+    return [(name, accumulation) for name in STRATEGIES if name in able & set(chosen) for accumulation in (1, 2)]
 
 
 def compare(ranks: int, chosen: list[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -86,14 +85,17 @@ def _on_ranks(ranks: int, function: Any, *arguments: Any) -> list[Any]:
 def time_steps(ranks: int, names: list[str], rounds: int, accumulation: int) -> dict[str, Any]:
     """Measure machine and steps by turns; return seconds of each, measured and foretold."""
     seen = _on_ranks(ranks, _take_turns, ranks, names, rounds, accumulation)
-    alone = max(statistics.median(one["alone"]) for one in seen)
     alpha, beta = (statistics.median(one[key] for one in seen) for key in ("alpha", "beta"))
+    # Together the slowest sets the pace. A round's step is compared with the steps apart before and after it.
+    apart = [max(times) for times in zip(*(one["alone"] for one in seen), strict=True)]
+    alone = statistics.median(apart)
     found: dict[str, Any] = {"ranks": ranks, "alone": alone, "latency_us": 1e6 * alpha, "gb_s": beta / 1e9, "steps": {}}
-    for name in names:
-        measured = statistics.median(seen[0][name])
+    for number, name in enumerate(names):
+        around = [(apart[turn] + apart[turn + 1]) / 2 for turn in range(number, len(apart) - 1, len(names))]
+        ratios = [step / mean for step, mean in zip(seen[0][name], around, strict=False)]
         plan = _foretell(name, ranks, accumulation, alone, alpha, beta)
-        found["steps"][name] = {"measured": measured, "plan": plan, "rounds": seen[0][name]}
-        print(f"{name} on {ranks}: {measured:.3f} s, plan {plan:.3f} s ({plan / measured - 1:+.0%}); alone {alone:.3f}")
+        found["steps"][name] = {"measured": alone * statistics.median(ratios), "plan": plan, "ratios": ratios}
+        print(f"{name} on {ranks}: {found['steps'][name]}, alone {alone:.3f}", flush=True)
     return found
 
 
@@ -103,15 +105,17 @@ def _take_turns(ranks: int, names: list[str], rounds: int, accumulation: int) ->
     found["alpha"], found["beta"] = _link()
     together = {name: Steps(overrides(name, ranks, accumulation)) for name in names}
     apart = Steps(overrides(names[0], ranks, accumulation), alone=True)
-    for _ in range(rounds + 1):
-        for name, steps in (("alone", apart), *together.items()):
+    for steps in (*together.values(), apart):
+        steps.take()  # the first steps allocate
+    for number in range(rounds * len(names) + 1):
+        for name, steps in (("alone", apart), (names[number % len(names)], together[names[number % len(names)]])):
             dist.barrier()
             began = time.perf_counter()
             steps.take()
             if name != "alone":
                 dist.barrier()
             found[name].append(time.perf_counter() - began)
-    return {key: value[1:] if isinstance(value, list) else value for key, value in found.items()}
+    return found
 
 
 def _link() -> tuple[float, float]:
@@ -180,11 +184,12 @@ def tables(report: dict[str, Any]) -> str:
             f"{one['ranks']} ranks, each for itself {one['alone']:.3f} s a step; gloo: {one['latency_us']:.0f} µs, "
             f"{one['gb_s']:.2f} GB/s.",
             "",
-            "| strategy | s a step, median (rounds) | plan | |",
+            "| strategy | s a step, median (quartiles) | plan | |",
             "|---|---|---|---|",
         ]
         for name, step in one["steps"].items():
-            spread = f"{min(step['rounds']):.3f} to {max(step['rounds']):.3f}"
+            quarters = [one["alone"] * ratio for ratio in statistics.quantiles(step["ratios"], n=4)]
+            spread = f"{quarters[0]:.3f} to {quarters[2]:.3f}"
             off = step["plan"] / step["measured"] - 1
             lines.append(f"| {name} | {step['measured']:.3f} ({spread}) | {step['plan']:.3f} | {off:+.0%} |")
     return "\n".join(lines)
@@ -195,7 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("memory", "time"))
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), help="of the memory")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, default=Path(__file__).with_name("planning.json"))
     parser.add_argument("--write", action="store_true", help="put the tables into planning.md")
     options = parser.parse_args()
@@ -207,11 +213,11 @@ def main() -> None:
         "cpus": os.cpu_count(),
     }
     if options.only != "time":
-        report["memory"] = [row for ranks in options.ranks for row in compare(ranks, cases(ranks))]
+        report["memory"] = [row for ranks in options.ranks for row in compare(ranks, cases(ranks, options.strategies))]
     if options.only != "memory":
         names = ["ddp", "fsdp", "zero-1"]
         report["load"] = os.getloadavg()
-        report["time"] = [time_steps(ranks, names, options.rounds, 2) for ranks in options.ranks if ranks > 1]
+        report["time"] = [time_steps(ranks, names, options.rounds, 1) for ranks in options.ranks if ranks > 1]
     options.json.write_text(json.dumps(report, indent=1) + "\n")
     print(tables(report))
     if options.write:

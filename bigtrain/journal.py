@@ -42,6 +42,7 @@ class Journal:
         if checkpoint is None and not reached:
             self.note("start", progress, **facts)
         else:
+            self._tell_cause(progress)
             source = str(checkpoint.relative_to(self._folder)) if checkpoint else "the beginning"
             self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts)
             if lost:
@@ -55,6 +56,13 @@ class Journal:
                 self._events.append(event, kimg=progress.kimg, **facts)
             told = ", ".join(f"{name} {value}" for name, value in facts.items())
             self._tracker.log_event(f"event.{event}", told or event, progress)
+
+    def _tell_cause(self, progress: Progress) -> None:
+        """Let MLflow know why the run was started again, which whoever did it has written down."""
+        for event in read_events(self._folder)[-1:]:
+            if event["event"] == "restart":
+                text = f"{event['cause']}; restart {event['number']} of {event['of']}"
+                self._tracker.log_event("event.restart", text, progress)
 
     def beat(self, progress: Progress, *, now: bool = False) -> None:
         """Show that the run is alive, and where it is."""

@@ -3,6 +3,7 @@
 A signal or a rank that failed has been reported by then; torchrun would add a traceback of its own insides.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 CAUSE = "BIGTRAIN_CAUSE"
 """The variable that names the file in which to leave what the ranks failed of."""
 
+_USERS_MISTAKE = 2
+
 
 def main() -> None:
     """Run torchrun; exit with the code of the first rank that failed, or with 128 + the signal that came."""
@@ -22,13 +25,12 @@ def main() -> None:
 
 
 def _run() -> int:
-    import logging
-
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.disable(logging.WARNING)
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_news)
     try:
         run.main()
     except SignalException as stopped:
@@ -38,6 +40,11 @@ def _run() -> int:
         _tell_cause(rank, int(failure.exitcode))
         return int(failure.exitcode) if failure.exitcode > 0 else 128 - int(failure.exitcode)
     return 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether torchrun knows more of a rank that failed than the rank itself has told, as of a user's mistake."""
+    return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 
 def _tell_cause(rank: int, code: int) -> None:

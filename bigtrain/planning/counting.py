@@ -16,12 +16,19 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
+from bigtrain.core.config import ConfigError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes
@@ -100,17 +107,19 @@ class FakeRun:
         period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
         for _ in range(period):
             for phase in self.task.phases(progress):
-                kind = (
-                    phase.name,
-                    *sorted(name for name, _ in _terms(self.task.players[phase.player]) if name in phase.values),
-                )
+                terms = _terms(self.task.players[phase.player])
+                kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
                 first.setdefault(kind, phase)
                 seen[kind] += 1
             progress.advance()
         return {kind: (first[kind], count / period) for kind, count in seen.items()}
 
     def work(self, phase: Phase, size: int) -> Work:
-        """Count a micro-batch of a phase."""
+        """Count a micro-batch of a phase.
+
+        Raises:
+            ConfigError: the phase goes by what is in a tensor.
+        """
         player = self.task.players[phase.player]
         with self._mode:
             batch, rivals = self._batch(size), self._rivals(phase)
@@ -130,11 +139,16 @@ class FakeRun:
             for name, parameter in player.named_parameters()
             if parameter.requires_grad
         ]
-        with self._mode, live, counter, _without_fake_warnings():
-            with autocast("cpu", self._config.precision):
-                loss, _ = player(phase, batch, rivals)
-            forward = len(counter.rows)
-            loss.backward()
+        try:
+            with self._mode, live, counter, _without_fake_warnings():
+                with autocast("cpu", self._config.precision):
+                    loss, _ = player(phase, batch, rivals)
+                forward = len(counter.rows)
+                loss.backward()
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise ConfigError(
+                f"{phase.name} cannot be planned: {error.func} goes by what is in a tensor, and here are only shapes"
+            ) from None
         for hook in hooks:
             hook.remove()
         del loss

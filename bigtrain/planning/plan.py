@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bigtrain.config import AnyTraining
+from bigtrain.distributed.strategies import strategy_of
 from bigtrain.micro_batch import SHARE
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
@@ -242,6 +243,12 @@ def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
         "workspaces and fragmentation",
         "time is that of training: without evaluation, waiting for data, restarts",
     ]
+    if "bf16" in config.precision and "bf16" not in cluster.gpu.tflops:
+        notes.append(f"{cluster.gpu.name} has no bfloat16: planned at its peak in float32")
+    if any(getattr(strategy_of(config.strategy, player), "offload_optimizer", False) for player in ("G", "D")):
+        notes.append("Adam's time on the host is not counted")
+    if config.init_from is not None:
+        notes.append("planned as if init_from froze nothing")
     if config.compile:
         notes.append("planned as if it were not compiled")
     return notes

@@ -18,8 +18,6 @@ from bigtrain.planning.collectives import Kind
 from bigtrain.planning.work import Sizes, Work
 
 _FLOAT = 4
-_ALIGNMENT = 2
-"""DeepSpeed fills a player's row of weights up to a multiple of this times the number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -237,14 +235,14 @@ class FSDP(Single):
         """
         sizes = [*self.padded, *self.padded[-1:]] * self.accumulation if second_order else self.padded
         what = f"weights of {self.sizes.name}"
-        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in sizes]
+        return [Message(what, "all_gather", self.width * size, self.shard_ranks) for size in sizes if size]
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
         """See Single."""
         what = f"gradients of {self.sizes.name}"
         arrived = {name: number for number, name in enumerate(arrivals, 1)}
         messages = []
-        for part, size in zip(self.sizes.parts, self.padded, strict=True):
+        for part, size in ((part, size) for part, size in zip(self.sizes.parts, self.padded, strict=True) if size):
             after = max((arrived.get(name, 0) for name in part), default=0)
             messages.append(Message(what, "reduce_scatter", _FLOAT * size, self.shard_ranks, after=after))
             if self.shard_ranks < self.ranks:

@@ -131,7 +131,7 @@ class _Identity(NamedTuple):
 
 
 def _identity(record: Mapping[str, Any]) -> _Identity:
-    about = tuple(sorted(record["metrics"])) if record["kind"] == "metrics" else record.get("key")
+    about = tuple(sorted(record["metrics"])) if record["kind"] == "metrics" else (record.get("key"), record.get("text"))
     attempt = record["time_ms"] if record["kind"] in _OF_AN_ATTEMPT else None
     return _Identity(record["kind"], record["samples_seen"], about, attempt)
 

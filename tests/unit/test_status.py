@@ -10,6 +10,8 @@ from bigtrain.journal import Journal
 from bigtrain.presence import hold
 from bigtrain.run_folder import mark_stopped
 from bigtrain.status import status_of, table
+from bigtrain.tracking.events import EventLog
+from bigtrain.tracking.spool import read_records
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 
 
@@ -59,6 +61,19 @@ def test_faults_are_counted_and_what_they_cost(tmp_path: Path) -> None:
     assert status_of(tmp_path)["state"] == "failed"
     mark_stopped(tmp_path, signal="SIGTERM", samples_seen=400)
     assert status_of(tmp_path)["state"] == "stopped"
+
+
+def test_mlflow_hears_of_each_restart_and_its_cause(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.reach(run.start(0), 350)
+    for number, cause in enumerate(("rank 1 was killed by SIGKILL", "rank 0 ended with exit code 1"), 1):
+        EventLog(tmp_path).append("restart", kimg=0.35, cause=cause, number=number, of=5)
+        run.start(200)
+    records = [record for record, _ in read_records(tmp_path / "metrics.jsonl") if record["kind"] == "event"]
+    assert [record["text"] for record in records if record["key"] == "event.restart"] == [
+        "rank 1 was killed by SIGKILL; restart 1 of 5",
+        "rank 0 ended with exit code 1; restart 2 of 5",
+    ]
 
 
 def test_another_folder_is_no_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from bigtrain.cli import main
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.fetching import fetch_weights
 from bigtrain.evaluation.weights import WEIGHTS, PublishedWeights, find_weights, has_weights
@@ -66,6 +67,22 @@ def test_what_broke_off_goes_on_where_it_ended(server: str, path: str, tmp_path:
     fetch_weights(published(server + path), tmp_path)
     assert len(Server.asked) == 2, "what is there is not fetched again"
     assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_the_command_fetches_and_checks(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(WEIGHTS, "vgg16", published(f"{server}/ranges"))
+    call = ["bigtrain", "weights", "fetch", "vgg16", "--to", str(tmp_path)]
+    for url, code, told in (
+        (f"{server}/other", 2, f"bigtrain: {server}/other: its content has sha256 "),
+        (f"{server}/ranges", 0, f"{tmp_path / 'net.pth'}: {published('').sha256} (none)"),
+    ):
+        monkeypatch.setattr("sys.argv", [*call, "--url", url])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        assert told in "".join(capsys.readouterr())
 
 
 def test_wrong_content_is_removed_and_named(server: str, tmp_path: Path) -> None:
