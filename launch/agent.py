@@ -43,7 +43,7 @@ def _run() -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether torchrun has more to say of a rank that failed than the rank, which tells a mistake of the user's."""
+    """Tell whether torchrun knows more of a rank that failed than the rank itself has told, as of a user's mistake."""
     return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 

@@ -80,6 +80,7 @@ def left_of(seen: dict[int, psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(list(seen.values()), timeout=240)[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> None:
     """Two trials: a rank of the first is killed, Ctrl-C during the second, then --resume; no process is left."""
     path = write(

@@ -11,19 +11,28 @@ from bigtrain.evaluation.statistics.moments import Moments, MomentSums
 def frechet_distance(reference: Moments, generated: Moments) -> float:
     """Return |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two Gaussians (Dowson & Landau 1982, eq. 4).
 
-    The trace of the root is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric:
-    no general matrix square root is needed. All float64.
+    With S1 = R R^T the trace of the root is the sum of the roots of the eigenvalues of R^T S2 R, which is symmetric: no
+    general matrix square root is needed. All float64.
 
     Covariances of n samples have no more than n - 1 eigenvalues that are not 0: the others, which are rounding, and
     whose roots are a million times larger, are left out.
     """
-    values, vectors = torch.linalg.eigh(reference.covariance)
-    root = (vectors * values.clamp(min=0).sqrt())[:, -_rank(reference) :]  # root @ root.t() is S1
+    root = _root(reference)
     product = root.t() @ generated.covariance @ root
     eigenvalues = torch.linalg.eigvalsh((product + product.t()) / 2)[-_rank(generated) :]
     overlap = eigenvalues.clamp(min=0).sqrt().sum()
     shift = (reference.mean - generated.mean).square().sum()
     return float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap)
+
+
+def _root(moments: Moments) -> Tensor:
+    """Return R with R R^T the covariance: Cholesky's, or, twice as slow, by eigenvalues where some of these are 0."""
+    if _rank(moments) == len(moments.mean):
+        factor, failed = torch.linalg.cholesky_ex(moments.covariance)
+        if not failed:
+            return factor
+    values, vectors = torch.linalg.eigh(moments.covariance)
+    return (vectors * values.clamp(min=0).sqrt())[:, -_rank(moments) :]
 
 
 def _rank(moments: Moments) -> int:

@@ -24,6 +24,15 @@ def test_frechet_distance_equals_the_general_square_root(count: int, features: i
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
 
 
+def test_frechet_distance_is_the_same_by_either_root() -> None:
+    whole, few = moments(0, 500, 20), moments(1, 10, 20)
+    assert frechet_distance(few, whole) == pytest.approx(frechet_distance(whole, few), rel=1e-9)
+    flat = whole.covariance.clone()
+    flat[3] = flat[:, 3] = 0  # Cholesky's root does not exist
+    singular = Moments(0, whole.mean, flat)
+    assert frechet_distance(singular, whole) == pytest.approx(frechet_distance(whole, singular), rel=1e-9)
+
+
 def test_frechet_distance_of_shifted_gaussians_is_the_shift() -> None:
     eye = torch.eye(3, dtype=torch.float64)
     one = Moments(9, torch.zeros(3, dtype=torch.float64), eye)
