@@ -167,7 +167,8 @@ def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: flo
 
 def tables(report: dict[str, Any]) -> str:
     """Return the page's tables."""
-    lines = [f"Measured on {report['date']}: {report['host']}, {report['cpus']} cores.", ""]
+    load = f", load average {report['load'][0]:.0f}" if "load" in report else ""
+    lines = [f"Measured on {report['date']}: {report['host']}, {report['cpus']} cores{load}.", ""]
     if rows := report.get("memory"):
         lines += [
             "| strategy | ranks | micro-batches | messages | plan | bytes | plan | MiB at most | plan | |",
@@ -202,11 +203,13 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), help="of the memory")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path, default=Path(__file__).with_name("planning.json"))
+    parser.add_argument("--json", type=Path, help="file of an earlier part to go on with, and to write")
     parser.add_argument("--write", action="store_true", help="put the tables into planning.md")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    report: dict[str, Any] = json.loads(options.json.read_text()) if options.json.is_file() else {}
+    report: dict[str, Any] = {}
+    if options.json and options.json.is_file():
+        report = json.loads(options.json.read_text())
     report |= {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "host": platform.platform(),
@@ -218,7 +221,8 @@ def main() -> None:
         names = ["ddp", "fsdp", "zero-1"]
         report["load"] = os.getloadavg()
         report["time"] = [time_steps(ranks, names, options.rounds, 1) for ranks in options.ranks if ranks > 1]
-    options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
     print(tables(report))
     if options.write:
         before, _, rest = PAGE.read_text().partition(MARKS[0])

@@ -83,7 +83,7 @@ def step_time(setup: Setup, players: Mapping[str, Single], cluster: Cluster) -> 
     for kind, often in setup.often.items():
         work = setup.works[kind]
         times = operator_seconds(work, setup, cluster)
-        compute += often * times.sum() * setup.accumulation
+        compute += often * float(times.sum()) * setup.accumulation
         for message in phase_messages(work, players, setup):
             sending += often * message_seconds(message, cluster)
         waiting += often * _waiting(work, times, players, setup, cluster)

@@ -60,7 +60,9 @@ def test_builds_on_the_meta_device(name: str) -> None:
     config.check_task(networks, micro_batch=config.images_at_once)
 
 
-@pytest.mark.parametrize("name", ["biggan-imagenet128", *(pytest.param(n, marks=pytest.mark.slow) for n in NARROW)])
+@pytest.mark.parametrize(
+    "name", ["biggan-imagenet128", *(pytest.param(name, marks=pytest.mark.slow) for name in list(NARROW)[1:])]
+)
 def test_plans_as_its_header_says(name: str) -> None:
     figures, plan = planned(name)
     assert figures == plan.in_words()
