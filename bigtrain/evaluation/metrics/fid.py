@@ -27,12 +27,14 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
 
 def _root(moments: Moments) -> Tensor:
     """Return R with R R^T the covariance: Cholesky's, or, twice as slow, by eigenvalues where some of these are 0."""
+    root: Tensor
     if _rank(moments) == len(moments.mean):
-        factor, failed = torch.linalg.cholesky_ex(moments.covariance)
+        root, failed = torch.linalg.cholesky_ex(moments.covariance)
         if not failed:
-            return factor
+            return root
     values, vectors = torch.linalg.eigh(moments.covariance)
-    return (vectors * values.clamp(min=0).sqrt())[:, -_rank(moments) :]
+    root = (vectors * values.clamp(min=0).sqrt())[:, -_rank(moments) :]
+    return root
 
 
 def _rank(moments: Moments) -> int:
