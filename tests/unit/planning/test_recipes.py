@@ -14,7 +14,7 @@ from bigtrain.planning.plan import Plan, make_plan
 from tests.conftest import ROOT
 from tests.training import Training
 
-BIGGAN = ["generator.width=4", "discriminator.width=4"]
+BIGGAN = ["generator.width=8", "discriminator.width=8"]
 STYLEGAN = [
     f"{network}.channel_{limit}" for network in ("generator", "discriminator") for limit in ("base=2048", "max=16")
 ]
