@@ -21,8 +21,15 @@ ROOT = Path(__file__).parent.parent
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep tests out of the user's cache, and one rank to one thread, in child processes too."""
     os.environ["BIGTRAIN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking_server() -> Iterator[None]:
+    """Let no training of a test report to the server of another: MLflow keeps the last address in the environment."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_mlflow_is_killed_and_hangs_and_its_database_is_restarted(
     every_step = runs.having("log.interval_kimg=0.016")
     peaceful = every_step.finish("untracked")
     with postgres() as database, MlflowServer(tmp_path, database.address) as mlflow:
-        server = Server(mlflow.url, database.address)
+        server = Server(mlflow.url, database.address, mlflow.artifacts)
         tracked = every_step.having("tracking.mlflow=true", f"tracking.uri={mlflow.url}", "tracking.flush_seconds=400")
         run = Gated(tracked, "tracked")
 

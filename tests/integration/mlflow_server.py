@@ -37,10 +37,12 @@ class Server:
     Attributes:
         url: of MLflow.
         database: of PostgreSQL, as MLflow is told.
+        artifacts: the folder of its artifacts.
     """
 
     url: str
     database: str
+    artifacts: Path
 
     def query(self, statement: str, *values: object) -> Rows:
         """Ask the database itself."""
@@ -54,7 +56,7 @@ class Server:
 def mlflow_on_postgres(folder: Path) -> Iterator[Server]:
     """Start both in `folder`, and stop them in the end."""
     with postgres() as database, MlflowServer(folder, database.address) as server:
-        yield Server(server.url, database.address)
+        yield Server(server.url, database.address, server.artifacts)
 
 
 @dataclass
@@ -126,8 +128,9 @@ class MlflowServer:
 
     def __init__(self, folder: Path, store: str) -> None:
         self._folder, self._port = folder, free_port()
+        self.artifacts = folder / "mlartifacts"
         command = [str(Path(sys.executable).parent / "mlflow"), "server", "--backend-store-uri", store]
-        command += ["--artifacts-destination", str(folder / "mlartifacts")]
+        command += ["--artifacts-destination", str(self.artifacts)]
         self._command = [*command, "--workers", "1", "--port", str(self._port)]
         self.url = f"http://127.0.0.1:{self._port}"
 

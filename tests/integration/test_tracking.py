@@ -68,7 +68,7 @@ def test_what_people_look_for_is_there(server: Server, seeds: list[Path]) -> Non
     for folder in seeds:
         run_id = run_id_of(folder)
         (place,) = server.query("select artifact_uri from runs where run_uuid = %s", run_id)
-        artifacts = Path(str(server_folder(server)), *str(place[0]).removeprefix("mlflow-artifacts:/").split("/"))
+        artifacts = server.artifacts.joinpath(*str(place[0]).removeprefix("mlflow-artifacts:/").split("/"))
         found = {str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()}
         assert {"config.yaml", "environment.json", "curves.png", "logs/rank0.log"} <= found
         assert "snapshots/final/generator.safetensors" in found
@@ -78,12 +78,6 @@ def test_what_people_look_for_is_there(server: Server, seeds: list[Path]) -> Non
         system = server.query("select distinct key from metrics where run_uuid=%s and key like 'system/%%'", run_id)
         assert ("system/node0/cpu_utilization_percentage",) in system
     assert "resuming from" in (seeds[2] / "logs" / "rank0.log").read_text()
-
-
-def server_folder(server: Server) -> Path:
-    """Return where the server keeps artifacts."""
-    (row,) = server.query("select current_setting('data_directory')")
-    return Path(str(row[0])).parent.parent / "mlartifacts"
 
 
 class Run:
