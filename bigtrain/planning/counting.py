@@ -101,18 +101,7 @@ class FakeRun:
     def kinds(self) -> dict[Kind, tuple[Phase, float]]:
         """Return every kind of phase: one of them, and how often a step has it."""
         batch = self._config.global_batch * self.task.batches_per_step
-        progress, seen = Progress(round(self._config.total_kimg * 1000), batch), Counter[Kind]()
-        first: dict[Kind, Phase] = {}
-        intervals = [term.interval for player in self.task.players.values() for _, term in _terms(player)]
-        period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
-        for _ in range(period):
-            for phase in self.task.phases(progress):
-                terms = _terms(self.task.players[phase.player])
-                kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
-                first.setdefault(kind, phase)
-                seen[kind] += 1
-            progress.advance()
-        return {kind: (first[kind], count / period) for kind, count in seen.items()}
+        return kinds_of_phases(self.task, Progress(round(self._config.total_kimg * 1000), batch))
 
     def work(self, phase: Phase, size: int) -> Work:
         """Count a micro-batch of a phase.
@@ -197,6 +186,22 @@ class FakeRun:
                         if value is not None and value.requires_grad:
                             module._parameters[key] = nn.Parameter(value.detach().to(torch.bfloat16))
                 assert set(self._trainable[name]) <= dict(player.named_parameters()).keys()
+
+
+def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, float]]:
+    """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
+    progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
+    first: dict[Kind, Phase] = {}
+    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
+    period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
+    for _ in range(period):
+        for phase in task.phases(progress):
+            terms = _terms(task.players[phase.player])
+            kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+            first.setdefault(kind, phase)
+            seen[kind] += 1
+        progress.advance()
+    return {kind: (first[kind], count / period) for kind, count in seen.items()}
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -1,0 +1,293 @@
+"""How fast a training step is, for the networks and iterations that GAN papers train; beside the plain path if asked.
+
+    python benchmarks/train_step.py --workload biggan-32 --json
+    python benchmarks/train_step.py --workload stylegan2-64 --reference --rounds 5
+
+A step's phases are timed one by one, each kind of them (with R1, without) as often, and added up by how often a step
+has them: with lazy regularisation sixteen steps would have to pass otherwise. A phase is all that moves its player:
+random numbers, both networks, the augmentation, backward, Adam. The average of the weights is a phase of its own.
+Images are random and in memory; nothing is read, logged or sent.
+
+With `--reference`, the same work by the plain path (float32, every operator by its reference twin) runs in a process
+of its own, phase by phase in turn with the fast one, and `times_reference` is the ratio of images a CPU-second.
+`--torch-compile` and `--precision` change the fast path alone. One line of JSON for each path.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+FLAGS = ("workload", "batch", "threads", "precision")
+BGC = {"kind": "ada", "transforms": "bgc", "probability": {"kind": "fixed", "p": 0.3}}
+STYLEGAN_DATA = {"resolution": 64, "channels": 3, "classes": 0}
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "stylegan2-64": {
+        "data": STYLEGAN_DATA,
+        "generator": {"kind": "stylegan2", "channel_base": 16384, "mapping_layers": 2},
+        "discriminator": {"kind": "stylegan2", "channel_base": 16384},
+        "objective": {
+            "style_mixing": 0.9,
+            "terms": {"r1": {"gamma": 1.0, "interval": 16}, "path_length": {"interval": 4, "shrink": 2}},
+        },
+        "augment": BGC,
+        "micro_batch": 16,
+    },
+    "stylegan2-32": {
+        "data": {"resolution": 32, "channels": 3, "classes": 0},
+        "generator": {"kind": "stylegan2", "mapping_layers": 2},
+        "discriminator": {"kind": "stylegan2", "architecture": "orig"},
+        "objective": {"terms": {"r1": {"gamma": 0.01, "interval": 16}}},
+        "augment": BGC,
+        "micro_batch": 32,
+    },
+    "stylegan3-t-64": {
+        "data": STYLEGAN_DATA,
+        "generator": {"kind": "stylegan3", "channel_base": 16384},
+        "discriminator": {"kind": "stylegan2", "channel_base": 16384},
+        "objective": {"terms": {"r1": {"gamma": 1.0, "interval": 16}}},
+        "augment": BGC,
+        "micro_batch": 4,
+    },
+    "biggan-32": {
+        "data": {"resolution": 32, "channels": 3, "classes": 10},
+        "generator": {"kind": "biggan", "z_dim": 128, "width": 64, "multiples": [4, 4, 4, 4]},
+        "discriminator": {"kind": "biggan", "width": 64, "multiples": [4, 4, 4, 4], "halvings": 2},
+        "objective": {"adversarial": "hinge", "n_critic": 4},
+        "micro_batch": 32,
+    },
+    "biggan-128": {
+        "data": {"resolution": 128, "channels": 3, "classes": 1000},
+        "generator": {
+            "kind": "biggan",
+            "width": 32,
+            "z_dim": 120,
+            "shared_dim": 128,
+            "hierarchical": True,
+            "attention": [64],
+        },
+        "discriminator": {"kind": "biggan", "width": 32, "attention": [64]},
+        "objective": {"adversarial": "hinge"},
+        "micro_batch": 16,
+    },
+    "r3gan-32": {
+        "data": {"resolution": 32, "channels": 3, "classes": 0},
+        "generator": {"kind": "r3gan", "preset": "cifar10", "scale": 0.5},
+        "discriminator": {"kind": "r3gan", "preset": "cifar10", "scale": 0.5},
+        "objective": {
+            "adversarial": "relativistic_pairing",
+            "terms": {"r1": {"gamma": 0.05}, "r2": {"gamma": 0.05}},
+        },
+        "micro_batch": 32,
+    },
+}
+NEVER = {"interval_kimg": 0}
+
+
+def settings_of(workload: str, batch: int | None, precision: str, compiled: bool) -> dict[str, Any]:
+    """Return a run's config."""
+    own = WORKLOADS[workload]
+    micro = batch or own["micro_batch"]
+    return {
+        **own,
+        "run_dir": "runs/train_step",
+        "task": "synthesis",
+        "total_kimg": 1e4,
+        "micro_batch": micro,
+        "global_batch": micro,
+        "precision": precision,
+        "compile": compiled,
+        "data": {**own["data"], "path": "in memory"},
+        "optim": {"lr_g": 2e-3, "lr_d": 2e-3},
+        "strategy": {"kind": "single"},
+        "ema": {"half_life_kimg": 10},
+        **dict.fromkeys(("log", "preview", "snapshot"), NEVER),
+        "checkpoint": {"interval_kimg": 1e4},
+        "eval": {**NEVER, "samples": 2},
+    }
+
+
+def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain: bool) -> None:
+    """Be one path: build the players, then run a kind of phase when told."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import contextlib
+
+    import torch
+
+    from bigtrain.config import AnyTraining
+    from bigtrain.core.config import parse_config
+    from bigtrain.ops.twins import reference_paths
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    run = Steps(parse_config(AnyTraining, settings, source="benchmark"))
+    pipe.send({"often": run.often, "parameters": run.parameters})
+    with reference_paths() if plain else contextlib.nullcontext():
+        while (kind := pipe.recv()) is not None:
+            cpu, clock = time.process_time(), time.perf_counter()
+            run.take(kind)
+            pipe.send((time.process_time() - cpu, time.perf_counter() - clock))
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+class Steps:
+    """The phases of a run's steps, on random images.
+
+    Args:
+        config: of the run.
+
+    Attributes:
+        often: how often a step has each kind of phase, the average's among them.
+        parameters: how many each player has.
+    """
+
+    def __init__(self, config: Any) -> None:
+        import torch
+
+        from bigtrain.core.state import Progress
+        from bigtrain.distributed.init import Ranks
+        from bigtrain.ema import EMA
+        from bigtrain.planning.counting import kinds_of_phases
+
+        self._config = config
+        image, device = config.data.image, torch.device("cpu")
+        self._task = config.build_task(image, [1] * image.classes, seed=0, device=device)
+        ranks = Ranks(0, 1, 0, device)
+        self._strategies = {
+            name: config.strategy.build(player, self._task.optimizers[name], config.precision, 1, ranks)
+            for name, player in self._task.players.items()
+        }
+        self._ema = EMA(config.ema, self._task.generator(), prefix=f"{self._task.averaged[1]}.")
+        self._progress = Progress(round(config.total_kimg * 1000), config.global_batch * self._task.batches_per_step)
+        found = {"+".join(kind): entry for kind, entry in kinds_of_phases(self._task, self._progress).items()}
+        self._phases = {name: phase for name, (phase, _) in found.items()}
+        self.often = {**{name: share for name, (_, share) in found.items()}, "average": 1.0}
+        networks = {name: self._task.players[name].networks()[name] for name in self._task.players}
+        self.parameters = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+    def take(self, kind: str) -> None:
+        """Run a phase of this kind, or move the average."""
+        if kind == "average":
+            self._ema.update(self._strategies["G"].full_params(), self._progress)
+            self._progress.advance()
+            self._task.after_step(self._progress)
+            return
+        phase, rivals = self._phases[kind], {}
+        for name, strategy in self._strategies.items():
+            strategy.set_trainable(name == phase.player)
+            if name != phase.player:
+                rivals.update(strategy.infer())
+        strategy = self._strategies[phase.player]
+        loss, _ = strategy.loss(phase, self._batch(), rivals, last_micro=True)
+        strategy.backward(loss)
+        strategy.step(self._task.optimizers[phase.player].rates_at(0, 1, global_batch=self._config.global_batch))
+
+    def _batch(self) -> Any:
+        import torch
+
+        from bigtrain.core.batch import Batch
+        from bigtrain.core.rng import Draws
+
+        image, size = self._config.data.image, self._config.global_batch
+        draws = Draws(0, torch.arange(size) + self._progress.samples_seen)
+        real = (torch.rand(size, *image.shape) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        return Batch(real, draws.integers(max(image.classes, 1), 1).squeeze(1), draws)
+
+
+def measure(paths: dict[str, Connection], rounds: int) -> dict[str, dict[str, Any]]:
+    """Let the paths take turns, phase by phase; return what each needs."""
+    facts = {name: pipe.recv() for name, pipe in paths.items()}
+    seconds: dict[str, dict[str, list[tuple[float, float]]]] = {
+        name: {kind: [] for kind in fact["often"]} for name, fact in facts.items()
+    }
+    for number in range(rounds + 1):
+        for kind in next(iter(facts.values()))["often"]:
+            for name, pipe in paths.items():
+                pipe.send(kind)
+                found = pipe.recv()
+                if number:  # the first round allocates, and may compile
+                    seconds[name][kind].append(found)
+        print(f"round {number} of {rounds}", file=sys.stderr)
+    for pipe in paths.values():
+        pipe.send(None)
+    return {
+        name: {
+            **facts[name],
+            "peak_rss_mb": round(paths[name].recv()),
+            "cpu": {kind: statistics.median(cpu for cpu, _ in times) for kind, times in seconds[name].items()},
+            "clock": {kind: statistics.median(clock for _, clock in times) for kind, times in seconds[name].items()},
+            "spread": {
+                kind: round(max(cpu for cpu, _ in times) / min(cpu for cpu, _ in times), 3)
+                for kind, times in seconds[name].items()
+            },
+        }
+        for name, _ in facts.items()
+    }
+
+
+def summary(found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Add up a path's phases to a step."""
+    often = found["often"]
+    cpu = sum(often[kind] * seconds for kind, seconds in found["cpu"].items())
+    clock = sum(often[kind] * seconds for kind, seconds in found["clock"].items())
+    images = settings["global_batch"]  # of one G step, whatever D takes
+    return {
+        "img_per_s": round(images / clock, 3),
+        "img_per_cpu_s": round(images / cpu, 3),
+        "sec_per_iter": round(clock, 4),
+        "phases": {
+            kind: {"a_step": often[kind], "cpu_s": round(found["cpu"][kind], 4), "spread": found["spread"][kind]}
+            for kind in often
+        },
+        "peak_rss_mb": found["peak_rss_mb"],
+        **{f"params_{name}": count for name, count in found["parameters"].items()},
+    }
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=WORKLOADS, required=True)
+    parser.add_argument("--batch", type=int, help="images; default: the workload's")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16", "pure_bf16"))
+    parser.add_argument("--torch-compile", action="store_true")
+    parser.add_argument("--reference", action="store_true", help="also time the plain path, in turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="compact lines")
+    options = parser.parse_args()
+    arms = {"fast": (options.precision, options.torch_compile, False)}
+    arms |= {"plain": ("fp32", False, True)} if options.reference else {}
+    settings = {
+        name: settings_of(options.workload, options.batch, precision, compiled)
+        for name, (precision, compiled, _) in arms.items()
+    }
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name, (_, _, plain) in arms.items():
+        pipes[name], theirs = context.Pipe()
+        arguments = (theirs, settings[name], options.threads, plain)
+        processes.append(context.Process(target=path_process, args=arguments, daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that its end is noticed here
+    found = measure(pipes, options.rounds)
+    for process in processes:
+        process.join()
+    lines = {name: summary(found[name], settings[name]) for name in arms}
+    if options.reference:
+        lines["fast"]["times_reference"] = round(lines["fast"]["img_per_cpu_s"] / lines["plain"]["img_per_cpu_s"], 2)
+    for name, (precision, compiled, _) in arms.items():
+        head = {"workload": options.workload, "path": name, "batch": settings[name]["global_batch"]}
+        head |= {"threads": options.threads, "precision": precision, "compile": compiled}
+        print(json.dumps(head | lines[name], indent=None if options.json else 1))
+
+
+if __name__ == "__main__":
+    main()
