@@ -21,6 +21,8 @@ def show(plan: Plan, title: str) -> None:
     console.print(_work_table(plan))
     console.print(_memory_table(plan))
     console.print(_speed_table(plan))
+    for one in (one for one in plan.estimates if one.refused):
+        console.print(f"[dim]{one.name} is refused: {one.refused}[/]")
     console.print(_message_table(plan))
     console.print(_outcome(plan))
     if plan.best == plan.chosen:
@@ -50,36 +52,25 @@ def _work_table(plan: Plan) -> Table:
 def _memory_table(plan: Plan) -> Table:
     unit, name = _unit(plan)
     table = _table(f"{name} of a card at its fullest, micro-batches of {plan.micro_batch}")
-    columns = (
-        "weights",
-        "gradients",
-        "Adam",
-        "average",
-        "activations",
-        "buffers",
-        "sum",
-        "fits",
-        "largest micro-batch",
-    )
-    for column in ("strategy", *columns):
-        table.add_column(column, justify="left" if column == "strategy" else "right")
+    parts = ("weights", "gradi-\nents", "Adam", "EMA", "activa-\ntions", "buf-\nfers", "sum")
+    for column in ("strategy", *parts, "fits", "largest\nmicro-\nbatch"):
+        table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
     for one in plan.estimates:
-        parts = [f"{part / unit:,.2f}" for part in (*one.memory.values(), one.memory.total)]
+        needs = [f"{part / unit:,.2f}" for part in (*one.memory.values(), one.memory.total)]
         fits = "yes" if one.fits else "[red]no[/]"
-        table.add_row(one.name, *parts, fits, str(one.largest_micro_batch or "none"), style=_style(one, plan))
+        table.add_row(one.name, *needs, fits, str(one.largest_micro_batch or "none"), style=_style(one, plan))
     return table
 
 
 def _speed_table(plan: Plan) -> Table:
     table = _table(f"a step, {plan.accumulation} micro-batch{'es' * (plan.accumulation > 1)} a card")
-    for column in ("strategy", "s", "computing", "updating", "waiting", "img/s", "MFU", "efficiency", ""):
-        table.add_column(column, justify="left" if column in ("strategy", "") else "right")
-    for one in plan.estimates:
+    for column in ("strategy", "s", "compu-\nting", "upda-\nting", "waiting", "img/s", "MFU", "effi-\nciency"):
+        table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
+    for one in (one for one in plan.estimates if one.refused is None):
         time = one.time
         shares = [f"{part / time.total:.1%}" for part in (time.compute, time.update, time.waiting)]
         numbers = [f"{time.total:.3f}", *shares, f"{one.img_per_s:,.0f}", f"{one.mfu:.1%}", f"{one.efficiency:.1%}"]
-        row = [*([""] * 7), f"refused: {one.refused}"] if one.refused else [*numbers, ""]
-        table.add_row(one.name, *row, style=_style(one, plan))
+        table.add_row(one.name, *numbers, style=_style(one, plan))
     return table
 
 
@@ -123,7 +114,7 @@ def _outcome(plan: Plan) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, title_style="italic")
+    return Table(title=title, title_justify="left", box=None, title_style="italic", pad_edge=False)
 
 
 def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
