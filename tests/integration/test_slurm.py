@@ -202,13 +202,13 @@ def test_an_interrupted_run_goes_on_to_its_end(site: Site, straight: Path, name:
 def test_the_time_limit_is_no_end(site: Site) -> None:
     run, profile = site.root / "limited", site.root / "profile.yaml"
     profile.write_text("save_seconds: 20\n")
-    site.submit("limited", f"total_kimg={20 * KIMG}", *WIDE, "--launch=srun", "--time=2", f"--profile={profile}")
+    site.submit("limited", f"total_kimg={8 * KIMG}", *WIDE, "--launch=srun", "--time=2", f"--profile={profile}")
     book = site.wait_for_the_end(run)
     assert "requeued stopped and saved" in said(book)
     assert said(book)[-1] == "ended complete"
     lives = [event for event in read_events(run) if event["event"] in ("stopped", "resumed")]
     assert all(lives[place]["kimg"] == lives[place + 1]["kimg"] for place in range(0, len(lives), 2)), "nothing again"
-    assert read_events(run)[-1]["kimg"] == 20 * KIMG
+    assert read_events(run)[-1]["kimg"] == 8 * KIMG
 
 
 @pytest.mark.slow
