@@ -14,7 +14,8 @@ from bigtrain.journal import faults_of
 from bigtrain.presence import is_held, read_heartbeat, read_place
 from bigtrain.run_folder import read_stopped
 from bigtrain.tracking.events import Event, read_events
-from bigtrain.tracking.spool import FILE_NAME, read_metrics
+from bigtrain.tracking.sent import SentState
+from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, read_metrics
 
 _SILENT_SECONDS = 120.0
 _SHOWN_EVENTS = 6
@@ -118,11 +119,13 @@ def _faults(folder: Path, events: list[Event], metrics: dict[str, list[tuple[flo
 
 
 def _mlflow(folder: Path) -> Status | None:
-    path, spool = folder / "mlflow.json", folder / FILE_NAME
-    if not path.is_file():
+    state = SentState(folder)
+    if state.uri is None:
         return None
-    state = json.loads(path.read_text())
-    return {"run_id": state["run_id"], "unsent_bytes": spool.stat().st_size - state["offset"]}
+    sent = state.at(state.uri)
+    spools = [path for path in (folder / FILE_NAME, *folder.glob(OTHER_SPOOLS)) if path.is_file()]
+    unsent = sum(path.stat().st_size - sent.offsets.get(str(path.relative_to(folder)), 0) for path in spools)
+    return {"run_id": sent.run_id, "unsent_bytes": max(unsent, 0)}
 
 
 def _since(status: Status) -> str:

@@ -73,9 +73,13 @@ def ranks_of(folder: Path) -> list[int]:
     return [pid for pid, words in commands.items() if "bigtrain.train" in words and "launch.agent" not in words]
 
 
+def run_id_of(folder: Path) -> str:
+    return str(json.loads((folder / "mlflow.json").read_text())["run_id"])
+
+
 def mlflow_status(folder: Path) -> str:
     """Return what MLflow says of a run, once its sender has noticed that the run has ended."""
-    run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+    run_id = run_id_of(folder)
     deadline, status = time.monotonic() + 60, "RUNNING"
     while status == "RUNNING" and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -188,7 +192,7 @@ def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
     runs = [straight, *(folder for folder in command.root.iterdir() if folder.name.startswith(("stopped", "killed")))]
     with sqlite3.connect(command.root / "mlflow.db") as database:
         for folder in runs:
-            run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+            run_id = run_id_of(folder)
             # What is seen of the nodes has spools of its own.
             ours = "select key, step, value from metrics where run_uuid = ? and key not like 'system/%'"
             rows = database.execute(ours, (run_id,)).fetchall()
@@ -202,13 +206,15 @@ def test_mlflow_has_every_point_once(command: Command, straight: Path) -> None:
             join = "inputs i on i.source_id = d.dataset_uuid where i.destination_id = ?"
             (digest,) = database.execute(f"select d.digest from datasets d join {join}", (run_id,)).fetchone()
             assert digest == Manifest.load(command.data).digest[:32]  # as much as MLflow takes
+    status = subprocess.run([BIGTRAIN, "status", str(straight), "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(status.stdout)["mlflow"] == {"run_id": run_id_of(straight), "unsent_bytes": 0}
 
 
 def test_the_model_loads_and_samples(command: Command, straight: Path) -> None:
     with sqlite3.connect(command.root / "mlflow.db") as database:
         ((location,),) = database.execute(
             "select m.artifact_location from logged_models m where m.source_run_id = ?",
-            (json.loads((straight / "mlflow.json").read_text())["run_id"],),
+            (run_id_of(straight),),
         ).fetchall()
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
@@ -260,7 +266,7 @@ def test_without_mlflow_training_goes_on_and_says_so(command: Command) -> None:
     store = f"sqlite:///{command.root / 'mlflow.db'}"
     for _ in range(2):
         subprocess.run([BIGTRAIN, "sync", str(folder), "--uri", store], check=True, capture_output=True)
-    run_id = json.loads((folder / "mlflow.json").read_text())["run_id"]
+    run_id = run_id_of(folder)
     with sqlite3.connect(command.root / "mlflow.db") as database:
         ours = "select count(*) from metrics where run_uuid = ? and key not like 'system/%'"
         (count,) = database.execute(ours, (run_id,)).fetchone()

@@ -11,6 +11,7 @@ from bigtrain.presence import hold
 from bigtrain.run_folder import mark_stopped
 from bigtrain.status import status_of, table
 from bigtrain.tracking.events import EventLog
+from bigtrain.tracking.sent import Sent, SentState
 from bigtrain.tracking.spool import read_records
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 
@@ -74,6 +75,19 @@ def test_mlflow_hears_of_each_restart_and_its_cause(tmp_path: Path) -> None:
         "rank 1 was killed by SIGKILL; restart 1 of 5",
         "rank 0 ended with exit code 1; restart 2 of 5",
     ]
+
+
+def test_what_mlflow_has_not_got_yet_is_counted_over_all_spools(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.reach(run.start(0), 350)
+    assert status_of(tmp_path)["mlflow"] is None
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/node0.jsonl").write_text("0123456789")
+    reported = (tmp_path / "metrics.jsonl").stat().st_size
+    SentState(tmp_path).save(
+        "sqlite:///x", Sent("abc", "fashion", {"metrics.jsonl": reported, "metrics/node0.jsonl": 4})
+    )
+    assert status_of(tmp_path)["mlflow"] == {"run_id": "abc", "unsent_bytes": 6}
 
 
 def test_another_folder_is_no_run(tmp_path: Path) -> None:
