@@ -97,10 +97,10 @@ class EfficientNetLite0(nn.Module):
         x = image.float().expand(-1, 3, -1, -1)
         x = F.interpolate(x, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False, antialias=True)
         x = ((x - 127.0) / 128.0).to(self._conv_stem.weight.dtype).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         for block in self._blocks:
             x = block(x)
-        x = F.relu6(self._bn1(self._conv_head(x)))
+        x = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
         pool = x.float().mean((2, 3))
         found = {"pool": pool}
         if "logits" in layers:
@@ -125,8 +125,8 @@ class _MobileBlock(nn.Module):
         self._bn2 = _batch_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         out: Tensor = x + y if self.residual else y
         return out
@@ -142,7 +142,9 @@ class _SameConv2d(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         totals = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]]
         (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
-        return super().forward(F.pad(x, (left, right, top, bottom)) if any(totals) else x)
+        if top == bottom and left == right:  # the convolution pads without a copy
+            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), 1, self.groups)
+        return super().forward(F.pad(x, (left, right, top, bottom)))
 
 
 _FOLDS = (
