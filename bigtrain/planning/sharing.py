@@ -13,7 +13,7 @@ from bigtrain.distributed.strategies.base import StrategySettings
 from bigtrain.distributed.strategies.ddp import DDPConfig
 from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.distributed.strategies.flat import FlatConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig
+from bigtrain.distributed.strategies.fsdp import FSDPConfig, in_messages
 from bigtrain.planning.collectives import Kind
 from bigtrain.planning.work import Sizes, Work
 
@@ -259,8 +259,9 @@ class FSDP(Single):
 
     def whole(self, what: str) -> list[Message]:
         """See Single."""
-        sharded = [name for part in self.sizes.parts for name in part]
-        return [Message(what, "all_gather", self.sizes.bytes_of([name]), self.shard_ranks) for name in sharded]
+        sharded = [(name, self._padded(name)) for name, shape in self.sizes.parameters.items() if shape]
+        sizes = [_FLOAT * sum(count for _, count in together) for together in in_messages(sharded)]
+        return [Message(what, "all_gather", size, self.shard_ranks) for size in sizes]
 
 
 def sharing(settings: StrategySettings, sizes: Sizes, ranks: int, precision: Precision, accumulation: int) -> Single:

@@ -1,8 +1,11 @@
 """PyTorch's fully sharded data parallel, FSDP2: each rank keeps its share of weights, gradients and Adam's moments."""
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -19,6 +22,9 @@ from bigtrain.distributed.strategies.base import AdamStrategy, Precision, Strate
 from bigtrain.distributed.strategies.flat import average
 from bigtrain.distributed.strategies.rival import PlainCopy
 from bigtrain.distributed.traffic import traffic
+
+GATHERED_TOGETHER = 32 * 2**20
+"""Bytes of whole weights that one message gathers, if a single weight is not larger."""
 
 
 class FSDPConfig(StrategySettings):
@@ -96,7 +102,12 @@ class FSDPStrategy(AdamStrategy):
 
     def infer(self) -> Rivals:
         """See Strategy: a plain frozen copy, which is given the weights of the moment. Collective."""
-        return self._copy.with_weights(self._player, self._whole)
+        return self._copy.with_weights(self._player, self._gather)
+
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """See Strategy."""
+        state = self._player.state_dict()
+        yield from zip(state, self._gather(list(state.values())), strict=True)
 
     def _average_gradients(self) -> None:
         average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
@@ -106,6 +117,26 @@ class FSDPStrategy(AdamStrategy):
             return tensor
         with traffic.blocking(tensor.nbytes):
             return tensor.full_tensor()
+
+    @torch.no_grad()
+    def _gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Make weights whole, many of them by each message: a network has hundreds, most of them small."""
+        whole = list(tensors)
+        sharded = [place for place, tensor in enumerate(whole) if isinstance(tensor, DTensor)]
+        group = self._mesh.get_group("shard")
+        ranks = dist.get_world_size(group)
+        for places in in_messages([(place, _padded(whole[place].shape, ranks)) for place in sharded]):
+            shares = [_share(whole[place], count // ranks) for place, count in places]
+            mine = torch.cat(shares)
+            everyone = mine.new_empty(ranks * len(mine))
+            with traffic.blocking(everyone.nbytes):
+                dist.all_gather_single(everyone, mine, group=group)
+            first, rows = 0, everyone.view(ranks, -1)
+            for (place, _), share in zip(places, shares, strict=True):
+                shape = whole[place].shape
+                whole[place] = rows[:, first : first + len(share)].reshape(-1)[: math.prod(shape)].view(shape)
+                first += len(share)
+        return whole
 
     def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
         whole = self._whole(whole)
@@ -128,6 +159,30 @@ def _policy(precision: Precision) -> MixedPrecisionPolicy:
     if precision != "pure_bf16":
         return MixedPrecisionPolicy()
     return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+
+
+def in_messages(sizes: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:
+    """Cut weights, given with their padded numbers of elements, into what one message gathers."""
+    together: list[tuple[Any, int]] = []
+    for entry in sizes:
+        if together and 4 * (entry[1] + sum(count for _, count in together)) > GATHERED_TOGETHER:
+            yield together
+            together = []
+        together.append(entry)
+    if together:
+        yield together
+
+
+def _padded(shape: Sequence[int], ranks: int) -> int:
+    """Count the elements of a weight whose rows divide over the ranks."""
+    return -(-shape[0] // ranks) * ranks * math.prod(shape[1:])
+
+
+def _share(tensor: Tensor, count: int) -> Tensor:
+    """Return a rank's rows of a weight, and zeros where it has fewer than others."""
+    assert isinstance(tensor, DTensor)
+    rows = tensor.to_local().flatten()
+    return nn.functional.pad(rows, (0, count - len(rows)))
 
 
 class _Gather(DefaultAllGather):

@@ -1,7 +1,7 @@
 """A player's networks as its rivals see them, where its own weights are spread over the ranks."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +28,15 @@ class PlainCopy:
                 self._networks[name].get_submodule(path)._buffers.update(module._buffers)
 
     @torch.no_grad()
-    def with_weights(self, player: Player, whole: Callable[[Tensor], Tensor]) -> Rivals:
+    def with_weights(self, player: Player, gather: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> Rivals:
         """Return the networks with the weights of the moment.
 
         Args:
             player: the original, sharded.
-            whole: gathers a weight from all ranks. Collective.
+            gather: makes weights whole, from all ranks. Collective.
         """
         mine = dict(self._networks.named_parameters())
-        for name, parameter in player.named_parameters():
-            if name in mine:
-                mine[name].data = whole(parameter).detach()
+        theirs = {name: parameter for name, parameter in player.named_parameters() if name in mine}
+        for name, whole in zip(theirs, gather(list(theirs.values())), strict=True):
+            mine[name].data = whole.detach()
         return dict(self._networks.named_children())

@@ -95,7 +95,9 @@ class ZeROStrategy(Strategy):
 
     def infer(self) -> Rivals:
         """See Strategy. At stage 3 a plain frozen copy, which is given the weights of the moment; collective."""
-        return self._copy.with_weights(self._player, self._whole) if self._copy else self._player.networks()
+        if self._copy is None:
+            return self._player.networks()
+        return self._copy.with_weights(self._player, lambda weights: [self._whole(weight) for weight in weights])
 
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """See Strategy."""
