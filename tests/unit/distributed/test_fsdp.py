@@ -1,5 +1,7 @@
 """How weights are put together into messages."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,5 +21,5 @@ def test_every_weight_is_in_one_message_in_order(counts: list[int]) -> None:
 @given(st.lists(st.integers(0, LARGEST), min_size=2, max_size=30))
 def test_no_two_neighbouring_messages_would_fit_into_one(counts: list[int]) -> None:
     messages = list(in_messages(list(enumerate(counts))))
-    for first, second in zip(messages, messages[1:], strict=False):
+    for first, second in pairwise(messages):
         assert sum(count for _, count in first) + second[0][1] > LARGEST
