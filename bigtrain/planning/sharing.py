@@ -224,8 +224,9 @@ class FSDP(Single):
         return Parts(gradients=_FLOAT * self.row // self.shard_ranks)
 
     def at_average(self) -> Parts:
-        """See Single."""
-        return Parts(buffers=self.sizes.weights)
+        """See Single: whole weights, and the last message with everyone's shares and with one's own."""
+        together = max((message.size for message in self.whole("")), default=0)
+        return Parts(buffers=self.sizes.weights + together * (1 + 1 / self.shard_ranks))
 
     def of_weights(self, *, second_order: bool) -> list[Message]:
         """See Single.

@@ -1,7 +1,7 @@
 """PyTorch's fully sharded data parallel, FSDP2: each rank keeps its share of weights, gradients and Adam's moments."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from bigtrain.distributed.strategies.flat import average
 from bigtrain.distributed.strategies.rival import PlainCopy
 from bigtrain.distributed.traffic import traffic
 
-GATHERED_TOGETHER = 32 * 2**20
+GATHERED_TOGETHER = 4 * 2**20
 """Bytes of whole weights that one message gathers, if a single weight is not larger."""
 
 
@@ -106,8 +106,7 @@ class FSDPStrategy(AdamStrategy):
 
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """See Strategy."""
-        state = self._player.state_dict()
-        yield from zip(state, self._gather(list(state.values())), strict=True)
+        yield from self._gather(self._player.state_dict().items())
 
     def _average_gradients(self) -> None:
         average([parameter.grad for parameter in self._scalars if parameter.grad is not None])
@@ -118,25 +117,26 @@ class FSDPStrategy(AdamStrategy):
         with traffic.blocking(tensor.nbytes):
             return tensor.full_tensor()
 
-    @torch.no_grad()
-    def _gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _gather(self, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         """Make weights whole, many of them by each message: a network has hundreds, most of them small."""
-        whole = list(tensors)
-        sharded = [place for place, tensor in enumerate(whole) if isinstance(tensor, DTensor)]
         group = self._mesh.get_group("shard")
         ranks = dist.get_world_size(group)
-        for places in in_messages([(place, _padded(whole[place].shape, ranks)) for place in sharded]):
-            shares = [_share(whole[place], count // ranks) for place, count in places]
-            mine = torch.cat(shares)
+        sharded = []
+        for name, tensor in named:
+            if isinstance(tensor, DTensor):
+                sharded.append(((name, tensor), _padded(tensor.shape, ranks)))
+            else:
+                yield name, tensor
+        for together in in_messages(sharded):
+            mine = torch.cat([_share(tensor, count // ranks) for (_, tensor), count in together])
             everyone = mine.new_empty(ranks * len(mine))
             with traffic.blocking(everyone.nbytes):
                 dist.all_gather_single(everyone, mine, group=group)
             first, rows = 0, everyone.view(ranks, -1)
-            for (place, _), share in zip(places, shares, strict=True):
-                shape = whole[place].shape
-                whole[place] = rows[:, first : first + len(share)].reshape(-1)[: math.prod(shape)].view(shape)
-                first += len(share)
-        return whole
+            for (name, tensor), count in together:
+                share = rows[:, first : first + count // ranks]
+                yield name, share.reshape(-1)[: tensor.numel()].view(tensor.shape)
+                first += count // ranks
 
     def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
         whole = self._whole(whole)
@@ -181,7 +181,7 @@ def _padded(shape: Sequence[int], ranks: int) -> int:
 def _share(tensor: Tensor, count: int) -> Tensor:
     """Return a rank's rows of a weight, and zeros where it has fewer than others."""
     assert isinstance(tensor, DTensor)
-    rows = tensor.to_local().flatten()
+    rows = tensor.to_local().detach().flatten()
     return nn.functional.pad(rows, (0, count - len(rows)))
 
 

@@ -1,12 +1,14 @@
 """A player's networks as its rivals see them, where its own weights are spread over the ranks."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.distributed.player import Player, Rivals
+
+Named = Iterable[tuple[str, Tensor]]
 
 
 class PlainCopy:
@@ -28,15 +30,14 @@ class PlainCopy:
                 self._networks[name].get_submodule(path)._buffers.update(module._buffers)
 
     @torch.no_grad()
-    def with_weights(self, player: Player, gather: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> Rivals:
+    def with_weights(self, player: Player, gather: Callable[[Named], Named]) -> Rivals:
         """Return the networks with the weights of the moment.
 
         Args:
             player: the original, sharded.
-            gather: makes weights whole, from all ranks. Collective.
+            gather: makes weights whole, from all ranks, in any order. Collective.
         """
         mine = dict(self._networks.named_parameters())
-        theirs = {name: parameter for name, parameter in player.named_parameters() if name in mine}
-        for name, whole in zip(theirs, gather(list(theirs.values())), strict=True):
+        for name, whole in gather((name, weight) for name, weight in player.named_parameters() if name in mine):
             mine[name].data = whole.detach()
         return dict(self._networks.named_children())

@@ -97,7 +97,7 @@ class ZeROStrategy(Strategy):
         """See Strategy. At stage 3 a plain frozen copy, which is given the weights of the moment; collective."""
         if self._copy is None:
             return self._player.networks()
-        return self._copy.with_weights(self._player, lambda weights: [self._whole(weight) for weight in weights])
+        return self._copy.with_weights(self._player, lambda named: ((name, self._whole(one)) for name, one in named))
 
     def full_params(self) -> Iterator[tuple[str, Tensor]]:
         """See Strategy."""

@@ -75,6 +75,7 @@ def test_trains_two_steps_narrow_and_small(name: str, alone: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # StyleGAN3 at 1024 pixels takes minutes on one core
 @pytest.mark.parametrize("name", NARROW)
 def test_trains_two_steps_narrow(name: str, alone: None) -> None:
     _train(name, small=False)
