@@ -8,7 +8,8 @@ run's own counters say of the third stands beside the plan, which was made from 
 bytes that a rank's tensors held at a time (`LiveBytes`), all that was made since the start included.
 
 Time: the machine is measured first, as a card of its own: a step of one rank for itself while as many others work,
-which gives the FLOP/s that its operators reach, and gloo's latency and bandwidth by messages of two sizes. From these
+which gives the FLOP/s that its operators reach, and gloo's latency and the bandwidth of each kind of operation by
+messages of two sizes. From these
 the plan foretells the step of ranks that train together, which is then measured: between two steps apart, and as a
 ratio to their mean, so that neighbours on the machine slow down both.
 """
@@ -48,6 +49,10 @@ STRATEGIES = {
 }
 
 
+_ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
+"""Times that each part goes round a ring."""
+
+
 def overrides(strategy: str, ranks: int, accumulation: int, micro_batch: int = 8) -> list[str]:
     batch = [f"global_batch={micro_batch * ranks * accumulation}", f"micro_batch={micro_batch}"]
     return [f"strategy={STRATEGIES[strategy]}", *NETWORK, *batch]
@@ -85,11 +90,18 @@ def _on_ranks(ranks: int, function: Any, *arguments: Any) -> list[Any]:
 def time_steps(ranks: int, names: list[str], rounds: int, accumulation: int) -> dict[str, Any]:
     """Measure machine and steps by turns; return seconds of each, measured and foretold."""
     seen = _on_ranks(ranks, _take_turns, ranks, names, rounds, accumulation)
-    alpha, beta = (statistics.median(one[key] for one in seen) for key in ("alpha", "beta"))
+    alpha = statistics.median(one["alpha"] for one in seen)
+    beta = {kind: statistics.median(one["beta"][kind] for one in seen) for kind in _ROUNDS}
     # Together the slowest sets the pace. A round's step is compared with the steps apart before and after it.
     apart = [max(times) for times in zip(*(one["alone"] for one in seen), strict=True)]
     alone = statistics.median(apart)
-    found: dict[str, Any] = {"ranks": ranks, "alone": alone, "latency_us": 1e6 * alpha, "gb_s": beta / 1e9, "steps": {}}
+    found: dict[str, Any] = {
+        "ranks": ranks,
+        "alone": alone,
+        "latency_us": 1e6 * alpha,
+        "gb_s": {kind: value / 1e9 for kind, value in beta.items()},
+        "steps": {},
+    }
     for number, name in enumerate(names):
         around = [(apart[turn] + apart[turn + 1]) / 2 for turn in range(number, len(apart) - 1, len(names))]
         ratios = [step / mean for step, mean in zip(seen[0][name], around, strict=False)]
@@ -118,23 +130,32 @@ def _take_turns(ranks: int, names: list[str], rounds: int, accumulation: int) ->
     return found
 
 
-def _link() -> tuple[float, float]:
-    """Return latency and bandwidth of a message between neighbours, from all-reduces of two sizes."""
-    ranks, seconds = dist.get_world_size(), []
-    for numbers in (16, 4_000_000):
-        tensor, taken = torch.ones(numbers), []
-        for _ in range(12):
-            dist.barrier()
-            began = time.perf_counter()
-            dist.all_reduce(tensor)
-            taken.append(time.perf_counter() - began)
-        seconds.append(statistics.median(taken[2:]))
-    rounds = 2 * (ranks - 1)
-    alpha = seconds[0] / rounds
-    return alpha, rounds * 16e6 / ranks / max(seconds[1] - seconds[0], 1e-9)
+def _link() -> tuple[float, dict[str, float]]:
+    """Return latency and bandwidth of a message between neighbours, as each kind of operation reaches it."""
+    ranks = dist.get_world_size()
+    short, long = ({kind: _seconds(kind, numbers) for kind in _ROUNDS} for numbers in (16, 4_000_000))
+    sent = {kind: rounds * (ranks - 1) * 16e6 / ranks for kind, rounds in _ROUNDS.items()}
+    beta = {kind: sent[kind] / max(long[kind] - short[kind], 1e-9) for kind in _ROUNDS}
+    return short["all_reduce"] / (2 * (ranks - 1)), beta
 
 
-def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: float, beta: float) -> float:
+def _seconds(kind: str, numbers: int) -> float:
+    """Time an operation on a tensor of so many float32 numbers."""
+    whole, share, taken = torch.ones(numbers), torch.ones(numbers // dist.get_world_size()), []
+    for _ in range(12):
+        dist.barrier()
+        began = time.perf_counter()
+        if kind == "all_reduce":
+            dist.all_reduce(whole)
+        elif kind == "all_gather":
+            dist.all_gather_single(whole, share)
+        else:
+            dist.reduce_scatter_single(share, whole)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[2:])
+
+
+def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: float, beta: dict[str, float]) -> float:
     """Return the plan's step on this machine, whose speed is such that a rank for itself takes `alone` seconds."""
     config = load(overrides(name, ranks, accumulation))
     planner = Planner(config, ranks)
@@ -149,6 +170,7 @@ def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: flo
         host_copy_gb_s=1,
         disk_gb_s=1,
         overlaps=name == "ddp",
+        reach={kind: value / beta["all_reduce"] for kind, value in beta.items()},
     )
     flops = planner.at(config.images_at_once, images).flops / alone
     card = GPU(
@@ -156,7 +178,7 @@ def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: flo
         memory_gb=10,
         bandwidth_gb_s=1e6,  # what an operator takes for its memory is in the FLOP/s that were measured
         tflops={"fp32": flops / 1e12},
-        link_gb_s=beta / 1e9,
+        link_gb_s=beta["all_reduce"] / 1e9,
         network_gbit_s=1,
         source="measured",
     )
@@ -183,7 +205,8 @@ def tables(report: dict[str, Any]) -> str:
         lines += [
             "",
             f"{one['ranks']} ranks, each for itself {one['alone']:.3f} s a step; gloo: {one['latency_us']:.0f} µs, "
-            f"{one['gb_s']:.2f} GB/s.",
+            + ", ".join(f"{kind} {value:.2f} GB/s" for kind, value in one["gb_s"].items())
+            + ".",
             "",
             "| strategy | s a step, median (quartiles) | plan | |",
             "|---|---|---|---|",

@@ -23,8 +23,9 @@ def seconds(kind: Kind, size: float, cluster: Cluster) -> float:
         cluster: nodes and what connects them.
     """
     cards, nodes, assumed = cluster.gpus_per_node, cluster.nodes, cluster.assumed
-    inside = _Ring(cards, assumed.link_latency_us * 1e-6, cluster.gpu.link_gb_s * 1e9 * assumed.bandwidth_share)
-    between = _Ring(nodes, assumed.network_latency_us * 1e-6, cluster.network / cards * assumed.bandwidth_share)
+    reached = assumed.bandwidth_share * assumed.reach.get(kind, 1.0)
+    inside = _Ring(cards, assumed.link_latency_us * 1e-6, cluster.gpu.link_gb_s * 1e9 * reached)
+    between = _Ring(nodes, assumed.network_latency_us * 1e-6, cluster.network / cards * reached)
     share = size / cards
     if kind == "broadcast":
         return between.pass_on(size) + inside.pass_on(size)

@@ -43,7 +43,12 @@ class GPU(Config):
 
 
 class Assumed(Config):
-    """What no data sheet tells; see hardware.yaml."""
+    """What no data sheet tells; see hardware.yaml.
+
+    Attributes:
+        reach: share of a link's bandwidth that a kind of operation reaches, by its name, where that is not all of it:
+            libraries do not have a ring for each.
+    """
 
     arithmetic_share: float = Field(gt=0, le=1)
     bandwidth_share: float = Field(gt=0, le=1)
@@ -54,6 +59,7 @@ class Assumed(Config):
     host_copy_gb_s: PositiveFloat
     disk_gb_s: PositiveFloat
     overlaps: bool
+    reach: dict[str, PositiveFloat] = Field(default_factory=dict)
 
 
 class Hardware(Config):

@@ -1,6 +1,7 @@
 """What a plan counts is what a step computes; what it cannot plan, it says in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,9 @@ def test_a_ring_takes_what_the_model_says() -> None:
     beta, alpha = one.gpu.link_gb_s * 1e9 * one.assumed.bandwidth_share, one.assumed.link_latency_us * 1e-6
     assert seconds("all_gather", 1e9, one) == pytest.approx(alpha + 0.5e9 / beta)
     assert seconds("all_reduce", 1e9, one) == pytest.approx(2 * (alpha + 0.5e9 / beta))
+    half = replace(one, assumed=one.assumed.model_copy(update={"reach": {"all_gather": 0.5}}))
+    assert seconds("all_gather", 1e9, half) == pytest.approx(alpha + 1e9 / beta)
+    assert seconds("all_reduce", 1e9, half) == seconds("all_reduce", 1e9, one)
     assert seconds("all_reduce", 1e9, cluster(cards=1)) == 0
     assert seconds("all_reduce", 1e9, one) < seconds("all_reduce", 1e9, cluster(2, 1))
     far = [seconds("all_reduce", 1e6, cluster(nodes)) for nodes in (2, 4, 64)]
