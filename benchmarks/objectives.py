@@ -145,8 +145,8 @@ against 5,000 of the dataset), lower is better; not comparable with published FI
 
 The same networks (`benchmarks/objectives.yaml`: DCGAN of width 16, no normalisation in D), the same settings for all:
 nothing is tuned for a cell, so that a game may do better with settings of its own. Wasserstein without a gradient
-penalty is refused before it starts, because nothing would bound its D's slope ("–"). Noise: non_saturating with R1 comes
-to {spread}.
+penalty is refused before it starts, because nothing would bound its D's slope ("–"). Noise: non_saturating with
+R1 comes to {spread}.
 
 {table(["game", *REGULARISERS], games)}
 
@@ -157,8 +157,8 @@ images of the whole dataset, most of which were not seen. At its best, over the 
 
 {table(["augmentation", *(f"seed {seed}" for seed in SEEDS), "mean"], few)}
 
-Where D does not learn them by heart, ADA has nothing to win: with D of width 16, R1 of 0.01 and 96,000 images (one seed,
-tried first, 2026-11-22) it came to 59.8, and none to 51.7.
+Where D does not learn them by heart, ADA has nothing to win: with D of width 16, R1 of 0.01 and 96,000 images (one
+seed, tried first, 2026-11-22) it came to 59.8, and none to 51.7.
 
 ![Fréchet distance while training on 1,000 images](objectives.png)
 """
