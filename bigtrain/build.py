@@ -94,6 +94,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
         held_out=config.health.held_out,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        pieces=config.accumulation(ranks.world_size),
     )
     batches = BatchStream(
         plan, loader=config.data.loader, workers=config.data.workers, quarantine=folder / "quarantine.jsonl"

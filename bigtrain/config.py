@@ -124,14 +124,17 @@ class DataConfig(Config):
         """What the networks are built for."""
         return ImageSpec(self.resolution, self.channels, self.classes, self.width)
 
-    def plan(self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1) -> BatchPlan:
-        """Return what is in a rank's batches."""
+    def plan(
+        self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1, pieces: int = 1
+    ) -> BatchPlan:
+        """Return what is in a rank's batches, each cut into so many micro-batches."""
         return BatchPlan(
             place=self.path,
             seed=seed,
             global_batch=global_batch,
             rank=rank,
             world_size=world_size,
+            pieces=pieces,
             window=self.window,
             shares=self.sampling.shares,
             max_images=self.max_images,

@@ -1,13 +1,16 @@
 """A run's own account of what happens to it: events, heartbeat, and what its faults have cost."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
+from bigtrain.distributed.statistics import moves_in_forward
 from bigtrain.presence import Heartbeat, read_heartbeat
 from bigtrain.tracking.events import EventLog, read_events
 from bigtrain.tracking.tracker import Tracker
@@ -48,6 +51,29 @@ class Journal:
             if lost:
                 log.info("%.3f kimg that came after it were lost and are done again", lost)
         self.beat(progress, now=True)
+
+    def compare_cut(self, images: int, micro_batch: int, networks: Iterable[nn.Module]) -> None:
+        """Warn of a batch in other pieces than when the run was last started, where that changes what is computed.
+
+        Args:
+            images: of a batch that are a rank's.
+            micro_batch: of them that are computed at once.
+            networks: of the run.
+        """
+        counts = [event["micro_batches"] for event in read_events(self._folder) if "micro_batches" in event]
+        now, before = images // micro_batch, counts[-1] if counts else None
+        if not self._active or before in (None, now) or not any(map(moves_in_forward, networks)):
+            return
+        remedy = (
+            f"; micro_batch={images // before} --allow-config-change goes on as before" if images % before == 0 else ""
+        )
+        log.warning(
+            "%d micro-batches a step, where there were %d: batch statistics and spectral norms move once in each, and "
+            "go another way from here%s",
+            now,
+            before,
+            remedy,
+        )
 
     def note(self, event: str, progress: Progress, **facts: Any) -> None:
         """Write an event down; the newest of a kind is a tag in MLflow."""

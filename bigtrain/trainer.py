@@ -16,7 +16,14 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.logging import Display, log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import RunningMeans, any_rank, first_of_ranks, is_rank_zero, sum_over_ranks
+from bigtrain.distributed.collectives import (
+    RunningMeans,
+    any_rank,
+    first_of_ranks,
+    is_rank_zero,
+    on_rank_zero,
+    sum_over_ranks,
+)
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
@@ -35,7 +42,7 @@ from bigtrain.presence import place_of_this_process
 from bigtrain.previews import Previews
 from bigtrain.run_description import describe_run
 from bigtrain.run_folder import mark_stopped
-from bigtrain.snapshot import save_snapshot
+from bigtrain.snapshot import SnapshotError, save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
@@ -198,10 +205,13 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
+        self.journal.compare_cut(batch // ranks, micro, self.task.players.values())
         self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
             self.tracker.log_file(self.folder / name, self.progress)
-        self.journal.begin(self.progress, loaded, world_size=ranks, **place_of_this_process())
+        self.journal.begin(
+            self.progress, loaded, world_size=ranks, micro_batches=batch // ranks // micro, **place_of_this_process()
+        )
         if not self.progress.samples_seen and self.config.preview.interval_kimg:
             self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
@@ -249,9 +259,9 @@ class Trainer:
         self.tracker.log({**metrics, "time/eval_s": seconds} if scores else {}, self.progress)
         if better:
             self.checkpoints.note_best()
-        if better and is_rank_zero():
+            best = self.folder / "snapshots" / "best"
             save = partial(self._save, generator=generator, scores=as_json(scores))
-            replace_folder(best := self.folder / "snapshots" / "best", save)
+            self._write_snapshot(best, lambda: replace_folder(best, save))
             self.tracker.log_snapshot("best", best, self.progress)
         log.info("kimg %-7.1f %s%s  (%.0f s)", self.progress.kimg, in_words(scores), ", the best" * better, seconds)
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
@@ -341,14 +351,25 @@ class Trainer:
                 self.tracker.log_image(key, picture, self.progress)
 
     def snapshot(self) -> Path:
-        """Write the averaged generator, ready to use, and the averages by power functions below it."""
+        """Write the averaged generator, ready to use, and the averages by power functions below it. Collective."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
-        if is_rank_zero():
+
+        def save_all() -> None:
             self._save(folder, self.averaged(), scores=as_json(self.evaluations.scores_at(self.progress)))
             for sigma_rel, generator in self.ema.profiles.items():
                 self.task.calibrate(generator)
                 self._save(folder / f"sigma-{sigma_rel:g}", generator, sigma_rel=sigma_rel)
+
+        self._write_snapshot(folder, save_all)
         return folder
+
+    def _write_snapshot(self, folder: Path, write: Callable[[], None]) -> None:
+        """Let rank 0 write a snapshot, or end the run on all ranks. Collective."""
+        try:
+            on_rank_zero(write)
+        except OSError as error:
+            self.report_checkpoint()
+            raise SnapshotError(f"{folder}: cannot be written ({error}); the newest checkpoint is untouched") from None
 
     def _save(self, folder: Path, generator: Generator, **facts: object) -> None:
         save_snapshot(

@@ -55,6 +55,8 @@ class BatchPlan:
         global_batch: samples of a step over all ranks.
         rank: whose share of each batch is made.
         world_size: number of ranks; must divide `global_batch`.
+        pieces: into which a batch is cut before the ranks share each of them: micro-batches, which then hold the same
+            samples over all ranks on any number of ranks; their number times that of ranks must divide `global_batch`.
         window: shards shuffled together.
         shares: of the classes; None for those that the data have.
         max_images: size of the subset that is used; None for all.
@@ -68,6 +70,7 @@ class BatchPlan:
     global_batch: int
     rank: int = 0
     world_size: int = 1
+    pieces: int = 1
     window: int = 8
     shares: Shares | None = None
     max_images: int | None = None
@@ -79,6 +82,8 @@ class BatchPlan:
         """Check that the batch divides."""
         if self.global_batch % self.world_size:
             raise ValueError(f"a global batch of {self.global_batch} does not divide over {self.world_size} ranks")
+        if self.size % self.pieces:
+            raise ValueError(f"a rank's {self.size} samples of a batch cannot be cut into {self.pieces} pieces")
 
     @property
     def size(self) -> int:
@@ -104,10 +109,20 @@ class BatchMaker:
         counts = [shard.count for shard in dataset.manifest.shards]
         self.order = SampleOrder(counts, plan.seed, plan.window, _turns(plan, dataset, counts))
 
-    def positions(self, start: int) -> tuple[int, int]:
-        """Return the first position of this rank's share of the global batch at `start`, and the one after its last."""
-        first = start + self.plan.rank * self.plan.size
-        return first, first + self.plan.size
+    def positions(self, start: int) -> list[int]:
+        """Return the positions of this rank's share of the global batch at `start`, piece after piece."""
+        return [position for part in self._parts(start) for position in part]
+
+    def locations(self, start: int) -> list[Location]:
+        """Return where the samples at `positions` are."""
+        return [one for part in self._parts(start) for one in self.order.locate_span(part.start, part.stop)]
+
+    def _parts(self, start: int) -> list[range]:
+        """Return this rank's part of each piece, as neighbouring positions."""
+        plan = self.plan
+        part, piece = plan.size // plan.pieces, plan.global_batch // plan.pieces
+        firsts = range(start + plan.rank * part, start + plan.global_batch, piece)
+        return [range(first, first + part) for first in firsts]
 
     def make(self, start: int, images: Pixels, labels: Labels) -> None:
         """Read this rank's share of the global batch at position `start` into memory that is there.
@@ -115,11 +130,10 @@ class BatchMaker:
         Raises:
             DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
         """
-        first, stop = self.positions(start)
-        damaged = self.dataset.read_batch(list(self.order.locate_span(first, stop)), images, labels)
+        damaged = self.dataset.read_batch(self.locations(start), images, labels)
         for slot in sorted(damaged):
             read = partial(self.dataset.read_into, out=images[slot])
-            labels[slot] = self.stand_in(first + slot, damaged[slot], read)
+            labels[slot] = self.stand_in(self.positions(start)[slot], damaged[slot], read)
 
     def stand_in(self, position: int, error: DamageError, read: Callable[[Location], Result]) -> Result:
         """Read another sample than the damaged one at `position`: the same one in any process, at any time.

@@ -1,7 +1,8 @@
 """An endless stream of batches for one rank: equal on all ranks, resumable from one integer.
 
-Global batch b covers positions [b * G, (b + 1) * G) of the sample order; rank r of R takes the r-th contiguous slice
-of it. Nothing else is random, so position is the whole state, and any number of ranks sees the same samples.
+Global batch b covers positions [b * G, (b + 1) * G) of the sample order, cut into pieces (the micro-batches) of
+neighbours; rank r of R takes the r-th contiguous slice of each. Nothing else is random, so position is the whole state,
+and any number of ranks sees the same samples, and the same ones together in a piece.
 """
 
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ class BatchStream(Iterator[HostBatch]):
             self._readers.ask(self._asked)
             self._asked += self.plan.global_batch
         images, labels = self._readers.take()
-        positions = np.arange(*self._maker.positions(self._next), dtype=np.int64)
+        positions = np.array(self._maker.positions(self._next), dtype=np.int64)
         self._next += self.plan.global_batch
         return HostBatch(images, labels, positions)
 

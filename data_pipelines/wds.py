@@ -51,8 +51,8 @@ class WdsSource:
         worker, workers = _this_worker()
         number = worker
         while self._batches is None or number < self._batches:
-            positions = maker.positions(self._start + number * self._plan.global_batch)
-            for position, location in zip(range(*positions), maker.order.locate_span(*positions), strict=True):
+            start = self._start + number * self._plan.global_batch
+            for position, location in zip(maker.positions(start), maker.locations(start), strict=True):
                 try:
                     sample = as_wds(dataset, location)
                 except DamageError as error:

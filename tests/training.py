@@ -70,6 +70,7 @@ class Training:
         micro_batch: images that are computed at once.
         precision: of the strategies.
         strategy: see `by_name`; None for DDP, or none where there is one rank.
+        seed: of weights, data and draws.
     """
 
     def __init__(
@@ -81,13 +82,14 @@ class Training:
         micro_batch: int = 4,
         precision: str = "fp32",
         strategy: str | None = None,
+        seed: int = 0,
     ) -> None:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         parsed = self.parse(config)
         rank, world_size = dist.get_rank(), dist.get_world_size()
-        self.image, self.global_batch, self.micro_batch = image, global_batch, micro_batch
+        self.image, self.global_batch, self.micro_batch, self.seed = image, global_batch, micro_batch, seed
         self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
-        self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=0, device=CPU)
+        self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=seed, device=CPU)
         chosen = by_name(strategy or ("ddp" if world_size > 1 else "single"))
         self.strategies = {}
         for name, player in self.task.players.items():
@@ -109,7 +111,7 @@ class Training:
 
     def batch(self, position: int) -> Batch:
         """Return this rank's share of the global batch that begins at `position`."""
-        draws = Draws(1, torch.arange(position, position + self.global_batch)[self.share], "data")
+        draws = Draws(1 + self.seed, torch.arange(position, position + self.global_batch)[self.share], "data")
         real = draws.uniform(*self.image.shape) * 2 - 1
         label = draws.integers(max(self.image.classes, 1), 1).squeeze(1)
         return Batch(real.contiguous(memory_format=torch.channels_last), label, draws)

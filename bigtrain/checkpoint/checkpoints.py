@@ -17,7 +17,7 @@ from bigtrain.checkpoint.folders import FORMAT, CheckpointFolder, Description, h
 from bigtrain.checkpoint.retention import CheckpointConfig
 from bigtrain.core.errors import UserError
 from bigtrain.core.state import Progress, State, Stateful
-from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero
+from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero, on_rank_zero
 
 
 class CheckpointError(UserError):
@@ -166,12 +166,12 @@ class Checkpoints:
         partial: Path | None = None
         problem = None
         try:
-            partial = self._on_rank_zero(lambda: self._folder.begin(path))
+            partial = on_rank_zero(lambda: self._folder.begin(path), self._group)
             write_tensors(partial, tensors, self._group)
             parts = self._gather(hashes_of(files_of(partial, dist.get_rank())))
             files = {name: about for part in parts for name, about in part.items()}
-            self._on_rank_zero(lambda: self._folder.commit(path, {**description, "files": files}))
-            self._on_rank_zero(lambda: self._folder.prune(self._config))
+            on_rank_zero(lambda: self._folder.commit(path, {**description, "files": files}), self._group)
+            on_rank_zero(lambda: self._folder.prune(self._config), self._group)
         except CheckpointException as error:
             problem = "; ".join(sorted({str(failure) for failure, _ in error.failures.values()}))
         except OSError as error:
@@ -181,19 +181,6 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(f"{path}: the checkpoint cannot be written ({problem}); earlier ones are untouched")
         return path
-
-    def _on_rank_zero(self, act: Callable[[], Any]) -> Any:
-        """Do something on rank 0 and return its result on all ranks, or raise the same OSError on all."""
-        box: list[Any] = [None, None]
-        if is_rank_zero():
-            try:
-                box[0] = act()
-            except OSError as error:
-                box[1] = str(error)
-        dist.broadcast_object_list(box, src=0, group=self._group)
-        if box[1] is not None:
-            raise OSError(box[1])
-        return box[0]
 
     def _gather(self, value: Any) -> list[Any]:
         """Return every rank's value, on rank 0; nothing on the others."""

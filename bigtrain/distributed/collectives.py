@@ -1,7 +1,7 @@
 """The few collective operations that bigtrain uses; every rank must call them in the same order."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -43,6 +43,24 @@ def from_rank_zero(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_rank_zero(act: Callable[[], T], group: dist.ProcessGroup | None = None) -> T:
+    """Do something on rank 0 and return its result on all ranks. Collective over the group.
+
+    Raises:
+        OSError: rank 0 could not; on all ranks.
+    """
+    box: list[Any] = [None, None]
+    if is_rank_zero():
+        try:
+            box[0] = act()
+        except OSError as error:
+            box[1] = str(error)
+    dist.broadcast_object_list(box, src=0, group=group)
+    if box[1] is not None:
+        raise OSError(box[1])
+    return cast(T, box[0])
 
 
 def from_all_ranks(value: T) -> list[T]:

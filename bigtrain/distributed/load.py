@@ -1,6 +1,6 @@
 """What a run costs every rank: time, messages and memory, as metrics, as tables, and as `ranks.json`."""
 
-import json
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from bigtrain.distributed.memory import MemoryMeter, memory_table
 from bigtrain.distributed.stragglers import SLOW, communication_metrics, gather_times, slowest, straggler_table
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.traffic import traffic
+from data_pipelines.files import write_json
 
 
 class Load:
@@ -63,4 +64,5 @@ class Load:
         return metrics
 
     def _write(self, facts: dict[str, object]) -> None:
-        (self._folder / "ranks.json").write_text(json.dumps(facts, indent=1) + "\n")
+        with contextlib.suppress(OSError):  # a full disk costs a table, not the run
+            write_json(self._folder / "ranks.json", facts)

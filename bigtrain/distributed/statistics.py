@@ -1,4 +1,4 @@
-"""Let batch statistics span the ranks, in networks that know of none."""
+"""Statistics over a batch: let them span the ranks, and tell whether there are any."""
 
 from torch import nn
 
@@ -10,3 +10,8 @@ def synchronise_statistics(network: nn.Module, world_size: int) -> None:
     for module in network.modules():
         if hasattr(module, "over_ranks"):
             vars(module)["over_ranks"] = mean_over_ranks if world_size > 1 else None
+
+
+def moves_in_forward(network: nn.Module) -> bool:
+    """Tell whether a training forward moves running statistics or singular vectors: it does so once a micro-batch."""
+    return any(getattr(module, "moves_in_forward", False) for module in network.modules())

@@ -89,7 +89,7 @@ def refusal(cell: Cell) -> str | None:
     return None
 
 
-def run(cell: Cell, steps: int) -> dict[str, Any]:
+def run(cell: Cell, steps: int, seed: int = 0) -> dict[str, Any]:
     """Train a cell on the ranks that are there; the weights at the beginning and at the end."""
     training = Training(
         {"objective": OBJECTIVES[cell.objective]},
@@ -98,15 +98,16 @@ def run(cell: Cell, steps: int) -> dict[str, Any]:
         micro_batch=GLOBAL_BATCH // cell.world_size // cell.accumulation,
         precision=cell.precision,
         strategy=cell.strategy,
+        seed=seed,
     )
     return training.run(steps)
 
 
-def errors(cells: list[Cell], oracles: dict[str, dict[str, Any]], steps: int) -> dict[str, float]:
+def errors(cells: list[Cell], oracles: dict[str, dict[str, Any]], steps: int, seed: int = 0) -> dict[str, float]:
     """Return how far each cell ends from its oracle, relative to how far the oracle went. Collective."""
     found = {}
     for cell in cells:
-        result = run(cell, steps)
+        result = run(cell, steps, seed)
         found[str(cell)] = distance(oracles[cell.objective], result)
         if dist.get_rank() == 0:
             print(f"{cell}: {found[str(cell)]:.2e}", flush=True)

@@ -54,10 +54,18 @@ def assert_same(one: list[HostBatch], other: list[HostBatch]) -> None:
     window=st.integers(1, 8),
     shares=st.sampled_from(SHARES),
     max_images=st.sampled_from([None, 1, 17, 50]),
+    pieces=st.sampled_from([1, 2]),
 )
 @settings(deadline=None, max_examples=30)
-def test_any_number_of_ranks_and_workers_sees_the_same_samples(
-    tmp_path_factory, world: int, workers: int, start: int, window: int, shares: Shares | None, max_images: int | None
+def test_any_number_of_ranks_and_workers_sees_the_same_samples_in_each_piece(
+    tmp_path_factory,
+    world: int,
+    workers: int,
+    start: int,
+    window: int,
+    shares: Shares | None,
+    max_images: int | None,
+    pieces: int,
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "tiny-stream"
     if not folder.exists():
@@ -66,14 +74,17 @@ def test_any_number_of_ranks_and_workers_sees_the_same_samples(
     if max_images == 1 and shares == SHARES[2]:
         options["shares"] = None  # the one image may be of a class that is left out
     whole = BatchStream(plan(folder, **options))
+    pieces = pieces if 12 // world % pieces == 0 else 1
     ranks = [
-        BatchStream(plan(folder, rank=rank, world_size=world, **options), workers=workers) for rank in range(world)
+        BatchStream(plan(folder, rank=rank, world_size=world, pieces=pieces, **options), workers=workers)
+        for rank in range(world)
     ]
     expected = take(whole, 7, start * 12)  # 84 samples cross the end of an epoch of 50
     parts = [take(rank, 7, start * 12) for rank in ranks]
     for number, batch in enumerate(expected):
         for name in ("images", "labels", "positions"):
-            joined = np.concatenate([getattr(part[number], name) for part in parts])
+            by_rank = [np.split(getattr(part[number], name), pieces) for part in parts]
+            joined = np.concatenate([cut[piece] for piece in range(pieces) for cut in by_rank])
             np.testing.assert_array_equal(joined, getattr(batch, name))
     for stream in (whole, *ranks):
         stream.close()
