@@ -76,7 +76,9 @@ class ObeyReferee(FIFOScheduler):  # type: ignore[misc]
             self._referee.end(number, result["ended"], str(result["why"]))
 
     def on_trial_error(self, tune_controller: "TuneController", trial: Trial) -> None:
-        """See TrialScheduler: it failed once too often."""
+        """See TrialScheduler: it failed, once too often unless Ray is about to try again."""
+        if trial.status == Trial.ERROR and trial.should_recover():
+            return
         number = _number_of(trial)
         error = trial.get_error()
         told = str(error).strip().splitlines() if error else []

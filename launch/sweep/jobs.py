@@ -15,7 +15,7 @@ _LEAVE_SECONDS = 600.0
 
 
 class SlurmJob:
-    """A trial's job. One that is alive already, after a driver was lost, is taken over instead of a second one.
+    """A trial's job. After a driver was lost, one that is alive or has completed is taken over instead of a second one.
 
     Args:
         spec: of the trial, see `launch.sweep.trial`.
@@ -24,8 +24,8 @@ class SlurmJob:
     def __init__(self, spec: dict[str, Any]) -> None:
         self._folder = Path(spec["folder"])
         self._book = Book(self._folder)
-        alive = [job for job in self._book.jobs(client.queue()) if job.is_alive]
-        self._number = alive[-1].number if alive else self._submit(spec)
+        good = [job for job in self._book.jobs(client.queue()) if job.is_alive or job.state == "COMPLETED"]
+        self._number = good[-1].number if good else self._submit(spec)
         self._asked = 0.0
         self._last = self._look()
 

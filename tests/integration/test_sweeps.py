@@ -239,8 +239,7 @@ def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> No
     )
     before = {process.pid for process in psutil.process_iter()}
     with slurm_cluster(short / "slurm") as cluster:
-        cluster.environment |= {"BIGTRAIN_BIN": str(Path(sys.executable).parent), "BIGTRAIN_SHARED": str(tmp_path)}
-        cluster.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        cluster.environment.update(BIGTRAIN_BIN=str(Path(sys.executable).parent), BIGTRAIN_SHARED=str(tmp_path))
         output = tmp_path / "job.out"
         options = ["--parsable", "--nodes=2", "--exclusive", f"--output={output}", f"--chdir={ROOT}"]
         queued = cluster.run("sbatch", *options, str(ROOT / "slurm" / "sweep.sbatch"), str(path))
