@@ -46,6 +46,9 @@ class Trial:
     def config(self) -> dict[str, str]:
         return {"spec": f"/runs/my-sweep/trial-{self.number:03}.json"}
 
+    def should_recover(self) -> bool:
+        return self.number == 2
+
     def get_error(self) -> Exception:
         return RuntimeError("first\ntrial-001: rank 1 was killed by SIGKILL")
 
@@ -82,7 +85,8 @@ def test_the_end_of_a_trial_is_told() -> None:
     scheduler = ObeyReferee(referee)  # type: ignore[arg-type]
     scheduler.on_trial_complete(None, Trial(1), result(scores=[{}], ended="complete"))
     scheduler.on_trial_complete(None, Trial(1), result())  # the referee itself has stopped it
-    scheduler.on_trial_error(None, Trial(1))
+    scheduler.on_trial_error(None, Trial(1, "ERROR"))
+    scheduler.on_trial_error(None, Trial(2, "ERROR"))  # it is about to be tried again
     assert referee.heard == [
         ("hear", 1, 1, False),
         ("end", 1, "complete", ""),
