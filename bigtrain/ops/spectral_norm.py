@@ -26,15 +26,10 @@ def spectral_norm(
         The normalised weight, and the singular value, shape [].
     """
     with outside_autocast(weight.device.type):
+        iterate = _compiled_iterate if torch.compiler.is_compiling() else _iterate
         with torch.no_grad():
-            matrix = _matrix(weight)
-            left = u.to(matrix.dtype)
-            for _ in range(iterations):
-                v = F.normalize(left @ matrix, eps=eps)
-                left = F.normalize(v @ matrix.t(), eps=eps)
-            if update:
-                u.copy_(left)
-        normalised, sigma = divide_by_singular_value(weight, left[0], v[0])
+            left, right = iterate(_matrix(weight), u, update, iterations, eps)
+        normalised, sigma = divide_by_singular_value(weight, left, right)
         return normalised, sigma.detach()
 
 
@@ -49,13 +44,9 @@ def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, 
         eps: bound on the norms that are divided by.
     """
     with outside_autocast(weight.device.type):
-        if update:
-            with torch.no_grad():
-                matrix = _matrix(weight)
-                v.copy_(F.normalize(matrix.t() @ u.to(matrix.dtype), dim=0, eps=eps))
-                u.copy_(F.normalize(matrix @ v.to(matrix.dtype), dim=0, eps=eps))
-        # Copies, as a second forward before the backward moves the buffers.
-        left, right = (vector.to(torch.promote_types(weight.dtype, torch.float32), copy=True) for vector in (u, v))
+        iterate = _compiled_iterate_both if torch.compiler.is_compiling() else _iterate_both
+        with torch.no_grad():
+            left, right = iterate(_matrix(weight), u, v, update, eps)
         return divide_by_singular_value(weight, left, right)[0]
 
 
@@ -72,6 +63,41 @@ def divide_by_singular_value(weight: Tensor, left: Tensor, right: Tensor) -> tup
     """
     sigma = left @ (_matrix(weight) @ right)
     return weight / sigma, sigma
+
+
+def _iterate(matrix: Tensor, u: Tensor, update: bool, iterations: int, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the singular vectors after some steps from `u` [1, O], which moves if `update`."""
+    left = u.to(matrix.dtype)
+    for _ in range(iterations):
+        right = F.normalize(left @ matrix, eps=eps)
+        left = F.normalize(right @ matrix.t(), eps=eps)
+    if update:
+        u.copy_(left)
+    return left[0], right[0]
+
+
+def _iterate_both(matrix: Tensor, u: Tensor, v: Tensor, update: bool, eps: float) -> tuple[Tensor, Tensor]:
+    """Return copies of the singular vectors, which move by one step before if `update`: a second forward moves them."""
+    if update:
+        v.copy_(F.normalize(matrix.t() @ u.to(matrix.dtype), dim=0, eps=eps))
+        u.copy_(F.normalize(matrix @ v.to(matrix.dtype), dim=0, eps=eps))
+    return u.to(matrix.dtype, copy=True), v.to(matrix.dtype, copy=True)
+
+
+# One operation each for PyTorch's compiler, which would compute them again in the backward, from buffers that the next
+# forward has moved.
+_compiled_iterate = torch.library.custom_op("bigtrain::iterate", _iterate, mutates_args=("u",))
+_compiled_iterate_both = torch.library.custom_op("bigtrain::iterate_both", _iterate_both, mutates_args=("u", "v"))
+
+
+@_compiled_iterate.register_fake
+def _(matrix: Tensor, u: Tensor, update: bool, iterations: int, eps: float) -> tuple[Tensor, Tensor]:
+    return matrix.new_empty(matrix.shape[0]), matrix.new_empty(matrix.shape[1])
+
+
+@_compiled_iterate_both.register_fake
+def _(matrix: Tensor, u: Tensor, v: Tensor, update: bool, eps: float) -> tuple[Tensor, Tensor]:
+    return matrix.new_empty(matrix.shape[0]), matrix.new_empty(matrix.shape[1])
 
 
 def _matrix(weight: Tensor) -> Tensor:
