@@ -73,6 +73,7 @@ def publish(folder: Path) -> str | None:
         _log_grid(client, parent, folder / standing.trial.name, f"winners/{place}_{standing.trial.name}")
     if sweep.config.champion and ranked:
         _crown(client, ranked[0], children)
+    client.set_terminated(parent, "FINISHED")  # its duration is the time to this report, whatever becomes of the sweep
     return parent
 
 

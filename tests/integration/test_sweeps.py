@@ -210,6 +210,7 @@ def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
     points = client.get_metric_history(parent.info.run_id, "sweep/best_fid")
     assert [point.value for point in points] == sorted((point.value for point in points), reverse=True)
     assert parent.data.tags["sweep.trials"] == "2 of 2 ended"
+    assert parent.info.end_time > max(child.info.start_time for child in children)
     (model,) = client.search_registered_models()
     champion = client.get_model_version_by_alias(model.name, "champion")
     winner = load_config(AnyTraining, folder / "winner.yaml")
@@ -254,7 +255,10 @@ def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> No
         assert "winner" in told
     assert not list(tmp_path.glob(".ray-token*"))
     names = ("raylet", "gcs_server", "bigtrain", "launch.agent")
-    left = [one for one in psutil.process_iter(["name", "cmdline"]) if one.pid not in before]
+    left = [one for one in psutil.process_iter(["name", "cmdline", "status"]) if one.pid not in before]
+    left = [
+        one for one in left if one.info["status"] != psutil.STATUS_ZOMBIE
+    ]  # dead, and for a container's init to bury
     ours = [one for one in left if str(tmp_path) in " ".join(one.info["cmdline"] or []) or one.info["name"] in names]
     assert ours == []
     shutil.rmtree(short, ignore_errors=True)
