@@ -131,7 +131,8 @@ def break_run(
         run.start()
         _wait(run, None if early else FAULTS[name], seconds=delay)
         before = read_place(disturbed).get("pid")
-        what = _strike(run, FAULTS[name], choice)
+        while not (what := _strike(run, FAULTS[name], choice)):
+            run.start()
         report.faults.append(f"{name}: {what}")
         on_fault(number, report.faults[-1])
         if what != "sender":  # the run does not miss it, and starts another
@@ -173,11 +174,11 @@ def _wait(run: Run, fault: Fault | None, *, seconds: float) -> None:
 
 
 def _strike(run: Run, fault: Fault, choice: random.Random) -> str:
-    """Let a fault happen, as soon as there is something that it can happen to; say to what."""
+    """Let a fault happen, as soon as there is something that it can happen to; say to what, "" if all had ended."""
     for _ in run.while_alive():
         if what := fault.strike(find(run.pid), run.folder, choice):
             return what
-    return "nothing"
+    return ""
 
 
 def _until_noticed(run: Run, fault: Fault, before: object, hang_seconds: float) -> None:
