@@ -14,6 +14,7 @@ DDP, which sends during the backward, takes turns with one all-reduce after it.
 
 import argparse
 import ctypes
+import itertools
 import json
 import multiprocessing
 import os
@@ -45,6 +46,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 NEVER = {"interval_kimg": 0}
 CLONE_NEWNET = 0x40000000
+PORTS = itertools.count(20000 + os.getpid() % 10000)
 
 
 @dataclass
@@ -123,14 +125,14 @@ def start_arm(
     settings: dict[str, Any],
     folder: Path,
     groups: list[int],
-    strategy: str,
+    strategy: dict[str, Any],
     hosts: list[str] | None = None,
 ) -> Arm:
     """Start an arm of one or more groups of ranks, which know nothing of each other."""
     context = multiprocessing.get_context("spawn")
     pipes, processes, core = [], [], 0
     for group, world_size in enumerate(groups):
-        port = 20000 + os.getpid() % 20000 + 7 * len(name) + group
+        port = next(PORTS)
         for rank in range(world_size):
             ours, theirs = context.Pipe()
             place = {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
@@ -139,7 +141,7 @@ def start_arm(
             own = {
                 **settings,
                 "run_dir": str(folder / f"{name}-{group}"),
-                "strategy": {"kind": strategy},
+                "strategy": strategy,
                 "global_batch": settings["micro_batch"] * world_size,
             }
             process = context.Process(target=rank_process, args=(theirs, place, core, own), daemon=True)
@@ -258,13 +260,16 @@ def main() -> None:
         for name in options.config or NETWORKS:
             settings = settings_of(name, options.batch, options.precision, make_data(name, folder))
             if hosts:
-                pairs = [(f"{kind} over {options.link}", kind) for kind in ("ddp", "flat")]
-                arms = [start_arm(n, settings, folder, [2], kind, hosts) for n, kind in pairs]
+                kinds = (
+                    {"kind": "ddp", "bucket_mb": 2},
+                    {"kind": "flat"},
+                )  # of several buckets all but the last overlap
+                arms = [start_arm(f"{k['kind']} over {options.link}", settings, folder, [2], k, hosts) for k in kinds]
             else:
                 arms = [
-                    start_arm("alone", settings, folder, [1], "single"),
-                    start_arm("together", settings, folder, [2], "ddp"),
-                    start_arm("apart", settings, folder, [1, 1], "single"),
+                    start_arm("alone", settings, folder, [1], {"kind": "single"}),
+                    start_arm("together", settings, folder, [2], {"kind": "ddp"}),
+                    start_arm("apart", settings, folder, [1, 1], {"kind": "single"}),
                 ]
             result = measure(arms, options.rounds, options.steps)
             if hosts is None:
