@@ -3,7 +3,7 @@
 Measured where the messages are begun, by clocks alone: a few microseconds a message, no message more, no
 synchronisation. A blocking operation makes the training wait from its beginning to its end. One that runs beside the
 computation, such as DDP's buckets during the backward, makes it wait from the time when the last one of a row was
-begun, because that one needs the last gradient.
+begun, because that one needs the last gradient; one that is over before the next one of its backward begins is hidden.
 
 On a GPU, where the host does not wait for messages, times are those of launching them and mean little; count and
 bytes hold.
@@ -49,6 +49,10 @@ class _Row:
     begun: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
 
+    @property
+    def is_over(self) -> bool:
+        return bool(self.begun) and len(self.ended) == len(self.begun)
+
 
 class Traffic:
     """Collects one process's totals; what happens outside of `step` does not count."""
@@ -92,7 +96,7 @@ class Traffic:
 
     def average_beside(self, tensor: Tensor) -> torch.futures.Future[Tensor]:
         """Begin to replace a tensor by its mean over all ranks, and go on; the future holds the tensor."""
-        ended = self.begin_beside(tensor.nbytes)
+        ended = self.begin_beside(tensor.nbytes, waited=False)
         work = dist.all_reduce(tensor.div_(dist.get_world_size()), async_op=True)
         assert work is not None
 
@@ -102,16 +106,27 @@ class Traffic:
 
         return work.get_future().then(finish)
 
-    def begin_beside(self, size: int) -> Callable[[], None]:
-        """Count a message of `size` bytes that runs beside the computation; call what is returned when it is over."""
+    def begin_beside(self, size: int, *, waited: bool = True) -> Callable[[], None]:
+        """Count a message of `size` bytes that runs beside the computation; call what is returned when it is over.
+
+        Args:
+            size: bytes.
+            waited: whether messages that are over by now were waited for; if the computation just went on to this one,
+                they were not, and somebody says when it waits, see `waited`.
+        """
         if not self._counting:
             return lambda: None
-        if self._row.begun and len(self._row.ended) == len(self._row.begun):
-            self._close_row()
+        if self._row.is_over:
+            self._close_row(waited)
         row = self._row
         self._count(size)
         row.begun.append(time.perf_counter())
         return lambda: row.ended.append(time.perf_counter())
+
+    def waited(self) -> None:
+        """Take note that the training has just waited for the messages that run beside it."""
+        if self._row.is_over:
+            self._close_row()
 
     def read(self) -> Totals:
         """Return the totals and start afresh."""
@@ -122,12 +137,12 @@ class Traffic:
         self._totals.messages += 1
         self._totals.bytes += size
 
-    def _close_row(self) -> None:
+    def _close_row(self, waited: bool = True) -> None:
         row, self._row = self._row, _Row()
         if row.ended:
             last = max(row.ended)
             self._totals.sending += last - row.begun[0]
-            self._totals.exposed += max(last - row.begun[-1], 0.0)
+            self._totals.exposed += max(last - row.begun[-1], 0.0) if waited else 0.0
 
 
 traffic = Traffic()

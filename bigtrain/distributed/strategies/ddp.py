@@ -59,6 +59,11 @@ class DDPStrategy(AdamStrategy):
         self._ddp.require_backward_grad_sync = last_micro and not self._averages_masters
         return super().loss(phase, batch, rivals, last_micro=last_micro)
 
+    def backward(self, loss: Tensor) -> None:
+        """See Strategy; it ends when all buckets are averaged."""
+        super().backward(loss)
+        traffic.waited()
+
     def _average_gradients(self) -> None:
         if self._averages_masters:
             average(self._gradients())
