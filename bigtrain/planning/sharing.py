@@ -165,16 +165,19 @@ class DDP(Single):
         return Parts(gradients=self.moved) if self.halved else Parts()
 
     def of_gradients(self, arrivals: Sequence[str]) -> list[Message]:
-        """See Single; buckets as DDP makes them from its second step on, in the order of arrival."""
+        """See Single; buckets from the last weight to the first, each sent when it and those before are full."""
         what = f"gradients of {self.sizes.name}"
         if self.halved and self.accumulation > 1:
             return [Message(what, "all_reduce", self.moved)]
         width = _FLOAT // 2 if self.halved else _FLOAT
-        messages, size, filled = [], 0, 0
-        for done, name in enumerate(arrivals, 1):
+        arrival = {name: done for done, name in enumerate(arrivals, 1)}
+        order = [name for name in reversed(self.sizes.parameters) if name in arrival]
+        messages, size, filled, done = [], 0, 0, 0
+        for name in order:
             size += math.prod(self.sizes.parameters[name])
             filled += width * math.prod(self.sizes.parameters[name])
-            if filled >= self.capacity or done == len(arrivals):
+            done = max(done, arrival[name])
+            if filled >= self.capacity or name == order[-1]:
                 messages.append(Message(what, "all_reduce", _FLOAT * size, after=done))
                 size = filled = 0
         return messages

@@ -1,10 +1,12 @@
 """Checkpoints on real ranks: the same bits on as many ranks, the same training on others, under another strategy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints, load_state
 from tests.distributed.ranks import on_ranks
@@ -20,7 +22,8 @@ CONFIG: dict[str, Any] = {
 
 def begin(folder: Path, strategy: str) -> tuple[Training, Checkpoints]:
     """Build players anew and load what there is."""
-    training = Training(CONFIG, strategy=strategy)
+    global_batch = 16 if 16 % dist.get_world_size() == 0 else 12
+    training = Training(CONFIG, global_batch=global_batch, strategy=strategy)
     objects = {"progress": training.progress, **training.strategies, **training.task.stateful()}
     checkpoints = Checkpoints(CheckpointConfig(interval_kimg=1, keep=9), folder, objects)
     checkpoints.load_latest()
@@ -37,9 +40,9 @@ def train(folder: Path, strategy: str, saves: list[int]) -> dict[str, Any]:
     return result
 
 
-def compare(folder: Path) -> dict[str, Any]:
+def compare(folder: Path, strategies: Sequence[str] = RESUMED) -> dict[str, Any]:
     """Train with and without a new start in between, under every strategy."""
-    for strategy in RESUMED:
+    for strategy in strategies:
         train(folder / f"straight-{strategy}", strategy, [2 * STEPS])
         train(folder / f"resumed-{strategy}", strategy, [STEPS, STEPS])
     return {}
@@ -74,6 +77,12 @@ def test_a_new_start_changes_no_bit(folder: Path, strategy: str) -> None:
     assert_same(resumed, last(folder / f"straight-{strategy}"))
     assert resumed["D"]["optimizer"]
     assert resumed["augment"]
+
+
+def test_a_new_start_changes_no_bit_of_ddp_on_three_ranks(tmp_path: Path) -> None:
+    """From three on, the place of a gradient in a message decides in which order the ranks' parts are added up."""
+    on_ranks(3, compare, tmp_path, tmp_path, ["ddp"])
+    assert_same(last(tmp_path / "resumed-ddp"), last(tmp_path / "straight-ddp"))
 
 
 def test_a_new_start_changes_no_bit_of_a_single_process(tmp_path: Path, alone: None) -> None:

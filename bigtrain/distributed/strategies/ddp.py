@@ -1,12 +1,12 @@
 """PyTorch's DistributedDataParallel: gradients are averaged in buckets while the backward still runs."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigtrain.core.batch import Batch
@@ -35,6 +35,25 @@ class DDPConfig(StrategySettings):
         return DDPStrategy(player, optimizer, precision, accumulation, self.bucket_mb)
 
 
+class _SteadyDDP(DistributedDataParallel):
+    """DDP whose buckets are the same from the first step of a process on.
+
+    DDP arranges its buckets anew after the first backward of a process, in the order in which gradients came. From
+    three ranks on, where a gradient lies in a message decides in which order the ranks' parts are added up, so that a
+    resumed run would differ in the last bits. This one arranges them before the first step, from the last weight to
+    the first, which is about the order in which gradients come.
+    """
+
+    def __init__(self, module: nn.Module, **options: Any) -> None:
+        super().__init__(module, **options)
+        self.reducer._push_all_rebuilt_params()
+        self.reducer._rebuild_buckets()
+
+    def _build_params_for_reducer(self) -> tuple[list[nn.Parameter], list[bool]]:
+        parameters, is_sparse = super()._build_params_for_reducer()  # type: ignore[no-untyped-call]
+        return parameters[::-1], is_sparse[::-1]
+
+
 class DDPStrategy(AdamStrategy):
     """A player inside DDP."""
 
@@ -45,7 +64,7 @@ class DDPStrategy(AdamStrategy):
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         super().__init__(player, optimizer, precision, accumulation)
         # Buffers are constants or statistics that the task sets on all ranks alike: broadcasting them would be waste.
-        self._ddp = DistributedDataParallel(
+        self._ddp = _SteadyDDP(
             player, bucket_cap_mb=bucket_mb, gradient_as_bucket_view=True, forward_sync_buffers=False
         )
         self._ddp.register_comm_hook(None, _average)
