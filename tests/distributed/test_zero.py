@@ -147,7 +147,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_step_bounds_what_it_is_told_to_and_nothing_else(name: str, two: list[dict[str, Any]]) -> None:
-    """Trap 1: DeepSpeed bounds the norm at 1 unless told 0; without that line `free` should fail (not tried)."""
+    """Trap 1: DeepSpeed bounds the norm at 1 unless told 0; without that line ZeRO-0 does not get through a step."""
     for rank in two:
         done = rank["steps"][name]
         torch.testing.assert_close(done["free"]["seen"], torch.tensor([3.0, 4.0]))
@@ -177,7 +177,7 @@ def test_a_gradient_that_is_not_finite_on_one_rank_skips_the_step_on_all(name: s
 
 
 def test_each_strategy_goes_on_from_the_state_of_any_other(two: list[dict[str, Any]]) -> None:
-    """DeepSpeed forgets the moments of a frozen player; without `_all_trainable` this should fail (not tried)."""
+    """DeepSpeed forgets the moments of a frozen player; without `_all_trainable` they are missing in the state."""
     for rank in two:
         straight, *others = rank["chains"]
         for other in others:
