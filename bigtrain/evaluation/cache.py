@@ -64,7 +64,7 @@ def _read(path: Path) -> Tensors | None:
             facts = file.metadata() or {}
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last where it shrinks while it is mapped
         log.warning("%s: damaged cache entry (%s), computing it anew", path, error)
         return None
     if facts.get(_CHECKSUM) != _checksum(tensors):

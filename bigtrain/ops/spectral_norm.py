@@ -26,7 +26,7 @@ def spectral_norm(
         The normalised weight, and the singular value, shape [].
     """
     with outside_autocast(weight.device.type):
-        iterate = _compiled_iterate if torch.compiler.is_compiling() else _iterate
+        iterate = _compiled_iterate if update and torch.compiler.is_compiling() else _iterate
         with torch.no_grad():
             left, right = iterate(_matrix(weight), u, update, iterations, eps)
         normalised, sigma = divide_by_singular_value(weight, left, right)
@@ -44,7 +44,7 @@ def stored_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, *, update: bool, 
         eps: bound on the norms that are divided by.
     """
     with outside_autocast(weight.device.type):
-        iterate = _compiled_iterate_both if torch.compiler.is_compiling() else _iterate_both
+        iterate = _compiled_iterate_both if update and torch.compiler.is_compiling() else _iterate_both
         with torch.no_grad():
             left, right = iterate(_matrix(weight), u, v, update, eps)
         return divide_by_singular_value(weight, left, right)[0]
@@ -84,8 +84,8 @@ def _iterate_both(matrix: Tensor, u: Tensor, v: Tensor, update: bool, eps: float
     return u.to(matrix.dtype, copy=True), v.to(matrix.dtype, copy=True)
 
 
-# One operation each for PyTorch's compiler, which would compute them again in the backward, from buffers that the next
-# forward has moved.
+# One operation each for PyTorch's compiler in training, where it would compute them again in the backward, from buffers
+# that the next forward has moved. An exported network has no such operation: it runs where bigtrain is not.
 _compiled_iterate = torch.library.custom_op("bigtrain::iterate", _iterate, mutates_args=("u",))
 _compiled_iterate_both = torch.library.custom_op("bigtrain::iterate_both", _iterate_both, mutates_args=("u", "v"))
 

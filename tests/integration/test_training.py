@@ -145,7 +145,7 @@ def test_nothing_in_it_can_be_changed_by_everybody(straight: Path) -> None:
     assert not [path for path in made if path.stat().st_mode & 0o002]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_and_started_again_it_ends_with_the_same_bits(command: Command, straight: Path, number: int) -> None:
     name = f"stopped-{number}"
     process = subprocess.Popen(command(name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
