@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.presence import place_of_this_process
 from bigtrain.previews import Previews
+from bigtrain.profiling import Profile, profiled
 from bigtrain.run_description import describe_run
 from bigtrain.run_folder import mark_stopped
 from bigtrain.snapshot import SnapshotError, save_snapshot
@@ -95,9 +97,12 @@ class Trainer:
     load: Load
     previews: Previews
     usage: Usage
+    profile: Profile
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
+    _moves: list[tuple[str, Progress, Tensor]] = field(init=False, default_factory=list)
+    """Each phase since the skipped steps were last looked for, where it was, and whether its step was one: 1 or 0."""
     _collapse: str | None = field(init=False, default=None)
     """What made the doctor stop the run."""
 
@@ -108,6 +113,7 @@ class Trainer:
         with Display(self.progress, active=is_rank_zero()) as display:
             stopping = self.still_evaluating() or self.agree_to_stop(scores)
             while not (stopping or self.progress.done):
+                self.profile.step()
                 with self.load.step():
                     self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
@@ -130,6 +136,7 @@ class Trainer:
                     self.save()
         return self.finish(scores)
 
+    @profiled
     def train_step(self, batches: Sequence[Batch]) -> None:
         """Let the players move in turn, then the average, on one or more global batches."""
         self.task.before_step(self.progress)
@@ -147,10 +154,7 @@ class Trainer:
             rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
             rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
             moved = strategy.step(rates)
-            skipped = bool(moved["skipped_step"])
-            self.checkup.health.count_step(phase.name, skipped=skipped)
-            if skipped:
-                self.journal.note("skipped_step", self.progress, phase=phase.name)
+            self._moves.append((phase.name, copy(self.progress), moved["skipped_step"]))
             self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
             self.means.add({f"lr/{phase.player}": rates.lr})
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
@@ -159,6 +163,15 @@ class Trainer:
         self.journal.beat(self.progress)
         self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
         self.watchdog.beat("between steps", pause=True)
+
+    def note_skipped_steps(self) -> None:
+        """Learn which steps were skipped since the last time; the device alone knows, and is waited for now."""
+        flags = torch.stack([flag for *_, flag in self._moves]).tolist() if self._moves else []
+        for (phase, where, _), skipped in zip(self._moves, flags, strict=True):
+            self.checkup.health.count_step(phase, skipped=bool(skipped))
+            if skipped:
+                self.journal.note("skipped_step", where, phase=phase)
+        self._moves = []
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
@@ -169,6 +182,7 @@ class Trainer:
                 networks.update(strategy.infer())
         return networks
 
+    @profiled
     def next_batch(self) -> Batch:
         """Take this rank's share of the next global batch."""
         asked = time.perf_counter()
@@ -192,6 +206,7 @@ class Trainer:
         """Tell whether the step just taken reached a multiple of an interval, or the end."""
         return self.progress.passed(interval_kimg)
 
+    @profiled
     def start(self) -> None:
         """Go on from the newest checkpoint, if there is one, and open the books."""
         loaded = self.checkpoints.load_latest()
@@ -216,11 +231,13 @@ class Trainer:
             self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
+    @profiled
     def read_means(self) -> dict[str, float]:
         """Return what was measured since the last reading, averaged over steps and ranks. Collective.
 
         Damaged samples and repeated fetches are counted since this process began.
         """
+        self.note_skipped_steps()
         now, (before, samples_before) = time.perf_counter(), self._clock
         seconds, images = now - before, self.progress.samples_seen - samples_before
         self._clock = (now, self.progress.samples_seen)
@@ -241,6 +258,7 @@ class Trainer:
             self.save()
         return bool(self.evaluations.unfinished)
 
+    @profiled
     def evaluate(self, kinds: Sequence[str]) -> dict[str, float]:
         """Score the averaged generator, and keep the best one. Collective."""
         began = time.perf_counter()
@@ -267,6 +285,7 @@ class Trainer:
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
         return metrics
 
+    @profiled
     def examine(self, metrics: dict[str, float]) -> dict[str, float]:
         """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
         step_seconds = metrics["time/sec_per_kimg"] * self.config.global_batch / 1000
@@ -277,6 +296,7 @@ class Trainer:
         self.write_health()
         return {**metrics, **found}
 
+    @profiled
     def examine_features(self) -> None:
         """Let the doctor compare fakes with real images. Collective."""
         began = time.perf_counter()
@@ -315,6 +335,7 @@ class Trainer:
         log.info("kimg %-7.1f health: stopping, %s", self.progress.kimg, collapse)
         return False
 
+    @profiled
     def roll_back(self) -> None:
         """Return to the last healthy checkpoint, to go on from there slower and with other noise. Collective."""
         collapse, begun, rollbacks = self.checkup.health.collapse, self.progress.samples_seen, self.recovery.rollbacks
@@ -333,8 +354,10 @@ class Trainer:
             *(begun / 1000, path, self.recovery.lr_factor, collapse),
         )
 
+    @profiled
     def save(self) -> None:
         """Write a checkpoint while training goes on. Collective."""
+        self.note_skipped_steps()
         self.report_checkpoint()
         self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
         self.tracker.log({"time/checkpoint_s": self.checkpoints.blocked_s}, self.progress)
@@ -344,12 +367,14 @@ class Trainer:
         if written := self.checkpoints.wait():
             self.tracker.log_checkpoint(written)
 
+    @profiled
     def preview(self) -> None:
         """Report pictures of what the averaged generator makes and D is shown."""
         if is_rank_zero():
             for key, picture in self.previews.draw(self.averaged(), self.progress).items():
                 self.tracker.log_image(key, picture, self.progress)
 
+    @profiled
     def snapshot(self) -> Path:
         """Write the averaged generator, ready to use, and the averages by power functions below it. Collective."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
@@ -385,6 +410,7 @@ class Trainer:
         self.task.calibrate(self.ema.generator)
         return self.ema.generator
 
+    @profiled
     def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
         asked = stop.received() is not None or self._collapse is not None or self.report(scores)

@@ -79,32 +79,37 @@ class LossScaler:
 
     The loss is multiplied by a scale and the gradients are divided by it. A step that overflows is skipped, and halves
     it; a long time without doubles it. Whether a step overflowed is known on all ranks alike, so the scale stays equal.
+    It lives on the device, which nobody waits for.
 
     Args:
+        device: of the loss.
         scale: at the start.
         patience: steps without an overflow after which it doubles.
     """
 
-    def __init__(self, scale: float = 2.0**16, patience: int = 2000) -> None:
-        self.scale, self._patience, self._good = scale, patience, 0
+    def __init__(self, device: torch.device, scale: float = 2.0**16, patience: int = 2000) -> None:
+        self.scale = torch.tensor(scale, device=device)
+        self._good = torch.zeros((), device=device)
+        self._patience = patience
 
     def unscale(self, gradients: Sequence[Tensor]) -> None:
         """Divide gradients by the scale, in place."""
         for gradient in gradients:
             gradient.mul_(1 / self.scale)
 
-    def update(self, *, finite: bool) -> None:
-        """Learn from a step."""
-        self._good = self._good + 1 if finite else 0
-        if not finite:
-            self.scale = max(self.scale / 2, 1.0)
-        elif self._good == self._patience:
-            self.scale, self._good = self.scale * 2, 0
+    def update(self, overflow: Tensor) -> None:
+        """Learn from a step: 1 where it overflowed and 0 where not, float32, shape []."""
+        good = (self._good + 1) * (1 - overflow)
+        grows = good == self._patience
+        self.scale = torch.where(grows, 2 * self.scale, self.scale)
+        self.scale = torch.where(overflow > 0, (self.scale / 2).clamp(min=1.0), self.scale)
+        self._good = torch.where(grows, 0.0, good)
 
     def state_dict(self) -> State:
         """See Stateful."""
-        return {"scale": self.scale, "good": self._good}
+        return {"scale": self.scale.item(), "good": int(self._good.item())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Stateful."""
-        self.scale, self._good = state["scale"], state["good"]
+        self.scale = torch.full_like(self.scale, state["scale"])
+        self._good = torch.full_like(self._good, state["good"])

@@ -77,18 +77,18 @@ def test_a_state_of_pure_bf16_loads_into_fp32_and_back() -> None:
 
 
 def test_the_scale_halves_at_an_overflow_and_doubles_after_a_good_time() -> None:
-    scaler = LossScaler(scale=8.0, patience=3)
+    scaler = LossScaler(torch.device("cpu"), scale=8.0, patience=3)
     seen = []
     for finite in (True, True, False, True, True, True, True):
-        scaler.update(finite=finite)
-        seen.append(scaler.scale)
+        scaler.update(torch.tensor(float(not finite)))
+        seen.append(scaler.scale.item())
     assert seen == [8, 8, 4, 4, 4, 8, 8]
-    other = LossScaler()
+    other = LossScaler(torch.device("cpu"))
     other.load_state_dict(scaler.state_dict())
     for one in (scaler, other):
         for _ in range(2):
-            one.update(finite=True)
-    assert scaler.scale == 16.0
+            one.update(torch.tensor(0.0))
+    assert scaler.scale.item() == 16.0
 
 
 def test_fp16_skips_an_overflow_and_each_player_has_its_own_scale() -> None:
