@@ -158,7 +158,9 @@ def profile_table(rows: list[Row]) -> Table:
     table = Table("where", "times", "s", "ms each", "share of the run")
     for row in rows:
         each = 1000 * row.seconds / row.count
-        table.add_row("  " * row.depth + row.name, str(row.count), f"{row.seconds:.1f}", f"{each:.1f}", f"{row.share:.1%}")
+        table.add_row(
+            "  " * row.depth + row.name, str(row.count), f"{row.seconds:.1f}", f"{each:.1f}", f"{row.share:.1%}"
+        )
     rest = 1 - sum(row.share for row in rows if row.depth == 0)
     table.add_row("the rest", "", "", "", f"{rest:.1%}")
     return table

@@ -20,6 +20,7 @@ from bigtrain.models.base import Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.ops.bias_act import leaky_relu
 from bigtrain.ops.convolution import conv2d
+from bigtrain.ops.layout import channels_last
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
 
 _SLOPE = 0.2
@@ -142,7 +143,7 @@ class R3GANGenerator(Generator):
         z = z * truncation
         if self.image.classes:
             z = torch.cat([z, self.embedding(class_weights(label, self.image.classes)).to(z.dtype)], dim=1)
-        x = self.blocks[0](self.basis(z).contiguous(memory_format=torch.channels_last))
+        x = self.blocks[0](channels_last(self.basis(z)))
         for upsample, blocks in zip(self.upsamplers, list(self.blocks)[1:], strict=True):
             x = blocks(upsample(x))
         image: Tensor = self.to_image(x).float()
@@ -221,7 +222,7 @@ class ResidualBlock(nn.Module):
 
 
 class ScaledConv2d(nn.Module):
-    """Convolution with "same" padding, no bias of its own; the weights start normal with deviation gain / sqrt(fan in)."""
+    """Convolution with "same" padding, no bias of its own; weights start normal with deviation gain / sqrt(fan in)."""
 
     def __init__(self, channels: int, out_channels: int, kernel_size: int, *, groups: int = 1, gain: float = 1.0):
         super().__init__()

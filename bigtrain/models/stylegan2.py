@@ -19,6 +19,7 @@ from bigtrain.models.layers.minibatch import minibatch_stddev
 from bigtrain.models.layers.pyramid import Pyramid
 from bigtrain.models.layers.style_mapping import MappedGenerator, MappingNetwork
 from bigtrain.ops.bias_act import ACTIVATION_GAIN, activate, bias_act
+from bigtrain.ops.layout import channels_last
 from bigtrain.ops.modulated_conv import modulated_conv2d
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
 
@@ -214,7 +215,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Turn features [N, C, R/2, R/2] into [N, C', R, R], and add this resolution's part of the image."""
         if x is None:
-            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = channels_last(self.const.expand(ws.shape[0], -1, -1, -1))
             x, used = self.conv1(x, ws[:, 0], draws), 1
         elif self.architecture == "resnet":
             shortcut = self.skip(x, gain=math.sqrt(0.5))

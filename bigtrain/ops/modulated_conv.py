@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bigtrain.ops.convolution import conv2d, conv_transpose2d
 from bigtrain.ops.precision import outside_autocast
-from bigtrain.ops.twins import use_reference
+from bigtrain.ops.twins import use_definition
 from bigtrain.ops.upfirdn import upfirdn2d, upfirdn2d_reference
 
 
@@ -41,7 +41,7 @@ def modulated_conv2d(
     Returns:
         Shape [N, O, H * up, W * up] with the padding that keeps the size, in the dtype of the convolution.
     """
-    if use_reference():
+    if use_definition():
         return modulated_conv2d_reference(
             x, weight, style, fir=fir, up=up, demodulate=demodulate, padding=padding, gain=gain, offset=offset
         )
@@ -117,7 +117,7 @@ def conv2d_resampled(
         return conv2d(x, weight, bias, padding=half if padding is None else padding)
     if fir is None:
         raise ValueError("conv2d_resampled needs a low-pass filter when up or down is 2")
-    if use_reference():
+    if use_definition():
         return _plus(conv2d_resampled_reference(x, weight, fir=fir, up=up, down=down), bias)
     taps = fir.shape[0]
     if down == 2:

@@ -14,6 +14,7 @@ from bigtrain.ops.convolution import conv2d, conv_transpose2d
 
 CASES = [
     (conv2d, (2, 4, 5, 4), (6, 4, 3, 3), {"padding": 1}),
+    (conv2d, (2, 4, 5, 4), (6, 4, 3, 3), {"padding": 2}),
     (conv2d, (2, 4, 5, 4), (6, 4, 1, 1), {}),
     (conv2d, (2, 4, 6, 5), (6, 4, 3, 3), {"stride": 2}),
     (conv2d, (2, 4, 5, 4), (6, 2, 3, 3), {"padding": 1, "groups": 2}),
@@ -52,7 +53,8 @@ def test_equals_pytorchs_own(
         (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
         found.append((y, first, torch.autograd.grad(slope.square().sum(), (x, w))))
     (y, first, second), (y_own, first_own, second_own) = found
-    torch.testing.assert_close((y, first), (y_own, first_own), rtol=0, atol=0)
+    exact = 0.0 if case.get("padding", 0) <= weight[2] // 2 else 1e-5  # zeros of our own there, for speed
+    torch.testing.assert_close((y, first), (y_own, first_own), rtol=exact, atol=exact)
     torch.testing.assert_close(second, second_own, rtol=1e-4, atol=1e-3)
 
 
@@ -87,7 +89,9 @@ def test_computes_in_autocasts_precision() -> None:
 
 def test_a_slope_by_the_image_costs_no_gradient_of_the_weight() -> None:
     class Count(TorchDispatchMode):
-        wanted: list[list[bool]] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.wanted: list[list[bool]] = []
 
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if operator.overloadpacket is torch.ops.aten.convolution_backward:
@@ -98,7 +102,7 @@ def test_a_slope_by_the_image_costs_no_gradient_of_the_weight() -> None:
     hidden = conv2d(x, w, padding=1)
     y = conv2d(hidden, w * 2, padding=1)
     with Count() as count:
-        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        torch.autograd.grad(y.sum(), x, create_graph=True)
         assert count.wanted == []  # by transposed convolutions alone
         torch.autograd.grad(y.sum(), x, retain_graph=True)
         assert count.wanted == [[True, False, False]] * 2
