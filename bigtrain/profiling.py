@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -82,6 +83,7 @@ class Profile:
             return
         if self._steps == FIRST:
             kinds = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self._ranks.device.type == "cuda")]
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports that there is no GPU as an error
             self._recorder = profile(activities=kinds)
             self._recorder.start()
         elif self._steps == FIRST + COUNT:

@@ -141,28 +141,32 @@ class Trainer:
         """Let the players move in turn, then the average, on one or more global batches."""
         self.task.before_step(self.progress)
         for phase in self.task.phases(self.progress):
-            strategy = self.strategies[phase.player]
-            rivals = self.rivals(phase)
-            for micro, last in batches[phase.batch].micro_batches(self.config.images_at_once, self.task.group):
-                self.watchdog.beat(phase.name)
-                with self.usage.counting(phase, last=last):
-                    with self.load.forward(phase.name):
-                        loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                    strategy.backward(loss)
-                self.means.add(stats)
-            now, batch = (self.progress.samples_seen, self.progress.total), self.config.global_batch
-            rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
-            rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
-            moved = strategy.step(rates)
-            self._moves.append((phase.name, copy(self.progress), moved["skipped_step"]))
-            self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
-            self.means.add({f"lr/{phase.player}": rates.lr})
+            with self.profile.span(phase.name):
+                self.move(phase, batches[phase.batch])
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
         self.journal.beat(self.progress)
         self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
         self.watchdog.beat("between steps", pause=True)
+
+    def move(self, phase: Phase, batch: Batch) -> None:
+        """Let one player move: its losses on the batch's micro-batches, then a step of its optimizer."""
+        strategy, rivals = self.strategies[phase.player], self.rivals(phase)
+        for micro, last in batch.micro_batches(self.config.images_at_once, self.task.group):
+            self.watchdog.beat(phase.name)
+            with self.usage.counting(phase, last=last):
+                with self.load.forward(phase.name):
+                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                strategy.backward(loss)
+            self.means.add(stats)
+        now = (self.progress.samples_seen, self.progress.total)
+        rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=self.config.global_batch)
+        rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
+        moved = strategy.step(rates)
+        self._moves.append((phase.name, copy(self.progress), moved["skipped_step"]))
+        self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
+        self.means.add({f"lr/{phase.player}": rates.lr})
 
     def note_skipped_steps(self) -> None:
         """Learn which steps were skipped since the last time; the device alone knows, and is waited for now."""
@@ -440,5 +444,8 @@ class Trainer:
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=seen, by_signal=asked is not None)
+        for path in self.profile.write():
+            if is_rank_zero():
+                self.tracker.log_file(path, self.progress)
         self.tracker.finish("FINISHED" if complete else "KILLED", self.progress)
         return Result(complete=complete, scores=scores)
