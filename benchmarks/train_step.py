@@ -6,6 +6,7 @@
 A step's phases are timed one by one, each kind of them (with R1, without) as often, and added up by how often a step
 has them: with lazy regularisation sixteen steps would have to pass otherwise. A phase is all that moves its player:
 random numbers, both networks, the augmentation, backward, Adam. The average of the weights is a phase of its own.
+With `--inference`, what is timed is a batch of images from the averaged generator instead, without gradients.
 Images are random and in memory; nothing is read, logged or sent.
 
 With `--reference`, the same work by the plain path runs in a process of its own, phase by phase in turn with the fast
@@ -93,7 +94,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     },
 }
 NEVER = {"interval_kimg": 0}
-CEILING, COUNT = "the ceiling", "what is computed"
+SAMPLE, CEILING, COUNT = "sample", "the ceiling", "what is computed"
 """Asked of a path beside its phases."""
 
 
@@ -120,7 +121,7 @@ def settings_of(workload: str, batch: int | None, precision: str, compiled: bool
     }
 
 
-def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain: bool) -> None:
+def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain: bool, inference: bool) -> None:
     """Be one path: build the players, then run a kind of phase when told."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import contextlib
@@ -134,7 +135,7 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain)
+    run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain, inference=inference)
     pipe.send({"often": run.often, "parameters": run.parameters})
     with reference_paths(as_published=True) if plain else contextlib.nullcontext():
         while (kind := pipe.recv()) is not None:
@@ -179,13 +180,14 @@ class Steps:
     Args:
         config: of the run.
         plain: in PyTorch's default layout.
+        inference: sample instead.
 
     Attributes:
         often: how often a step has each kind of phase, the average's among them.
         parameters: how many each player has.
     """
 
-    def __init__(self, config: Any, *, plain: bool = False) -> None:
+    def __init__(self, config: Any, *, plain: bool = False, inference: bool = False) -> None:
         import torch
 
         from bigtrain.core.state import Progress
@@ -209,11 +211,23 @@ class Steps:
         found = {"+".join(kind): entry for kind, entry in kinds_of_phases(self._task, self._progress).items()}
         self._phases = {name: phase for name, (phase, _) in found.items()}
         self.often = {**{name: share for name, (_, share) in found.items()}, "average": 1.0}
+        if inference:
+            self.often = {SAMPLE: 1.0}
+            self._task.calibrate(self._ema.generator.to(memory_format=self._layout))
         networks = {name: self._task.players[name].networks()[name] for name in self._task.players}
         self.parameters = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
 
     def take(self, kind: str) -> None:
-        """Run a phase of this kind, or move the average."""
+        """Run a phase of this kind, move the average, or sample."""
+        import torch
+
+        from bigtrain.distributed.precision import autocast
+
+        if kind == SAMPLE:
+            with torch.no_grad(), autocast("cpu", self._config.precision):
+                self._task.generate(self._ema.generator, self._batch().draws)
+            self._progress.advance()
+            return
         if kind == "average":
             self._ema.update(self._strategies["G"].full_params(), self._progress)
             self._progress.advance()
@@ -322,6 +336,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["bf16"], choices=("fp32", "bf16", "pure_bf16"))
     parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument("--reference", action="store_true", help="also time the plain path, in turn")
+    parser.add_argument("--inference", action="store_true", help="time sampling instead of training")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="compact lines")
     options = parser.parse_args()
@@ -335,7 +350,7 @@ def main() -> None:
     pipes, processes = {}, []
     for name, (_, _, plain) in arms.items():
         pipes[name], theirs = context.Pipe()
-        arguments = (theirs, settings[name], options.threads, plain)
+        arguments = (theirs, settings[name], options.threads, plain, options.inference)
         processes.append(context.Process(target=path_process, args=arguments, daemon=True))
         processes[-1].start()
         theirs.close()  # so that its end is noticed here

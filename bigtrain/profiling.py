@@ -93,7 +93,7 @@ class Profile:
     def rows(self) -> list[Row]:
         """Add the spans up by name, in the order of their first."""
         whole = time.perf_counter() - self._start
-        rows = {}
+        rows: dict[str, Row] = {}
         for span in sorted(self._spans, key=lambda span: span.began):
             before = rows.get(span.name, Row(span.name, span.depth, 0, 0.0, 0.0))
             seconds = before.seconds + span.ended - span.began

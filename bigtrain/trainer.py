@@ -28,6 +28,7 @@ from bigtrain.distributed.collectives import (
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
+from bigtrain.distributed.precision import advice_on, convolution_speeds
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
@@ -224,6 +225,8 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
+        if self.ranks.device.type == "cpu" and (advice := advice_on(self.config.precision, convolution_speeds())):
+            log.info("%s", advice)
         self.journal.compare_cut(batch // ranks, micro, self.task.players.values())
         self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):

@@ -1,5 +1,6 @@
 """In which precision a player computes, and what keeps its training sound where that is a low one."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ Precision = Literal["fp32", "bf16", "pure_bf16", "fp16"]
 What needs float32 has it in all of them: losses, penalties, minibatch statistics, spectral norms, moments, averages.
 """
 
+_NOTICEABLE = 1.25
+"""A precision that is slower by less is not worth a word."""
 _AUTOCAST = {"bf16": torch.bfloat16, "pure_bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,6 +29,40 @@ def check_precision(precision: Precision, *, cuda: bool) -> None:
     """
     if precision == "fp16" and not cuda:
         raise ConfigError("precision 'fp16' is for GPUs: a CPU gains nothing by it; use 'bf16'")
+
+
+def advice_on(precision: Precision, speeds: Mapping[torch.dtype, float]) -> str | None:
+    """Return what would be faster than a precision on a CPU, in words; None if nothing much.
+
+    bfloat16 is many times faster than float32 where a CPU multiplies its matrices (AMX), and slower on others.
+
+    Args:
+        precision: as configured.
+        speeds: of both dtypes, see `convolution_speeds`.
+    """
+    ratio = speeds[torch.float32] / speeds[torch.bfloat16]
+    if precision in ("bf16", "pure_bf16") and ratio > _NOTICEABLE:
+        return f"precision: {precision} computes {ratio:.1f} times slower than fp32 on this CPU: use precision=fp32"
+    if precision == "fp32" and 1 / ratio > _NOTICEABLE:
+        return f"precision: fp32 computes {1 / ratio:.1f} times slower than bf16 on this CPU: use precision=bf16"
+    return None
+
+
+def convolution_speeds() -> dict[torch.dtype, float]:
+    """Measure how many convolutions a second this CPU does in float32 and in bfloat16: a tenth of a second's work."""
+    speeds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        image, weight = (
+            torch.ones(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            for shape in ((4, 128, 24, 24), (128, 128, 3, 3))
+        )
+        seconds = []
+        for _ in range(4):
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(image, weight, padding=1)
+            seconds.append(time.perf_counter() - began)
+        speeds[dtype] = 1 / min(seconds)
+    return speeds
 
 
 def autocast(device_type: str, precision: Precision) -> torch.autocast:

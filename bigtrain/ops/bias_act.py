@@ -87,7 +87,8 @@ class _TimesSlope(torch.autograd.Function):
     def forward(ctx: Any, grad: Tensor, y: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(y)
         ctx.slope = slope
-        return torch.ops.aten.leaky_relu_backward(grad, y, slope, True)
+        slopes: Tensor = torch.ops.aten.leaky_relu_backward(grad, y, slope, True)
+        return slopes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

@@ -162,9 +162,10 @@ def _adjoint(how: _How, x: Tensor, weight: Tensor, y: Tensor) -> _How:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
-    return torch.ops.aten.convolution(
+    y: Tensor = torch.ops.aten.convolution(
         x, weight, bias, how.stride, how.padding, (1, 1), how.transposed, how.output_padding, how.groups
     )
+    return y
 
 
 def _gradients(

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigtrain.distributed.init import Ranks
-from bigtrain.usage import Usage, Counter
+from bigtrain.usage import Counter, Usage
 from tests.training import CPU, Training
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -8,7 +8,7 @@ from torch import nn
 
 from bigtrain.core.config import ConfigError
 from bigtrain.core.schedules import OptimizerConfig, Rates
-from bigtrain.distributed.precision import LossScaler, allow_tf32, check_precision
+from bigtrain.distributed.precision import LossScaler, advice_on, allow_tf32, check_precision, convolution_speeds
 from bigtrain.distributed.strategies.base import AdamStrategy
 from tests.training import SMALL, STYLEGAN2, Training
 
@@ -107,6 +107,21 @@ def test_fp16_is_refused_without_a_gpu() -> None:
     with pytest.raises(ConfigError, match="use 'bf16'"):
         check_precision("fp16", cuda=False)
     check_precision("fp16", cuda=True)
+
+
+@pytest.mark.parametrize(
+    ("precision", "bf16_speed", "advice"),
+    [
+        ("bf16", 0.5, "precision=fp32"),
+        ("bf16", 0.9, None),
+        ("bf16", 4.0, None),
+        ("fp32", 4.0, "precision=bf16"),
+    ],
+)
+def test_the_faster_precision_of_a_cpu_is_named(precision: Any, bf16_speed: float, advice: str | None) -> None:
+    found = advice_on(precision, {torch.float32: 1.0, torch.bfloat16: bf16_speed})
+    assert found is None if advice is None else advice in str(found)
+    assert all(speed > 0 for speed in convolution_speeds().values())
 
 
 def test_tf32_is_a_switch() -> None:
