@@ -87,7 +87,8 @@ class Profile:
             self._recorder = profile(activities=kinds)
             self._recorder.start()
         elif self._steps == FIRST + COUNT:
-            self._stop_recording()
+            with self.span("profile"):
+                self._stop_recording()
         self._steps += 1
 
     def rows(self) -> list[Row]:

@@ -104,6 +104,8 @@ class Trainer:
     """When, and after how many images, the speed was last read."""
     _moves: list[tuple[str, Progress, Tensor]] = field(init=False, default_factory=list)
     """Each phase since the skipped steps were last looked for, where it was, and whether its step was one: 1 or 0."""
+    _calibrated: int | None = field(init=False, default=None)
+    """After how many images the averaged generator was last made ready to sample."""
     _collapse: str | None = field(init=False, default=None)
     """What made the doctor stop the run."""
 
@@ -347,6 +349,7 @@ class Trainer:
         """Return to the last healthy checkpoint, to go on from there slower and with other noise. Collective."""
         collapse, begun, rollbacks = self.checkup.health.collapse, self.progress.samples_seen, self.recovery.rollbacks
         path = self.checkpoints.return_to_healthy()
+        self._calibrated = None
         self.recovery.rollbacks = rollbacks + 1
         self.batches.seek(self.progress.samples_seen)
         self.tracker.roll_back(str(collapse), begun, self.progress)
@@ -413,8 +416,11 @@ class Trainer:
         )
 
     def averaged(self) -> Generator:
-        """Return the averaged generator, ready to sample."""
-        self.task.calibrate(self.ema.generator)
+        """Return the averaged generator, ready to sample; it is made so once a step."""
+        if self._calibrated != self.progress.samples_seen:
+            with self.profile.span("calibrate"):
+                self.task.calibrate(self.ema.generator)
+            self._calibrated = self.progress.samples_seen
         return self.ema.generator
 
     @profiled

@@ -288,7 +288,8 @@ def test_a_profile_tells_where_the_time_went_and_changes_nothing(profile: Path, 
     rows = {row["name"]: row for row in json.loads((profile / "profile" / "table.json").read_text())}
     steps = rows["train_step"]["count"]
     assert steps == rows["d_main"]["count"] == rows["g_main"]["count"] == rows["next_batch"]["count"] > 0
-    assert rows["evaluate"]["count"] > 0
+    assert rows["evaluate"]["count"] == 2
+    assert rows["calibrate"]["count"] == 3  # at 0, 1.6 and 3.2 kimg, for previews, scores, snapshots and features alike
     assert rows["d_main"]["seconds"] + rows["g_main"]["seconds"] <= rows["train_step"]["seconds"]
     assert sum(row["share"] for row in rows.values() if row["depth"] == 0) <= 1
     weights = [load_state(sorted((run / "checkpoints").glob("kimg*"))[-1]) for run in (profile, straight)]

@@ -54,7 +54,7 @@ def test_writes_traces_that_chrome_reads(tmp_path: Path) -> None:
     files = {path.name: path for path in profile.write()}
     assert files.keys() == {"table.json", "timeline-rank0.json", "operators-rank0.json.gz", "operators-rank0.txt"}
     events = json.loads(files["timeline-rank0.json"].read_text())["traceEvents"]
-    assert [event["name"] for event in events] == ["train_step"] * (FIRST + COUNT + 1)
+    assert [event["name"] for event in events].count("train_step") == FIRST + COUNT + 1
     assert all(event["ph"] == "X" and event["dur"] > 0 for event in events)
     assert "aten::mm" in files["operators-rank0.txt"].read_text()
     assert json.loads(files["table.json"].read_text())[0]["count"] == FIRST + COUNT + 1
