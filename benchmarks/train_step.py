@@ -6,11 +6,18 @@
 A step's phases are timed one by one, each kind of them (with R1, without) as often, and added up by how often a step
 has them: with lazy regularisation sixteen steps would have to pass otherwise. A phase is all that moves its player:
 random numbers, both networks, the augmentation, backward, Adam. The average of the weights is a phase of its own.
+With `--inference`, what is timed is a batch of images from the averaged generator instead, without gradients.
 Images are random and in memory; nothing is read, logged or sent.
 
-With `--reference`, the same work by the plain path (float32, every operator by its reference twin) runs in a process
-of its own, phase by phase in turn with the fast one, and `times_reference` is the ratio of images a CPU-second.
-`--torch-compile` and `--precision` change the fast path alone. One line of JSON for each path.
+With `--reference`, the same work by the plain path runs in a process of its own, phase by phase in turn with the fast
+one, and `times_reference` is the ratio of images a CPU-second. The plain path is float32, in PyTorch's default layout,
+every operator by its reference twin in the order in which the papers' own code computes it. That code itself is not
+run: part of it may not be, by its licence. Of `--precision`, several may be given: each is a path of its own, in turn
+with the others. `--torch-compile` changes the fast paths alone. One line of JSON for each path.
+
+What a path computes is counted (`gflop_per_iter`: matrix products and convolutions, two operations a multiply-add), and
+beside it stands what this machine reaches at best in the same run (`ceiling_gflop_per_s`: the faster of a large matrix
+product and of a large 3x3 convolution, in the path's precision), and `of_ceiling`, the share of it that is reached.
 """
 
 import argparse
@@ -24,7 +31,6 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-FLAGS = ("workload", "batch", "threads", "precision")
 BGC = {"kind": "ada", "transforms": "bgc", "probability": {"kind": "fixed", "p": 0.3}}
 STYLEGAN_DATA = {"resolution": 64, "channels": 3, "classes": 0}
 WORKLOADS: dict[str, dict[str, Any]] = {
@@ -88,6 +94,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     },
 }
 NEVER = {"interval_kimg": 0}
+SAMPLE, CEILING, COUNT = "sample", "the ceiling", "what is computed"
+"""Asked of a path beside its phases."""
 
 
 def settings_of(workload: str, batch: int | None, precision: str, compiled: bool) -> dict[str, Any]:
@@ -113,7 +121,7 @@ def settings_of(workload: str, batch: int | None, precision: str, compiled: bool
     }
 
 
-def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain: bool) -> None:
+def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain: bool, inference: bool) -> None:
     """Be one path: build the players, then run a kind of phase when told."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import contextlib
@@ -127,14 +135,43 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    run = Steps(parse_config(AnyTraining, settings, source="benchmark"))
+    run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain, inference=inference)
     pipe.send({"often": run.often, "parameters": run.parameters})
-    with reference_paths() if plain else contextlib.nullcontext():
+    with reference_paths(as_published=True) if plain else contextlib.nullcontext():
         while (kind := pipe.recv()) is not None:
-            cpu, clock = time.process_time(), time.perf_counter()
-            run.take(kind)
-            pipe.send((time.process_time() - cpu, time.perf_counter() - clock))
+            if kind == CEILING:
+                pipe.send(ceiling(settings["precision"]))
+            elif kind == COUNT:
+                pipe.send({kind: run.count(kind) for kind in run.often})
+            else:
+                cpu, clock = time.process_time(), time.perf_counter()
+                run.take(kind)
+                pipe.send((time.process_time() - cpu, time.perf_counter() - clock))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def ceiling(precision: str) -> float:
+    """Return the GFLOP a CPU-second of the largest kernels in a precision, the better of two kinds."""
+    import torch
+
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    square = torch.randn(2048, 2048, dtype=dtype)
+    layout = torch.channels_last
+    image, weight = (
+        torch.randn(shape, dtype=dtype).contiguous(memory_format=layout)
+        for shape in ((8, 256, 48, 48), (256, 256, 3, 3))
+    )
+    work = {
+        2 * 2048**3: lambda: square @ square,
+        2 * 8 * 48 * 48 * 9 * 256 * 256: lambda: torch.nn.functional.conv2d(image, weight, padding=1),
+    }
+    best = 0.0
+    for flop, act in work.items():
+        act()
+        began = time.process_time()
+        act()
+        best = max(best, flop / (time.process_time() - began) / 1e9)
+    return best
 
 
 class Steps:
@@ -142,13 +179,15 @@ class Steps:
 
     Args:
         config: of the run.
+        plain: in PyTorch's default layout.
+        inference: sample instead.
 
     Attributes:
         often: how often a step has each kind of phase, the average's among them.
         parameters: how many each player has.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, *, plain: bool = False, inference: bool = False) -> None:
         import torch
 
         from bigtrain.core.state import Progress
@@ -157,9 +196,12 @@ class Steps:
         from bigtrain.planning.counting import kinds_of_phases
 
         self._config = config
+        self._layout = torch.contiguous_format if plain else torch.channels_last
         image, device = config.data.image, torch.device("cpu")
         self._task = config.build_task(image, [1] * image.classes, seed=0, device=device)
         ranks = Ranks(0, 1, 0, device)
+        for player in self._task.players.values():
+            player.to(memory_format=self._layout)
         self._strategies = {
             name: config.strategy.build(player, self._task.optimizers[name], config.precision, 1, ranks)
             for name, player in self._task.players.items()
@@ -169,11 +211,23 @@ class Steps:
         found = {"+".join(kind): entry for kind, entry in kinds_of_phases(self._task, self._progress).items()}
         self._phases = {name: phase for name, (phase, _) in found.items()}
         self.often = {**{name: share for name, (_, share) in found.items()}, "average": 1.0}
+        if inference:
+            self.often = {SAMPLE: 1.0}
+            self._task.calibrate(self._ema.generator.to(memory_format=self._layout))
         networks = {name: self._task.players[name].networks()[name] for name in self._task.players}
         self.parameters = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
 
     def take(self, kind: str) -> None:
-        """Run a phase of this kind, or move the average."""
+        """Run a phase of this kind, move the average, or sample."""
+        import torch
+
+        from bigtrain.distributed.precision import autocast
+
+        if kind == SAMPLE:
+            with torch.no_grad(), autocast("cpu", self._config.precision):
+                self._task.generate(self._ema.generator, self._batch().draws)
+            self._progress.advance()
+            return
         if kind == "average":
             self._ema.update(self._strategies["G"].full_params(), self._progress)
             self._progress.advance()
@@ -189,6 +243,14 @@ class Steps:
         strategy.backward(loss)
         strategy.step(self._task.optimizers[phase.player].rates_at(0, 1, global_batch=self._config.global_batch))
 
+    def count(self, kind: str) -> float:
+        """Return the GFLOP of a phase of this kind, which is taken."""
+        from bigtrain.usage import Counter
+
+        with Counter() as counter:
+            self.take(kind)
+        return counter.flops / 1e9
+
     def _batch(self) -> Any:
         import torch
 
@@ -197,7 +259,7 @@ class Steps:
 
         image, size = self._config.data.image, self._config.global_batch
         draws = Draws(0, torch.arange(size) + self._progress.samples_seen)
-        real = (torch.rand(size, *image.shape) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        real = (torch.rand(size, *image.shape) * 2 - 1).contiguous(memory_format=self._layout)
         return Batch(real, draws.integers(max(image.classes, 1), 1).squeeze(1), draws)
 
 
@@ -207,6 +269,7 @@ def measure(paths: dict[str, Connection], rounds: int) -> dict[str, dict[str, An
     seconds: dict[str, dict[str, list[tuple[float, float]]]] = {
         name: {kind: [] for kind in fact["often"]} for name, fact in facts.items()
     }
+    ceilings: dict[str, list[float]] = {name: [] for name in paths}
     for number in range(rounds + 1):
         for kind in next(iter(facts.values()))["often"]:
             for name, pipe in paths.items():
@@ -214,13 +277,21 @@ def measure(paths: dict[str, Connection], rounds: int) -> dict[str, dict[str, An
                 found = pipe.recv()
                 if number:  # the first round allocates, and may compile
                     seconds[name][kind].append(found)
+        for name, pipe in paths.items():
+            pipe.send(CEILING)
+            ceilings[name].append(pipe.recv())
         print(f"round {number} of {rounds}", file=sys.stderr)
-    for pipe in paths.values():
+    memory = {}
+    for name, pipe in paths.items():
+        pipe.send(COUNT)
+        facts[name]["gflop"] = pipe.recv()
         pipe.send(None)
+        memory[name] = round(pipe.recv())
     return {
         name: {
             **facts[name],
-            "peak_rss_mb": round(paths[name].recv()),
+            "ceiling": statistics.median(ceilings[name]),
+            "peak_rss_mb": memory[name],
             "cpu": {kind: statistics.median(cpu for cpu, _ in times) for kind, times in seconds[name].items()},
             "clock": {kind: statistics.median(clock for _, clock in times) for kind, times in seconds[name].items()},
             "spread": {
@@ -238,6 +309,7 @@ def summary(found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     cpu = sum(often[kind] * seconds for kind, seconds in found["cpu"].items())
     clock = sum(often[kind] * seconds for kind, seconds in found["clock"].items())
     images = settings["global_batch"]  # of one G step, whatever D takes
+    gflop = sum(often[kind] * amount for kind, amount in found["gflop"].items())
     return {
         "img_per_s": round(images / clock, 3),
         "img_per_cpu_s": round(images / cpu, 3),
@@ -246,6 +318,10 @@ def summary(found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
             kind: {"a_step": often[kind], "cpu_s": round(found["cpu"][kind], 4), "spread": found["spread"][kind]}
             for kind in often
         },
+        "gflop_per_iter": round(gflop, 1),
+        "gflop_per_cpu_s": round(gflop / cpu, 1),
+        "ceiling_gflop_per_s": round(found["ceiling"], 1),
+        "of_ceiling": round(gflop / cpu / found["ceiling"], 3),
         "peak_rss_mb": found["peak_rss_mb"],
         **{f"params_{name}": count for name, count in found["parameters"].items()},
     }
@@ -257,13 +333,14 @@ def main() -> None:
     parser.add_argument("--workload", choices=WORKLOADS, required=True)
     parser.add_argument("--batch", type=int, help="images; default: the workload's")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16", "pure_bf16"))
+    parser.add_argument("--precision", nargs="+", default=["bf16"], choices=("fp32", "bf16", "pure_bf16"))
     parser.add_argument("--torch-compile", action="store_true")
     parser.add_argument("--reference", action="store_true", help="also time the plain path, in turn")
+    parser.add_argument("--inference", action="store_true", help="time sampling instead of training")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="compact lines")
     options = parser.parse_args()
-    arms = {"fast": (options.precision, options.torch_compile, False)}
+    arms = {f"fast {precision}": (precision, options.torch_compile, False) for precision in options.precision}
     arms |= {"plain": ("fp32", False, True)} if options.reference else {}
     settings = {
         name: settings_of(options.workload, options.batch, precision, compiled)
@@ -273,7 +350,7 @@ def main() -> None:
     pipes, processes = {}, []
     for name, (_, _, plain) in arms.items():
         pipes[name], theirs = context.Pipe()
-        arguments = (theirs, settings[name], options.threads, plain)
+        arguments = (theirs, settings[name], options.threads, plain, options.inference)
         processes.append(context.Process(target=path_process, args=arguments, daemon=True))
         processes[-1].start()
         theirs.close()  # so that its end is noticed here
@@ -282,7 +359,9 @@ def main() -> None:
         process.join()
     lines = {name: summary(found[name], settings[name]) for name in arms}
     if options.reference:
-        lines["fast"]["times_reference"] = round(lines["fast"]["img_per_cpu_s"] / lines["plain"]["img_per_cpu_s"], 2)
+        for line in lines.values():
+            line["times_reference"] = round(line["img_per_cpu_s"] / lines["plain"]["img_per_cpu_s"], 2)
+            line["of_its_memory"] = round(line["peak_rss_mb"] / lines["plain"]["peak_rss_mb"], 2)
     for name, (precision, compiled, _) in arms.items():
         head = {"workload": options.workload, "path": name, "batch": settings[name]["global_batch"]}
         head |= {"threads": options.threads, "precision": precision, "compile": compiled}

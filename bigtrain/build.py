@@ -34,6 +34,7 @@ from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.previews import REALS, Previews
+from bigtrain.profiling import Profile
 from bigtrain.run_folder import check_run_folder, digest_of
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
@@ -177,6 +178,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             device=ranks.device,
         ),
         usage=Usage(task.players, ranks),
+        profile=Profile(folder, ranks, active=config.profile),
     )
 
 

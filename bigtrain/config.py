@@ -168,6 +168,8 @@ class TrainingConfig(Config):
         init_from: networks to start from; null for random weights.
         activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
             memory, about a third more computation.
+        profile: take the time of the run's parts; its folder gets a folder `profile` with a timeline and the operators
+            of a few steps as Chrome traces, and a table.
     """
 
     run_dir: str
@@ -191,6 +193,7 @@ class TrainingConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
     init_from: InitFromConfig | None = None
     activation_checkpointing: bool = False
+    profile: bool = False
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "TrainingConfig":

@@ -25,6 +25,8 @@ from data_pipelines.secrets import hide_secrets
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
 _EARLY = (LOCK, FAILURES, "slurm")
 """What may be in a folder before its run begins: `slurm` is what `bigtrain submit` needs."""
+_FREE = ("run_dir", "profile")
+"""Keys that may differ when a run goes on: they do not change what it computes."""
 _PACKAGES = ("torch", "numpy", "mlflow", "pydantic", "safetensors", "bigtrain")
 
 
@@ -195,5 +197,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key != "run_dir"
+        if before.get(key) != after.get(key) and key not in _FREE
     ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from bigtrain.distributed.collectives import (
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.load import Load
 from bigtrain.distributed.player import Phase, Rivals
+from bigtrain.distributed.precision import advice_on, convolution_speeds
 from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.ema import EMA
@@ -40,6 +42,7 @@ from bigtrain.models import Generator
 from bigtrain.pictures import image_grid, plot_curves
 from bigtrain.presence import place_of_this_process
 from bigtrain.previews import Previews
+from bigtrain.profiling import Profile, profiled
 from bigtrain.run_description import describe_run
 from bigtrain.run_folder import mark_stopped
 from bigtrain.snapshot import SnapshotError, save_snapshot
@@ -95,9 +98,14 @@ class Trainer:
     load: Load
     previews: Previews
     usage: Usage
+    profile: Profile
     report: Report = lambda scores: False
     _clock: tuple[float, int] = field(init=False)
     """When, and after how many images, the speed was last read."""
+    _moves: list[tuple[str, Progress, Tensor]] = field(init=False, default_factory=list)
+    """Each phase since the skipped steps were last looked for, where it was, and whether its step was one: 1 or 0."""
+    _calibrated: int | None = field(init=False, default=None)
+    """After how many images the averaged generator was last made ready to sample."""
     _collapse: str | None = field(init=False, default=None)
     """What made the doctor stop the run."""
 
@@ -108,6 +116,7 @@ class Trainer:
         with Display(self.progress, active=is_rank_zero()) as display:
             stopping = self.still_evaluating() or self.agree_to_stop(scores)
             while not (stopping or self.progress.done):
+                self.profile.step()
                 with self.load.step():
                     self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
                 if self.due(self.config.log.interval_kimg):
@@ -130,35 +139,46 @@ class Trainer:
                     self.save()
         return self.finish(scores)
 
+    @profiled
     def train_step(self, batches: Sequence[Batch]) -> None:
         """Let the players move in turn, then the average, on one or more global batches."""
         self.task.before_step(self.progress)
         for phase in self.task.phases(self.progress):
-            strategy = self.strategies[phase.player]
-            rivals = self.rivals(phase)
-            for micro, last in batches[phase.batch].micro_batches(self.config.images_at_once, self.task.group):
-                self.watchdog.beat(phase.name)
-                with self.usage.counting(phase, last=last):
-                    with self.load.forward(phase.name):
-                        loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                    strategy.backward(loss)
-                self.means.add(stats)
-            now, batch = (self.progress.samples_seen, self.progress.total), self.config.global_batch
-            rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=batch)
-            rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
-            moved = strategy.step(rates)
-            skipped = bool(moved["skipped_step"])
-            self.checkup.health.count_step(phase.name, skipped=skipped)
-            if skipped:
-                self.journal.note("skipped_step", self.progress, phase=phase.name)
-            self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
-            self.means.add({f"lr/{phase.player}": rates.lr})
+            with self.profile.span(phase.name):
+                self.move(phase, batches[phase.batch])
         self.ema.update(self.strategies[self.task.averaged[0]].full_params(), self.progress)
         self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
         self.journal.beat(self.progress)
         self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
         self.watchdog.beat("between steps", pause=True)
+
+    def move(self, phase: Phase, batch: Batch) -> None:
+        """Let one player move: its losses on the batch's micro-batches, then a step of its optimizer."""
+        strategy, rivals = self.strategies[phase.player], self.rivals(phase)
+        for micro, last in batch.micro_batches(self.config.images_at_once, self.task.group):
+            self.watchdog.beat(phase.name)
+            with self.usage.counting(phase, last=last):
+                with self.load.forward(phase.name):
+                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+                strategy.backward(loss)
+            self.means.add(stats)
+        now = (self.progress.samples_seen, self.progress.total)
+        rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=self.config.global_batch)
+        rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
+        moved = strategy.step(rates)
+        self._moves.append((phase.name, copy(self.progress), moved["skipped_step"]))
+        self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
+        self.means.add({f"lr/{phase.player}": rates.lr})
+
+    def note_skipped_steps(self) -> None:
+        """Learn which steps were skipped since the last time; the device alone knows, and is waited for now."""
+        flags = torch.stack([flag for *_, flag in self._moves]).tolist() if self._moves else []
+        for (phase, where, _), skipped in zip(self._moves, flags, strict=True):
+            self.checkup.health.count_step(phase, skipped=bool(skipped))
+            if skipped:
+                self.journal.note("skipped_step", where, phase=phase)
+        self._moves = []
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
@@ -169,6 +189,7 @@ class Trainer:
                 networks.update(strategy.infer())
         return networks
 
+    @profiled
     def next_batch(self) -> Batch:
         """Take this rank's share of the next global batch."""
         asked = time.perf_counter()
@@ -192,6 +213,7 @@ class Trainer:
         """Tell whether the step just taken reached a multiple of an interval, or the end."""
         return self.progress.passed(interval_kimg)
 
+    @profiled
     def start(self) -> None:
         """Go on from the newest checkpoint, if there is one, and open the books."""
         loaded = self.checkpoints.load_latest()
@@ -205,6 +227,8 @@ class Trainer:
         log.info(
             "%s: %d images a step in %d x %d micro-batches of %d", where, batch, ranks, batch // ranks // micro, micro
         )
+        if self.ranks.device.type == "cpu" and (advice := advice_on(self.config.precision, convolution_speeds())):
+            log.info("%s", advice)
         self.journal.compare_cut(batch // ranks, micro, self.task.players.values())
         self.tracker.start(self.progress, **describe_run(self.config, self.manifest, self.ranks))
         for name in ("config.yaml", "environment.json"):
@@ -216,11 +240,13 @@ class Trainer:
             self.preview()  # MLflow's sliders begin at step 0
         self._clock = (time.perf_counter(), self.progress.samples_seen)
 
+    @profiled
     def read_means(self) -> dict[str, float]:
         """Return what was measured since the last reading, averaged over steps and ranks. Collective.
 
         Damaged samples and repeated fetches are counted since this process began.
         """
+        self.note_skipped_steps()
         now, (before, samples_before) = time.perf_counter(), self._clock
         seconds, images = now - before, self.progress.samples_seen - samples_before
         self._clock = (now, self.progress.samples_seen)
@@ -241,6 +267,7 @@ class Trainer:
             self.save()
         return bool(self.evaluations.unfinished)
 
+    @profiled
     def evaluate(self, kinds: Sequence[str]) -> dict[str, float]:
         """Score the averaged generator, and keep the best one. Collective."""
         began = time.perf_counter()
@@ -267,6 +294,7 @@ class Trainer:
         self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
         return metrics
 
+    @profiled
     def examine(self, metrics: dict[str, float]) -> dict[str, float]:
         """Let the doctor look at the interval's metrics, D and the weights; return all to log. Collective."""
         step_seconds = metrics["time/sec_per_kimg"] * self.config.global_batch / 1000
@@ -277,6 +305,7 @@ class Trainer:
         self.write_health()
         return {**metrics, **found}
 
+    @profiled
     def examine_features(self) -> None:
         """Let the doctor compare fakes with real images. Collective."""
         began = time.perf_counter()
@@ -315,10 +344,12 @@ class Trainer:
         log.info("kimg %-7.1f health: stopping, %s", self.progress.kimg, collapse)
         return False
 
+    @profiled
     def roll_back(self) -> None:
         """Return to the last healthy checkpoint, to go on from there slower and with other noise. Collective."""
         collapse, begun, rollbacks = self.checkup.health.collapse, self.progress.samples_seen, self.recovery.rollbacks
         path = self.checkpoints.return_to_healthy()
+        self._calibrated = None
         self.recovery.rollbacks = rollbacks + 1
         self.batches.seek(self.progress.samples_seen)
         self.tracker.roll_back(str(collapse), begun, self.progress)
@@ -333,8 +364,10 @@ class Trainer:
             *(begun / 1000, path, self.recovery.lr_factor, collapse),
         )
 
+    @profiled
     def save(self) -> None:
         """Write a checkpoint while training goes on. Collective."""
+        self.note_skipped_steps()
         self.report_checkpoint()
         self.checkpoints.save(self.progress, healthy=self.checkup.health.healthy)
         self.tracker.log({"time/checkpoint_s": self.checkpoints.blocked_s}, self.progress)
@@ -344,12 +377,14 @@ class Trainer:
         if written := self.checkpoints.wait():
             self.tracker.log_checkpoint(written)
 
+    @profiled
     def preview(self) -> None:
         """Report pictures of what the averaged generator makes and D is shown."""
         if is_rank_zero():
             for key, picture in self.previews.draw(self.averaged(), self.progress).items():
                 self.tracker.log_image(key, picture, self.progress)
 
+    @profiled
     def snapshot(self) -> Path:
         """Write the averaged generator, ready to use, and the averages by power functions below it. Collective."""
         folder = self.folder / "snapshots" / f"kimg{self.progress.kimg:010.3f}"
@@ -381,10 +416,14 @@ class Trainer:
         )
 
     def averaged(self) -> Generator:
-        """Return the averaged generator, ready to sample."""
-        self.task.calibrate(self.ema.generator)
+        """Return the averaged generator, ready to sample; it is made so once a step."""
+        if self._calibrated != self.progress.samples_seen:
+            with self.profile.span("calibrate"):
+                self.task.calibrate(self.ema.generator)
+            self._calibrated = self.progress.samples_seen
         return self.ema.generator
 
+    @profiled
     def agree_to_stop(self, scores: Mapping[str, float]) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
         asked = stop.received() is not None or self._collapse is not None or self.report(scores)
@@ -414,5 +453,8 @@ class Trainer:
             self.journal.note("stopped", self.progress, by=reason)
             if is_rank_zero():
                 mark_stopped(self.folder, signal=reason, samples_seen=seen, by_signal=asked is not None)
+        for path in self.profile.write():
+            if is_rank_zero():
+                self.tracker.log_file(path, self.progress)
         self.tracker.finish("FINISHED" if complete else "KILLED", self.progress)
         return Result(complete=complete, scores=scores)

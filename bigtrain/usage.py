@@ -53,7 +53,7 @@ class Usage:
         if kind in self._known:
             yield
         else:
-            with warnings.catch_warnings(), _Counter() as counter:  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings(), Counter() as counter:  # type: ignore[no-untyped-call]
                 warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # DDP copies them
                 yield
             self._known[kind] = counter.flops
@@ -79,7 +79,7 @@ class Usage:
         return {"compute/tflop_per_s": speed, **max_over_ranks(memory)}
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts by the formulas of torch's `FlopCounterMode`, whose module hooks `autograd.grad` does not bear."""
 
     flops = 0

@@ -7,7 +7,6 @@ below p = 1 the pipe does not hide the distribution behind it). How p follows D'
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -26,6 +25,7 @@ from bigtrain.augment.transforms import (
     recolour,
 )
 from bigtrain.core.config import Config, nearest
+from bigtrain.core.constants import constant
 from bigtrain.core.rng import Draws
 from bigtrain.ops.precision import outside_autocast
 
@@ -253,13 +253,13 @@ _NAMED: Mapping[str, tuple[Callable[[Tensor, Parameters], Tensor], str, bool]] =
 """How to apply each named transform, the parameter that its value sets, and whether as an exponent of 2."""
 
 
-@lru_cache
+@constant
 def _row(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return constants on the device, sent there once."""
     return torch.tensor(values, device=device)
 
 
-@lru_cache
+@constant
 def _choice_of_column(device: torch.device) -> Tensor:
     """Return which of the choices each column of `Parameters` depends on: int64, shape [COLUMNS]."""
     return torch.tensor([choice for choice, (_, columns) in enumerate(_CHOICES) for _ in range(columns)], device=device)

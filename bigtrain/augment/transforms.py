@@ -5,13 +5,13 @@ Each works on a batch with one parameter a sample. All geometric ones become one
 
 import math
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from bigtrain.augment.warp import along_axes, reflected, warp
+from bigtrain.core.constants import constant
 
 BANDS = 4
 """Frequency bands of the image filter, from low to high; each but the first spans an octave."""
@@ -168,7 +168,7 @@ def _rotation(angle: Tensor) -> Tensor:
     return torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
 
 
-@lru_cache
+@constant
 def _band_filters(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return each band's filter along a line that is reflected at its ends, as matrices [BANDS, size, size].
 

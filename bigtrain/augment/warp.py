@@ -10,13 +10,13 @@ number leaves the device, and no transform is too large. Reflection and filter a
 that up- and down-sampling are matrix products, which have fast derivatives of every order.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.core.constants import constant
 from bigtrain.ops.twins import use_reference
 from bigtrain.ops.upfirdn import upfirdn2d_reference
 
@@ -87,7 +87,7 @@ def along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return rows @ images @ columns.mT
 
 
-@lru_cache
+@constant
 def _upsampling(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the matrix that up-samples one period of a reflected line: shape [4 * size - 2, size]."""
     matrix = torch.zeros(4 * size - 2, size, dtype=torch.float64)
@@ -97,7 +97,7 @@ def _upsampling(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return matrix.to(device, dtype)
 
 
-@lru_cache
+@constant
 def _downsampling(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the matrix that down-samples a line, with what its filter needs around it: [size, 2 * size + 10]."""
     matrix = torch.zeros(size, 2 * size + _TAPS - 2, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """In which precision a player computes, and what keeps its training sound where that is a low one."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ Precision = Literal["fp32", "bf16", "pure_bf16", "fp16"]
 What needs float32 has it in all of them: losses, penalties, minibatch statistics, spectral norms, moments, averages.
 """
 
+_NOTICEABLE = 1.25
+"""A precision that is slower by less is not worth a word."""
 _AUTOCAST = {"bf16": torch.bfloat16, "pure_bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,6 +29,40 @@ def check_precision(precision: Precision, *, cuda: bool) -> None:
     """
     if precision == "fp16" and not cuda:
         raise ConfigError("precision 'fp16' is for GPUs: a CPU gains nothing by it; use 'bf16'")
+
+
+def advice_on(precision: Precision, speeds: Mapping[torch.dtype, float]) -> str | None:
+    """Return what would be faster than a precision on a CPU, in words; None if nothing much.
+
+    bfloat16 is many times faster than float32 where a CPU multiplies its matrices (AMX), and slower on others.
+
+    Args:
+        precision: as configured.
+        speeds: of both dtypes, see `convolution_speeds`.
+    """
+    ratio = speeds[torch.float32] / speeds[torch.bfloat16]
+    if precision in ("bf16", "pure_bf16") and ratio > _NOTICEABLE:
+        return f"precision: {precision} computes {ratio:.1f} times slower than fp32 on this CPU: use precision=fp32"
+    if precision == "fp32" and 1 / ratio > _NOTICEABLE:
+        return f"precision: fp32 computes {1 / ratio:.1f} times slower than bf16 on this CPU: use precision=bf16"
+    return None
+
+
+def convolution_speeds() -> dict[torch.dtype, float]:
+    """Measure how many convolutions a second this CPU does in float32 and in bfloat16: a tenth of a second's work."""
+    speeds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        image, weight = (
+            torch.ones(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            for shape in ((4, 128, 24, 24), (128, 128, 3, 3))
+        )
+        seconds = []
+        for _ in range(4):
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(image, weight, padding=1)
+            seconds.append(time.perf_counter() - began)
+        speeds[dtype] = 1 / min(seconds)
+    return speeds
 
 
 def autocast(device_type: str, precision: Precision) -> torch.autocast:
@@ -79,32 +116,37 @@ class LossScaler:
 
     The loss is multiplied by a scale and the gradients are divided by it. A step that overflows is skipped, and halves
     it; a long time without doubles it. Whether a step overflowed is known on all ranks alike, so the scale stays equal.
+    It lives on the device, which nobody waits for.
 
     Args:
+        device: of the loss.
         scale: at the start.
         patience: steps without an overflow after which it doubles.
     """
 
-    def __init__(self, scale: float = 2.0**16, patience: int = 2000) -> None:
-        self.scale, self._patience, self._good = scale, patience, 0
+    def __init__(self, device: torch.device, scale: float = 2.0**16, patience: int = 2000) -> None:
+        self.scale = torch.tensor(scale, device=device)
+        self._good = torch.zeros((), device=device)
+        self._patience = patience
 
     def unscale(self, gradients: Sequence[Tensor]) -> None:
         """Divide gradients by the scale, in place."""
         for gradient in gradients:
             gradient.mul_(1 / self.scale)
 
-    def update(self, *, finite: bool) -> None:
-        """Learn from a step."""
-        self._good = self._good + 1 if finite else 0
-        if not finite:
-            self.scale = max(self.scale / 2, 1.0)
-        elif self._good == self._patience:
-            self.scale, self._good = self.scale * 2, 0
+    def update(self, overflow: Tensor) -> None:
+        """Learn from a step: 1 where it overflowed and 0 where not, float32, shape []."""
+        good = (self._good + 1) * (1 - overflow)
+        grows = good == self._patience
+        self.scale = torch.where(grows, 2 * self.scale, self.scale)
+        self.scale = torch.where(overflow > 0, (self.scale / 2).clamp(min=1.0), self.scale)
+        self._good = torch.where(grows, 0.0, good)
 
     def state_dict(self) -> State:
         """See Stateful."""
-        return {"scale": self.scale, "good": self._good}
+        return {"scale": self.scale.item(), "good": int(self._good.item())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Stateful."""
-        self.scale, self._good = state["scale"], state["good"]
+        self.scale = torch.full_like(self.scale, state["scale"])
+        self._good = torch.full_like(self._good, state["good"])

@@ -26,6 +26,7 @@ from bigtrain.models.layers.spectral import (
     SpectralLinear,
     WeightStyle,
 )
+from bigtrain.ops.layout import channels_last
 
 GENERATOR_WIDTHS = {
     32: (4, 4, 4, 4),
@@ -162,7 +163,7 @@ class ResidualGenerator(Generator):
         first, *rest = (z * truncation).chunk(self.parts, dim=1)
         weights = class_weights(label, self.image.classes) if self.image.classes else z.new_ones(z.shape[0], 1)
         condition = self.shared(weights) if hasattr(self, "shared") else weights
-        x = self.linear(first).unflatten(1, (-1, *self.bottom)).contiguous(memory_format=torch.channels_last)
+        x = channels_last(self.linear(first).unflatten(1, (-1, *self.bottom)))
         for depth, stage in enumerate(self.blocks):
             block, *attention = stage.children()
             x = block(x, torch.cat([condition, rest[depth]], dim=1) if rest else condition)

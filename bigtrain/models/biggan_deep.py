@@ -38,6 +38,7 @@ from bigtrain.models.layers.spectral import (
     SpectralLinear,
     WeightStyle,
 )
+from bigtrain.ops.layout import channels_last
 
 _BOTTLENECK = 4
 
@@ -119,7 +120,7 @@ class BigGANDeepGenerator(Generator):
         condition = z * truncation
         if self.image.classes:
             condition = torch.cat([self.shared(class_weights(label, self.image.classes)), condition], dim=1)
-        x = self.linear(condition).unflatten(1, (-1, *self.bottom)).contiguous(memory_format=torch.channels_last)
+        x = channels_last(self.linear(condition).unflatten(1, (-1, *self.bottom)))
         for stage in self.blocks:
             block, *attention = stage.children()
             x = block(x, condition)

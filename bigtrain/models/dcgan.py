@@ -21,6 +21,7 @@ from bigtrain.models.layers.conditional_batch_norm import BatchNorm, set_standin
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.layer_norm import ChannelLayerNorm
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
+from bigtrain.ops.layout import channels_last
 
 _STYLE = WeightStyle("normal", spectral=False)
 
@@ -94,7 +95,7 @@ class DCGANGenerator(Generator):
         z = z * truncation
         if self.image.classes:
             z = torch.cat([z, self.embedding(class_weights(label, self.image.classes)).to(z.dtype)], dim=1)
-        x = self.linear(z).unflatten(1, (-1, *self.bottom)).contiguous(memory_format=torch.channels_last)
+        x = channels_last(self.linear(z).unflatten(1, (-1, *self.bottom)))
         x = F.relu(self.norm(x))
         for block in self.blocks:
             x = block(x)

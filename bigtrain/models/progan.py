@@ -18,6 +18,7 @@ from bigtrain.models.layers.growth import Growth, GrowthConfig, at_rest, enlarge
 from bigtrain.models.layers.minibatch import minibatch_stddev
 from bigtrain.models.layers.pyramid import Pyramid
 from bigtrain.models.layers.style_mapping import unit_second_moment
+from bigtrain.ops.layout import channels_last
 
 
 class ProGANGeneratorConfig(Config):
@@ -196,7 +197,7 @@ class _FirstBlock(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Map [N, features] to [N, width, *size]."""
-        x = self.linear(latent).reshape(len(latent), -1, *self.size).contiguous(memory_format=torch.channels_last)
+        x = channels_last(self.linear(latent).reshape(len(latent), -1, *self.size))
         return pixel_norm(self.conv(pixel_norm(x)))
 
 

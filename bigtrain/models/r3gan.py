@@ -18,7 +18,9 @@ from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import class_weights
-from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.bias_act import leaky_relu
+from bigtrain.ops.convolution import conv2d
+from bigtrain.ops.layout import channels_last
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
 
 _SLOPE = 0.2
@@ -141,7 +143,7 @@ class R3GANGenerator(Generator):
         z = z * truncation
         if self.image.classes:
             z = torch.cat([z, self.embedding(class_weights(label, self.image.classes)).to(z.dtype)], dim=1)
-        x = self.blocks[0](self.basis(z).contiguous(memory_format=torch.channels_last))
+        x = self.blocks[0](channels_last(self.basis(z)))
         for upsample, blocks in zip(self.upsamplers, list(self.blocks)[1:], strict=True):
             x = blocks(upsample(x))
         image: Tensor = self.to_image(x).float()
@@ -213,14 +215,14 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
-        y = F.leaky_relu(self.bias1(self.conv1(x)), _SLOPE)
-        y = F.leaky_relu(self.bias2(self.conv2(y)), _SLOPE)
+        y = leaky_relu(self.conv1(x, self.bias1.bias), _SLOPE)
+        y = leaky_relu(self.conv2(y, self.bias2.bias), _SLOPE)
         out: Tensor = x + self.conv3(y)
         return out
 
 
 class ScaledConv2d(nn.Module):
-    """Convolution with "same" padding, no bias; the weights start normal with deviation gain / sqrt(fan in)."""
+    """Convolution with "same" padding, no bias of its own; weights start normal with deviation gain / sqrt(fan in)."""
 
     def __init__(self, channels: int, out_channels: int, kernel_size: int, *, groups: int = 1, gain: float = 1.0):
         super().__init__()
@@ -232,9 +234,9 @@ class ScaledConv2d(nn.Module):
         """Fill the weight anew."""
         nn.init.normal_(self.weight, std=self.gain / math.sqrt(self.weight[0].numel()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, C', H, W]."""
-        return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2, groups=self.groups)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Map [N, C, H, W] to [N, C', H, W]; `bias` [C'] is added."""
+        return conv2d(x, self.weight, bias, padding=self.weight.shape[-1] // 2, groups=self.groups)
 
 
 class ScaledLinear(nn.Module):
@@ -256,7 +258,7 @@ class ScaledLinear(nn.Module):
 
 
 class Bias(nn.Module):
-    """One number added to each channel, 0 at first."""
+    """One number for each channel, 0 at first, which the convolution before it adds."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -266,10 +268,6 @@ class Bias(nn.Module):
     def reset_parameters(self) -> None:
         """Start at zero."""
         nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, C, H, W] to the same shape."""
-        return bias_act(x, self.bias)
 
 
 class GenerativeBasis(nn.Module):

@@ -18,6 +18,7 @@ from bigtrain.models.layers.style_mapping import MappedGenerator
 from bigtrain.models.progan import ProGANDiscriminator, ProGANDiscriminatorConfig, grown_image
 from bigtrain.models.stylegan2 import Noise
 from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.layout import channels_last
 
 
 class StyleGAN1GeneratorConfig(Config):
@@ -123,10 +124,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, ws: Tensor, draws: Draws | None) -> Tensor:
         """Map [N, C, H / 2, W / 2] (whatever, in the first block) to [N, C', H, W]."""
-        if hasattr(self, "const"):
-            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        else:
-            x = self.conv0(x)
+        x = channels_last(self.const.expand(len(ws), -1, -1, -1)) if hasattr(self, "const") else self.conv0(x)
         x = self.style0(x, ws[:, self.first_w], draws)
         out: Tensor = self.style1(self.conv1(x), ws[:, self.first_w + 1], draws)
         return out

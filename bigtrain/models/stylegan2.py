@@ -18,7 +18,8 @@ from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.minibatch import minibatch_stddev
 from bigtrain.models.layers.pyramid import Pyramid
 from bigtrain.models.layers.style_mapping import MappedGenerator, MappingNetwork
-from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.bias_act import ACTIVATION_GAIN, activate, bias_act
+from bigtrain.ops.layout import channels_last
 from bigtrain.ops.modulated_conv import modulated_conv2d
 from bigtrain.ops.upfirdn import fir_filter, upfirdn2d
 
@@ -214,7 +215,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Turn features [N, C, R/2, R/2] into [N, C', R, R], and add this resolution's part of the image."""
         if x is None:
-            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            x = channels_last(self.const.expand(ws.shape[0], -1, -1, -1))
             x, used = self.conv1(x, ws[:, 0], draws), 1
         elif self.architecture == "resnet":
             shortcut = self.skip(x, gain=math.sqrt(0.5))
@@ -266,10 +267,12 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, draws: Draws | None, gain: float = 1.0) -> Tensor:
         """Map [N, C, H, W] to [N, C', H * up, W * up]."""
-        x = modulated_conv2d(x, self.weight, self.affine(w), fir=self.fir, up=self.up)
-        if self.noise != "none":
-            x = x + (self._pattern(draws) * self.noise_strength).to(x.dtype)
-        return bias_act(x, self.bias, act="lrelu", gain=gain, clamp=self.clamp)
+        # The gain behind the activation stands in the demodulation, the noise and the bias, which are smaller.
+        total = ACTIVATION_GAIN["lrelu"] * gain
+        noise = None if self.noise == "none" else self._pattern(draws) * (self.noise_strength * total)
+        x = modulated_conv2d(x, self.weight, self.affine(w), fir=self.fir, up=self.up, gain=total, offset=noise)
+        x = activate(x + (self.bias * total).to(x.dtype)[:, None, None], "lrelu")
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
     def _pattern(self, draws: Draws | None) -> Tensor:
         if draws is None or self.noise == "constant":

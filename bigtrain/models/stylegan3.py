@@ -222,8 +222,8 @@ class SynthesisLayer(Layer):
         style = self.affine(w)
         style = style * unit_scale(style)
         padding = self.weight.shape[-1] - 1
-        x = modulated_conv2d(x, weight, style, padding=padding, gain=self.magnitude_ema.rsqrt())
-        x = bias_act(x, self.bias)
+        bias = self.bias[:, None, None]
+        x = modulated_conv2d(x, weight, style, padding=padding, gain=self.magnitude_ema.rsqrt(), offset=bias)
         return filtered_nonlinearity(x, self.rise, self.fall, clamp=self.clamp)
 
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops.convolution import conv2d, conv_transpose2d
 from bigtrain.ops.precision import outside_autocast
-from bigtrain.ops.twins import use_reference
+from bigtrain.ops.twins import use_definition
 from bigtrain.ops.upfirdn import upfirdn2d, upfirdn2d_reference
 
 
@@ -18,7 +19,8 @@ def modulated_conv2d(
     up: int = 1,
     demodulate: bool = True,
     padding: int | None = None,
-    gain: Tensor | None = None,
+    gain: Tensor | float | None = None,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """Convolve each sample with the weight scaled by its own style, optionally up-sampling by two.
 
@@ -34,13 +36,14 @@ def modulated_conv2d(
         demodulate: divide by the expected standard deviation of the output (equation 3).
         padding: zeros around the image when `up` is 1; None for as many as keep its size.
         gain: factor on the result, shape [].
+        offset: added to the result after that; of a shape that expands to the result's.
 
     Returns:
         Shape [N, O, H * up, W * up] with the padding that keeps the size, in the dtype of the convolution.
     """
-    if use_reference():
+    if use_definition():
         return modulated_conv2d_reference(
-            x, weight, style, fir=fir, up=up, demodulate=demodulate, padding=padding, gain=gain
+            x, weight, style, fir=fir, up=up, demodulate=demodulate, padding=padding, gain=gain, offset=offset
         )
     demodulation = None
     if demodulate:
@@ -53,7 +56,11 @@ def modulated_conv2d(
     elif gain is not None:
         style = style * gain
     x = conv2d_resampled(x * style.to(x.dtype)[:, :, None, None], weight, fir=fir, up=up, padding=padding)
-    return x if demodulation is None else x * demodulation.to(x.dtype)[:, :, None, None]
+    offset = None if offset is None else offset.to(x.dtype)
+    if demodulation is None:
+        return x if offset is None else x + offset
+    factor = demodulation.to(x.dtype)[:, :, None, None]
+    return x * factor if offset is None else torch.addcmul(offset, x, factor)
 
 
 def modulated_conv2d_reference(
@@ -65,7 +72,8 @@ def modulated_conv2d_reference(
     up: int = 1,
     demodulate: bool = True,
     padding: int | None = None,
-    gain: Tensor | None = None,
+    gain: Tensor | float | None = None,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """Compute the same as `modulated_conv2d` with one explicit weight a sample, as equations 1 to 3 stand."""
     modulated = weight[None] * style[:, None, :, None, None]
@@ -74,7 +82,8 @@ def modulated_conv2d_reference(
     if gain is not None:
         modulated = modulated * gain
     samples = [conv2d_resampled(x[n : n + 1], modulated[n], fir=fir, up=up, padding=padding) for n in range(len(x))]
-    return torch.cat(samples)
+    y = torch.cat(samples)
+    return y if offset is None else y + offset.to(y.dtype)
 
 
 def conv2d_resampled(
@@ -85,6 +94,7 @@ def conv2d_resampled(
     up: int = 1,
     down: int = 1,
     padding: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Convolve with "same" padding and resample by two through `fir`, in the cheaper order.
 
@@ -96,6 +106,7 @@ def conv2d_resampled(
         up: 1 or 2.
         down: 1 or 2; not together with `up`.
         padding: zeros around the image without resampling; None for as many as keep its size.
+        bias: added to each channel of the result, shape [O], or None.
 
     Returns:
         Shape [N, O, H * up / down, W * up / down].
@@ -103,24 +114,28 @@ def conv2d_resampled(
     size = weight.shape[-1]
     half = size // 2
     if up == 1 and down == 1:
-        return F.conv2d(x, weight, padding=half if padding is None else padding)
+        return conv2d(x, weight, bias, padding=half if padding is None else padding)
     if fir is None:
         raise ValueError("conv2d_resampled needs a low-pass filter when up or down is 2")
-    if use_reference():
-        return conv2d_resampled_reference(x, weight, fir=fir, up=up, down=down)
+    if use_definition():
+        return _plus(conv2d_resampled_reference(x, weight, fir=fir, up=up, down=down), bias)
     taps = fir.shape[0]
     if down == 2:
         near, far = half + (taps - 1) // 2, half + (taps - 2) // 2
         if size == 1:
-            return F.conv2d(upfirdn2d(x, fir, down=2, padding=(near, far, near, far)), weight)
-        return F.conv2d(upfirdn2d(x, fir, padding=(near, far, near, far)), weight, stride=2)
+            return conv2d(upfirdn2d(x, fir, down=2, padding=(near, far, near, far)), weight, bias)
+        return conv2d(upfirdn2d(x, fir, padding=(near, far, near, far)), weight, bias, stride=2)
     near, far = (taps + 1) // 2, (taps - 2) // 2
     if size == 1:
-        return upfirdn2d(F.conv2d(x, weight), fir, up=2, padding=(near, far, near, far), gain=4)
+        return _plus(upfirdn2d(conv2d(x, weight), fir, up=2, padding=(near, far, near, far), gain=4), bias)
     # conv_transpose2d yields 2 * H + size - 2 samples, beginning `half` before the image.
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    x = conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     near, far = near - half, far + 2 - size + half
-    return upfirdn2d(x, fir, padding=(near, far, near, far), gain=4)
+    return _plus(upfirdn2d(x, fir, padding=(near, far, near, far), gain=4), bias)
+
+
+def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias.to(x.dtype)[:, None, None]
 
 
 def conv2d_resampled_reference(x: Tensor, weight: Tensor, *, fir: Tensor, up: int = 1, down: int = 1) -> Tensor:

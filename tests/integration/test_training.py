@@ -56,6 +56,15 @@ def straight(command: Command) -> Path:
     return command.root / "straight"
 
 
+@pytest.fixture(scope="module")
+def profile(command: Command) -> Path:
+    """What a run that takes its own time leaves."""
+    done = subprocess.run(command("profiled", "profile=true"), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "share of the run" in done.stdout
+    return command.root / "profiled"
+
+
 def wait_for(folder: Path, samples_seen: int, process: subprocess.Popen[str]) -> None:
     """Wait until a run has reported metrics from so far on."""
     deadline = time.monotonic() + 120
@@ -271,3 +280,19 @@ def test_without_mlflow_training_goes_on_and_says_so(command: Command) -> None:
         ours = "select count(*) from metrics where run_uuid = ? and key not like 'system/%'"
         (count,) = database.execute(ours, (run_id,)).fetchone()
     assert count == sum(map(len, read_metrics(folder).values()))
+
+
+def test_a_profile_tells_where_the_time_went_and_changes_nothing(profile: Path, straight: Path) -> None:
+    found = {path.name for path in (profile / "profile").iterdir()}
+    assert {"table.json", "timeline-rank0.json", "timeline-rank1.json", "operators-rank1.json.gz"} <= found
+    rows = {row["name"]: row for row in json.loads((profile / "profile" / "table.json").read_text())}
+    steps = rows["train_step"]["count"]
+    assert steps == rows["d_main"]["count"] == rows["g_main"]["count"] == rows["next_batch"]["count"] > 0
+    assert rows["evaluate"]["count"] == 2
+    assert rows["calibrate"]["count"] == 3  # at 0, 1.6 and 3.2 kimg, for previews, scores, snapshots and features alike
+    assert rows["d_main"]["seconds"] + rows["g_main"]["seconds"] <= rows["train_step"]["seconds"]
+    assert sum(row["share"] for row in rows.values() if row["depth"] == 0) <= 1
+    weights = [load_state(sorted((run / "checkpoints").glob("kimg*"))[-1]) for run in (profile, straight)]
+    for player in ("G", "D"):
+        one, other = (state[player]["player"] for state in weights)
+        assert all(torch.equal(value, other[name]) for name, value in one.items())

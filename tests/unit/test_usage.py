@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigtrain.distributed.init import Ranks
-from bigtrain.usage import Usage, _Counter
+from bigtrain.usage import Counter, Usage
 from tests.training import CPU, Training
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -67,7 +67,7 @@ def test_groups_of_a_convolution_compute_what_they_would_apart() -> None:
     counts = []
     for groups in (1, 4):
         network = torch.nn.Conv2d(8, 8, 3, groups=groups)
-        with _Counter() as counter:
+        with Counter() as counter:
             network(torch.randn(2, 8, 6, 6, requires_grad=True)).sum().backward()
         counts.append(counter.flops)
     assert counts[0] == 4 * counts[1]
@@ -78,6 +78,6 @@ def test_counts_are_those_of_torch() -> None:
     image = torch.randn(2, 3, 8, 8)
     with FlopCounterMode(display=False) as torchs:
         network(image).sum().backward()
-    with _Counter() as ours:
+    with Counter() as ours:
         network(image).sum().backward()
     assert ours.flops == torchs.get_total_flops() > 0

@@ -105,13 +105,14 @@ class AdamStrategy(Strategy):
         self._module: nn.Module = player
         self._precision = precision
         self._accumulation = accumulation
-        self._device_type = next(player.parameters()).device.type
+        device = next(player.parameters()).device
+        self._device_type = device.type
         # What is frozen already stays so.
         trainable: dict[str, Tensor] = {name: p for name, p in player.named_parameters() if p.requires_grad}
         self._parameters = list(trainable.values())
         self._masters = MasterWeights(trainable) if precision == "pure_bf16" and self.whole else None
         self._moved = self._masters.masters if self._masters else trainable
-        self._scaler = LossScaler() if precision == "fp16" else None
+        self._scaler = LossScaler(device) if precision == "fp16" else None
         self._limits = optimizer
         self._optimizer = torch.optim.Adam(self._moved.values(), eps=optimizer.eps, fused=True)
 
@@ -129,28 +130,28 @@ class AdamStrategy(Strategy):
             self._masters.take_gradients()
 
     def step(self, rates: Rates) -> Stats:
-        """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike."""
+        """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike.
+
+        The device decides that by itself: the host does not wait for it.
+        """
         self._average_gradients()
         gradients = self._gradients()
         if self._scaler:
             self._scaler.unscale(gradients)
         norm = self._norm(gradients)
-        finite = bool(norm.isfinite())
+        skipped = (~norm.isfinite()).float()
         if self._scaler:
-            self._scaler.update(finite=finite)
-        if finite:
-            self._clip(gradients, norm)
-            for group in self._optimizer.param_groups:
-                group["lr"], group["betas"] = rates
-            self._optimizer.step()
-            self._limit_weights()
-            if self._masters:
-                self._masters.publish()
+            self._scaler.update(skipped)
+        self._clip(gradients, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"], group["betas"] = rates
+        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how fused Adam is told to leave all as it is
+        self._optimizer.step()
+        self._limit_weights()
+        if self._masters:
+            self._masters.publish()
         self._optimizer.zero_grad(set_to_none=True)
-        return {
-            "gradient_norm": norm if finite else torch.zeros_like(norm),
-            "skipped_step": torch.tensor(float(not finite)),
-        }
+        return {"gradient_norm": torch.where(skipped > 0, 0.0, norm), "skipped_step": skipped}
 
     def set_trainable(self, trainable: bool) -> None:
         """See Strategy."""

@@ -1,7 +1,6 @@
 """Class labels as network inputs."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigtrain.models.layers.spectral import WeightStyle
@@ -14,7 +13,7 @@ def class_weights(label: Tensor, classes: int) -> Tensor:
     """
     if label.is_floating_point():
         return label
-    return F.one_hot(label + 1, classes + 1)[:, 1:].float()
+    return (label[:, None] == torch.arange(classes, device=label.device)).float()  # `one_hot` would wait for the device
 
 
 class ClassTable(nn.Module):

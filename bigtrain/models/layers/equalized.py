@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bigtrain.ops.bias_act import bias_act
+from bigtrain.ops.bias_act import ACTIVATION_GAIN, activate, bias_act
 from bigtrain.ops.modulated_conv import conv2d_resampled
 from bigtrain.ops.upfirdn import fir_filter
 
@@ -99,5 +99,9 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H * up / down, W * up / down]."""
-        x = conv2d_resampled(x, self.weight * self.weight_gain, fir=self.fir, up=self.up, down=self.down)
-        return bias_act(x, self.bias, act=self.act, gain=gain, clamp=self.clamp)
+        # The gain behind the activation stands in weight and bias, which are smaller than images.
+        total = ACTIVATION_GAIN[self.act] * gain
+        bias = None if self.bias is None else self.bias * total
+        weight = self.weight * (self.weight_gain * total)
+        x = activate(conv2d_resampled(x, weight, fir=self.fir, up=self.up, down=self.down, bias=bias), self.act)
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigtrain.ops.convolution import conv2d
 from bigtrain.ops.spectral_norm import spectral_norm, stored_spectral_norm
 
 Initialisation = Literal["orthogonal", "normal", "xavier"]
@@ -96,7 +97,7 @@ class SpectralConv2d(_Normalised):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H, W]."""
-        return F.conv2d(x, self.normalised_weight(), self.bias, padding=self.padding)
+        return conv2d(x, self.normalised_weight(), self.bias, padding=self.padding)
 
 
 class SpectralLinear(_Normalised):
@@ -169,4 +170,4 @@ class StoredSpectralConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H / stride, W / stride]."""
         weight = stored_spectral_norm(self.weight, self.u, self.v, update=self.training)
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
+        return conv2d(x, weight, stride=self.stride, padding=self.padding)

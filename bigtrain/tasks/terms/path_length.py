@@ -38,10 +38,18 @@ class PathLength(GeneratorTerm):
     def in_generator(self, step: GeneratorStep) -> Tensor:
         """See GeneratorTerm."""
         # By their place in the run: the same samples, however the batch is cut into micro-batches and over ranks.
-        some = (step.draws.index % self.shrink == 0).nonzero().squeeze(1)
-        draws = step.draws.of("path_length")[some]
+        draws = step.draws.of("path_length")
+        some = self._chosen(draws.index)
+        draws = draws[some]
         styles = step.G.styles(draws.of("z").normal(step.G.z_dim), step.label[some])
         image = step.G.synthesize(styles, draws=draws)
         lengths = path_lengths(image, styles, draws.of("direction").normal(*image.shape[1:]))
         step.averages.observe("path_length", lengths, decay=self.decay)
         return torch.square(lengths - step.averages["path_length"])
+
+    def _chosen(self, index: Tensor) -> Tensor:
+        """Return which samples of a micro-batch are computed, by their places in the run, which follow each other."""
+        rest = index % self.shrink
+        if len(index) % self.shrink:
+            return (rest == 0).nonzero().squeeze(1)  # how many, the device must tell
+        return rest.argsort(stable=True)[: len(index) // self.shrink]

@@ -8,7 +8,7 @@ from torch import nn
 
 from bigtrain.core.config import ConfigError
 from bigtrain.core.schedules import OptimizerConfig, Rates
-from bigtrain.distributed.precision import LossScaler, allow_tf32, check_precision
+from bigtrain.distributed.precision import LossScaler, advice_on, allow_tf32, check_precision, convolution_speeds
 from bigtrain.distributed.strategies.base import AdamStrategy
 from tests.training import SMALL, STYLEGAN2, Training
 
@@ -77,18 +77,18 @@ def test_a_state_of_pure_bf16_loads_into_fp32_and_back() -> None:
 
 
 def test_the_scale_halves_at_an_overflow_and_doubles_after_a_good_time() -> None:
-    scaler = LossScaler(scale=8.0, patience=3)
+    scaler = LossScaler(torch.device("cpu"), scale=8.0, patience=3)
     seen = []
     for finite in (True, True, False, True, True, True, True):
-        scaler.update(finite=finite)
-        seen.append(scaler.scale)
+        scaler.update(torch.tensor(float(not finite)))
+        seen.append(scaler.scale.item())
     assert seen == [8, 8, 4, 4, 4, 8, 8]
-    other = LossScaler()
+    other = LossScaler(torch.device("cpu"))
     other.load_state_dict(scaler.state_dict())
     for one in (scaler, other):
         for _ in range(2):
-            one.update(finite=True)
-    assert scaler.scale == 16.0
+            one.update(torch.tensor(0.0))
+    assert scaler.scale.item() == 16.0
 
 
 def test_fp16_skips_an_overflow_and_each_player_has_its_own_scale() -> None:
@@ -107,6 +107,21 @@ def test_fp16_is_refused_without_a_gpu() -> None:
     with pytest.raises(ConfigError, match="use 'bf16'"):
         check_precision("fp16", cuda=False)
     check_precision("fp16", cuda=True)
+
+
+@pytest.mark.parametrize(
+    ("precision", "bf16_speed", "advice"),
+    [
+        ("bf16", 0.5, "precision=fp32"),
+        ("bf16", 0.9, None),
+        ("bf16", 4.0, None),
+        ("fp32", 4.0, "precision=bf16"),
+    ],
+)
+def test_the_faster_precision_of_a_cpu_is_named(precision: Any, bf16_speed: float, advice: str | None) -> None:
+    found = advice_on(precision, {torch.float32: 1.0, torch.bfloat16: bf16_speed})
+    assert found is None if advice is None else advice in str(found)
+    assert all(speed > 0 for speed in convolution_speeds().values())
 
 
 def test_tf32_is_a_switch() -> None:

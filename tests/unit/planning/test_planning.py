@@ -15,7 +15,7 @@ from bigtrain.micro_batch import Trial
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
-from bigtrain.usage import _Counter
+from bigtrain.usage import Counter
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
@@ -46,7 +46,7 @@ def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def test_fake_tensors_count_what_real_ones_compute(alone: None) -> None:
     # One rank's batch statistics are PyTorch's own, those of several ours: other operators, the same products.
     run, trial = FakeRun(config()), Trial(config(), torch.device("cpu"))
-    with _Counter() as counter:
+    with Counter() as counter:
         trial.peak(4)
     works = {kind: run.work(phase, 4) for kind, (phase, _) in run.kinds().items()}
     first = [works[("d_main", "r1")], works[("g_main",)]]

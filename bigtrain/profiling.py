@@ -1,0 +1,169 @@
+"""Where a run's wall time goes: a timeline for Chrome's trace viewer, the operators of some steps, and a table."""
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bigtrain.core.logging import console
+from bigtrain.distributed.init import Ranks
+
+STEP = "train_step"
+"""The span that is the step itself, without waiting for data."""
+FIRST, COUNT = 16, 3
+"""The steps whose operators are recorded; lazy terms are due in the first of them, with the usual interval of 16."""
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+
+class Span(NamedTuple):
+    """Something that took time, in seconds since the run began.
+
+    Attributes:
+        depth: how many spans it lies in.
+    """
+
+    name: str
+    depth: int
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """All spans of one name.
+
+    Attributes:
+        depth: of the first of them.
+        seconds: together.
+        share: of the run's wall time.
+    """
+
+    name: str
+    depth: int
+    count: int
+    seconds: float
+    share: float
+
+
+class Profile:
+    """Takes the time of a run's parts; without effect unless active.
+
+    A GPU works behind the host: there, spans say when the host did something, and the operators' trace what the GPU
+    did.
+
+    Args:
+        folder: the run folder; it gets a folder `profile`.
+        ranks: this process's place; every rank has a timeline, rank 0 a table.
+        active: whether to.
+    """
+
+    def __init__(self, folder: Path, ranks: Ranks, *, active: bool) -> None:
+        self._folder, self._ranks, self.active = folder / "profile", ranks, active
+        self._start = time.perf_counter()
+        self._spans: list[Span] = []
+        self._depth = self._steps = 0
+        self._recorder: profile | None = None
+
+    def span(self, name: str) -> AbstractContextManager[Any]:
+        """Take the time of what is done inside."""
+        return self._span(name) if self.active else nullcontext()
+
+    def step(self) -> None:
+        """Take note that a step begins: some steps have their operators recorded."""
+        if not self.active:
+            return
+        if self._steps == FIRST:
+            kinds = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self._ranks.device.type == "cuda")]
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports that there is no GPU as an error
+            self._recorder = profile(activities=kinds)
+            self._recorder.start()
+        elif self._steps == FIRST + COUNT:
+            with self.span("profile"):
+                self._stop_recording()
+        self._steps += 1
+
+    def rows(self) -> list[Row]:
+        """Add the spans up by name, in the order of their first."""
+        whole = time.perf_counter() - self._start
+        rows: dict[str, Row] = {}
+        for span in sorted(self._spans, key=lambda span: span.began):
+            before = rows.get(span.name, Row(span.name, span.depth, 0, 0.0, 0.0))
+            seconds = before.seconds + span.ended - span.began
+            rows[span.name] = Row(span.name, before.depth, before.count + 1, seconds, seconds / whole)
+        return list(rows.values())
+
+    def write(self) -> list[Path]:
+        """Write what was found, and show the table; return the files of this rank."""
+        if not self.active:
+            return []
+        self._stop_recording()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        timeline = self._folder / f"timeline-rank{self._ranks.rank}.json"
+        timeline.write_text(json.dumps({"traceEvents": [self._event(span) for span in self._spans]}), encoding="utf-8")
+        if self._ranks.rank:
+            return [timeline]
+        rows = self.rows()
+        console.print(profile_table(rows))
+        table = self._folder / "table.json"
+        table.write_text(json.dumps([row.__dict__ for row in rows], indent=1), encoding="utf-8")
+        return [table, *sorted(self._folder.glob("*-rank0.*"))]
+
+    @contextmanager
+    def _span(self, name: str) -> Iterator[None]:
+        depth, began = self._depth, time.perf_counter() - self._start
+        self._depth += 1
+        try:
+            with record_function(name):
+                yield
+        finally:
+            self._depth = depth
+            self._spans.append(Span(name, depth, began, time.perf_counter() - self._start))
+
+    def _stop_recording(self) -> None:
+        if self._recorder is None:
+            return
+        recorder, self._recorder = self._recorder, None
+        recorder.stop()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        recorder.export_chrome_trace(str(self._folder / f"operators-rank{self._ranks.rank}.json.gz"))
+        if self._ranks.rank == 0:
+            sort_by = "self_cuda_time_total" if self._ranks.device.type == "cuda" else "self_cpu_time_total"
+            summary = recorder.key_averages().table(sort_by=sort_by, row_limit=40)
+            (self._folder / "operators-rank0.txt").write_text(summary, encoding="utf-8")
+
+    def _event(self, span: Span) -> dict[str, object]:
+        place = {"pid": self._ranks.rank, "tid": 0, "ph": "X"}
+        return {"name": span.name, "ts": 1e6 * span.began, "dur": 1e6 * (span.ended - span.began), **place}
+
+
+def profiled(method: MethodT) -> MethodT:
+    """Make a method of an object that has a `profile` a span in it, under the method's name."""
+
+    @functools.wraps(method)
+    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.profile.span(method.__name__):
+            return method(self, *args, **kwargs)
+
+    return timed  # type: ignore[return-value]
+
+
+def profile_table(rows: list[Row]) -> Table:
+    """Show where the wall time went; what lies in something else is indented."""
+    table = Table("where", "times", "s", "ms each", "share of the run")
+    for row in rows:
+        each = 1000 * row.seconds / row.count
+        table.add_row(
+            "  " * row.depth + row.name, str(row.count), f"{row.seconds:.1f}", f"{each:.1f}", f"{row.share:.1%}"
+        )
+    rest = 1 - sum(row.share for row in rows if row.depth == 0)
+    table.add_row("the rest", "", "", "", f"{rest:.1%}")
+    return table
