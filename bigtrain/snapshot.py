@@ -217,8 +217,7 @@ def load_snapshot(folder: str | Path) -> Snapshot:
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
-    generator.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    return Snapshot(generator, tuple(description.pop("class_names")), description)
+    return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
 
 
 def rewrite_snapshot(folder: Path, out: Path, generator: Generator, **facts: Any) -> None:

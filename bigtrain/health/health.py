@@ -43,7 +43,7 @@ class HealthConfig(Config):
         max_rollbacks: after so many the run stops.
         lr_factor: multiplies the learning rates at each rollback.
         max_skipped: steps in a row without finite gradients that are a collapse; the run stops even if others are
-            only reported.
+            only reported. They are counted when metrics are logged.
         held_out: share of the images of each shard, its last ones, that are not trained on.
         features_kimg: thousands of images between two looks at features of fakes; null for each evaluation.
         images: fakes, held-out and training images that are looked at.
