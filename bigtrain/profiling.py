@@ -1,5 +1,6 @@
 """Where a run's wall time goes: a timeline for Chrome's trace viewer, the operators of some steps, and a table."""
 
+import contextlib
 import functools
 import json
 import os
@@ -8,20 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bigtrain.core.logging import console
+from bigtrain.core.logging import console, log
 from bigtrain.distributed.init import Ranks
 
-STEP = "train_step"
-"""The span that is the step itself, without waiting for data."""
 FIRST, COUNT = 16, 3
 """The steps whose operators are recorded; lazy terms are due in the first of them, with the usual interval of 16."""
 
-MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Span(NamedTuple):
@@ -87,7 +87,7 @@ class Profile:
             self._recorder = profile(activities=kinds)
             self._recorder.start()
         elif self._steps == FIRST + COUNT:
-            with self.span("profile"):
+            with self.span("profile"), contextlib.suppress(OSError):
                 self._stop_recording()
         self._steps += 1
 
@@ -102,19 +102,26 @@ class Profile:
         return list(rows.values())
 
     def write(self) -> list[Path]:
-        """Write what was found, and show the table; return the files of this rank."""
+        """Write what was found, and show the table; return the files of this rank, none where the disk is full."""
         if not self.active:
             return []
+        if self._ranks.rank == 0:
+            console.print(profile_table(self.rows()))
+        try:
+            return self._write()
+        except OSError as error:  # it costs a profile, not the run
+            log.warning("%s: cannot be written (%s)", self._folder, error)
+            return []
+
+    def _write(self) -> list[Path]:
         self._stop_recording()
         self._folder.mkdir(parents=True, exist_ok=True)
         timeline = self._folder / f"timeline-rank{self._ranks.rank}.json"
         timeline.write_text(json.dumps({"traceEvents": [self._event(span) for span in self._spans]}), encoding="utf-8")
         if self._ranks.rank:
             return [timeline]
-        rows = self.rows()
-        console.print(profile_table(rows))
         table = self._folder / "table.json"
-        table.write_text(json.dumps([row.__dict__ for row in rows], indent=1), encoding="utf-8")
+        table.write_text(json.dumps([row.__dict__ for row in self.rows()], indent=1), encoding="utf-8")
         return [table, *sorted(self._folder.glob("*-rank0.*"))]
 
     @contextmanager
@@ -145,15 +152,15 @@ class Profile:
         return {"name": span.name, "ts": 1e6 * span.began, "dur": 1e6 * (span.ended - span.began), **place}
 
 
-def profiled(method: MethodT) -> MethodT:
+def profiled(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     """Make a method of an object that has a `profile` a span in it, under the method's name."""
 
     @functools.wraps(method)
-    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def timed(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self.profile.span(method.__name__):
             return method(self, *args, **kwargs)
 
-    return timed  # type: ignore[return-value]
+    return timed
 
 
 def profile_table(rows: list[Row]) -> Table:

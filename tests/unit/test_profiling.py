@@ -73,3 +73,11 @@ def test_the_table_tells_of_the_rest() -> None:
     assert cells[0] == ["a", "  b", "the rest"]
     assert cells[3] == ["1500.0", "1000.0", ""]
     assert cells[4] == ["75.0%", "25.0%", "25.0%"]
+
+
+def test_a_full_disk_costs_the_profile_and_not_the_run(tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text("a file where the folder should be: it cannot be made")
+    profile = Profile(tmp_path, ALONE, active=True)
+    with profile.span("train_step"):
+        pass
+    assert profile.write() == []
