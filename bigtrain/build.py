@@ -175,7 +175,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             manifest.classes if config.data.classes else (),
             seed=config.seed,
             chunk=config.images_at_once,
-            device=ranks.device,
+            ranks=ranks,
         ),
         usage=Usage(task.players, ranks),
         profile=Profile(folder, ranks, active=config.profile),

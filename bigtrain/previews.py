@@ -1,7 +1,8 @@
 """Pictures of a run: the same scenes at every preview, so that a slider over them shows the training alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
+from bigtrain.core.to_host import one_behind
+from bigtrain.distributed.collectives import to_rank_zero
+from bigtrain.distributed.init import Ranks
 from bigtrain.health.probes.reals import Reals
 from bigtrain.models import Generator
 from bigtrain.pictures import at_most, captioned, image_grid
@@ -26,8 +30,25 @@ _CAPTIONS = [f"truncation {TRUNCATIONS[0]:g}", *(f"{psi:g}" for psi in TRUNCATIO
 
 
 @dataclass(frozen=True)
+class _Scene:
+    """A picture to be.
+
+    Attributes:
+        index: of the latents, shape [N].
+        compose: makes a picture of the images, uint8, shape [truncations * N, C, H, W], one truncation after the other.
+        label: class of each; None draws them.
+        truncations: each latent is shown at all of them.
+    """
+
+    index: Tensor
+    compose: Callable[[Tensor], Pixels]
+    label: Tensor | None = None
+    truncations: Sequence[float] = (1.0,)
+
+
+@dataclass(frozen=True)
 class Previews:
-    """Draws the scenes of a run, on one rank.
+    """Draws the scenes of a run; the ranks share the work.
 
     Attributes:
         task: generates.
@@ -35,7 +56,7 @@ class Previews:
         class_names: in the order of their indices; empty when unconditional.
         seed: the run's.
         chunk: images that are generated at once.
-        device: where the generator lives.
+        ranks: who shares the work.
     """
 
     task: Task
@@ -43,75 +64,95 @@ class Previews:
     class_names: Sequence[str]
     seed: int
     chunk: int
-    device: torch.device
+    ranks: Ranks
 
     def draw(self, generator: Generator, progress: Progress) -> dict[str, Pixels]:
-        """Draw all scenes.
+        """Draw all scenes. Collective.
 
         Args:
             generator: the averaged one, ready to sample.
             progress: where the run is.
 
         Returns:
-            Pictures by the key of their slider, uint8, shape [height, width] or [height, width, 3].
+            Pictures by the key of their slider, uint8, shape [height, width] or [height, width, 3]; none but on rank 0.
         """
         scenes = {
             "samples/fakes": self._fakes(generator),
-            "samples/truncation": self._truncation(generator),
+            "samples/truncation": self._truncation(),
             "samples/real_and_fake": self._real_and_fake(generator),
         }
         if self.class_names:
             scenes["samples/by_class"] = self._by_class(generator)
+        images = self._generate(generator, list(scenes.values()))
+        if not images:
+            return {}
+        pictures = {key: scene.compose(found) for (key, scene), found in zip(scenes.items(), images, strict=True)}
         seen = self._as_seen(progress)
         if seen is not None:
-            scenes["data/augmented"] = seen
-        return {key: at_most(picture, _PAGE) for key, picture in scenes.items()}
+            pictures["data/augmented"] = seen
+        return {key: at_most(picture, _PAGE) for key, picture in pictures.items()}
 
-    def _fakes(self, generator: Generator) -> Pixels:
+    def _fakes(self, generator: Generator) -> _Scene:
         columns = _columns(generator)
-        return image_grid(self._generate(generator, torch.arange(_ROWS * columns)), columns)
+        return _Scene(torch.arange(_ROWS * columns), lambda images: image_grid(images, columns))
 
-    def _by_class(self, generator: Generator) -> Pixels:
-        """Draw a row a class, the latents of a column being the same; of many classes, some, evenly chosen."""
+    def _by_class(self, generator: Generator) -> _Scene:
+        """Show a row a class, the latents of a column being the same; of many classes, some, evenly chosen."""
         columns, count = _columns(generator), len(self.class_names)
         shown = np.linspace(0, count - 1, min(count, _CLASSES)).round().astype(int).tolist()
-        index = torch.arange(columns).repeat(len(shown))
-        images = self._generate(generator, index, torch.tensor(shown).repeat_interleave(columns))
-        return captioned(image_grid(images, columns), rows=[self.class_names[label] for label in shown])
+        names = [self.class_names[label] for label in shown]
+        return _Scene(
+            torch.arange(columns).repeat(len(shown)),
+            lambda images: captioned(image_grid(images, columns), rows=names),
+            label=torch.tensor(shown).repeat_interleave(columns),
+        )
 
-    def _truncation(self, generator: Generator) -> Pixels:
-        index = torch.arange(_ROWS)
-        by_truncation = [self._generate(generator, index, truncation=psi) for psi in TRUNCATIONS]
-        images = torch.stack(by_truncation, dim=1).flatten(0, 1)
-        return captioned(image_grid(images, len(TRUNCATIONS)), columns=_CAPTIONS)
+    def _truncation(self) -> _Scene:
+        def compose(images: Tensor) -> Pixels:
+            rows = images.reshape(len(TRUNCATIONS), _ROWS, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
+            return captioned(image_grid(rows, len(TRUNCATIONS)), columns=_CAPTIONS)
 
-    def _real_and_fake(self, generator: Generator) -> Pixels:
-        fakes = self._generate(generator, torch.arange(len(self.reals)), self.reals.label)
-        return _beside(self.reals.images, fakes, ("real", "generated"), _columns(generator) // 2)
+        return _Scene(torch.arange(_ROWS), compose, truncations=TRUNCATIONS)
+
+    def _real_and_fake(self, generator: Generator) -> _Scene:
+        def compose(images: Tensor) -> Pixels:
+            return _beside(self.reals.images, images, ("real", "generated"), _columns(generator) // 2)
+
+        return _Scene(torch.arange(len(self.reals)), compose, label=self.reals.label)
 
     def _as_seen(self, progress: Progress) -> Pixels | None:
         """Draw real images beside what D is shown of them; None where it sees them as they are."""
-        real = self.reals.images.to(self.device).float() / 127.5 - 1.0
-        draws = Draws(self.seed, torch.arange(len(real), device=self.device), "preview")
+        device = self.ranks.device
+        real = self.reals.images.to(device).float() / 127.5 - 1.0
+        draws = Draws(self.seed, torch.arange(len(real), device=device), "preview")
         seen = to_uint8(self.task.shown(real, draws, progress)).cpu()
         if torch.equal(seen, self.reals.images):
             return None
         columns = max(2, min(5, _PAGE // 2 // real.shape[3]))
         return _beside(self.reals.images, seen, ("real", "as D sees it"), columns)
 
-    def _generate(
-        self, generator: Generator, index: Tensor, label: Tensor | None = None, *, truncation: float = 1.0
-    ) -> Tensor:
-        """Generate an image a latent: uint8, shape [N, C, H, W], on the host."""
-        draws = Draws(self.seed, index.to(self.device), "preview")
-        label = None if label is None else label.to(self.device)
-        chunks = [
-            self.task.generate(
-                generator, draws[rows], label=None if label is None else label[rows], truncation=truncation
-            )
-            for rows in (slice(start, start + self.chunk) for start in range(0, len(index), self.chunk))
+    def _generate(self, generator: Generator, scenes: Sequence[_Scene]) -> list[Tensor]:
+        """Return the images of each scene, on rank 0; nothing on the others. Collective."""
+        parts = [
+            (scene, truncation, slice(start, start + self.chunk))
+            for scene in scenes
+            for truncation in scene.truncations
+            for start in range(0, len(scene.index), self.chunk)
         ]
-        return torch.cat([to_uint8(chunk).cpu() for chunk in chunks])
+        rank, world_size = self.ranks.rank, self.ranks.world_size
+        mine = (self._chunk(generator, *part) for part in parts[rank::world_size])
+        by_rank = [iter(found) for found in to_rank_zero(list(one_behind(mine)))]
+        if not by_rank:
+            return []
+        in_order = (next(by_rank[number % world_size]) for number in range(len(parts)))
+        of_scene = [len(scene.truncations) * -(-len(scene.index) // self.chunk) for scene in scenes]
+        return [torch.cat(list(islice(in_order, count))) for count in of_scene]
+
+    def _chunk(self, generator: Generator, scene: _Scene, truncation: float, rows: slice) -> Tensor:
+        device = self.ranks.device
+        draws = Draws(self.seed, scene.index[rows].to(device), "preview")
+        label = None if scene.label is None else scene.label[rows].to(device)
+        return to_uint8(self.task.generate(generator, draws, label=label, truncation=truncation))
 
 
 def _columns(generator: Generator) -> int:

@@ -5,7 +5,7 @@ It may hold a discriminator too, which further training starts from.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +93,6 @@ class Snapshot:
         """Return the latent of each seed, shape [N, z_dim]."""
         return self.draws(torch.tensor(seeds, dtype=torch.int64)).of("z").normal(self.generator.z_dim)
 
-    @torch.inference_mode()
     def sample(
         self,
         seeds: Sequence[int],
@@ -118,6 +117,24 @@ class Snapshot:
         Raises:
             SnapshotError: the generator has no such class, or no styles to cut off.
         """
+        found = self.batches(seeds, labels, truncation=truncation, cutoff=cutoff, batch=batch)
+        return torch.cat([images.float().cpu() for images in found])
+
+    @torch.inference_mode()
+    def batches(
+        self,
+        seeds: Sequence[int],
+        labels: Sequence[int] | None = None,
+        *,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+        batch: int = 64,
+    ) -> Iterator[Tensor]:
+        """Generate likewise, batch after batch, on the generator's device; nobody waits for the device.
+
+        Yields:
+            Images around [-1, 1], shape [batch, C, H, W]; the last ones may be fewer.
+        """
         if cutoff is not None and not isinstance(self.generator, StyleGenerator):
             raise SnapshotError("truncation cutoff: this generator has no styles, its truncation is for all layers")
         limits = {"truncation": truncation} if cutoff is None else {"truncation": truncation, "cutoff": cutoff}
@@ -127,15 +144,13 @@ class Snapshot:
         if wrong:
             raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
         device = next(self.generator.parameters()).device
-        images = []
         for start in range(0, len(seeds), batch):
             few = list(seeds[start : start + batch])
             z = self.latents(few)
             label = torch.tensor(labels[start : start + batch], dtype=torch.int64)
             filled = torch.arange(-(-len(few) // _AT_LEAST) * _AT_LEAST) % len(few)
             z, label = z[filled].to(device), label[filled].to(device)
-            images.append(self.generator(z, label, **limits)[: len(few)].float().cpu())
-        return torch.cat(images)
+            yield self.generator(z, label, **limits)[: len(few)]
 
     @staticmethod
     def draws(seeds: Tensor) -> Draws:

@@ -379,10 +379,9 @@ class Trainer:
 
     @profiled
     def preview(self) -> None:
-        """Report pictures of what the averaged generator makes and D is shown."""
-        if is_rank_zero():
-            for key, picture in self.previews.draw(self.averaged(), self.progress).items():
-                self.tracker.log_image(key, picture, self.progress)
+        """Report pictures of what the averaged generator makes and D is shown. Collective."""
+        for key, picture in self.previews.draw(self.averaged(), self.progress).items():
+            self.tracker.log_image(key, picture, self.progress)
 
     @profiled
     def snapshot(self) -> Path:

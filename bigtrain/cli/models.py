@@ -30,10 +30,13 @@ def sample(
     cutoff: Annotated[int | None, typer.Option(min=1, help="Truncate the first layers only (StyleGAN).")] = None,
     columns: Annotated[int | None, typer.Option(min=1, help="Images a row of a grid: 8, or a row a class.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at once, a rank.")] = 64,
+    precision: Annotated[str, typer.Option(help="Of the generator: fp32, or bf16 where that is faster.")] = "fp32",
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
 ) -> None:
     """Write images; each depends on its seed and class only, whatever the batch and the number of ranks."""
+    one_of("--precision", precision, ("fp32", "bf16"))
     arguments = [str(snapshot), f"--out={out}", f"--seeds={seeds}", f"--truncation={truncation}", f"--batch={batch}"]
+    arguments.append(f"--precision={precision}")
     further = {"format": format_, "class": label, "cutoff": cutoff, "columns": columns}
     arguments += [f"--{name}={value}" for name, value in further.items() if value is not None]
     run_program("bigtrain.sampling.ranks", arguments, nproc=nproc)

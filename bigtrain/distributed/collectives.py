@@ -70,6 +70,13 @@ def from_all_ranks(value: T) -> list[T]:
     return boxes
 
 
+def to_rank_zero(value: T) -> list[T]:
+    """Return every rank's `value`, in the ranks' order, on rank 0; nothing on the others. Collective."""
+    boxes: list[T] | None = [value] * dist.get_world_size() if is_rank_zero() else None
+    dist.gather_object(value, boxes, dst=0)
+    return boxes or []
+
+
 def first_of_ranks(value: T | None) -> T | None:
     """Return the value of the first rank that has one, on every rank."""
     box: list[T | None] = [None] * dist.get_world_size()

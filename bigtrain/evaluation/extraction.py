@@ -66,9 +66,10 @@ def extract(
         check(stop)
         if turn >= len(mine):
             continue
+        lost = bool(images.faults)  # of the batches before: of this one, a GPU would have to be waited for
         index = mine[turn]
         image, label = next(reading)
-        if images.faults:  # nothing is to be had any more but the names of the others
+        if lost:  # nothing is to be had any more but the names of the others
             continue
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():

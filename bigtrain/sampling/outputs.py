@@ -1,13 +1,17 @@
-"""What samples become: a grid, a folder of files, an npz file, labelled shards."""
+"""What samples become: a grid, a folder of files, an npz file, labelled shards.
+
+Every rank puts its images into a sink as they come; when all are there, rank 0 makes of them what was asked for.
+"""
 
 import os
 import re
 import zipfile
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +20,15 @@ from PIL import Image
 
 from bigtrain.core.errors import UserError
 from bigtrain.pictures import image_grid
+from data_pipelines import protocol
 from data_pipelines.codec import Pixels, encode
 from data_pipelines.files import atomic_write
-from data_pipelines.protocol import Protocol
 from data_pipelines.source import Item, Source
 from data_pipelines.write import write_shards
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_BATCHES_WAITING = 2
+"""Batches that may wait to be encoded: memory is bounded, and a full disk is noticed soon."""
 
 
 class OutputError(UserError):
@@ -31,10 +37,11 @@ class OutputError(UserError):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and what they were made of.
+    """Images and what they are made of.
 
     Attributes:
-        file: of the images, `.npy`, uint8, shape [N, C, H, W].
+        partial: folder for what is not done, where all ranks see it.
+        shape: of an image: channels, height, width.
         seeds: of each.
         labels: class index of each; None without classes.
         class_names: may be fewer than there are classes: imported generators have none.
@@ -42,7 +49,8 @@ class Samples:
         columns: images a row of a grid.
     """
 
-    file: Path
+    partial: Path
+    shape: tuple[int, int, int]
     seeds: Sequence[int] = field(repr=False)
     labels: Sequence[int] | None = field(repr=False)
     class_names: tuple[str, ...]
@@ -50,10 +58,92 @@ class Samples:
     columns: int
 
     @property
+    def file(self) -> Path:
+        """Of the images, `.npy`, uint8, shape [N, C, H, W]."""
+        return self.partial / "images.npy"
+
+    @property
     def images(self) -> Pixels:
-        """The images, read as they are needed."""
+        """The images of the file, read as they are needed."""
         opened: Pixels = np.load(self.file, mmap_mode="r")
         return opened
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of PNGs."""
+        return self.partial / "pictures"
+
+    def picture(self, number: int) -> Path:
+        """Return an image's own file, in a folder a class where there are classes."""
+        folder = "." if self.labels is None else class_folder(self.labels[number], self.class_names)
+        return self.pictures / folder / f"seed{self.seeds[number]:07d}.png"
+
+
+class Sink(Protocol):
+    """Takes the images of one rank."""
+
+    def put(self, rows: range, images: Pixels) -> None:
+        """Take images, uint8, shape [len(rows), C, H, W]; `rows` are their numbers."""
+
+    def finish(self) -> None:
+        """Wait until all of them are written."""
+
+
+class ArrayFile:
+    """Writes images into the file of `samples`; see Sink."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._images = np.lib.format.open_memmap(samples.file, "r+")
+
+    @staticmethod
+    def begin(samples: Samples) -> None:
+        """Make the file."""
+        shape = (len(samples.seeds), *samples.shape)
+        np.lib.format.open_memmap(samples.file, "w+", dtype=np.uint8, shape=shape).flush()
+
+    def put(self, rows: range, images: Pixels) -> None:
+        """See Sink."""
+        self._images[rows.start : rows.stop] = images
+
+    def finish(self) -> None:
+        """See Sink."""
+        self._images.flush()
+
+
+class Pictures:
+    """Writes a PNG an image in threads, while other images are generated; see Sink."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._threads = ThreadPoolExecutor(_cores())
+        self._waiting: deque[list[Future[None]]] = deque()
+
+    @staticmethod
+    def begin(samples: Samples) -> None:
+        """Make the folders."""
+        for folder in {samples.picture(number).parent for number in range(len(samples.seeds))}:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, rows: range, images: Pixels) -> None:
+        """See Sink."""
+        self._waiting.append(
+            [self._threads.submit(self._write, number, image) for number, image in zip(rows, images, strict=True)]
+        )
+        if len(self._waiting) > _BATCHES_WAITING:
+            self._settle()
+
+    def finish(self) -> None:
+        """See Sink."""
+        while self._waiting:
+            self._settle()
+        self._threads.shutdown()
+
+    def _settle(self) -> None:
+        for written in self._waiting.popleft():
+            written.result()
+
+    def _write(self, number: int, image: Pixels) -> None:
+        self._samples.picture(number).write_bytes(encode(image, "png"))
 
 
 @dataclass(frozen=True)
@@ -118,21 +208,10 @@ def _write_npz(samples: Samples, out: Path) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _write_folder(samples: Samples, out: Path) -> None:
-    """Write a PNG an image, in a folder a class where there are classes."""
-    names = [f"seed{seed:07d}.png" for seed in samples.seeds]
-    folders = ["."] * len(names)
-    if samples.labels is not None:
-        folders = [class_folder(label, samples.class_names) for label in samples.labels]
-    for folder in set(folders):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    images = samples.images
-
-    def write(number: int) -> None:
-        (out / folders[number] / names[number]).write_bytes(encode(np.array(images[number]), "png"))
-
-    with ThreadPoolExecutor(_cores()) as threads:
-        list(threads.map(write, range(len(names))))
+def _move_pictures(samples: Samples, out: Path) -> None:
+    if out.is_dir():
+        out.rmdir()  # empty, see check_free
+    samples.pictures.rename(out)
 
 
 def _write_shards(samples: Samples, out: Path) -> None:
@@ -148,18 +227,32 @@ def _write_shards(samples: Samples, out: Path) -> None:
         classes=tuple(names),
         licence="generated",
         origin=samples.origin,
-        usual=Protocol(height, width, channels, crop="exact"),
+        usual=protocol.Protocol(height, width, channels, crop="exact"),
     )
     write_shards(source, out, workers=_cores())
 
 
-FORMATS: dict[str, Callable[[Samples, Path], None]] = {
-    "grid": _write_grid,
-    "folder": _write_folder,
-    "npz": _write_npz,
-    "shards": _write_shards,
+@dataclass(frozen=True)
+class Output:
+    """A form of output.
+
+    Attributes:
+        sink: makes a rank's sink.
+        begin: prepares for the sinks, on rank 0.
+        finish: makes what was asked for, on rank 0.
+    """
+
+    sink: Callable[[Samples], Sink]
+    begin: Callable[[Samples], None]
+    finish: Callable[[Samples, Path], None]
+
+
+FORMATS = {
+    "grid": Output(ArrayFile, ArrayFile.begin, _write_grid),
+    "folder": Output(Pictures, Pictures.begin, _move_pictures),
+    "npz": Output(ArrayFile, ArrayFile.begin, _write_npz),
+    "shards": Output(ArrayFile, ArrayFile.begin, _write_shards),
 }
-"""Each writes samples to a path."""
 
 
 def class_folder(label: int, class_names: Sequence[str]) -> str:

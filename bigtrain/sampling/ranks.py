@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 from bigtrain.core.logging import progress_bars
 from bigtrain.core.quantise import to_uint8
+from bigtrain.core.to_host import one_behind
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.precision import Precision, autocast
 from bigtrain.distributed.program import as_one_of_the_ranks
-from bigtrain.sampling.outputs import FORMATS, Samples, check_free, format_of
+from bigtrain.sampling.outputs import FORMATS, Samples, Sink, check_free, format_of
 from bigtrain.snapshot import Snapshot, load_snapshot, parse_seeds
 
 _COLUMNS = 8
@@ -31,6 +31,7 @@ class Request:
         truncation: see `Snapshot.sample`.
         cutoff: likewise.
         batch: images that a rank computes at once.
+        precision: of the generator's forward.
     """
 
     seeds: Sequence[int]
@@ -38,38 +39,37 @@ class Request:
     truncation: float = 1.0
     cutoff: int | None = None
     batch: int = 64
+    precision: Precision = "fp32"
 
 
-def compute(snapshot: Snapshot, request: Request, file: Path, ranks: Ranks) -> None:
-    """Compute images into an `.npy` file that all ranks see, each batch on one rank. Collective.
+def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> None:
+    """Compute images, each batch on one rank; while one is computed, the last one is written. Collective.
 
     Args:
         snapshot: on this rank's device.
         request: which images.
-        file: is made; uint8, shape [N, C, H, W].
+        sink: takes this rank's images.
         ranks: who shares the work.
     """
     count = len(request.seeds)
-    if is_rank_zero():
-        shape = (count, *snapshot.generator.image.shape)
-        np.lib.format.open_memmap(file, "w+", dtype=np.uint8, shape=shape).flush()
-    barrier()
-    images = np.lib.format.open_memmap(file, "r+")
-    with progress_bars() as bars:
+    stride = ranks.world_size * request.batch
+    starts = range(ranks.rank * request.batch, count, stride)
+    mine = [range(start, min(start + request.batch, count)) for start in starts]
+    chosen = [number for rows in mine for number in rows]
+    found = snapshot.batches(
+        [request.seeds[number] for number in chosen],
+        [request.labels[number] for number in chosen],
+        truncation=request.truncation,
+        cutoff=request.cutoff,
+        batch=request.batch,
+    )
+    with progress_bars() as bars, autocast(ranks.device.type, request.precision):
         task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
-        for start in range(ranks.rank * request.batch, count, ranks.world_size * request.batch):
-            rows = slice(start, start + request.batch)
-            found = snapshot.sample(
-                request.seeds[rows],
-                request.labels[rows],
-                truncation=request.truncation,
-                cutoff=request.cutoff,
-                batch=request.batch,
-            )
-            images[rows] = to_uint8(found).numpy()
-            done = min(start + ranks.world_size * request.batch, count)
+        for rows, images in zip(mine, one_behind(map(to_uint8, found)), strict=True):
+            sink.put(rows, images.numpy())
+            done = min(rows.start + stride, count)
             bars.update(task, completed=done, note=f"{done:,}/{count:,}")
-    images.flush()
+    sink.finish()
     barrier()
 
 
@@ -82,6 +82,7 @@ def sample(options: argparse.Namespace, ranks: Ranks) -> str:
     out: Path = options.out
     format_ = format_of(out, options.format)
     check_free(out, format_)
+    output = FORMATS[format_]
     seeds, columns = parse_seeds(options.seeds), options.columns or _COLUMNS
     snapshot = load_snapshot(options.snapshot)
     labels = snapshot.labels(seeds)
@@ -91,28 +92,27 @@ def sample(options: argparse.Namespace, ranks: Ranks) -> str:
             columns = options.columns or len(seeds)
         labels = [label for label in classes for _ in seeds]
         seeds = seeds * len(classes)
-    request = Request(seeds, labels, options.truncation, options.cutoff, options.batch)
+    request = Request(seeds, labels, options.truncation, options.cutoff, options.batch, options.precision)
     snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
     snapshot.generator.to(ranks.device)
-    partial = out.with_name(f".{out.name}.partial")
+    samples = Samples(
+        partial=out.with_name(f".{out.name}.partial"),
+        shape=snapshot.generator.image.shape,
+        seeds=seeds,
+        labels=labels if snapshot.generator.image.classes else None,
+        class_names=snapshot.class_names,
+        origin=f"{options.snapshot}, truncation {request.truncation:g}",
+        columns=columns,
+    )
     if is_rank_zero():
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        shutil.rmtree(samples.partial, ignore_errors=True)
+        samples.partial.mkdir(parents=True)
+        output.begin(samples)
     barrier()
-    file = partial / "images.npy"
-    compute(snapshot, request, file, ranks)
+    compute(snapshot, request, output.sink(samples), ranks)
     if is_rank_zero():
-        conditional = snapshot.generator.image.classes > 0
-        samples = Samples(
-            file=file,
-            seeds=seeds,
-            labels=labels if conditional else None,
-            class_names=snapshot.class_names,
-            origin=f"{options.snapshot}, truncation {request.truncation:g}",
-            columns=columns,
-        )
-        FORMATS[format_](samples, out)
-        shutil.rmtree(partial)
+        output.finish(samples, out)
+        shutil.rmtree(samples.partial)
     return f"{out}: {len(seeds)} images ({format_})"
 
 
@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--cutoff", type=int)
     parser.add_argument("--columns", type=int)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     options = parser.parse_args(arguments)
     with as_one_of_the_ranks() as ranks:
         told = sample(options, ranks)

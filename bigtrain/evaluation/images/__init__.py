@@ -10,11 +10,14 @@ class Images(Protocol):
 
     Attributes:
         name: for messages.
-        faults: images that this rank could not read, or that are none, and why; their features count for nothing.
     """
 
     name: str
-    faults: list[str]
+
+    @property
+    def faults(self) -> list[str]:
+        """Images that this rank could not read, or that are none, and why; their features count for nothing."""
+        ...
 
     @property
     def digest(self) -> str | None:

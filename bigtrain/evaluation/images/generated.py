@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
+from bigtrain.core.to_host import ToHost
 
 Generate = Callable[[Draws], tuple[Tensor, Tensor]]
 """Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, int64, shape [n]."""
@@ -30,7 +31,8 @@ class GeneratedImages:
     ) -> None:
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name = name
-        self.faults: list[str] = []
+        self._faults: list[str] = []
+        self._coming: tuple[Tensor, ToHost] | None = None
 
     def __len__(self) -> int:
         """See Images."""
@@ -39,6 +41,20 @@ class GeneratedImages:
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images."""
         image, label = self._generate(Draws(self._seed, index.to(self._device), "eval"))
-        for slot in (~image.isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
-            self.faults.append(f"image {int(index[slot])} (NaN or infinity in it)")
+        coming = (index, ToHost(image.isfinite().flatten(1).all(1)))
+        self._settle()
+        self._coming = coming
         return to_uint8(image), label
+
+    @property
+    def faults(self) -> list[str]:
+        """See Images; waits for the images that were read last."""
+        self._settle()
+        return self._faults
+
+    def _settle(self) -> None:
+        if self._coming is not None:
+            (index, finite), self._coming = self._coming, None
+            for number, fine in zip(index.tolist(), finite.wait().tolist(), strict=True):
+                if not fine:
+                    self._faults.append(f"image {number} (NaN or infinity in it)")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bigtrain.core.to_host import ToHost
 from bigtrain.distributed.collectives import sum_over_ranks
 
 
@@ -43,14 +44,23 @@ class FeatureRows:
     def __init__(self, features: int, count: int, device: torch.device) -> None:
         self._rows = torch.zeros(count, features)
         self._label = torch.zeros(count, dtype=torch.int64)
+        self._coming: tuple[Tensor, ToHost, ToHost] | None = None
 
     def add(self, features: Tensor, index: Tensor, label: Tensor) -> None:
-        """See Collector."""
-        self._rows[index] = features.cpu()
-        self._label[index] = label.cpu()
+        """See Collector: waits for what was added before, not for this."""
+        coming = (index, ToHost(features), ToHost(label))
+        self._settle()
+        self._coming = coming
+
+    def _settle(self) -> None:
+        if self._coming is not None:
+            (index, features, label), self._coming = self._coming, None
+            self._rows[index] = features.wait()
+            self._label[index] = label.wait()
 
     def over_ranks(self) -> Features:
         """See Collector: each row is one rank's and zero on the others, so that their sum is exact."""
+        self._settle()
         return Features(sum_over_ranks(self._rows), sum_over_ranks(self._label))
 
     @staticmethod

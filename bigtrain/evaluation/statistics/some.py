@@ -1,5 +1,6 @@
 """Features of some images: for what needs single images, in memory that does not grow with their number."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,5 +20,6 @@ class SomeRows(FeatureRows):
 
     def add(self, features: Tensor, index: Tensor, label: Tensor) -> None:
         """See Collector."""
-        kept = index % self._every == 0
+        # By number, found on the host: by a mask, the host would wait for the device.
+        kept = torch.from_numpy(np.flatnonzero(index.numpy() % self._every == 0))
         super().add(features[kept.to(features.device)], index[kept] // self._every, label[kept.to(label.device)])

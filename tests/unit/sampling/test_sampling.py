@@ -13,14 +13,17 @@ from typer.testing import CliRunner
 
 from bigtrain.cli import app
 from bigtrain.core.quantise import to_uint8
+from bigtrain.distributed.init import Ranks
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
-from bigtrain.sampling.outputs import class_folder
+from bigtrain.sampling.outputs import FORMATS, Samples, class_folder
+from bigtrain.sampling.ranks import Request, compute
 from bigtrain.sampling.walks import mix_table, slerp, walk
 from bigtrain.snapshot import Snapshot, load_snapshot, save_snapshot
 from data_pipelines.read import ShardDataset
 
+CPU = torch.device("cpu")
 CONFIGS = {
     "biggan": (BigGANGeneratorConfig(z_dim=16, width=16, multiples=(2, 1, 1)), ImageSpec(16, 3, 3)),
     "stylegan2": (StyleGAN2GeneratorConfig(z_dim=8, w_dim=8, mapping_layers=2, channel_base=256), ImageSpec(16, 1)),
@@ -83,6 +86,35 @@ def test_two_ranks_write_the_file_that_one_does(snapshots: dict[str, Path], tmp_
     with np.load(tmp_path / "1.npz") as one, np.load(tmp_path / "2.npz") as two:
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_each_rank_writes_its_share_as_it_comes(
+    snapshots: dict[str, Path], tmp_path: Path, alone: None, form: str
+) -> None:
+    seeds, snapshot, output = list(range(50)), load_snapshot(snapshots["biggan"]), FORMATS[form]
+    labels = snapshot.labels(seeds)
+    samples = Samples(tmp_path / "partial", (3, 16, 16), seeds, labels, snapshot.class_names, "here", 8)
+    samples.partial.mkdir()
+    output.begin(samples)
+    for rank in range(3):
+        compute(snapshot, Request(seeds, labels, batch=4), output.sink(samples), Ranks(rank, 3, rank, CPU))
+    expected = to_uint8(snapshot.sample(seeds, labels)).numpy()
+    if form == "npz":
+        np.testing.assert_array_equal(samples.images, expected)
+    else:
+        found = [np.asarray(Image.open(samples.picture(number))).transpose(2, 0, 1) for number in range(50)]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_bf16_is_nearly_the_same(snapshots: dict[str, Path], tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / f"{precision}.npz"
+        assert run("sample", snapshots["stylegan2"], "--out", out, "--precision", precision)[0] == 0
+    with np.load(tmp_path / "fp32.npz") as exact, np.load(tmp_path / "bf16.npz") as near:
+        gap = np.abs(exact["arr_0"].astype(int) - near["arr_0"].astype(int))
+    assert gap.max() > 0
+    assert gap.mean() < 2
 
 
 def test_several_classes_are_rows(snapshots: dict[str, Path], tmp_path: Path) -> None:
@@ -153,6 +185,7 @@ def test_films_and_tables_are_files_that_open(snapshots: dict[str, Path], tmp_pa
         (["sample", "--out", "x.txt", "--format", "grid"], "a grid is a picture"),
         (["sample", "--out", "x", "--format", "tar"], "--format 'tar': use grid, folder, npz, shards"),
         (["sample", "--out", "full"], "exists and is not empty"),
+        (["sample", "--out", "x", "--precision", "fp8"], "--precision 'fp8': use fp32 or bf16"),
         (["sample", "--out", "x", "--cutoff", "2"], "no styles"),
         (["interpolate", "--out", "x.png"], "ends in .gif or .mp4"),
         (["interpolate", "--out", "x.gif", "--kind", "dance"], "use walk, styles, truncation"),

@@ -5,22 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bigtrain.ema import EMA, EMAConfig
 from tests.training import Training
+from tests.waits import Waits
 
 pytestmark = pytest.mark.usefixtures("alone")
 
-ASKS = {
-    torch.ops.aten._local_scalar_dense,  # item(), bool(), float(), tolist()
-    torch.ops.aten.equal,
-    torch.ops.aten.is_nonzero,
-    torch.ops.aten.masked_select,
-    torch.ops.aten.nonzero,
-    torch.ops.aten.repeat_interleave,
-    torch.ops.aten.unique_consecutive,
-}
 BIGGAN = {
     "generator": {"kind": "biggan", "width": 8, "z_dim": 8, "multiples": [1, 1], "attention": [8]},
     "discriminator": {"kind": "biggan", "width": 8, "multiples": [1, 1], "halvings": 1},
@@ -36,22 +27,6 @@ EVERYTHING = {
         "bcr": {},
     },
 }
-
-
-class Waits(TorchDispatchMode):
-    """Counts what a GPU would have to be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        by_mask = operator.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put) and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        if operator.overloadpacket in ASKS or by_mask:
-            self.found.append(str(operator))
-        return operator(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "pure_bf16", "fp16"])
