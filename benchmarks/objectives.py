@@ -10,21 +10,16 @@ thread. The command goes on where it was stopped: a finished cell is not run aga
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+from cells import Cell, run_all, table
 
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.run_folder import environment_tags
-from bigtrain.tracking.spool import read_metrics
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "objectives.yaml"
-BIGTRAIN = Path(sys.executable).parent / "bigtrain"
 
 REGULARISERS = {
     "none": "{}",
@@ -53,51 +48,16 @@ SEEDS = (0, 1, 2)
 COMMAND = "python benchmarks/objectives.py"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run.
-
-    Attributes:
-        name: of its folder.
-        overrides: of the config.
-    """
-
-    name: str
-    overrides: tuple[str, ...]
-
-    def score(self, runs: Path) -> list[tuple[float, float]]:
-        """Return the scores so far as points (kimg, Fréchet distance)."""
-        curves = read_metrics(runs / self.name)
-        return next((list(points) for name, points in curves.items() if name.startswith("eval/fid")), [])
-
-    def is_done(self, runs: Path) -> bool:
-        """Tell whether the run has ended as planned."""
-        return (runs / self.name / "curves.png").is_file()
-
-    def run(self, runs: Path, data: Path) -> None:
-        """Train, or go on, unless it is done."""
-        if self.is_done(runs):
-            return
-        began = time.perf_counter()
-        command = [BIGTRAIN, "train", CONFIG, f"run_dir={runs / self.name}", f"data.path={data}", *self.overrides]
-        done = subprocess.run(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        minutes = (time.perf_counter() - began) / 60
-        state = f"{self.score(runs)[-1][1]:.1f}" if done.returncode == 0 else done.stderr.decode().strip()[-300:]
-        print(f"{self.name:48} {minutes:5.1f} min  {state}", flush=True)
-
-
 def game_cell(game: str, regulariser: str, seed: int = 0) -> Cell:
     """Return the run of a game with a regulariser."""
     overrides = (f"objective.adversarial={game}", f"objective.terms={REGULARISERS[regulariser]}", f"seed={seed}")
-    return Cell(f"{game}--{regulariser.replace(' ', '')}--seed{seed}", overrides)
+    return Cell(CONFIG, f"{game}--{regulariser.replace(' ', '')}--seed{seed}", overrides)
 
 
 def few_cell(kind: str, seed: int) -> Cell:
     """Return the run on 1,000 images with an augmentation."""
     name = "".join(letter for letter in kind.lower() if letter.isalnum())
-    return Cell(f"1000-images--{name}--seed{seed}", (*FEW, *FEW_IMAGES[kind], f"seed={seed}"))
+    return Cell(CONFIG, f"1000-images--{name}--seed{seed}", (*FEW, *FEW_IMAGES[kind], f"seed={seed}"))
 
 
 def all_cells() -> list[Cell]:
@@ -106,12 +66,6 @@ def all_cells() -> list[Cell]:
     games = [game_cell(game, regulariser) for regulariser in REGULARISERS for game in GAMES]
     repeats = [game_cell("non_saturating", "R1", seed) for seed in SEEDS[1:]]
     return [*few[: len(FEW_IMAGES)], *games, *repeats, *few[len(FEW_IMAGES) :]]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def report(runs: Path) -> str:
@@ -199,11 +153,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="run nothing, write the page")
     options = parser.parse_args()
     if not options.report:
-        if not (options.data / "manifest.json").is_file():
-            subprocess.run([BIGTRAIN, "data", "prepare", "fashion-mnist-10k", options.data], check=True)
         chosen = [cell for cell in all_cells() if options.only in cell.name]
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda cell: cell.run(options.runs, options.data), chosen))
+        run_all(chosen, options.runs, options.data, jobs=options.jobs)
     (HERE / "objectives.md").write_text(report(options.runs))
     picture(options.runs, HERE / "objectives.png")
 

@@ -133,6 +133,7 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
     from bigtrain.ops.twins import reference_paths
 
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as in training; on the plain path too, though it need not be so there
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain, inference=inference)

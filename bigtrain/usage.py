@@ -18,6 +18,12 @@ from bigtrain.distributed.player import Phase
 from bigtrain.models.layers.growth import Growth
 
 _GIB = 2.0**30
+_aten = torch.ops.aten
+_SAME_AS = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: _aten._scaled_dot_product_flash_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _aten._scaled_dot_product_flash_attention_backward,
+}
+"""Operators that torch has no formula for, and what they compute."""
 
 
 class Usage:
@@ -95,8 +101,8 @@ def operations(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], re
 
     Torch's counts a grouped convolution's gradient by the weight as if there were no groups: that one is our own.
     """
-    packet = operator.overloadpacket
-    if packet is torch.ops.aten.convolution_backward and args[9] > 1:
+    packet = _SAME_AS.get(operator.overloadpacket, operator.overloadpacket)
+    if packet is _aten.convolution_backward and args[9] > 1:
         grad, image, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
         places = (image if transposed else grad).shape[2:].numel()
         return int(2 * len(image) * places * weight.numel() * (wanted[0] + wanted[1]))

@@ -78,8 +78,15 @@ class _Attention(torch.autograd.Function):
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Compute it by PyTorch's kernels; not all of them take D other than E, so that zeros make the two equal."""
+    missing = value.shape[-1] - query.shape[-1]
     with outside_autocast(query.device.type):
-        return F.scaled_dot_product_attention(query, key, value, scale=scale)
+        if missing > 0:
+            query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
+        elif missing < 0:
+            value = F.pad(value, (0, -missing))
+        out = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    return out[..., :missing] if missing < 0 else out
 
 
 def _differentiable_backward(

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
+from bigtrain.ops.attention import attention
 
 
 class SelfAttention(nn.Module):
@@ -31,11 +32,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
-        query = self.theta(x).flatten(2)
-        key = F.max_pool2d(self.phi(x), 2).flatten(2)
-        value = F.max_pool2d(self.g(x), 2).flatten(2)
-        attention = (query.transpose(1, 2) @ key).softmax(dim=-1)
-        # Positions before channels, as the activations lie in memory.
-        mixed = (attention @ value.transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:])
+        query, key, value = (
+            part.flatten(2).mT[:, None]  # positions before channels, as the activations lie in memory; one head
+            for part in (self.theta(x), F.max_pool2d(self.phi(x), 2), F.max_pool2d(self.g(x), 2))
+        )
+        mixed = attention(query, key, value, scale=1.0)[:, 0].mT.reshape(len(x), -1, *x.shape[2:])
         out: Tensor = self.gamma * self.o(mixed) + x
         return out

@@ -5,20 +5,24 @@ from torch.autograd import gradcheck, gradgradcheck
 from bigtrain.ops.attention import attention, attention_reference, negative_distance
 
 
-def inputs(dtype: torch.dtype, dim: int = 4) -> list[torch.Tensor]:
-    shapes = [(2, 3, 5, dim), (2, 3, 6, dim), (2, 3, 6, dim)]
+def inputs(dtype: torch.dtype, dim: int = 4, value_dim: int | None = None) -> list[torch.Tensor]:
+    shapes = [(2, 3, 5, dim), (2, 3, 6, dim), (2, 3, 6, value_dim or dim)]
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
-def test_derivatives() -> None:
-    tensors = inputs(torch.float64)
+@pytest.mark.parametrize("value_dim", [4, 7, 2])
+def test_derivatives(value_dim: int) -> None:
+    tensors = inputs(torch.float64, value_dim=value_dim)
     assert gradcheck(lambda *x: attention(*x, scale=0.5), tensors)
     assert gradgradcheck(lambda *x: attention(*x, scale=0.5), tensors)
 
 
+@pytest.mark.parametrize("value_dim", [8, 16, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
-def test_equals_its_twin_with_its_first_and_second_derivatives(dtype: torch.dtype, tolerance: float) -> None:
-    tensors = inputs(dtype, dim=8)
+def test_equals_its_twin_with_its_first_and_second_derivatives(
+    dtype: torch.dtype, tolerance: float, value_dim: int
+) -> None:
+    tensors = inputs(dtype, dim=8, value_dim=value_dim)
     found = []
     for function in (attention, attention_reference):
         out = function(*tensors, scale=0.3)
