@@ -1,16 +1,23 @@
 """A nonlinearity without aliases: up-sample, leaky ReLU, clamp, down-sample (Karras et al. 2021, section 3.1)."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from bigtrain.ops.resampling import Resampling
 from bigtrain.ops.twins import use_reference
 
 SLOPE = 0.2
+
+_CACHE = 2**22
+"""Bytes at the temporary sampling rate that a core computes with at a time."""
+_LANES = 16
+"""Channels of a block are a multiple of it: a line of the cache."""
 
 
 def filtered_nonlinearity(x: Tensor, rise: Resampling, fall: Resampling, *, clamp: float | None = None) -> Tensor:
@@ -50,10 +57,14 @@ class _FilteredNonlinearity(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rise: Resampling, fall: Resampling, clamp: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.rise, ctx.fall, ctx.clamp = rise, fall, clamp
-        between = F.leaky_relu_(rise.along(x), SLOPE)
-        if clamp < math.inf:
-            between.clamp_(-clamp, clamp)
-        return fall.along(between)
+
+        def compute(x: Tensor) -> Tensor:
+            between = F.leaky_relu_(rise.along(x), SLOPE)
+            if clamp < math.inf:
+                between.clamp_(-clamp, clamp)
+            return fall.along(between)
+
+        return _by_blocks(compute, rise, (fall.height.out, fall.width.out), x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -68,7 +79,11 @@ class _Backward(torch.autograd.Function):
     def forward(ctx: Any, grad: Tensor, x: Tensor, rise: Resampling, fall: Resampling, clamp: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.rise, ctx.fall, ctx.clamp = rise, fall, clamp
-        return rise.back(_times_slope(fall.back(grad), rise.along(x), clamp))
+
+        def compute(grad: Tensor, x: Tensor) -> Tensor:
+            return rise.back(_times_slope(fall.back(grad), rise.along(x), clamp))
+
+        return _by_blocks(compute, rise, (rise.height.size, rise.width.size), grad, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -76,6 +91,31 @@ class _Backward(torch.autograd.Function):
         with torch.no_grad():
             between = ctx.rise.along(x)
         return ctx.fall(_times_slope(ctx.rise(grad), between, ctx.clamp)), None, None, None, None
+
+
+def _by_blocks(compute: Callable[..., Tensor], rise: Resampling, out: tuple[int, int], *tensors: Tensor) -> Tensor:
+    """Compute a map of each channel by itself; on a CPU few channels of one image at a time, which stay in its cache.
+
+    Args:
+        compute: maps tensors [N, C, ...] to one of shape [N, C, *out].
+        rise: leads to the largest size on the way.
+        out: height and width of the result.
+        tensors: what it takes.
+    """
+    (first, *_), (batch, width, *_) = tensors, tensors[0].shape
+    at_once = _CACHE * torch.get_num_threads() // (rise.height.out * rise.width.out * first.element_size())
+    channels = max(at_once // _LANES * _LANES, _LANES)
+    whole = first.device.type != "cpu" or torch.compiler.is_compiling() or isinstance(first, FakeTensor)
+    if whole or batch * width <= channels:
+        return compute(*tensors)
+    result = torch.empty(
+        (batch, width, *out), dtype=first.dtype, device=first.device, memory_format=torch.channels_last
+    )
+    for image in range(batch):
+        for start in range(0, width, channels):
+            block = (slice(image, image + 1), slice(start, start + channels))
+            result[block] = compute(*(tensor[block] for tensor in tensors))
+    return result
 
 
 def _times_slope(grad: Tensor, between: Tensor, clamp: float) -> Tensor:

@@ -1,6 +1,9 @@
+from unittest import mock
+
 import pytest
 import torch
 
+from bigtrain.ops import filtered_nonlinearity as filtered_nonlinearity_module
 from bigtrain.ops import resampling
 from bigtrain.ops.filter_design import kaiser_lowpass, radial_kaiser_lowpass
 from bigtrain.ops.filtered_nonlinearity import filtered_nonlinearity, filtered_nonlinearity_reference
@@ -26,6 +29,24 @@ def test_equals_its_definition(case, clamp: float | None, longest: int, monkeypa
     y = filtered_nonlinearity(x, rise, fall, clamp=clamp)
     assert y.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(y, filtered_nonlinearity_reference(x, rise, fall, clamp=clamp), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("clamp", [None, 0.5])
+def test_blocks_for_the_cache_change_nothing(clamp: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rise, fall = maps(2, 2, False)
+    x = torch.randn(3, 37, 9, 7, requires_grad=True)
+    found = []
+    for cache, computed in ((2**30, 1), (1, 3 * 3)):  # all together; 3 images by 16, 16 and 5 channels
+        monkeypatch.setattr(filtered_nonlinearity_module, "_CACHE", cache)
+        with mock.patch.object(rise, "along", wraps=rise.along) as along:
+            y = filtered_nonlinearity(x, rise, fall, clamp=clamp)
+            assert along.call_count == computed
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        found.append((y, slope, second))
+    for whole, blocks in zip(*found, strict=True):
+        torch.testing.assert_close(blocks, whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
