@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from bigtrain.ema import EMA
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.evaluation.protocol import as_json, flat_metrics, in_words
 from bigtrain.health.checkup import Checkup
+from bigtrain.health.moves import Moves
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
 from bigtrain.journal import Journal
@@ -49,7 +49,7 @@ from bigtrain.snapshot import SnapshotError, save_snapshot
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
-from bigtrain.usage import Usage
+from bigtrain.usage import Speed, Usage
 from data_pipelines.files import replace_folder
 from data_pipelines.manifest import Manifest
 from data_pipelines.stream import BatchStream
@@ -100,10 +100,8 @@ class Trainer:
     usage: Usage
     profile: Profile
     report: Report = lambda scores: False
-    _clock: tuple[float, int] = field(init=False)
-    """When, and after how many images, the speed was last read."""
-    _moves: list[tuple[str, Progress, Tensor]] = field(init=False, default_factory=list)
-    """Each phase since the skipped steps were last looked for, where it was, and whether its step was one: 1 or 0."""
+    _speed: Speed = field(init=False)
+    _moves: Moves = field(init=False, default_factory=Moves)
     _calibrated: int | None = field(init=False, default=None)
     """After how many images the averaged generator was last made ready to sample."""
     _collapse: str | None = field(init=False, default=None)
@@ -167,18 +165,16 @@ class Trainer:
         rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=self.config.global_batch)
         rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
         moved = strategy.step(rates)
-        self._moves.append((phase.name, copy(self.progress), moved["skipped_step"]))
+        self._moves.add(phase.name, self.progress, moved["skipped_step"])
         self.means.add({f"{name}/{phase.name}": value for name, value in moved.items()})
         self.means.add({f"lr/{phase.player}": rates.lr})
 
     def note_skipped_steps(self) -> None:
         """Learn which steps were skipped since the last time; the device alone knows, and is waited for now."""
-        flags = torch.stack([flag for *_, flag in self._moves]).tolist() if self._moves else []
-        for (phase, where, _), skipped in zip(self._moves, flags, strict=True):
-            self.checkup.health.count_step(phase, skipped=bool(skipped))
+        for phase, where, skipped in self._moves.read():
+            self.checkup.health.count_step(phase, skipped=skipped)
             if skipped:
                 self.journal.note("skipped_step", where, phase=phase)
-        self._moves = []
 
     def rivals(self, phase: Phase) -> Rivals:
         """Freeze all players but the phase's own, and return their networks."""
@@ -238,7 +234,7 @@ class Trainer:
         )
         if not self.progress.samples_seen and self.config.preview.interval_kimg:
             self.preview()  # MLflow's sliders begin at step 0
-        self._clock = (time.perf_counter(), self.progress.samples_seen)
+        self._speed = Speed(self.progress)
 
     @profiled
     def read_means(self) -> dict[str, float]:
@@ -247,10 +243,7 @@ class Trainer:
         Damaged samples and repeated fetches are counted since this process began.
         """
         self.note_skipped_steps()
-        now, (before, samples_before) = time.perf_counter(), self._clock
-        seconds, images = now - before, self.progress.samples_seen - samples_before
-        self._clock = (now, self.progress.samples_seen)
-        speed = {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
+        speed = self._speed.read()
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
         metrics = {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
@@ -291,7 +284,7 @@ class Trainer:
             self._write_snapshot(best, lambda: replace_folder(best, save))
             self.tracker.log_snapshot("best", best, self.progress)
         log.info("kimg %-7.1f %s%s  (%.0f s)", self.progress.kimg, in_words(scores), ", the best" * better, seconds)
-        self._clock = (self._clock[0] + seconds, self._clock[1])  # the speed of training leaves evaluation out
+        self._speed.leave_out(seconds)
         return metrics
 
     @profiled
@@ -319,7 +312,7 @@ class Trainer:
                 "health/neighbours", image_grid(neighbours.images, neighbours.columns), self.progress
             )
         self.write_health()
-        self._clock = (self._clock[0] + time.perf_counter() - began, self._clock[1])
+        self._speed.leave_out(time.perf_counter() - began)
 
     def write_health(self) -> None:
         """Leave the doctor's report in the run folder."""
@@ -358,7 +351,7 @@ class Trainer:
         self.checkpoints.save(self.progress)
         self.report_checkpoint()  # a crash must not undo it
         self.write_health()
-        self._clock = (time.perf_counter(), self.progress.samples_seen)
+        self._speed = Speed(self.progress)
         log.info(
             "kimg %-7.1f health: back to %s at %g times the learning rates (%s)",
             *(begun / 1000, path, self.recovery.lr_factor, collapse),

@@ -1,5 +1,6 @@
-"""What training uses: floating-point operations and memory."""
+"""What training uses: time, floating-point operations and memory."""
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,29 @@ _SAME_AS = {
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _aten._scaled_dot_product_flash_attention_backward,
 }
 """Operators that torch has no formula for, and what they compute."""
+
+
+class Speed:
+    """How fast a run trains, without what is left out: evaluations.
+
+    Args:
+        progress: of the run; the time begins now.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._since, self._images = time.perf_counter(), progress.samples_seen
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave out time that has passed."""
+        self._since += seconds
+
+    def read(self) -> dict[str, float]:
+        """Return the speed since the last reading, and start afresh."""
+        now, seen = time.perf_counter(), self._progress.samples_seen
+        seconds, images = now - self._since, seen - self._images
+        self._since, self._images = now, seen
+        return {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
 
 
 class Usage:

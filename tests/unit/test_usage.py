@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
-from bigtrain.usage import Counter, Usage
+from bigtrain.usage import Counter, Speed, Usage
 from tests.training import CPU, Training
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -81,3 +82,27 @@ def test_counts_are_those_of_torch() -> None:
     with Counter() as ours:
         network(image).sum().backward()
     assert ours.flops == torchs.get_total_flops() > 0
+
+
+def test_speed_leaves_out_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("bigtrain.usage.time.perf_counter", lambda: now)
+    progress = Progress(1000, 50)
+    speed = Speed(progress)
+    progress.advance()
+    now = 108.0
+    speed.leave_out(3.0)
+    assert speed.read() == {"time/img_per_s": 10.0, "time/sec_per_kimg": 100.0}
+    progress.advance()
+    now = 109.0
+    assert speed.read()["time/img_per_s"] == 50.0
+
+
+def test_attention_is_counted_on_every_device() -> None:
+    query, key, value = (torch.randn(2, 3, length, 8, requires_grad=True) for length in (5, 7, 7))
+    with Counter() as counter:
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert counter.flops == 2 * (2 * 3 * 5 * 7) * (8 + 8)
+    with Counter() as counter:
+        out.sum().backward()
+    assert counter.flops == 5 * 2 * (2 * 3 * 5 * 7) * 8  # the weights once more, and four products

@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from bigtrain.distributed.init import place_from_environment
+from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,15 @@ from bigtrain.distributed.init import place_from_environment
 )
 def test_every_launcher_is_understood(environment: dict[str, str], place: tuple[int, int, int]) -> None:
     assert place_from_environment(environment) == place
+
+
+def test_ranks_take_denormal_numbers_for_zero() -> None:
+    tiny = torch.full((4096,), 1e-30)
+    smallest = [float((tiny * 1e-10).max())]
+    join_ranks()
+    try:
+        smallest.append(float((tiny * 1e-10).max()))
+    finally:
+        leave_ranks()
+    smallest.append(float((tiny * 1e-10).max()))
+    assert [value > 0 for value in smallest] == [True, False, True]
