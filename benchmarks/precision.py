@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/precision.py [--jobs 2] [--report]
 
-Each is the quickstart at a quarter of its width and twice its batch, on one rank and one thread, for 200,000 images. The
-command goes on where it was stopped. It writes `precision.md` beside itself.
+Each is the quickstart at a quarter of its width and twice its batch, on one rank and one thread, for 200,000 images.
+The command goes on where it was stopped. It writes `precision.md` beside itself.
 """
 
 import argparse
@@ -58,9 +58,9 @@ def report(runs: Path) -> str:
     return f"""# Training in bf16 and in fp32
 
 {time.strftime("%Y-%m-%d")}, by `python benchmarks/precision.py`; one thread a run, {os.cpu_count()} CPU cores; bigtrain
-{tags.get("git.commit", "unknown")[:12]}. The quickstart's BigGAN at width 8 in batches of 64, 200,000 images of Fashion-MNIST (10,000,
-shown twenty times). Fréchet distance in EfficientNet-Lite0 features (fp32, 5,000 generated images against all of the
-dataset), lower is better; not comparable with published FID.
+{tags.get("git.commit", "unknown")[:12]}. The quickstart's BigGAN at width 8, in batches of 64; 200,000 images of
+Fashion-MNIST (10,000, shown twenty times). Fréchet distance in EfficientNet-Lite0 features (fp32, 5,000 generated
+images against all of the dataset), lower is better; not comparable with published FID.
 
 {table(["precision", "kimg", *(f"seed {seed}" for seed in SEEDS), "mean"], rows)}
 
