@@ -82,8 +82,14 @@ class Samples:
 class Sink(Protocol):
     """Takes the images of one rank."""
 
-    def put(self, rows: range, images: Pixels) -> None:
-        """Take images, uint8, shape [len(rows), C, H, W]; `rows` are their numbers."""
+    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
+        """Take images.
+
+        Args:
+            rows: their numbers.
+            images: uint8, shape [len(rows), C, H, W].
+            wait: until they are written, where generating the next would need the same cores.
+        """
 
     def finish(self) -> None:
         """Wait until all of them are written."""
@@ -101,7 +107,7 @@ class ArrayFile:
         shape = (len(samples.seeds), *samples.shape)
         np.lib.format.open_memmap(samples.file, "w+", dtype=np.uint8, shape=shape).flush()
 
-    def put(self, rows: range, images: Pixels) -> None:
+    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
         """See Sink."""
         self._images[rows.start : rows.stop] = images
 
@@ -124,23 +130,23 @@ class Pictures:
         for folder in {samples.picture(number).parent for number in range(len(samples.seeds))}:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, rows: range, images: Pixels) -> None:
+    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
         """See Sink."""
         self._waiting.append(
             [self._threads.submit(self._write, number, image) for number, image in zip(rows, images, strict=True)]
         )
-        if len(self._waiting) > _BATCHES_WAITING:
-            self._settle()
+        self._settle(0 if wait else _BATCHES_WAITING)
 
     def finish(self) -> None:
         """See Sink."""
-        while self._waiting:
-            self._settle()
+        self._settle(0)
         self._threads.shutdown()
 
-    def _settle(self) -> None:
-        for written in self._waiting.popleft():
-            written.result()
+    def _settle(self, left: int) -> None:
+        """Wait until no more than `left` batches are waiting."""
+        while len(self._waiting) > left:
+            for written in self._waiting.popleft():
+                written.result()
 
     def _write(self, number: int, image: Pixels) -> None:
         self._samples.picture(number).write_bytes(encode(image, "png"))

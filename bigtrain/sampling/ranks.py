@@ -43,7 +43,7 @@ class Request:
 
 
 def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> None:
-    """Compute images, each batch on one rank; while one is computed, the last one is written. Collective.
+    """Compute images, each batch on one rank; while a GPU computes one, the last one is written. Collective.
 
     Args:
         snapshot: on this rank's device.
@@ -66,7 +66,7 @@ def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> N
     with progress_bars() as bars, autocast(ranks.device.type, request.precision):
         task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
         for rows, images in zip(mine, one_behind(map(to_uint8, found)), strict=True):
-            sink.put(rows, images.numpy())
+            sink.put(rows, images.numpy(), wait=ranks.device.type == "cpu")
             done = min(rows.start + stride, count)
             bars.update(task, completed=done, note=f"{done:,}/{count:,}")
     sink.finish()
