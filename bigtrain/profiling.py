@@ -28,21 +28,20 @@ class Span(NamedTuple):
     """Something that took time, in seconds since the run began.
 
     Attributes:
-        depth: how many spans it lies in.
+        path: the names of the spans that it lies in, and its own.
     """
 
-    name: str
-    depth: int
+    path: tuple[str, ...]
     began: float
     ended: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """All spans of one name.
+    """All spans of one name within spans of one name.
 
     Attributes:
-        depth: of the first of them.
+        depth: how many spans they lie in.
         seconds: together.
         share: of the run's wall time.
     """
@@ -70,7 +69,8 @@ class Profile:
         self._folder, self._ranks, self.active = folder / "profile", ranks, active
         self._start = time.perf_counter()
         self._spans: list[Span] = []
-        self._depth = self._steps = 0
+        self._path: tuple[str, ...] = ()
+        self._steps = 0
         self._recorder: profile | None = None
 
     def span(self, name: str) -> AbstractContextManager[Any]:
@@ -92,14 +92,18 @@ class Profile:
         self._steps += 1
 
     def rows(self) -> list[Row]:
-        """Add the spans up by name, in the order of their first."""
+        """Add the spans up by their paths, each after what it lies in, otherwise in the order of their first."""
         whole = time.perf_counter() - self._start
-        rows: dict[str, Row] = {}
+        spans: dict[tuple[str, ...], list[Span]] = {}
         for span in sorted(self._spans, key=lambda span: span.began):
-            before = rows.get(span.name, Row(span.name, span.depth, 0, 0.0, 0.0))
-            seconds = before.seconds + span.ended - span.began
-            rows[span.name] = Row(span.name, before.depth, before.count + 1, seconds, seconds / whole)
-        return list(rows.values())
+            spans.setdefault(span.path, []).append(span)
+        first = {path: found[0].began for path, found in spans.items()}
+        in_order = sorted(spans, key=lambda path: [first.get(path[: depth + 1], 0.0) for depth in range(len(path))])
+        rows = []
+        for path in in_order:
+            seconds = sum(span.ended - span.began for span in spans[path])
+            rows.append(Row(path[-1], len(path) - 1, len(spans[path]), seconds, seconds / whole))
+        return rows
 
     def write(self) -> list[Path]:
         """Write what was found, and show the table; return the files of this rank, none where the disk is full."""
@@ -126,14 +130,14 @@ class Profile:
 
     @contextmanager
     def _span(self, name: str) -> Iterator[None]:
-        depth, began = self._depth, time.perf_counter() - self._start
-        self._depth += 1
+        outside, began = self._path, time.perf_counter() - self._start
+        self._path = (*outside, name)
         try:
             with record_function(name):
                 yield
         finally:
-            self._depth = depth
-            self._spans.append(Span(name, depth, began, time.perf_counter() - self._start))
+            self._spans.append(Span(self._path, began, time.perf_counter() - self._start))
+            self._path = outside
 
     def _stop_recording(self) -> None:
         if self._recorder is None:
@@ -149,7 +153,7 @@ class Profile:
 
     def _event(self, span: Span) -> dict[str, object]:
         place = {"pid": self._ranks.rank, "tid": 0, "ph": "X"}
-        return {"name": span.name, "ts": 1e6 * span.began, "dur": 1e6 * (span.ended - span.began), **place}
+        return {"name": span.path[-1], "ts": 1e6 * span.began, "dur": 1e6 * (span.ended - span.began), **place}
 
 
 def profiled(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:

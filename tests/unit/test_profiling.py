@@ -35,6 +35,29 @@ def test_spans_lie_in_each_other_and_are_added_up(tmp_path: Path) -> None:
     assert 0 < rows["outer"].share <= 1
 
 
+def test_the_same_work_in_two_places_has_two_rows(tmp_path: Path) -> None:
+    profile = Profile(tmp_path, ALONE, active=True)
+    with profile.span("start"):
+        pass
+    for _ in range(2):
+        with profile.span("evaluate"), profile.span("calibrate"):
+            pass
+    with profile.span("start"), profile.span("preview"), profile.span("calibrate"):
+        pass
+    with profile.span("preview"):
+        pass
+    rows = profile.rows()
+    assert [(row.name, row.depth, row.count) for row in rows] == [
+        ("start", 0, 2),
+        ("preview", 1, 1),
+        ("calibrate", 2, 1),
+        ("evaluate", 0, 2),
+        ("calibrate", 1, 2),
+        ("preview", 0, 1),
+    ]
+    assert sum(row.share for row in rows if row.depth == 0) <= 1
+
+
 def test_a_span_ends_with_an_error(tmp_path: Path) -> None:
     profile = Profile(tmp_path, ALONE, active=True)
     with pytest.raises(KeyError), profile.span("wrong"), profile.span("inside"):
