@@ -42,10 +42,11 @@ def cell(precision: str, seed: int) -> Cell:
 
 
 def report(runs: Path) -> str:
-    """Write the page from the runs that are done."""
+    """Write the page from the seeds that are done in both precisions."""
     rows, means, errors = [], [], []
+    seeds = [seed for seed in SEEDS if all(cell(precision, seed).is_done(runs) for precision in PRECISIONS)]
     for precision in PRECISIONS:
-        curves = [found.score(runs) for seed in SEEDS if (found := cell(precision, seed)).is_done(runs)]
+        curves = [cell(precision, seed).score(runs) for seed in seeds]
         for kimg, at in enumerate(zip(*curves, strict=True)):
             values = [value for _, value in at]
             rows.append([precision, f"{at[0][0]:g}", *(f"{value:.2f}" for value in values)])
@@ -62,9 +63,9 @@ def report(runs: Path) -> str:
 Fashion-MNIST (10,000, shown twenty times). Fréchet distance in EfficientNet-Lite0 features (fp32, 5,000 generated
 images against all of the dataset), lower is better; not comparable with published FID.
 
-{table(["precision", "kimg", *(f"seed {seed}" for seed in SEEDS), "mean"], rows)}
+{table(["precision", "kimg", *(f"seed {seed}" for seed in seeds), "mean"], rows)}
 
-At the end bf16 is {means[1] / means[0] - 1:+.1%} from fp32 (means of {len(SEEDS)} seeds, whose scatter gives the
+At the end bf16 is {means[1] / means[0] - 1:+.1%} from fp32 (means of {len(seeds)} seeds, whose scatter gives the
 difference a standard error of {error:.1%}).
 """
 

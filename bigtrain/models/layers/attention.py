@@ -36,6 +36,6 @@ class SelfAttention(nn.Module):
             part.flatten(2).mT[:, None]  # positions before channels, as the activations lie in memory; one head
             for part in (self.theta(x), F.max_pool2d(self.phi(x), 2), F.max_pool2d(self.g(x), 2))
         )
-        mixed = attention(query, key, value, scale=1.0)[:, 0].mT.reshape(len(x), -1, *x.shape[2:])
+        mixed = attention(query, key, value, scale=1.0)[:, 0].mT.reshape(x.shape[0], -1, *x.shape[2:])
         out: Tensor = self.gamma * self.o(mixed) + x
         return out
