@@ -120,7 +120,7 @@ class Shown:
 
     def __init__(self, images: Images, ranks: Ranks) -> None:
         self._images, self._ranks = images, ranks
-        self.name, self.digest, self.faults = images.name, images.digest, images.faults
+        self.name, self.digest = images.name, images.digest
         self._bars = progress_bars()
         self._bars.disable |= ranks.rank != 0
         self._task = self._bars.add_task(images.name, total=len(images), note="")
@@ -128,6 +128,11 @@ class Shown:
     def __len__(self) -> int:
         """See Images."""
         return len(self._images)
+
+    @property
+    def faults(self) -> list[str]:
+        """See Images."""
+        return self._images.faults
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images."""
@@ -142,7 +147,7 @@ class Shown:
         grey = self._images.grey if isinstance(self._images, FileImages) else []
         if grey:
             log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
-                        self._ranks.rank, grey[0])  # fmt: skip
+                        self._ranks.rank, min(grey))  # fmt: skip
 
 
 Side = Shown | Published
