@@ -11,9 +11,10 @@ Images are random and in memory; nothing is read, logged or sent.
 
 With `--reference`, the same work by the plain path runs in a process of its own, phase by phase in turn with the fast
 one, and `times_reference` is the ratio of images a CPU-second. The plain path is float32, in PyTorch's default layout,
-every operator by its reference twin in the order in which the papers' own code computes it. That code itself is not
-run: part of it may not be, by its licence. Of `--precision`, several may be given: each is a path of its own, in turn
-with the others. `--torch-compile` changes the fast paths alone. One line of JSON for each path.
+every operator by its reference twin in the order in which the papers' own code computes it, and memory is freed as the
+C library does by itself. That code itself is not run: part of it may not be, by its licence. Of `--precision`, several
+may be given: each is a path of its own, in turn with the others. `--torch-compile` changes the fast paths alone. One
+line of JSON for each path.
 
 What a path computes is counted (`gflop_per_iter`: matrix products and convolutions, two operations a multiply-add), and
 beside it stands what this machine reaches at best in the same run (`ceiling_gflop_per_s`: the faster of a large matrix
@@ -88,7 +89,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         "discriminator": {"kind": "r3gan", "preset": "cifar10", "scale": 0.5},
         "objective": {
             "adversarial": "relativistic_pairing",
-            "terms": {"r1": {"gamma": 0.05}, "r2": {"gamma": 0.05}},
+            "terms": {"r1": {"gamma": 0.05, "fp32": False}, "r2": {"gamma": 0.05, "fp32": False}},  # as its recipe
         },
         "micro_batch": 32,
     },
@@ -130,10 +131,13 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
 
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import parse_config
+    from bigtrain.core.host_memory import keep_freed_memory
     from bigtrain.ops.twins import reference_paths
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # as in training; on the plain path too, though it need not be so there
+    if not plain:
+        keep_freed_memory()  # as in training
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain, inference=inference)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from bigtrain.core import stop
+from bigtrain.core.host_memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
 
     A process that was started alone becomes a group of one, so that nothing else needs a special case. PyTorch's
     flight recorder keeps the latest collective operations, for the log and for the watchdog. CPUs take numbers below
-    1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost.
+    1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
+    where they compute, the process keeps the memory that it frees (decision 42).
     """
     torch.set_flush_denormal(True)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
@@ -60,6 +62,8 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
     alone = world_size == 1 and "MASTER_ADDR" not in os.environ
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
@@ -73,7 +77,8 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
 
 
 def leave_ranks() -> None:
-    """Leave the process group; CPUs compute with the smallest numbers again."""
+    """Leave the process group; CPUs compute with the smallest numbers again, and give back what memory is free."""
     torch.set_flush_denormal(False)
+    keep_freed_memory(False)
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -4,6 +4,8 @@ The gradient of a convolution by its image is the transposed convolution, by its
 both are linear in what they take, so that their gradients are convolutions again. PyTorch knows this of the first
 gradient. Differentiating it once more, as a gradient penalty does, PyTorch finds the weight's gradient by a
 convolution whose kernel is as large as the image, and by a loop over the groups: many times as slow.
+
+On a CPU large images with 3x3 taps are convolved by Winograd's algorithm, in every derivative.
 """
 
 from itertools import zip_longest
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bigtrain.ops import winograd
 from bigtrain.ops.twins import use_reference
 
 Pair = tuple[int, int]
@@ -34,10 +37,13 @@ def conv2d(
     Returns:
         Shape [N, O, (H + 2 * padding - k) // stride + 1, (W + 2 * padding - l) // stride + 1]; autocast's dtype.
     """
-    if _plainly(x, weight):
+    if _plainly():
         return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
     how = _How((stride, stride), (padding, padding), False, (0, 0), groups)
-    result: Tensor = _Convolution.apply(*_in_one_dtype(x, weight, bias), how)
+    x, weight, bias = _in_one_dtype(x, weight, bias)
+    if not _is_differentiable(x, weight):
+        return _convolve(x, weight, bias, how)
+    result: Tensor = _Convolution.apply(x, weight, bias, how)
     return result
 
 
@@ -53,10 +59,13 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
     Returns:
         Shape [N, O, (H - 1) * stride - 2 * padding + k, (W - 1) * stride - 2 * padding + l]; autocast's dtype.
     """
-    if _plainly(x, weight):
+    if _plainly():
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
     how = _How((stride, stride), (padding, padding), True, (0, 0), 1)
-    result: Tensor = _Convolution.apply(*_in_one_dtype(x, weight, None), how)
+    x, weight, _ = _in_one_dtype(x, weight, None)
+    if not _is_differentiable(x, weight):
+        return _convolve(x, weight, None, how)
+    result: Tensor = _Convolution.apply(x, weight, None, how)
     return result
 
 
@@ -137,10 +146,13 @@ def _is_asked_for(node: Any) -> bool:
         return True
 
 
-def _plainly(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether PyTorch's own will do: no second derivative is to come, or its compiler is to see through it."""
-    differentiable = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return use_reference() or not differentiable or torch.compiler.is_compiling()
+def _plainly() -> bool:
+    """Tell whether PyTorch's own is asked for: as the reference, or because its compiler is to see through it."""
+    return use_reference() or torch.compiler.is_compiling()
+
+
+def _is_differentiable(x: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
 def _in_one_dtype(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -161,10 +173,22 @@ def _adjoint(how: _How, x: Tensor, weight: Tensor, y: Tensor) -> _How:
     return how._replace(transposed=True, output_padding=(rest[0], rest[1]))
 
 
+def _is_unit(how: _How) -> bool:
+    """Tell whether it is of single steps, and of all channels together."""
+    return how.stride == (1, 1) and how.padding[0] == how.padding[1] and how.groups == 1
+
+
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
-    y: Tensor = torch.ops.aten.convolution(
-        x, weight, bias, how.stride, how.padding, (1, 1), how.transposed, how.output_padding, how.groups
-    )
+    padding, turned = how.padding[0], winograd.TAPS - 1 - how.padding[0]
+    y: Tensor
+    if _is_unit(how) and not how.transposed and winograd.pays(x, weight, padding):
+        y = winograd.convolve(x, weight, bias, padding)
+    elif _is_unit(how) and how.transposed and winograd.pays(x, weight, turned):  # a convolution, with the taps turned
+        y = winograd.convolve(x, weight.transpose(0, 1).flip(2, 3), bias, turned)
+    else:
+        y = torch.ops.aten.convolution(
+            x, weight, bias, how.stride, how.padding, (1, 1), how.transposed, how.output_padding, how.groups
+        )
     return y
 
 
@@ -172,6 +196,15 @@ def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, biases: list[int] | None, how: _How, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the first gradients by image, weight and bias, those that are wanted."""
+    large = grad if how.transposed else x
+    if _is_unit(how) and winograd.pays(large, weight, how.padding[0]):
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        small, large = (x, grad) if how.transposed else (grad, x)
+        return (
+            _convolve(grad, weight, None, _adjoint(how, x, weight, grad)) if wanted[0] else None,
+            winograd.weight_gradient(small, large, how.padding[0]) if wanted[1] else None,
+            grad.sum((0, 2, 3)) if wanted[2] else None,
+        )
     if wanted[1] and x.device.type == "cpu" and not how.transposed and how.padding[0] > weight.shape[2] // 2:
         # oneDNN is three times slower at the weight's gradient where it pads by more than the usual half of the taps.
         more = how.padding[0] - weight.shape[2] // 2
