@@ -9,9 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.twins import use_reference
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
@@ -61,15 +65,26 @@ def negative_distance(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(query, key, value)
         ctx.scale = scale
-        return _fused(query, key, value, scale)
+        if not _keeps_sums(query):
+            ctx.save_for_backward(query, key, value)
+            return _fused(query, key, value, scale)
+        whole, sums = _flash.default(*_of_one_length(query, key, value), scale=scale)
+        out: Tensor = whole[..., : value.shape[-1]]
+        ctx.save_for_backward(query, key, value, out, sums)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value = ctx.saved_tensors
+        query, key, value, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # this backward will be differentiated: create_graph
             return *_differentiable_backward(query, key, value, grad, ctx.scale), None
+        if kept:
+            out, sums = kept
+            *inputs, grad, out = _of_one_length(query, key, value, grad, out)
+            d_query, d_key, d_value = _flash_backward.default(grad, *inputs, out, sums, 0.0, False, scale=ctx.scale)
+            d_query, d_key = (slope[..., : query.shape[-1]] for slope in (d_query, d_key))
+            return d_query, d_key, d_value[..., : value.shape[-1]], None
         with torch.enable_grad():
             query, key, value = (tensor.detach().requires_grad_() for tensor in (query, key, value))
             out = _fused(query, key, value, ctx.scale)
@@ -77,16 +92,24 @@ class _Attention(torch.autograd.Function):
         return d_query, d_key, d_value, None
 
 
+def _keeps_sums(query: Tensor) -> bool:
+    """Tell whether the kernel's own sums over the keys can be had: else the backward computes the forward again."""
+    return query.device.type == "cpu" and not torch.compiler.is_compiling() and not isinstance(query, FakeTensor)
+
+
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Compute it by PyTorch's kernels; not all of them take D other than E, so that zeros make the two equal."""
-    missing = value.shape[-1] - query.shape[-1]
+    """Compute it by PyTorch's kernels."""
+    length = value.shape[-1]
+    query, key, value = _of_one_length(query, key, value)
     with outside_autocast(query.device.type):
-        if missing > 0:
-            query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
-        elif missing < 0:
-            value = F.pad(value, (0, -missing))
-        out = F.scaled_dot_product_attention(query, key, value, scale=scale)
-    return out[..., :missing] if missing < 0 else out
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)[..., :length]
+
+
+def _of_one_length(*vectors: Tensor) -> list[Tensor]:
+    """Fill up the shorter with zeros: not all kernels take D other than E; nor vectors that lie across memory."""
+    longest = max(vector.shape[-1] for vector in vectors)
+    padded = (F.pad(vector, (0, rest)) if (rest := longest - vector.shape[-1]) else vector for vector in vectors)
+    return [vector if vector.stride(-1) == 1 else vector.contiguous() for vector in padded]
 
 
 def _differentiable_backward(

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils.checkpoint import checkpoint
 
 from bigtrain.ops.attention import attention, attention_reference, negative_distance
 
@@ -32,10 +33,35 @@ def test_equals_its_twin_with_its_first_and_second_derivatives(
         found.append([out, *first, *second])
     for ours, reference in zip(*found, strict=True):
         assert ours.dtype == dtype
-        scale = float(
-            reference.detach().abs().max()
-        )  # in bfloat16, what is left of sums that cancel is as far off as the sums
+        # in bfloat16, what is left of sums that cancel is as far off as the sums
+        scale = float(reference.detach().abs().max())
         torch.testing.assert_close(ours, reference, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_backward_computes_no_forward_again(checkpointed: bool) -> None:
+    tensors = inputs(torch.float32, value_dim=7)
+
+    def compute(*tensors: torch.Tensor) -> torch.Tensor:
+        return attention(*tensors, scale=0.5).square()
+
+    with torch.profiler.profile() as profile:
+        out = checkpoint(compute, *tensors, use_reentrant=False) if checkpointed else compute(*tensors)
+        found = [torch.autograd.grad(out.sum(), tensors, retain_graph=True) for _ in range(2)]
+    calls = {event.key: event.count for event in profile.key_averages()}
+    forward = "aten::_scaled_dot_product_flash_attention_for_cpu"
+    assert (calls[forward], calls[f"{forward}_backward"]) == (3 if checkpointed else 1, 2)
+    expected = torch.autograd.grad(attention_reference(*tensors, scale=0.5).square().sum(), tensors)
+    torch.testing.assert_close(found, [expected, expected])
+
+
+def test_vectors_may_lie_across_memory() -> None:
+    tensors = [tensor.detach().mT.contiguous().mT.requires_grad_() for tensor in inputs(torch.float32)]
+    found, expected = (
+        [out := function(*tensors, scale=0.5), *torch.autograd.grad(out, tensors, out.detach().mT.contiguous().mT)]
+        for function in (attention, attention_reference)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_autocast_does_not_round_what_comes_in_float32() -> None:
