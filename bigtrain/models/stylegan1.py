@@ -160,7 +160,8 @@ class _Style(nn.Module):
         var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
         gain, shift = self.affine(w).float()[:, :, None, None].chunk(2, dim=1)
         scale = (1.0 + gain) * (var + 1e-8).rsqrt()
-        return torch.addcmul((shift - mean * scale).to(x.dtype), x, scale.to(x.dtype))
+        centred = x - mean.to(x.dtype)  # first: a constant has a scale of 1e4, by which rounding errors would grow
+        return torch.addcmul(shift.to(x.dtype), centred, scale.to(x.dtype))
 
     def _pattern(self, draws: Draws | None) -> Tensor:
         if draws is None or self.noise == "constant":
