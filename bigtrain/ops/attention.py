@@ -102,7 +102,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     length = value.shape[-1]
     query, key, value = _of_one_length(query, key, value)
     with outside_autocast(query.device.type):
-        return F.scaled_dot_product_attention(query, key, value, scale=scale)[..., :length]
+        out = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    return out if out.shape[-1] == length else out[..., :length]
 
 
 def _of_one_length(*vectors: Tensor) -> list[Tensor]:

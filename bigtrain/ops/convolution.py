@@ -37,7 +37,7 @@ def conv2d(
     Returns:
         Shape [N, O, (H + 2 * padding - k) // stride + 1, (W + 2 * padding - l) // stride + 1]; autocast's dtype.
     """
-    if _plainly():
+    if _plainly(x, weight):
         return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
     how = _How((stride, stride), (padding, padding), False, (0, 0), groups)
     x, weight, bias = _in_one_dtype(x, weight, bias)
@@ -59,7 +59,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
     Returns:
         Shape [N, O, (H - 1) * stride - 2 * padding + k, (W - 1) * stride - 2 * padding + l]; autocast's dtype.
     """
-    if _plainly():
+    if _plainly(x, weight):
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
     how = _How((stride, stride), (padding, padding), True, (0, 0), 1)
     x, weight, _ = _in_one_dtype(x, weight, None)
@@ -146,9 +146,10 @@ def _is_asked_for(node: Any) -> bool:
         return True
 
 
-def _plainly() -> bool:
-    """Tell whether PyTorch's own is asked for: as the reference, or because its compiler is to see through it."""
-    return use_reference() or torch.compiler.is_compiling()
+def _plainly(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether PyTorch's own will do: as the reference, for its compiler to see through, or for want of a gain."""
+    gain = _is_differentiable(x, weight) or winograd.is_at_hand(x)
+    return use_reference() or torch.compiler.is_compiling() or not gain
 
 
 def _is_differentiable(x: Tensor, weight: Tensor) -> bool:

@@ -40,18 +40,19 @@ Block = tuple[slice, slice]
 """Samples, and rows of tiles."""
 
 
+def is_at_hand(x: Tensor) -> bool:
+    """Tell whether there is a CPU to compute with; plans ask what GPUs would do."""
+    return x.device.type == "cpu" and not isinstance(x, FakeTensor)
+
+
 def pays(x: Tensor, weight: Tensor, padding: int) -> bool:
     """Tell whether images [N, I, H, W] are best correlated with a weight [O, I, k, l] so: on a CPU, if both are large.
 
     GPUs have products enough, in bfloat16 at that; and so have the CPUs that are fast in bfloat16.
     """
-    if (x.device.type, x.dtype) != ("cpu", torch.float32) or weight.shape[2:] != (TAPS, TAPS):
+    if not is_at_hand(x) or x.dtype != torch.float32 or not x.is_contiguous(memory_format=torch.channels_last):
         return False
-    if (
-        isinstance(x, FakeTensor)
-        or not x.is_contiguous(memory_format=torch.channels_last)
-        or padding not in range(TAPS)
-    ):
+    if weight.shape[2:] != (TAPS, TAPS) or padding not in range(TAPS):
         return False
     height, width = (-(-(side + 2 * padding - TAPS + 1) // OUT) for side in x.shape[2:])
     return min(weight.shape[:2]) >= _LEAST_CHANNELS and len(x) * height * width >= _LEAST_TILES
