@@ -30,8 +30,8 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import join_ranks, leave_ranks
 from bigtrain.distributed.memory import MIB, MemoryMeter
-from bigtrain.distributed.strategies import StrategyConfig
 from bigtrain.models import ImageSpec
+from bigtrain.strategies import StrategyConfig
 from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
 
 KINDS: dict[str, tuple[dict[str, Any], Callable[[int], tuple[float, float, float]]]] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cells import Cell, run_all, table
 
-from bigtrain.run_folder import environment_tags
+from bigtrain.run.folder import environment_tags
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "quickstart.yaml"

@@ -197,7 +197,7 @@ class Steps:
 
         from bigtrain.core.state import Progress
         from bigtrain.distributed.init import Ranks
-        from bigtrain.ema import EMA
+        from bigtrain.engine.ema import EMA
         from bigtrain.planning.counting import kinds_of_phases
 
         self._config = config
@@ -250,7 +250,7 @@ class Steps:
 
     def count(self, kind: str) -> float:
         """Return the GFLOP of a phase of this kind, which is taken."""
-        from bigtrain.usage import Counter
+        from bigtrain.run.usage import Counter
 
         with Counter() as counter:
             self.take(kind)

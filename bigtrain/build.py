@@ -14,32 +14,32 @@ from bigtrain.core.rng import SCHEME
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks, node_from_environment
-from bigtrain.distributed.load import Load
 from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
-from bigtrain.distributed.strategies import check_strategies, strategy_of
 from bigtrain.distributed.watchdog import Watchdog
-from bigtrain.ema import EMA
+from bigtrain.engine.ema import EMA
+from bigtrain.engine.reals import held_out_reals, trained_reals
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.in_training import Evaluations
+from bigtrain.generate.previews import REALS, Previews
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe
 from bigtrain.health.probes.logits import LogitProbe
-from bigtrain.health.probes.reals import held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
-from bigtrain.journal import Journal
-from bigtrain.micro_batch import candidates
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
-from bigtrain.previews import REALS, Previews
-from bigtrain.profiling import Profile
-from bigtrain.run_folder import check_run_folder, digest_of
+from bigtrain.planning.micro_batch import candidates
+from bigtrain.run.folder import check_run_folder, digest_of
+from bigtrain.run.journal import Journal
+from bigtrain.run.load import Load
+from bigtrain.run.profiling import Profile
+from bigtrain.run.usage import Usage
+from bigtrain.strategies import check_strategies, strategy_of
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
-from bigtrain.usage import Usage
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog

@@ -7,13 +7,13 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError
-from bigtrain.distributed.strategies import Precision, StrategyConfig
 from bigtrain.distributed.watchdog import WatchdogConfig
-from bigtrain.ema import EMAConfig
+from bigtrain.engine.ema import EMAConfig
 from bigtrain.evaluation.evaluator import EvalConfig
+from bigtrain.generate.init_from import InitFromConfig
 from bigtrain.health.health import HealthConfig
-from bigtrain.init_from import InitFromConfig
 from bigtrain.models import ImageSpec
+from bigtrain.strategies import Precision, StrategyConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt

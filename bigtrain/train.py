@@ -16,12 +16,12 @@ from bigtrain.config import AnyTraining  # noqa: E402
 from bigtrain.core.config import load_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
+from bigtrain.core.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
-from bigtrain.failures import note_failure  # noqa: E402
-from bigtrain.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
-from bigtrain.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
-from bigtrain.run_folder import open_run_folder  # noqa: E402
+from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
+from bigtrain.run.failures import note_failure  # noqa: E402
+from bigtrain.run.folder import open_run_folder  # noqa: E402
 from bigtrain.trainer import Result  # noqa: E402
 from data_pipelines.errors import DataError, UnreachableError  # noqa: E402
 from data_pipelines.secrets import hide_secrets  # noqa: E402

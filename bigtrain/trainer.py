@@ -14,6 +14,7 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.batch import Batch
 from bigtrain.core.logging import Display, log
+from bigtrain.core.presence import place_of_this_process
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import (
@@ -25,31 +26,30 @@ from bigtrain.distributed.collectives import (
     sum_over_ranks,
 )
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.load import Load
-from bigtrain.distributed.player import Phase, Rivals
 from bigtrain.distributed.precision import advice_on, convolution_speeds
-from bigtrain.distributed.strategies import Strategy
 from bigtrain.distributed.watchdog import Watchdog
-from bigtrain.ema import EMA
+from bigtrain.engine.ema import EMA
+from bigtrain.engine.player import Phase, Rivals
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.evaluation.protocol import as_json, flat_metrics, in_words
+from bigtrain.generate.pictures import image_grid, plot_curves
+from bigtrain.generate.previews import Previews
+from bigtrain.generate.snapshot import SnapshotError, save_snapshot
 from bigtrain.health.checkup import Checkup
 from bigtrain.health.moves import Moves
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
-from bigtrain.journal import Journal
 from bigtrain.models import Generator
-from bigtrain.pictures import image_grid, plot_curves
-from bigtrain.presence import place_of_this_process
-from bigtrain.previews import Previews
-from bigtrain.profiling import Profile, profiled
-from bigtrain.run_description import describe_run
-from bigtrain.run_folder import mark_stopped
-from bigtrain.snapshot import SnapshotError, save_snapshot
+from bigtrain.run.description import describe_run
+from bigtrain.run.folder import mark_stopped
+from bigtrain.run.journal import Journal
+from bigtrain.run.load import Load
+from bigtrain.run.profiling import Profile, profiled
+from bigtrain.run.usage import Speed, Usage
+from bigtrain.strategies import Strategy
 from bigtrain.tasks.base import Task
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
-from bigtrain.usage import Speed, Usage
 from data_pipelines.files import replace_folder
 from data_pipelines.manifest import Manifest
 from data_pipelines.stream import BatchStream

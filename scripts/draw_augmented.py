@@ -12,7 +12,7 @@ from PIL import Image
 from bigtrain.augment.ada import AdaConfig
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
-from bigtrain.pictures import image_grid
+from bigtrain.generate.pictures import image_grid
 from data_pipelines.prepare import NAMED_SOURCES
 
 COLUMNS = 12

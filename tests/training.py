@@ -12,15 +12,15 @@ from bigtrain.core.state import Progress, State
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
-from bigtrain.distributed.strategies import strategy_of
-from bigtrain.distributed.strategies.base import StrategySettings
-from bigtrain.distributed.strategies.by_player import ByPlayer
-from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
-from bigtrain.distributed.strategies.flat import FlatConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig
-from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.models import ImageSpec
+from bigtrain.strategies import strategy_of
+from bigtrain.strategies.base import StrategySettings
+from bigtrain.strategies.by_player import ByPlayer
+from bigtrain.strategies.ddp import DDPConfig
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
+from bigtrain.strategies.flat import FlatConfig
+from bigtrain.strategies.fsdp import FSDPConfig
+from bigtrain.strategies.single import SingleConfig
 from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from bigtrain.chaos.compare import differences
 from bigtrain.chaos.faults import FAULTS, Fault
 from bigtrain.chaos.victims import find
 from bigtrain.core.errors import UserError
-from bigtrain.journal import faults_of
-from bigtrain.presence import is_held, read_place, wait_until_free
+from bigtrain.core.presence import is_held, read_place, wait_until_free
+from bigtrain.run.journal import faults_of
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import read_metrics
 

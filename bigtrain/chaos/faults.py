@@ -12,7 +12,7 @@ from pathlib import Path
 from bigtrain.chaos.victims import Role, Victim
 from bigtrain.checkpoint.contents import files_of
 from bigtrain.checkpoint.folders import CheckpointFolder
-from bigtrain.presence import LOCK, is_held, read_heartbeat
+from bigtrain.core.presence import LOCK, is_held, read_heartbeat
 
 _SHARES: dict[Role, float] = {"rank": 6, "loader": 2, "launcher": 1, "supervisor": 1, "sender": 1}
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

@@ -19,7 +19,7 @@ def show(
     """Print a config with all its defaults and overrides resolved."""
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import dump_yaml, load_config
-    from bigtrain.parameter_table import show_parameters
+    from bigtrain.planning.parameter_table import show_parameters
 
     loaded = load_config(AnyTraining, config, overrides or [])
     if params:

@@ -86,7 +86,7 @@ def info(
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
 ) -> None:
     """Describe a dataset, and write a contact sheet of it, one row a class."""
-    from bigtrain.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
+    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
     dataset = ShardDataset(place)
@@ -105,7 +105,7 @@ def verify(
 ) -> None:
     """Check a dataset against its manifest; exit code 1 if anything is wrong."""
     from bigtrain.core.logging import progress_bars
-    from bigtrain.dataset_info import show_faults
+    from bigtrain.report.dataset_info import show_faults
     from data_pipelines.verify import verify as verify_dataset
 
     with progress_bars() as bars:

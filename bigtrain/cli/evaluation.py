@@ -41,8 +41,8 @@ def evaluate(
     Every score carries the protocol that it was made by; scores of different protocols are not compared.
     """
     if compare is not None:
-        from bigtrain.comparison import compare as compare_scores
         from bigtrain.core.logging import console
+        from bigtrain.report.comparison import compare as compare_scores
 
         console.print(compare_scores(*compare))
         return
@@ -61,10 +61,10 @@ def evaluate(
     if watch:
         from launch.local import run_ranks
 
-        raise typer.Exit(run_ranks("bigtrain.watch", [str(snapshot), config], nproc=nproc))
+        raise typer.Exit(run_ranks("bigtrain.run.watch", [str(snapshot), config], nproc=nproc))
     one_of("--precision", precision, ("fp32", "bf16"))
     one_of("--on-corrupt", on_corrupt, ("replace", "fail"))
     arguments = [str(snapshot), config, *([f"--data={data}"] if data else []), *(["--json"] if as_json else [])]
     arguments += [f"--seed={seed}", f"--seeds={seeds}", f"--truncation={truncation}", f"--precision={precision}"]
     arguments += [f"--on-corrupt={on_corrupt}", *([f"--ema={ema}"] if ema else [])]
-    run_program("bigtrain.evaluate", arguments, nproc=nproc)
+    run_program("bigtrain.evaluation.evaluate", arguments, nproc=nproc)

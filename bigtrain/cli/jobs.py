@@ -94,7 +94,7 @@ def _jobs_of(run: Path, queued: "dict[str, Queued]") -> "list[Job]":
 
 def _facts(job: "Job") -> dict[str, Any]:
     """Put a job together with how far its run is."""
-    from bigtrain.status import status_of
+    from bigtrain.run.status import status_of
 
     begun = (job.run / "config.yaml").is_file()
     status = status_of(job.run) if begun else {"kimg": 0.0, "total_kimg": None, "eta_s": None, "scores": {}}
@@ -107,7 +107,7 @@ def _table(jobs: list[dict[str, Any]]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from bigtrain.status import duration
+    from bigtrain.run.status import duration
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("job", "run", "state", "kimg", "FID", "restarts", "ETA"):

@@ -39,7 +39,7 @@ def sample(
     arguments.append(f"--precision={precision}")
     further = {"format": format_, "class": label, "cutoff": cutoff, "columns": columns}
     arguments += [f"--{name}={value}" for name, value in further.items() if value is not None]
-    run_program("bigtrain.sampling.ranks", arguments, nproc=nproc)
+    run_program("bigtrain.generate.ranks", arguments, nproc=nproc)
 
 
 @app.command()
@@ -65,8 +65,8 @@ def interpolate(
     width: Annotated[int, typer.Option(min=1, help="Of the picture in pixels, about.")] = 640,
 ) -> None:
     """Show what lies between images: a spherical walk as a film, mixed styles, a sweep of truncation."""
-    from bigtrain.sampling.show import Wish, parse_layers, parse_numbers, show
-    from bigtrain.snapshot import load_snapshot, parse_seeds
+    from bigtrain.generate.show import Wish, parse_layers, parse_numbers, show
+    from bigtrain.generate.snapshot import load_snapshot, parse_seeds
 
     loaded = load_snapshot(snapshot)
     wish = Wish(
@@ -92,7 +92,7 @@ def ema(
     kimg: Annotated[float | None, typer.Option(help="Where the average ends; default: the last snapshot.")] = None,
 ) -> None:
     """Make the averaged generator of another width after the training (post-hoc EMA, Karras et al. 2024)."""
-    from bigtrain.posthoc_ema import reconstruct
+    from bigtrain.generate.posthoc_ema import reconstruct
 
     distance = reconstruct(run, sigma_rel, out, kimg=kimg)
     typer.echo(f"{out}: average of width {sigma_rel:g}; its profile is {distance:.1%} off")

@@ -31,10 +31,10 @@ def train(
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import load_config
     from bigtrain.core.logging import set_up_logging
-    from bigtrain.micro_batch import remember_micro_batch
-    from bigtrain.presence import refuse_if_held
-    from bigtrain.run_folder import how_it_ended
-    from bigtrain.supervision import supervise
+    from bigtrain.core.presence import refuse_if_held
+    from bigtrain.planning.micro_batch import remember_micro_batch
+    from bigtrain.run.folder import how_it_ended
+    from bigtrain.run.supervision import supervise
     from launch.local import Launcher
 
     nproc = nproc or max(torch.cuda.device_count(), 1)
@@ -87,7 +87,7 @@ def status(
 ) -> None:
     """Show where a run is: progress, time left, speed, score, health, faults, and the machine that it runs on."""
     from bigtrain.core.logging import console
-    from bigtrain.status import status_of, table
+    from bigtrain.run.status import status_of, table
 
     found = status_of(run)
     if as_json:
@@ -99,6 +99,6 @@ def status(
 @app.command()
 def doctor() -> None:
     """Show what this machine has, what is missing, and what that costs."""
-    from bigtrain.doctor import examine, show
+    from bigtrain.run.doctor import examine, show
 
     show(examine())

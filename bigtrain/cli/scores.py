@@ -44,7 +44,7 @@ def fid(
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
     arguments += [f"--metric={name}" for name in metric or ["fid"]]
     arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
-    run_program("bigtrain.fid", arguments, nproc=nproc)
+    run_program("bigtrain.evaluation.fid", arguments, nproc=nproc)
 
 
 @app.command()
@@ -67,4 +67,4 @@ def ppl(
     names = [one_of("--metric", name, tuple(GENERATOR_METRICS)) for name in metric or ["ppl_zfull"]]
     arguments = [str(snapshot), *(f"--metric={name}" for name in names), *([f"--weights={weights}"] if weights else [])]
     arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}", *(["--json"] if as_json else [])]
-    run_program("bigtrain.ppl", arguments, nproc=nproc)
+    run_program("bigtrain.evaluation.ppl", arguments, nproc=nproc)

@@ -50,8 +50,8 @@ def submit(
     from bigtrain.build import check
     from bigtrain.config import AnyTraining
     from bigtrain.core.config import dump_yaml, load_config
-    from bigtrain.micro_batch import remember_micro_batch
-    from bigtrain.run_folder import check_run_folder
+    from bigtrain.planning.micro_batch import remember_micro_batch
+    from bigtrain.run.folder import check_run_folder
     from launch.slurm.script import Request, render
     from launch.slurm.settings import load_settings
     from launch.slurm.submission import submit as hand_in

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.augment.ada import apply_named
-from bigtrain.distributed.strategies import Precision
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.golden import Golden, read_golden
 from bigtrain.interop.peers import PEERS
 from bigtrain.interop.quantities import INPUTS, LOSSES, PENALTIES, Subject, output
 from bigtrain.ops import reference_paths
+from bigtrain.strategies import Precision
 
 OperatorPath = Literal["fast", "reference"]
 

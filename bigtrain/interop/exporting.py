@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
+from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.models import Generator
-from bigtrain.snapshot import load_snapshot
 
 Format = Literal["safetensors", "torch-export", "onnx"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from bigtrain.core.rng import Draws
+from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.foreign import Foreign
 from bigtrain.interop.load import build_networks
 from bigtrain.interop.nvidia import read_nvidia
 from bigtrain.interop.state_dicts import read_state_dicts
 from bigtrain.models import Generator, ImageSpec
-from bigtrain.snapshot import save_snapshot
 
 _CALIBRATION = 10_000
 """Latents whose mean style is taken where a file does not hold it."""

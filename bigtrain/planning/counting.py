@@ -1,8 +1,8 @@
 """What the phases of a step compute, counted without computing: under PyTorch's FakeTensorMode.
 
 The players run on tensors that have shapes and no content. Every operator is written down with its floating-point
-operations (as `bigtrain.usage` counts a run's) and the bytes that it reads and writes; storages are followed from birth
-to death, as `bigtrain.distributed.memory` follows a run's. Nothing is read: images and labels are made up.
+operations (as `bigtrain.run.usage` counts them) and the bytes that it reads and writes; storages are followed from
+birth to death, as `bigtrain.distributed.memory` follows them. Nothing is read: images and labels are made up.
 """
 
 import math
@@ -32,13 +32,13 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes
-from bigtrain.distributed.player import Phase, Player
 from bigtrain.distributed.precision import autocast
-from bigtrain.distributed.strategies.fsdp import stages_of
+from bigtrain.engine.player import Phase, Player
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.work import Sizes, Work
+from bigtrain.run.usage import operations
+from bigtrain.strategies.fsdp import stages_of
 from bigtrain.tasks.base import Task
-from bigtrain.usage import operations
 
 _CPU = torch.device("cpu")
 _PERIOD = 4096

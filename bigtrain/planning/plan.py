@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bigtrain.config import AnyTraining
-from bigtrain.distributed.strategies import strategy_of
-from bigtrain.micro_batch import SHARE
 from bigtrain.planning.hardware import Cluster
+from bigtrain.planning.micro_batch import SHARE
 from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
+from bigtrain.strategies import strategy_of
 
 CURVE = tuple(2**power for power in range(11))
 """Numbers of cards of the efficiency curve."""

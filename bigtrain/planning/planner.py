@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bigtrain.config import AnyTraining
-from bigtrain.distributed.strategies import StrategyConfig, strategy_of
-from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig
-from bigtrain.distributed.strategies.single import SingleConfig
-from bigtrain.micro_batch import SHARE, candidates
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
+from bigtrain.planning.micro_batch import SHARE, candidates
 from bigtrain.planning.sharing import Parts, Single, sharing
 from bigtrain.planning.step import Setup, StepTime, phase_messages, step_messages, step_time, summed
 from bigtrain.planning.work import Work
+from bigtrain.strategies import StrategyConfig, strategy_of
+from bigtrain.strategies.ddp import DDPConfig
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
+from bigtrain.strategies.fsdp import FSDPConfig
+from bigtrain.strategies.single import SingleConfig
 
 CONTEXT = 2**30
 """Bytes of a card that PyTorch and the driver take for themselves, about."""

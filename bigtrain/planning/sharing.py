@@ -1,6 +1,6 @@
 """What each strategy keeps of a player on a rank, and what it sends.
 
-This says again, in formulas, what `bigtrain.distributed.strategies` does; `benchmarks/planning.py` compares both on
+This says again, in formulas, what `bigtrain.strategies` does; `benchmarks/planning.py` compares both on
 real ranks, and CI does so for some.
 """
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bigtrain.distributed.precision import Precision
-from bigtrain.distributed.strategies.base import StrategySettings
-from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
-from bigtrain.distributed.strategies.flat import FlatConfig
-from bigtrain.distributed.strategies.fsdp import FSDPConfig, in_messages
 from bigtrain.planning.collectives import Kind
 from bigtrain.planning.work import Sizes, Work
+from bigtrain.strategies.base import StrategySettings
+from bigtrain.strategies.ddp import DDPConfig
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
+from bigtrain.strategies.flat import FlatConfig
+from bigtrain.strategies.fsdp import FSDPConfig, in_messages
 
 _FLOAT = 4
 

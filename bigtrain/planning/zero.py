@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bigtrain.distributed.precision import Precision
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.planning.sharing import Message, Parts, Single
 from bigtrain.planning.work import Sizes, Work
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
 
 _FLOAT = 4
 _ALIGNMENT = 2

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from bigtrain.core.logging import console
-from bigtrain.presence import is_held, read_heartbeat
+from bigtrain.core.presence import is_held, read_heartbeat
 from bigtrain.sweep.journal import Trial
 from bigtrain.sweep.metric import Order
 from bigtrain.sweep.results import in_words

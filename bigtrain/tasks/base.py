@@ -9,7 +9,7 @@ from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.core.state import Progress, Stateful
-from bigtrain.distributed.player import Phase, Player, Rivals
+from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.models import Generator
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from bigtrain.core.config import Config
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.core.state import Progress
-from bigtrain.distributed.player import Phase
+from bigtrain.engine.player import Phase
 from bigtrain.models import Discriminator, StyleGenerator
 from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
 from bigtrain.objectives.adversarial import GAMES, Game, GameName

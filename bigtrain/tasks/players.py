@@ -10,8 +10,8 @@ from torch import Tensor
 from bigtrain.augment import Augment, Probability
 from bigtrain.core.batch import Batch
 from bigtrain.core.rng import Draws
-from bigtrain.distributed.averages import Averages
-from bigtrain.distributed.player import Phase, Player, Rivals, Stats
+from bigtrain.engine.averages import Averages
+from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig

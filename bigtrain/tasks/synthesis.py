@@ -12,11 +12,11 @@ from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, LrScaling, OptimizerConfig, Schedule
 from bigtrain.core.state import Progress, Stateful
-from bigtrain.distributed.averages import Averages
-from bigtrain.distributed.player import Phase, Rivals
-from bigtrain.distributed.strategies import Capability, Demands
+from bigtrain.engine.averages import Averages
+from bigtrain.engine.player import Phase, Rivals
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.initialise import build_network
+from bigtrain.strategies import Capability, Demands
 from bigtrain.tasks.base import Task
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig

@@ -21,9 +21,9 @@ from mlflow.types.schema import Array
 from PIL import Image
 
 from bigtrain.core.quantise import to_uint8
-from bigtrain.pictures import image_grid
-from bigtrain.programs import write_programs
-from bigtrain.snapshot import Snapshot, SnapshotError, load_snapshot
+from bigtrain.generate.pictures import image_grid
+from bigtrain.generate.programs import write_programs
+from bigtrain.generate.snapshot import Snapshot, SnapshotError, load_snapshot
 from bigtrain.tracking.model_card import Score, fid_of, scores_of, write_card
 from bigtrain.tracking.spool import Record
 

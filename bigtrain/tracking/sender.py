@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigtrain.presence import is_held
+from bigtrain.core.presence import is_held
 from bigtrain.tracking.sent import SentState, is_alive, only_sender, without_password
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
 

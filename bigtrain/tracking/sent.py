@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from bigtrain.presence import NO_LOCKS
+from bigtrain.core.presence import NO_LOCKS
 from data_pipelines.files import write_json
 
 STATE_FILE = "mlflow.json"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from bigtrain.core.config import ConfigError
-from bigtrain.distributed.strategies import check_strategies
+from bigtrain.strategies import check_strategies
 from tests.training import SMALL, Training, by_name, distance
 
 STEPS = 10

@@ -13,11 +13,11 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import LiveBytes
 from bigtrain.distributed.statistics import synchronise_statistics
-from bigtrain.distributed.strategies import strategy_of
-from bigtrain.distributed.strategies.single import SingleConfig
 from bigtrain.distributed.traffic import traffic
-from bigtrain.ema import EMA
+from bigtrain.engine.ema import EMA
 from bigtrain.planning.planner import Planner
+from bigtrain.strategies import strategy_of
+from bigtrain.strategies.single import SingleConfig
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")

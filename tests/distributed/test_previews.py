@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 
 from bigtrain.distributed.init import Ranks
-from bigtrain.health.probes.reals import Reals
-from bigtrain.previews import Previews
+from bigtrain.engine.reals import Reals
+from bigtrain.generate.previews import Previews
 from tests.distributed.ranks import on_ranks
 from tests.training import SMALL, Training
 

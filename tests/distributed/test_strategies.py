@@ -14,10 +14,10 @@ from bigtrain.checkpoint.contents import join, split
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.player import Phase, Player
-from bigtrain.distributed.strategies.ddp import DDPConfig
-from bigtrain.distributed.strategies.single import SingleConfig
+from bigtrain.engine.player import Phase, Player
 from bigtrain.models import Discriminator, ImageSpec
+from bigtrain.strategies.ddp import DDPConfig
+from bigtrain.strategies.single import SingleConfig
 from tests.distributed.ranks import on_ranks
 from tests.training import STRATEGIES, STYLEGAN2, Training, distance
 

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 from bigtrain.core.errors import UserError
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.player import Phase
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
+from bigtrain.engine.player import Phase
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.distributed.ranks import on_ranks
 from tests.distributed.test_strategies import Shapes
 from tests.training import SMALL, STRATEGIES, Training, distance

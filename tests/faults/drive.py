@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from bigtrain.core.logging import set_up_logging
-from bigtrain.supervision import supervise
+from bigtrain.run.supervision import supervise
 from launch.local import Launcher
 
 if __name__ == "__main__":

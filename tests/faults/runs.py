@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from bigtrain.chaos.victims import Role, Victim, find
-from bigtrain.presence import read_heartbeat
+from bigtrain.core.presence import read_heartbeat
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import read_metrics
 from tests.conftest import ROOT

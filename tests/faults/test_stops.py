@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from bigtrain.chaos.compare import differences, last_checkpoint
-from bigtrain.run_folder import read_stopped
-from bigtrain.status import status_of
+from bigtrain.run.folder import read_stopped
+from bigtrain.run.status import status_of
 from bigtrain.tracking.spool import read_records
 from tests.faults.runs import Runs, events, processes, wait_for, wait_until
 

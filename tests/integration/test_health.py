@@ -19,11 +19,11 @@ from bigtrain.config import AnyTraining
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import load_config
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.player import Phase
-from bigtrain.distributed.strategies.base import AdamStrategy
+from bigtrain.engine.player import Phase
 from bigtrain.health.report import is_critical, read_report
 from bigtrain.models.biggan import ResidualGenerator
-from bigtrain.run_folder import open_run_folder
+from bigtrain.run.folder import open_run_folder
+from bigtrain.strategies.base import AdamStrategy
 from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.trainer import Result, Trainer
 from data_pipelines.prepare.arrays import from_arrays

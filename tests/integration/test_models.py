@@ -25,9 +25,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.state import Progress
+from bigtrain.generate.snapshot import load_snapshot, save_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.cgan import CGANGeneratorConfig
-from bigtrain.snapshot import load_snapshot, save_snapshot
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from data_pipelines.files import write_json
 from tests.conftest import ROOT

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from bigtrain.checkpoint import load_state
-from bigtrain.presence import read_heartbeat
+from bigtrain.core.presence import read_heartbeat
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import read_metrics
 from launch.slurm.book import Book

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from bigtrain.checkpoint import load_state
+from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
-from bigtrain.snapshot import save_snapshot
 from tests.conftest import ROOT
 from tests.integration.test_training import BIGTRAIN
 

@@ -15,8 +15,8 @@ from bigtrain.chaos.faults import FAULTS, has_two_checkpoints, is_training
 from bigtrain.chaos.victims import Victim
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints
 from bigtrain.checkpoint.folders import is_whole
+from bigtrain.core.presence import Heartbeat, hold
 from bigtrain.core.state import Progress, State
-from bigtrain.presence import Heartbeat, hold
 
 
 class Ones:

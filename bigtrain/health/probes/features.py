@@ -10,10 +10,10 @@ from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.reals import Reals
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.health.diversity import different_bins, mean_distance
 from bigtrain.health.memorisation import nearest, rank_z
-from bigtrain.health.probes.reals import Reals
 
 Generate = Callable[[Draws, Tensor], Tensor]
 """Maps draws and labels of n samples to n images around [-1, 1]."""

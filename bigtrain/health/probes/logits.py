@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
-from bigtrain.health.probes.reals import Reals
+from bigtrain.engine.reals import Reals
 
 Judge = Callable[[Tensor, Tensor], Tensor | None]
 """Maps images in [-1, 1] and labels to logits [N]; to None in a task where nothing judges whole images."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, Schedule
-from bigtrain.distributed.averages import Averages
+from bigtrain.engine.averages import Averages
 from bigtrain.models import Discriminator, Generator
 
 

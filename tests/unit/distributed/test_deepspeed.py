@@ -8,7 +8,7 @@ import pytest
 
 from bigtrain.config import SynthesisTraining
 from bigtrain.core.config import ConfigError, load_config
-from bigtrain.distributed.strategies.deepspeed import DeepSpeedConfig
+from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.conftest import ROOT
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from bigtrain.core.config import ConfigError
 from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.precision import LossScaler, advice_on, allow_tf32, check_precision, convolution_speeds
-from bigtrain.distributed.strategies.base import AdamStrategy
+from bigtrain.strategies.base import AdamStrategy
 from tests.training import SMALL, STYLEGAN2, Training
 
 RATES = Rates(1e-3, (0.0, 0.99))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.core.schedules import OptimizerConfig, Rates
-from bigtrain.distributed.player import Phase, Player
-from bigtrain.distributed.strategies.single import SingleConfig
+from bigtrain.engine.player import Phase, Player
+from bigtrain.strategies.single import SingleConfig
 
 
 class Line(Player):

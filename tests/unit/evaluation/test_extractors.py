@@ -22,8 +22,8 @@ from bigtrain.evaluation.extractors.convolution import FrozenConvolution
 from bigtrain.evaluation.extractors.cores import AT_ONCE
 from bigtrain.evaluation.extractors.fidelity import register_with_torch_fidelity
 from bigtrain.evaluation.extractors.resize import resize_like_tensorflow1
+from bigtrain.evaluation.fid import Comparison, compare
 from bigtrain.evaluation.lpips import LPIPS
-from bigtrain.fid import Comparison, compare
 from tests.inception import write_weights
 
 CPU = torch.device("cpu")

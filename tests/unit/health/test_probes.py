@@ -6,8 +6,8 @@ from torch import Tensor
 
 from bigtrain.core.config import parse_config
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.logits import LogitProbe
-from bigtrain.health.probes.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.models import ImageSpec
 from bigtrain.tasks.synthesis import SynthesisConfig

@@ -8,12 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 from bigtrain.cli import app
+from bigtrain.generate.snapshot import load_snapshot, save_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.exporting import FORMATS, Program, export_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
-from bigtrain.snapshot import load_snapshot, save_snapshot
 
 CONFIGS = {
     "biggan": (BigGANGeneratorConfig(z_dim=16, width=8, shared_dim=8, hierarchical=True, attention=(16,)), 3),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from bigtrain.cli import app
+from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.importing import import_weights
 from bigtrain.interop.rosinality import rosinality_name
@@ -21,7 +22,6 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
-from bigtrain.snapshot import load_snapshot
 from tests.numerics import golden
 from tests.unit.interop.nvidia_pickles import EasyDict, dumps, evil, stylegan2
 

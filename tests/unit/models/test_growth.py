@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigtrain.core.state import Progress
-from bigtrain.ema import EMA, EMAConfig
+from bigtrain.engine.ema import EMA, EMAConfig
 from bigtrain.models import ImageSpec
 from bigtrain.models.layers.growth import Growth, GrowthConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig

@@ -11,11 +11,11 @@ import torch
 from bigtrain import cli
 from bigtrain.config import AnyTraining
 from bigtrain.core.config import ConfigError, load_config
-from bigtrain.micro_batch import Trial
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
-from bigtrain.usage import Counter
+from bigtrain.planning.micro_batch import Trial
+from bigtrain.run.usage import Counter
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")

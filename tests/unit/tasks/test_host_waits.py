@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bigtrain.ema import EMA, EMAConfig
+from bigtrain.engine.ema import EMA, EMAConfig
 from tests.training import Training
 from tests.waits import Waits
 

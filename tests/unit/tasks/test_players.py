@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from bigtrain.core.rng import Draws
-from bigtrain.distributed.averages import Averages
+from bigtrain.engine.averages import Averages
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.tasks.players import most_real

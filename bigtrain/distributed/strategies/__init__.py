@@ -1,6 +1,0 @@
-"""The strategies, one file each; a new one is a new file and one name in the unions of `by_player`."""
-
-from bigtrain.distributed.strategies.base import Capability, Precision, Strategy
-from bigtrain.distributed.strategies.by_player import Demands, StrategyConfig, check_strategies, strategy_of
-
-__all__ = ["Capability", "Demands", "Precision", "Strategy", "StrategyConfig", "check_strategies", "strategy_of"]

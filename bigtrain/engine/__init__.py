@@ -1,0 +1,1 @@
+"""What every task is trained by: players, phases, the step, averages of weights."""

@@ -1,0 +1,164 @@
+"""Score a snapshot on all ranks: `python -m bigtrain.evaluation.evaluate SNAPSHOT`, under torchrun or alone."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from bigtrain.core.config import parse_config, read_yaml
+from bigtrain.core.logging import console
+from bigtrain.core.rng import Draws
+from bigtrain.distributed.collectives import is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
+from bigtrain.evaluation.extraction import Stop, never
+from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.protocol import Sampling, Score, as_json
+from bigtrain.evaluation.several_seeds import over_seeds
+from bigtrain.evaluation.table import score_table
+from bigtrain.generate.snapshot import Snapshot, SnapshotError, load_snapshot
+from data_pipelines.batches import OnCorrupt
+from data_pipelines.manifest import Manifest
+from data_pipelines.read import ShardDataset
+
+_PRECISIONS = ("fp32", "bf16")
+
+
+def evaluate(
+    snapshot: Snapshot,
+    dataset: ShardDataset,
+    config: ScoreConfig,
+    ranks: Ranks,
+    *,
+    seeds: Sequence[int] = (0,),
+    truncation: float = 1.0,
+    precision: str = "fp32",
+    on_corrupt: OnCorrupt = "fail",
+    stop: Stop = never,
+) -> dict[str, Score]:
+    """Score a snapshot against a dataset. Collective.
+
+    Args:
+        snapshot: see `check_fit`.
+        dataset: to compare with, or, where the config names published statistics, to take the classes' shares of.
+        config: which scores.
+        ranks: who shares the work.
+        seeds: of the latents; scores are means over them.
+        truncation: of the latents (psi).
+        precision: of the generator's forward: fp32 or bf16.
+        on_corrupt: what to do with damaged reference images.
+        stop: tells whether this process was asked to stop.
+
+    Raises:
+        DataError, EvaluationError: damaged, or not fitting each other.
+        Interrupted: a rank was asked to stop.
+    """
+    generate = _sampler(snapshot, dataset.manifest, ranks, truncation, precision)
+    sampling = Sampling(truncation, snapshot.average, precision)
+    evaluator = Evaluator(config, dataset, ranks, on_corrupt=on_corrupt)
+    return over_seeds([evaluator.run(generate, sampling, seed=seed, stop=stop) for seed in seeds])
+
+
+def check_fit(snapshot: Snapshot, folder: Path, dataset: ShardDataset) -> None:
+    """See that a snapshot makes images like those of a dataset.
+
+    Raises:
+        SnapshotError: of another shape, or of other classes.
+    """
+    image, manifest = snapshot.generator.image, dataset.manifest
+    if image.shape != manifest.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (image.shape, manifest.shape))
+        raise SnapshotError(f"{folder} makes {ours} images, {dataset.folder} has {theirs}")
+    if image.classes not in (0, len(manifest.classes)):
+        raise SnapshotError(f"{folder} has {image.classes} classes, {dataset.folder} has {len(manifest.classes)}")
+
+
+def find_average(folder: Path, ema: str | None) -> Path:
+    """Return the folder of one of a snapshot's averages.
+
+    Args:
+        folder: of the snapshot.
+        ema: width of a power-function average (sigma_rel); None for the average by half-life.
+
+    Raises:
+        SnapshotError: the snapshot has none of this width.
+    """
+    if ema is None:
+        return folder
+    chosen = folder / f"sigma-{ema}"
+    if not chosen.is_dir():
+        offered = sorted(path.name.removeprefix("sigma-") for path in folder.glob("sigma-*"))
+        has = f"it has {', '.join(offered)}" if offered else "it has none (see ema.profiles)"
+        raise SnapshotError(f"{folder}: no average of width {ema}; {has}")
+    return chosen
+
+
+def dataset_of(snapshot: Path) -> str:
+    """Return where the dataset is that the run of a snapshot trains on.
+
+    Raises:
+        SnapshotError: the snapshot lies in no run folder.
+    """
+    config = snapshot.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        raise SnapshotError(f"{snapshot}: lies in no run folder; name the dataset to compare with: --data DIR")
+    return str(read_yaml(config)["data"]["path"])
+
+
+def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: float, precision: str) -> Generate:
+    generator = snapshot.generator.to(ranks.device)
+    weights = manifest.class_histogram if generator.image.classes else [1]
+    half = torch.autocast(ranks.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+        label = draws.of("label").categorical(weights)
+        with half:
+            return generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation), label
+
+    return generate
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluation.evaluate", description=__doc__)
+    parser.add_argument("snapshot", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--config", default="{}", help="JSON of which scores")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--truncation", type=float, default=1.0)
+    parser.add_argument("--ema")
+    parser.add_argument("--precision", choices=_PRECISIONS, default="fp32")
+    parser.add_argument("--on-corrupt", choices=["replace", "fail"], default="replace")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    with as_one_of_the_ranks(answers_in_json=options.json) as ranks:
+        config = parse_config(ScoreConfig, json.loads(options.config), source="evaluate")
+        folder = find_average(options.snapshot, options.ema)
+        snapshot, dataset = load_snapshot(folder), ShardDataset(options.data or dataset_of(options.snapshot))
+        check_fit(snapshot, folder, dataset)
+        scores = evaluate(
+            snapshot,
+            dataset,
+            config,
+            ranks,
+            seeds=range(options.seed, options.seed + options.seeds),
+            truncation=options.truncation,
+            precision=options.precision,
+            on_corrupt=options.on_corrupt,
+        )
+        if is_rank_zero():
+            print(json.dumps(as_json(scores))) if options.json else console.print(
+                score_table(scores, title=str(folder))
+            )
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

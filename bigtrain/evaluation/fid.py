@@ -1,0 +1,290 @@
+"""Compare two sets of images on all ranks: `python -m bigtrain.evaluation.fid A B`, under torchrun or alone."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from torch import Tensor
+
+from bigtrain.core.config import nearest
+from bigtrain.core.logging import console, log, progress_bars
+from bigtrain.core.rng import Draws
+from bigtrain.distributed.collectives import is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
+from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
+from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.files import FileImages
+from bigtrain.evaluation.images.generated import GeneratedImages
+from bigtrain.evaluation.images.shards import ShardImages
+from bigtrain.evaluation.lpips import LPIPS, build_lpips
+from bigtrain.evaluation.measuring import measure
+from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Score, as_json, seen_by, with_settings
+from bigtrain.evaluation.published import Published, load_published
+from bigtrain.evaluation.table import score_table
+from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
+from bigtrain.generate.snapshot import load_snapshot
+from data_pipelines.manifest import FILE_NAME as MANIFEST
+from data_pipelines.read import ShardDataset
+from data_pipelines.remote import is_remote
+
+PAIRED: tuple[PairMetricName, ...] = get_args(PairMetricName)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare, and how.
+
+    Attributes:
+        generated: images to score: folder, zip, shards, snapshot, or `.npz` of statistics.
+        reference: what they are compared with: likewise.
+        metrics: which; names of `METRICS`, or of pairs of images.
+        extractor: see `build_extractor`.
+        dtype: precision of the features.
+        weights: file or folder of the extractor's weights, and of LPIPS.
+        samples: images of a snapshot to generate.
+        seed: of their latents.
+        batch: images at once.
+    """
+
+    generated: str
+    reference: str
+    metrics: tuple[str, ...] = ("fid",)
+    extractor: str = "auto"
+    dtype: FeatureDtype = "fp32"
+    weights: Path | None = None
+    samples: int = 50_000
+    seed: int = 0
+    batch: int = 32
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison.
+
+    Attributes:
+        scores: by name.
+        generated: where these images are, and how many.
+        reference: likewise.
+    """
+
+    scores: dict[str, Score]
+    generated: Mapping[str, Any]
+    reference: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        return {"scores": as_json(self.scores), "generated": self.generated, "reference": self.reference}
+
+
+def compare(comparison: Comparison, ranks: Ranks) -> Compared:
+    """Compute all scores of a comparison. Collective.
+
+    Raises:
+        EvaluationError, SnapshotError, DataError: missing, unreadable, or not fitting each other.
+    """
+    of_features = [name for name in METRICS if name in comparison.metrics]
+    of_pairs = [name for name in PAIRED if name in comparison.metrics]
+    extractor = (
+        build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
+        if of_features
+        else None
+    )
+    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
+    scores: dict[str, Score] = {}
+    with _shown(generated), _shown(reference):
+        if extractor is not None:
+            scores |= _score_features(of_features, generated, reference, extractor, ranks, batch=comparison.batch)
+        if of_pairs:
+            scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
+    return Compared(scores, _about(generated), _about(reference))
+
+
+class Shown:
+    """Images whose reading moves a bar, and whose oddities are told at the end; see Images.
+
+    Args:
+        images: any.
+        ranks: who shares the work; rank 0 shows its own share.
+    """
+
+    def __init__(self, images: Images, ranks: Ranks) -> None:
+        self._images, self._ranks = images, ranks
+        self.name, self.digest = images.name, images.digest
+        self._bars = progress_bars()
+        self._bars.disable |= ranks.rank != 0
+        self._task = self._bars.add_task(images.name, total=len(images), note="")
+
+    def __len__(self) -> int:
+        """See Images."""
+        return len(self._images)
+
+    @property
+    def faults(self) -> list[str]:
+        """See Images."""
+        return self._images.faults
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """See Images."""
+        self._bars.start()
+        found = self._images.read(index)
+        self._bars.advance(self._task, len(index) * self._ranks.world_size)
+        return found
+
+    def done(self) -> None:
+        """Take the bar away, and tell what was odd."""
+        self._bars.stop()
+        grey = self._images.grey if isinstance(self._images, FileImages) else []
+        if grey:
+            log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
+                        self._ranks.rank, min(grey))  # fmt: skip
+
+
+Side = Shown | Published
+
+
+def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
+    """Return what a user means by a path.
+
+    Raises:
+        EvaluationError, SnapshotError, DataError: nothing that can be compared.
+    """
+    path = Path(place).expanduser()
+    if is_remote(place) or (path / MANIFEST).is_file():
+        return Shown(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
+    if (path / SNAPSHOT).is_file():
+        return Shown(_of_snapshot(path, comparison, ranks), ranks)
+    if path.suffix == ".npz":
+        return load_published(path)
+    if not path.exists():
+        raise EvaluationError(f"{place}: no such file or folder")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        raise EvaluationError(f"{place}: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)")
+    threads = max((os.cpu_count() or 1) // ranks.world_size, 1)
+    return Shown(FileImages(path, threads=threads), ranks)
+
+
+def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
+    """Return images of a snapshot, of all classes alike."""
+    generator = load_snapshot(path).generator.to(ranks.device)
+    classes = max(generator.image.classes, 1)
+
+    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
+        label = draws.of("label").integers(classes, 1).squeeze(1)
+        return generator(draws.of("z").normal(generator.z_dim), label), label
+
+    return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
+
+
+def _score_features(
+    names: Sequence[MetricName], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
+) -> dict[str, Score]:
+    """Compute metrics of features, with one pass over each side. Collective."""
+    found = measure(names, reference, generated, extractor, ranks, batch=batch)
+    return {
+        f"{name.rstrip('_')}{suffix_of(extractor)}": Score(
+            one.value,
+            _protocol(with_settings(name, one.metric.settings), generated, reference, extractor),
+            higher_is_better=one.metric.better == "higher",
+            noise=one.noise,
+        )
+        for name, one in found.items()
+    }
+
+
+def _score_pairs(
+    names: Sequence[PairMetricName], generated: Side, reference: Side, comparison: Comparison, ranks: Ranks
+) -> dict[str, Score]:
+    """Compute metrics of pairs: image i of one side with image i of the other, in the order of names. Collective."""
+    if not (isinstance(generated, Shown) and isinstance(reference, Shown)):
+        raise EvaluationError(f"{', '.join(names)}: needs images on both sides, not statistics")
+    distance = build_lpips(ranks.device, weights=comparison.weights) if "lpips" in names else None
+    found = score_pairs(names, generated, reference, ranks, distance=distance, batch=comparison.batch)
+    scores: dict[str, Score] = {}
+    for name, value in found.items():
+        network = distance if name == "lpips" else None
+        protocol = _protocol(name, generated, reference, network)
+        suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
+        scores[f"{name}{suffix}"] = Score(value, protocol, higher_is_better=name != "lpips")
+    return scores
+
+
+def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> Protocol:
+    """Return how a score of two sides is made; of a generated reference its place is all that is known."""
+    theirs = _about(reference)
+    made = isinstance(generated, Shown) and generated.digest is None
+    return Protocol(
+        metric=metric,
+        samples=_about(generated)["images"] or 0,
+        quantisation=QUANTISATION if made else "as stored",
+        reference=reference.digest or theirs["place"],
+        reference_samples=theirs["images"],
+        **seen_by(network),
+    )
+
+
+@contextmanager
+def _shown(side: Side) -> Iterator[None]:
+    """Take a side's bar away in the end, and tell what was odd."""
+    try:
+        yield
+    finally:
+        if isinstance(side, Shown):
+            side.done()
+
+
+def _about(side: Side) -> dict[str, Any]:
+    if isinstance(side, Published):
+        return {"place": str(side.path), "images": side.moments.count or None, "layout": side.layout}
+    return {"place": side.name, "images": len(side)}
+
+
+def show(found: Compared) -> None:
+    """Print scores as a table."""
+    for side, about in (("generated", found.generated), ("reference", found.reference)):
+        console.print(f"{side:10} {about['place']}  ({about['images'] or 'unknown number of'} images)", markup=False)
+    for extractor, dtype, digest in dict.fromkeys(
+        (one.protocol.extractor, one.protocol.dtype, one.protocol.weights_sha256) for one in found.scores.values()
+    ):
+        if extractor != "none":
+            console.print(f"extractor  {extractor} {dtype}, weights {digest[:12]}", markup=False)
+    console.print(score_table(found.scores))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluation.fid", description=__doc__)
+    parser.add_argument("generated")
+    parser.add_argument("reference")
+    parser.add_argument("--metric", action="append", required=True)
+    parser.add_argument("--extractor", default="auto")
+    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--samples", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--json", action="store_true")
+    options = vars(parser.parse_args(arguments))
+    in_json, metrics = options.pop("json"), tuple(options.pop("metric"))
+    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
+        unknown = [name for name in metrics if name not in (*METRICS, *PAIRED)]
+        if unknown:
+            raise EvaluationError(f"unknown metric '{unknown[0]}'" + nearest(unknown[0], (*METRICS, *PAIRED)))
+        found = compare(Comparison(**options, metrics=metrics), ranks)
+        if is_rank_zero():
+            print(json.dumps(found.as_json())) if in_json else show(found)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

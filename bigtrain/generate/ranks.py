@@ -1,0 +1,141 @@
+"""Sample a snapshot on all ranks: `python -m bigtrain.generate.ranks SNAPSHOT --out PATH`, under torchrun or alone."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from bigtrain.core.logging import progress_bars
+from bigtrain.core.quantise import to_uint8
+from bigtrain.core.to_host import one_behind
+from bigtrain.distributed.collectives import barrier, is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.precision import Precision, autocast
+from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.generate.outputs import FORMATS, Samples, Sink, check_free, format_of
+from bigtrain.generate.snapshot import Snapshot, load_snapshot, parse_seeds
+
+_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which images of a snapshot.
+
+    Attributes:
+        seeds: one image each.
+        labels: of each image.
+        truncation: see `Snapshot.sample`.
+        cutoff: likewise.
+        batch: images that a rank computes at once.
+        precision: of the generator's forward.
+    """
+
+    seeds: Sequence[int]
+    labels: Sequence[int]
+    truncation: float = 1.0
+    cutoff: int | None = None
+    batch: int = 64
+    precision: Precision = "fp32"
+
+
+def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> None:
+    """Compute images, each batch on one rank; while a GPU computes one, the last one is written. Collective.
+
+    Args:
+        snapshot: on this rank's device.
+        request: which images.
+        sink: takes this rank's images.
+        ranks: who shares the work.
+    """
+    count = len(request.seeds)
+    stride = ranks.world_size * request.batch
+    starts = range(ranks.rank * request.batch, count, stride)
+    mine = [range(start, min(start + request.batch, count)) for start in starts]
+    chosen = [number for rows in mine for number in rows]
+    found = snapshot.batches(
+        [request.seeds[number] for number in chosen],
+        [request.labels[number] for number in chosen],
+        truncation=request.truncation,
+        cutoff=request.cutoff,
+        batch=request.batch,
+    )
+    with progress_bars() as bars, autocast(ranks.device.type, request.precision):
+        task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
+        for rows, images in zip(mine, one_behind(map(to_uint8, found)), strict=True):
+            sink.put(rows, images.numpy(), wait=ranks.device.type == "cpu")
+            done = min(rows.start + stride, count)
+            bars.update(task, completed=done, note=f"{done:,}/{count:,}")
+    sink.finish()
+    barrier()
+
+
+def sample(options: argparse.Namespace, ranks: Ranks) -> str:
+    """Sample and write as the command line says; return what to tell the user. Collective.
+
+    Raises:
+        UserError: the snapshot or the output is not what it should be.
+    """
+    out: Path = options.out
+    format_ = format_of(out, options.format)
+    check_free(out, format_)
+    output = FORMATS[format_]
+    seeds, columns = parse_seeds(options.seeds), options.columns or _COLUMNS
+    snapshot = load_snapshot(options.snapshot)
+    labels = snapshot.labels(seeds)
+    if options.label is not None:
+        classes = snapshot.class_indices(options.label)
+        if len(classes) > 1:
+            columns = options.columns or len(seeds)
+        labels = [label for label in classes for _ in seeds]
+        seeds = seeds * len(classes)
+    request = Request(seeds, labels, options.truncation, options.cutoff, options.batch, options.precision)
+    snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
+    snapshot.generator.to(ranks.device)
+    samples = Samples(
+        partial=out.with_name(f".{out.name}.partial"),
+        shape=snapshot.generator.image.shape,
+        seeds=seeds,
+        labels=labels if snapshot.generator.image.classes else None,
+        class_names=snapshot.class_names,
+        origin=f"{options.snapshot}, truncation {request.truncation:g}",
+        columns=columns,
+    )
+    if is_rank_zero():
+        shutil.rmtree(samples.partial, ignore_errors=True)
+        samples.partial.mkdir(parents=True)
+        output.begin(samples)
+    barrier()
+    compute(snapshot, request, output.sink(samples), ranks)
+    if is_rank_zero():
+        output.finish(samples, out)
+        shutil.rmtree(samples.partial)
+    return f"{out}: {len(seeds)} images ({format_})"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.generate.ranks", description=__doc__)
+    parser.add_argument("snapshot", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--format")
+    parser.add_argument("--seeds", default="0-63")
+    parser.add_argument("--class", dest="label")
+    parser.add_argument("--truncation", type=float, default=1.0)
+    parser.add_argument("--cutoff", type=int)
+    parser.add_argument("--columns", type=int)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    options = parser.parse_args(arguments)
+    with as_one_of_the_ranks() as ranks:
+        told = sample(options, ranks)
+        if is_rank_zero():
+            print(told)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What `bigtrain interpolate` shows, by kind: a walk as a film, a table of mixed styles, a sweep of truncation."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from bigtrain.core.errors import UserError
+from bigtrain.generate.films import SUFFIXES, write_film
+from bigtrain.generate.pictures import image_grid
+from bigtrain.generate.snapshot import Snapshot
+from bigtrain.generate.walks import mix_table, truncation_table, walk
+from data_pipelines.codec import Pixels
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for; None where it is not said, and what a kind does not know must stay None.
+
+    Attributes:
+        seeds: stations of each walk; rows of a table.
+        classes: class indices, for the seeds in turn.
+        columns: seeds of a style table's columns.
+        truncation: of a walk and a style table.
+        truncations: of a sweep.
+        layers: that take the column's style.
+        walks: how many side by side, each with seeds of its own.
+        frames: between two stations.
+        fps: of the film.
+        width: of the picture in pixels, about.
+    """
+
+    seeds: Sequence[int]
+    classes: Sequence[int] | None = None
+    columns: Sequence[int] | None = None
+    truncation: float | None = None
+    truncations: Sequence[float] | None = None
+    layers: range | None = None
+    walks: int | None = None
+    frames: int | None = None
+    fps: int | None = None
+    width: int = 640
+
+
+class WishError(UserError):
+    """A wish that a kind cannot fulfil."""
+
+
+def show(kind: str, snapshot: Snapshot, wish: Wish, out: Path) -> str:
+    """Draw what is asked for into `out`; return what it is, in words.
+
+    Raises:
+        UserError: there is no such kind, or it does not know what is asked.
+    """
+    if kind not in KINDS:
+        raise WishError(f"--kind {kind!r}: use {', '.join(KINDS)}")
+    known, suffixes, draw = KINDS[kind]
+    foreign = [name for name in sorted(_SPECIAL - known) if getattr(wish, name) is not None]
+    if foreign:
+        raise WishError(f"--kind {kind} knows no --{foreign[0]}")
+    if out.suffix.lower() not in suffixes:
+        raise WishError(f"{out}: what --kind {kind} draws ends in {' or '.join(suffixes)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return draw(snapshot, wish, out)
+
+
+def parse_numbers(text: str) -> list[float]:
+    """Read numbers with commas between them.
+
+    Raises:
+        WishError: written otherwise.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise WishError(f"truncations {text!r}: write them like 0,0.5,1") from None
+
+
+def parse_layers(text: str) -> range:
+    """Read layers written as `0-3`, or one as `2`.
+
+    Raises:
+        WishError: written otherwise.
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
+    if not match:
+        raise WishError(f"layers {text!r}: write them like 0-3")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def _walk(snapshot: Snapshot, wish: Wish, out: Path) -> str:
+    if len(wish.seeds) < 2:
+        raise WishError("a walk needs two seeds or more")
+    walks, frames, fps = wish.walks or 1, wish.frames or 30, wish.fps or 30
+    if len(wish.seeds) % walks or len(wish.seeds) // walks < 2:
+        raise WishError(f"{len(wish.seeds)} seeds are not two or more for each of {walks} walks")
+    stations = len(wish.seeds) // walks
+    every = _in_turn(wish.classes, len(wish.seeds)) or snapshot.labels(wish.seeds)
+    ways = []
+    for number in range(walks):
+        seeds = wish.seeds[number * stations : (number + 1) * stations]
+        labels = every[number * stations : (number + 1) * stations]
+        ways.append(walk(snapshot, seeds, labels, frames=frames, truncation=_truncation(wish)))
+    columns = next(count for count in range(1, walks + 1) if walks % count == 0 and count * count >= walks)
+
+    def pictures() -> Iterator[Pixels]:
+        for images in zip(*ways, strict=True):
+            yield image_grid(torch.stack(images), columns, width=wish.width, gap=int(walks > 1))
+
+    count = write_film(out, pictures(), fps=fps)
+    return f"{count} frames, {count / fps:.1f} s, past {stations} seeds and back"
+
+
+def _styles(snapshot: Snapshot, wish: Wish, out: Path) -> str:
+    columns = wish.columns or [seed + max(wish.seeds) + 1 for seed in range(6)]
+    if wish.classes and len(wish.classes) > 1:
+        raise WishError("--class: a styles table has one class")
+    label = wish.classes[0] if wish.classes else 0
+    images = mix_table(snapshot, wish.seeds, columns, label, layers=wish.layers, truncation=_truncation(wish))
+    _save(images, len(columns) + 1, wish, out)
+    return f"{len(wish.seeds)} rows with the styles of {len(columns)} columns"
+
+
+def _truncations(snapshot: Snapshot, wish: Wish, out: Path) -> str:
+    truncations = wish.truncations or [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    labels = _in_turn(wish.classes, len(wish.seeds)) or snapshot.labels(wish.seeds)
+    _save(truncation_table(snapshot, wish.seeds, labels, truncations), len(truncations), wish, out)
+    return f"{len(wish.seeds)} seeds at truncation {', '.join(f'{value:g}' for value in truncations)}"
+
+
+KINDS: dict[str, tuple[set[str], tuple[str, ...], Callable[[Snapshot, Wish, Path], str]]] = {
+    "walk": ({"truncation", "walks", "frames", "fps"}, SUFFIXES, _walk),
+    "styles": ({"columns", "truncation", "layers"}, (".png", ".jpg", ".webp"), _styles),
+    "truncation": ({"truncations"}, (".png", ".jpg", ".webp"), _truncations),
+}
+"""What each kind knows of a wish, how its file ends, and what draws it."""
+
+_SPECIAL = {name for known, _, _ in KINDS.values() for name in known}
+
+
+def _truncation(wish: Wish) -> float:
+    return 1.0 if wish.truncation is None else wish.truncation
+
+
+def _in_turn(classes: Sequence[int] | None, count: int) -> list[int]:
+    return [classes[number % len(classes)] for number in range(count)] if classes else []
+
+
+def _save(images: torch.Tensor, columns: int, wish: Wish, out: Path) -> None:
+    Image.fromarray(image_grid(images, columns, width=wish.width)).save(out)

@@ -1,0 +1,122 @@
+"""A run's own account of what happens to it: events, heartbeat, and what its faults have cost."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bigtrain.core.logging import log
+from bigtrain.core.presence import Heartbeat, read_heartbeat
+from bigtrain.core.state import Progress
+from bigtrain.distributed.statistics import moves_in_forward
+from bigtrain.tracking.events import EventLog, read_events
+from bigtrain.tracking.tracker import Tracker
+
+
+class Journal:
+    """Writes events, the heartbeat, and MLflow's tags and metrics of faults; silent on all ranks but the first.
+
+    Args:
+        folder: the run folder.
+        tracker: takes tags and metrics.
+        active: whether this is rank 0.
+    """
+
+    def __init__(self, folder: Path, tracker: Tracker, *, active: bool) -> None:
+        self._folder, self._tracker, self._active = folder, tracker, active
+        self._events, self._heartbeat = EventLog(folder), Heartbeat(folder)
+        self._replaced = 0.0
+
+    def begin(self, progress: Progress, checkpoint: Path | None, **facts: Any) -> None:
+        """Tell of a start, or of where the run goes on and how much of it must be done again.
+
+        Args:
+            progress: as loaded.
+            checkpoint: what was loaded; None for nothing.
+            facts: where it runs.
+        """
+        if not self._active:
+            return
+        reached = read_heartbeat(self._folder).get("samples_seen", 0)
+        lost = max(reached - progress.samples_seen, 0) / 1000
+        if checkpoint is None and not reached:
+            self.note("start", progress, **facts)
+        else:
+            self._tell_cause(progress)
+            source = str(checkpoint.relative_to(self._folder)) if checkpoint else "the beginning"
+            self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts)
+            if lost:
+                log.info("%.3f kimg that came after it were lost and are done again", lost)
+        self.beat(progress, now=True)
+
+    def compare_cut(self, images: int, micro_batch: int, networks: Iterable[nn.Module]) -> None:
+        """Warn of a batch in other pieces than when the run was last started, where that changes what is computed.
+
+        Args:
+            images: of a batch that are a rank's.
+            micro_batch: of them that are computed at once.
+            networks: of the run.
+        """
+        counts = [event["micro_batches"] for event in read_events(self._folder) if "micro_batches" in event]
+        now, before = images // micro_batch, counts[-1] if counts else None
+        if not self._active or before in (None, now) or not any(map(moves_in_forward, networks)):
+            return
+        remedy = (
+            f"; micro_batch={images // before} --allow-config-change goes on as before" if images % before == 0 else ""
+        )
+        log.warning(
+            "%d micro-batches a step, where there were %d: batch statistics and spectral norms move once in each, and "
+            "go another way from here%s",
+            now,
+            before,
+            remedy,
+        )
+
+    def note(self, event: str, progress: Progress, **facts: Any) -> None:
+        """Write an event down; the newest of a kind is a tag in MLflow."""
+        if self._active:
+            with contextlib.suppress(OSError):  # a full disk: MLflow is told all the same
+                self._events.append(event, kimg=progress.kimg, **facts)
+            told = ", ".join(f"{name} {value}" for name, value in facts.items())
+            self._tracker.log_event(f"event.{event}", told or event, progress)
+
+    def _tell_cause(self, progress: Progress) -> None:
+        """Let MLflow know why the run was started again, which whoever did it has written down."""
+        for event in read_events(self._folder)[-1:]:
+            if event["event"] == "restart":
+                text = f"{event['cause']}; restart {event['number']} of {event['of']}"
+                self._tracker.log_event("event.restart", text, progress)
+
+    def beat(self, progress: Progress, *, now: bool = False) -> None:
+        """Show that the run is alive, and where it is."""
+        if self._active:
+            self._heartbeat.beat(progress, now=now)
+
+    def count(self, metrics: Mapping[str, float], progress: Progress) -> None:
+        """Note samples that others stood in for in an interval, and report what faults there were so far."""
+        if not self._active:
+            return
+        replaced = metrics.get("data/replaced", 0.0) - self._replaced
+        if replaced > 0:
+            self.note("replaced_sample", progress, count=int(replaced))
+            self._replaced += replaced
+        toll = faults_of(self._folder)
+        if toll["restarts"]:
+            self._tracker.log({f"faults/{name}": float(value) for name, value in toll.items()}, progress)
+
+
+def faults_of(folder: Path) -> dict[str, float]:
+    """Return how often a run was resumed after a fault, and the thousands of images that had to be done again."""
+    events = read_events(folder)
+    lives = [event for event in events if event["event"] in ("start", "resumed", "restart", "stopped", "complete")]
+    broken = [event for before, event in pairwise(lives) if _is_broken(before, event)]
+    lost = sum(event.get("lost_kimg", 0.0) for event in events if event["event"] == "resumed")
+    return {"restarts": len(broken), "lost_kimg": round(lost, 6)}
+
+
+def _is_broken(before: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Tell whether the run was resumed without having been stopped."""
+    return event["event"] == "resumed" and before["event"] not in ("stopped", "complete")

@@ -1,0 +1,189 @@
+"""Score a run's snapshots as they appear, beside it: `python -m bigtrain.run.watch RUN`, under torchrun or alone."""
+
+from bigtrain.core import stop
+
+stop.catch_signals()  # before torch is imported, see bigtrain.train
+
+import argparse  # noqa: E402
+import fcntl  # noqa: E402
+import json  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
+from bigtrain.config import AnyTraining, TrainingConfig  # noqa: E402
+from bigtrain.core.config import ConfigError, load_config, parse_config  # noqa: E402
+from bigtrain.core.logging import log  # noqa: E402
+from bigtrain.core.state import Progress  # noqa: E402
+from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
+from bigtrain.distributed.init import Ranks  # noqa: E402
+from bigtrain.distributed.program import as_one_of_the_ranks  # noqa: E402
+from bigtrain.evaluation.best import Best  # noqa: E402
+from bigtrain.evaluation.errors import Interrupted  # noqa: E402
+from bigtrain.evaluation.evaluate import check_fit, evaluate  # noqa: E402
+from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
+from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
+from bigtrain.generate.snapshot import load_snapshot  # noqa: E402
+from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, Spool, read_records  # noqa: E402
+from data_pipelines.files import replace_folder  # noqa: E402
+from data_pipelines.read import ShardDataset  # noqa: E402
+
+_POLL_SECONDS = 2.0
+_SEND_SECONDS = 120.0
+_STOPPED = 3
+
+
+class Watch:
+    """Scores every snapshot of a run once, and reports it beside the run's own reports; every rank holds one.
+
+    What was scored is read back from its file, so it can be stopped at any time and started again.
+
+    Args:
+        run: the run folder.
+        config: the run's.
+        scores: which to make.
+        ranks: who shares the work.
+    """
+
+    def __init__(self, run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> None:
+        self._run, self._config, self._scores, self._ranks = run, config, scores, ranks
+        self._dataset = ShardDataset(config.data.path)
+        self._best = Best(config.eval.best)
+        self._done: set[str] = set()
+        if is_rank_zero():
+            self._spool = Spool(run, WATCH_NAME)
+            self._recall()
+
+    def until_the_end(self) -> bool:
+        """Score snapshots until the run is complete; tell whether that was reached, and not a stop. Collective."""
+        while not any_rank(stop.received() is not None):
+            # In this order: a snapshot that is written meanwhile is there when the run is complete.
+            complete, snapshot = from_rank_zero((self._complete(), self._next()) if is_rank_zero() else (False, None))
+            if snapshot is None:
+                if complete:
+                    if is_rank_zero():
+                        self._send()  # the run's sender may have ended before the last scores came
+                    return True
+                time.sleep(_POLL_SECONDS)
+                continue
+            try:
+                self._score(snapshot)
+            except Interrupted:
+                break  # it is scored when the watch is started again
+        return False
+
+    def _score(self, folder: Path) -> None:
+        began = time.perf_counter()
+        snapshot = load_snapshot(folder)
+        check_fit(snapshot, folder, self._dataset)
+        found = evaluate(
+            snapshot,
+            self._dataset,
+            self._scores,
+            self._ranks,
+            seeds=(self._config.seed,),
+            on_corrupt=self._config.data.on_corrupt,
+            stop=lambda: stop.received() is not None,
+        )
+        if is_rank_zero():
+            samples_seen = int(snapshot.description["samples_seen"])
+            for name, score in found.items():
+                self._spool.append("score", samples_seen, key=name, score=score.as_json(), snapshot=folder.name)
+            self._spool.append("metrics", samples_seen, metrics=flat_metrics(found))
+            better = self._remember(folder.name, found, samples_seen)
+            if better and not self._config.eval.interval_kimg:  # else the run keeps it
+                replace_folder(self._run / "snapshots" / "best", lambda best: _copy(folder, best))
+            seconds = time.perf_counter() - began
+            log.info("kimg %-7.1f %s%s  (%.0f s)", samples_seen / 1000, in_words(found), ", the best" * better, seconds)
+
+    def _recall(self) -> None:
+        """Take over what an earlier watch scored."""
+        found: dict[str, tuple[int, dict[str, Score]]] = {}
+        for record, _ in read_records(self._run / WATCH_NAME):
+            if record["kind"] == "score":
+                _, scores = found.setdefault(record["snapshot"], (record["samples_seen"], {}))
+                scores[record["key"]] = Score.from_json(record["score"])
+        for name, (samples_seen, scores) in found.items():
+            self._remember(name, scores, samples_seen)
+
+    def _remember(self, name: str, scores: Mapping[str, Score], samples_seen: int) -> bool:
+        self._done.add(name)
+        progress = Progress(total=0, batch=0)
+        progress.samples_seen = samples_seen
+        return self._best.update(scores, progress)
+
+    def _next(self) -> Path | None:
+        """Return the oldest whole snapshot that has not been scored."""
+        found = sorted((self._run / "snapshots").glob("kimg*"))
+        return next((one for one in found if one.name not in self._done and (one / "snapshot.json").is_file()), None)
+
+    def _complete(self) -> bool:
+        """Tell whether the run has seen all of its images."""
+        return self._ending() == "FINISHED"
+
+    def _ending(self) -> str | None:
+        """Return how the run ended; None while it goes on."""
+        records = [record for record, _ in read_records(self._run / FILE_NAME) if record["kind"] in ("start", "end")]
+        return records[-1].get("status") if records else None
+
+    def _send(self) -> None:
+        """Send what there is to MLflow, in a process of its own; as long as the run goes on, its own sender does."""
+        if self._config.tracking.mlflow and self._ending() is not None:
+            command = [sys.executable, "-m", "bigtrain.tracking.sender", str(self._run)]
+            try:
+                subprocess.run(command, timeout=_SEND_SECONDS, check=False)
+            except subprocess.TimeoutExpired:
+                log.warning("MLflow did not take the scores in time; send them later with: bigtrain sync %s", self._run)
+
+
+def _copy(snapshot: Path, best: Path) -> None:
+    shutil.copytree(snapshot, best, dirs_exist_ok=True, ignore=shutil.ignore_patterns("sigma-*"))
+
+
+def scores_for(config: TrainingConfig, changes: Mapping[str, Any]) -> ScoreConfig:
+    """Return which scores to make: the run's full ones where it has them, else its progress scores, as changed."""
+    base = (config.eval.full or config.eval).model_dump(mode="json", include=set(ScoreConfig.model_fields))
+    return parse_config(ScoreConfig, {**base, **changes}, source="evaluate --watch")
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold a lock, for a file of reports has one writer.
+
+    Raises:
+        ConfigError: another watch holds it.
+    """
+    with (run / ".watch.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{run}: another bigtrain evaluate --watch scores this run already") from None
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run from the command line: exit code 0 when the run is complete and scored, 3 when stopped."""
+    parser = argparse.ArgumentParser(prog="python -m bigtrain.run.watch", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--config", default="{}", help="JSON of which scores, where not the run's own")
+    options = parser.parse_args(arguments)
+    with as_one_of_the_ranks() as ranks:
+        config = load_config(AnyTraining, options.run / "config.yaml")
+        complete = _watch(options.run, config, scores_for(config, json.loads(options.config)), ranks)
+    sys.exit(0 if complete else _STOPPED)
+
+
+def _watch(run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> bool:
+    if ranks.rank:
+        return Watch(run, config, scores, ranks).until_the_end()
+    with _alone(run):
+        return Watch(run, config, scores, ranks).until_the_end()
+
+
+if __name__ == "__main__":
+    main()

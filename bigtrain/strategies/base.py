@@ -1,0 +1,237 @@
+"""What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config
+from bigtrain.core.schedules import OptimizerConfig, Rates
+from bigtrain.core.state import State
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.memory import Held, local_bytes
+from bigtrain.distributed.precision import LossScaler, MasterWeights, autocast
+from bigtrain.distributed.precision import Precision as Precision
+from bigtrain.engine.player import Phase, Player, Rivals, Stats
+
+Capability = Literal["double_backward"]
+"""What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
+
+
+class StrategySettings(Config, ABC):
+    """The config of a strategy, which builds it for a player."""
+
+    kind: str
+
+    @property
+    def lacks(self) -> dict[Capability, str]:
+        """What these settings cannot do, each with the way out; keys in it are the strategy's own."""
+        return {}
+
+    def check(self, world_size: int) -> None:
+        """Find out whether the strategy can train on so many ranks here.
+
+        Raises:
+            ConfigError: it cannot; the message begins with the key, as the strategy itself calls it.
+        """
+
+    @abstractmethod
+    def build(
+        self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
+    ) -> "Strategy":
+        """Wrap a player. Collective: rank 0's weights go to all."""
+
+
+class Strategy(ABC):
+    """Trains one player."""
+
+    @abstractmethod
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """Run the wrapped forward on a micro-batch; gradients are synchronised at the last one only."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
+
+    @abstractmethod
+    def step(self, rates: Rates) -> Stats:
+        """Check and clip the gradients, move the weights, forget the gradients."""
+
+    @abstractmethod
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
+
+    @abstractmethod
+    def infer(self) -> Rivals:
+        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
+
+    @abstractmethod
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
+
+    @abstractmethod
+    def held(self) -> Held:
+        """Tell what this rank's memory holds of the player."""
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """See Stateful."""
+
+
+class AdamStrategy(Strategy):
+    """Adam on a player's parameters; base of the strategies that step in this process, whole or sharded.
+
+    Attributes:
+        whole: whether this rank holds whole weights.
+
+    Args:
+        player: already on its device, and sharded where it is to be.
+        optimizer: Adam's settings.
+        precision: see `Precision`; what Adam moves is float32.
+        accumulation: micro-batches a step.
+    """
+
+    whole = True
+
+    def __init__(self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int) -> None:
+        self._player = player
+        self._module: nn.Module = player
+        self._precision = precision
+        self._accumulation = accumulation
+        device = next(player.parameters()).device
+        self._device_type = device.type
+        # What is frozen already stays so.
+        trainable: dict[str, Tensor] = {name: p for name, p in player.named_parameters() if p.requires_grad}
+        self._parameters = list(trainable.values())
+        self._masters = MasterWeights(trainable) if precision == "pure_bf16" and self.whole else None
+        self._moved = self._masters.masters if self._masters else trainable
+        self._scaler = LossScaler(device) if precision == "fp16" else None
+        self._limits = optimizer
+        self._optimizer = torch.optim.Adam(self._moved.values(), eps=optimizer.eps, fused=True)
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See Strategy."""
+        with autocast(self._device_type, self._precision):
+            loss, stats = self._module(phase, batch, rivals)
+        return loss, stats
+
+    def backward(self, loss: Tensor) -> None:
+        """See Strategy."""
+        scale = self._scaler.scale if self._scaler else 1.0
+        (loss * (scale / self._accumulation)).backward()  # type: ignore[no-untyped-call]
+        if self._masters:
+            self._masters.take_gradients()
+
+    def step(self, rates: Rates) -> Stats:
+        """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike.
+
+        The device decides that by itself: the host does not wait for it.
+        """
+        self._average_gradients()
+        gradients = self._gradients()
+        if self._scaler:
+            self._scaler.unscale(gradients)
+        norm = self._norm(gradients)
+        skipped = (~norm.isfinite()).float()
+        if self._scaler:
+            self._scaler.update(skipped)
+        self._clip(gradients, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"], group["betas"] = rates
+        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how fused Adam is told to leave all as it is
+        self._optimizer.step()
+        self._limit_weights()
+        if self._masters:
+            self._masters.publish()
+        self._optimizer.zero_grad(set_to_none=True)
+        return {"gradient_norm": torch.where(skipped > 0, 0.0, norm), "skipped_step": skipped}
+
+    def set_trainable(self, trainable: bool) -> None:
+        """See Strategy."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(trainable)
+
+    def infer(self) -> Rivals:
+        """See Strategy."""
+        return self._player.networks()
+
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """See Strategy."""
+        masters = self._masters.masters if self._masters else {}
+        for name, tensor in self._player.state_dict().items():
+            yield name, masters[name] if name in masters else self._whole(tensor)
+
+    def held(self) -> Held:
+        """See Strategy."""
+        state = [value for values in self._optimizer.state.values() for value in values.values()]
+        gradients = local_bytes(self._moved.values())
+        masters = self._masters.masters.values() if self._masters else ()
+        return Held(local_bytes([*self._player.state_dict().values(), *masters]), gradients, local_bytes(state))
+
+    def state_dict(self) -> State:
+        """See Strategy; tensors by name, the same from every strategy, so that each loads another's."""
+        masters = self._masters.masters if self._masters else {}
+        moments = {
+            name: dict(self._optimizer.state[self._moved[name]]) if name in self._moved else {}
+            for name, _ in self._player.named_parameters()
+        }
+        scaler = {"scaler": self._scaler.state_dict()} if self._scaler else {}
+        return {"player": {**self._player.state_dict(), **masters}, "optimizer": moments, **scaler}
+
+    def load_state_dict(self, state: State) -> None:
+        """See Strategy."""
+        mine = self._player.state_dict()
+        self._player.load_state_dict({name: self._mine(value, mine[name]) for name, value in state["player"].items()})
+        if self._masters:
+            self._masters.load(state["player"])
+        if self._scaler and "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
+        for name, parameter in self._moved.items():
+            moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
+            self._optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else self._mine(value, parameter) for key, value in moments.items()
+            }
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradients of what Adam moves."""
+        return [tensor.grad for tensor in self._moved.values() if tensor.grad is not None]
+
+    def _average_gradients(self) -> None:
+        """Make the gradients the mean over all ranks, if the backward has not done so. Collective."""
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """Return all of a tensor of which this rank may hold a share. Collective where sharded."""
+        return tensor
+
+    def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
+        """Return this rank's share of a whole tensor, in the place and memory layout of `like`.
+
+        Fused Adam walks weight, gradient and moments side by side, and computes nonsense, without an error, where
+        their layouts differ.
+        """
+        return torch.empty_like(like).copy_(whole)
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """Return the L2 norm of all gradients together."""
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
+        if self._limits.clip_norm is not None:
+            torch._foreach_mul_(gradients, (self._limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        if self._limits.clip_value is not None:
+            torch._foreach_clamp_min_(gradients, -self._limits.clip_value)
+            torch._foreach_clamp_max_(gradients, self._limits.clip_value)
+
+    @torch.no_grad()
+    def _limit_weights(self) -> None:
+        if self._limits.weight_limit is not None:
+            weights = list(self._moved.values())
+            torch._foreach_clamp_min_(weights, -self._limits.weight_limit)
+            torch._foreach_clamp_max_(weights, self._limits.weight_limit)

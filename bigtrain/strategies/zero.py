@@ -1,0 +1,352 @@
+"""A player inside a DeepSpeed engine."""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.errors import UserError
+from bigtrain.core.schedules import OptimizerConfig, Rates
+from bigtrain.core.state import State
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.memory import Held, local_bytes
+from bigtrain.engine.player import Phase, Player, Rivals, Stats
+from bigtrain.strategies.base import Precision, Strategy
+from bigtrain.strategies.rival import PlainCopy
+from bigtrain.strategies.zero_traffic import count_messages
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class ZeROStrategy(Strategy):
+    """A player whose Adam, gradients or weights DeepSpeed shares out over the ranks.
+
+    Args:
+        player: already on its device.
+        optimizer: Adam's settings.
+        precision: of matrix products and convolutions; weights and optimizer stay float32.
+        settings: DeepSpeed's JSON.
+        ranks: this process's place.
+        whole_phase: at stage 3, gather all weights at once.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        optimizer: OptimizerConfig,
+        precision: Precision,
+        settings: dict[str, Any],
+        ranks: Ranks,
+        *,
+        whole_phase: bool,
+    ) -> None:
+        self._player = player
+        self._stage: int = settings["zero_optimization"]["stage"]
+        self._copy = PlainCopy(player) if self._stage == 3 else None
+        player.to(memory_format=torch.contiguous_format)  # DeepSpeed lays all weights out in one row
+        self._parameters = {name: value for name, value in player.named_parameters() if value.requires_grad}
+        self._adam = (WholeAdam if self._stage == 0 else LimitedAdam)(list(self._parameters.values()), optimizer)
+        # How DeepSpeed gathers and scatters: it says so with every message.
+        warnings.filterwarnings("ignore", ".*(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning)
+        with quietly(), _scalars_as_rows(player, self._stage):
+            self._deepspeed = import_deepspeed(ranks)
+            wrapped = InPrecision(player, precision, ranks.device.type)
+            self._engine, *_ = self._deepspeed.initialize(
+                model=wrapped, optimizer=self._adam, config=settings, dist_init_required=False
+            )
+        count_messages(self._deepspeed)
+        self._whole_phase = self._stage == 3 and whole_phase
+        if self._whole_phase:
+            # The hooks that gather and release module by module; they would release weights between two derivatives.
+            self._engine.optimizer.parameter_offload.destroy()
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See Strategy; always through the engine, which counts and synchronises only what passes through it."""
+        if self._whole_phase:
+            self._gather()
+        loss, stats = self._engine(phase, batch, rivals)
+        return loss, stats
+
+    def backward(self, loss: Tensor) -> None:
+        """See Strategy; the engine divides by the number of micro-batches."""
+        self._engine.backward(loss)
+
+    def step(self, rates: Rates) -> Stats:
+        """See Strategy; DeepSpeed skips a step with a gradient that is not finite, on all ranks alike."""
+        for group in self._adam.param_groups:
+            group["lr"], group["betas"] = rates
+        self._engine.step()
+        skipped = bool(self._engine.optimizer.overflow)
+        norm = 0.0 if skipped else float(self._engine.optimizer._global_grad_norm)
+        return {"gradient_norm": torch.tensor(norm), "skipped_step": torch.tensor(float(skipped))}
+
+    def set_trainable(self, trainable: bool) -> None:
+        """See Strategy."""
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(trainable)
+
+    def infer(self) -> Rivals:
+        """See Strategy. At stage 3 a plain frozen copy, which is given the weights of the moment; collective."""
+        if self._copy is None:
+            return self._player.networks()
+        return self._copy.with_weights(self._player, lambda named: ((name, self._whole(one)) for name, one in named))
+
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """See Strategy."""
+        for name, tensor in self._player.state_dict(keep_vars=True).items():
+            yield name, self._whole(tensor)
+
+    def held(self) -> Held:
+        """See Strategy; of gradients, what DeepSpeed says that it keeps: all up to stage 1, shares from 2 on."""
+        weights = [getattr(weight, "ds_tensor", weight) for weight in self._player.parameters()]
+        kept = local_bytes([*weights, *self._player.buffers(), *(self._shares() if self._stage else ())])
+        state = [value for moments in self._adam.state.values() for value in moments.values()]
+        gradients = local_bytes(self._shares() if self._stage >= 2 else self._parameters.values())
+        return Held(kept, gradients, local_bytes(value for value in state if isinstance(value, Tensor)))
+
+    def state_dict(self) -> State:
+        """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""
+        with self._all_trainable():
+            return {"player": dict(self.full_params()), "optimizer": dict(self._moments())}
+
+    def load_state_dict(self, state: State) -> None:
+        """See Strategy.
+
+        Raises:
+            UserError: Adam has made more steps for some weights than for others, which DeepSpeed cannot remember.
+        """
+        steps = {float(moments["step"]) for moments in state["optimizer"].values() if moments}
+        if len(steps) > 1:
+            raise UserError(
+                "DeepSpeed counts Adam's steps for all weights of a player together, and this state counts "
+                f"{' and '.join(f'{step:g}' for step in sorted(steps))}: go on with another strategy"
+            )
+        buffers = {name: state["player"][name] for name, _ in self._player.named_buffers() if name in state["player"]}
+        self._player.load_state_dict(buffers, strict=False)  # what grows reads it back
+        with self._all_trainable(), torch.no_grad():
+            for name, parameter in self._player.named_parameters():
+                self._set_weight(parameter, state["player"][name])
+            self._set_steps(steps.pop() if steps else 0.0)
+            for name, parameter in self._parameters.items():
+                moments = state["optimizer"].get(name, {})
+                for key in MOMENTS:
+                    self._set(parameter, moments.get(key, torch.zeros(())), key)
+
+    @contextlib.contextmanager
+    def _all_trainable(self) -> Iterator[None]:
+        """DeepSpeed passes over frozen weights without a word, when it is asked for what belongs to them."""
+        before = [parameter.requires_grad for parameter in self._parameters.values()]
+        self.set_trainable(True)
+        yield
+        for parameter, flag in zip(self._parameters.values(), before, strict=True):
+            parameter.requires_grad_(flag)
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """Return all of a tensor of which this rank may hold a share. Collective at stage 3."""
+        if not hasattr(tensor, "ds_id"):
+            return tensor.detach()
+        with self._deepspeed.zero.GatheredParameters([tensor]):
+            return tensor.detach().clone()
+
+    def _gather(self) -> None:
+        """Gather what is away; step() shares it out again. Collective."""
+        weights: list[Any] = list(self._player.parameters())
+        away = [weight for weight in weights if weight.ds_status.name == "NOT_AVAILABLE"]
+        if away:
+            away[0].all_gather(away)
+
+    def _shares(self) -> list[Tensor]:
+        """Return the rows of weights that this rank's Adam moves."""
+        if self._stage == 0:
+            return list(self._parameters.values())
+        optimizer = self._engine.optimizer
+        rows: list[Tensor] = (
+            optimizer.fp32_partitioned_groups_flat if self._stage == 3 else optimizer.single_partition_of_fp32_groups
+        )
+        return rows
+
+    def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        for name, parameter in self._parameters.items():
+            state = self._adam.state[parameter if self._stage == 0 else self._shares()[0]]
+            if self._stage == 0 or not state:
+                yield name, dict(state)
+            else:
+                read = self._deepspeed.utils.safe_get_full_optimizer_state
+                yield name, {"step": state["step"].clone(), **{key: read(parameter, key) for key in MOMENTS}}
+
+    def _set_steps(self, steps: float) -> None:
+        """Tell Adam how many steps it has made, and make room for its moments if it has made none here."""
+        for row in self._shares():
+            state = self._adam.state[row]
+            state.setdefault("step", torch.zeros((), device=row.device)).fill_(steps)
+            for key in MOMENTS:
+                state.setdefault(key, torch.zeros_like(row))
+        if self._stage in (1, 2):
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+    def _set_weight(self, parameter: Tensor, whole: Tensor) -> None:
+        if self._stage == 3:
+            share: Tensor = parameter.ds_tensor  # type: ignore[attr-defined]
+            share.copy_(self._share_of(whole, share.numel()))
+        else:
+            parameter.copy_(whole)
+        if self._stage and parameter.requires_grad:
+            self._set(parameter, whole)
+
+    def _set(self, parameter: Tensor, whole: Tensor, key: str | None = None) -> None:
+        """Give Adam's weight, or its moment `key`, the value `whole`."""
+        utils = self._deepspeed.utils
+        shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+        value = whole.to(parameter.device, torch.float32).expand(shape)
+        if self._stage == 0:
+            self._adam.state[parameter][key].copy_(value)
+        elif self._stage < 3 and key is None:
+            utils.safe_set_full_fp32_param(parameter, value)
+        elif self._stage < 3:
+            utils.safe_set_full_optimizer_state(parameter, value, key)
+        else:
+            share = self._share_of(value, parameter.ds_tensor.numel())  # type: ignore[attr-defined]
+            if key is None:
+                utils.safe_set_local_fp32_param(parameter, share)
+            else:
+                utils.safe_set_local_optimizer_state(parameter, share, key)
+
+    def _share_of(self, whole: Tensor, size: int) -> Tensor:
+        """Return this rank's share of a weight at stage 3; the last share is filled up with zeros."""
+        row = nn.functional.pad(whole.flatten(), (0, size * self._engine.world_size - whole.numel()))
+        return row.narrow(0, size * self._engine.global_rank, size)
+
+
+@contextlib.contextmanager
+def _scalars_as_rows(player: Player, stage: int) -> Iterator[None]:
+    """Have DeepSpeed take scalars in: it sends a weight's bytes from rank 0, and cannot see those of a scalar.
+
+    At stage 3 they get a dimension for a while. Elsewhere their hooks remember their shape, and they are sent here.
+    """
+    scalars = [parameter for parameter in player.parameters() if parameter.ndim == 0]
+    for parameter in scalars:
+        if stage == 3:
+            parameter.data = parameter.data.reshape(1)
+        else:
+            dist.broadcast(parameter.data, src=0)
+            parameter.ds_optim_param = True  # type: ignore[attr-defined]  # what it does not send
+    yield
+    for parameter in scalars:
+        if stage == 3:
+            parameter.ds_shape = torch.Size(())  # type: ignore[attr-defined]
+
+
+class InPrecision(nn.Module):
+    """A player that computes in the precision asked for; an autocast around the engine, it would switch off.
+
+    Args:
+        player: to wrap.
+        precision: of matrix products and convolutions.
+        device_type: where it computes.
+    """
+
+    def __init__(self, player: Player, precision: Precision, device_type: str) -> None:
+        super().__init__()
+        self.player, self.precision, self.device_type = player, precision, device_type
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """See Player."""
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss, stats = self.player(phase, batch, rivals)
+        return loss, stats
+
+
+class LimitedAdam(torch.optim.Adam):
+    """Adam that bounds each element of the gradient before a step, and each weight after it.
+
+    Args:
+        parameters: to move; DeepSpeed puts its rows in their place.
+        limits: the bounds.
+    """
+
+    def __init__(self, parameters: list[Tensor], limits: OptimizerConfig) -> None:
+        super().__init__(parameters, eps=limits.eps, fused=True)
+        self._limits = limits
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make a step on what has a gradient."""
+        weights = [value for group in self.param_groups for value in group["params"] if value.grad is not None]
+        self._bound([value.grad for value in weights], self._limits.clip_value)
+        super().step()
+        self._bound(weights, self._limits.weight_limit)
+
+    def _bound(self, tensors: list[Tensor], limit: float | None) -> None:
+        if limit is not None:
+            torch._foreach_clamp_min_(tensors, -limit)
+            torch._foreach_clamp_max_(tensors, limit)
+
+
+class WholeAdam(LimitedAdam):
+    """The same for whole gradients, where DeepSpeed neither measures nor checks them.
+
+    Attributes:
+        overflow: whether the last step was skipped, because a gradient was not finite.
+    """
+
+    overflow: bool = False
+    _global_grad_norm: float = 0.0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make a step if all gradients are finite."""
+        gradients = [value.grad for group in self.param_groups for value in group["params"] if value.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.overflow, self._global_grad_norm = not bool(norm.isfinite()), float(norm)
+        if self.overflow:
+            return
+        if self._limits.clip_norm is not None:
+            torch._foreach_mul_(gradients, (self._limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        super().step()
+
+
+def import_deepspeed(ranks: Ranks) -> Any:
+    """Import DeepSpeed for the device that this rank computes on, and keep it from compiling in mid-run.
+
+    On CPUs it would build an all-reduce through shared memory with the C++ compiler, and wait for ever for the lock of
+    a build that was killed; gloo's is what every other strategy uses.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", ranks.device.type)
+    os.environ.setdefault("LOCAL_RANK", str(ranks.local_rank))
+    import deepspeed
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+def problem_with(settings: dict[str, Any]) -> str | None:
+    """Return `.key: reason` for the first thing in DeepSpeed's section on ZeRO that it does not know."""
+    import pydantic
+
+    with quietly():
+        from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    try:
+        DeepSpeedZeroConfig(**settings["zero_optimization"])
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f".{'.'.join(map(str, first['loc']))}: DeepSpeed says: {first['msg']}"
+    return None
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Let DeepSpeed speak of errors only: it greets, counts and warns of what is meant so, through several channels."""
+    for name in ("DeepSpeed", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

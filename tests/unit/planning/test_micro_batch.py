@@ -1,0 +1,53 @@
+"""The largest micro-batch that fits is found before training, and kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError, load_config
+from bigtrain.distributed.init import Ranks
+from bigtrain.planning.micro_batch import Trial, candidates, predict, remember_micro_batch, resolve_micro_batch
+from bigtrain.run.folder import open_run_folder
+from tests.conftest import ROOT
+
+CPU = torch.device("cpu")
+ALONE = Ranks(0, 1, 0, CPU)
+
+
+def config(tmp_path: Path, *overrides: str) -> AnyTraining:
+    fixed = [f"run_dir={tmp_path / 'run'}", "data.path=nowhere", "strategy={kind: single}"]
+    return load_config(AnyTraining, str(ROOT / "tests" / "tiny.yaml"), [*fixed, "micro_batch=auto", *overrides])
+
+
+def test_what_fits_is_found_and_remembered(tmp_path: Path, alone: None) -> None:
+    trial = Trial(config(tmp_path), CPU)
+    budget = (trial.kept + trial.peak(4) * 1.3) / 2**30
+    asked = config(tmp_path, f"memory_gib={budget}")
+    found = resolve_micro_batch(asked, ALONE)
+    assert found.micro_batch == 4
+    open_run_folder(found)
+    assert remember_micro_batch(asked).micro_batch == 4
+    assert resolve_micro_batch(config(tmp_path), ALONE).micro_batch == 16
+
+
+def test_memory_grows_in_a_straight_line(tmp_path: Path, alone: None) -> None:
+    trial = Trial(config(tmp_path), CPU)
+    needs = predict(trial.peak, [1, 2, 4, 8, 16])
+    assert needs(16) == pytest.approx(trial.peak(16), rel=0.1)
+
+
+def test_sizes_are_those_that_the_ranks_and_the_objective_take(tmp_path: Path) -> None:
+    assert candidates(config(tmp_path), 1) == [1, 2, 4, 8, 16]
+    assert candidates(config(tmp_path, "global_batch=24"), 2) == [1, 2, 3, 4, 6, 12]
+    averaged: list[Any] = ["objective.adversarial=relativistic_average"]
+    assert candidates(config(tmp_path, *averaged), 4) == [2, 4]
+    with pytest.raises(ConfigError, match="does not divide over 3 ranks"):
+        candidates(config(tmp_path), 3)
+
+
+def test_nothing_that_fits_is_a_mistake(tmp_path: Path, alone: None) -> None:
+    with pytest.raises(ConfigError, match=r"1 images at once need \d+ MiB a rank"):
+        resolve_micro_batch(config(tmp_path, "memory_gib=0.0001"), ALONE)

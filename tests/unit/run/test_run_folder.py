@@ -1,0 +1,79 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from bigtrain.build import check
+from bigtrain.checkpoint.folders import FORMAT, CheckpointFolder
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError, load_config
+from bigtrain.core.presence import Heartbeat
+from bigtrain.core.state import Progress
+from bigtrain.run.folder import check_run_folder, how_it_ended, mark_stopped, open_run_folder
+from tests.conftest import ROOT
+
+
+def tiny(folder: Path, *overrides: str) -> AnyTraining:
+    return load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", ["data.path=x", f"run_dir={folder}", *overrides])
+
+
+def test_a_folder_holds_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    check_run_folder(tiny(folder), allow_change=False)
+    open_run_folder(tiny(folder))
+    check_run_folder(tiny(folder), allow_change=False)
+    changed = tiny(folder, "total_kimg=9", "ema.half_life_kimg=3")
+    with pytest.raises(ConfigError, match=r"ema.half_life_kimg: 0.2 -> 3.0; total_kimg: 3.2 -> 9.0"):
+        check_run_folder(changed, allow_change=False)
+    check_run_folder(changed, allow_change=True)
+
+
+def test_a_run_folder_may_move(tmp_path: Path) -> None:
+    open_run_folder(tiny(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    check_run_folder(tiny(tmp_path / "there"), allow_change=False)
+
+
+def test_it_tells_what_the_run_runs_on(tmp_path: Path) -> None:
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    facts = json.loads((folder / "environment.json").read_text())
+    assert {"git_commit", "git_dirty", "host", "command", "packages"} <= facts.keys()
+    assert load_config(AnyTraining, folder / "config.yaml") == tiny(folder)
+
+
+def test_the_word_of_a_stop_counts_until_the_next_start(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    folder = open_run_folder(config)
+    mark_stopped(folder, signal="SIGTERM", samples_seen=1600)
+    words, code = how_it_ended(config, 143)
+    assert code == 3
+    assert "stopped by SIGTERM at kimg 1.6, all saved" in words
+    open_run_folder(config)
+    assert how_it_ended(config, 1) == (f"failed with exit code 1; the run folder is {folder}", 1)
+
+
+def test_who_is_stopped_before_training_goes_on_has_lost_nothing(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run")
+    folder = open_run_folder(config)
+    Heartbeat(folder).beat(Progress(1000, 10), now=True)
+    now = time.time()
+    assert how_it_ended(config, 143, "SIGTERM", since=now + 1) == (
+        "stopped by SIGTERM before training began; the same command starts it",
+        3,
+    )
+    assert how_it_ended(config, 143, "SIGTERM", since=now - 1)[1] == 143
+    assert how_it_ended(config, 143, None, since=now + 1)[1] == 143
+
+
+@pytest.mark.parametrize(("fact", "words"), [("data", "holds other images"), ("rng", "its random numbers came from")])
+def test_a_run_does_not_go_on_with_other_images_or_draws(tmp_path: Path, fashion: Path, fact: str, words: str) -> None:
+    config = tiny(tmp_path / "run", f"data.path={fashion}")
+    open_run_folder(config)
+    checkpoints = CheckpointFolder(tmp_path / "run" / "checkpoints")
+    path = checkpoints.name(Progress(1000, 10))
+    checkpoints.begin(path)
+    checkpoints.commit(path, {"format": FORMAT, fact: "another"})
+    with pytest.raises(ConfigError, match=words):
+        check(config, world_size=2, allow_change=False)
+    check(config, world_size=2, allow_change=True)
