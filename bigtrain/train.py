@@ -12,8 +12,7 @@ from contextlib import contextmanager  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 from bigtrain.build import build, check  # noqa: E402
-from bigtrain.config import AnyTraining  # noqa: E402
-from bigtrain.core.config import load_config  # noqa: E402
+from bigtrain.config import TrainingConfig, load_training  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
@@ -30,7 +29,7 @@ STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
 
 
-def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
+def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
     """Train or go on, as one of the ranks that the environment tells of. Collective.
 
     Args:
@@ -67,7 +66,7 @@ def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: floa
 
 
 @contextmanager
-def _run_folder(config: AnyTraining, ranks: Ranks) -> Iterator[None]:
+def _run_folder(config: TrainingConfig, ranks: Ranks) -> Iterator[None]:
     """Hold the run folder, which must be nobody else's, and open it. Collective."""
     lock, problem = None, None
     if is_rank_zero():
@@ -100,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options = parser.parse_args(arguments)
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
-        config = load_config(AnyTraining, options.config, options.overrides)
+        config = load_training(options.config, options.overrides)
         result = train(config, allow_change=options.allow_config_change, stop_at_kimg=options.stop_at_kimg)
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:

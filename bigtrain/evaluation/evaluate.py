@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.several_seeds import over_seeds
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import Snapshot, SnapshotError, load_snapshot
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
@@ -59,7 +61,8 @@ def evaluate(
         DataError, EvaluationError: damaged, or not fitting each other.
         Interrupted: a rank was asked to stop.
     """
-    generate = _sampler(snapshot, dataset.manifest, ranks, truncation, precision)
+    snapshot = with_shares_of(snapshot, dataset.manifest)
+    generate = generate_from(snapshot, ranks, truncation=truncation, precision=precision)
     sampling = Sampling(truncation, snapshot.average, precision)
     evaluator = Evaluator(config, dataset, ranks, on_corrupt=on_corrupt)
     return over_seeds([evaluator.run(generate, sampling, seed=seed, stop=stop) for seed in seeds])
@@ -111,17 +114,33 @@ def dataset_of(snapshot: Path) -> str:
     return str(read_yaml(config)["data"]["path"])
 
 
-def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: float, precision: str) -> Generate:
-    generator = snapshot.generator.to(ranks.device)
-    weights = manifest.class_histogram if generator.image.classes else [1]
+def generate_from(snapshot: Snapshot, ranks: Ranks, *, truncation: float = 1.0, precision: str = "fp32") -> Generate:
+    """Return what makes images of a snapshot, with classes as its sampler draws them.
+
+    Args:
+        snapshot: of a generator; it is moved to the rank's device.
+        ranks: this process's place.
+        truncation: of the latents (psi).
+        precision: of the generator's forward: fp32 or bf16.
+    """
+    networks = snapshot.to(ranks.device).networks
     half = torch.autocast(ranks.device.type, torch.bfloat16, enabled=precision == "bf16")
 
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        label = draws.of("label").categorical(weights)
+        inputs = snapshot.sampler.draw_inputs(draws)
         with half:
-            return generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation), label
+            made = snapshot.sampler(networks, inputs, draws, truncation=truncation)
+        return next(iter(made.values())), inputs.get(CLASS, torch.zeros_like(draws.index))
 
     return generate
+
+
+def with_shares_of(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
+    """Return a snapshot that draws classes as often as a reference has them, where it knows as many classes."""
+    sampler = snapshot.sampler
+    if isinstance(sampler, SynthesisSampler) and len(sampler.class_weights) == len(manifest.classes):
+        return replace(snapshot, sampler=sampler.with_shares(manifest.class_histogram))
+    return snapshot
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -22,6 +22,7 @@ from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score
 from bigtrain.evaluation.published import load_published
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
+from data_pipelines.manifest import IMAGE
 from data_pipelines.read import ShardDataset
 
 
@@ -94,6 +95,7 @@ class Evaluator:
         config: which scores.
         dataset: the reference.
         ranks: who shares the work.
+        field: of the dataset's samples, which generated ones are compared with.
         size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         faults: where they are listed.
@@ -108,12 +110,15 @@ class Evaluator:
         dataset: ShardDataset,
         ranks: Ranks,
         *,
+        field: str = IMAGE,
         size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
     ) -> None:
         self._config, self._ranks = config, ranks
-        self._images = ShardImages(dataset, config.reference_samples, size=size, on_corrupt=on_corrupt, faults=faults)
+        self._images = ShardImages(
+            dataset, config.reference_samples, field=field, size=size, on_corrupt=on_corrupt, faults=faults
+        )
         self._digest = self._images.digest
         self._published = load_published(config.reference) if config.reference else None
         self._extractor = build_extractor(

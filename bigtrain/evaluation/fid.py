@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bigtrain.core.config import nearest
 from bigtrain.core.logging import console, log, progress_bars
-from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks
 from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.evaluate import generate_from, with_shares_of
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
@@ -100,7 +100,8 @@ def compare(comparison: Comparison, ranks: Ranks) -> Compared:
         if of_features
         else None
     )
-    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
+    sides = (comparison.generated, comparison.reference)
+    generated, reference = (_open(place, other, comparison, ranks) for place, other in (sides, sides[::-1]))
     scores: dict[str, Score] = {}
     with _shown(generated), _shown(reference):
         if extractor is not None:
@@ -153,8 +154,8 @@ class Shown:
 Side = Shown | Published
 
 
-def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
-    """Return what a user means by a path.
+def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
+    """Return what a user means by a path; `other` is what it is compared with.
 
     Raises:
         EvaluationError, SnapshotError, DataError: nothing that can be compared.
@@ -163,7 +164,7 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
     if is_remote(place) or (path / MANIFEST).is_file():
         return Shown(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
-        return Shown(_of_snapshot(path, comparison, ranks), ranks)
+        return Shown(_of_snapshot(path, comparison, ranks, other), ranks)
     if path.suffix == ".npz":
         return load_published(path)
     if not path.exists():
@@ -174,15 +175,12 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
     return Shown(FileImages(path, threads=threads), ranks)
 
 
-def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
-    """Return images of a snapshot, of all classes alike."""
-    generator = load_snapshot(path).generator.to(ranks.device)
-    classes = max(generator.image.classes, 1)
-
-    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        label = draws.of("label").integers(classes, 1).squeeze(1)
-        return generator(draws.of("z").normal(generator.z_dim), label), label
-
+def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks, other: str) -> GeneratedImages:
+    """Return images of a snapshot, with the other side's shares of classes where these are known."""
+    snapshot = load_snapshot(path)
+    if is_remote(other) or (Path(other).expanduser() / MANIFEST).is_file():
+        snapshot = with_shares_of(snapshot, ShardDataset(other).manifest)
+    generate = generate_from(snapshot, ranks)
     return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
 
 

@@ -29,7 +29,8 @@ class Evaluations:
         dataset: the reference.
         ranks: who shares the work.
         seed: of latents and labels.
-        size: height and width that is cut out of the middle of the dataset's images.
+        field: of the dataset's samples, which generated ones are compared with.
+        size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         quarantine: file that lists them.
 
@@ -45,7 +46,8 @@ class Evaluations:
         ranks: Ranks,
         *,
         seed: int,
-        size: Size,
+        field: str,
+        size: Size | None,
         on_corrupt: OnCorrupt,
         quarantine: Path,
     ) -> None:
@@ -56,7 +58,7 @@ class Evaluations:
         }
         intervals = {kind: one.interval_kimg for kind, one in wanted.items() if one.interval_kimg}
         self._evaluators = {
-            kind: Evaluator(wanted[kind], dataset, ranks, size=size, on_corrupt=on_corrupt, faults=faults)
+            kind: Evaluator(wanted[kind], dataset, ranks, field=field, size=size, on_corrupt=on_corrupt, faults=faults)
             for kind in intervals
         }
         self._schedule = EvalSchedule(intervals, config.max_share)

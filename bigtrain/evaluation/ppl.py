@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from torch import Tensor
 
 from bigtrain.core.logging import console
@@ -20,6 +21,7 @@ from bigtrain.evaluation.lpips import build_lpips
 from bigtrain.evaluation.protocol import Protocol, Sampling, Score, as_json, seen_by, with_settings
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import load_snapshot
+from bigtrain.tasks.samplers import CLASS
 
 
 def score_paths(
@@ -32,7 +34,7 @@ def score_paths(
     seed: int,
     batch: int,
 ) -> dict[str, Score]:
-    """Score a snapshot; classes are drawn evenly. Collective.
+    """Score a snapshot; classes are drawn with the shares of its training data. Collective.
 
     Args:
         place: of the snapshot.
@@ -49,10 +51,9 @@ def score_paths(
     distance = build_lpips(ranks.device, weights=weights)
     snapshot = load_snapshot(place)
     generator = snapshot.generator.to(ranks.device)
-    classes = max(generator.image.classes, 1)
 
     def labels(draws: Draws) -> Tensor:
-        return draws.of("label").integers(classes, 1).squeeze(1)
+        return snapshot.sampler.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
 
     found = score_generator(metrics, generator, labels, distance, ranks, samples=samples, seed=seed, batch=batch)
     suffix = f"_{distance.short_name}" if distance.short_name else ""

@@ -1,10 +1,11 @@
 """Plans a run: what it takes on a cluster, by each strategy."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.micro_batch import SHARE, candidates
@@ -62,12 +63,13 @@ class Planner:
         works: a micro-batch of each kind of phase.
         often: how often a step has it.
         players: the players' sizes.
+        averaged: bytes of weights and of buffers of each player's networks that are averaged.
 
     Raises:
         ConfigError: the batch does not divide over the ranks, or the objective does not take it.
     """
 
-    def __init__(self, config: AnyTraining, world_size: int) -> None:
+    def __init__(self, config: TrainingConfig, world_size: int) -> None:
         self.config = config
         self.sizes = candidates(config, world_size)
         if config.micro_batch != "auto":
@@ -78,6 +80,7 @@ class Planner:
         self.often = {kind: often for kind, (_, often) in kinds.items()}
         self.works = {kind: self._run.work(phase, self.micro_batch) for kind, (phase, _) in kinds.items()}
         self.players = {name: self._run.sizes(name) for name in self._run.task.players}
+        self.averaged = self._run.averaged()
         self.batches_per_step = self._run.task.batches_per_step
         fullest = max(self.works, key=lambda kind: self.works[kind].activations)
         self._slope = self._share_of_size(kinds[fullest][0], self.works[fullest])
@@ -120,6 +123,7 @@ class Planner:
             accumulation=images // micro_batch,
             precision=config.precision,
             tf32=config.tf32,
+            averaged={name: weights for name, (weights, _) in self.averaged.items()},
             averages=1 + len(config.ema.profiles),
         )
 
@@ -158,12 +162,11 @@ class Planner:
 
     def memory(self, setup: Setup, players: Mapping[str, Single], images: int) -> Parts:
         """Return a rank's memory at its fullest moment: in one of the phases, at the end of one, or at the average."""
-        picture = 4 * self._pixels
-        batch = picture * (images * self.batches_per_step + setup.micro_batch)
-        whole = players[setup.averaged].sizes
+        batch = self._sample_bytes * (images * self.batches_per_step + setup.micro_batch)
         kept = sum((player.kept() for player in players.values()), Parts(buffers=batch))
-        kept += Parts(average=setup.averages * (whole.weights + whole.buffers))
-        moments = [players[setup.averaged].at_average(), *(player.at_step() for player in players.values())]
+        kept += Parts(average=setup.averages * sum(map(sum, self.averaged.values())))
+        moments = [players[name].at_average() for name in setup.averaged]
+        moments += [player.at_step() for player in players.values()]
         for work in setup.works.values():
             moments += players[work.player].in_phase(work)
         return kept + max(moments, key=lambda parts: parts.total)
@@ -176,9 +179,9 @@ class Planner:
         return summed(found)
 
     @property
-    def _pixels(self) -> int:
-        channels, height, width = self.config.data.image.shape
-        return channels * height * width
+    def _sample_bytes(self) -> int:
+        """Bytes of a sample on the device: images and the like become float32."""
+        return sum(4 * math.prod(spec.shape) for spec in self.config.data.field_specs().values() if spec.shape)
 
     def shared(self, strategy: StrategyConfig, ranks: int, accumulation: int) -> dict[str, Single]:
         """Return what a strategy does with each player."""
@@ -209,7 +212,7 @@ class Planner:
         return None
 
 
-def choices(config: AnyTraining, cluster: Cluster) -> dict[str, StrategyConfig]:
+def choices(config: TrainingConfig, cluster: Cluster) -> dict[str, StrategyConfig]:
     """Return the strategies to compare by name; the config's own is `configured` where it is none of the usual ones."""
     usual: dict[str, StrategyConfig] = {
         "single": SingleConfig(),
@@ -226,7 +229,7 @@ def _one_of(cluster: Cluster) -> Cluster:
     return replace(cluster, nodes=1, gpus_per_node=1)
 
 
-def _formats(config: AnyTraining) -> tuple[Any, ...]:
+def _formats(config: TrainingConfig) -> tuple[Any, ...]:
     """Return the formats whose peak a run is compared with, the best first."""
     by_precision: dict[str, tuple[str, ...]] = {"fp16": ("fp16",), "bf16": ("bf16",), "pure_bf16": ("bf16",)}
     return by_precision.get(config.precision, ("tf32",) if config.tf32 else ())

@@ -35,8 +35,8 @@ class Setup:
         accumulation: micro-batches a step and rank.
         precision: of the run.
         tf32: whether float32 products may be rounded.
-        averaged: the player that is averaged.
-        averages: how many averages it has.
+        averaged: bytes of the weights of each player's networks that are averaged.
+        averages: how many averages each of them has.
     """
 
     works: Mapping[Kind, Work]
@@ -45,7 +45,7 @@ class Setup:
     accumulation: int
     precision: Precision
     tf32: bool
-    averaged: str = "G"
+    averaged: Mapping[str, int]
     averages: int = 1
 
     @property
@@ -92,7 +92,7 @@ def step_time(setup: Setup, players: Mapping[str, Single], cluster: Cluster) -> 
     sending += sum(message_seconds(message, cluster) for message in between)
     bandwidth = cluster.gpu.bandwidth_gb_s * 1e9 * cluster.assumed.bandwidth_share
     moved = sum(_ADAM * player.kept().optimizer / 8 for player in players.values())  # two moments a weight
-    moved += _AVERAGE * setup.averages * players[setup.averaged].sizes.weights / 4
+    moved += _AVERAGE * setup.averages * sum(setup.averaged.values()) / 4
     return StepTime(compute, moved / bandwidth, waiting, sending)
 
 
@@ -108,10 +108,10 @@ def phase_messages(work: Work, players: Mapping[str, Single], setup: Setup) -> l
 
 def step_messages(players: Mapping[str, Single], setup: Setup) -> list[Message]:
     """Return the messages after the phases: whole weights for the average, and averages that steer terms."""
-    averaged = players[setup.averaged]
-    if averaged.ranks == 1:
+    if all(player.ranks == 1 for player in players.values()):
         return []
-    return [*averaged.whole(f"{setup.averaged} for the average"), Message("averages", "all_reduce", 16)]
+    whole = [message for name in setup.averaged for message in players[name].whole(f"{name} for the average")]
+    return [*whole, Message("averages", "all_reduce", 16)]
 
 
 def message_seconds(message: Message, cluster: Cluster) -> float:

@@ -16,8 +16,8 @@ from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
-from bigtrain.config import AnyTraining, TrainingConfig  # noqa: E402
-from bigtrain.core.config import ConfigError, load_config, parse_config  # noqa: E402
+from bigtrain.config import TrainingConfig, load_training  # noqa: E402
+from bigtrain.core.config import ConfigError, parse_config  # noqa: E402
 from bigtrain.core.logging import log  # noqa: E402
 from bigtrain.core.state import Progress  # noqa: E402
 from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
@@ -52,7 +52,8 @@ class Watch:
 
     def __init__(self, run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> None:
         self._run, self._config, self._scores, self._ranks = run, config, scores, ranks
-        self._dataset = ShardDataset(config.data.path)
+        (self._stream,) = config.data.streams.values()
+        self._dataset = ShardDataset(self._stream.path)
         self._best = Best(config.eval.best)
         self._done: set[str] = set()
         if is_rank_zero():
@@ -87,7 +88,7 @@ class Watch:
             self._scores,
             self._ranks,
             seeds=(self._config.seed,),
-            on_corrupt=self._config.data.on_corrupt,
+            on_corrupt=self._stream.on_corrupt,
             stop=lambda: stop.received() is not None,
         )
         if is_rank_zero():
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--config", default="{}", help="JSON of which scores, where not the run's own")
     options = parser.parse_args(arguments)
     with as_one_of_the_ranks() as ranks:
-        config = load_config(AnyTraining, options.run / "config.yaml")
+        config = load_training(options.run / "config.yaml")
         complete = _watch(options.run, config, scores_for(config, json.loads(options.config)), ranks)
     sys.exit(0 if complete else _STOPPED)
 

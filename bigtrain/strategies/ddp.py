@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
 
 
@@ -54,7 +54,7 @@ class _SteadyDDP(DistributedDataParallel):
         return parameters[::-1], is_sparse[::-1]
 
 
-class DDPStrategy(AdamStrategy):
+class DDPStrategy(TorchStrategy):
     """A player inside DDP."""
 
     def __init__(

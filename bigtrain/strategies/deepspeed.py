@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from bigtrain.core.config import ConfigError, nearest
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
-from bigtrain.strategies.base import Capability, Precision, Strategy, StrategySettings
+from bigtrain.engine.strategy import Capability, Strategy
+from bigtrain.strategies.base import Precision, StrategySettings
 
 PASSED_ON = frozenset(
     {
@@ -37,7 +38,7 @@ DECIDED_BY = {
     "train_micro_batch_size_per_gpu": "micro_batch",
     "gradient_accumulation_steps": "global_batch and micro_batch",
     "managed_gradient_accumulation": "the training loop",
-    "gradient_clipping": "optim.clip_norm",
+    "gradient_clipping": "optim.PLAYER.clip_norm",
     "optimizer": "optim",
     "scheduler": "optim's schedules",
     "fp16": "precision",

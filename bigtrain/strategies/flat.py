@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.collectives import mean_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 
 
 class FlatConfig(StrategySettings):
@@ -27,7 +27,7 @@ class FlatConfig(StrategySettings):
         return FlatStrategy(player, optimizer, precision, accumulation)
 
 
-class FlatStrategy(AdamStrategy):
+class FlatStrategy(TorchStrategy):
     """A bare player."""
 
     def _average_gradients(self) -> None:

@@ -15,11 +15,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
+from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
 from bigtrain.strategies.rival import PlainCopy
 
@@ -56,7 +56,7 @@ class FSDPConfig(StrategySettings):
         return init_device_mesh(ranks.device.type, shape, mesh_dim_names=("replicate", "shard"))
 
 
-class FSDPStrategy(AdamStrategy):
+class FSDPStrategy(TorchStrategy):
     """A player whose weights are gathered for a phase and given back before the step.
 
     They stay gathered from the forward to the end of the last backward, because a gradient penalty differentiates
@@ -94,11 +94,11 @@ class FSDPStrategy(AdamStrategy):
             module.unshard()
         return super().loss(phase, batch, rivals, last_micro=last_micro)
 
-    def step(self, rates: Rates) -> Stats:
+    def step(self, settings: GroupSettings) -> Stats:
         """See Strategy; stale gathered weights must not outlive the step."""
         for module in self._sharded:
             module.reshard()
-        return super().step(rates)
+        return super().step(settings)
 
     def infer(self) -> Rivals:
         """See Strategy: a plain frozen copy, which is given the weights of the moment. Collective."""

@@ -91,7 +91,7 @@ class SweepConfig(Config):
         seed: of all trials and of the search.
         presets: spaces by name: ttur, r1, ttur_r1, ada, ema.
         space: parameters by dotted key of the training config, which go before those of presets.
-        constraints: such as `optim.lr_d >= optim.lr_g`.
+        constraints: such as `optim.D.lr >= optim.G.lr`.
         metric: what trials are judged by.
         scheduler: who goes on.
         searcher: where points come from.

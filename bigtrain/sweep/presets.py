@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import flatten
 from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Uniform
 
@@ -13,14 +13,14 @@ Parameters = dict[str, Parameter]
 _R1 = "objective.terms.r1"
 
 
-def preset(name: PresetName, base: AnyTraining) -> Parameters:
+def preset(name: PresetName, base: TrainingConfig) -> Parameters:
     """Return a preset's parameters around a base config."""
     return PRESETS[name](base)
 
 
-def ttur(base: AnyTraining) -> Parameters:
+def ttur(base: TrainingConfig) -> Parameters:
     """Two time scales (Heusel et al. 2017): G's learning rate, D's in proportion, Adam's betas, D's updates."""
-    lr_g, lr_d = _key(base, "optim.lr_g"), _key(base, "optim.lr_d")
+    lr_g, lr_d = _key(base, "optim.G.lr"), _key(base, "optim.D.lr")
     now = float(flatten(base.model_dump(mode="json"))[lr_g])
     return {
         lr_g: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
@@ -31,7 +31,7 @@ def ttur(base: AnyTraining) -> Parameters:
     }
 
 
-def r1(base: AnyTraining) -> Parameters:
+def r1(base: TrainingConfig) -> Parameters:
     """R1's weight in powers of two around 0.0002 · resolution² / batch (Karras et al. 2020b), and its interval."""
     centre = usual_gamma(base)
     return {
@@ -40,14 +40,14 @@ def r1(base: AnyTraining) -> Parameters:
     }
 
 
-def ttur_r1(base: AnyTraining) -> Parameters:
+def ttur_r1(base: TrainingConfig) -> Parameters:
     """The learning rates and R1's weight together, which hang on each other; what else `ttur` and `r1` vary stays."""
     rates, penalty = ttur(base), r1(base)
-    kept = {_key(base, "optim.lr_g"), _key(base, "optim.lr_d"), _key(base, f"{_R1}.gamma")}
+    kept = {_key(base, "optim.G.lr"), _key(base, "optim.D.lr"), _key(base, f"{_R1}.gamma")}
     return {key: parameter for key, parameter in {**rates, **penalty}.items() if key in kept}
 
 
-def ada(base: AnyTraining) -> Parameters:
+def ada(base: TrainingConfig) -> Parameters:
     """Adaptive augmentation (Karras et al. 2020b): its target and speed, or a fixed p; and the average's half-life."""
     kind = "augment.probability.kind"
     return {
@@ -62,7 +62,7 @@ def ada(base: AnyTraining) -> Parameters:
     }
 
 
-def ema(base: AnyTraining) -> Parameters:
+def ema(base: TrainingConfig) -> Parameters:
     """The average of the weights: its half-life, and how it is held back at the start."""
     key = _key(base, "ema.half_life_kimg")
     now = float(flatten(base.model_dump(mode="json"))[key])
@@ -72,7 +72,7 @@ def ema(base: AnyTraining) -> Parameters:
     }
 
 
-PRESETS: Mapping[PresetName, Callable[[AnyTraining], Parameters]] = {
+PRESETS: Mapping[PresetName, Callable[[TrainingConfig], Parameters]] = {
     "ttur": ttur,
     "r1": r1,
     "ttur_r1": ttur_r1,
@@ -81,11 +81,12 @@ PRESETS: Mapping[PresetName, Callable[[AnyTraining], Parameters]] = {
 }
 
 
-def usual_gamma(base: AnyTraining) -> float:
+def usual_gamma(base: TrainingConfig) -> float:
     """Return what R1's gamma is usually tried around: 0.0002 · resolution² / batch."""
-    return float(f"{0.0002 * base.data.resolution**2 / base.global_batch:.4g}")
+    resolution = next(iter(base.data.streams.values())).resolution
+    return float(f"{0.0002 * resolution**2 / base.global_batch:.4g}")
 
 
-def _key(base: AnyTraining, key: str) -> str:
+def _key(base: TrainingConfig, key: str) -> str:
     """Return where a number stands: at the key, or, where the base has a schedule there, at its `value`."""
     return f"{key}.value" if f"{key}.value" in flatten(base.model_dump(mode="json")) else key

@@ -95,7 +95,7 @@ class LogUniform(_Range):
 
 
 class Ratio(_Range):
-    """So many times another key's value, on a log scale: `optim.lr_d: {kind: ratio, of: optim.lr_g, …}`.
+    """So many times another key's value, on a log scale: `optim.D.lr: {kind: ratio, of: optim.G.lr, …}`.
 
     Attributes:
         of: the other key.
@@ -148,7 +148,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Constraint:
-    """What must hold between keys: `optim.lr_d >= 0.5 * optim.lr_g`, `optim.beta1 < 0.9`.
+    """What must hold between keys: `optim.D.lr >= 0.5 * optim.G.lr`, `optim.G.beta1 < 0.9`.
 
     Raises:
         ConfigError: it is written otherwise.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.build import check as check_run
-from bigtrain.config import AnyTraining, TrainingConfig
+from bigtrain.config import TrainingConfig, parse_training
 from bigtrain.core.config import (
     ConfigError,
     apply_overrides,
@@ -60,7 +60,7 @@ class Sweep:
 
     config: SweepConfig
     source: str
-    base: AnyTraining
+    base: TrainingConfig
     space: Space
 
     @property
@@ -73,7 +73,7 @@ class Sweep:
         """What trials are judged by."""
         return self.config.metric
 
-    def training(self, trial: Trial) -> AnyTraining:
+    def training(self, trial: Trial) -> TrainingConfig:
         """Return a trial's config.
 
         Raises:
@@ -83,7 +83,7 @@ class Sweep:
         own: Point = {"run_dir": str(self.folder / trial.name), "seed": trial.seed, **tracking}
         return self.with_point({**own, **trial.point})
 
-    def with_point(self, point: Point) -> AnyTraining:
+    def with_point(self, point: Point) -> TrainingConfig:
         """Return the base config with some values changed.
 
         Raises:
@@ -93,7 +93,7 @@ class Sweep:
             tree = set_values(self.base.model_dump(mode="json"), point)
         except ConfigError as error:
             raise ConfigError(f"{self.source}: {error}") from None
-        return parse_config(AnyTraining, tree, source=f"{self.source}: space")
+        return parse_training(tree, source=f"{self.source}: space")
 
     def write(self) -> None:
         """Leave the configs in the sweep's folder, which is made if need be."""
@@ -192,7 +192,7 @@ def set_values(tree: dict[str, Any], point: Point) -> dict[str, Any]:
 def _assemble(config: SweepConfig, source: str) -> Sweep:
     overrides = flatten(config.overrides)
     tree = set_values(read_yaml(config.base), overrides)
-    base: AnyTraining = parse_config(AnyTraining, tree, source=f"{source}: base {config.base}")
+    base: TrainingConfig = parse_training(tree, source=f"{source}: base {config.base}")
     parameters: dict[str, Parameter] = {}
     for name in config.presets:
         parameters |= preset(name, base)

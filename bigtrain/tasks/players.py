@@ -22,8 +22,8 @@ from bigtrain.tasks.unrolled import unrolled
 StepT = TypeVar("StepT", bound=Step)
 
 
-class Glasses:
-    """What stands between images and D: the augmentation, then the instance noise.
+class DiscriminatorView:
+    """What a discriminator is shown of images: augmented, then with instance noise.
 
     Args:
         augment: see `bigtrain.augment`.
@@ -48,32 +48,41 @@ class SynthesisPlayer(Player):
 
     Args:
         objective: the game and its terms.
-        glasses: what D looks through.
+        view: what D is shown of images.
         averages: moving averages that steer terms.
         compiler: of the networks.
+        field: what is generated.
     """
 
     terms: Mapping[str, Any]
 
-    def __init__(self, objective: ObjectiveConfig, glasses: Glasses, averages: Averages, compiler: Compiler) -> None:
+    def __init__(
+        self,
+        objective: ObjectiveConfig,
+        view: DiscriminatorView,
+        averages: Averages,
+        compiler: Compiler,
+        field: str = "image",
+    ) -> None:
         super().__init__()
+        self.field = field
         self.objective, self.game = objective, objective.game
-        self.glasses, self.averages, self.compiler = glasses, averages, compiler
+        self.view, self.averages, self.compiler = view, averages, compiler
 
     def step(self, kind: type[StepT], phase: Phase, batch: Batch, rivals: Rivals) -> StepT:
         """Return a micro-batch as the phase's loss and terms look at it."""
         twice = any(term.second_order for name, term in self.terms.items() if name in phase.values)
         ahead = kind is GeneratorStep and self.objective.unrolled is not None
         networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
-        draws = batch.draws.of(phase.name)
+        draws, label = batch.draws.of(phase.name), batch.label()
         mixing = self.objective.style_mixing
         return kind(
             networks=networks,
-            label=batch.label,
+            label=label,
             draws=draws,
-            real=networks["D"].as_generated(batch.real),
-            generate=partial(sample, networks["G"], label=batch.label, draws=draws, style_mixing=mixing),
-            show=partial(self.glasses.show, noise=phase.values["instance_noise"]),
+            real=networks["D"].as_generated(batch[self.field]),
+            generate=partial(sample, networks["G"], label=label, draws=draws, style_mixing=mixing),
+            show=partial(self.view.show, noise=phase.values["instance_noise"]),
             averages=self.averages,
         )
 
@@ -85,11 +94,12 @@ class DiscriminatorPlayer(SynthesisPlayer):
         self,
         network: Discriminator,
         objective: ObjectiveConfig,
-        glasses: Glasses,
+        view: DiscriminatorView,
         averages: Averages,
         compiler: Compiler,
+        field: str = "image",
     ) -> None:
-        super().__init__(objective, glasses, averages, compiler)
+        super().__init__(objective, view, averages, compiler, field)
         self.D = network
         self.terms = objective.discriminator_terms()
         for name, term in self.terms.items():
@@ -101,7 +111,7 @@ class DiscriminatorPlayer(SynthesisPlayer):
         """Return D's loss on the batch and as many fakes, the due terms folded in."""
         due = {name: term for name, term in self.terms.items() if name in phase.values}
         step = self.step(DiscriminatorStep, phase, batch, rivals)
-        step.real = self.glasses.present(step.real, step.fake, step.draws).detach()
+        step.real = self.view.present(step.real, step.fake, step.draws).detach()
         for images in {images for term in due.values() for images in term.differentiates}:
             getattr(step, images).requires_grad_()
         loss = self.game.discriminator(step.real_logits, step.fake_logits).mean()
@@ -127,11 +137,12 @@ class GeneratorPlayer(SynthesisPlayer):
         self,
         network: Generator,
         objective: ObjectiveConfig,
-        glasses: Glasses,
+        view: DiscriminatorView,
         averages: Averages,
         compiler: Compiler,
+        field: str = "image",
     ) -> None:
-        super().__init__(objective, glasses, averages, compiler)
+        super().__init__(objective, view, averages, compiler, field)
         self.G = network
         self.terms = objective.generator_terms()
 

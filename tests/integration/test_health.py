@@ -15,9 +15,8 @@ from torch import Tensor
 
 from bigtrain.build import build
 from bigtrain.checkpoint import load_state
-from bigtrain.config import AnyTraining
+from bigtrain.config import load_training
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import load_config
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.player import Phase
 from bigtrain.health.report import is_critical, read_report
@@ -55,7 +54,7 @@ class Run:
             "snapshot.interval_kimg=0",
             "tracking.mlflow=false",
         ]
-        config = load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", [*small, *overrides])
+        config = load_training(ROOT / "tests" / "tiny.yaml", [*small, *overrides])
         open_run_folder(config)
         return build(config, ALONE, config.folder)
 
@@ -103,9 +102,9 @@ def test_of_a_healthy_run_nothing_is_said(run: Run) -> None:
     assert not is_critical(read_report(run.root / "run"))
 
 
-SCALED_UP = ("optim={lr_g: 0.05, lr_d: 0.05}", NO_FEATURES)
-STRONG_D = ("optim={lr_g: 1.0e-4, lr_d: 5.0e-3}", "objective={adversarial: minimax}", NO_FEATURES)
-STRONG_G = ("optim={lr_g: 1.0e-2, lr_d: 1.0e-5}", NO_FEATURES)
+SCALED_UP = ("optim={G: {lr: 0.05}, D: {lr: 0.05}}", NO_FEATURES)
+STRONG_D = ("optim={G: {lr: 1.0e-4}, D: {lr: 5.0e-3}}", "objective={adversarial: minimax}", NO_FEATURES)
+STRONG_G = ("optim={G: {lr: 1.0e-2}, D: {lr: 1.0e-5}}", NO_FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_an_ill_run_is_diagnosed(run: Run, ill: tuple[str, ...], kimg: float, sy
 def test_a_discriminator_without_r1_overfits_few_images(run: Run) -> None:
     data = few(run, images=20, copies=1)
     wide = "discriminator={kind: biggan, width: 8, multiples: [1, 2, 4, 4], halvings: 3}"
-    rates, unregularised = "optim={lr_g: 1.0e-3, lr_d: 1.0e-3, beta1: 0.5}", "objective={}"
+    rates, unregularised = "optim={G: {lr: 1.0e-3, beta1: 0.5}, D: {lr: 1.0e-3, beta1: 0.5}}", "objective={}"
     half = "health={features_kimg: 0, held_out: 0.5}"
     _, symptoms = run("total_kimg=0.8", data, wide, rates, unregularised, half)
     assert symptoms["discriminator_overfits"]["state"] == "critical", symptoms["discriminator_overfits"]["evidence"]
@@ -244,7 +243,7 @@ def test_two_ranks_roll_back_together(fashion: Path, tmp_path: Path) -> None:
         *(str(Path(sys.executable).parent / "bigtrain"), "train", str(ROOT / "tests" / "tiny.yaml"), "--nproc", "2"),
         *(f"data.path={fashion}", f"run_dir={tmp_path / 'run'}", "micro_batch=8", "log.interval_kimg=0.08"),
         *("eval.interval_kimg=0", "preview.interval_kimg=0", "snapshot.interval_kimg=0", "tracking.mlflow=false"),
-        *("optim={lr_g: 0.1, lr_d: 0.1}", "health={features_kimg: 0, on_collapse: rollback, max_rollbacks: 1}"),
+        *("optim={G: {lr: 0.1}, D: {lr: 0.1}}", "health={features_kimg: 0, on_collapse: rollback, max_rollbacks: 1}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bigtrain.config import SynthesisTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import load_training
+from bigtrain.core.config import ConfigError
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.conftest import ROOT
 
 
 def load(strategy: str) -> Any:
-    return load_config(SynthesisTraining, ROOT / "tests/tiny.yaml", [f"strategy={strategy}"]).strategy
+    return load_training(ROOT / "tests/tiny.yaml", [f"strategy={strategy}"]).strategy
 
 
 def test_deepspeeds_json_says_what_our_config_says() -> None:
@@ -42,7 +42,10 @@ def test_further_keys_are_passed_on() -> None:
         ("{kind: deepspeed, stage: 4}", "'strategy.stage': input should be 0, 1, 2 or 3, got 4"),
         ("{kind: deepspeed, stage: 0, offload_optimizer: true}", "offload_optimizer needs stage 1, 2 or 3"),
         ("{kind: deepspeed, stage: 2, gather: module}", "gather 'module' is for stage 3"),
-        ("{kind: deepspeed, extra: {gradient_clipping: 1}}", "extra.gradient_clipping is decided by optim.clip_norm"),
+        (
+            "{kind: deepspeed, extra: {gradient_clipping: 1}}",
+            "extra.gradient_clipping is decided by optim.PLAYER.clip_norm",
+        ),
         (
             "{G: {kind: ddp}, D: {kind: deepspeed, extra: {zero_optimization: {stage: 1}}}}",
             "'strategy.D': extra.zero_optimization.stage is decided by stage",

@@ -1,7 +1,7 @@
 import torch
+from bigtrain.health.moves import Moves
 
 from bigtrain.core.state import Progress
-from bigtrain.health.moves import Moves
 
 
 def test_moves_are_told_once_with_their_place() -> None:

@@ -74,7 +74,7 @@ def test_asking_d_changes_nothing() -> None:
     networks = {
         "generator": {"kind": "biggan", "z_dim": 4, "width": 2},
         "discriminator": {"kind": "biggan", "width": 2},
-        "optim": {"lr_g": 1e-3, "lr_d": 1e-3},
+        "optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}},
     }
     config = parse_config(SynthesisConfig, networks, source="test")
     task = config.build_task(ImageSpec(32, 1, 3), [1, 1, 1], seed=0, device=torch.device("cpu"))

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import TrainingConfig, load_training
 from bigtrain.models import ImageSpec
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
@@ -32,8 +31,8 @@ NARROW = {
 """Of each recipe, what makes its networks narrow."""
 
 
-def recipe(name: str, *overrides: str) -> AnyTraining:
-    return load_config(AnyTraining, str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
+def recipe(name: str, *overrides: str) -> TrainingConfig:
+    return load_training(str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
 
 
 def planned(name: str) -> tuple[str, Plan]:
@@ -57,7 +56,7 @@ def test_builds_on_the_meta_device(name: str) -> None:
     config = recipe(name)
     with torch.device("meta"):
         networks = {part: network.build(config.data.image) for part, network in config.networks().items()}
-    config.check_task(networks, micro_batch=config.images_at_once)
+    config.check_task(networks, micro_batch=config.micro_batch_size)
 
 
 @pytest.mark.parametrize(

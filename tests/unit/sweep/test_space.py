@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, flatten, load_config
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import ConfigError, flatten
 from bigtrain.sweep.presets import PRESETS, preset, usual_gamma
 from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Space, Uniform
 from bigtrain.sweep.sweep import set_values
@@ -17,8 +17,8 @@ LR_D = Ratio(kind="ratio", of="lr_g", low=0.5, high=2.0, steps=2)
 
 
 @pytest.fixture(scope="module")
-def base() -> AnyTraining:
-    return load_config(AnyTraining, ROOT / "configs" / "quickstart.yaml")
+def base() -> TrainingConfig:
+    return load_training(ROOT / "configs" / "quickstart.yaml")
 
 
 def test_draws_are_logarithmic_and_the_same_of_a_seed() -> None:
@@ -53,7 +53,7 @@ def test_a_grid_has_every_combination_once_conditions_included() -> None:
 
 def test_constraints_hold_of_draws_and_grids() -> None:
     constraint = Constraint("lr_d >= 1.0 * lr_g")
-    space = Space({"lr_g": LR_G, "lr_d": LR_D}, [constraint], {})
+    space = Space({"G": {"lr": LR_G}, "D": {"lr": LR_D}}, [constraint], {})
     assert all(constraint.holds(space.draw(str(number))) for number in range(50))
     assert len(list(space.grid())) == 3
     with pytest.raises(ConfigError, match="none of 1000 random points has lr_g > 1"):
@@ -82,14 +82,14 @@ def test_moves_stay_in_the_space() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_fit_the_configs_that_they_are_made_for(base: AnyTraining, name: str) -> None:
+def test_presets_fit_the_configs_that_they_are_made_for(base: TrainingConfig, name: str) -> None:
     values = flatten(base.model_dump(mode="json"))
     space = Space(preset(name, base), [], values)  # type: ignore[arg-type]
     for number in range(20):
-        AnyTraining.model_validate_json(_json(set_values(base.model_dump(mode="json"), space.draw(str(number)))))
+        TrainingConfig.model_validate_json(_json(set_values(base.model_dump(mode="json"), space.draw(str(number)))))
 
 
-def test_gamma_is_tried_around_the_usual_one(base: AnyTraining) -> None:
+def test_gamma_is_tried_around_the_usual_one(base: TrainingConfig) -> None:
     assert usual_gamma(base) == pytest.approx(0.0002 * 32**2 / 32, rel=1e-3)
     gamma = preset("r1", base)["objective.terms.r1.gamma"]
     assert isinstance(gamma, Choice)
@@ -97,15 +97,15 @@ def test_gamma_is_tried_around_the_usual_one(base: AnyTraining) -> None:
 
 
 def test_presets_scale_a_schedule_where_the_base_has_one(tmp_path: Path) -> None:
-    tiny = load_config(AnyTraining, ROOT / "tests" / "tiny.yaml")
+    tiny = load_training(ROOT / "tests" / "tiny.yaml")
     point = preset("ttur_r1", tiny)
-    assert {"optim.lr_g.value", "optim.lr_d.value"} < point.keys()
-    tree = set_values(tiny.model_dump(mode="json"), {"optim.lr_g.value": 2e-3})
-    assert tree["optim"]["lr_g"]["kind"] == "linear"
-    assert tree["optim"]["lr_g"]["value"] == 2e-3
+    assert {"optim.G.lr.value", "optim.D.lr.value"} < point.keys()
+    tree = set_values(tiny.model_dump(mode="json"), {"optim.G.lr.value": 2e-3})
+    assert tree["optim"]["G"]["lr"]["kind"] == "linear"
+    assert tree["optim"]["G"]["lr"]["value"] == 2e-3
 
 
-def test_a_new_kind_clears_what_the_old_one_had(base: AnyTraining) -> None:
+def test_a_new_kind_clears_what_the_old_one_had(base: TrainingConfig) -> None:
     augment = {"kind": "ada", "probability": {"kind": "fixed", "p": 0.5}}
     tree = {**base.model_dump(mode="json"), "augment": augment}
     point = {"augment.probability.target": 0.5, "augment.probability.kind": "adaptive"}
