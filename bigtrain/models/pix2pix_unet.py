@@ -60,7 +60,7 @@ class Pix2PixUNet(Translator):
         check_same_size(self.kind, source, target)
         count = _halvings(source) if config.downs is None else config.downs
         self.input, self.output, self.multiple = source, target, 2**count
-        self.check_size(*input.shape[1:])
+        self.check_size(*source.shape[1:])
         widths = [config.width * min(2**level, 8) for level in range(count)]
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()  # both from the image inwards
         for level, width in enumerate(widths):

@@ -61,7 +61,7 @@ class ResNetTranslator(Translator):
         super().__init__()
         check_same_size(self.kind, source, target)
         self.input, self.output, self.multiple = source, target, 2**config.downs
-        self.check_size(*input.shape[1:])
+        self.check_size(*source.shape[1:])
         smallest = min(source.shape[1:]) >> config.downs
         if smallest < 2:
             raise ValueError(f"{self.kind}: after {config.downs} halvings nothing is left to reflect: use fewer downs")

@@ -123,7 +123,7 @@ class RRDBUpscaler(Translator):
         self.input, self.output = source, target
         doublings = max(int(math.log2(config.scale)), 2)
         self.multiple = self.folding = 2**doublings // config.scale
-        self.check_size(*input.shape[1:])
+        self.check_size(*source.shape[1:])
         width = config.width
         self.conv_first = Conv2d(source.channels * self.folding**2, width)
         self.body = nn.Sequential(*(ResidualInResidual(width, config.growth) for _ in range(config.blocks)))
@@ -207,8 +207,9 @@ class SRResNetUpscaler(Translator):
         for name, step in self.steps.items():
             x = F.leaky_relu(F.pixel_shuffle(self.get_submodule(name)(x), step), 0.1)
         x = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1))
-        base: Tensor = F.interpolate(low.float(), scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return 2.0 * (x.float() + base) - 1.0
+        base = F.interpolate(low.float(), scale_factor=self.scale, mode="bilinear", align_corners=False)
+        out: Tensor = 2.0 * (x.float() + base) - 1.0
+        return out
 
     def stages(self) -> Sequence[nn.Module]:
         """See `Translator.stages`."""

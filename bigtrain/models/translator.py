@@ -39,7 +39,7 @@ class Translator(nn.Module, ABC):
             draws: random numbers for the network's own noise; None for its deterministic form.
 
         Returns:
-            Images around [-1, 1], float32, shape [N, *output.shape] for inputs of shape [N, *input.shape].
+            Images around [-1, 1], float32, shape [N, *output.shape] for inputs of shape [N, *source.shape].
 
         Raises:
             ValueError: the layers cannot divide the height or the width.

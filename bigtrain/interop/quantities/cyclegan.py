@@ -22,17 +22,17 @@ class CycleGANQuantities(Quantities):
         """See `Quantities.output`."""
         match name:
             case "fake_A":
-                return self.fake_A
+                return self._fake("A")
             case "fake_B":
-                return self.fake_B
+                return self._fake("B")
             case "logits_D_A_real":
                 return self._judge("D_A", self.given("real_B"))
             case "logits_D_A_fake":
-                return self._judge("D_A", self.fake_B)
+                return self._judge("D_A", self._fake("B"))
             case "logits_D_B_real":
                 return self._judge("D_B", self.given("real_A"))
             case "logits_D_B_fake":
-                return self._judge("D_B", self.fake_A)
+                return self._judge("D_B", self._fake("A"))
             case "pool_out":
                 pool = ImagePool(self.setting("pool_size"))
                 return pool.exchange(*(self.given(f"pool_{name}") for name in ("in", "uniform", "index")))
@@ -44,13 +44,13 @@ class CycleGANQuantities(Quantities):
         by_A, by_B, by_identity = (float(self.setting(f"lambda_{name}")) for name in ("A", "B", "identity"))
         match name:
             case "G_A":
-                return self._game.as_real(self._judge("D_A", self.fake_B))
+                return self._game.as_real(self._judge("D_A", self._fake("B")))
             case "G_B":
-                return self._game.as_real(self._judge("D_B", self.fake_A))
+                return self._game.as_real(self._judge("D_B", self._fake("A")))
             case "cycle_A":
-                return by_A * _distance(self._translate("G_B", self.fake_B), A)
+                return by_A * _distance(self._translate("G_B", self._fake("B")), A)
             case "cycle_B":
-                return by_B * _distance(self._translate("G_A", self.fake_A), B)
+                return by_B * _distance(self._translate("G_A", self._fake("A")), B)
             case "idt_A":
                 return by_identity * by_B * _distance(self._translate("G_A", B), B)
             case "idt_B":
@@ -58,26 +58,27 @@ class CycleGANQuantities(Quantities):
             case "G" | "G_A_of_G" | "G_B_of_G":
                 return self.generators_loss
             case "D_A":
-                return self._game.both(self._judge("D_A", B), self._judge("D_A", self.fake_B.detach()))
+                return self._game.both(self._judge("D_A", B), self._judge("D_A", self._fake("B").detach()))
             case "D_B":
-                return self._game.both(self._judge("D_B", A), self._judge("D_B", self.fake_A.detach()))
+                return self._game.both(self._judge("D_B", A), self._judge("D_B", self._fake("A").detach()))
         return None
 
     @cached_property
     def generators_loss(self) -> Tensor:
         """The sum of what the two translators minimise together."""
         terms = [self.loss(name) for name in ("G_A", "G_B", "cycle_A", "cycle_B", "idt_A", "idt_B")]
-        return sum((term for term in terms if term is not None), start=self.fake_A.new_zeros(()))
+        return sum((term for term in terms if term is not None), start=self._fake("A").new_zeros(()))
+
+    def _fake(self, domain: str) -> Tensor:
+        """Return the images that were translated to a domain, `A` or `B`; the same tensor at every call."""
+        if domain not in self._fakes:
+            translator, source = ("G_B", "real_B") if domain == "A" else ("G_A", "real_A")
+            self._fakes[domain] = self._translate(translator, self.given(source))
+        return self._fakes[domain]
 
     @cached_property
-    def fake_A(self) -> Tensor:
-        """Images of B translated to A."""
-        return self._translate("G_B", self.given("real_B"))
-
-    @cached_property
-    def fake_B(self) -> Tensor:
-        """Images of A translated to B."""
-        return self._translate("G_A", self.given("real_A"))
+    def _fakes(self) -> dict[str, Tensor]:
+        return {}
 
     @property
     def _game(self) -> GANMode:
