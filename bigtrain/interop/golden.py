@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigtrain.core.config import nearest
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.load import build_networks
 from bigtrain.interop.peers import PEERS, Rename
@@ -62,7 +61,7 @@ def read_golden(folder: Path) -> Golden:
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InteropError(f"{folder / 'config.json'}: missing or damaged ({error!r})") from None
     if name not in PEERS:
-        raise InteropError(f"{folder}: unknown peer '{name}'{nearest(name, list(PEERS))}")
+        raise InteropError(f"{folder}: peer '{name}' is none of those that are known: {', '.join(sorted(PEERS))}")
     weights = _tensors(folder / "weights.safetensors")
     try:
         networks = build_networks(name, settings, weights)
