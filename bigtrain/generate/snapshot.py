@@ -249,7 +249,7 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         networks: dict[str, nn.Module] = {}
         for name, document in description.pop("networks").items():
             spec = NetworkSpec.read(document)
-            if spec.role == "discriminator":
+            if "discriminator" in spec.role:
                 continue
             weights = _weights_of(folder, name)
             if not weights.is_file():

@@ -56,7 +56,7 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     if untold:
         raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
-    _, generator = networks["G"]
+    _, generator, _ = networks["G"]
     image: ImageSpec = generator.image
     sampler = SynthesisSampler.for_images(image)
     if not foreign.calibrated:
@@ -65,8 +65,8 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     roles: dict[str, Role] = {"G": "generator", "D": "discriminator"}
     save_snapshot(
         out,
-        {name: network for name, (_, network) in networks.items()},
-        {name: NetworkSpec(roles[name], roles[name], one, (image,)) for name, (one, _) in networks.items()},
+        {name: network for name, (_, network, _) in networks.items()},
+        {name: NetworkSpec(roles[name], roles[name], one, (image,)) for name, (one, _, _) in networks.items()},
         sampler,
         class_names=[str(index) for index in range(image.classes)],
         facts={"imported_from": source},
@@ -74,5 +74,5 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     return [
         f"{part}: {config.model_dump()['kind']}, {image.resolution} pixels, {image.classes or 'no'} classes, "
         f"{sum(value.numel() for value in network.parameters()):,} parameters"
-        for part, (config, network) in networks.items()
+        for part, (config, network, _) in networks.items()
     ]

@@ -6,13 +6,16 @@ families draw as they are built: on a CPU they get the weights that building dir
 The StyleGANs and the transformers, which draw in another order as they are built, get others.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch._guards import detect_fake_mode
 
 from bigtrain.models.base import ImageSpec
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def build_network(config: Any, *images: ImageSpec | None, device: torch.device) -> Any:
@@ -26,19 +29,29 @@ def build_network(config: Any, *images: ImageSpec | None, device: torch.device) 
     Raises:
         ValueError: the config and the images do not fit.
     """
+    return build_on_device(lambda: config.build(*images), device)
+
+
+def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> NetworkT:
+    """Let `build` make a network on the meta device, and fill it on its own.
+
+    Args:
+        build: makes the network, for example `lambda: config.build(source, target)`.
+        device: where it will live.
+    """
     if detect_fake_mode() is not None:  # there is no memory to save, and fake tensors cannot be allocated anew
         with torch.device(device):
-            return channels_last(config.build(*images))
+            return lay_out(build())
     with torch.device("meta"):
-        network = config.build(*images)
+        network = build()
     network.to_empty(device=device)
     with torch.device(device):
         initialise(network)
-    return channels_last(network)
+    return lay_out(network)
 
 
 @torch.no_grad()
-def channels_last(network: nn.Module) -> nn.Module:
+def lay_out(network: NetworkT) -> NetworkT:
     """Lay out a network's weights as convolutions like them best; return the same network.
 
     It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails.

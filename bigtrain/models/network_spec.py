@@ -9,15 +9,23 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from bigtrain.core.config import Config
-from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from bigtrain.models import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageSpec,
+    TranslationDiscriminatorConfig,
+    TranslatorConfig,
+)
 from bigtrain.models.initialise import build_network
 
-Role = Literal["generator", "discriminator"]
+Role = Literal["generator", "discriminator", "translator", "patch_discriminator"]
 """What a network is to a task, and so which family of configs it has."""
 
 _CONFIGS: dict[str, TypeAdapter[Any]] = {
     "generator": TypeAdapter(GeneratorConfig),
     "discriminator": TypeAdapter(DiscriminatorConfig),
+    "translator": TypeAdapter(TranslatorConfig),
+    "patch_discriminator": TypeAdapter(TranslationDiscriminatorConfig),
 }
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bigtrain.models.base import Discriminator, Generator, Upscaler
 
 
 def stages_of(network: nn.Module) -> list[nn.Module]:
