@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from data_pipelines.streams import Streams, StreamSettings
 from torch import Tensor
 
 from bigtrain.checkpoint import Checkpoints, newest_description
@@ -61,6 +60,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.read import ShardDataset
+from data_pipelines.streams import Streams
 
 
 def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: bool | None = None) -> None:
@@ -234,8 +234,8 @@ def _plan(config: TrainingConfig, stream: StreamConfig, ranks: Ranks) -> BatchPl
 
 
 def _open_streams(config: TrainingConfig, plans: Mapping[str, BatchPlan], quarantine: Path) -> Streams:
-    settings = {name: StreamSettings(stream.loader, stream.workers) for name, stream in config.data.streams.items()}
-    return Streams(plans, settings, quarantine=quarantine)
+    first = next(iter(config.data.streams.values()))  # all are read alike
+    return Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
 
 
 def _named_classes(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:

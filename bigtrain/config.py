@@ -257,6 +257,8 @@ class StreamsConfig(Config):
     def _are_several(cls, streams: dict[str, StreamConfig]) -> dict[str, StreamConfig]:
         if len(streams) < 2:
             raise ValueError("name two streams or more, or write the keys of the only one into data itself")
+        if len({(stream.loader, stream.workers) for stream in streams.values()}) > 1:
+            raise ValueError("loader and workers must be the same in all streams")
         return streams
 
     @property

@@ -68,7 +68,7 @@ def submit(
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()
-    request = Request(folder.name, folder, Path.cwd(), loaded.data.path, allow_config_change)
+    request = Request(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change)
     if dry_run:
         typer.echo(render(settings, request), nl=False)
         return

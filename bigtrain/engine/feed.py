@@ -11,15 +11,29 @@ from torch import Tensor
 from bigtrain.core.batch import Batch, dense
 from bigtrain.core.crop import center_crop, random_crop
 from bigtrain.core.rng import Draws
-from data_pipelines.faults import FaultLog
+from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.stream import HostBatch
+
+
+class Faults(Protocol):
+    """Counts of what was met on the way, since the start."""
+
+    @property
+    def replaced(self) -> int:
+        """Damaged samples that others stood in for."""
+
+    @property
+    def retries(self) -> int:
+        """Fetches that were tried again."""
 
 
 class Stream(Protocol):
     """What a feed takes samples from: one stream or several that advance together."""
 
-    faults: FaultLog
+    @property
+    def faults(self) -> Faults:
+        """What was damaged on the way."""
 
     def __next__(self) -> HostBatch:
         """Return the next samples."""
@@ -97,7 +111,7 @@ class Feed(Iterator[Batch]):
         self._seed, self._device, self._waiting = seed, device, waiting
 
     @property
-    def faults(self) -> FaultLog:
+    def faults(self) -> Faults:
         """What was damaged on the way."""
         return self._stream.faults
 
@@ -124,5 +138,5 @@ class Feed(Iterator[Batch]):
 
 
 def normalise(spec: FieldSpec, field: Tensor) -> Tensor:
-    """Return a stored field as networks take it: see the kind's own `normalise`."""
-    return field.to(torch.float32) / 127.5 - 1.0 if spec.kind == "image" else field
+    """Return a stored field, on the device, as networks take it: see the kind's own `normalise`."""
+    return kind_of(spec).normalise(spec, field)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-
 def stages_of(network: nn.Module) -> list[nn.Module]:
     """Return the stages of a network in order; none where it tells of none."""
     stages = getattr(network, "stages", None)

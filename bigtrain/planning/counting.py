@@ -71,7 +71,7 @@ class FakeRun:
         for player in self.task.players.values():
             if config.activation_checkpointing:
                 for network in player.networks().values():
-                    recompute_stages(network)  # type: ignore[arg-type]
+                    recompute_stages(network)
             for module in player.modules():
                 if hasattr(module, "over_ranks"):
                     vars(module)["over_ranks"] = self._over_ranks

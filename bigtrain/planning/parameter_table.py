@@ -10,7 +10,7 @@ from torch import nn
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import console
-from bigtrain.models import Discriminator, Generator
+from bigtrain.models.recompute import stages_of
 
 
 class Part(NamedTuple):

@@ -1,5 +1,6 @@
 """The plan of a run, as a table, a file or a plot can show it."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -203,7 +204,10 @@ def _checkpoint(config: TrainingConfig, planner: Planner, own: Estimate, cluster
 
 def _data(config: TrainingConfig, own: Estimate, cluster: Cluster) -> dict[str, float]:
     specs = config.data.field_specs().values()
-    size, rate = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs if spec.shape), own.img_per_s
+    size, rate = (
+        sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs if spec.shape),
+        own.img_per_s,
+    )
     return {
         "bytes_per_img": size,
         "bytes_per_s": size * rate,

@@ -86,7 +86,7 @@ def write_contact_sheet(dataset: ShardDataset, path: Path) -> None:
     for number, (name, row) in enumerate(zip(names, rows, strict=True)):
         top = _GAP + number * (max(cell[1], _FONT) + _GAP)
         pen.text((_GAP, top + cell[1] // 2), name, "black", font, anchor="lm")
-        images, _ = dataset.read(row)
+        images = dataset.read(row, ("image",))["image"]
         for column, image in enumerate(images):
             thumbnail = _on_white(image).resize(
                 cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS

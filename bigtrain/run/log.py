@@ -12,6 +12,7 @@ from bigtrain.core.logging import Display, log
 from bigtrain.core.presence import place_of_this_process
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero, sum_over_ranks
+from bigtrain.engine.feed import Faults
 from bigtrain.engine.step import StepResult
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words
 from bigtrain.generate.pictures import plot_curves
@@ -23,7 +24,6 @@ from bigtrain.run.usage import Speed, Usage
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
 from data_pipelines.codec import Pixels
-from data_pipelines.faults import FaultLog
 
 
 class RunLog:
@@ -102,7 +102,7 @@ class RunLog:
         self._means.add(self._usage.of_step(self._progress))
         self.journal.beat(self._progress)
 
-    def read(self, faults: FaultLog) -> dict[str, float]:
+    def read(self, faults: Faults) -> dict[str, float]:
         """Return what was measured since the last reading, averaged over steps and ranks. Collective.
 
         Args:

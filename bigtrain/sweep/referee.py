@@ -163,7 +163,7 @@ class Referee:
             "metric": sweep.metric.name,
             "samples": sweep.metric.samples(sweep.base),
             "stop_at_kimg": _kimg(self._boundary(trial)),
-            "data": sweep.base.data.path,
+            "data": list(sweep.base.data.paths),
             "backend": sweep.config.backend.model_dump(mode="json"),
         }
         path = sweep.folder / f"{trial.name}.json"

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch import nn
 
 from bigtrain.checkpoint.contents import join, split
-from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase, Player
 from bigtrain.models import Discriminator, ImageSpec
 from bigtrain.strategies.ddp import DDPConfig

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from bigtrain.core.errors import UserError
-from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.distributed.ranks import on_ranks

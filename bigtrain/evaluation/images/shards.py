@@ -3,13 +3,14 @@
 import hashlib
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bigtrain.core.crop import Size, center_crop
 from data_pipelines.batches import OnCorrupt, read_substitute
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.decoder import new_batch
+from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import SampleOrder
 from data_pipelines.read import DamageError, ShardDataset
 
@@ -20,6 +21,7 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
+        field: of the samples, of kind image.
         size: height and width that is cut out of the middle of the images; None for all of them.
         on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
             with an error.
@@ -34,6 +36,7 @@ class ShardImages:
         dataset: ShardDataset,
         count: int | None = None,
         *,
+        field: str = IMAGE,
         size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
@@ -41,7 +44,10 @@ class ShardImages:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
-        self._size = size or manifest.shape[1:]
+        self._field = field
+        _, height, width = manifest.fields[field].shape
+        self._whole = (height, width)
+        self._size = size or self._whole
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
         self.replaced: set[int] = set()
@@ -51,7 +57,9 @@ class ShardImages:
     def digest(self) -> str:
         """See Images; the manifest's, until an image turns out to be damaged."""
         digest = self._dataset.manifest.digest
-        if self._size != self._dataset.manifest.shape[1:]:
+        if self._field != IMAGE:
+            digest = hashlib.sha256(f"{digest} field {self._field}".encode()).hexdigest()
+        if self._size != self._whole:
             digest = hashlib.sha256(f"{digest} cut to {self._size}".encode()).hexdigest()
         if not self.replaced:
             return digest
@@ -67,15 +75,14 @@ class ShardImages:
         Raises:
             DataError: an image is damaged, and is not to be replaced or cannot be.
         """
-        images = self._dataset.decoder.batch(len(index))
-        labels = np.empty(len(index), dtype=np.int64)
+        fields = new_batch(self._dataset.decoders_of((self._field, CLASS)), len(index))
         for slot, position in enumerate(index.tolist()):
-            read = partial(self._dataset.read_into, out=images[slot])
+            read = partial(self._dataset.read_into, out={name: array[slot, ...] for name, array in fields.items()})
             try:
-                labels[slot] = read(self._order.locate(position))
+                read(self._order.locate(position))
             except DamageError as error:
                 if self._on_corrupt == "fail":
                     raise
-                labels[slot] = read_substitute(self._order, position, error, read, self._faults)
+                read_substitute(self._order, position, error, read, self._faults)
                 self.replaced.add(position)
-        return center_crop(torch.from_numpy(images), self._size), torch.from_numpy(labels)
+        return center_crop(torch.from_numpy(fields[self._field]), self._size), torch.from_numpy(fields[CLASS])

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from bigtrain.core.config import ConfigError
-from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.distributed.precision import LossScaler, advice_on, allow_tf32, check_precision, convolution_speeds
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.strategies.base import TorchStrategy
 from tests.training import SMALL, STYLEGAN2, Training
 
