@@ -29,7 +29,7 @@ class PatchDiscriminatorConfig(Config):
     norm: ImageNorm = "batch"
     spectral: bool = False
 
-    def build(self, image: ImageSpec, condition: ImageSpec | None) -> "PatchGAN":
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "PatchGAN":
         """Build the discriminator of `image` beside `condition`.
 
         Raises:
@@ -52,7 +52,7 @@ class PixelDiscriminatorConfig(Config):
     norm: ImageNorm = "batch"
     spectral: bool = False
 
-    def build(self, image: ImageSpec, condition: ImageSpec | None) -> "PixelGAN":
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "PixelGAN":
         """Build the discriminator of `image` beside `condition`.
 
         Raises:
