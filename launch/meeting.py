@@ -7,7 +7,7 @@ reaches the port could run code as the user (docs/decisions/0047-ranks-meet-on-l
 import socket
 from datetime import timedelta
 
-from torch.distributed import distributed_c10d as c10d
+from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed has them without types
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,
@@ -33,7 +33,7 @@ class LoopbackRendezvous(RendezvousHandler):
         self._run_id = run_id
         listener = socket.create_server((ADDRESS, 0))
         self._port: int = listener.getsockname()[1]
-        self._store = c10d.TCPStore(
+        self._store = TCPStore(
             ADDRESS, self._port, is_master=True, timeout=_TIMEOUT, master_listen_fd=listener.detach()
         )
 
@@ -48,9 +48,7 @@ class LoopbackRendezvous(RendezvousHandler):
 
     def next_rendezvous(self) -> RendezvousInfo:
         """See RendezvousHandler: rank 0 of one agent."""
-        return RendezvousInfo(
-            c10d.PrefixStore(self._run_id, self._store), 0, 1, RendezvousStoreInfo(ADDRESS, self._port)
-        )
+        return RendezvousInfo(PrefixStore(self._run_id, self._store), 0, 1, RendezvousStoreInfo(ADDRESS, self._port))
 
     def is_closed(self) -> bool:
         """See RendezvousHandler."""
