@@ -14,6 +14,7 @@ from bigtrain.interop.errors import InteropError
 from bigtrain.interop.golden import Golden
 from bigtrain.objectives.adversarial import hinge_d, hinge_g, non_saturating_d, non_saturating_g
 from bigtrain.objectives.regularizers import r1_penalty
+from bigtrain.ops.precision import gradients_of
 
 INPUTS = frozenset({"z", "c", "y", "low", "real", "pl_noise"})
 """Latents, labels (one-hot or index), small images, real images, noise of the path length."""
@@ -124,7 +125,7 @@ class Subject:
         noise = self.given("pl_noise")
         image = self.network("G").synthesize(self.ws)  # type: ignore[operator]
         along = (image * noise).sum() / math.sqrt(noise.shape[2] * noise.shape[3])
-        (gradient,) = torch.autograd.grad(along, self.ws, create_graph=True)
+        (gradient,) = gradients_of(along, [self.ws], create_graph=True)
         return gradient.square().sum(2).mean(1).sqrt()
 
 
