@@ -89,7 +89,7 @@ def info(
     from bigtrain.report.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
-    dataset = ShardDataset(place)
+    dataset = ShardDataset(place, run_commands=False)
     describe(dataset.manifest)
     out = out or dataset.folder / CONTACT_SHEET
     write_contact_sheet(dataset, out)
