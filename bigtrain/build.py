@@ -38,6 +38,7 @@ from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.planning.costs import PhaseCosts
 from bigtrain.planning.micro_batch import candidates
 from bigtrain.run.examination import Examination
 from bigtrain.run.folder import check_run_folder, digest_of
@@ -121,7 +122,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
     tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
     journal = Journal(folder, tracker, active=is_rank_zero())
-    means, load, usage = RunningMeans(), Load(ranks, strategies, folder), Usage(task.players, ranks)
+    means, load = RunningMeans(), Load(ranks, strategies, folder)
+    usage = Usage(PhaseCosts(config), ranks, config.accumulation(ranks.world_size))
     profile = Profile(folder, ranks, active=config.profile)
     samples = max(manifest.count for manifest in manifests.values())
     run_log = RunLog(
@@ -198,7 +200,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         strategies=strategies,
         averages=averages,
         feed=feed,
-        spans=RunSpans(profile, watchdog, usage, load),
+        spans=RunSpans(profile, watchdog, usage, progress),
         watchdog=watchdog,
         log=run_log,
         previews=Previews(

@@ -22,12 +22,8 @@ class Spans:
         """Surround a phase: all its micro-batches and the optimizer's step."""
         return nullcontext()
 
-    def micro_batch(self, phase: Phase, *, last: bool) -> AbstractContextManager[None]:
-        """Surround a micro-batch: its loss and the backward pass; `last` of the phase."""
-        return nullcontext()
-
-    def forward(self, phase: Phase) -> AbstractContextManager[None]:
-        """Surround the computation of a micro-batch's loss."""
+    def micro_batch(self, phase: Phase) -> AbstractContextManager[None]:
+        """Surround a micro-batch of a phase: its loss and the backward pass."""
         return nullcontext()
 
 
@@ -106,9 +102,8 @@ def compute_gradients(
     strategy, rivals = strategies[phase.player], freeze_rivals(strategies, phase.player)
     stats = []
     for part, last in batch.micro_batches(micro_batch, task.group):
-        with spans.micro_batch(phase, last=last):
-            with spans.forward(phase):
-                loss, told = strategy.loss(phase, part, rivals, last_micro=last)
+        with spans.micro_batch(phase):
+            loss, told = strategy.loss(phase, part, rivals, last_micro=last)
             strategy.backward(loss)
         stats.append(told)
     return stats

@@ -84,7 +84,7 @@ class VGGDiscriminatorConfig(Config):
     kind: Literal["vgg"] = "vgg"
     width: PositiveInt = 64
 
-    def build(self, image: ImageSpec, condition: ImageSpec | None) -> "VGGDiscriminator":
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "VGGDiscriminator":
         """Build the discriminator of `image` beside `condition`.
 
         Raises:
@@ -103,7 +103,7 @@ class UNetDiscriminatorConfig(Config):
     kind: Literal["unet"] = "unet"
     width: PositiveInt = 64
 
-    def build(self, image: ImageSpec, condition: ImageSpec | None) -> "UNetDiscriminator":
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "UNetDiscriminator":
         """Build the discriminator of `image` beside `condition`.
 
         Raises:

@@ -64,7 +64,7 @@ class Translator(nn.Module, ABC):
 class PatchDiscriminator(nn.Module, ABC):
     """A network from images to a map of logits, one for each patch; positive means real.
 
-    Its config's `build(image, condition)` makes one; `condition` is None where it judges images by themselves.
+    Its config's `build(image, condition)` makes one, or `build(image)` where it judges images by themselves.
 
     Attributes:
         image: what it judges.

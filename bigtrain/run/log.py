@@ -113,7 +113,7 @@ class RunLog:
         metrics = {
             **self._means.read(),
             **speed,
-            **self._load.read(),
+            **self._load.read(self._usage.activations),
             "data/replaced": replaced,
             "data/retries": retries,
             "progress/kimg": self._progress.kimg,

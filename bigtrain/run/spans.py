@@ -1,12 +1,12 @@
-"""What surrounds the parts of a run's steps: the profile, the watchdog, the counts of operations and memory."""
+"""What surrounds the parts of a run's steps: the profile, the watchdog, the count of operations."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from bigtrain.core.state import Progress
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.player import Phase
 from bigtrain.engine.step import Spans
-from bigtrain.run.load import Load
 from bigtrain.run.profiling import Profile
 from bigtrain.run.usage import Usage
 
@@ -17,24 +17,21 @@ class RunSpans(Spans):
     Args:
         profile: takes the time of each phase.
         watchdog: is told of each micro-batch.
-        usage: counts the operations of each micro-batch.
-        load: measures the memory of each loss.
+        usage: counts the operations of each phase.
+        progress: of the run.
     """
 
-    def __init__(self, profile: Profile, watchdog: Watchdog, usage: Usage, load: Load) -> None:
-        self._profile, self._watchdog, self._usage, self._load = profile, watchdog, usage, load
-
-    def phase(self, phase: Phase) -> AbstractContextManager[None]:
-        """See Spans."""
-        return self._profile.span(phase.name)
+    def __init__(self, profile: Profile, watchdog: Watchdog, usage: Usage, progress: Progress) -> None:
+        self._profile, self._watchdog, self._usage, self._progress = profile, watchdog, usage, progress
 
     @contextmanager
-    def micro_batch(self, phase: Phase, *, last: bool) -> Iterator[None]:
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """See Spans."""
+        with self._profile.span(phase.name):
+            yield
+        self._usage.count(phase, self._progress)
+
+    def micro_batch(self, phase: Phase) -> AbstractContextManager[None]:
         """See Spans."""
         self._watchdog.beat(phase.name)
-        with self._usage.counting(phase, last=last):
-            yield
-
-    def forward(self, phase: Phase) -> AbstractContextManager[None]:
-        """See Spans."""
-        return self._load.forward(phase.name)
+        return nullcontext()

@@ -1,7 +1,7 @@
 import torch
-from bigtrain.health.skipped_steps import SkippedSteps
 
 from bigtrain.core.state import Progress
+from bigtrain.health.skipped_steps import SkippedSteps
 
 
 def test_moves_are_told_once_with_their_place() -> None:
