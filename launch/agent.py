@@ -29,6 +29,9 @@ def _run() -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    from launch import meeting
+
+    meeting.register()
     logging.disable(logging.WARNING)
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_news)
     try:

@@ -95,19 +95,18 @@ def agent_command(nproc: int, *, shutdown_seconds: int = 120) -> list[str]:
         shutdown_seconds: how long they may take to save after a signal.
     """
     command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}", f"--rdzv-id={uuid.uuid4()}"]
-    # By address, not by name: a bare container may not even resolve localhost.
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    command += [f"--shutdown-timeout={shutdown_seconds}"]
+    command += ["--rdzv-backend=loopback", "--local-addr=127.0.0.1", f"--shutdown-timeout={shutdown_seconds}"]
     # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
     return [*command, f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
 
 
 def agent_environment(nproc: int) -> dict[str, str]:
-    """Return what the agent of `nproc` ranks finds in its environment."""
+    """Return what the agent of `nproc` ranks finds in its environment; the ranks talk over the loopback interface."""
+    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     return {
         "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // nproc, 1)),
         "TORCHELASTIC_ERROR_FILE": os.devnull,
-        **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+        **loopback,
         **os.environ,
     }
 

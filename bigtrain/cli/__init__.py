@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,19 +25,31 @@ from bigtrain.cli import (
 from bigtrain.core.errors import UserError
 from data_pipelines.errors import DataError
 from data_pipelines.secrets import hide_secrets
+from data_pipelines.trust import TRUSTED
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Distributed, large-scale GAN training.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, report, tune):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(interop.app, name="interop")
 app.add_typer(weights.app, name="weights")
+
+
+@app.callback()
+def options_of_all_commands(
+    trusted_data: Annotated[
+        str | None,
+        typer.Option(
+            envvar=TRUSTED,
+            metavar="FOLDER[:FOLDER]...",
+            help="Datasets, or folders of datasets, whose manifests may run shell commands (pipe:).",
+        ),
+    ] = None,
+) -> None:
+    """Distributed, large-scale GAN training."""
+    if trusted_data is not None:
+        os.environ[TRUSTED] = trusted_data  # the ranks that a command starts inherit it
 
 
 def main() -> None:

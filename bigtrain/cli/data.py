@@ -89,7 +89,7 @@ def info(
     from bigtrain.report.dataset_info import CONTACT_SHEET, describe, picture_fields, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
-    dataset = ShardDataset(place)
+    dataset = ShardDataset(place, run_commands=False)
     describe(dataset.manifest)
     if out is None and not picture_fields(dataset.manifest):
         return

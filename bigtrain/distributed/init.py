@@ -1,6 +1,8 @@
 """Find this process's place among the ranks, whoever launched it, and join them."""
 
 import os
+import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +12,8 @@ import torch.distributed as dist
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
+
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,36 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
         torch.cuda.set_device(device)
     else:
         keep_freed_memory()
-    alone = world_size == 1 and "MASTER_ADDR" not in os.environ
+    timeout = timedelta(minutes=timeout_minutes)
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=dist.HashStore() if alone else None,  # type: ignore[attr-defined]
+        store=_store(rank, world_size, timeout),
         rank=rank,
         world_size=world_size,
-        timeout=timedelta(minutes=timeout_minutes),
+        timeout=timeout,
     )
     stop.joined()
     return Ranks(rank, world_size, local_rank, device)
+
+
+def _store(rank: int, world_size: int, timeout: timedelta) -> dist.Store | None:
+    """Return the store of a process alone, or of ranks that share a machine without an agent; None for any other.
+
+    For these ranks, PyTorch would open a port of rank 0 on all interfaces; this one listens on the loopback
+    interface alone.
+    """
+    master = os.environ.get("MASTER_ADDR")
+    if world_size == 1 and master is None:
+        if sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        return dist.HashStore()  # type: ignore[attr-defined]
+    if master != _LOOPBACK or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return None
+    port = int(os.environ["MASTER_PORT"])
+    if rank > 0:
+        return dist.TCPStore(master, port, world_size, is_master=False, timeout=timeout)
+    listener = socket.create_server((master, port)).detach()
+    return dist.TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
 
 
 def leave_ranks() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ from bigtrain.distributed.verdict import Sign, judge
 
 HUNG = 4
 """Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""
+_TIME, _FOLDER = "%Y%m%d-%H%M%S", re.compile(r"\d{8}-\d{6}")
 
 
 class WatchdogConfig(Config):
@@ -121,7 +123,7 @@ class Watchdog:
                     alarm = True
             except (RuntimeError, OSError) as error:  # whoever holds the store is gone or stands still
                 if overdue:
-                    self._dump(time.strftime("%Y%m%d-%H%M%S"))
+                    self._dump(time.strftime(_TIME))
                     self._leave(f"hung in {self._where}, and the group's store does not answer ({error})")
                 continue
             if alarm:
@@ -137,7 +139,7 @@ class Watchdog:
 
     def _call(self) -> None:
         """Have all ranks write down where they stand, and say who is to blame."""
-        name = time.strftime("%Y%m%d-%H%M%S")
+        name = time.strftime(_TIME)
         self._store.set("folder", name)
         self._dump(name)
         before = self._signs()
@@ -164,7 +166,7 @@ class Watchdog:
         deadline = time.monotonic() + 8 * self._tick_seconds + 30
         while not self._over.is_set() and time.monotonic() < deadline:
             if name == "unknown" and self._store.check(["folder"]):
-                name = self._store.get("folder").decode()
+                name = _checked(self._store.get("folder").decode())
                 self._dump(name)
             if self._store.check(["verdict"]):
                 self._leave(self._store.get("verdict").decode())
@@ -201,6 +203,11 @@ def newest_verdict(run: Path) -> str:
     """Return what the watchdog of a run said last of who kept the others waiting."""
     found = sorted((run / "hangs").glob("*/verdict.txt"))
     return found[-1].read_text().strip() if found else "it hung"
+
+
+def _checked(name: str) -> str:
+    """Return the name of an alarm's folder, from the store; `unknown` for a text that no rank puts there."""
+    return name if _FOLDER.fullmatch(name) else "unknown"
 
 
 def _own_store() -> c10d.Store:

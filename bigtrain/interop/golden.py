@@ -10,12 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigtrain.core.config import nearest
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.load import build_networks
-from bigtrain.interop.peers import PEERS
+from bigtrain.interop.peers import PEERS, Rename
 
-_HOW_THEY_WERE_MADE = {"seed", "batch", "r1_gamma", "gamma"}
+_HOW_THEY_WERE_MADE = {
+    *("seed", "batch", "modes", "r1_gamma", "gamma"),
+    *("lambda_L1", "lambda_A", "lambda_B", "lambda_identity", "gan_mode", "pool_size"),
+}
 """Settings that say how the numbers were made, and nothing of the networks."""
 
 
@@ -26,12 +28,14 @@ class Golden:
     Attributes:
         document: `config.json`; empty for a folder of image transforms, which has no networks.
         io: inputs and outputs by name.
-        networks: `G` and `D`, in evaluation mode.
+        networks: by their parts (`G` and `D`, for example), in evaluation mode.
+        renames: how the reference's names of a part's parameters and buffers lead to ours.
     """
 
     document: Mapping[str, Any]
     io: Mapping[str, Tensor]
     networks: Mapping[str, nn.Module]
+    renames: Mapping[str, Rename]
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -50,14 +54,14 @@ def read_golden(folder: Path) -> Golden:
         raise InteropError(f"{folder}: there is no such folder")
     io = _tensors(folder / "io.safetensors")
     if "images" in io and not (folder / "config.json").exists() and not (folder / "weights.safetensors").exists():
-        return Golden({}, io, {})
+        return Golden({}, io, {}, {})
     try:
         document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         name, settings = document["peer"], _Consulted(document["config"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InteropError(f"{folder / 'config.json'}: missing or damaged ({error!r})") from None
     if name not in PEERS:
-        raise InteropError(f"{folder}: unknown peer '{name}'{nearest(name, list(PEERS))}")
+        raise InteropError(f"{folder}: peer '{name}' is none of those that are known: {', '.join(sorted(PEERS))}")
     weights = _tensors(folder / "weights.safetensors")
     try:
         networks = build_networks(name, settings, weights)
@@ -66,7 +70,12 @@ def read_golden(folder: Path) -> Golden:
     unknown = settings.keys() - settings.consulted - _HOW_THEY_WERE_MADE
     if unknown:
         raise InteropError(f"{folder}: settings that are not understood: {', '.join(sorted(unknown))}")
-    return Golden(document, io, {part: built.network for part, built in networks.items()})
+    return Golden(
+        document,
+        io,
+        {part: built.network for part, built in networks.items()},
+        {part: built.rename for part, built in networks.items()},
+    )
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

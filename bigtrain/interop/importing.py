@@ -54,22 +54,23 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     if untold:
         raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
-    config, generator = networks["G"]
+    config, generator, _ = networks["G"]
     image: ImageSpec = generator.image
     if not foreign.calibrated:
         _calibrate(generator)
+    discriminator = networks.get("D")
     save_snapshot(
         out,
         generator,
         config,
         class_names=[str(index) for index in range(image.classes)],
         facts={"imported_from": source},
-        discriminator=networks.get("D"),
+        discriminator=discriminator[:2] if discriminator else None,
     )
     return [
         f"{part}: {config.model_dump()['kind']}, {image.resolution} pixels, {image.classes or 'no'} classes, "
         f"{sum(value.numel() for value in network.parameters()):,} parameters"
-        for part, (config, network) in networks.items()
+        for part, (config, network, _) in networks.items()
     ]
 
 

@@ -8,14 +8,15 @@ from torch import Tensor
 
 from bigtrain.core.config import Config
 from bigtrain.interop.errors import InteropError
-from bigtrain.interop.peers import PEERS, Peer, Settings, Weights
+from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
 
 
 class Built(NamedTuple):
-    """A network and what it was built from."""
+    """A network, what it was built from, and how the reference's names lead to its own."""
 
     config: Config
     network: Any
+    rename: Rename
 
 
 def build_networks(name: str, settings: Settings, weights: Weights) -> dict[str, Built]:
@@ -24,22 +25,19 @@ def build_networks(name: str, settings: Settings, weights: Weights) -> dict[str,
     Args:
         name: of the peer, a key of PEERS.
         settings: in the reference's own words.
-        weights: of the generator after `G.`, of the discriminator after `D.`.
+        weights: those of each network after its part, `G.` or `D.` for example.
 
     Returns:
-        `G` and `D`, in evaluation mode.
+        The networks by their parts, in evaluation mode.
 
     Raises:
         InteropError: a setting is missing or impossible, or the weights do not fit.
     """
-    peer = PEERS[name]
     try:
-        generator, discriminator, image = peer.networks(settings, weights)
-        configs: dict[str, Any] = {"G": generator, "D": discriminator}
         built = {
-            part: Built(config, config.build(image))
-            for part, config in configs.items()
-            if config is not None and any(weight.startswith(f"{part}.") for weight in weights)
+            part: Built(blueprint.config, blueprint.build(), blueprint.rename)
+            for part, blueprint in PEERS[name].networks(settings, weights).items()
+            if any(weight.startswith(f"{part}.") for weight in weights)
         }
     except KeyError as error:
         raise InteropError(f"the settings or weights lack {error}") from None
@@ -51,19 +49,19 @@ def build_networks(name: str, settings: Settings, weights: Weights) -> dict[str,
     unused = sorted(weight for weight in weights if weight.partition(".")[0] not in built)
     if unused:
         raise InteropError(f"weights without a network: {unused[0]}")
-    for part, (_, network) in built.items():
+    for part, (_, network, rename) in built.items():
         theirs = {
             name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")
         }
-        network.load_state_dict(_ours(peer, part, theirs, network.state_dict()))
+        network.load_state_dict(_ours(rename, part, theirs, network.state_dict()))
         network.eval()
     return built
 
 
-def _ours(peer: Peer, part: str, theirs: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _ours(rename: Rename, part: str, theirs: Weights, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the weights of one part our names: all of those that the network wants, and no others."""
     try:
-        renamed = {name: peer.rename(part, name) for name in theirs}
+        renamed = {name: rename(name) for name in theirs}
     except KeyError as error:
         raise InteropError(f"weights of {part}: no place for {error}") from None
     found = {ours: theirs[name] for name, ours in renamed.items() if ours is not None}

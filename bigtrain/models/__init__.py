@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator, Upscaler
+from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
@@ -12,8 +12,11 @@ from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
+from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
+from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
+from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
@@ -25,6 +28,7 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
+from bigtrain.models.translator import PatchDiscriminator, Translator
 from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
 from bigtrain.models.wgan import WGANDiscriminatorConfig
 
@@ -65,8 +69,13 @@ DiscriminatorConfig = Annotated[
 for _wrapper in (MinibatchDiscriminatorConfig, MultiScaleDiscriminatorConfig):
     _wrapper.model_rebuild()  # they hold any other discriminator, which was not known yet
 
-UpscalerConfig = Annotated[RRDBConfig | SRResNetConfig, Field(discriminator="kind")]
-UpscalerDiscriminatorConfig = Annotated[UNetDiscriminatorConfig | VGGDiscriminatorConfig, Field(discriminator="kind")]
+TranslatorConfig = Annotated[
+    Pix2PixUNetConfig | ResNetTranslatorConfig | RRDBConfig | SRResNetConfig, Field(discriminator="kind")
+]
+TranslationDiscriminatorConfig = Annotated[
+    PatchDiscriminatorConfig | PixelDiscriminatorConfig | UNetDiscriminatorConfig | VGGDiscriminatorConfig,
+    Field(discriminator="kind"),
+]
 
 __all__ = [
     "Discriminator",
@@ -74,8 +83,9 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "ImageSpec",
+    "PatchDiscriminator",
     "StyleGenerator",
-    "Upscaler",
-    "UpscalerConfig",
-    "UpscalerDiscriminatorConfig",
+    "TranslationDiscriminatorConfig",
+    "Translator",
+    "TranslatorConfig",
 ]

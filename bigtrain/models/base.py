@@ -120,33 +120,6 @@ class StyleGenerator(Generator):
         return self.synthesize(self.styles(z, label, truncation=truncation, cutoff=cutoff), draws=draws)
 
 
-class Upscaler(nn.Module, ABC):
-    """A network from small images to large ones of the same things.
-
-    Attributes:
-        scale: how many times larger, in each direction.
-        image: what it makes; it takes any size that its layers can halve, and makes `scale` times that.
-    """
-
-    scale: int
-    image: ImageSpec
-
-    @abstractmethod
-    def forward(self, low: Tensor) -> Tensor:
-        """Enlarge images.
-
-        Args:
-            low: in [0, 1], shape [N, C, H, W].
-
-        Returns:
-            Images around [0, 1], not clamped, float32, shape [N, C, scale * H, scale * W].
-        """
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
-        return ()
-
-
 class Discriminator(nn.Module, ABC):
     """A network from images to one logit each; positive means real.
 

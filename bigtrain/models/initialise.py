@@ -6,6 +6,7 @@ families draw as they are built: on a CPU they get the weights that building dir
 The StyleGANs and the transformers, which draw in another order as they are built, get others.
 """
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import torch
@@ -34,8 +35,18 @@ def build_network(config: Buildable[NetworkT], image: ImageSpec, device: torch.d
     Raises:
         ValueError: the config and the image do not fit.
     """
+    return build_on_device(lambda: config.build(image), device)
+
+
+def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> NetworkT:
+    """Let `build` make a network on the meta device, and fill it on its own.
+
+    Args:
+        build: makes the network, for example `lambda: config.build(source, target)`.
+        device: where it will live.
+    """
     with torch.device("meta"):
-        network = config.build(image)
+        network = build()
     network.to_empty(device=device)
     with torch.device(device):
         initialise(network)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bigtrain.models.base import Discriminator, Generator, Upscaler
+from bigtrain.models.base import Discriminator, Generator
+from bigtrain.models.translator import PatchDiscriminator, Translator
 
 
-def recompute_stages(network: Generator | Discriminator | Upscaler) -> None:
+def recompute_stages(network: Generator | Discriminator | Translator | PatchDiscriminator) -> None:
     """Let the stages of a network be computed again in the backward pass; names and copies of it stay as they are."""
     for stage in network.stages():
         stage.__class__ = _recomputed(type(stage))

@@ -1,7 +1,8 @@
 """Super-resolution networks: SRResNet (Ledig et al. 2017), RRDB (Wang et al. 2018, ESRGAN), and their discriminators.
 
 The discriminators are SRGAN's, in VGG's style, and the U-Net of Real-ESRGAN (Wang et al. 2021), which judges each
-pixel. All take images in [0, 1]; classes are ignored. The parameters carry the names of the published checkpoints.
+pixel. Images are in [-1, 1] as everywhere, and the layers see them in [0, 1] as the published networks do, whose
+checkpoints' names the parameters carry.
 """
 
 import math
@@ -14,9 +15,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config
-from bigtrain.models.base import Discriminator, ImageSpec, Upscaler
+from bigtrain.core.rng import Draws
+from bigtrain.models.base import ImageSpec
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm
 from bigtrain.models.layers.spectral import StoredSpectralConv2d
+from bigtrain.models.translator import PatchDiscriminator, Translator, channels_judged
+from bigtrain.ops.layout import channels_last
 
 _RESIDUAL_INIT = 0.1
 """Factor on He's initialisation inside residual branches (Wang et al. 2018, section 3.1, "smaller initialization")."""
@@ -38,9 +42,13 @@ class RRDBConfig(Config):
     blocks: PositiveInt = 23
     growth: PositiveInt = 32
 
-    def build(self, image: ImageSpec) -> "RRDBUpscaler":
-        """Build the network that makes `image`."""
-        return RRDBUpscaler(self, image)
+    def build(self, source: ImageSpec, target: ImageSpec) -> "RRDBUpscaler":
+        """Build the network from `source` images to `target` images.
+
+        Raises:
+            ValueError: `target` is not `scale` times as large, or has other channels.
+        """
+        return RRDBUpscaler(self, source, target)
 
 
 class SRResNetConfig(Config):
@@ -57,9 +65,13 @@ class SRResNetConfig(Config):
     width: PositiveInt = 64
     blocks: PositiveInt = 16
 
-    def build(self, image: ImageSpec) -> "SRResNetUpscaler":
-        """Build the network that makes `image`."""
-        return SRResNetUpscaler(self, image)
+    def build(self, source: ImageSpec, target: ImageSpec) -> "SRResNetUpscaler":
+        """Build the network from `source` images to `target` images.
+
+        Raises:
+            ValueError: `target` is not `scale` times as large, or has other channels.
+        """
+        return SRResNetUpscaler(self, source, target)
 
 
 class VGGDiscriminatorConfig(Config):
@@ -72,9 +84,13 @@ class VGGDiscriminatorConfig(Config):
     kind: Literal["vgg"] = "vgg"
     width: PositiveInt = 64
 
-    def build(self, image: ImageSpec) -> "VGGDiscriminator":
-        """Build the discriminator for `image`."""
-        return VGGDiscriminator(self, image)
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "VGGDiscriminator":
+        """Build the discriminator of `image` beside `condition`.
+
+        Raises:
+            ValueError: the images cannot be halved so often, or differ in size.
+        """
+        return VGGDiscriminator(self, image, condition)
 
 
 class UNetDiscriminatorConfig(Config):
@@ -87,41 +103,49 @@ class UNetDiscriminatorConfig(Config):
     kind: Literal["unet"] = "unet"
     width: PositiveInt = 64
 
-    def build(self, image: ImageSpec) -> "UNetDiscriminator":
-        """Build the discriminator for `image`."""
-        return UNetDiscriminator(self, image)
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "UNetDiscriminator":
+        """Build the discriminator of `image` beside `condition`.
+
+        Raises:
+            ValueError: the images cannot be halved so often, or differ in size.
+        """
+        return UNetDiscriminator(self, image, condition)
 
 
-class RRDBUpscaler(Upscaler):
+class RRDBUpscaler(Translator):
     """Convolution, residual-in-residual dense blocks, nearest-neighbour up-sampling between convolutions."""
 
-    def __init__(self, config: RRDBConfig, image: ImageSpec) -> None:
+    kind = "rrdb"
+
+    def __init__(self, config: RRDBConfig, source: ImageSpec, target: ImageSpec) -> None:
         super().__init__()
-        _check_scale(config.scale, image, powers_of_two=True)
-        self.scale, self.image = config.scale, image
+        _check_scale(config.scale, source, target, powers_of_two=True)
+        self.input, self.output = source, target
         doublings = max(int(math.log2(config.scale)), 2)
-        self.folding = 2**doublings // config.scale
+        self.multiple = self.folding = 2**doublings // config.scale
+        self.check_size(*source.shape[1:])
         width = config.width
-        self.conv_first = Conv2d(image.channels * self.folding**2, width)
+        self.conv_first = Conv2d(source.channels * self.folding**2, width)
         self.body = nn.Sequential(*(ResidualInResidual(width, config.growth) for _ in range(config.blocks)))
         self.conv_body = Conv2d(width, width)
         self.up_names = [f"conv_up{number}" for number in range(1, doublings + 1)]
         for name in self.up_names:
             self.add_module(name, Conv2d(width, width))
         self.conv_hr = Conv2d(width, width)
-        self.conv_last = Conv2d(width, image.channels)
+        self.conv_last = Conv2d(width, target.channels)
 
-    def forward(self, low: Tensor) -> Tensor:
-        """See Upscaler."""
-        x = self.conv_first(F.pixel_unshuffle(low, self.folding))
+    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """See `Translator.forward`."""
+        self.check_size(*image.shape[2:])
+        x = self.conv_first(F.pixel_unshuffle(_from_zero_to_one(image), self.folding))
         x = x + self.conv_body(self.body(x))
         for name in self.up_names:
             x = F.leaky_relu(self.get_submodule(name)(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
-        return out
+        return 2.0 * out - 1.0
 
     def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
+        """See `Translator.stages`."""
         return list(self.body)
 
 
@@ -157,35 +181,38 @@ class DenseBlock(nn.Module):
         return out
 
 
-class SRResNetUpscaler(Upscaler):
+class SRResNetUpscaler(Translator):
     """Residual blocks and sub-pixel convolutions, added to the bilinear enlargement."""
 
-    def __init__(self, config: SRResNetConfig, image: ImageSpec) -> None:
+    kind = "srresnet"
+
+    def __init__(self, config: SRResNetConfig, source: ImageSpec, target: ImageSpec) -> None:
         super().__init__()
-        _check_scale(config.scale, image, powers_of_two=config.scale != 3)
-        self.scale, self.image = config.scale, image
+        _check_scale(config.scale, source, target, powers_of_two=config.scale != 3)
+        self.input, self.output, self.scale = source, target, config.scale
         width = config.width
         steps = [3] if config.scale == 3 else [2] * int(math.log2(config.scale))
-        self.conv_first = Conv2d(image.channels, width, gain=_RESIDUAL_INIT)
+        self.conv_first = Conv2d(source.channels, width, gain=_RESIDUAL_INIT)
         self.body = nn.Sequential(*(PlainResidual(width) for _ in range(config.blocks)))
         self.steps = {f"upconv{number}": step for number, step in enumerate(steps, 1)}
         for name, step in self.steps.items():
             self.add_module(name, Conv2d(width, width * step**2, gain=_RESIDUAL_INIT))
         self.conv_hr = Conv2d(width, width, gain=_RESIDUAL_INIT)
-        self.conv_last = Conv2d(width, image.channels, gain=_RESIDUAL_INIT)
+        self.conv_last = Conv2d(width, target.channels, gain=_RESIDUAL_INIT)
 
-    def forward(self, low: Tensor) -> Tensor:
-        """See Upscaler."""
+    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """See `Translator.forward`."""
+        low = _from_zero_to_one(image)
         x = self.body(F.leaky_relu(self.conv_first(low), 0.1))
         for name, step in self.steps.items():
             x = F.leaky_relu(F.pixel_shuffle(self.get_submodule(name)(x), step), 0.1)
         x = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1))
         base = F.interpolate(low.float(), scale_factor=self.scale, mode="bilinear", align_corners=False)
-        out: Tensor = x.float() + base
+        out: Tensor = 2.0 * (x.float() + base) - 1.0
         return out
 
     def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
+        """See `Translator.stages`."""
         return list(self.body)
 
 
@@ -202,16 +229,16 @@ class PlainResidual(nn.Module):
         return out
 
 
-class VGGDiscriminator(Discriminator):
+class VGGDiscriminator(PatchDiscriminator):
     """Stages of a 3x3 and a halving 4x4 convolution, then two fully connected layers."""
 
-    def __init__(self, config: VGGDiscriminatorConfig, image: ImageSpec) -> None:
+    def __init__(self, config: VGGDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None) -> None:
         super().__init__()
         _, height, width = image.shape
-        self.image, self.features_dim = image, 100
+        self.image, self.condition = image, condition
         self.count = int(math.log2(min(height, width) / 4)) if min(height, width) >= 8 else 0
         _check_halvings("vgg", image, self.count)
-        channels = image.channels
+        channels = channels_judged(image, condition)
         for stage in range(self.count):
             out_channels = config.width * min(2**stage, 8)
             first = stage == 0
@@ -222,12 +249,12 @@ class VGGDiscriminator(Discriminator):
             self.add_module(f"bn{stage}_1", BatchNorm(out_channels))
             channels = out_channels
         places = (height >> self.count) * (width >> self.count)
-        self.linear1 = nn.Linear(channels * places, self.features_dim)
-        self.linear2 = nn.Linear(self.features_dim, 1)
+        self.linear1 = nn.Linear(channels * places, 100)
+        self.linear2 = nn.Linear(100, 1)
 
-    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
-        """See Discriminator."""
-        x, found = image, []
+    def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """See `PatchDiscriminator.features`; the last one has shape [N, 100]."""
+        x, found = _from_zero_to_one(self.joined(image, condition)), []
         for stage in range(self.count):
             for half in range(2):
                 x = self.get_submodule(f"conv{stage}_{half}")(x)
@@ -238,21 +265,21 @@ class VGGDiscriminator(Discriminator):
         found.append(F.leaky_relu(self.linear1(x.flatten(1)), 0.2).float())
         return found
 
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator."""
-        logits: Tensor = self.linear2(feature).squeeze(1).float()
-        return logits
+    def head(self, feature: Tensor) -> Tensor:
+        """Judge the whole image: logits, float32, shape [N, 1, 1, 1]."""
+        logits: Tensor = self.linear2(feature).float()
+        return logits[:, :, None, None]
 
 
-class UNetDiscriminator(Discriminator):
+class UNetDiscriminator(PatchDiscriminator):
     """Three halvings and back, each level added to the way back, with spectral normalisation in between."""
 
-    def __init__(self, config: UNetDiscriminatorConfig, image: ImageSpec) -> None:
+    def __init__(self, config: UNetDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None) -> None:
         super().__init__()
         _check_halvings("unet", image, 3)
-        self.image = image
-        width = self.features_dim = config.width
-        self.conv0 = Conv2d(image.channels, width)
+        self.image, self.condition = image, condition
+        width = config.width
+        self.conv0 = Conv2d(channels_judged(image, condition), width)
         self.conv1 = StoredSpectralConv2d(width, 2 * width, 4, stride=2)
         self.conv2 = StoredSpectralConv2d(2 * width, 4 * width, 4, stride=2)
         self.conv3 = StoredSpectralConv2d(4 * width, 8 * width, 4, stride=2)
@@ -263,9 +290,9 @@ class UNetDiscriminator(Discriminator):
         self.conv8 = StoredSpectralConv2d(width, width, 3)
         self.conv9 = Conv2d(width, 1)
 
-    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
-        """See Discriminator; the last one has shape [N, features_dim, H, W]."""
-        levels = [F.leaky_relu(self.conv0(image), 0.2)]
+    def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """See `PatchDiscriminator.features`; the last one has shape [N, width, H, W]."""
+        levels = [F.leaky_relu(self.conv0(_from_zero_to_one(self.joined(image, condition))), 0.2)]
         for convolution in (self.conv1, self.conv2, self.conv3):
             levels.append(F.leaky_relu(convolution(levels[-1]), 0.2))
         x, found = levels.pop(), list(levels)
@@ -277,10 +304,10 @@ class UNetDiscriminator(Discriminator):
         found.append(F.leaky_relu(self.conv8(F.leaky_relu(self.conv7(x), 0.2)), 0.2))
         return found
 
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """Judge each pixel: logits, float32, shape [N, H, W]."""
-        logits: Tensor = self.conv9(feature).squeeze(1).float()
-        return logits
+    def head(self, feature: Tensor) -> Tensor:
+        """Judge each pixel: logits, float32, shape [N, 1, H, W]."""
+        logits: Tensor = self.conv9(feature)
+        return logits.float()
 
 
 class Conv2d(nn.Conv2d):
@@ -318,12 +345,23 @@ class Conv2d(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
 
-def _check_scale(scale: int, image: ImageSpec, *, powers_of_two: bool) -> None:
-    _, height, width = image.shape
+def _from_zero_to_one(image: Tensor) -> Tensor:
+    """Return images in [-1, 1] as the published networks see them."""
+    return channels_last(0.5 * image + 0.5)
+
+
+def _check_scale(scale: int, source: ImageSpec, target: ImageSpec, *, powers_of_two: bool) -> None:
+    """Refuse a scale that does not lead from `source` to `target`."""
     if powers_of_two and scale & (scale - 1):
         raise ValueError(f"scale is {scale}: use 1, 2, 4, 8, ...")
-    if height % scale or width % scale:
-        raise ValueError(f"images of {height}x{width} are not {scale} times as large as any")
+    (channels, *small), (out_channels, *large) = source.shape, target.shape
+    if [scale * side for side in small] != large:
+        sizes = ["x".join(map(str, sides)) for sides in (large, small)]
+        raise ValueError(
+            f"scale is {scale}: outputs of {sizes[0]} are not {scale} times as large as inputs of {sizes[1]}"
+        )
+    if channels != out_channels:
+        raise ValueError(f"super-resolution keeps the channels: inputs have {channels}, outputs {out_channels}")
 
 
 def _check_halvings(family: str, image: ImageSpec, halvings: int) -> None:

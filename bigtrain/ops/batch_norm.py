@@ -23,6 +23,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     over_ranks: OverRanks | None = None,
+    ranks: int = 1,
 ) -> Tensor:
     """Normalise each channel to zero mean and unit variance; differentiable to any order.
 
@@ -34,22 +35,26 @@ def batch_norm(
         momentum: share of the batch's statistics in the running ones.
         eps: added to the variance.
         over_ranks: averages a tensor over the ranks; None for the statistics of this process alone.
+        ranks: how many there are: the running variance is the unbiased one, of all their samples.
 
     Returns:
         Same shape and dtype as `x`.
     """
     if not training or over_ranks is None:
         return F.batch_norm(x, mean, var, *_wide_identity(x), training, momentum, eps)
-    y: Tensor = _synchronised(x, mean, var, momentum, eps, over_ranks)
+    y: Tensor = _synchronised(x, mean, var, momentum, eps, over_ranks, ranks)
     return y
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiled network is left here and entered again: messages are not compiled
-def _synchronised(x: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float, over_ranks: OverRanks) -> Tensor:
+def _synchronised(
+    x: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float, over_ranks: OverRanks, ranks: int
+) -> Tensor:
     y, batch_mean, batch_var = _SynchronisedBatchNorm.apply(x, eps, over_ranks)
+    count = ranks * x.numel() // x.shape[1]
     with torch.no_grad():
         mean.lerp_(batch_mean, momentum)
-        var.lerp_(batch_var, momentum)
+        var.lerp_(batch_var * (count / max(count - 1, 1)), momentum)
     result: Tensor = y
     return result
 

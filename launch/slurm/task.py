@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import psutil
 
+_LOOPBACK = "127.0.0.1"
+
 
 def address_towards(host: str) -> str:
     """Return this machine's address on the way to `host`; nothing is sent."""
@@ -50,10 +52,12 @@ def command_of(options: argparse.Namespace, environment: Mapping[str, str]) -> l
     train = ["-m", "bigtrain.train", *options.words]
     if options.form == "srun":
         return [sys.executable, *train]
+    nodes = int(environment["SLURM_NNODES"])
+    several = (f"--nnodes={nodes}", f"--node-rank={environment['SLURM_NODEID']}")
+    meeting = (*several, f"--master-addr={options.head}", f"--master-port={options.port}")
     return [
-        *(sys.executable, "-m", "launch.agent", f"--nnodes={environment['SLURM_NNODES']}"),
-        *(f"--node-rank={environment['SLURM_NODEID']}", f"--nproc-per-node={options.ranks_per_node}"),
-        *(f"--master-addr={options.head}", f"--master-port={options.port}"),
+        *(sys.executable, "-m", "launch.agent", f"--nproc-per-node={options.ranks_per_node}"),
+        *(meeting if nodes > 1 else ("--rdzv-backend=loopback", f"--local-addr={_LOOPBACK}")),
         *("--signals-to-handle=SIGTERM,SIGINT,SIGUSR1", f"--shutdown-timeout={options.save_seconds}"),
         *train,
     ]
@@ -73,6 +77,8 @@ def main() -> None:
     parser.add_argument("--data", help="the dataset to copy there")
     parser.add_argument("words", nargs="+", help="for bigtrain.train")
     options = parser.parse_args()
+    if os.environ["SLURM_NNODES"] == "1":  # nobody else has to reach the ranks
+        options.head, options.interface = _LOOPBACK, None
     interface = options.interface or interface_of(address_towards(options.head))
     defaults = {
         "GLOO_SOCKET_IFNAME": interface,

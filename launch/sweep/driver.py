@@ -142,6 +142,8 @@ def _ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
         if not joined:
             # It ends trials when the machine's memory is full for whatever reason; a rank's own failure says more.
             os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+            # Without this variable, Ray replaces 127.0.0.1 by the machine's address, and listens on all interfaces.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             token = Path(temporary) / "token"
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))

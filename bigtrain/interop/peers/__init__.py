@@ -1,10 +1,11 @@
 """The reference implementations, one file each; a new one is a new file and one line in the table below."""
 
-from bigtrain.interop.peers import biggan, r3gan, stylegan2, stylegan3, superres
-from bigtrain.interop.peers.base import Networks, Peer, Settings, Weights
+from bigtrain.interop.peers import biggan, pix2pix, r3gan, stylegan2, stylegan3, superres
+from bigtrain.interop.peers.base import Blueprint, Peer, Rename, Settings, Weights
 
 PEERS: dict[str, Peer] = {
     "biggan": biggan,
+    "pix2pix": pix2pix,
     "r3gan": r3gan,
     "stylegan2": stylegan2,
     "stylegan3": stylegan3,
@@ -12,4 +13,4 @@ PEERS: dict[str, Peer] = {
 }
 """Every peer by its name in a golden folder."""
 
-__all__ = ["PEERS", "Networks", "Peer", "Settings", "Weights"]
+__all__ = ["PEERS", "Blueprint", "Peer", "Rename", "Settings", "Weights"]

@@ -1,46 +1,65 @@
 """What a peer is: a reference implementation whose networks ours are equal to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigtrain.core.config import Config
-from bigtrain.models import ImageSpec
+from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec
 
 Settings = Mapping[str, Any]
 """A network's settings in the reference's own words."""
 
 Weights = Mapping[str, Tensor]
-"""Parameters and buffers by the reference's names: `G.` and the name in the generator, `D.` in the discriminator."""
+"""Parameters and buffers by the reference's names, each after its network's part: `G.`, `D.`, `G_A.`, ..."""
 
 
-class Networks(NamedTuple):
-    """What to build for a peer's networks; None for one that it does not have."""
+Rename = Callable[[str], str | None]
+"""From the reference's name of a parameter or buffer, without the part, to ours; None for what is a constant of ours
+and no state. It raises KeyError for names that the reference does not have."""
 
-    generator: Config | None
-    discriminator: Config | None
-    image: ImageSpec
+
+class Blueprint(NamedTuple):
+    """A network's config, how to build it, and how its weights are called."""
+
+    config: Config
+    build: Callable[[], nn.Module]
+    rename: Rename
+
+
+Blueprints = Mapping[str, Blueprint]
+"""A peer's networks by their parts: `G` and `D`, or `G_A`, `G_B`, ..."""
+
+
+def generator_and_discriminator(
+    generator: GeneratorConfig,
+    discriminator: DiscriminatorConfig | None,
+    image: ImageSpec,
+    rename: Callable[[str, str], str | None],
+) -> Blueprints:
+    """Return the blueprints of `G`, which makes `image`, and of `D`, if there is one, which judges it.
+
+    Args:
+        generator: config of `G`.
+        discriminator: config of `D`, or None.
+        image: what both are built for.
+        rename: a `Rename` that takes the part, `G` or `D`, first.
+    """
+    blueprints = {"G": Blueprint(generator, lambda: generator.build(image), partial(rename, "G"))}
+    if discriminator is not None:
+        blueprints["D"] = Blueprint(discriminator, lambda: discriminator.build(image), partial(rename, "D"))
+    return blueprints
 
 
 class Peer(Protocol):
     """A module of this package."""
 
-    def networks(self, settings: Settings, weights: Weights) -> Networks:
+    def networks(self, settings: Settings, weights: Weights) -> Blueprints:
         """Tell what to build.
 
         Args:
             settings: in the reference's own words; a key that is never looked up is reported as not understood.
             weights: whose shapes tell what the settings leave open.
-        """
-
-    def rename(self, part: str, name: str) -> str | None:
-        """Return our name of the reference's parameter or buffer `name`.
-
-        Args:
-            part: `G` or `D`.
-            name: without the part.
-
-        Returns:
-            None for what is a constant of ours, and no state.
         """

@@ -2,13 +2,13 @@
 
 import re
 
-from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.interop.peers.base import Blueprints, Settings, Weights, generator_and_discriminator
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 
 
-def networks(settings: Settings, weights: Weights) -> Networks:
+def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     attention = tuple(int(size) for size in settings["attn"].split("_") if size != "0")
     channels = weights["G.output_layer.2.weight"].shape[0]
@@ -22,14 +22,15 @@ def networks(settings: Settings, weights: Weights) -> Networks:
     if depth := settings.get("deep", 0):
         if not (settings["hier"] and shared_dim):
             raise ValueError("deep: BigGAN-deep has hier and g_shared, as in the paper's figure 16")
-        return Networks(
+        return generator_and_discriminator(
             BigGANDeepGeneratorConfig(
                 z_dim=settings["dim_z"], depth=depth, attention=attention, shared_dim=shared_dim, **size
             ),
             BigGANDeepDiscriminatorConfig(depth=depth, attention_after=after, **size),
             image,
+            rename,
         )
-    return Networks(
+    return generator_and_discriminator(
         BigGANGeneratorConfig(
             z_dim=settings["dim_z"],
             attention=attention,
@@ -39,11 +40,12 @@ def networks(settings: Settings, weights: Weights) -> Networks:
         ),
         BigGANDiscriminatorConfig(attention_after=after, **size),
         image,
+        rename,
     )
 
 
 def rename(part: str, name: str) -> str | None:
-    """See Peer."""
+    """Return our name of the reference's `name`, see `Rename`."""
     return name
 
 

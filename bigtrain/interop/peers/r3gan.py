@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.interop.peers.base import Blueprints, Settings, Weights, generator_and_discriminator
 from bigtrain.models import ImageSpec
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 
@@ -21,7 +21,7 @@ _INNER = {
 }
 
 
-def networks(settings: Settings, weights: Weights) -> Networks:
+def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     shape: dict[str, Any] = {
         "widths": tuple(settings["widths"]),
@@ -30,15 +30,16 @@ def networks(settings: Settings, weights: Weights) -> Networks:
     }
     classes, label_dim, label_dim_d = settings["c_dim"], settings.get("c_embed"), settings.get("c_embed_d")
     channels = weights["G.AggregationLayer.Layer.weight"].shape[0]
-    return Networks(
+    return generator_and_discriminator(
         R3GANGeneratorConfig(z_dim=settings["z_dim"], label_dim=label_dim if classes else None, **shape),
         R3GANDiscriminatorConfig(label_dim=label_dim_d if classes else None, **shape),
         ImageSpec(settings["resolution"], channels, classes),
+        rename,
     )
 
 
 def rename(part: str, name: str) -> str | None:
-    """See Peer.
+    """Return our name of the reference's `name`, see `Rename`.
 
     In G a stage begins with what leads to it (the basis, or an up-sampler), in D it ends with what leads on.
     """

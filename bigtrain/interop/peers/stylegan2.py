@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.interop.peers.base import Blueprints, Settings, Weights, generator_and_discriminator
 from bigtrain.models import ImageSpec
 from bigtrain.models.stylegan2 import Architecture, StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.ops.upfirdn import fir_filter
 
 
-def networks(settings: Settings, weights: Weights) -> Networks:
+def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     generator = StyleGAN2GeneratorConfig(
         z_dim=settings["z_dim"],
@@ -24,7 +24,7 @@ def networks(settings: Settings, weights: Weights) -> Networks:
     resolution = settings["resolution"]
     image = ImageSpec(resolution, len(weights[f"G.synthesis.b{resolution}.torgb.bias"]), settings["c_dim"])
     judge = discriminator(settings, weights, settings["d_arch"]) if "D.b4.conv.weight" in weights else None
-    return Networks(generator, judge, image)
+    return generator_and_discriminator(generator, judge, image, rename)
 
 
 def discriminator(settings: Settings, weights: Weights, architecture: Architecture) -> StyleGAN2DiscriminatorConfig:
@@ -43,7 +43,7 @@ def discriminator(settings: Settings, weights: Weights, architecture: Architectu
 
 
 def rename(part: str, name: str) -> str | None:
-    """See Peer."""
+    """Return our name of the reference's `name`, see `Rename`."""
     if name.endswith("resample_filter"):
         return None
     return "w_avg" if name == "mapping.w_avg" else name

@@ -3,7 +3,7 @@
 import re
 
 from bigtrain.interop.peers import stylegan2
-from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.interop.peers.base import Blueprints, Settings, Weights, generator_and_discriminator
 from bigtrain.models import ImageSpec
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
 
@@ -25,7 +25,7 @@ _PUBLISHED_AS = {
 """The reference's name of an option that a folder may leave at its default, and ours."""
 
 
-def networks(settings: Settings, weights: Weights) -> Networks:
+def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     options = {ours: settings[theirs] for theirs, ours in _PUBLISHED_AS.items() if theirs in settings}
     generator = StyleGAN3GeneratorConfig(
@@ -40,11 +40,13 @@ def networks(settings: Settings, weights: Weights) -> Networks:
     discriminator = stylegan2.discriminator(settings, weights, "resnet") if "D.b4.conv.weight" in weights else None
     # The last layer carries its channels in its name too: L14_256_3.
     _, channels = max((int(match[1]), int(match[2])) for match in map(_LAYER.fullmatch, weights) if match)
-    return Networks(generator, discriminator, ImageSpec(settings["resolution"], channels, settings["c_dim"]))
+    return generator_and_discriminator(
+        generator, discriminator, ImageSpec(settings["resolution"], channels, settings["c_dim"]), rename
+    )
 
 
 def rename(part: str, name: str) -> str | None:
-    """See Peer."""
+    """Return our name of the reference's `name`, see `Rename`."""
     if name.endswith(("up_filter", "down_filter")):
         return None
     return stylegan2.rename(part, name)

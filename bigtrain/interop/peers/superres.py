@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bigtrain.interop.peers.base import Networks, Settings, Weights
+from bigtrain.interop.peers.base import Blueprint, Blueprints, Settings, Weights
 from bigtrain.models import ImageSpec
 from bigtrain.models.superresolution import (
     RRDBConfig,
@@ -15,7 +15,7 @@ _STATISTICS = {"weight": "gain", "bias": "bias", "running_mean": "stored_mean", 
 _SPECTRAL = {"weight_orig": "weight", "weight_u": "u", "weight_v": "v"}
 
 
-def networks(settings: Settings, weights: Weights) -> Networks:
+def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     size: dict[str, Any] = {"scale": settings["scale"], "width": settings["feat"], "blocks": settings["blocks"]}
     generator: RRDBConfig | SRResNetConfig
@@ -27,12 +27,17 @@ def networks(settings: Settings, weights: Weights) -> Networks:
         case other:
             raise ValueError(f"g: {other!r} is neither rrdb nor srresnet")
     discriminators = {"unet_sn": UNetDiscriminatorConfig, "vgg": VGGDiscriminatorConfig}
-    image = ImageSpec(settings["resolution"], weights["G.conv_last.weight"].shape[0])
-    return Networks(generator, discriminators[settings["d"]](width=settings["d_feat"]), image)
+    discriminator = discriminators[settings["d"]](width=settings["d_feat"])
+    large = ImageSpec(settings["resolution"], weights["G.conv_last.weight"].shape[0])
+    small = ImageSpec(large.resolution // generator.scale, large.channels)
+    return {
+        "G": Blueprint(generator, lambda: generator.build(small, large), rename),
+        "D": Blueprint(discriminator, lambda: discriminator.build(large, None), rename),
+    }
 
 
-def rename(part: str, name: str) -> str | None:
-    """See Peer."""
+def rename(name: str) -> str | None:
+    """Return our name of the reference's `name`, see `Rename`."""
     layer, _, end = name.rpartition(".")
     if end == "num_batches_tracked":
         return None

@@ -81,7 +81,17 @@ class _Normalised(nn.Module):
 
 
 class SpectralConv2d(_Normalised):
-    """Convolution with "same" padding."""
+    """Convolution with "same" padding, unless told otherwise.
+
+    Args:
+        channels: input channels.
+        out_channels: output channels.
+        kernel_size: height and width.
+        stride: of the positions.
+        padding: zeros on each side; None for half of the kernel.
+        bias: whether to add one; it starts at 0.
+        style: of the weight.
+    """
 
     def __init__(
         self,
@@ -89,15 +99,18 @@ class SpectralConv2d(_Normalised):
         out_channels: int,
         kernel_size: int,
         *,
+        stride: int = 1,
+        padding: int | None = None,
         bias: bool = True,
         style: WeightStyle = WeightStyle(),
     ) -> None:
         super().__init__(out_channels, channels, kernel_size, kernel_size, bias=bias, style=style)
-        self.padding = kernel_size // 2
+        self.stride = stride
+        self.padding = kernel_size // 2 if padding is None else padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, channels, H, W] to [N, out_channels, H, W]."""
-        return conv2d(x, self.normalised_weight(), self.bias, padding=self.padding)
+        """Map [N, channels, H, W] to [N, out_channels, H', W'], see `conv2d`; H' = H and W' = W with the defaults."""
+        return conv2d(x, self.normalised_weight(), self.bias, stride=self.stride, padding=self.padding)
 
 
 class SpectralLinear(_Normalised):

@@ -18,6 +18,7 @@ from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import Patience
 from data_pipelines.shard_cache import ShardCache
+from data_pipelines.trust import TRUSTED
 from tests.unit.data_pipelines.faulty_server import FaultyServer, serve
 
 QUICK = Patience(attempts=4, first_wait_s=0.01, stall_s=0.3)
@@ -111,8 +112,9 @@ def replaced(manifest: Manifest, shards) -> Manifest:
 
 
 def test_shards_behind_pipes_and_urls(
-    server: FaultyServer, tiny_shards: Path, cache: ShardCache, tmp_path: Path
+    server: FaultyServer, tiny_shards: Path, cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(TRUSTED, str(tmp_path / "local"))
     expected = everything(ShardDataset(tiny_shards))
     local = tmp_path / "local"
     local.mkdir()

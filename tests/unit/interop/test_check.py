@@ -122,7 +122,11 @@ def test_past_tolerance_is_exit_code_1(folder: Path, file: str, edit, words: str
         ("config.json", lambda document: document["config"].update(ch="4"), "width"),
         ("config.json", lambda document: document["config"].update(resolution=48), "resolutions 32"),
         ("config.json", lambda document: document["config"].update(dim_z=9), "linear.weight is 256x8"),
-        ("config.json", lambda document: document.update(peer="bigan"), "did you mean 'biggan'"),
+        (
+            "config.json",
+            lambda document: document.update(peer="bigan"),
+            "peer 'bigan' is none of .*: biggan, pix2pix",
+        ),
         ("config.json", lambda document: document["grad_norm_G_hinge"].update(lost=1.0), "no parameter 'lost'"),
         ("weights.safetensors", lambda weights: weights.pop("G.linear.weight"), "G: missing linear.weight"),
         ("weights.safetensors", lambda weights: weights.update({"D.x": torch.ones(1)}), "D: no place for x"),

@@ -22,3 +22,6 @@ def test_a_task_becomes_an_agent_or_a_rank() -> None:
     command = command_of(options, node)
     assert {"--nnodes=2", "--node-rank=1", "--nproc-per-node=2", "--master-addr=10.0.0.1"} <= set(command)
     assert place_of("torchrun", 2, node) == {}
+    alone = command_of(options, {**node, "SLURM_NNODES": "1"})
+    assert {"--rdzv-backend=loopback", "--local-addr=127.0.0.1", "--nproc-per-node=2"} <= set(alone)
+    assert not any("10.0.0.1" in word for word in alone)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from bigtrain.models import ImageSpec, UpscalerConfig, UpscalerDiscriminatorConfig
+from bigtrain.models import ImageSpec, TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.superresolution import (
     RRDBConfig,
     SRResNetConfig,
@@ -16,15 +16,18 @@ UPSCALERS = [
     *(RRDBConfig(scale=scale, width=8, blocks=1, growth=4) for scale in (1, 2, 4, 8)),
     *(SRResNetConfig(scale=scale, width=8, blocks=1) for scale in (2, 3, 4, 8)),
 ]
-LABEL = torch.zeros(2, dtype=torch.int64)
+
+
+def small(scale: int) -> ImageSpec:
+    return ImageSpec(48 // scale, 4, width=96 // scale)
 
 
 @pytest.mark.parametrize("config", UPSCALERS)
 def test_an_upscaler_enlarges(config) -> None:
     with torch.device("meta"):
-        network = config.build(IMAGE)
+        network = config.build(small(config.scale), IMAGE)
     refill(network)
-    low = torch.rand(2, 4, 48 // config.scale, 96 // config.scale)
+    low = torch.rand(2, *small(config.scale).shape)
     with torch.autocast("cpu", torch.bfloat16):
         high = network(low)
     assert high.shape == (2, *IMAGE.shape)
@@ -33,53 +36,59 @@ def test_an_upscaler_enlarges(config) -> None:
 
 
 def test_srresnet_starts_near_the_bilinear_enlargement() -> None:
-    low = torch.rand(1, 3, 12, 12)
-    network = SRResNetConfig(scale=2, width=16, blocks=2).build(ImageSpec(24, 3))
+    low = 2.0 * torch.rand(1, 3, 12, 12) - 1.0
+    network = SRResNetConfig(scale=2, width=16, blocks=2).build(ImageSpec(12, 3), ImageSpec(24, 3))
     bilinear = torch.nn.functional.interpolate(low, scale_factor=2, mode="bilinear")
-    assert (network(low) - bilinear).abs().max() < 0.05
+    assert (network(low) - bilinear).abs().max() < 0.1
 
 
 @pytest.mark.parametrize(
-    ("config", "shape"), [(UNetDiscriminatorConfig(width=4), (2, 48, 96)), (VGGDiscriminatorConfig(width=4), (2,))]
+    ("config", "shape"),
+    [(UNetDiscriminatorConfig(width=4), (2, 1, 48, 96)), (VGGDiscriminatorConfig(width=4), (2, 1, 1, 1))],
 )
 def test_a_discriminator_judges_pixels_or_images(config, shape: tuple[int, ...]) -> None:
-    network = config.build(IMAGE)
+    network = config.build(IMAGE, IMAGE)
     refill(network)
-    real = torch.rand(2, *IMAGE.shape, requires_grad=True)
-    logits = network(real, LABEL)
+    real, condition = torch.rand(2, *IMAGE.shape, requires_grad=True), torch.rand(2, *IMAGE.shape)
+    logits = network(real, condition)
     assert logits.shape == shape
-    *_, last = network.features(real, LABEL)
-    assert last.shape[:2] == (2, network.features_dim)
+    assert torch.equal(network.eval()(real, condition), network.head(network.features(real, condition)[-1]))
+    network.train()
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     gradient.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_training_moves_the_singular_vectors_and_two_forwards_have_one_backward() -> None:
-    network = UNetDiscriminatorConfig(width=4).build(IMAGE)
+    network = UNetDiscriminatorConfig(width=4).build(IMAGE, None)
     before = network.conv1.u.clone()
     real = torch.rand(2, *IMAGE.shape)
-    (network(real, LABEL).mean() - network(1.0 - real, LABEL).mean()).backward()
+    (network(real).mean() - network(1.0 - real).mean()).backward()
     assert not torch.equal(network.conv1.u, before)
     moved = network.conv1.u.clone()
-    network.eval()(real, LABEL)
+    network.eval()(real)
     assert torch.equal(network.conv1.u, moved)
 
 
 def test_reachable_by_name() -> None:
-    assert isinstance(TypeAdapter(UpscalerConfig).validate_json('{"kind": "rrdb", "scale": 2}'), RRDBConfig)
-    assert isinstance(TypeAdapter(UpscalerDiscriminatorConfig).validate_json('{"kind": "vgg"}'), VGGDiscriminatorConfig)
+    assert isinstance(TypeAdapter(TranslatorConfig).validate_json('{"kind": "rrdb", "scale": 2}'), RRDBConfig)
+    assert isinstance(
+        TypeAdapter(TranslationDiscriminatorConfig).validate_json('{"kind": "vgg"}'), VGGDiscriminatorConfig
+    )
 
 
 @pytest.mark.parametrize(
-    ("config", "image", "words"),
+    ("config", "images", "words"),
     [
-        (RRDBConfig(scale=3), ImageSpec(48, 3), "use 1, 2, 4"),
-        (SRResNetConfig(scale=4), ImageSpec(50, 3), "not 4 times as large"),
-        (UNetDiscriminatorConfig(), ImageSpec(50, 3), "cannot be halved"),
-        (VGGDiscriminatorConfig(), ImageSpec(4, 3), "cannot be halved"),
+        (RRDBConfig(scale=3), (ImageSpec(16, 3), ImageSpec(48, 3)), "use 1, 2, 4"),
+        (RRDBConfig(scale=1), (ImageSpec(30, 3), ImageSpec(30, 3)), "rrdb: 30x30 pixels: .* multiples of 4"),
+        (SRResNetConfig(scale=4), (ImageSpec(12, 3), ImageSpec(50, 3)), "50x50 are not 4 times as large as .* 12x12"),
+        (SRResNetConfig(scale=4), (ImageSpec(12, 1), ImageSpec(48, 3)), "keeps the channels"),
+        (UNetDiscriminatorConfig(), (ImageSpec(50, 3), None), "cannot be halved"),
+        (VGGDiscriminatorConfig(), (ImageSpec(4, 3), None), "cannot be halved"),
+        (VGGDiscriminatorConfig(), (ImageSpec(16, 3), ImageSpec(8, 3)), "8x8 pixels beside images of 16x16"),
     ],
 )
-def test_an_impossible_shape_is_refused(config, image: ImageSpec, words: str) -> None:
+def test_an_impossible_shape_is_refused(config, images: tuple[ImageSpec, ImageSpec | None], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        config.build(image)
+        config.build(*images)

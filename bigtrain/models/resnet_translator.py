@@ -1,0 +1,148 @@
+"""CycleGAN's generator: convolutions down, residual blocks, convolutions up (Johnson et al. 2016; Zhu et al. 2017)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from bigtrain.core.config import Config
+from bigtrain.core.rng import Draws
+from bigtrain.models.base import ImageSpec
+from bigtrain.models.layers.drawn_dropout import DrawnDropout
+from bigtrain.models.layers.normalisation import ImageNorm, bias_before, image_norm
+from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
+from bigtrain.models.layers.transposed import TransposedConv2d
+from bigtrain.models.translator import Translator, check_same_size
+from bigtrain.ops.layout import channels_last
+from bigtrain.ops.padding import PaddingMode, pad2d
+
+_STYLE = WeightStyle("normal", spectral=False)
+
+
+class ResNetTranslatorConfig(Config):
+    """The network's size and shape.
+
+    Attributes:
+        width: channels at full resolution; they double at each halving.
+        blocks: residual blocks at the lowest resolution; None for 6 below 256 pixels and 9 from there on, as in the
+            paper.
+        downs: how often the resolution is halved.
+        norm: after each convolution but the last.
+        padding: of the residual blocks' convolutions; the 7x7 ones at both ends always reflect.
+        dropout: probability of a zero inside the residual blocks.
+    """
+
+    kind: Literal["resnet_translator"] = "resnet_translator"
+    width: PositiveInt = 64
+    blocks: PositiveInt | None = None
+    downs: PositiveInt = 2
+    norm: ImageNorm = "instance"
+    padding: PaddingMode = "reflect"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    def build(self, source: ImageSpec, target: ImageSpec) -> "ResNetTranslator":
+        """Build the network from `source` images to `target` images.
+
+        Raises:
+            ValueError: the sizes differ, or cannot be halved so often.
+        """
+        return ResNetTranslator(self, source, target)
+
+
+class ResNetTranslator(Translator):
+    """7x7 convolution, halvings, residual blocks, doublings, 7x7 convolution."""
+
+    kind = "resnet_translator"
+
+    def __init__(self, config: ResNetTranslatorConfig, source: ImageSpec, target: ImageSpec) -> None:
+        super().__init__()
+        check_same_size(self.kind, source, target)
+        self.input, self.output, self.multiple = source, target, 2**config.downs
+        self.check_size(*source.shape[1:])
+        smallest = min(source.shape[1:]) >> config.downs
+        if smallest < 2:
+            raise ValueError(f"{self.kind}: after {config.downs} halvings nothing is left to reflect: use fewer downs")
+        blocks = config.blocks or (9 if max(source.shape[1:]) >= 256 else 6)
+        bias = bias_before(config.norm)
+        width = config.width
+        first = PaddedConv2d(source.channels, width, 7, padding="reflect", bias=bias)
+        self.encoder = nn.ModuleList([nn.Sequential(first, image_norm(config.norm, width), nn.ReLU())])
+        for _ in range(config.downs):
+            halving = SpectralConv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias, style=_STYLE)
+            self.encoder.append(nn.Sequential(halving, image_norm(config.norm, 2 * width), nn.ReLU()))
+            width *= 2
+        self.blocks = nn.ModuleList(
+            ResidualBlock(
+                width,
+                norm=config.norm,
+                padding=config.padding,
+                dropout=DrawnDropout(config.dropout, f"dropout/{index}"),
+            )
+            for index in range(blocks)
+        )
+        self.decoder = nn.ModuleList()
+        for _ in range(config.downs):
+            doubling = TransposedConv2d(width, width // 2, 3, padding=1, output_padding=1, bias=bias)
+            self.decoder.append(nn.Sequential(doubling, image_norm(config.norm, width // 2), nn.ReLU()))
+            width //= 2
+        self.to_image = PaddedConv2d(width, target.channels, 7, padding="reflect", bias=True)
+
+    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """See `Translator.forward`; the outputs are in [-1, 1]."""
+        self.check_size(*image.shape[2:])
+        x = channels_last(image)
+        for encoder in self.encoder:
+            x = encoder(x)
+        for block in self.blocks:
+            x = block(x, draws)
+        for decoder in self.decoder:
+            x = decoder(x)
+        return torch.tanh(self.to_image(x).float())
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See `Translator.stages`."""
+        return [*self.encoder, *self.blocks, *self.decoder]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with normalisation, a ReLU and dropout between, added to the input."""
+
+    def __init__(self, channels: int, *, norm: ImageNorm, padding: PaddingMode, dropout: DrawnDropout) -> None:
+        super().__init__()
+        bias = bias_before(norm)
+        self.conv1 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias)
+        self.norm1 = image_norm(norm, channels)
+        self.dropout = dropout
+        self.conv2 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias)
+        self.norm2 = image_norm(norm, channels)
+
+    def forward(self, x: Tensor, draws: Draws | None) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        found = self.dropout(F.relu(self.norm1(self.conv1(x))), draws)
+        out: Tensor = x + self.norm2(self.conv2(found))
+        return out
+
+
+class PaddedConv2d(SpectralConv2d):
+    """Convolution that keeps the size, with a choice of padding.
+
+    Args:
+        channels: input channels.
+        out_channels: output channels.
+        kernel_size: height and width, odd.
+        padding: see PaddingMode.
+        bias: whether to add one.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel_size: int, *, padding: PaddingMode, bias: bool) -> None:
+        around = kernel_size // 2
+        inside = around if padding == "zero" else 0
+        super().__init__(channels, out_channels, kernel_size, padding=inside, bias=bias, style=_STYLE)
+        self.around, self.mode = around - inside, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, channels, H, W] to [N, out_channels, H, W]."""
+        return super().forward(pad2d(x, self.around, self.mode) if self.around else x)

@@ -1,0 +1,136 @@
+"""What networks from images to images offer, and the discriminators that judge their outputs patch by patch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.rng import Draws
+from bigtrain.models.base import ImageSpec
+from bigtrain.ops.layout import channels_last
+
+
+class Translator(nn.Module, ABC):
+    """A network from images to images: of another domain, or of another size.
+
+    Its config's `build(source, target)` makes one.
+
+    Attributes:
+        kind: what its config calls it.
+        input: the images it was built to read.
+        output: the images it then makes.
+        multiple: an input's height and width must be multiples of it; apart from that, inputs of any size are
+            translated, into outputs that are larger or smaller by the same factors as `output` is than `input`.
+    """
+
+    kind: ClassVar[str]
+    input: ImageSpec
+    output: ImageSpec
+    multiple: int = 1
+
+    @abstractmethod
+    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """Translate images.
+
+        Args:
+            image: in [-1, 1], shape [N, C, H, W].
+            draws: random numbers for the network's own noise; None for its deterministic form.
+
+        Returns:
+            Images around [-1, 1], float32, shape [N, *output.shape] for inputs of shape [N, *source.shape].
+
+        Raises:
+            ValueError: the layers cannot divide the height or the width.
+        """
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See `Generator.stages`."""
+        return ()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images whose sides are not multiples of `multiple`.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"{self.kind}: {height}x{width} pixels: height and width must be multiples of {self.multiple}"
+            )
+
+
+class PatchDiscriminator(nn.Module, ABC):
+    """A network from images to a map of logits, one for each patch; positive means real.
+
+    Its config's `build(image, condition)` makes one, or `build(image)` where it judges images by themselves.
+
+    Attributes:
+        image: what it judges.
+        condition: what it sees beside the image, as large as it; None for nothing.
+    """
+
+    image: ImageSpec
+    condition: ImageSpec | None
+
+    @abstractmethod
+    def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the activations after each block, shallow to deep.
+
+        Args:
+            image: in [-1, 1], shape [N, C, H, W].
+            condition: in [-1, 1], shape [N, C', H, W]; None if the network has none.
+        """
+
+    @abstractmethod
+    def head(self, feature: Tensor) -> Tensor:
+        """Turn the last of the features into logits, float32, shape [N, 1, h, w]."""
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Judge images: logits, float32, shape [N, 1, h, w]."""
+        return self.head(self.features(image, condition)[-1])
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See `Generator.stages`."""
+        return ()
+
+    def joined(self, image: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the condition's channels, then the image's.
+
+        Raises:
+            ValueError: a condition is missing, or the network has none.
+        """
+        if (condition is None) != (self.condition is None):
+            raise ValueError(
+                "the discriminator was built " + ("with" if self.condition else "without") + " a condition"
+            )
+        return channels_last(image if condition is None else torch.cat([condition, image], dim=1))
+
+
+def channels_judged(image: ImageSpec, condition: ImageSpec | None) -> int:
+    """Return the channels of the condition and the image together.
+
+    Raises:
+        ValueError: they differ in size.
+    """
+    if condition is None:
+        return image.channels
+    if condition.shape[1:] != image.shape[1:]:
+        raise ValueError(f"a condition of {_size(condition)} pixels beside images of {_size(image)}: make them equal")
+    return condition.channels + image.channels
+
+
+def check_same_size(family: str, source: ImageSpec, target: ImageSpec) -> None:
+    """Refuse outputs of another size than the inputs.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if source.shape[1:] != target.shape[1:]:
+        raise ValueError(f"{family} makes outputs as large as its inputs, not {_size(target)} from {_size(source)}")
+
+
+def _size(image: ImageSpec) -> str:
+    _, height, width = image.shape
+    return f"{height}x{width}"

@@ -1,0 +1,101 @@
+"""The golden check finds wrong numbers among those of pix2pix and CycleGAN, and none that it does not understand."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bigtrain.interop.check import check
+from bigtrain.interop.errors import InteropError
+from tests.numerics import golden
+
+
+def wrong(folder: Path) -> set[str]:
+    findings = check(folder, path="fast", precision="fp32", device=torch.device("cpu"))
+    return {finding.name for finding in findings if not finding.fits}
+
+
+def tampered(tmp_path: Path, name: str, document: Callable[[Any], object], io: Callable[[Any], object]) -> Path:
+    folder = tmp_path / name
+    shutil.copytree(golden.folder(name), folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    content = json.loads((folder / "config.json").read_text())
+    document(content)
+    (folder / "config.json").write_text(json.dumps(content))
+    tensors = load_file(folder / "io.safetensors")
+    io(tensors)
+    save_file(tensors, folder / "io.safetensors")
+    return folder
+
+
+def test_wrong_numbers_of_pix2pix_are_found(tmp_path: Path) -> None:
+    statistic = "after_train.G.model.model.1.model.2.running_var"
+
+    def change(document: dict[str, Any]) -> None:
+        document["loss_D_fake_lsgan_train"] *= 1.001
+        document["loss_G_wgangp"] *= 1.001
+        document["grad_norm_G_GAN_vanilla_train"]["model.model.3.bias"] *= 1.01
+        document["grad_norm_D_pixel_lsgan"]["net.3.weight"] *= 1.01
+        document["params_D_pixel"] += 1
+
+    def exchange(io: dict[str, torch.Tensor]) -> None:
+        io["gp_norms"] = io["gp_norms"] * 1.01
+        io["fake_B_train"] = io["fake_B"].clone()
+        io[statistic] = io[statistic] * 1.01  # the biased variance of so many pixels
+
+    assert wrong(tampered(tmp_path, "pix2pix-unet64-batch", change, exchange)) == {
+        *("loss_D_fake_lsgan_train", "loss_G_wgangp", "grad_norm_G_GAN_vanilla_train", "grad_norm_D_pixel_lsgan"),
+        *("params_D_pixel", "gp_norms", "fake_B_train", statistic),
+    }
+
+
+def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["loss_idt_B"] *= 1.001
+        largest = max(document["grad_norm_G_B_of_G"].values())
+        document["grad_norm_G_B_of_G"]["model.1.bias"] = 1e-4 * largest
+
+    def exchange(io: dict[str, torch.Tensor]) -> None:
+        io["pool_out"] = io["pool_in"].clone()
+        io["logits_D_A_real"] = io["logits_D_B_real"].clone()
+
+    assert wrong(tampered(tmp_path, "cyclegan-resnet64", change, exchange)) == {
+        *("loss_idt_B", "grad_norm_G_B_of_G", "pool_out", "logits_D_A_real"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "io", "words"),
+    [
+        ("pix2pix-unet64-batch", lambda document: document.update(loss_G_hinge=1.0), len, "'loss_G_hinge' is not"),
+        ("pix2pix-unet64-batch", lambda document: document.update(made_by="x"), len, "'made_by' is not understood"),
+        (
+            "pix2pix-unet64-batch",
+            lambda document: document["config"].update(netG="spade"),
+            len,
+            "neither unet nor resnet",
+        ),
+        (
+            "pix2pix-unet64-batch",
+            lambda document: document["grad_norm_D_lsgan"].update({"model.1.weight": 0.0}),
+            len,
+            "grad_norm_D_lsgan: the network has no parameter 'model.1.weight'",
+        ),
+        (
+            "cyclegan-resnet64",
+            len,
+            lambda io: io.update({"after_train.G.x": torch.ones(1)}),
+            "'after_train.G.x' is not",
+        ),
+        ("cyclegan-resnet64", lambda document: document["config"].update(gan_mode="x"), len, "gan_mode 'x' is none of"),
+    ],
+)
+def test_what_is_not_understood_is_never_skipped(tmp_path: Path, name: str, document, io, words: str) -> None:
+    with pytest.raises(InteropError, match=words) as caught:
+        wrong(tampered(tmp_path, name, document, io))
+    assert "\n" not in str(caught.value)
