@@ -22,6 +22,7 @@ from data_pipelines.manifest import CLASS, IMAGE, Manifest, Shard
 from data_pipelines.order import Location
 from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
+from data_pipelines.trust import check_commands
 
 
 class DamageError(DataError):
@@ -100,19 +101,28 @@ class ShardDataset:
         place: folder with the manifest, or its URL: `http(s)://` or `s3://`.
         cache: where fetched files are kept; by default, in the user's cache.
         open_shards: shards that stay open.
+        run_commands: whether commands that a trusted dataset names as shards (`pipe:`) may be run, see `trust`.
 
     Attributes:
         manifest: what the dataset holds.
         decoders: of its fields, by name; and of `class`, which any set has: -1 where samples are unlabelled.
 
     Raises:
-        DataError: there is no such dataset, or its manifest is damaged.
+        DataError: there is no such dataset, its manifest is damaged, or reading it would run commands.
     """
 
-    def __init__(self, place: str | Path, *, cache: ShardCache | None = None, open_shards: int = 32) -> None:
+    def __init__(
+        self,
+        place: str | Path,
+        *,
+        cache: ShardCache | None = None,
+        open_shards: int = 32,
+        run_commands: bool = True,
+    ) -> None:
         self._place = Place.find(place, cache)
         self.folder = self._place.folder
         self.manifest = Manifest.load(self.folder)
+        check_commands(self._place.name, self.manifest, may_run=run_commands)
         kinds = {name: kind_of(spec) for name, spec in self.manifest.fields.items()}
         decoders = {name: kind.decoder(self.manifest.fields[name]) for name, kind in kinds.items()}
         self.decoders: dict[str, FieldDecoder] = {**decoders, CLASS: ClassDecoder()}
