@@ -1,6 +1,7 @@
 """Where the files of a dataset lie: in a folder of this machine, or elsewhere, to be fetched."""
 
 import hashlib
+import stat
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -61,17 +62,18 @@ class Place:
         return all(self._path(shard) is not None for shard in manifest.shards)
 
     def check(self, shard: Shard) -> None:
-        """Raise DataError if a local shard is missing, or not as long as it should be."""
+        """Raise DataError if a local shard is missing, no regular file, or not as long as it should be."""
         path = self._path(shard)
         if path is not None:
             try:
-                size = path.stat().st_size
+                status = path.stat()
             except FileNotFoundError:
                 raise DataError(f"{path}: the shard is missing, the manifest lists it") from None
-            if size != shard.bytes:
-                raise DataError(
-                    f"{path}: {size} bytes, the manifest says {shard.bytes} (see: bigtrain data verify {self.name})"
-                )
+            if not stat.S_ISREG(status.st_mode):  # a device or a pipe might be read without end
+                raise DataError(f"{path}: the manifest lists it as a shard, but it is not a regular file")
+            if status.st_size != shard.bytes:
+                sizes = f"{status.st_size} bytes, the manifest says {shard.bytes}"
+                raise DataError(f"{path}: {sizes} (see: bigtrain data verify {self.name})")
 
     def open(self, shard: Shard) -> BufferedReader:
         """Open a shard's tar, fetched first where it lies elsewhere.
