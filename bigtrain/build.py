@@ -29,6 +29,7 @@ from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.images.generated import Generate
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.generate.averaged import AveragedNetworks
+from bigtrain.generate.inputs import RealInputs
 from bigtrain.generate.previews import REALS, Previews
 from bigtrain.generate.writer import SnapshotWriter
 from bigtrain.health.health import Health
@@ -193,6 +194,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         averaged.forget()
         feed.seek(progress.samples_seen)
 
+    scored = _scored_reals(config, task, plans, datasets, fields)
+    inputs = RealInputs(task.sampler, scored, ranks.device)
     return Trainer(
         config=config,
         progress=progress,
@@ -206,13 +209,13 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         previews=Previews(
             task,
             averaged,
-            _reals(trained_reals, plans, datasets, fields, REALS),
+            scored,
             class_names,
             seed=config.seed,
             chunk=config.micro_batch_size,
             ranks=ranks,
         ),
-        scoring=Scoring(evaluations, _generate(averaged), snapshots, checkpoints, progress, run_log),
+        scoring=Scoring(evaluations, _generate(averaged, inputs), snapshots, checkpoints, progress, run_log),
         snapshots=snapshots,
         examination=examination,
         rollback=Rollback(config.health, monitor, recovery, checkpoints, progress, run_log, returned=returned),
@@ -292,15 +295,30 @@ def _build_evaluations(
     )
 
 
-def _generate(averaged: AveragedNetworks) -> Generate:
+def _generate(averaged: AveragedNetworks, inputs: RealInputs) -> Generate:
     """Return what makes the samples that are scored, and their classes."""
+    output = next(iter(averaged.sampler.outputs))
 
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        inputs = averaged.sampler.draw_inputs(draws)
-        made = next(iter(averaged.sample(inputs, draws).values()))
-        return made, inputs.get(CLASS, torch.zeros_like(draws.index))
+        given = inputs.take(output, draws)
+        made = averaged.sample(given, draws)[output]
+        return made, given.get(CLASS, torch.zeros_like(draws.index))
 
     return generate
+
+
+def _scored_reals(
+    config: TrainingConfig,
+    task: Task,
+    plans: Mapping[str, BatchPlan],
+    datasets: Mapping[str, ShardDataset],
+    fields: Fields,
+) -> Reals:
+    """Return the samples whose inputs are translated for evaluations and previews: held-out ones, if there are any."""
+    given = any(spec.kind != "class" for spec in task.sampler.inputs.values())
+    count = max(config.eval.samples, REALS) if given else REALS
+    held_out = _reals(held_out_reals, plans, datasets, fields, count) if given else None
+    return held_out if held_out else _reals(trained_reals, plans, datasets, fields, count)
 
 
 def _reals(

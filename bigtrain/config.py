@@ -30,6 +30,8 @@ from bigtrain.generate.writer import SnapshotConfig
 from bigtrain.health.health import HealthConfig
 from bigtrain.strategies import Precision, StrategyConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
+from bigtrain.tasks.translation import TranslationConfig
+from bigtrain.tasks.unpaired import UnpairedConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
 from data_pipelines.fields.spec import FieldSpec
@@ -382,7 +384,23 @@ class SynthesisTraining(SynthesisConfig, TrainingConfig):
     task: Literal["synthesis"]
 
 
-TRAININGS: dict[str, type[TrainingConfig]] = {"synthesis": SynthesisTraining}
+class TranslationTraining(TranslationConfig, TrainingConfig):
+    """A run of the translation task."""
+
+    task: Literal["translation"]
+
+
+class UnpairedTraining(UnpairedConfig, TrainingConfig):
+    """A run of the unpaired task."""
+
+    task: Literal["unpaired"]
+
+
+TRAININGS: dict[str, type[TrainingConfig]] = {
+    "synthesis": SynthesisTraining,
+    "translation": TranslationTraining,
+    "unpaired": UnpairedTraining,
+}
 """Every kind of run by the name of its task."""
 
 

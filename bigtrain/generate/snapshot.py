@@ -23,7 +23,8 @@ from bigtrain.core.state import State
 from bigtrain.engine.sampler import Sampler
 from bigtrain.models import Generator, ImageSpec, StyleGenerator
 from bigtrain.models.network_spec import NetworkSpec
-from bigtrain.tasks.samplers import CLASS, SynthesisSampler, read_sampler
+from bigtrain.tasks import read_sampler
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler
 from data_pipelines.files import atomic_write, write_json
 
 FORMAT = "bigtrain-snapshot/2"

@@ -14,6 +14,7 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
 from bigtrain.tasks.compiled import Compiler
+from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss, signs
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
 from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
@@ -109,24 +110,10 @@ class DiscriminatorPlayer(SynthesisPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and as many fakes, the due terms folded in."""
-        due = {name: term for name, term in self.terms.items() if name in phase.values}
         step = self.step(DiscriminatorStep, phase, batch, rivals)
         step.real = self.view.present(step.real, step.fake, step.draws).detach()
-        for images in {images for term in due.values() for images in term.differentiates}:
-            getattr(step, images).requires_grad_()
-        loss = self.game.discriminator(step.real_logits, step.fake_logits).mean()
-        signs = (step.real_logits.detach() - (self.game.neutral or 0.0)).sign()
-        self.averages.observe("signs/real", signs, decay=0.0)
-        stats = {
-            "loss/d_main": loss.detach(),
-            "logits/real_mean": step.real_logits.detach().mean(),
-            "logits/fake_mean": step.fake_logits.detach().mean(),
-            "signs/real": signs.mean(),
-        }
-        for name, term in due.items():
-            value = term.in_discriminator(step).mean()
-            loss = loss + phase.values[name] * value
-            stats[f"reg/{name}"] = value.detach()
+        loss, stats = discriminator_loss(step, self.game, due_terms(self.terms, phase.values))
+        self.averages.observe("signs/real", signs(step.real_logits, self.game), decay=0.0)
         return loss, stats
 
 
@@ -151,18 +138,13 @@ class GeneratorPlayer(SynthesisPlayer):
         step = self.step(GeneratorStep, phase, batch, rivals)
         if self.objective.unrolled is not None:
             self._look_ahead(step)
-        logits = step.fake_logits
-        losses = self.game.generator_loss(lambda: step.real_logits, logits)
-        loss = losses[most_real(logits, phase.values["top_k"])].mean()
-        signs = (logits.detach() - (self.game.neutral or 0.0)).sign()
-        stats = {"loss/g_main": loss.detach(), "signs/fake": signs.mean()}
-        for name, term in self.terms.items():
-            if name in phase.values:
-                value = term.in_generator(step).mean()
-                loss = loss + phase.values[name] * value
-                both = name in self.objective.discriminator_terms()
-                stats[f"reg/{name}_g" if both else f"reg/{name}"] = value.detach()
-        return loss, stats
+        return generator_loss(
+            step,
+            self.game,
+            due_terms(self.terms, phase.values),
+            chosen=partial(most_real, share=phase.values["top_k"]),
+            both=frozenset(self.objective.discriminator_terms()),
+        )
 
     def _look_ahead(self, step: GeneratorStep) -> None:
         """Replace D's logits by those of a later D."""

@@ -1,4 +1,4 @@
-"""The samplers of all tasks, and how a snapshot's description becomes one again."""
+"""What the samplers of tasks have in common, and the sampler of synthesis."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class TaskSampler(ABC):
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> "TaskSampler":
-        """Read a description; `read_sampler` has found the class by the kind."""
+        """Read a description; the kind has told the class."""
         specs = {
             side: {name: FieldSpec.parse(spec) for name, spec in description[side].items()}
             for side in ("inputs", "outputs")
@@ -137,15 +137,3 @@ class SynthesisSampler(TaskSampler):
     def describe(self) -> dict[str, Any]:
         """See Sampler."""
         return {**super().describe(), "class_weights": list(self.class_weights), "network": self.network}
-
-
-SAMPLERS: dict[str, type[TaskSampler]] = {sampler.kind: sampler for sampler in (SynthesisSampler,)}
-
-
-def read_sampler(description: Mapping[str, Any]) -> TaskSampler:
-    """Return the sampler that a snapshot's description names.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is damaged, or of a kind that is not known here.
-    """
-    return SAMPLERS[description["kind"]].read(description)
