@@ -159,6 +159,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         objects,
         facts={"config": digest_of(config), "data": _digest(datasets), "rng": SCHEME},
         on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
+        device=ranks.device,
     )
     averaged = AveragedNetworks(
         task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=profile.span
