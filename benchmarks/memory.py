@@ -29,7 +29,7 @@ from bigtrain.core.config import parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import join_ranks, leave_ranks
-from bigtrain.distributed.memory import MIB, MemoryMeter
+from bigtrain.distributed.memory import MIB, highest_ever
 from bigtrain.models import ImageSpec
 from bigtrain.strategies import StrategyConfig
 from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
@@ -56,8 +56,7 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
     os.environ.update({name: str(value) for name, value in place.items()}, OMP_NUM_THREADS="1")
     torch.set_num_threads(1)
     ranks = join_ranks()
-    meter = MemoryMeter(ranks.device)
-    before = meter.peak()
+    before = highest_ever(ranks.device)
     image = ImageSpec(32, 3)
     network = {"kind": "stylegan2", "channel_base": 32 * width, "channel_max": width}
     config = {"generator": network, "discriminator": network, "optim": {"lr_g": 1e-4, "lr_d": 1e-4}}
@@ -85,7 +84,7 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
             strategies[phase.player].step(task.optimizers[phase.player].rates_at(*now, global_batch=4 * world_size))
     held = [asdict(strategy.held()) for strategy in strategies.values()]
     parts = {part: sum(one[part] for one in held) for part in ("parameters", "gradients", "optimizer")}
-    found = {**parts, "weights": weights, "resident": meter.peak() - before}
+    found = {**parts, "weights": weights, "resident": highest_ever(ranks.device) - before}
     Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
     leave_ranks()
 

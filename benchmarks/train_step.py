@@ -250,7 +250,7 @@ class Steps:
 
     def count(self, kind: str) -> float:
         """Return the GFLOP of a phase of this kind, which is taken."""
-        from bigtrain.run.usage import Counter
+        from bigtrain.planning.operations import Counter
 
         with Counter() as counter:
             self.take(kind)

@@ -30,6 +30,7 @@ from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
 from bigtrain.models import Discriminator, Generator
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.planning.costs import PhaseCosts
 from bigtrain.planning.micro_batch import candidates
 from bigtrain.run.folder import check_run_folder, digest_of
 from bigtrain.run.journal import Journal
@@ -162,6 +163,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             objects,
             facts={"config": digest_of(config), "data": manifest.digest, "rng": SCHEME},
             on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
+            device=ranks.device,
         ),
         progress=progress,
         means=means,
@@ -177,7 +179,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             chunk=config.images_at_once,
             ranks=ranks,
         ),
-        usage=Usage(task.players, ranks),
+        usage=Usage(PhaseCosts(config), ranks, config.accumulation(ranks.world_size)),
         profile=Profile(folder, ranks, active=config.profile),
     )
 

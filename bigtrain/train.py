@@ -4,7 +4,6 @@ from bigtrain.core import stop
 
 stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
 
-import argparse  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator, Sequence  # noqa: E402
@@ -13,7 +12,7 @@ from typing import NoReturn  # noqa: E402
 
 from bigtrain.build import build, check  # noqa: E402
 from bigtrain.config import AnyTraining  # noqa: E402
-from bigtrain.core.config import load_config  # noqa: E402
+from bigtrain.core.config import Config, ConfigError, apply_overrides, load_config, parse_config  # noqa: E402
 from bigtrain.core.errors import UserError  # noqa: E402
 from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
@@ -28,6 +27,22 @@ from data_pipelines.secrets import hide_secrets  # noqa: E402
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
+
+
+class TrainSettings(Config):
+    """What one call of the program does; the run itself is described by its config.
+
+    Attributes:
+        config: the YAML file.
+        overrides: of its keys, `dotted.key=value` each.
+        allow_config_change: go on in a run folder of another config.
+        stop_at_kimg: stop at this place, with all saved; null for the end of the run.
+    """
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    allow_config_change: bool = False
+    stop_at_kimg: float | None = None
 
 
 def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
@@ -87,21 +102,33 @@ def _run_folder(config: AnyTraining, ranks: Ranks) -> Iterator[None]:
             lock.close()
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def settings_from_words(words: Sequence[str]) -> TrainSettings:
+    """Return the settings for `CONFIG [key=value ...]`: keys of TrainSettings, and overrides of the run's config.
+
+    Raises:
+        ConfigError: no config is named, or a value is none that its key takes.
+    """
+    program = "python -m bigtrain.train"
+    if not words:
+        raise ConfigError(f"{program}: name a config: CONFIG [key=value ...]")
+    config, *others = words
+    own = [word for word in others if word.partition("=")[0] in TrainSettings.model_fields]
+    overrides = [word for word in others if word not in own]
+    return parse_config(
+        TrainSettings, {**apply_overrides({}, own), "config": config, "overrides": overrides}, source=program
+    )
+
+
+def main() -> NoReturn:
     """Run from the command line.
 
     Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
     """
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.train", description=__doc__)
-    parser.add_argument("config")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--allow-config-change", action="store_true")
-    parser.add_argument("--stop-at-kimg", type=float)
-    options = parser.parse_args(arguments)
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
-        config = load_config(AnyTraining, options.config, options.overrides)
-        result = train(config, allow_change=options.allow_config_change, stop_at_kimg=options.stop_at_kimg)
+        settings = settings_from_words(sys.argv[1:])
+        config = load_config(AnyTraining, settings.config, settings.overrides)
+        result = train(config, allow_change=settings.allow_config_change, stop_at_kimg=settings.stop_at_kimg)
     except (UserError, DataError) as error:
         if place_from_environment(os.environ)[0] == 0:
             print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)

@@ -156,11 +156,10 @@ class Trainer:
         strategy, rivals = self.strategies[phase.player], self.rivals(phase)
         for micro, last in batch.micro_batches(self.config.images_at_once, self.task.group):
             self.watchdog.beat(phase.name)
-            with self.usage.counting(phase, last=last):
-                with self.load.forward(phase.name):
-                    loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                strategy.backward(loss)
+            loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
+            strategy.backward(loss)
             self.means.add(stats)
+        self.usage.count(phase, self.progress)
         now = (self.progress.samples_seen, self.progress.total)
         rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=self.config.global_batch)
         rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
@@ -246,7 +245,13 @@ class Trainer:
         speed = self._speed.read()
         faults = self.batches.faults
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
-        metrics = {**self.means.read(), **speed, **self.load.read(), "data/replaced": replaced, "data/retries": retries}
+        metrics = {
+            **self.means.read(),
+            **speed,
+            **self.load.read(self.usage.activations),
+            "data/replaced": replaced,
+            "data/retries": retries,
+        }
         place = {
             "progress/kimg": self.progress.kimg,
             "progress/epoch": self.progress.samples_seen / self.manifest.count,

@@ -7,7 +7,7 @@ reaches the port could run code as the user (docs/decisions/0047-ranks-meet-on-l
 import socket
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed has them without types
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,

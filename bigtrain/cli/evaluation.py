@@ -1,13 +1,12 @@
 """Commands that score."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import one_of, run_program
-from bigtrain.core.config import ConfigError
+from bigtrain.cli.options import run_program, settings_from
+from bigtrain.core.config import ConfigError, config_to_words
 
 app = typer.Typer()
 
@@ -15,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     snapshot: Annotated[Path | None, typer.Argument(help="A snapshot folder; a run folder with --watch.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The dataset to compare with; default: the run's.")] = None,
+    data: Annotated[str | None, typer.Option(help="The dataset to compare with; default: the run's.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="fid, kid, …; as often as you like. Default: fid.")] = None,
     samples: Annotated[int | None, typer.Option(min=2, help="Images to generate; default: 50,000.")] = None,
     reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
@@ -23,12 +22,12 @@ def evaluate(
     extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/metrics.md.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
-    truncation: Annotated[float, typer.Option(min=0.0, help="Of the latents (psi); 1 for none.")] = 1.0,
+    truncation: Annotated[float | None, typer.Option(help="Of the latents (psi); default: 1, for none.")] = None,
     ema: Annotated[str | None, typer.Option(help="Width of a power-function average, such as 0.05.")] = None,
-    precision: Annotated[str, typer.Option(help="Of the generator: fp32 or bf16.")] = "fp32",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Average over so many, from --seed on.")] = 1,
-    on_corrupt: Annotated[str, typer.Option(help="Damaged reference images: replace or fail.")] = "replace",
+    precision: Annotated[str | None, typer.Option(help="Of the generator: fp32 (default) or bf16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the latents; default: 0.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Average over so many, from --seed on; default: 1.")] = None,
+    on_corrupt: Annotated[str | None, typer.Option(help="Damaged reference images: replace (default) or fail.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
     watch: Annotated[bool, typer.Option(help="Score a run's snapshots as they appear, into its MLflow run.")] = False,
@@ -48,7 +47,9 @@ def evaluate(
         return
     if snapshot is None:
         raise ConfigError("evaluate: name a snapshot folder, or two evaluations to --compare")
-    chosen = {
+    from bigtrain.evaluation.evaluate import EvaluateSettings, WatchSettings
+
+    scores = {
         "metrics": metric,
         "samples": samples,
         "reference_samples": reference_samples,
@@ -57,14 +58,24 @@ def evaluate(
         "weights": weights,
         "dtype": dtype,
     }
-    config = f"--config={json.dumps({key: value for key, value in chosen.items() if value is not None})}"
     if watch:
         from launch.local import run_ranks
 
-        raise typer.Exit(run_ranks("bigtrain.run.watch", [str(snapshot), config], nproc=nproc))
-    one_of("--precision", precision, ("fp32", "bf16"))
-    one_of("--on-corrupt", on_corrupt, ("replace", "fail"))
-    arguments = [str(snapshot), config, *([f"--data={data}"] if data else []), *(["--json"] if as_json else [])]
-    arguments += [f"--seed={seed}", f"--seeds={seeds}", f"--truncation={truncation}", f"--precision={precision}"]
-    arguments += [f"--on-corrupt={on_corrupt}", *([f"--ema={ema}"] if ema else [])]
-    run_program("bigtrain.evaluation.evaluate", arguments, nproc=nproc)
+        chosen = {name: value for name, value in scores.items() if value is not None}
+        watched = settings_from(WatchSettings, "evaluate --watch", run=snapshot, scores=chosen)
+        raise typer.Exit(run_ranks("bigtrain.run.watch", config_to_words(watched), nproc=nproc))
+    settings = settings_from(
+        EvaluateSettings,
+        "evaluate",
+        **scores,
+        snapshot=snapshot,
+        data=data,
+        seed=seed,
+        seeds=seeds,
+        truncation=truncation,
+        ema=ema,
+        precision=precision,
+        on_corrupt=on_corrupt,
+        as_json=as_json,
+    )
+    run_program("bigtrain.evaluation.evaluate", settings, nproc=nproc)

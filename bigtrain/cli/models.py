@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import one_of, run_program
+from bigtrain.cli.options import one_of, run_program, settings_from
 
 app = typer.Typer()
 
 Snapshot = Annotated[Path, typer.Argument(help="A snapshot folder.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, one image each: 0-63, or 1,5,9-12.")]
 Classes = Annotated[
     str | None,
     typer.Option("--class", help="Class by index or name, several with commas, or all; default: from the seed."),
@@ -24,22 +23,37 @@ def sample(
     format_: Annotated[
         str | None, typer.Option("--format", help="grid, folder, npz or shards; default: by the ending of --out.")
     ] = None,
-    seeds: Seeds = "0-63",
+    seeds: Annotated[str | None, typer.Option(help="Seeds, one image each: 0-63 (default), or 1,5,9-12.")] = None,
     label: Classes = None,
-    truncation: Annotated[float, typer.Option(min=0.0, help="1 for the whole distribution, less for fidelity.")] = 1.0,
-    cutoff: Annotated[int | None, typer.Option(min=1, help="Truncate the first layers only (StyleGAN).")] = None,
-    columns: Annotated[int | None, typer.Option(min=1, help="Images a row of a grid: 8, or a row a class.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once, a rank.")] = 64,
-    precision: Annotated[str, typer.Option(help="Of the generator: fp32, or bf16 where that is faster.")] = "fp32",
+    truncation: Annotated[
+        float | None, typer.Option(help="1 (default) for the whole distribution, less for fidelity.")
+    ] = None,
+    cutoff: Annotated[int | None, typer.Option(help="Truncate the first layers only (StyleGAN).")] = None,
+    columns: Annotated[int | None, typer.Option(help="Images a row of a grid: 8, or a row a class.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once, a rank; default: 64.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the generator: fp32 (default), or bf16 where that is faster.")
+    ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
 ) -> None:
     """Write images; each depends on its seed and class only, whatever the batch and the number of ranks."""
-    one_of("--precision", precision, ("fp32", "bf16"))
-    arguments = [str(snapshot), f"--out={out}", f"--seeds={seeds}", f"--truncation={truncation}", f"--batch={batch}"]
-    arguments.append(f"--precision={precision}")
-    further = {"format": format_, "class": label, "cutoff": cutoff, "columns": columns}
-    arguments += [f"--{name}={value}" for name, value in further.items() if value is not None]
-    run_program("bigtrain.generate.ranks", arguments, nproc=nproc)
+    from bigtrain.generate.ranks import SampleSettings
+
+    settings = settings_from(
+        SampleSettings,
+        "sample",
+        snapshot=snapshot,
+        out=out,
+        format=format_,
+        seeds=seeds,
+        label=label,
+        truncation=truncation,
+        cutoff=cutoff,
+        columns=columns,
+        batch=batch,
+        precision=precision,
+    )
+    run_program("bigtrain.generate.ranks", settings, nproc=nproc)
 
 
 @app.command()

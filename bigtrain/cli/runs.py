@@ -40,7 +40,7 @@ def train(
     nproc = nproc or max(torch.cuda.device_count(), 1)
     loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
-    arguments = [config, *(overrides or []), *(["--allow-config-change"] if allow_config_change else [])]
+    arguments = [config, *(overrides or []), *(["allow_config_change=true"] if allow_config_change else [])]
     refuse_if_held(loaded.folder)
     set_up_logging()
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bigtrain.cli.options import one_of, run_program
+from bigtrain.cli.options import run_program, settings_from
 
 app = typer.Typer()
 
@@ -24,27 +24,38 @@ def fid(
         ),
     ] = None,
     extractor: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="inception-v3-compat, efficientnet-lite0, vgg16, file:PATH; auto: the first if its weights are there, "
-            "else the second, which the score's name tells."
+            help="inception-v3-compat, efficientnet-lite0, vgg16, file:PATH; auto (default): the first if its weights "
+            "are there, else the second, which the score's name tells."
         ),
-    ] = "auto",
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, or its folder.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision of the features: fp32 or bf16.")] = "fp32",
-    samples: Annotated[int, typer.Option(min=2, help="Images of a snapshot.")] = 50_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of a snapshot's images.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 32,
+    dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 (default) or bf16.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Images of a snapshot; default: 50,000.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of a snapshot's images; default: 0.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once; default: 32.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Compare two sets of images: what pytorch-fid does, and more of it, faster."""
-    precision = one_of("--dtype", dtype, ("fp32", "bf16"))
-    arguments = [generated, reference, f"--extractor={extractor}", f"--dtype={precision}"]
-    arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}"]
-    arguments += [f"--metric={name}" for name in metric or ["fid"]]
-    arguments += [*([f"--weights={weights}"] if weights else []), *(["--json"] if as_json else [])]
-    run_program("bigtrain.evaluation.fid", arguments, nproc=nproc)
+    from bigtrain.evaluation.fid import Comparison
+
+    settings = settings_from(
+        Comparison,
+        "fid",
+        generated=generated,
+        reference=reference,
+        metrics=metric,
+        extractor=extractor,
+        dtype=dtype,
+        weights=weights,
+        samples=samples,
+        seed=seed,
+        batch=batch,
+        as_json=as_json,
+    )
+    run_program("bigtrain.evaluation.fid", settings, nproc=nproc)
 
 
 @app.command()
@@ -55,16 +66,24 @@ def ppl(
         typer.Option(help="ppl_zfull, ppl_zend, ppl_wfull, ppl_wend, lpips_diversity; default: ppl_zfull."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of the weights vgg16 and lpips-vgg16.")] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Paths, or pairs of images.")] = 50_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Paths at once.")] = 16,
+    samples: Annotated[int | None, typer.Option(help="Paths, or pairs of images; default: 50,000.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the latents; default: 0.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Paths at once; default: 16.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Score how a generator's images change with its latents: perceptual path length, LPIPS between pairs."""
-    from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS
+    from bigtrain.evaluation.ppl import PathSettings
 
-    names = [one_of("--metric", name, tuple(GENERATOR_METRICS)) for name in metric or ["ppl_zfull"]]
-    arguments = [str(snapshot), *(f"--metric={name}" for name in names), *([f"--weights={weights}"] if weights else [])]
-    arguments += [f"--samples={samples}", f"--seed={seed}", f"--batch={batch}", *(["--json"] if as_json else [])]
-    run_program("bigtrain.evaluation.ppl", arguments, nproc=nproc)
+    settings = settings_from(
+        PathSettings,
+        "ppl",
+        snapshot=snapshot,
+        metrics=metric,
+        weights=weights,
+        samples=samples,
+        seed=seed,
+        batch=batch,
+        as_json=as_json,
+    )
+    run_program("bigtrain.evaluation.ppl", settings, nproc=nproc)

@@ -92,6 +92,24 @@ def parse_config(schema: type[ConfigT], data: Mapping[str, Any], *, source: str)
         raise ConfigError(f"{source}: {lines[0]}{more}") from None
 
 
+def config_from_words(schema: type[ConfigT], words: Sequence[str], *, source: str) -> ConfigT:
+    """Return a config from words `dotted.key=value`, such as a program's arguments; `source` names it in errors.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    return parse_config(schema, apply_overrides({}, words), source=source)
+
+
+def config_to_words(config: Config) -> list[str]:
+    """Return words `key=value`, one for each key that was set, from which `config_from_words` makes an equal config.
+
+    Values are written as JSON, which is YAML too.
+    """
+    values = config.model_dump(mode="json", exclude_unset=True)
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+
+
 def dump_yaml(config: BaseModel) -> str:
     """Write a config as YAML that `load_config` reads back to an equal config."""
     stream = io.StringIO()

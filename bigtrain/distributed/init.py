@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store, TCPStore  # torch.distributed has them without types
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
@@ -80,7 +81,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     return Ranks(rank, world_size, local_rank, device)
 
 
-def _store(rank: int, world_size: int, timeout: timedelta) -> dist.Store | None:
+def _store(rank: int, world_size: int, timeout: timedelta) -> Store | None:
     """Return the store of a process alone, or of ranks that share a machine without an agent; None for any other.
 
     For these ranks, PyTorch would open a port of rank 0 on all interfaces; this one listens on the loopback
@@ -90,14 +91,14 @@ def _store(rank: int, world_size: int, timeout: timedelta) -> dist.Store | None:
     if world_size == 1 and master is None:
         if sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        return dist.HashStore()  # type: ignore[attr-defined]
+        return HashStore()
     if master != _LOOPBACK or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         return None
     port = int(os.environ["MASTER_PORT"])
     if rank > 0:
-        return dist.TCPStore(master, port, world_size, is_master=False, timeout=timeout)
+        return TCPStore(master, port, world_size, is_master=False, timeout=timeout)
     listener = socket.create_server((master, port)).detach()
-    return dist.TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
+    return TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
 
 
 def leave_ranks() -> None:

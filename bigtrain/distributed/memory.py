@@ -93,50 +93,31 @@ def measured_peak(device: torch.device) -> Iterator[Callable[[], int]]:
             yield lambda: live.peak
 
 
-class MemoryMeter:
-    """Measures a run's memory; the activations once, in the second step, which the meter slows down.
+def highest_ever(device: torch.device) -> int:
+    """Return the most bytes that this process has held: of the device, or on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_metrics(held: Mapping[str, Held], activations: Mapping[str, int], device: torch.device) -> dict[str, float]:
+    """Return what to log: MiB of the rank that has most. Collective.
 
     Args:
+        held: what this rank keeps of each player.
+        activations: bytes that each phase needs besides; empty on ranks that do not know.
         device: where this rank computes.
     """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._steps = 0
-        self.activations: dict[str, int] = {}
-
-    def step(self) -> None:
-        """Count a step."""
-        self._steps += 1
-
-    @contextlib.contextmanager
-    def forward(self, phase: str) -> Iterator[None]:
-        """Measure what the computation of a phase's loss needs at most: what it leaves for the backward, and more."""
-        if self._steps != 1 or phase in self.activations:
-            yield
-            return
-        with measured_peak(self._device) as peak:
-            yield
-        self.activations[phase] = peak()
-
-    def peak(self) -> int:
-        """Return the most that this process has held: of the device, or on a CPU of the whole process."""
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    def metrics(self, held: Mapping[str, Held]) -> dict[str, float]:
-        """Return what to log: MiB of the rank that has most. Collective."""
-        parts = {
-            "parameters": sum(one.parameters for one in held.values()),
-            "gradients": sum(one.gradients for one in held.values()),
-            "optimizer": sum(one.optimizer for one in held.values()),
-            "activations": max(self.activations.values(), default=0),
-            "peak": self.peak(),
-        }
-        highest = torch.tensor(list(parts.values()), dtype=torch.float64, device=self._device)
-        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
-        return {f"memory/{name}_mib": size / MIB for name, size in zip(parts, highest.tolist(), strict=True)}
+    parts = {
+        "parameters": sum(one.parameters for one in held.values()),
+        "gradients": sum(one.gradients for one in held.values()),
+        "optimizer": sum(one.optimizer for one in held.values()),
+        "activations": max(activations.values(), default=0),
+        "peak": highest_ever(device),
+    }
+    highest = torch.tensor(list(parts.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+    return {f"memory/{name}_mib": size / MIB for name, size in zip(parts, highest.tolist(), strict=True)}
 
 
 def memory_table(held: Mapping[str, Held], activations: Mapping[str, int]) -> Table:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bigtrain.core.config import ConfigT, config_from_words
 from bigtrain.core.errors import UserError
 from bigtrain.core.logging import console, set_up_logging
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
@@ -13,6 +14,21 @@ from data_pipelines.secrets import hide_secrets
 
 USERS_MISTAKE = 2
 """Exit code of a program that the user can mend something for."""
+
+
+def settings_of_program(schema: type[ConfigT], program: str) -> ConfigT:
+    """Return a program's settings from its arguments `key=value`; a mistake ends it with one line and exit code 2.
+
+    Args:
+        schema: the settings' class.
+        program: its name, for messages.
+    """
+    try:
+        return config_from_words(schema, sys.argv[1:], source=f"python -m {program}")
+    except UserError as error:
+        if place_from_environment(os.environ)[0] == 0:
+            print(f"bigtrain: {error}", file=sys.stderr)
+        sys.exit(USERS_MISTAKE)
 
 
 @contextmanager

@@ -1,21 +1,21 @@
-"""Score a snapshot on all ranks: `python -m bigtrain.evaluation.evaluate SNAPSHOT`, under torchrun or alone."""
+"""Score a snapshot on all ranks: `python -m bigtrain.evaluation.evaluate snapshot=FOLDER`, under torchrun or alone."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from bigtrain.core.config import parse_config, read_yaml
+from bigtrain.core.config import Config, read_yaml
 from bigtrain.core.logging import console
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.images.generated import Generate
@@ -27,7 +27,43 @@ from data_pipelines.batches import OnCorrupt
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
 
-_PRECISIONS = ("fp32", "bf16")
+
+class EvaluateSettings(ScoreConfig):
+    """What `bigtrain evaluate SNAPSHOT` computes, beside which scores.
+
+    Attributes:
+        snapshot: its folder.
+        data: folder or URL of the dataset to compare with; null for the one that the snapshot's run trains on.
+        seed: of the latents; the first of `seeds`.
+        seeds: scores are means over so many seeds.
+        truncation: of the latents (psi); 1 for none.
+        ema: width of a power-function average (sigma_rel) of the snapshot; null for the average by half-life.
+        precision: of the generator's forward.
+        on_corrupt: what to do with damaged reference images.
+        as_json: print one JSON line instead of a table.
+    """
+
+    snapshot: Path
+    data: str | None = None
+    seed: NonNegativeInt = 0
+    seeds: PositiveInt = 1
+    truncation: NonNegativeFloat = 1.0
+    ema: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    on_corrupt: OnCorrupt = "replace"
+    as_json: bool = False
+
+
+class WatchSettings(Config):
+    """What `bigtrain evaluate RUN --watch` does, see `bigtrain.run.watch`.
+
+    Attributes:
+        run: the run folder.
+        scores: which scores; what is not set here is as in the run's config.
+    """
+
+    run: Path
+    scores: ScoreConfig = ScoreConfig()
 
 
 def evaluate(
@@ -124,39 +160,27 @@ def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: f
     return generate
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluation.evaluate", description=__doc__)
-    parser.add_argument("snapshot", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--config", default="{}", help="JSON of which scores")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--truncation", type=float, default=1.0)
-    parser.add_argument("--ema")
-    parser.add_argument("--precision", choices=_PRECISIONS, default="fp32")
-    parser.add_argument("--on-corrupt", choices=["replace", "fail"], default="replace")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    with as_one_of_the_ranks(answers_in_json=options.json) as ranks:
-        config = parse_config(ScoreConfig, json.loads(options.config), source="evaluate")
-        folder = find_average(options.snapshot, options.ema)
-        snapshot, dataset = load_snapshot(folder), ShardDataset(options.data or dataset_of(options.snapshot))
+def main(settings: EvaluateSettings | None = None) -> NoReturn:
+    """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
+    settings = settings or settings_of_program(EvaluateSettings, "bigtrain.evaluation.evaluate")
+    with as_one_of_the_ranks(answers_in_json=settings.as_json) as ranks:
+        folder = find_average(settings.snapshot, settings.ema)
+        snapshot, dataset = load_snapshot(folder), ShardDataset(settings.data or dataset_of(settings.snapshot))
         check_fit(snapshot, folder, dataset)
         scores = evaluate(
             snapshot,
             dataset,
-            config,
+            settings,
             ranks,
-            seeds=range(options.seed, options.seed + options.seeds),
-            truncation=options.truncation,
-            precision=options.precision,
-            on_corrupt=options.on_corrupt,
+            seeds=range(settings.seed, settings.seed + settings.seeds),
+            truncation=settings.truncation,
+            precision=settings.precision,
+            on_corrupt=settings.on_corrupt,
         )
-        if is_rank_zero():
-            print(json.dumps(as_json(scores))) if options.json else console.print(
-                score_table(scores, title=str(folder))
-            )
+        if is_rank_zero() and settings.as_json:
+            print(json.dumps(as_json(scores)))
+        elif is_rank_zero():
+            console.print(score_table(scores, title=str(folder)))
     sys.exit(0)
 
 

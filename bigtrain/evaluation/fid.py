@@ -1,6 +1,5 @@
-"""Compare two sets of images on all ranks: `python -m bigtrain.evaluation.fid A B`, under torchrun or alone."""
+"""Compare two sets of images on all ranks: `python -m bigtrain.evaluation.fid generated=A reference=B`."""
 
-import argparse
 import json
 import os
 import sys
@@ -10,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
-from bigtrain.core.config import nearest
+from bigtrain.core.config import Config, nearest
 from bigtrain.core.logging import console, log, progress_bars
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
@@ -41,9 +41,8 @@ from data_pipelines.remote import is_remote
 PAIRED: tuple[PairMetricName, ...] = get_args(PairMetricName)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What to compare, and how.
+class Comparison(Config):
+    """What `bigtrain fid` compares, and how.
 
     Attributes:
         generated: images to score: folder, zip, shards, snapshot, or `.npz` of statistics.
@@ -55,6 +54,7 @@ class Comparison:
         samples: images of a snapshot to generate.
         seed: of their latents.
         batch: images at once.
+        as_json: print one JSON line instead of a table.
     """
 
     generated: str
@@ -63,9 +63,18 @@ class Comparison:
     extractor: str = "auto"
     dtype: FeatureDtype = "fp32"
     weights: Path | None = None
-    samples: int = 50_000
-    seed: int = 0
-    batch: int = 32
+    samples: int = Field(50_000, ge=2)
+    seed: NonNegativeInt = 0
+    batch: PositiveInt = 32
+    as_json: bool = False
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for name in metrics:
+            if name not in (*METRICS, *PAIRED):
+                raise ValueError(f"unknown metric '{name}'" + nearest(name, (*METRICS, *PAIRED)))
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -261,28 +270,15 @@ def show(found: Compared) -> None:
     console.print(score_table(found.scores))
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluation.fid", description=__doc__)
-    parser.add_argument("generated")
-    parser.add_argument("reference")
-    parser.add_argument("--metric", action="append", required=True)
-    parser.add_argument("--extractor", default="auto")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--samples", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--json", action="store_true")
-    options = vars(parser.parse_args(arguments))
-    in_json, metrics = options.pop("json"), tuple(options.pop("metric"))
-    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
-        unknown = [name for name in metrics if name not in (*METRICS, *PAIRED)]
-        if unknown:
-            raise EvaluationError(f"unknown metric '{unknown[0]}'" + nearest(unknown[0], (*METRICS, *PAIRED)))
-        found = compare(Comparison(**options, metrics=metrics), ranks)
-        if is_rank_zero():
-            print(json.dumps(found.as_json())) if in_json else show(found)
+def main(settings: Comparison | None = None) -> NoReturn:
+    """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
+    settings = settings or settings_of_program(Comparison, "bigtrain.evaluation.fid")
+    with as_one_of_the_ranks(answers_in_json=settings.as_json) as ranks:
+        found = compare(settings, ranks)
+        if is_rank_zero() and settings.as_json:
+            print(json.dumps(found.as_json()))
+        elif is_rank_zero():
+            show(found)
     sys.exit(0)
 
 

@@ -1,20 +1,20 @@
-"""Score how images change with latents: `python -m bigtrain.evaluation.ppl SNAPSHOT`; see `bigtrain ppl`."""
+"""Score how images change with latents: `python -m bigtrain.evaluation.ppl snapshot=FOLDER`; see `bigtrain ppl`."""
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from bigtrain.core.config import Config
 from bigtrain.core.logging import console
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, GeneratorMetricName, score_generator
 from bigtrain.evaluation.lpips import build_lpips
 from bigtrain.evaluation.protocol import Protocol, Sampling, Score, as_json, seen_by, with_settings
@@ -22,46 +22,63 @@ from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import load_snapshot
 
 
-def score_paths(
-    place: Path,
-    metrics: Sequence[GeneratorMetricName],
-    ranks: Ranks,
-    *,
-    weights: Path | None,
-    samples: int,
-    seed: int,
-    batch: int,
-) -> dict[str, Score]:
-    """Score a snapshot; classes are drawn evenly. Collective.
+class PathSettings(Config):
+    """What `bigtrain ppl` computes.
 
-    Args:
-        place: of the snapshot.
+    Attributes:
+        snapshot: its folder.
         metrics: which.
-        ranks: who shares the work.
-        weights: folder of LPIPS's; None for where `find_weights` looks.
+        weights: folder of LPIPS's weights; null for where `find_weights` looks.
         samples: paths, or pairs of images.
         seed: of the latents.
         batch: samples at once.
+        as_json: print one JSON line instead of a table.
+    """
+
+    snapshot: Path
+    metrics: tuple[GeneratorMetricName, ...] = ("ppl_zfull",)
+    weights: Path | None = None
+    samples: int = Field(50_000, ge=2)
+    seed: NonNegativeInt = 0
+    batch: PositiveInt = 16
+    as_json: bool = False
+
+
+def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
+    """Score a snapshot; classes are drawn evenly. Collective.
+
+    Args:
+        settings: which snapshot, which metrics.
+        ranks: who shares the work.
 
     Raises:
         EvaluationError, SnapshotError: weights or snapshot are missing or wrong, or do not offer what a metric needs.
     """
-    distance = build_lpips(ranks.device, weights=weights)
-    snapshot = load_snapshot(place)
+    distance = build_lpips(ranks.device, weights=settings.weights)
+    snapshot = load_snapshot(settings.snapshot)
     generator = snapshot.generator.to(ranks.device)
     classes = max(generator.image.classes, 1)
 
     def labels(draws: Draws) -> Tensor:
         return draws.of("label").integers(classes, 1).squeeze(1)
 
-    found = score_generator(metrics, generator, labels, distance, ranks, samples=samples, seed=seed, batch=batch)
+    found = score_generator(
+        settings.metrics,
+        generator,
+        labels,
+        distance,
+        ranks,
+        samples=settings.samples,
+        seed=settings.seed,
+        batch=settings.batch,
+    )
     suffix = f"_{distance.short_name}" if distance.short_name else ""
     return {
         f"{name}{suffix}": Score(
             found[name],
             Protocol(
                 metric=with_settings(name, GENERATOR_METRICS[name].settings),
-                samples=samples,
+                samples=settings.samples,
                 quantisation="none",
                 reference="none",
                 reference_samples=None,
@@ -70,28 +87,19 @@ def score_paths(
             ),
             higher_is_better=GENERATOR_METRICS[name].better == "higher",
         )
-        for name in metrics
+        for name in settings.metrics
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.evaluation.ppl", description=__doc__)
-    parser.add_argument("snapshot", type=Path)
-    parser.add_argument("--metric", action="append", choices=list(GENERATOR_METRICS), required=True)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--samples", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--json", action="store_true")
-    options = vars(parser.parse_args(arguments))
-    in_json, place, metrics = (options.pop(name) for name in ("json", "snapshot", "metric"))
-    with as_one_of_the_ranks(answers_in_json=in_json) as ranks:
-        scores = score_paths(place, metrics, ranks, **options)
-        if is_rank_zero() and in_json:
-            print(json.dumps({"scores": as_json(scores), "snapshot": str(place)}))
+def main(settings: PathSettings | None = None) -> NoReturn:
+    """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
+    settings = settings or settings_of_program(PathSettings, "bigtrain.evaluation.ppl")
+    with as_one_of_the_ranks(answers_in_json=settings.as_json) as ranks:
+        scores = score_paths(settings, ranks)
+        if is_rank_zero() and settings.as_json:
+            print(json.dumps({"scores": as_json(scores), "snapshot": str(settings.snapshot)}))
         elif is_rank_zero():
-            console.print(score_table(scores, title=str(place)))
+            console.print(score_table(scores, title=str(settings.snapshot)))
     sys.exit(0)
 
 

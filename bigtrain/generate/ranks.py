@@ -1,24 +1,54 @@
-"""Sample a snapshot on all ranks: `python -m bigtrain.generate.ranks SNAPSHOT --out PATH`, under torchrun or alone."""
+"""Sample a snapshot on all ranks: `python -m bigtrain.generate.ranks snapshot=FOLDER out=PATH`, under torchrun."""
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
+from pydantic import NonNegativeFloat, PositiveInt
+
+from bigtrain.core.config import Config
 from bigtrain.core.logging import progress_bars
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.to_host import one_behind
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import Precision, autocast
-from bigtrain.distributed.program import as_one_of_the_ranks
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.generate.outputs import FORMATS, Samples, Sink, check_free, format_of
 from bigtrain.generate.snapshot import Snapshot, load_snapshot, parse_seeds
 
 _COLUMNS = 8
+
+
+class SampleSettings(Config):
+    """What `bigtrain sample` writes.
+
+    Attributes:
+        snapshot: its folder.
+        out: what to write: a picture, an .npz file, or a folder.
+        format: one of `FORMATS`; null for the one that the ending of `out` tells.
+        seeds: one image each, such as `0-63` or `1,5,9-12`.
+        label: classes by index or name, several with commas, or `all`; null: from the seed.
+        truncation: 1 for the whole distribution, less for fidelity.
+        cutoff: truncate this many first layers only; null for all.
+        columns: images a row of a grid; null for 8, or a row a class.
+        batch: images that a rank computes at once.
+        precision: of the generator's forward.
+    """
+
+    snapshot: Path
+    out: Path
+    format: str | None = None
+    seeds: str = "0-63"
+    label: str | None = None
+    truncation: NonNegativeFloat = 1.0
+    cutoff: PositiveInt | None = None
+    columns: PositiveInt | None = None
+    batch: PositiveInt = 64
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -73,13 +103,13 @@ def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> N
     barrier()
 
 
-def sample(options: argparse.Namespace, ranks: Ranks) -> str:
-    """Sample and write as the command line says; return what to tell the user. Collective.
+def sample(options: SampleSettings, ranks: Ranks) -> str:
+    """Sample and write images; return what to tell the user. Collective.
 
     Raises:
         UserError: the snapshot or the output is not what it should be.
     """
-    out: Path = options.out
+    out = options.out
     format_ = format_of(out, options.format)
     check_free(out, format_)
     output = FORMATS[format_]
@@ -116,24 +146,13 @@ def sample(options: argparse.Namespace, ranks: Ranks) -> str:
     return f"{out}: {len(seeds)} images ({format_})"
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.generate.ranks", description=__doc__)
-    parser.add_argument("snapshot", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--format")
-    parser.add_argument("--seeds", default="0-63")
-    parser.add_argument("--class", dest="label")
-    parser.add_argument("--truncation", type=float, default=1.0)
-    parser.add_argument("--cutoff", type=int)
-    parser.add_argument("--columns", type=int)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    options = parser.parse_args(arguments)
+def main(settings: SampleSettings | None = None) -> NoReturn:
+    """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
+    settings = settings or settings_of_program(SampleSettings, "bigtrain.generate.ranks")
     with as_one_of_the_ranks() as ranks:
-        told = sample(options, ranks)
+        written = sample(settings, ranks)
         if is_rank_zero():
-            print(told)
+            print(written)
     sys.exit(0)
 
 

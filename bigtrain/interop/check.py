@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,9 +29,6 @@ PENALTY_TOLERANCE = 1e-3
 
 _FLOOR = 1e-3
 """Of several numbers that are compared relatively, what is below this share of the largest is compared with that."""
-
-_VANISHING_FLOOR = 1e-2
-"""Likewise where exact arithmetic gives zero: float32 may leave 1e-5 of the largest, which is just tolerable."""
 
 _NOTHING_TO_COMPARE = frozenset({"peer", "config", "made_from", "float32_agreement"})
 """Keys of `config.json` that tell what the numbers belong to, where they are from and how exact they are."""
@@ -145,8 +142,7 @@ def _gradient_norms(name: str, expected: dict[str, float], golden: Golden, quant
         raise InteropError(f"config.json: {name}: the network has no parameter '{strange[0]}'")
     # A parameter that the reference does not list took no part in the loss.
     wanted = {parameter: torch.tensor(reference.get(parameter, 0.0)) for parameter in ours}
-    vanishing = {parameter for parameter, norm in reference.items() if norm == 0.0}
-    error, where = _relative_error(ours, wanted, vanishing)
+    error, where = _relative_error(ours, wanted)
     return Finding(name, error, PENALTY_TOLERANCE, where)
 
 
@@ -175,24 +171,15 @@ def _scale_error(ours: Tensor, expected: Tensor) -> float:
     return _known(error / expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def _relative_error(
-    ours: dict[str, Tensor], expected: dict[str, Tensor], vanishing: Container[str] = ()
-) -> tuple[float, str]:
-    """Return the largest relative error, and whose it is.
-
-    Args:
-        ours: our values.
-        expected: the reference's.
-        vanishing: names of those that are zero in exact arithmetic, but not in float32.
-    """
+def _relative_error(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> tuple[float, str]:
+    """Return the largest relative error, and whose it is."""
     largest = max(value.abs().max().item() for value in expected.values())
     worst = (0.0, "")
     for name, value in expected.items():
         if ours[name].shape != value.shape:
             return math.inf, name
         difference = (ours[name].detach().cpu().float() - value).abs()
-        floor = (_VANISHING_FLOOR if name in vanishing else _FLOOR) * largest
-        error = _known((difference / value.abs().clamp(min=max(floor, 1e-30))).max())
+        error = _known((difference / value.abs().clamp(min=max(_FLOOR * largest, 1e-30))).max())
         worst = max(worst, (error, name))
     return worst
 

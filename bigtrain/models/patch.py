@@ -104,7 +104,9 @@ class PatchGAN(ConvolutionalPatches):
             norm: ImageNorm = config.norm if layer else "none"
             bias = layer == 0 or bias_before(config.norm)
             stride = 2 if layer < config.layers else 1
-            conv = SpectralConv2d(channels, width, 4, stride=stride, padding=1, bias=bias, style=style)
+            conv = SpectralConv2d(
+                channels, width, 4, stride=stride, padding=1, bias=bias, idle_bias=norm == "instance", style=style
+            )
             self.blocks.append(nn.Sequential(conv, image_norm(norm, width), nn.LeakyReLU(0.2)))
             channels = width
         self.to_logits = SpectralConv2d(channels, 1, 4, padding=1, style=style)
@@ -119,7 +121,8 @@ class PixelGAN(ConvolutionalPatches):
         style = WeightStyle("normal", spectral=config.spectral)
         channels, width, bias = channels_judged(image, condition), config.width, bias_before(config.norm)
         first = SpectralConv2d(channels, width, 1, style=style)
-        second = SpectralConv2d(width, 2 * width, 1, bias=bias, style=style)
+        idle = config.norm == "instance"
+        second = SpectralConv2d(width, 2 * width, 1, bias=bias, idle_bias=idle, style=style)
         self.blocks = nn.ModuleList(
             [
                 nn.Sequential(first, nn.LeakyReLU(0.2)),

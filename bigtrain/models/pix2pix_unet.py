@@ -118,7 +118,9 @@ class EncoderBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, *, norm: ImageNorm, bias: bool, activation: bool) -> None:
         super().__init__()
         self.activation = activation
-        self.conv = SpectralConv2d(channels, out_channels, 4, stride=2, padding=1, bias=bias, style=_STYLE)
+        self.conv = SpectralConv2d(
+            channels, out_channels, 4, stride=2, padding=1, bias=bias, idle_bias=norm == "instance", style=_STYLE
+        )
         self.norm = image_norm(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +135,9 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, *, norm: ImageNorm, dropout: DrawnDropout) -> None:
         super().__init__()
-        self.conv = TransposedConv2d(channels, out_channels, 4, padding=1, bias=bias_before(norm))
+        self.conv = TransposedConv2d(
+            channels, out_channels, 4, padding=1, bias=bias_before(norm), idle_bias=norm == "instance"
+        )
         self.norm = image_norm(norm, out_channels)
         self.dropout = dropout
 

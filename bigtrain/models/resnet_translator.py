@@ -66,12 +66,12 @@ class ResNetTranslator(Translator):
         if smallest < 2:
             raise ValueError(f"{self.kind}: after {config.downs} halvings nothing is left to reflect: use fewer downs")
         blocks = config.blocks or (9 if max(source.shape[1:]) >= 256 else 6)
-        bias = bias_before(config.norm)
+        bias, idle = bias_before(config.norm), config.norm == "instance"
         width = config.width
-        first = PaddedConv2d(source.channels, width, 7, padding="reflect", bias=bias)
+        first = PaddedConv2d(source.channels, width, 7, padding="reflect", bias=bias, idle_bias=idle)
         self.encoder = nn.ModuleList([nn.Sequential(first, image_norm(config.norm, width), nn.ReLU())])
         for _ in range(config.downs):
-            halving = SpectralConv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias, style=_STYLE)
+            halving = SpectralConv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias, idle_bias=idle, style=_STYLE)
             self.encoder.append(nn.Sequential(halving, image_norm(config.norm, 2 * width), nn.ReLU()))
             width *= 2
         self.blocks = nn.ModuleList(
@@ -85,7 +85,7 @@ class ResNetTranslator(Translator):
         )
         self.decoder = nn.ModuleList()
         for _ in range(config.downs):
-            doubling = TransposedConv2d(width, width // 2, 3, padding=1, output_padding=1, bias=bias)
+            doubling = TransposedConv2d(width, width // 2, 3, padding=1, output_padding=1, bias=bias, idle_bias=idle)
             self.decoder.append(nn.Sequential(doubling, image_norm(config.norm, width // 2), nn.ReLU()))
             width //= 2
         self.to_image = PaddedConv2d(width, target.channels, 7, padding="reflect", bias=True)
@@ -112,11 +112,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: ImageNorm, padding: PaddingMode, dropout: DrawnDropout) -> None:
         super().__init__()
-        bias = bias_before(norm)
-        self.conv1 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias)
+        bias, idle = bias_before(norm), norm == "instance"
+        self.conv1 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias, idle_bias=idle)
         self.norm1 = image_norm(norm, channels)
         self.dropout = dropout
-        self.conv2 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias)
+        self.conv2 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias, idle_bias=idle)
         self.norm2 = image_norm(norm, channels)
 
     def forward(self, x: Tensor, draws: Draws | None) -> Tensor:
@@ -135,12 +135,24 @@ class PaddedConv2d(SpectralConv2d):
         kernel_size: height and width, odd.
         padding: see PaddingMode.
         bias: whether to add one.
+        idle_bias: see `SpectralConv2d`.
     """
 
-    def __init__(self, channels: int, out_channels: int, kernel_size: int, *, padding: PaddingMode, bias: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        padding: PaddingMode,
+        bias: bool,
+        idle_bias: bool = False,
+    ) -> None:
         around = kernel_size // 2
         inside = around if padding == "zero" else 0
-        super().__init__(channels, out_channels, kernel_size, padding=inside, bias=bias, style=_STYLE)
+        super().__init__(
+            channels, out_channels, kernel_size, padding=inside, bias=bias, idle_bias=idle_bias, style=_STYLE
+        )
         self.around, self.mode = around - inside, padding
 
     def forward(self, x: Tensor) -> Tensor:

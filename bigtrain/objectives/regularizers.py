@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bigtrain.ops.precision import gradients_of
+
 Judge = Callable[[Tensor], Tensor]
 
 
@@ -49,7 +51,7 @@ def squared_slope_by_differences(judge: Judge, logits: Tensor, image: Tensor, h:
     Returns:
         Shape [], float32: its value is the mean of |v|² over images, its gradient in D's weights is that of it.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), image, retain_graph=True)
+    (gradient,) = gradients_of(logits.sum(), [image], create_graph=False)
     length = gradient.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
     step = h * len(image) ** 0.5
     away = (step * gradient / length).detach()
@@ -105,7 +107,7 @@ def path_lengths(image: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
         Lengths, the root mean square over layers, shape [N], float32, twice differentiable.
     """
     directions = noise / (image.shape[2] * image.shape[3]) ** 0.5
-    (gradient,) = torch.autograd.grad((image * directions).sum(), styles, create_graph=True)
+    (gradient,) = gradients_of((image * directions).sum(), [styles], create_graph=True)
     return gradient.float().square().sum(2).mean(1).sqrt()
 
 
@@ -154,5 +156,5 @@ def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _squared_slope(logits: Tensor, image: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
+    (gradient,) = gradients_of(logits.sum(), [image], create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigtrain.ops import winograd
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.ops.twins import use_reference
 
 Pair = tuple[int, int]
@@ -180,6 +181,12 @@ def _is_unit(how: _How) -> bool:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
+    """Convolve in the operands' dtype: autocast would lower Winograd's products on CPUs, and convolutions on GPUs."""
+    with outside_autocast(x.device.type):
+        return _convolve_as_given(x, weight, bias, how)
+
+
+def _convolve_as_given(x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
     padding, turned = how.padding[0], winograd.TAPS - 1 - how.padding[0]
     y: Tensor
     if _is_unit(how) and not how.transposed and winograd.pays(x, weight, padding):
@@ -196,7 +203,14 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tens
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, biases: list[int] | None, how: _How, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the first gradients by image, weight and bias, those that are wanted."""
+    """Return the first gradients by image, weight and bias, those that are wanted, in the operands' dtype."""
+    with outside_autocast(x.device.type):
+        return _gradients_as_given(grad, x, weight, biases, how, wanted)
+
+
+def _gradients_as_given(
+    grad: Tensor, x: Tensor, weight: Tensor, biases: list[int] | None, how: _How, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     large = grad if how.transposed else x
     if _is_unit(how) and winograd.pays(large, weight, how.padding[0]):
         grad = grad.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """What the phases of a step compute, counted without computing: under PyTorch's FakeTensorMode.
 
 The players run on tensors that have shapes and no content. Every operator is written down with its floating-point
-operations (as `bigtrain.run.usage` counts them) and the bytes that it reads and writes; storages are followed from
+operations and the bytes that it reads and writes; storages are followed from
 birth to death, as `bigtrain.distributed.memory` follows them. Nothing is read: images and labels are made up.
 """
 
@@ -34,9 +34,10 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes
 from bigtrain.distributed.precision import autocast
 from bigtrain.engine.player import Phase, Player
+from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
+from bigtrain.planning.operations import operations
 from bigtrain.planning.work import Sizes, Work
-from bigtrain.run.usage import operations
 from bigtrain.strategies.fsdp import stages_of
 from bigtrain.tasks.base import Task
 
@@ -75,6 +76,9 @@ class FakeRun:
             for module in player.modules():
                 if hasattr(module, "over_ranks"):
                     vars(module)["over_ranks"] = self._over_ranks
+        self._growths = [
+            part for player in self.task.players.values() for part in player.modules() if isinstance(part, Growth)
+        ]
         self._trainable = {
             name: [key for key, value in player.named_parameters() if value.requires_grad]
             for name, player in self.task.players.items()
@@ -102,6 +106,13 @@ class FakeRun:
         """Return every kind of phase: one of them, and how often a step has it."""
         batch = self._config.global_batch * self.task.batches_per_step
         return kinds_of_phases(self.task, Progress(round(self._config.total_kimg * 1000), batch))
+
+    def grow_to(self, progress: Progress) -> tuple[tuple[int, bool], ...]:
+        """Let the networks grow to a place of the run, and return how far each has; at first they have grown up."""
+        if self._growths:
+            with self._mode:
+                self.task.before_step(progress)
+        return tuple((growth.complete, growth.fading) for growth in self._growths)
 
     def work(self, phase: Phase, size: int) -> Work:
         """Count a micro-batch of a phase.
@@ -192,16 +203,26 @@ def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, f
     """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
     progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
     first: dict[Kind, Phase] = {}
-    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
-    period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
+    period = period_of(task)
     for _ in range(period):
         for phase in task.phases(progress):
-            terms = _terms(task.players[phase.player])
-            kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+            kind = kind_of(task, phase)
             first.setdefault(kind, phase)
             seen[kind] += 1
         progress.advance()
     return {kind: (first[kind], count / period) for kind, count in seen.items()}
+
+
+def kind_of(task: Task, phase: Phase) -> Kind:
+    """Return the kind of a phase."""
+    terms = _terms(task.players[phase.player])
+    return (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+
+
+def period_of(task: Task) -> int:
+    """Return the number of steps after which the same terms are due again, by their intervals."""
+    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
+    return min(math.lcm(*intervals), _PERIOD) if intervals else 1
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -1,15 +1,15 @@
 """What a run costs every rank: time, messages and memory, as metrics, as tables, and as `ranks.json`."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 from bigtrain.core.logging import console
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.memory import MemoryMeter, memory_table
+from bigtrain.distributed.memory import memory_metrics, memory_table
 from bigtrain.distributed.stragglers import SLOW, communication_metrics, gather_times, slowest, straggler_table
 from bigtrain.distributed.traffic import traffic
 from bigtrain.strategies import Strategy
@@ -27,34 +27,30 @@ class Load:
 
     def __init__(self, ranks: Ranks, strategies: Mapping[str, Strategy], folder: Path) -> None:
         self._ranks, self._strategies, self._folder = ranks, strategies, folder
-        self._memory = MemoryMeter(ranks.device)
         self._shown_memory = False
         self._slow: int | None = None
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Measure the step that is taken inside, data included."""
-        with traffic.step():
-            yield
-        self._memory.step()
-
-    def forward(self, phase: str) -> AbstractContextManager[None]:
-        """Measure, once, the memory that a phase's loss needs."""
-        return self._memory.forward(phase)
+    def step(self) -> AbstractContextManager[None]:
+        """Measure the time of the step that is taken inside, data included."""
+        return traffic.step()
 
     def data_wait(self) -> AbstractContextManager[None]:
         """Measure how long images are waited for."""
         return traffic.data_wait()
 
-    def read(self) -> dict[str, float]:
-        """Return a mean step's metrics since the last reading, and show the tables where they are news. Collective."""
+    def read(self, activations: Mapping[str, int]) -> dict[str, float]:
+        """Return a mean step's metrics since the last reading, and show the tables where they are news. Collective.
+
+        Args:
+            activations: bytes that each phase needs, by name, where known.
+        """
         times = gather_times(traffic.read(), self._ranks.device)
         held = {name: strategy.held() for name, strategy in self._strategies.items()}
-        metrics = communication_metrics(times) | self._memory.metrics(held)
+        metrics = communication_metrics(times) | memory_metrics(held, activations, self._ranks.device)
         if is_rank_zero():
-            if self._memory.activations and not self._shown_memory:
+            if activations and not self._shown_memory:
                 self._shown_memory = True
-                console.print(memory_table(held, self._memory.activations))
+                console.print(memory_table(held, activations))
             rank, factor = slowest(times)
             slow = rank if factor > SLOW else None
             if slow is not None and slow != self._slow:

@@ -1,31 +1,29 @@
-"""Score a run's snapshots as they appear, beside it: `python -m bigtrain.run.watch RUN`, under torchrun or alone."""
+"""Score a run's snapshots as they appear, beside it: `python -m bigtrain.run.watch run=FOLDER`."""
 
 from bigtrain.core import stop
 
 stop.catch_signals()  # before torch is imported, see bigtrain.train
 
-import argparse  # noqa: E402
 import fcntl  # noqa: E402
-import json  # noqa: E402
 import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Iterator, Mapping, Sequence  # noqa: E402
+from collections.abc import Iterator, Mapping  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 from bigtrain.config import AnyTraining, TrainingConfig  # noqa: E402
-from bigtrain.core.config import ConfigError, load_config, parse_config  # noqa: E402
+from bigtrain.core.config import ConfigError, load_config  # noqa: E402
 from bigtrain.core.logging import log  # noqa: E402
 from bigtrain.core.state import Progress  # noqa: E402
 from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks  # noqa: E402
-from bigtrain.distributed.program import as_one_of_the_ranks  # noqa: E402
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program  # noqa: E402
 from bigtrain.evaluation.best import Best  # noqa: E402
 from bigtrain.evaluation.errors import Interrupted  # noqa: E402
-from bigtrain.evaluation.evaluate import check_fit, evaluate  # noqa: E402
+from bigtrain.evaluation.evaluate import WatchSettings, check_fit, evaluate  # noqa: E402
 from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
 from bigtrain.generate.snapshot import load_snapshot  # noqa: E402
@@ -145,10 +143,10 @@ def _copy(snapshot: Path, best: Path) -> None:
     shutil.copytree(snapshot, best, dirs_exist_ok=True, ignore=shutil.ignore_patterns("sigma-*"))
 
 
-def scores_for(config: TrainingConfig, changes: Mapping[str, Any]) -> ScoreConfig:
-    """Return which scores to make: the run's full ones where it has them, else its progress scores, as changed."""
-    base = (config.eval.full or config.eval).model_dump(mode="json", include=set(ScoreConfig.model_fields))
-    return parse_config(ScoreConfig, {**base, **changes}, source="evaluate --watch")
+def scores_for(config: TrainingConfig, changes: ScoreConfig) -> ScoreConfig:
+    """Return the scores to make: the run's full ones if it has them, else its progress scores, with the changes."""
+    base = (config.eval.full or config.eval).model_dump(include=set(ScoreConfig.model_fields))
+    return ScoreConfig(**{**base, **changes.model_dump(exclude_unset=True)})
 
 
 @contextmanager
@@ -166,15 +164,12 @@ def _alone(run: Path) -> Iterator[None]:
         yield
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run from the command line: exit code 0 when the run is complete and scored, 3 when stopped."""
-    parser = argparse.ArgumentParser(prog="python -m bigtrain.run.watch", description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--config", default="{}", help="JSON of which scores, where not the run's own")
-    options = parser.parse_args(arguments)
+def main() -> NoReturn:
+    """Run as one of the ranks: exit code 0 when the run is complete and scored, 3 when stopped."""
+    settings = settings_of_program(WatchSettings, "bigtrain.run.watch")
     with as_one_of_the_ranks() as ranks:
-        config = load_config(AnyTraining, options.run / "config.yaml")
-        complete = _watch(options.run, config, scores_for(config, json.loads(options.config)), ranks)
+        config = load_config(AnyTraining, settings.run / "config.yaml")
+        complete = _watch(settings.run, config, scores_for(config, settings.scores), ranks)
     sys.exit(0 if complete else _STOPPED)
 
 

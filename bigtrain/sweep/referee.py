@@ -157,7 +157,7 @@ class Referee:
             "folder": str((sweep.folder / trial.name).resolve()),
             "python": sys.executable,
             "cwd": str(Path.cwd()),
-            "arguments": [str(config.resolve()), "--allow-config-change"],
+            "arguments": [str(config.resolve()), "allow_config_change=true"],
             "config": str(config.resolve()),
             "nproc": own.nproc,
             "metric": sweep.metric.name,

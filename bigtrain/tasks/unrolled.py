@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from bigtrain.models import Discriminator
 from bigtrain.objectives.adversarial import Game
+from bigtrain.ops.precision import gradients_of
 
 Judge = Callable[[Tensor], Tensor]
 
@@ -40,6 +40,6 @@ def unrolled(
 
     for _ in range(steps):
         loss = game.discriminator(judge(real), judge(fake)).mean()
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        slopes = gradients_of(loss, list(weights.values()), create_graph=True)
         weights = {name: value - lr * slope for (name, value), slope in zip(weights.items(), slopes, strict=True)}
     return judge

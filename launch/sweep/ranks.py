@@ -80,7 +80,7 @@ class LocalRanks:
 def train_arguments(spec: dict[str, Any]) -> list[str]:
     """Return the arguments of `bigtrain.train` for a trial."""
     stop_at = spec["stop_at_kimg"]
-    return [*spec["arguments"], *([] if stop_at is None else [f"--stop-at-kimg={stop_at}"])]
+    return [*spec["arguments"], *([] if stop_at is None else [f"stop_at_kimg={stop_at}"])]
 
 
 def last_line(path: Path) -> str:

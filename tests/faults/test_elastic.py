@@ -43,7 +43,7 @@ def test_ranks_and_strategies_change_in_one_run(runs: Runs, networks: str) -> No
     for nproc, strategy, kimg in ((2, "ddp", 0.16), (1, "ddp", 0.32), (4, "fsdp", 0.48), (2, "ddp", 0.64)):
         micro_batch = 4 if networks == "stylegan2" else 8 // nproc
         these = every_step.having(f"strategy.kind={strategy}", f"micro_batch={micro_batch}", nproc=nproc)
-        process = these.start_with(witness, elastic.name, "--allow-config-change", "--stop-at-kimg", str(kimg))
+        process = these.start_with(witness, elastic.name, "allow_config_change=true", f"stop_at_kimg={kimg}")
         _, err = process.communicate()
         assert process.returncode == (3 if kimg < 0.64 else 0), err
     starts = [json.loads(line) for line in (elastic / "events.jsonl").read_text().splitlines()]

@@ -12,6 +12,7 @@ from torch import Tensor
 from bigtrain.interop.quantities.base import Quantities
 from bigtrain.objectives.adversarial import hinge_d, hinge_g, non_saturating_d, non_saturating_g
 from bigtrain.objectives.regularizers import r1_penalty
+from bigtrain.ops.precision import gradients_of
 
 
 class SynthesisQuantities(Quantities):
@@ -106,7 +107,7 @@ class SynthesisQuantities(Quantities):
         noise = self.given("pl_noise")
         image = self.network("G").synthesize(self.ws)  # type: ignore[operator]
         along = (image * noise).sum() / math.sqrt(noise.shape[2] * noise.shape[3])
-        (gradient,) = torch.autograd.grad(along, self.ws, create_graph=True)
+        (gradient,) = gradients_of(along, [self.ws], create_graph=True)
         return gradient.square().sum(2).mean(1).sqrt()
 
 

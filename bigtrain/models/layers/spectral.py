@@ -90,6 +90,8 @@ class SpectralConv2d(_Normalised):
         stride: of the positions.
         padding: zeros on each side; None for half of the kernel.
         bias: whether to add one; it starts at 0.
+        idle_bias: an instance normalisation follows, which undoes the bias. It is left out, and its gradient is exactly
+            zero; that of the sum would be rounding errors, which Adam turns into steps that depend on the ranks.
         style: of the weight.
     """
 
@@ -102,15 +104,17 @@ class SpectralConv2d(_Normalised):
         stride: int = 1,
         padding: int | None = None,
         bias: bool = True,
+        idle_bias: bool = False,
         style: WeightStyle = WeightStyle(),
     ) -> None:
         super().__init__(out_channels, channels, kernel_size, kernel_size, bias=bias, style=style)
-        self.stride = stride
+        self.stride, self.idle_bias = stride, idle_bias
         self.padding = kernel_size // 2 if padding is None else padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H', W'], see `conv2d`; H' = H and W' = W with the defaults."""
-        return conv2d(x, self.normalised_weight(), self.bias, stride=self.stride, padding=self.padding)
+        bias = 0.0 * self.bias if self.bias is not None and self.idle_bias else self.bias
+        return conv2d(x, self.normalised_weight(), bias, stride=self.stride, padding=self.padding)
 
 
 class SpectralLinear(_Normalised):

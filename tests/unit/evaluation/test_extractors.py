@@ -166,6 +166,7 @@ def test_torch_fidelity_computes_on_our_extractors(tmp_path: Path, alone: None) 
         verbose=False,
         num_workers=0,
     )
-    ours = compare(Comparison(*places, extractor="efficientnet-lite0"), Ranks(0, 1, 0, CPU)).scores
+    comparison = Comparison(generated=places[0], reference=places[1], extractor="efficientnet-lite0")
+    ours = compare(comparison, Ranks(0, 1, 0, CPU)).scores
     # Six images of 1280 features: the roots of the eigenvalues that should be zero are their rounding.
     assert ours["fid_efflite0"].value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)

@@ -186,7 +186,7 @@ def test_films_and_tables_are_files_that_open(snapshots: dict[str, Path], tmp_pa
         (["sample", "--out", "x.txt", "--format", "grid"], "a grid is a picture"),
         (["sample", "--out", "x", "--format", "tar"], "--format 'tar': use grid, folder, npz, shards"),
         (["sample", "--out", "full"], "exists and is not empty"),
-        (["sample", "--out", "x", "--precision", "fp8"], "--precision 'fp8': use fp32 or bf16"),
+        (["sample", "--out", "x", "--precision", "fp8"], "'precision': input should be 'fp32' or 'bf16', got 'fp8'"),
         (["sample", "--out", "x", "--cutoff", "2"], "no styles"),
         (["interpolate", "--out", "x.png"], "ends in .gif or .mp4"),
         (["interpolate", "--out", "x.gif", "--kind", "dance"], "use walk, styles, truncation"),

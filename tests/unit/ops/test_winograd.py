@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from bigtrain.ops import winograd
 from bigtrain.ops.convolution import conv2d, conv_transpose2d
 from bigtrain.ops.twins import reference_paths
-from bigtrain.run.usage import Counter
+from bigtrain.planning.operations import Counter
 
 
 def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:

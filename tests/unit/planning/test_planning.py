@@ -15,7 +15,7 @@ from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
 from bigtrain.planning.micro_batch import Trial
-from bigtrain.run.usage import Counter
+from bigtrain.planning.operations import Counter
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")

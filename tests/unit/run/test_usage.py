@@ -1,67 +1,70 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bigtrain.config import AnyTraining
+from bigtrain.core.config import ConfigError, load_config
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
-from bigtrain.run.usage import Counter, Speed, Usage
-from tests.training import CPU, Training
+from bigtrain.planning.costs import PhaseCosts
+from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.operations import Counter
+from bigtrain.run.usage import Speed, Usage
+from tests.conftest import ROOT
+from tests.training import CPU
 
-pytestmark = pytest.mark.usefixtures("alone")
-
-
-def step(training: Training, usage: Usage | None) -> None:
-    """Take a step as the trainer does, counting or not."""
-    batch = training.batch(training.progress.samples_seen)
-    for phase in training.task.phases(training.progress):
-        rivals: dict[str, object] = {}
-        for name, strategy in training.strategies.items():
-            strategy.set_trainable(name == phase.player)
-            if name != phase.player:
-                rivals.update(strategy.infer())
-        strategy = training.strategies[phase.player]
-        for micro, last in batch.micro_batches(training.micro_batch):
-            with usage.counting(phase, last=last) if usage else nullcontext():
-                loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
-                strategy.backward(loss)
-        strategy.step(
-            training.task.optimizers[phase.player].rates_at(training.progress.samples_seen, 10_000, global_batch=16)
-        )
-    training.progress.advance()
+TINY = str(ROOT / "tests" / "tiny.yaml")
 
 
-def counted(objective: dict[str, object], steps: int) -> list[float]:
-    """Return GFLOP an image of each step of a tiny training."""
-    training = Training({"objective": objective})
-    usage = Usage(training.task.players, Ranks(0, 1, 0, CPU))
-    found = []
+def counted(*overrides: str, steps: int) -> list[float]:
+    """Return GFLOP an image of each step of a tiny run."""
+    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
+    usage, task = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), FakeRun(config).task
+    progress, found = Progress(10_000, 16), []
     for _ in range(steps):
-        step(training, usage)
-        found.append(usage.of_step(training.progress)["compute/gflop_per_img"])
+        for phase in task.phases(progress):
+            usage.count(phase, progress)
+        progress.advance()
+        found.append(usage.of_step(progress)["compute/gflop_per_img"])
+    assert min(usage.activations["d_main"], usage.activations["g_main"]) > 0
     return found
 
 
-@pytest.mark.parametrize("micro_batch", [4, 16])
-def test_counting_changes_not_a_bit(micro_batch: int) -> None:
-    weights = []
-    for counting in (True, False):
-        training = Training({"objective": {"terms": {"r1": {"gamma": 1.0, "interval": 2}}}}, micro_batch=micro_batch)
-        usage = Usage(training.task.players, Ranks(0, 1, 0, CPU)) if counting else None
-        for _ in range(3):
-            step(training, usage)
-        weights.append(training.weights())
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
-
-
 def test_a_step_with_a_penalty_costs_more_than_one_without() -> None:
-    plain = counted({"terms": {}}, 1)[0]
-    first, second, third = counted({"terms": {"r1": {"gamma": 1.0, "interval": 2}}}, 3)
+    plain = counted("objective.terms={}", steps=1)[0]
+    first, second, third = counted("objective.terms.r1.interval=2", steps=3)
     assert first > 1.2 * plain
     assert second == plain
     assert third == first
+
+
+def test_networks_are_counted_anew_as_they_grow() -> None:
+    progan = {"kind": "progan", "channel_base": 64, "channel_max": 8, "growth": {"first": 16, "stable_kimg": 0.016}}
+    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere"])
+    values = {**config.model_dump(), "generator": progan, "discriminator": progan, "objective": {}}
+    config = AnyTraining.model_validate(values)
+    young, grown = Progress(10_000, 16), Progress(10_000, 16)
+    cost, phase = PhaseCosts(config), FakeRun(config).task.phases(young)[-1]
+    grown.samples_seen = 10_000
+    assert 0 < 1.2 * cost(phase, young).flops < cost(phase, grown).flops
+
+
+def test_counting_leaves_the_random_numbers_of_the_process_alone() -> None:
+    before = torch.get_rng_state()
+    counted(steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_that_cannot_be_counted_do_not_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("it goes by what is in a tensor")
+
+    monkeypatch.setattr(FakeRun, "work", refuse)
+    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere"])
+    usage, progress = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), Progress(10_000, 16)
+    for phase in FakeRun(config).task.phases(progress):
+        usage.count(phase, progress)
+    assert usage.of_step(progress) == {"compute/gflop_per_img": 0.0}
 
 
 def test_groups_of_a_convolution_compute_what_they_would_apart() -> None:
