@@ -212,16 +212,26 @@ def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, f
     """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
     progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
     first: dict[Kind, Phase] = {}
-    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
-    period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
+    period = period_of(task)
     for _ in range(period):
         for phase in task.phases(progress):
-            terms = _terms(task.players[phase.player])
-            kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+            kind = kind_of(task, phase)
             first.setdefault(kind, phase)
             seen[kind] += 1
         progress.advance()
     return {kind: (first[kind], count / period) for kind, count in seen.items()}
+
+
+def kind_of(task: Task, phase: Phase) -> Kind:
+    """Return the kind of a phase."""
+    terms = _terms(task.players[phase.player])
+    return (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+
+
+def period_of(task: Task) -> int:
+    """Return the number of steps after which the same terms are due again, by their intervals."""
+    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
+    return min(math.lcm(*intervals), _PERIOD) if intervals else 1
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]

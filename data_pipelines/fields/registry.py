@@ -1,7 +1,6 @@
 """The kinds of fields by their names: our own, and those of other packages."""
 
 from functools import cache
-from importlib.metadata import entry_points
 
 from data_pipelines.fields.array import ArrayKind
 from data_pipelines.fields.audio import AudioKind
@@ -56,7 +55,9 @@ def check_spec(spec: FieldSpec) -> None:
 
 @cache
 def _foreign() -> dict[str, FieldKind]:
-    """Return the kinds of other packages; reading what is installed takes some milliseconds."""
+    """Return the kinds of other packages; reading what is installed takes some milliseconds, and so does the import."""
+    from importlib.metadata import entry_points
+
     kinds: dict[str, FieldKind] = {}
     for entry in entry_points(group=GROUP):
         kind = entry.load()()
