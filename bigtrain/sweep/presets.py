@@ -5,7 +5,7 @@ from typing import Literal
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import flatten
-from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Uniform
+from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Same, Uniform
 
 PresetName = Literal["ttur", "r1", "ttur_r1", "ada", "ema"]
 Parameters = dict[str, Parameter]
@@ -25,10 +25,22 @@ def ttur(base: TrainingConfig) -> Parameters:
     return {
         lr_g: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
         lr_d: Ratio(kind="ratio", of=lr_g, low=0.25, high=4.0),
-        _key(base, "optim.beta1"): Choice(kind="choice", values=(0.0, 0.5)),
-        _key(base, "optim.beta2"): Choice(kind="choice", values=(0.9, 0.99, 0.999)),
+        **_moments(base),
         "objective.n_critic": Choice(kind="choice", values=(1, 2)),
     }
+
+
+def _moments(base: TrainingConfig) -> Parameters:
+    """The decays of Adam's moments, the same for G and D; none where one of them has another optimizer."""
+    values: dict[str, tuple[float, ...]] = {"beta1": (0.0, 0.5), "beta2": (0.9, 0.99, 0.999)}
+    known = flatten(base.model_dump(mode="json"))
+    found: Parameters = {}
+    for name, choices in values.items():
+        key_g, key_d = (_key(base, f"optim.{player}.{name}") for player in "GD")
+        if {key_g, key_d} <= known.keys():
+            found[key_g] = Choice(kind="choice", values=choices)
+            found[key_d] = Same(kind="same", of=key_g)
+    return found
 
 
 def r1(base: TrainingConfig) -> Parameters:

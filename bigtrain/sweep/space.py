@@ -136,7 +136,31 @@ class Choice(Parameter):
         return self.values[min(max(place + (1 if factor > 1 else -1), 0), len(self.values) - 1)]
 
 
-AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice, Field(discriminator="kind")]
+class Same(Parameter):
+    """What another key has: `optim.D.beta1: {kind: same, of: optim.G.beta1}`.
+
+    Attributes:
+        of: the other key.
+    """
+
+    kind: Literal["same"]
+    of: str
+
+    @property
+    def needs(self) -> set[str]:
+        """See Parameter."""
+        return {*self.when, self.of}
+
+    def pick(self, key: str, chooser: Chooser, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+    def move(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+
+AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice | Same, Field(discriminator="kind")]
 
 _COMPARISON = re.compile(r"^\s*([\w.]+)\s*(<=|>=|<|>)\s*(?:([\d.eE+-]+)\s*\*\s*)?([\w.+-]+)\s*$")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -204,9 +228,12 @@ class Space:
 
     @property
     def varying(self) -> list[str]:
-        """Keys with more than one value, as they were declared."""
-        constant = {key for key, one in self.parameters.items() if isinstance(one, Choice) and len(one.values) == 1}
-        return [key for key in self._declared if key not in constant]
+        """Keys with more than one value of their own, as they were declared."""
+
+        def follows(one: Parameter) -> bool:
+            return isinstance(one, Same) or (isinstance(one, Choice) and len(one.values) == 1)
+
+        return [key for key in self._declared if not follows(self.parameters[key])]
 
     def base_point(self) -> Point:
         """Return what the base config has at the space's keys."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,8 @@ SWEEP_FILE, BASE_FILE = "sweep.yaml", "base.yaml"
 _PROBES = 24
 """Random points that are tried on the config before the sweep starts."""
 
-_RIPE = (
-    "optim.lr_",
-    "optim.beta",
-    "optim.eps",
-    "optim.clip_",
-    "objective.terms.",
-    "augment.probability.",
-    "ema.half_life",
+_CHANGEABLE = re.compile(
+    r"optim\.\w+\.(lr|beta|eps|alpha|momentum|clip_)|objective\.terms\.|augment\.probability\.|ema\.half_life"
 )
 """What PBT may change in mid-run: numbers that nothing but the next step depends on."""
 
@@ -265,7 +260,7 @@ def _check_scheduler(sweep: Sweep) -> None:
         raise ConfigError("budget.trials 1: a population has two trials or more")
     if sweep.config.finalists is not None:
         raise ConfigError("finalists: not with scheduler pbt, whose winner is a line of descent and no setting")
-    fixed = [key for key in sweep.space.varying if not key.startswith(_RIPE) or key.endswith((".kind", ".interval"))]
+    fixed = [key for key in sweep.space.varying if not _CHANGEABLE.match(key) or key.endswith((".kind", ".interval"))]
     if fixed:
         raise ConfigError(
             f"scheduler pbt: cannot change '{fixed[0]}' in mid-run; it may change learning rates, betas, weights of "
