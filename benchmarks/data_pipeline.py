@@ -29,6 +29,7 @@ from PIL import Image
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.decode import Decoder
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.decoder import new_batch
 from data_pipelines.prepare import NAMED_SOURCES
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.read import ShardDataset
@@ -63,7 +64,9 @@ class Data:
 
     @property
     def decoder(self) -> Decoder:
-        return ShardDataset(self.shards).decoder
+        decoder = ShardDataset(self.shards).decoders["image"]
+        assert isinstance(decoder, Decoder)
+        return decoder
 
     def urls(self) -> list[str]:
         return [str(path) for path in sorted(self.shards.glob("*.tar"))]
@@ -71,8 +74,7 @@ class Data:
     def samples(self) -> Iterator[tuple[bytes, int]]:
         dataset = ShardDataset(self.shards)
         for location in dataset.locations():
-            data, label = dataset.read_raw(location)
-            yield bytes(data), label
+            yield bytes(dataset.read_raw(location)), dataset.label(location)
 
 
 class Decode:
@@ -140,9 +142,9 @@ def ours(data: Data, workers: int) -> Iterator[Any]:
 
     def in_this_process() -> Iterator[Any]:
         for start in range(0, 2**60, BATCH):
-            images, labels = maker.dataset.decoder.batch(BATCH), np.empty(BATCH, np.int64)
-            maker.make(start, images, labels)
-            yield images, labels
+            fields = new_batch(maker.decoders, BATCH)
+            maker.make(start, fields)
+            yield fields
 
     return in_this_process()
 

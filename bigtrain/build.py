@@ -163,6 +163,7 @@ def build(config: AnyTraining, ranks: Ranks, folder: Path) -> Trainer:
             objects,
             facts={"config": digest_of(config), "data": manifest.digest, "rng": SCHEME},
             on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
+            device=ranks.device,
         ),
         progress=progress,
         means=means,

@@ -191,7 +191,7 @@ class Trainer:
         with self.load.data_wait():
             host = next(self.batches)
         self.means.add({"time/data_wait_s": time.perf_counter() - asked})
-        images, labels, positions = (torch.from_numpy(part) for part in (host.images, host.labels, host.positions))
+        images, labels, positions = map(torch.from_numpy, (host.fields["image"], host.fields["class"], host.positions))
         return Batch.from_host(
             images,
             labels,

@@ -12,11 +12,12 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.decoder import Fields
+from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import EachOnce, Integers, Location, SampleOrder, Turns, trained_counts
-from data_pipelines.read import DamageError, Labels, ShardDataset
+from data_pipelines.read import DamageError, ShardDataset
 from data_pipelines.sampling import ByClass, Shares, subset
 from data_pipelines.shard_cache import ShardCache, default_folder
 
@@ -63,6 +64,7 @@ class BatchPlan:
         held_out: share of the samples that never come, see `order.trained_counts`.
         on_corrupt: whether another sample stands in for a damaged one, or reading ends with an error.
         cache: for a dataset that lies elsewhere.
+        fields: which of a sample's fields are read; any set has `class`, -1 where samples are unlabelled.
     """
 
     place: str
@@ -77,6 +79,7 @@ class BatchPlan:
     held_out: float = 0.0
     on_corrupt: OnCorrupt = "fail"
     cache: CachePlan = CachePlan()
+    fields: tuple[str, ...] = (IMAGE, CLASS)
 
     def __post_init__(self) -> None:
         """Check that the batch divides."""
@@ -102,10 +105,17 @@ class BatchMaker:
         plan: what is in them.
         dataset: where it is read from.
         faults: where damaged samples are counted.
+
+    Attributes:
+        decoders: of the fields that are read; `fields.decoder.new_batch` makes memory for a batch of them.
+
+    Raises:
+        DataError: the dataset lacks a field, or the sampling does not fit it.
     """
 
     def __init__(self, plan: BatchPlan, dataset: ShardDataset, faults: FaultLog) -> None:
         self.plan, self.dataset, self.faults = plan, dataset, faults
+        self.decoders = dataset.decoders_of(plan.fields)
         counts = [shard.count for shard in dataset.manifest.shards]
         self.order = SampleOrder(counts, plan.seed, plan.window, _turns(plan, dataset, counts))
 
@@ -124,16 +134,17 @@ class BatchMaker:
         firsts = range(start + plan.rank * part, start + plan.global_batch, piece)
         return [range(first, first + part) for first in firsts]
 
-    def make(self, start: int, images: Pixels, labels: Labels) -> None:
+    def make(self, start: int, out: Fields) -> None:
         """Read this rank's share of the global batch at position `start` into memory that is there.
 
         Raises:
             DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
         """
-        damaged = self.dataset.read_batch(self.locations(start), images, labels)
+        damaged = self.dataset.read_batch(self.locations(start), out)
         for slot in sorted(damaged):
-            read = partial(self.dataset.read_into, out=images[slot])
-            labels[slot] = self.stand_in(self.positions(start)[slot], damaged[slot], read)
+            sample = {name: array[slot, ...] for name, array in out.items()}
+            read = partial(self.dataset.read_into, out=sample)
+            self.stand_in(self.positions(start)[slot], damaged[slot], read)
 
     def stand_in(self, position: int, error: DamageError, read: Callable[[Location], Result]) -> Result:
         """Read another sample than the damaged one at `position`: the same one in any process, at any time.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_pipelines.codec import Pixels
+from data_pipelines.fields.decoder import FieldDecoder
 from data_pipelines.tiny_png import LARGEST, TinyPNGs
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -29,8 +30,8 @@ _PNG_CHUNK = struct.Struct(">I4s")
 _PNG_FIRST_CHUNK = 33  # behind the signature and IHDR
 
 
-class Decoder:
-    """Decodes images of one shape; several threads may share it.
+class Decoder(FieldDecoder):
+    """Decodes images of one shape and of 8 bits; several threads may share it.
 
     Args:
         shape: channels, height and width that every image must have.
@@ -39,7 +40,8 @@ class Decoder:
     """
 
     def __init__(self, shape: tuple[int, int, int], *, arrays: bool = False) -> None:
-        self.shape = shape
+        super().__init__(shape, "uint8")
+        self.shape: tuple[int, int, int] = shape
         self._arrays = arrays
         channels, height, width = shape
         self._jpeg_space, self._jpeg_stored = _JPEG_SPACES.get(channels, ("", ""))
@@ -48,13 +50,11 @@ class Decoder:
         self._scratch = threading.local()
         self._tiny = TinyPNGs(shape) if height * width <= LARGEST and not arrays else None
         self.together = 64 if self._tiny else 1
-        """Files that are best handed to `decode_many` at once; no more, for they are held in memory meanwhile."""
 
     def batch(self, count: int, buffer: memoryview | None = None) -> Pixels:
         """Return memory for images, uint8, shape [count, C, H, W]: `buffer`, or new memory."""
         channels, height, width = self.shape
-        size = count * channels * height * width
-        flat = np.empty(size, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8, size)
+        flat = self._flat(count, buffer)
         if self._arrays:
             return flat.reshape(count, channels, height, width)
         return flat.reshape(count, height, width, channels).transpose(0, 3, 1, 2)

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from data_pipelines.secrets import hide_secrets
@@ -52,6 +52,7 @@ class FaultLog:
 
     Args:
         file: where damaged files and samples are listed too, a line of JSON each; processes may share it.
+        stream: put before the names of files, where several streams may have files of one name.
 
     Attributes:
         replaced: samples that others stood in for, since the start.
@@ -59,8 +60,8 @@ class FaultLog:
         quarantined: every fault that was met.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file
+    def __init__(self, file: Path | None = None, stream: str = "") -> None:
+        self._file, self._stream = file, stream
         self.replaced = self.retries = 0
         self.quarantined: list[Fault] = []
         self._known: set[tuple[str, int | None]] = set()
@@ -69,6 +70,8 @@ class FaultLog:
 
     def quarantine(self, fault: Fault) -> None:
         """Remember and say that something is damaged."""
+        if self._stream:
+            fault = replace(fault, file=f"{self._stream}: {fault.file}")
         with self._lock:
             if (fault.file, fault.row) in self._known:
                 return

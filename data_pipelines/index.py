@@ -16,32 +16,40 @@ from data_pipelines.files import atomic_write
 Index = NDArray[np.void]
 
 
-def index_dtype(fields: Sequence[str] = ()) -> np.dtype[np.void]:
+def index_dtype(fields: Sequence[str], members: Sequence[str] = ()) -> np.dtype[np.void]:
     """Return the type of a row.
 
-    First byte of the image in the tar, its length, class index (-1 if unlabelled), CRC-32 of its bytes; then for each
-    field the first byte and the length of its member (length 0 where the sample has none).
+    Class index (-1 if unlabelled); then for each stored field, and for each further member, its first byte in the tar,
+    its length (0 where the sample has none) and the CRC-32 of its bytes.
     """
-    columns: list[tuple[str, str]] = [("offset", "<u8"), ("size", "<u4"), ("label", "<i4"), ("crc32", "<u4")]
-    for field in fields:
-        columns += [(f"{field}.offset", "<u8"), (f"{field}.size", "<u4")]
+    columns = [("label", "<i4")]
+    for name in (*fields, *members):
+        columns += [(f"{name}.offset", "<u8"), (f"{name}.size", "<u4"), (f"{name}.crc32", "<u4")]
     return np.dtype(columns)
 
 
-def save_index(path: Path, rows: Sequence[tuple[int, ...]], fields: Sequence[str] = ()) -> None:
+def index_dtype_3(members: Sequence[str] = ()) -> np.dtype[np.void]:
+    """Return the type of a row in format 3: the image, the class, then the further members, without checksums."""
+    columns = [("offset", "<u8"), ("size", "<u4"), ("label", "<i4"), ("crc32", "<u4")]
+    for name in members:
+        columns += [(f"{name}.offset", "<u8"), (f"{name}.size", "<u4")]
+    return np.dtype(columns)
+
+
+def save_index(path: Path, rows: Sequence[tuple[int, ...]], dtype: np.dtype[np.void]) -> None:
     """Write an index, atomically."""
     with atomic_write(path) as file:
-        np.save(file, np.array(rows, dtype=index_dtype(fields)))
+        np.save(file, np.array(rows, dtype=dtype))
 
 
-def load_index(path: Path, fields: Sequence[str] = ()) -> Index:
+def load_index(path: Path, dtype: np.dtype[np.void]) -> Index:
     """Read an index.
 
     Its header must be, to the byte, the one that NumPy writes; NumPy's own way of reading it goes through Python's
     parser, which fails now and then when several threads use it at once (SystemError, CPython 3.11).
 
     Raises:
-        DataError: missing, damaged or without just these fields.
+        DataError: missing, damaged or without just these columns.
     """
     try:
         content = path.read_bytes()
@@ -50,13 +58,11 @@ def load_index(path: Path, fields: Sequence[str] = ()) -> Index:
     except OSError as error:
         raise DataError(f"{path}: damaged index ({error})") from None
     start = 10 + int.from_bytes(content[8:10], "little")
-    dtype = index_dtype(fields)
     count, left_over = divmod(len(content) - start, dtype.itemsize)
     if not content.startswith(b"\x93NUMPY") or count < 0:
         raise DataError(f"{path}: damaged index (it is no NumPy file)")
     if content[:start] != _header(dtype, count) or left_over:
-        which = ", ".join(fields) or "(none)"
-        raise DataError(f"{path}: cut off, or not an index of this format, with the fields {which}")
+        raise DataError(f"{path}: cut off, or not an index of this format, with {', '.join(dtype.names or ())}")
     return np.frombuffer(content, dtype=dtype, offset=start)
 
 

@@ -13,13 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
+from data_pipelines.fields.registry import check_spec
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write
+from data_pipelines.index import index_dtype, index_dtype_3
+from data_pipelines.manifest_v3 import FORMAT_3, downgrade, upgrade
 
-FORMAT = "bigtrain-shards/3"
+FORMAT = "bigtrain-shards/4"
 FILE_NAME = "manifest.json"
+IMAGE, CLASS = "image", "class"
+"""Names of the fields that most sets have."""
 
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ELSEWHERE = re.compile(r"/|https?://|s3://|pipe:")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -64,36 +70,78 @@ class Manifest:
 
     Attributes:
         name: what the set is called.
-        resolution: height of every image.
-        width: of every image; None where it is square.
-        channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).
-        classes: names of the classes, in the order of their indices; empty if unlabelled.
-        codec: how an image lies in the tar, one of `CODECS`.
-        protocol: how the source's images became these (crop, resize filter, resolution), in words.
-        licence: of the images.
+        fields: what a sample is made of, by name. A field of kind `class` is called `class`; it is a column of the
+            index. All others are stored as members of the tars.
+        protocol: how the source's samples became these (crop, resize filter, resolution), in words.
+        licence: of the samples.
         source: where they came from.
-        fields: names (file extensions) of the further members that are kept of a sample, such as `txt`.
-        rejected: number of the source's images that are not in the set; `rejected.jsonl` lists them.
+        members: names (file extensions) of further members that are kept of a sample and not read in training.
+        rejected: number of the source's samples that are not in the set; `rejected.jsonl` lists them.
         shards: in order.
+        format: that the manifest was written in.
     """
 
     name: str
-    resolution: int
-    width: int | None
-    channels: int
-    classes: tuple[str, ...]
-    codec: str
+    fields: Mapping[str, FieldSpec]
     protocol: str
     licence: str
     source: str
-    fields: tuple[str, ...]
+    members: tuple[str, ...]
     rejected: int
     shards: tuple[Shard, ...] = field(repr=False)
+    format: str = FORMAT
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the fields that are members of the tars, in the order of the index."""
+        return tuple(sorted(self.fields.keys() - {CLASS}))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their indices; empty if unlabelled."""
+        return self.fields[CLASS].classes if CLASS in self.fields else ()
+
+    @property
+    def image(self) -> FieldSpec:
+        """The field `image`.
+
+        Raises:
+            DataError: the set has none.
+        """
+        if IMAGE not in self.fields:
+            raise DataError(f"{self.name}: has no field '{IMAGE}'; its fields are {', '.join(self.fields)}")
+        return self.fields[IMAGE]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        return self.channels, self.resolution, self.width or self.resolution
+        """Channels, height and width of the field `image`."""
+        channels, height, width = self.image.shape
+        return channels, height, width
+
+    @property
+    def resolution(self) -> int:
+        """Height of the field `image`."""
+        return self.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the field `image`."""
+        return self.shape[0]
+
+    @property
+    def codec(self) -> str:
+        """How the field `image` lies in the tars, one of `CODECS`."""
+        return self.image.codec
+
+    @property
+    def index_dtype(self) -> np.dtype[np.void]:
+        """Type of a row of the shards' indexes."""
+        return index_dtype_3(self.members) if self.format == FORMAT_3 else index_dtype(self.stored, self.members)
+
+    def index_columns(self, name: str) -> tuple[str, str, str]:
+        """Return the columns of the index with the first byte, the length and the CRC-32 of a field's file."""
+        prefix = "" if self.format == FORMAT_3 and name == IMAGE else f"{name}."
+        return f"{prefix}offset", f"{prefix}size", f"{prefix}crc32"
 
     @property
     def count(self) -> int:
@@ -119,13 +167,15 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything in the manifest: two sets with one digest hold the same images in the same order."""
-        canonical = json.dumps(self._document(), sort_keys=True, separators=(",", ":"))
+        """SHA-256 over everything in the manifest: two sets with one digest hold the same samples in the same order."""
+        document = downgrade(self._document()) if self.format == FORMAT_3 else self._document()
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`, atomically: a line for each entry and each shard."""
-        document = {"format": FORMAT, "digest": self.digest, **self._document()}
+        content = downgrade(self._document()) if self.format == FORMAT_3 else self._document()
+        document = {"format": self.format, "digest": self.digest, **content}
         shards = ",\n  ".join(json.dumps(shard) for shard in document.pop("shards"))
         head = json.dumps(document, indent=1).removesuffix("\n}")
         with atomic_write(folder / FILE_NAME) as file:
@@ -133,8 +183,9 @@ class Manifest:
 
     def _document(self) -> dict[str, Any]:
         """Return what `asdict` would, without its copies of each number: there may be 10,000 shards."""
-        document = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        return {**document, "shards": [vars(shard) for shard in self.shards]}
+        document = {key: getattr(self, key) for key in _MANIFEST_KEYS}
+        fields = {name: spec.document() for name, spec in self.fields.items()}
+        return {**document, "fields": fields, "members": list(self.members), "shards": list(map(vars, self.shards))}
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -152,39 +203,55 @@ class Manifest:
             document = json.loads(path.read_bytes())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: damaged manifest ({error})") from None
-        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        form = document.pop("format", None) if isinstance(document, dict) else None
+        if form not in (FORMAT, FORMAT_3):
             raise DataError(f"{path}: not a manifest of format {FORMAT} (prepare the set again)")
         digest = document.pop("digest", None)
         try:
-            manifest = _parse(document)
+            manifest = _parse(upgrade(document) if form == FORMAT_3 else document, form)
         except ValueError as error:
             raise DataError(f"{path}: damaged manifest: {error}") from None
         if manifest.digest != digest:
             raise DataError(f"{path}: its digest does not match its content, it was changed after it was written")
+        for name, spec in manifest.fields.items():
+            try:
+                check_spec(spec)
+            except ValueError as error:
+                raise DataError(f"{path}: field '{name}': {error}") from None
         return manifest
 
 
-_MANIFEST_KEYS = frozenset(entry.name for entry in dataclasses.fields(Manifest))
+_MANIFEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "format")
 _SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard))
 
 
-def _parse(document: Mapping[str, Any]) -> Manifest:
+def _parse(document: Mapping[str, Any], form: str) -> Manifest:
     """Build a manifest from JSON; ValueError says what is wrong with it."""
-    _check_keys(document, _MANIFEST_KEYS, "the manifest")
-    for key in ("name", "codec", "protocol", "licence", "source"):
+    _check_keys(document, frozenset(_MANIFEST_KEYS), "the manifest")
+    for key in ("name", "protocol", "licence", "source"):
         _check(isinstance(document[key], str), f"{key} is not a text")
-    _check(document["codec"] in CODECS, f"codec {document['codec']!r} is none of {', '.join(CODECS)}")
-    for key in ("classes", "fields"):
-        values = document[key]
-        _check(isinstance(values, list) and all(isinstance(value, str) for value in values), f"{key} is not a list")
-    _check(_is_count(document["resolution"], 1), "resolution is not a number of pixels")
-    _check(document["width"] is None or _is_count(document["width"], 1), "width is not a number of pixels")
-    _check(document["channels"] in (1, 2, 3, 4), "channels is not 1, 2, 3 or 4")
-    _check(_is_count(document["rejected"]), "rejected is not a number of images")
+    members = document["members"]
+    _check(isinstance(members, list) and all(isinstance(name, str) for name in members), "members is not a list")
+    _check(_is_count(document["rejected"]), "rejected is not a number of samples")
     _check(isinstance(document["shards"], list) and len(document["shards"]) > 0, "it lists no shards")
-    classes, names = tuple(document["classes"]), tuple(document["fields"])
-    shards = tuple(_parse_shard(number, shard, len(classes)) for number, shard in enumerate(document["shards"]))
-    return Manifest(**{**document, "classes": classes, "fields": names, "shards": shards})
+    fields = _parse_fields(document["fields"])
+    classes = len(fields[CLASS].classes) if CLASS in fields else 0
+    shards = tuple(_parse_shard(number, shard, classes) for number, shard in enumerate(document["shards"]))
+    return Manifest(**{**document, "fields": fields, "members": tuple(members), "shards": shards, "format": form})
+
+
+def _parse_fields(document: Any) -> dict[str, FieldSpec]:
+    _check(isinstance(document, dict), "fields is not an object")
+    fields = {}
+    for name, entry in document.items():
+        _check(_FIELD.fullmatch(name) is not None, f"field {name!r}: expected a name of letters, digits and _")
+        try:
+            fields[name] = FieldSpec.parse(entry)
+        except ValueError as error:
+            raise ValueError(f"field {name!r} {error}") from None
+        _check((name == CLASS) == (fields[name].kind == CLASS), f"field {name!r}: the field of kind class is 'class'")
+    _check(bool(fields.keys() - {CLASS}), "it has no field that is stored")
+    return fields
 
 
 def _parse_shard(number: int, document: Mapping[str, Any], classes: int) -> Shard:

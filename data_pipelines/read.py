@@ -4,27 +4,28 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipelines.codec import Pixels
-from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault
+from data_pipelines.fields.decoder import ClassDecoder, FieldDecoder, Fields, new_batch
+from data_pipelines.fields.registry import kind_of
 from data_pipelines.index import Index, load_index
-from data_pipelines.manifest import Manifest, Shard
+from data_pipelines.manifest import CLASS, IMAGE, Manifest, Shard
 from data_pipelines.order import Location
 from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
 from data_pipelines.trust import check_commands
 
-Labels = NDArray[np.int64]
+_SAMPLES_AT_ONCE = 64
+"""Samples that are read together: their shards stay open meanwhile."""
 
 
 class DamageError(DataError):
@@ -61,29 +62,37 @@ class HeldFile:
         return memoryview(os.pread(self._descriptor, size, start))
 
 
+class Column(NamedTuple):
+    """Where a field's files lie in a tar; lists, so that reading one sample touches one number of each.
+
+    Attributes:
+        starts: first byte of each sample's file.
+        sizes: its length.
+        checksums: CRC-32 of its bytes.
+    """
+
+    starts: list[int]
+    sizes: list[int]
+    checksums: list[int]
+
+
 @dataclass(frozen=True)
 class OpenShard:
     """A shard that is being read.
-
-    The columns of its index are lists: reading one sample touches one number of each.
 
     It is read by `pread`, not mapped: a mapped file that is cut off while it is read kills the process.
 
     Attributes:
         tar: the file; while it is held, it also stays in the cache.
         index: a row a sample.
-        starts: first byte of each sample's image.
-        sizes: its length.
         labels: class index of each sample (-1 if unlabelled).
-        checksums: CRC-32 of each image's bytes.
+        columns: of the fields that have been read.
     """
 
     tar: HeldFile
     index: Index
-    starts: list[int]
-    sizes: list[int]
     labels: list[int]
-    checksums: list[int]
+    columns: dict[str, Column] = field(default_factory=dict)
 
 
 class ShardDataset:
@@ -96,6 +105,10 @@ class ShardDataset:
         cache: where fetched files are kept; by default, in the user's cache.
         open_shards: shards that stay open.
         run_commands: whether commands that a trusted dataset names as shards (`pipe:`) may be run, see `trust`.
+
+    Attributes:
+        manifest: what the dataset holds.
+        decoders: of its fields, by name; and of `class`, which any set has: -1 where samples are unlabelled.
 
     Raises:
         DataError: there is no such dataset, its manifest is damaged, or reading it would run commands.
@@ -113,7 +126,9 @@ class ShardDataset:
         self.folder = self._place.folder
         self.manifest = Manifest.load(self.folder)
         check_commands(self._place.name, self.manifest, may_run=run_commands)
-        self.decoder = Decoder(self.manifest.shape, arrays=self.manifest.codec == "npy")
+        kinds = {name: kind_of(spec) for name, spec in self.manifest.fields.items()}
+        decoders = {name: kind.decoder(self.manifest.fields[name]) for name, kind in kinds.items()}
+        self.decoders: dict[str, FieldDecoder] = {**decoders, CLASS: ClassDecoder()}
         self._limit = open_shards
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._broken: dict[int, Fault] = {}
@@ -148,75 +163,135 @@ class ShardDataset:
         """Return the class indices of a shard's samples; reads its index only."""
         return np.ascontiguousarray(self._index(self.manifest.shards[number])["label"])
 
-    def read_raw(self, location: Location) -> tuple[memoryview, int]:
-        """Return a sample's file and its class index.
+    def decoders_of(self, names: Iterable[str]) -> dict[str, FieldDecoder]:
+        """Return the decoders of some fields.
+
+        Raises:
+            DataError: the set has no such field.
+        """
+        for name in names:
+            if name not in self.decoders:
+                known = ", ".join(self.manifest.fields)
+                raise DataError(f"{self._place.name}: has no field '{name}'; its fields are {known}")
+        return {name: self.decoders[name] for name in names}
+
+    def read_raw(self, location: Location, name: str = IMAGE) -> memoryview:
+        """Return the file of a sample's field, one that is stored.
 
         Raises:
             DamageError: its bytes do not fit their checksum, or its shard is damaged.
         """
         number, row = location
         shard = self.shard(number)
-        try:
-            data = shard.tar.read(shard.starts[row], shard.sizes[row])
-        except OSError as error:
-            raise self._damaged(location, f"it cannot be read ({error})") from None
-        if zlib.crc32(data) != shard.checksums[row]:
-            raise self._damaged(location, "its bytes do not match their checksum")
-        return data, shard.labels[row]
+        return self._read_file(shard.tar, self._column(shard, name), number, row, name)
 
-    def read(self, locations: Sequence[Location]) -> tuple[Pixels, Labels]:
+    def read(self, locations: Sequence[Location], names: Iterable[str] | None = None) -> Fields:
         """Read and decode samples.
 
+        Args:
+            locations: of N samples.
+            names: of the fields that are wanted; None for all, and `class`.
+
         Returns:
-            Images, uint8, shape [N, C, H, W], and class indices, int64, shape [N] (-1 where unlabelled).
+            The fields: arrays whose first axis is N, such as images, uint8, shape [N, C, H, W], and class indices,
+            int64, shape [N] (-1 where unlabelled).
 
         Raises:
-            DataError: a sample's bytes do not fit their checksum, or cannot be decoded.
+            DataError: a sample's bytes do not fit their checksum, or cannot be decoded; or there is no such field.
         """
-        images = self.decoder.batch(len(locations))
-        labels = np.empty(len(locations), dtype=np.int64)
-        for error in self.read_batch(locations, images, labels).values():
+        out = new_batch(self.decoders if names is None else self.decoders_of(names), len(locations))
+        for error in self.read_batch(locations, out).values():
             raise error
-        return images, labels
+        return out
 
-    def read_batch(self, locations: Sequence[Location], images: Pixels, labels: Labels) -> dict[int, DamageError]:
+    def read_batch(self, locations: Sequence[Location], out: Fields) -> dict[int, DamageError]:
         """Read and decode samples into memory that is there.
 
         Args:
             locations: of N samples.
-            images: of a decoder's batch, shape [N, C, H, W].
-            labels: for the class indices, shape [N].
+            out: memory for the fields that are wanted, of `new_batch`.
 
         Returns:
             What is wrong with those that are damaged, by their places in the batch.
         """
         damaged: dict[int, DamageError] = {}
-        for start in range(0, len(locations), self.decoder.together):
-            part = range(start, min(start + self.decoder.together, len(locations)))
-            files: list[memoryview | None] = []
-            for place in part:
-                try:
-                    file, labels[place] = self.read_raw(locations[place])
-                    files.append(file)
-                except DamageError as error:
-                    damaged[place] = error
-                    files.append(None)
-            for place, problem in self.decoder.decode_many(files, images[part.start : part.stop]).items():
-                damaged[start + place] = self._damaged(locations[start + place], str(problem))
+        for start in range(0, len(locations), _SAMPLES_AT_ONCE):
+            part = slice(start, start + _SAMPLES_AT_ONCE)
+            fields = {name: array[part] for name, array in out.items()}
+            for place, error in self._read_part(locations[part], fields).items():
+                damaged[start + place] = error
         return damaged
 
-    def read_into(self, location: Location, out: Pixels) -> int:
-        """Decode a sample's image into `out`, shape [C, H, W], of a decoder's batch; return its class index.
+    def _read_part(self, locations: Sequence[Location], out: Fields) -> dict[int, DamageError]:
+        """Read samples of which each shard is looked up once: tiny images cost little more than that."""
+        shards: dict[int, OpenShard] = {}
+        broken: dict[int, DamageError] = {}
+        for number in {number for number, _ in locations}:
+            try:
+                shards[number] = self.shard(number)
+            except DamageError as error:
+                broken[number] = error
+        damaged = {}
+        if broken:
+            damaged = {place: broken[number] for place, (number, _) in enumerate(locations) if number in broken}
+        for name, array in out.items():
+            if name == CLASS:
+                labels = {number: shard.labels for number, shard in shards.items()}
+                array[...] = [labels[number][row] if number in labels else -1 for number, row in locations]
+            else:
+                self._read_files(name, locations, shards, array, damaged)
+        return damaged
+
+    def _read_files(
+        self,
+        name: str,
+        locations: Sequence[Location],
+        shards: Mapping[int, OpenShard],
+        out: NDArray[Any],
+        damaged: dict[int, DamageError],
+    ) -> None:
+        """Read and decode one field of samples; those that turn out to be damaged are added to `damaged`."""
+        decoder = self.decoders[name]
+        columns = {number: self._column(shard, name) for number, shard in shards.items()}
+        for start in range(0, len(locations), decoder.together):
+            files: list[memoryview | None] = []
+            for place in range(start, min(start + decoder.together, len(locations))):
+                file = None
+                if not damaged or place not in damaged:
+                    number, row = locations[place]
+                    try:
+                        file = self._read_file(shards[number].tar, columns[number], number, row, name)
+                    except DamageError as error:
+                        damaged[place] = error
+                files.append(file)
+            for place, problem in decoder.decode_many(files, out[start : start + len(files)]).items():
+                damaged[start + place] = self._damaged(locations[start + place], name, str(problem))
+
+    def _read_file(self, tar: HeldFile, column: Column, number: int, row: int, name: str) -> memoryview:
+        starts, sizes, checksums = column
+        try:
+            data = tar.read(starts[row], sizes[row])
+        except OSError as error:
+            raise self._damaged(Location(number, row), name, f"it cannot be read ({error})") from None
+        if zlib.crc32(data) != checksums[row]:
+            raise self._damaged(Location(number, row), name, "its bytes do not match their checksum")
+        return data
+
+    def read_into(self, location: Location, out: Fields) -> None:
+        """Decode a sample's fields into `out`, one sample's part of a `new_batch`.
 
         Raises:
-            DamageError: it is, or its shard is.
+            DamageError: one of them is damaged, or its shard is.
         """
-        data, label = self.read_raw(location)
-        try:
-            self.decoder.decode(data, out)
-        except ValueError as error:
-            raise self._damaged(location, str(error)) from None
-        return label
+        for name, array in out.items():
+            if name == CLASS:
+                array[...] = self.label(location)
+                continue
+            data = self.read_raw(location, name)
+            try:
+                self.decoders[name].decode(data, array)
+            except ValueError as error:
+                raise self._damaged(location, name, str(error)) from None
 
     def open_tar(self, number: int) -> BufferedReader:
         """Open a shard's file, fetched first where it lies elsewhere."""
@@ -249,18 +324,19 @@ class ShardDataset:
         index = self._index(entry)
         with self._place.open(entry) as file:
             tar = HeldFile(file)
-        return OpenShard(
-            tar=tar,
-            index=index,
-            starts=index["offset"].tolist(),
-            sizes=index["size"].tolist(),
-            labels=index["label"].tolist(),
-            checksums=index["crc32"].tolist(),
-        )
+        return OpenShard(tar=tar, index=index, labels=index["label"].tolist())
+
+    def _column(self, shard: OpenShard, name: str) -> Column:
+        """Return a field's columns; they are taken from the index when first needed, by several threads maybe."""
+        column = shard.columns.get(name)
+        if column is None:
+            parts = [shard.index[part].tolist() for part in self.manifest.index_columns(name)]
+            column = shard.columns.setdefault(name, Column(*parts))
+        return column
 
     def _index(self, entry: Shard) -> Index:
         path = self._place.index(entry)
-        rows = load_index(path, self.manifest.fields)
+        rows = load_index(path, self.manifest.index_dtype)
         if len(rows) != entry.count:
             raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")
         labels, histogram = rows["label"], entry.class_histogram
@@ -270,6 +346,7 @@ class ShardDataset:
             raise DataError(f"{path}: classes {found}, the manifest says {histogram}")
         return rows
 
-    def _damaged(self, location: Location, why: str) -> DamageError:
-        fault = Fault(self.manifest.shards[location.shard].url, why, location.row)
+    def _damaged(self, location: Location, name: str, why: str) -> DamageError:
+        problem = why if name == IMAGE else f"field '{name}': {why}"
+        fault = Fault(self.manifest.shards[location.shard].url, problem, location.row)
         return DamageError(fault, f" (see: bigtrain data verify --deep {self._place.name})")

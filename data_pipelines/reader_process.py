@@ -30,15 +30,15 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
         try:
             if maker is None:
                 maker, slots = _open(plan, memory, count, faults)
-            maker.make(start, slots.images[slot], slots.labels[slot])
+            maker.make(start, slots.batches[slot])
         except DataError as problem:
             error = str(problem)
         _send(answers, error, faults.report())
 
 
 def _open(plan: BatchPlan, memory: int, count: int, faults: FaultLog) -> tuple[BatchMaker, Slots]:
-    dataset = plan.open(faults)
-    return BatchMaker(plan, dataset, faults), Slots(memory, dataset.decoder, plan.size, count)
+    maker = BatchMaker(plan, plan.open(faults), faults)
+    return maker, Slots(memory, maker.decoders, plan.size, count)
 
 
 def _send(answers: BinaryIO, error: str | None, report: FaultReport) -> None:

@@ -8,17 +8,14 @@ import struct
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-import numpy as np
-
 from data_pipelines.batches import BatchMaker, BatchPlan
-from data_pipelines.codec import Pixels
-from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog, FaultReport
-from data_pipelines.read import Labels
+from data_pipelines.fields.decoder import FieldDecoder, Fields, batch_bytes, new_batch
 
 ORDER = struct.Struct("<qq")
 """What a reader process is told: the position of a batch, and the slot of the shared memory that it goes into."""
@@ -36,7 +33,7 @@ class Readers(Protocol):
     def ask(self, start: int) -> None:
         """Begin to make the batch at position `start`."""
 
-    def take(self) -> tuple[Pixels, Labels]:
+    def take(self) -> Fields:
         """Return the oldest batch that was asked for, waiting for it if need be."""
 
     def forget(self) -> None:
@@ -57,13 +54,13 @@ class ThreadReaders:
     def __init__(self, maker: BatchMaker, workers: int) -> None:
         self._maker = maker
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batch")
-        self._pending: deque[Future[tuple[Pixels, Labels]]] = deque()
+        self._pending: deque[Future[Fields]] = deque()
 
     def ask(self, start: int) -> None:
         """See Readers."""
         self._pending.append(self._threads.submit(self._make, start))
 
-    def take(self) -> tuple[Pixels, Labels]:
+    def take(self) -> Fields:
         """See Readers."""
         return self._pending.popleft().result()
 
@@ -77,35 +74,34 @@ class ThreadReaders:
         """See Readers."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, start: int) -> tuple[Pixels, Labels]:
-        images = self._maker.dataset.decoder.batch(self._maker.plan.size)
-        labels = np.empty(len(images), dtype=np.int64)
-        self._maker.make(start, images, labels)
-        return images, labels
+    def _make(self, start: int) -> Fields:
+        fields = new_batch(self._maker.decoders, self._maker.plan.size)
+        self._maker.make(start, fields)
+        return fields
 
 
 class Slots:
-    """Shared memory for some batches: the images of all, then the labels of all.
+    """Shared memory for some batches.
 
     Args:
         memory: a file descriptor of it; -1 to make it.
-        decoder: of the images.
+        decoders: of the fields.
         batch: samples of a batch.
         count: number of batches.
+
+    Attributes:
+        memory: its file descriptor.
+        batches: the fields of each batch.
     """
 
-    def __init__(self, memory: int, decoder: Decoder, batch: int, count: int) -> None:
-        images = batch * int(np.prod(decoder.shape))
-        start_of_labels = -(-count * images // 64) * 64
-        size = start_of_labels + count * batch * 8
+    def __init__(self, memory: int, decoders: Mapping[str, FieldDecoder], batch: int, count: int) -> None:
+        size = batch_bytes(decoders, batch)
         if memory == -1:
             memory = os.memfd_create("batches")
-            os.ftruncate(memory, size)
+            os.ftruncate(memory, count * size)
         self.memory = memory
-        view = memoryview(mmap.mmap(memory, size))
-        self.images = [decoder.batch(batch, view[slot * images : (slot + 1) * images]) for slot in range(count)]
-        labels = np.frombuffer(view, dtype=np.int64, offset=start_of_labels, count=count * batch)
-        self.labels = list(labels.reshape(count, batch))
+        view = memoryview(mmap.mmap(memory, count * size))
+        self.batches = [new_batch(decoders, batch, view[slot * size : (slot + 1) * size]) for slot in range(count)]
 
 
 class ProcessReaders:
@@ -115,15 +111,17 @@ class ProcessReaders:
 
     Args:
         plan: of the batches.
-        decoder: of the images.
+        decoders: of the fields.
         faults: where theirs are added.
         workers: number of processes.
         slots: batches that there is memory for; one more than are read ahead, for the one that is in use.
     """
 
-    def __init__(self, plan: BatchPlan, decoder: Decoder, faults: FaultLog, workers: int, slots: int) -> None:
+    def __init__(
+        self, plan: BatchPlan, decoders: Mapping[str, FieldDecoder], faults: FaultLog, workers: int, slots: int
+    ) -> None:
         self._faults, self._asked, self._taken = faults, 0, 0
-        self._slots = Slots(-1, decoder, plan.size, slots)
+        self._slots = Slots(-1, decoders, plan.size, slots)
         setup = pickle.dumps((plan, self._slots.memory, slots))
         self._processes = [_start(self._slots.memory, setup) for _ in range(workers)]
 
@@ -138,7 +136,7 @@ class ProcessReaders:
             pass  # it has died: who takes the batch will hear of it
         self._asked += 1
 
-    def take(self) -> tuple[Pixels, Labels]:
+    def take(self) -> Fields:
         """See Readers."""
         process, slot = self._of(self._taken)
         self._taken += 1
@@ -146,7 +144,9 @@ class ProcessReaders:
         self._faults.add(report)
         if error:
             raise DataError(error)
-        return self._slots.images[slot], self._slots.labels[slot].copy()
+        # Single numbers, such as classes, are copied: they are small, and may outlive the batch.
+        fields = self._slots.batches[slot]
+        return {name: array.copy() if array.ndim == 1 else array for name, array in fields.items()}
 
     def forget(self) -> None:
         """See Readers."""
@@ -162,7 +162,7 @@ class ProcessReaders:
 
     def _of(self, number: int) -> tuple[subprocess.Popen[bytes], int]:
         """Return the process and the slot of the batch that was asked for as the `number`-th."""
-        return self._processes[number % len(self._processes)], number % len(self._slots.images)
+        return self._processes[number % len(self._processes)], number % len(self._slots.batches)
 
 
 def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:

@@ -3,53 +3,18 @@
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipelines.codec import SUFFIXES, encode
+from data_pipelines.encoding import Encoding
 from data_pipelines.files import atomic_write, sha256_of
-from data_pipelines.index import save_index
+from data_pipelines.index import index_dtype, save_index
 from data_pipelines.manifest import Shard
-from data_pipelines.protocol import Protocol, Rejected
+from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item, Reader, Span
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What becomes of an image.
-
-    Attributes:
-        protocol: its size, crop and mode.
-        codec: one of `CODECS`; `source` keeps the file as it is.
-        quality: of JPEG and WebP.
-    """
-
-    protocol: Protocol
-    codec: str
-    quality: int
-
-    @property
-    def words(self) -> str:
-        """What is done, for the manifest."""
-        if self.codec == "source":
-            return f"kept/{self.protocol.size_words} (files as they were, of this size and mode and upright)"
-        quality = f"; {self.codec} of quality {self.quality}" if self.codec in ("jpeg", "webp") else ""
-        return self.protocol.words + quality
-
-    def file_of(self, reader: Reader, item: Item) -> tuple[str, bytes]:
-        """Return the file extension and the bytes of an item's image.
-
-        Raises:
-            Rejected: it does not get into the set.
-        """
-        image = reader.read(item.where)
-        if self.codec == "source":
-            if not isinstance(image, bytes):
-                raise Rejected("format", "pixels, not a file")
-            return self.protocol.check_untouched(image), image
-        return SUFFIXES[self.codec], encode(self.protocol.apply(image), self.codec, quality=self.quality)
 
 
 @dataclass(frozen=True)
@@ -59,16 +24,14 @@ class ShardMaker:
     Attributes:
         folder: where they go.
         reader: of the items.
-        encoding: of the images.
+        encoding: of their fields.
         classes: number of classes.
-        fields: kept of each sample.
     """
 
     folder: Path
     reader: Reader
     encoding: Encoding
     classes: int
-    fields: tuple[str, ...]
 
     def write(self, task: "Task", on_sample: Callable[[], None]) -> "Result":
         """Write a tar and its index."""
@@ -103,35 +66,32 @@ class ShardMaker:
 
     def _add(self, tar: tarfile.TarFile, key: str, item: Item) -> tuple[int, ...]:
         """Add a sample's members to a tar; return its row of the index. All is read before anything is written."""
-        suffix, data = self.encoding.file_of(self.reader, item)
-        contents = {name: self._field(item, name) for name in self.fields if name in item.fields}
-        row = [_add_member(tar, f"{key}.{suffix}", data), len(data), item.label, zlib.crc32(data)]
-        if item.label >= 0:
-            _add_member(tar, f"{key}.cls", str(item.label).encode())
-        for name in self.fields:
-            content = contents.get(name, b"")
-            row += [_add_member(tar, f"{key}.{name}", content), len(content)] if content else [0, 0]
-        return tuple(row)
+        row: dict[str, tuple[int, int, int]] = {}
+        for place, (name, file) in enumerate(self.encoding.files_of(self.reader, item).items()):
+            if file.content:
+                start = _add_member(tar, f"{key}.{file.extension}", file.content)
+                row[name] = start, len(file.content), zlib.crc32(file.content)
+            if place == 0 and item.label >= 0:
+                _add_member(tar, f"{key}.cls", str(item.label).encode())
+        return self._row(item, row)
 
     def _located(self, item: Item) -> tuple[int, ...]:
-        _, data = self.encoding.file_of(self.reader, item)
-        row = [_span(item.where).offset, len(data), item.label, zlib.crc32(data)]
-        for name in self.fields:
-            where = item.fields.get(name)
-            row += [0, 0] if where is None else [_span(where).offset, _span(where).size]
-        return tuple(row)
+        row: dict[str, tuple[int, int, int]] = {}
+        for name, file in self.encoding.files_of(self.reader, item, in_place=True).items():
+            if file.content:
+                where = item.where if name == self.encoding.first else item.fields[name]
+                row[name] = _span(where).offset, len(file.content), zlib.crc32(file.content)
+        return self._row(item, row)
 
-    def _field(self, item: Item, name: str) -> bytes:
-        where = item.fields[name]
-        content = where if isinstance(where, bytes) else self.reader.read(where)
-        assert isinstance(content, bytes)
-        return content
+    def _row(self, item: Item, files: Mapping[str, tuple[int, int, int]]) -> tuple[int, ...]:
+        names = (*self.encoding.stored, *self.encoding.members)
+        return (item.label, *chain.from_iterable(files.get(name, (0, 0, 0)) for name in names))
 
     def _indexed(self, url: str, tar: Path, index: Path, rows: Sequence[tuple[int, ...]]) -> Shard:
         """Write the index of a tar; return its entry of the manifest."""
-        save_index(index, rows, self.fields)
+        save_index(index, rows, index_dtype(self.encoding.stored, self.encoding.members))
         histogram = [0] * self.classes
-        for _, _, label, *_ in rows:
+        for label, *_ in rows:
             if label >= 0:
                 histogram[label] += 1
         return Shard(
@@ -153,7 +113,7 @@ class Task(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """An image that did not get into the set."""
+    """A sample that did not get into the set."""
 
     source: str
     reason: str

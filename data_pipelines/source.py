@@ -1,4 +1,4 @@
-"""Where images come from: a list of samples not read yet, and a reader that finds their bytes."""
+"""Where samples come from: a list of them, not read yet, and a reader that finds their bytes."""
 
 import hashlib
 import os
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.protocol import Protocol as ImageProtocol
 from data_pipelines.protocol import Rejected
 
@@ -32,18 +34,32 @@ class Span(NamedTuple):
     size: int
 
 
-Where = str | int | Span
-"""What a reader needs to find something: a name, a number, a span."""
+class Half(NamedTuple):
+    """The left or the right half of an image file."""
+
+    name: str
+    right: bool
+
+
+class Row(NamedTuple):
+    """A row of a named array."""
+
+    array: str
+    number: int
+
+
+Where = str | int | Span | Half | Row
+"""What a reader needs to find something: a name, a number, a span, half an image, a row of an array."""
 
 
 class Item(NamedTuple):
     """One sample of a source, not read yet.
 
     Attributes:
-        name: what people call it, for the list of rejected images.
-        where: what the reader needs to find the image.
+        name: what people call it, for the list of rejected samples.
+        where: what the reader needs to find the source's first field, such as the image.
         label: class index, -1 if unlabelled.
-        fields: what else is kept of it, by file extension: where it is, or the content itself.
+        fields: the others, and further members, by name: where they are, or the content itself.
     """
 
     name: str
@@ -55,8 +71,8 @@ class Item(NamedTuple):
 class Reader(Protocol):
     """Finds the content of items; crosses to other processes by pickle, and opens its files there."""
 
-    def read(self, where: Any) -> bytes | Pixels:
-        """Return a file's content, or pixels: uint8, [C, H, W].
+    def read(self, where: Any) -> bytes | NDArray[Any]:
+        """Return a file's content, or an array; of an image, pixels: uint8, [C, H, W].
 
         Raises:
             Rejected: there is nothing to be read.
@@ -65,7 +81,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Images to be written, and what is known of them.
+    """Samples to be written, and what is known of them.
 
     Attributes:
         name: of the set.
@@ -74,7 +90,9 @@ class Source:
         classes: names of the classes; empty if unlabelled.
         licence: of the images.
         origin: where they came from.
-        fields: file extensions of what is kept besides images and classes.
+        images: names of the fields that are images, which a protocol brings to one size.
+        fields: those of other kinds.
+        members: file extensions of what is kept besides fields and classes.
         usual: the protocol that fits these images where the user names none; None: they have no size of their own.
         stamp: changes when the source's files change.
         left_aside: number of files that are neither images nor belong to one.
@@ -87,17 +105,25 @@ class Source:
     classes: tuple[str, ...]
     licence: str
     origin: str
-    fields: tuple[str, ...] = ()
+    images: tuple[str, ...] = ("image",)
+    fields: Mapping[str, FieldSpec] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
     usual: ImageProtocol | None = None
     stamp: str = ""
     left_aside: int = 0
     spans: bool = False
 
     @property
+    def first(self) -> str:
+        """Name of the field that `where` of the items leads to."""
+        return (*self.images, *self.fields)[0]
+
+    @property
     def fingerprint(self) -> str:
         """A hash of all that would change what is written."""
         digest = hashlib.sha256()
-        about = (self.name, self.classes, self.licence, self.origin, self.fields, self.stamp, self.spans)
+        about = (self.name, self.classes, self.licence, self.origin, self.stamp, self.spans)
+        digest.update(repr((self.images, self.fields, self.members)).encode())
         digest.update(repr(about).encode())
         for item in self.items:
             digest.update(repr(item).encode("utf-8", "surrogateescape"))
@@ -127,6 +153,22 @@ class ArrayReader:
         """Return image number `where`."""
         image: Pixels = self.images[where]
         return image
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Several arrays in memory, found by their name and a number.
+
+    Attributes:
+        arrays: each of shape [N, ...].
+    """
+
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+
+    def read(self, where: Row) -> NDArray[Any]:
+        """Return a row."""
+        row: NDArray[Any] = self.arrays[where.array][where.number, ...]
+        return row
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 
 from data_pipelines.batches import BatchMaker, BatchPlan
-from data_pipelines.codec import Pixels
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.decoder import Fields
+from data_pipelines.order import Integers
 from data_pipelines.prefetch import Prefetcher
-from data_pipelines.read import Labels
 from data_pipelines.readers import ProcessReaders, Readers, ThreadReaders
 
 Loader = Literal["threads", "processes"]
@@ -27,14 +27,13 @@ class HostBatch:
     """One rank's share of a global batch.
 
     Attributes:
-        images: uint8, shape [n, C, H, W]; where it was read by a process, valid until the next batch is taken.
-        labels: int64, shape [n]; -1 where unlabelled.
+        fields: those of the plan by name, such as `image`, uint8, shape [n, C, H, W], and `class`, int64, shape [n]
+            (-1 where unlabelled); where they were read by a process, valid until the next batch is taken.
         positions: int64, shape [n], each sample's place in the stream.
     """
 
-    images: Pixels
-    labels: Labels
-    positions: Labels
+    fields: Fields
+    positions: Integers
 
 
 class BatchStream(Iterator[HostBatch]):
@@ -47,6 +46,7 @@ class BatchStream(Iterator[HostBatch]):
         workers: how many.
         read_ahead: batches prepared in advance; by default, one more than there are workers.
         quarantine: file that lists what was damaged.
+        name: of the stream, which is put before the names of files that are damaged; empty if there is only one.
 
     Attributes:
         dataset: what is read.
@@ -61,8 +61,9 @@ class BatchStream(Iterator[HostBatch]):
         workers: int = 1,
         read_ahead: int | None = None,
         quarantine: Path | None = None,
+        name: str = "",
     ) -> None:
-        self.plan, self.faults = plan, FaultLog(quarantine)
+        self.plan, self.faults = plan, FaultLog(quarantine, name)
         self.dataset = plan.open(self.faults)
         self._maker = BatchMaker(plan, self.dataset, self.faults)
         self._read_ahead = workers + 1 if read_ahead is None else read_ahead
@@ -70,7 +71,7 @@ class BatchStream(Iterator[HostBatch]):
         if loader == "threads":
             self._readers = ThreadReaders(self._maker, workers)
         else:
-            self._readers = ProcessReaders(plan, self.dataset.decoder, self.faults, workers, self._read_ahead + 2)
+            self._readers = ProcessReaders(plan, self._maker.decoders, self.faults, workers, self._read_ahead + 2)
         self._prefetcher = Prefetcher(self.dataset, self._maker.order, first=plan.rank)
         self._next = self._asked = 0
 
@@ -91,10 +92,10 @@ class BatchStream(Iterator[HostBatch]):
             self._prefetcher.at(self._asked)
             self._readers.ask(self._asked)
             self._asked += self.plan.global_batch
-        images, labels = self._readers.take()
+        fields = self._readers.take()
         positions = np.array(self._maker.positions(self._next), dtype=np.int64)
         self._next += self.plan.global_batch
-        return HostBatch(images, labels, positions)
+        return HostBatch(fields, positions)
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault
+from data_pipelines.fields.decoder import Fields, new_batch
 from data_pipelines.order import Location
 from data_pipelines.read import OpenShard, ShardDataset
 
@@ -23,8 +23,8 @@ def verify(
 ) -> list[Fault]:
     """Check every shard against the manifest.
 
-    Without `deep`: sizes, counts, class histograms, and the first and the last image of each shard. With it, every
-    tar is hashed, its members are compared with the index, and every image is decoded.
+    Without `deep`: sizes, counts, class histograms, and the first and the last sample of each shard. With it, every
+    tar is hashed, its members are compared with the index, and every field of every sample is decoded.
 
     Args:
         place: folder or URL of the dataset.
@@ -61,8 +61,8 @@ def _examine(dataset: ShardDataset, number: int, deep: bool) -> list[Fault]:
         return [Fault(entry.url, str(error))]
     rows = range(entry.count) if deep else sorted({0, entry.count - 1})
     faults = _examine_file(dataset, number, shard) if deep else []
-    image = dataset.decoder.batch(1)[0]
-    return faults + [fault for row in rows for fault in _examine_sample(dataset, Location(number, row), image)]
+    sample = {name: array[0, ...] for name, array in new_batch(dataset.decoders, 1).items()}
+    return faults + [fault for row in rows for fault in _examine_sample(dataset, Location(number, row), sample)]
 
 
 def _examine_file(dataset: ShardDataset, number: int, shard: OpenShard) -> list[Fault]:
@@ -78,18 +78,19 @@ def _examine_file(dataset: ShardDataset, number: int, shard: OpenShard) -> list[
                 members = {member.offset_data: member.size for member in tar}
     except (tarfile.TarError, OSError) as error:
         return [*faults, Fault(entry.url, f"not a whole tar ({error})")]
-    for name in ("", *(f"{field}." for field in manifest.fields)):
-        places = zip(shard.index[f"{name}offset"].tolist(), shard.index[f"{name}size"].tolist(), strict=True)
+    for name in (*manifest.stored, *manifest.members):
+        starts, sizes, _ = manifest.index_columns(name)
+        places = zip(shard.index[starts].tolist(), shard.index[sizes].tolist(), strict=True)
         hidden = [row for row, (start, size) in enumerate(places) if members.get(start, 0) != size]
         if hidden:
-            what = f"damaged headers hide {len(hidden)} of {entry.count} {name or 'image'} members from readers of tars"
+            what = f"damaged headers hide {len(hidden)} of {entry.count} {name} members from readers of tars"
             faults.append(Fault(entry.url, what, hidden[0]))
     return faults
 
 
-def _examine_sample(dataset: ShardDataset, location: Location, image: Pixels) -> list[Fault]:
+def _examine_sample(dataset: ShardDataset, location: Location, sample: Fields) -> list[Fault]:
     try:
-        dataset.read_into(location, image)
+        dataset.read_into(location, sample)
     except DataError as error:
         return [Fault(dataset.manifest.shards[location.shard].url, str(error), location.row)]
     return []

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from data_pipelines.batches import BatchMaker, BatchPlan
-from data_pipelines.codec import SUFFIXES
 from data_pipelines.faults import FaultLog
 from data_pipelines.order import Location
 from data_pipelines.read import DamageError, ShardDataset
@@ -63,26 +62,20 @@ class WdsSource:
 
 def as_wds(dataset: ShardDataset, location: Location) -> dict[str, Any]:
     """Return a sample in WebDataset's form: `__key__`, `__url__`, and each member's bytes by its extension."""
-    data, label = dataset.read_raw(location)
-    shard, row = dataset.shard(location.shard), location.row
-    entry = dataset.manifest.shards[location.shard]
-    start = shard.starts[row]
-    name = tarfile.TarInfo.frombuf(
-        bytes(shard.tar.read(start - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)), "utf-8", "strict"
-    ).name
-    folder, _, base = name.rpartition("/")
-    key, _, extension = base.partition(".")
-    sample = {
-        "__key__": f"{folder}/{key}" if folder else key,
-        "__url__": entry.url,
-        SUFFIXES.get(dataset.manifest.codec, extension): bytes(data),
-    }
-    if label >= 0:
+    shard, manifest = dataset.shard(location.shard), dataset.manifest
+    sample: dict[str, Any] = {"__url__": manifest.shards[location.shard].url}
+    for name in (*manifest.stored, *manifest.members):
+        start, size = (int(shard.index[column][location.row]) for column in manifest.index_columns(name)[:2])
+        if not size:
+            continue
+        header = shard.tar.read(start - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
+        folder, _, base = tarfile.TarInfo.frombuf(bytes(header), "utf-8", "strict").name.rpartition("/")
+        key, _, extension = base.partition(".")
+        sample.setdefault("__key__", f"{folder}/{key}" if folder else key)
+        stored = name in manifest.fields
+        sample[extension] = bytes(dataset.read_raw(location, name) if stored else shard.tar.read(start, size))
+    if (label := dataset.label(location)) >= 0:
         sample["cls"] = str(label).encode()
-    for field in dataset.manifest.fields:
-        first, size = int(shard.index[f"{field}.offset"][row]), int(shard.index[f"{field}.size"][row])
-        if size:
-            sample[field] = bytes(shard.tar.read(first, size))
     return sample
 
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from tarfile import BLOCKSIZE
 
 from data_pipelines.codec import CODECS, check_channels
+from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
-from data_pipelines.manifest import FORMAT, Manifest
+from data_pipelines.fields.registry import check_spec
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.manifest import CLASS, FORMAT, Manifest
 from data_pipelines.pool import make_all
 from data_pipelines.preparation import Preparation, is_prepared
 from data_pipelines.protocol import PIXEL_LIMIT, Protocol, Rejected, measure
-from data_pipelines.shard import Encoding, Rejection, ShardMaker, Task
+from data_pipelines.shard import Rejection, ShardMaker, Task
 from data_pipelines.source import Item, Source, Span
 
 _PROBES = 64
@@ -61,14 +64,17 @@ def write_shards(
         raise DataError(f"{source.origin}: no images in it")
     if in_place and not source.spans:
         raise DataError(f"{source.origin}: only tars can be indexed in place")
-    encoding = Encoding(protocol or source.usual or exact_protocol(source), "source" if in_place else codec, quality)
+    if source.images:
+        protocol = protocol or source.usual or exact_protocol(source)
+    codec = "source" if in_place else codec
+    encoding = Encoding(source.images, source.fields, source.members, protocol, codec, quality)
     _check_options(encoding, shard_samples, shard_bytes)
     asked = (FORMAT, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
     fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
     if is_prepared(folder, fingerprint):
         return Manifest.load(folder)
     with Preparation(folder, fingerprint) as preparation:
-        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes), source.fields)
+        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
         tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
         results = preparation.finished()
         before = sum(len(task.items) for task in tasks if task.number in results)
@@ -86,18 +92,14 @@ def write_shards(
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
             raise DataError(f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}")
-        protocol = encoding.protocol
+        labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
         manifest = Manifest(
             name=source.name,
-            resolution=protocol.height,
-            width=None if protocol.width == protocol.height else protocol.width,
-            channels=protocol.channels,
-            classes=source.classes,
-            codec=encoding.codec,
+            fields={**encoding.specs(), **labelled},
             protocol=encoding.words,
             licence=source.licence,
             source=source.origin,
-            fields=source.fields,
+            members=source.members,
             rejected=len(rejected),
             shards=tuple(shards),
         )
@@ -131,7 +133,10 @@ def _check_options(encoding: Encoding, *limits: int | None) -> None:
     if encoding.codec not in CODECS:
         raise DataError(f"unknown codec {encoding.codec!r}: choose one of {', '.join(CODECS)}")
     try:
-        check_channels(encoding.codec, encoding.protocol.channels)
+        if encoding.protocol is not None:
+            check_channels(encoding.codec, encoding.protocol.channels)
+        for spec in encoding.fields.values():
+            check_spec(spec)
     except ValueError as error:
         raise DataError(str(error)) from None
     if not 1 <= encoding.quality <= 100:
@@ -150,15 +155,15 @@ def _by_count(source: Source, encoding: Encoding, shard_samples: int | None, sha
 
 
 def _mean_bytes(source: Source, encoding: Encoding) -> int:
-    """Estimate what a sample takes in a tar, from a few of them: headers, the image, its class and fields."""
+    """Estimate what a sample takes in a tar, from a few of them: headers, fields, and its class."""
     sizes = []
     for item in _spread(source.items):
         try:
-            _, data = encoding.file_of(source.reader, item)
+            files = encoding.files_of(source.reader, item).values()
         except Rejected:
             continue
-        small = (item.label >= 0) + len(item.fields)  # members of a block, and a block of header each
-        sizes.append(BLOCKSIZE + -(-len(data) // BLOCKSIZE) * BLOCKSIZE + small * 2 * BLOCKSIZE)
+        blocks = [1 + -(-len(file.content) // BLOCKSIZE) for file in files if file.content]  # and one of header each
+        sizes.append((sum(blocks) + 2 * (item.label >= 0)) * BLOCKSIZE)
     return sum(sizes) // len(sizes) if sizes else 1
 
 

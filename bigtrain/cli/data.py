@@ -86,11 +86,13 @@ def info(
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
 ) -> None:
     """Describe a dataset, and write a contact sheet of it, one row a class."""
-    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, write_contact_sheet
+    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, picture_fields, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
     dataset = ShardDataset(place, run_commands=False)
     describe(dataset.manifest)
+    if out is None and not picture_fields(dataset.manifest):
+        return
     out = out or dataset.folder / CONTACT_SHEET
     write_contact_sheet(dataset, out)
     typer.echo(f"contact sheet: {out}")
@@ -100,7 +102,7 @@ def info(
 def verify(
     place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
     deep: Annotated[
-        bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every image.")
+        bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every field of every sample.")
     ] = False,
 ) -> None:
     """Check a dataset against its manifest; exit code 1 if anything is wrong."""

@@ -54,11 +54,11 @@ def _read(dataset: ShardDataset, locations: list[Location], size: Size, labelled
     images, labels = [np.empty((0, *dataset.manifest.shape), np.uint8)], [np.empty(0, np.int64)]
     for location in locations:
         try:
-            image, label = dataset.read([location])
+            sample = dataset.read([location], ("image", "class"))
         except DamageError:
             continue
-        images.append(image)
-        labels.append(label)
+        images.append(sample["image"])
+        labels.append(sample["class"])
     classes = torch.from_numpy(np.concatenate(labels))
     middle = center_crop(torch.from_numpy(np.concatenate(images)), size)
     return Reals(middle, classes if labelled else torch.zeros_like(classes))

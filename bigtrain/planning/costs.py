@@ -44,5 +44,5 @@ class PhaseCosts:
         kind = (phase.name, *sorted(phase.values), *self._run.grow_to(progress))
         if kind not in self._known:
             work = self._run.work(phase, self._config.images_at_once)
-            self._known[kind] = Cost(int(work.flops.sum()), work.activations)
+            self._known[kind] = Cost(int(work.flops.sum()), int(work.activations))
         return self._known[kind]

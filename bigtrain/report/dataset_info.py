@@ -13,7 +13,8 @@ from bigtrain.core.logging import console
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault
-from data_pipelines.manifest import Manifest
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.manifest import CLASS, Manifest
 from data_pipelines.order import Location
 from data_pipelines.read import ShardDataset
 
@@ -31,11 +32,12 @@ def describe(manifest: Manifest) -> None:
     labelled = f"{len(manifest.classes)}" if manifest.classes else "none, unlabelled"
     rows = {
         "name": manifest.name,
-        "samples": f"{manifest.count:,} of {'x'.join(map(str, manifest.shape))} (channels x height x width)",
-        "shards": f"{len(manifest.shards):,}, {manifest.codec}",
+        "samples": f"{manifest.count:,}",
+        **{f"field {field}": _field_words(spec) for field, spec in manifest.fields.items() if field != CLASS},
+        "shards": f"{len(manifest.shards):,}",
         "bytes": f"{manifest.bytes:,} ({manifest.bytes / max(manifest.count, 1):,.0f} a sample)",
         "classes": labelled,
-        "fields": ", ".join(manifest.fields) or "none",
+        "kept besides": ", ".join(manifest.members) or "nothing",
         "rejected": f"{manifest.rejected:,}" + (" (see rejected.jsonl)" if manifest.rejected else ""),
         "protocol": manifest.protocol,
         "source": manifest.source,
@@ -56,6 +58,16 @@ def describe(manifest: Manifest) -> None:
         console.print(f"... and {len(manifest.classes) - _CLASSES_SHOWN:,} more classes")
 
 
+_AXES = {"image": "channels x height x width", "audio": "channels x samples", "video": "frames x channels x h x w"}
+
+
+def _field_words(spec: FieldSpec) -> str:
+    """Say what a field is: its kind, type, shape, how it is stored, and how fast it plays."""
+    axes = f" ({_AXES[spec.kind]})" if spec.kind in _AXES else ""
+    rate = f", {spec.rate:g} a second" if spec.rate else ""
+    return f"{spec.kind}, {spec.dtype} of {spec.size_words}{axes}{rate}, {spec.codec}"
+
+
 def show_faults(faults: Sequence[Fault]) -> None:
     """Print a table of what is wrong with a dataset, if anything is."""
     if not faults:
@@ -69,12 +81,17 @@ def show_faults(faults: Sequence[Fault]) -> None:
 def write_contact_sheet(dataset: ShardDataset, path: Path) -> None:
     """Write a PNG of a dataset's first images: one row a class, with its name; a few rows where there are no classes.
 
+    The images of one sample, such as an input and its target, stand side by side.
+
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or the dataset has no images that can be shown.
     """
+    fields = picture_fields(dataset.manifest)
+    if not fields:
+        raise DataError(f"{dataset.folder}: has no images of 8 bits and 1 to 4 channels that could be shown")
     names: Sequence[str] = dataset.manifest.classes or [""] * _ROWS_WITHOUT_CLASSES
     rows = _first_of_each_class(dataset)
-    _, height, width = dataset.manifest.shape
+    _, height, width = dataset.manifest.fields[fields[0]].shape
     scale = _CELL / max(height, width)
     scale = max(1, int(scale)) if scale >= 1 else scale  # small images grow by a whole factor, and stay sharp
     cell = max(1, round(width * scale)), max(1, round(height * scale))
@@ -86,7 +103,8 @@ def write_contact_sheet(dataset: ShardDataset, path: Path) -> None:
     for number, (name, row) in enumerate(zip(names, rows, strict=True)):
         top = _GAP + number * (max(cell[1], _FONT) + _GAP)
         pen.text((_GAP, top + cell[1] // 2), name, "black", font, anchor="lm")
-        images, _ = dataset.read(row)
+        samples = dataset.read(row[: _COLUMNS // len(fields)], fields)
+        images = [image for sample in zip(*samples.values(), strict=True) for image in sample]
         for column, image in enumerate(images):
             thumbnail = _on_white(image).resize(
                 cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
@@ -98,6 +116,12 @@ def write_contact_sheet(dataset: ShardDataset, path: Path) -> None:
         raise DataError(
             f"{path}: the contact sheet cannot be written ({error.strerror}); choose another --out"
         ) from None
+
+
+def picture_fields(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the fields that can be shown as pictures."""
+    fields = manifest.fields.items()
+    return tuple(name for name, spec in fields if (spec.kind, spec.dtype) == ("image", "uint8") and spec.shape[0] <= 4)
 
 
 def _first_of_each_class(dataset: ShardDataset) -> list[list[Location]]:

@@ -196,7 +196,9 @@ class AdamStrategy(Strategy):
         for name, parameter in self._moved.items():
             moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
             self._optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else self._mine(value, parameter) for key, value in moments.items()
+                # The fused kernel reads the number of steps where the parameter is.
+                key: value.to(parameter.device, copy=True) if key == "step" else self._mine(value, parameter)
+                for key, value in moments.items()
             }
 
     def _gradients(self) -> list[Tensor]:

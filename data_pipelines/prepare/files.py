@@ -5,17 +5,20 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.source import FileReader, Item, Reader, Source, ZipReader
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".tga"}
 )
-FIELD_SUFFIXES = (".json", ".txt")
-"""Of files beside an image, of the same name, that are kept with it: captions and other descriptions."""
+BESIDE = {".json": "json", ".txt": TEXT}
+"""Extensions of files beside an image, of the same name, that are kept with it: a member, and the field of captions."""
 LABELS_FILE = "dataset.json"
 
 
@@ -87,18 +90,42 @@ def stamp_of(stats: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(stats.items())).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def items_of(
-    names: list[str], stats: Mapping[str, str], labels: Mapping[str, int]
-) -> tuple[list[Item], tuple[str, ...], int]:
-    """Return items of image files with the files that describe them, the fields found, and how many are left aside."""
-    items, used = [], set(names)
+@dataclass(frozen=True)
+class Found:
+    """Image files with the files that describe them.
+
+    Attributes:
+        items: a sample an image.
+        fields: that the items have besides the image.
+        members: further ones that they have.
+        left_aside: number of files that belong to no image.
+    """
+
+    items: list[Item]
+    fields: dict[str, FieldSpec]
+    members: tuple[str, ...]
+    left_aside: int
+
+
+def items_of(names: list[str], stats: Mapping[str, str], labels: Mapping[str, int]) -> Found:
+    """Return items of image files with the files beside them.
+
+    Args:
+        names: of the images.
+        stats: of all files, as `walk` has them: the length comes first.
+        labels: class indices by name.
+    """
+    items, used, captions = [], set(names), []
     for name in names:
         stem = str(PurePosixPath(name).with_suffix(""))
-        beside = {suffix[1:]: stem + suffix for suffix in FIELD_SUFFIXES if stem + suffix in stats}
+        beside = {kept: stem + suffix for suffix, kept in BESIDE.items() if stem + suffix in stats}
         used.update(beside.values())
+        if TEXT in beside:
+            length = stats[beside[TEXT]].partition(" ")[0]
+            captions.append(int(length) if length.isdecimal() else 0)
         items.append(Item(name, name, labels.get(name, -1), beside))
-    fields = tuple(sorted({field for item in items for field in item.fields}))
-    return items, fields, len(stats) - len(used)
+    members = tuple(sorted({name for item in items for name in item.fields} - {TEXT}))
+    return Found(items, caption_field(captions), members, len(stats) - len(used))
 
 
 def _source(path: Path, stats: Mapping[str, str], reader: Reader, labels_file: bytes | None, root: str = "") -> Source:
@@ -111,17 +138,18 @@ def _source(path: Path, stats: Mapping[str, str], reader: Reader, labels_file: b
         stats = {name: stat for name, stat in stats.items() if name != root + LABELS_FILE}
     if not names:
         raise DataError(f"{path}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    items, fields, left_aside = items_of(names, stats, labels)
+    found = items_of(names, stats, labels)
     return Source(
         name=path.stem,
-        items=items,
+        items=found.items,
         reader=reader,
         classes=classes,
         licence="not stated",
         origin=str(path),
-        fields=fields,
+        fields=found.fields,
+        members=found.members,
         stamp=stamp_of(stats),
-        left_aside=left_aside,
+        left_aside=found.left_aside,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of, walk
 from data_pipelines.prepare.table import CAPTION_COLUMNS, LABEL_COLUMNS, as_classes
 from data_pipelines.protocol import Rejected
@@ -82,18 +83,18 @@ def from_huggingface(path: Path, split: str = "all") -> Source:
     named = label is not None and isinstance(features[label], datasets.ClassLabel)
     labels, classes = as_classes(rows[label][:] if label else None, str(path))
     caption = next((name for name in CAPTION_COLUMNS if name in features), None)
-    captions = rows[caption][:] if caption else [None] * len(rows)
+    texts = [str(text).encode() if text else b"" for text in (rows[caption][:] if caption else [None] * len(rows))]
     return Source(
         name=path.name,
         items=[
-            Item(f"row {number}", number, index, {"txt": str(text).encode()} if text else {})
-            for number, (index, text) in enumerate(zip(labels or [-1] * len(rows), captions, strict=True))
+            Item(f"row {number}", number, index, {TEXT: text} if text else {})
+            for number, (index, text) in enumerate(zip(labels or [-1] * len(rows), texts, strict=True))
         ],
         reader=RowReader(path, splits, column),
         classes=tuple(features[label].names) if named and label else classes,
         licence=rows.info.license or "not stated",
         origin=str(path),
-        fields=("txt",) if caption else (),
+        fields=caption_field(map(len, texts)) if caption else {},
         stamp=stamp_of(dict(walk(path))),
     )
 

@@ -9,6 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.source import FileReader, Item, Source
 
@@ -34,11 +35,10 @@ def from_table(path: Path) -> Source:
         raise DataError(f"{path}: a path is missing or is not a text")
     labels, classes = as_classes(_column(table, LABEL_COLUMNS), str(path))
     captions = _column(table, CAPTION_COLUMNS)
+    texts = [str(text).encode() if text else b"" for text in captions or [None] * len(paths)]
     items = [
-        Item(name, name, label, {} if not caption else {"txt": str(caption).encode()})
-        for name, label, caption in zip(
-            paths, labels or [-1] * len(paths), captions or [None] * len(paths), strict=True
-        )
+        Item(name, name, label, {TEXT: text} if text else {})
+        for name, label, text in zip(paths, labels or [-1] * len(paths), texts, strict=True)
     ]
     return Source(
         name=path.stem,
@@ -47,7 +47,7 @@ def from_table(path: Path) -> Source:
         classes=classes,
         licence="not stated",
         origin=str(path),
-        fields=("txt",) if captions else (),
+        fields=caption_field(map(len, texts)) if captions else {},
         stamp=stamp_of({name: _stat(path.parent / name) for name in paths}),
     )
 

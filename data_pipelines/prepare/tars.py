@@ -1,18 +1,17 @@
 """WebDataset tars that others made, and ImageNet's tar of tars: found by their headers, not unpacked."""
 
 import json
-import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.files import IMAGE_SUFFIXES, stamp_of
+from data_pipelines.prepare.files import stamp_of
+from data_pipelines.prepare.members import fields_of
 from data_pipelines.prepare.table import as_classes
-from data_pipelines.source import DAMAGED, NO_IMAGE, Item, Source, Span, SpanReader, Where
+from data_pipelines.source import DAMAGED, Item, Source, Span, SpanReader, Where
 
-_FIELD = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 _JSON_LABELS = ("label", "cls", "class")
 Member = tuple[str, Span]
 
@@ -21,28 +20,29 @@ def from_webdataset(path: Path) -> Source:
     """Return the samples of a tar, or of all tars below a folder, in the order of their names.
 
     A sample is what consecutive members of one name (up to the first dot) make: an image, its class in `.cls` or in
-    `.json` under `label`, `cls` or `class`, and whatever else there is, which is kept as fields.
+    `.json` under `label`, `cls` or `class`, a caption in `.txt`, the field `text`, and whatever else there is, kept as
+    members. Where there is no plain image, members such as `.input.png` and `.target.png`, `.npy`, `.latent.npy`
+    or `.wav` are the fields, called as the extension begins; their samples must be alike.
 
     Raises:
-        DataError: no tars, no images in them, or only some have a class.
+        DataError: no tars, no fields in them, or only some have a class.
     """
     tars = [path] if path.is_file() else sorted(path.rglob("*.tar"))
     if not tars:
         raise DataError(f"{path}: no .tar in it")
-    items: list[Item] = []
+    samples: list[tuple[str, dict[str, Span]]] = []
     labels: list[Any] = []
     stats = {}
     for tar in tars:
         tar = tar.resolve()
         stats[str(tar)] = f"{tar.stat().st_size} {tar.stat().st_mtime_ns}"
         with tar.open("rb") as file:
-            for name, members in _samples(_members(tar, file)):
-                item, label = _item(tar, name, members, file)
-                items.append(item)
-                labels.append(label)
+            for name, parts in _samples(_members(tar, file)):
+                samples.append((f"{tar.name}/{name}", parts))
+                labels.append(_label(parts, file))
+    fields = fields_of([parts for _, parts in samples], str(path))
+    items = [fields.item(name, parts) for name, parts in samples]
     known = [label for item, label in zip(items, labels, strict=True) if _is_sound(item.where)]
-    if not known:
-        raise DataError(f"{path}: no images in its tars")
     indices, classes = as_classes(None if set(known) == {None} else known, str(path))
     numbers = iter(indices)
     items = [item._replace(label=next(numbers, -1)) if _is_sound(item.where) else item for item in items]
@@ -53,7 +53,9 @@ def from_webdataset(path: Path) -> Source:
         classes=classes,
         licence="not stated",
         origin=str(path),
-        fields=tuple(sorted({field for item in items for field in item.fields})),
+        images=fields.images,
+        fields=fields.others,
+        members=tuple(sorted({name for item in items for name in item.fields} - {*fields.images, *fields.others})),
         stamp=stamp_of(stats),
         spans=True,
     )
@@ -137,22 +139,6 @@ def _samples(members: Iterator[Member]) -> Iterator[tuple[str, dict[str, Span]]]
         parts[suffix.lower()] = span
     if parts:
         yield name, parts
-
-
-def _item(tar: Path, name: str, parts: dict[str, Span], file: IO[bytes]) -> tuple[Item, Any]:
-    """Return a sample, without its label; and the label as it stands there, an index or a text, or None."""
-    shown = f"{tar.name}/{name}"
-    spans = list(parts.values())
-    if not _is_sound(spans[0]):
-        return Item(shown, spans[0]), None
-    image = next((suffix for suffix in parts if f".{suffix}" in IMAGE_SUFFIXES), None)
-    if image is None:
-        return Item(shown, Span(str(tar), spans[0].offset, NO_IMAGE)), None
-    label = _label(parts, file)
-    kept: dict[str, Where | bytes] = {
-        suffix: span for suffix, span in parts.items() if suffix not in (image, "cls") and _FIELD.fullmatch(suffix)
-    }
-    return Item(shown, parts[image], -1, kept), label
 
 
 def _label(parts: dict[str, Span], file: IO[bytes]) -> Any:

@@ -77,7 +77,8 @@ def run(fashion: Path, tmp_path: Path, alone: None) -> Run:
 def few(run: Run, images: int, copies: int) -> str:
     """Make a dataset of some Fashion-MNIST images, each so many times; return the override that names it."""
     dataset = ShardDataset(run.data)
-    pixels, labels = dataset.read(list(islice(dataset.locations(), images)))
+    fields = dataset.read(list(islice(dataset.locations(), images)))
+    pixels, labels = fields["image"], fields["class"]
     names = list(dataset.manifest.classes)
     many = np.concatenate([pixels] * copies)
     source = from_arrays("few", many, list(labels) * copies, classes=names, licence="MIT", origin="Fashion-MNIST")

@@ -3,13 +3,14 @@
 import hashlib
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bigtrain.core.crop import Size, center_crop
 from data_pipelines.batches import OnCorrupt, read_substitute
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.decoder import new_batch
+from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import SampleOrder
 from data_pipelines.read import DamageError, ShardDataset
 
@@ -67,15 +68,14 @@ class ShardImages:
         Raises:
             DataError: an image is damaged, and is not to be replaced or cannot be.
         """
-        images = self._dataset.decoder.batch(len(index))
-        labels = np.empty(len(index), dtype=np.int64)
+        fields = new_batch(self._dataset.decoders_of((IMAGE, CLASS)), len(index))
         for slot, position in enumerate(index.tolist()):
-            read = partial(self._dataset.read_into, out=images[slot])
+            read = partial(self._dataset.read_into, out={name: array[slot, ...] for name, array in fields.items()})
             try:
-                labels[slot] = read(self._order.locate(position))
+                read(self._order.locate(position))
             except DamageError as error:
                 if self._on_corrupt == "fail":
                     raise
-                labels[slot] = read_substitute(self._order, position, error, read, self._faults)
+                read_substitute(self._order, position, error, read, self._faults)
                 self.replaced.add(position)
-        return center_crop(torch.from_numpy(images), self._size), torch.from_numpy(labels)
+        return center_crop(torch.from_numpy(fields[IMAGE]), self._size), torch.from_numpy(fields[CLASS])

@@ -11,21 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.index import index_dtype, load_index, save_index
 from data_pipelines.manifest import Manifest, Shard
 
 SHARD = Shard("shard-000000.tar", "shard-000000.index.npy", 3, 10_240, "a" * 64, "2 1")
 MANIFEST = Manifest(
     name="tiny",
-    resolution=4,
-    width=6,
-    channels=3,
-    classes=("cat", "dog"),
-    codec="png",
+    fields={
+        "image": FieldSpec("image", (3, 4, 6), "uint8", codec="png"),
+        "class": FieldSpec("class", (), "int64", ("cat", "dog")),
+        "text": FieldSpec("text", (20,), "uint8", codec="txt"),
+        "sound": FieldSpec("audio", (1, 100), "int16", rate=8000, codec="flac"),
+    },
     protocol="none",
     licence="none",
     source="nowhere",
-    fields=("txt",),
+    members=("json",),
     rejected=1,
     shards=(SHARD, replace(SHARD, url="s3://bucket/shard-000001.tar", index="shard-000001.index.npy")),
 )
@@ -37,6 +39,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded == MANIFEST
     assert loaded.digest == MANIFEST.digest
     assert (loaded.shape, loaded.count, loaded.bytes) == ((3, 4, 6), 6, 20_480)
+    assert (loaded.resolution, loaded.channels, loaded.codec, loaded.classes) == (4, 3, "png", ("cat", "dog"))
+    assert loaded.stored == ("image", "sound", "text")
     assert loaded.class_histogram == [4, 2]
 
 
@@ -44,10 +48,11 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     "change",
     [
         {"name": "other"},
-        {"width": None},
+        {"fields": {**MANIFEST.fields, "image": FieldSpec("image", (3, 6, 4), "uint8", codec="png")}},
         {"protocol": "other"},
         {"licence": "other"},
-        {"fields": ()},
+        {"fields": {name: spec for name, spec in MANIFEST.fields.items() if name != "text"}},
+        {"members": ()},
         {"rejected": 0},
         {"shards": (SHARD,)},
         {"shards": (replace(SHARD, sha256="b" * 64), MANIFEST.shards[1])},
@@ -61,13 +66,23 @@ def test_the_digest_covers_everything(change: dict) -> None:
     ("path", "value", "words"),
     [
         (["extra"], 1, "the manifest has unknown extra"),
-        (["width"], ..., "the manifest lacks width"),
-        (["width"], 0, "width is not a number"),
-        (["resolution"], True, "resolution is not a number"),
-        (["channels"], 5, "channels is not"),
-        (["codec"], "gif", "codec 'gif' is none of source, png"),
+        (["protocol"], ..., "the manifest lacks protocol"),
+        (["fields"], [], "fields is not an object"),
+        (["fields"], {}, "no field that is stored"),
+        (["fields", "a.b"], {}, "field 'a.b': expected a name"),
+        (["fields", "image"], 3, "field 'image' is not an object"),
+        (["fields", "image", "shape"], ..., "field 'image' lacks shape"),
+        (["fields", "image", "shape"], [3, 0, 4], "field 'image' shape is"),
+        (["fields", "image", "shape"], [3, True, 4], "field 'image' shape is"),
+        (["fields", "image", "dtype"], "object", "field 'image' dtype is 'object'"),
+        (["fields", "image", "dtype"], "smell", "dtype 'smell' is not known"),
+        (["fields", "image", "codec"], 4, "field 'image' codec is 4"),
+        (["fields", "image", "smell"], 4, "field 'image' has unknown smell"),
+        (["fields", "sound", "rate"], "high", "field 'sound' rate is 'high'"),
+        (["fields", "class", "classes"], [1, 2], "field 'class' classes is not a list of names"),
+        (["fields", "class", "kind"], "text", "field of kind class is 'class'"),
+        (["members"], "json", "members is not a list"),
         (["rejected"], -1, "rejected is not"),
-        (["classes"], "cat", "classes is not a list"),
         (["licence"], None, "licence is not a text"),
         (["shards"], [], "lists no shards"),
         (["shards", 1], "x.tar", "shard 1 is not an object"),
@@ -125,7 +140,8 @@ def test_a_shard_says_where_it_lies(url: str, path: str | None) -> None:
 def test_ten_thousand_shards_of_a_thousand_classes_load_fast(tmp_path: Path) -> None:
     shard = replace(SHARD, count=1000, class_counts=" ".join(["1"] * 1000))
     shards = tuple(replace(shard, url=f"{n}.tar", index=f"{n}.index.npy") for n in range(10_000))
-    replace(MANIFEST, classes=tuple(map(str, range(1000))), shards=shards).save(tmp_path)
+    classes = FieldSpec("class", (), "int64", tuple(map(str, range(1000))))
+    replace(MANIFEST, fields={**MANIFEST.fields, "class": classes}, shards=shards).save(tmp_path)
     start = time.process_time()
     loaded = Manifest.load(tmp_path)
     assert time.process_time() - start < 1.0
@@ -133,25 +149,53 @@ def test_ten_thousand_shards_of_a_thousand_classes_load_fast(tmp_path: Path) -> 
     assert loaded.class_histogram == [10_000] * 1000
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (FieldSpec("smell", (3,), "uint8"), "field 'x': kind 'smell' is not known: array, audio, class"),
+        (
+            FieldSpec("image", (3, 4, 4), "float32", codec="png"),
+            "field 'x': float32 of 3x4x4, expected uint8 or uint16",
+        ),
+        (FieldSpec("image", (3, 4, 4), "uint8", codec="gif"), "codec 'gif' is none of kind image: png, jpeg"),
+        (FieldSpec("image", (5, 4, 4), "uint8", codec="png"), "png holds 1 or 2 or 3 or 4 channels, not 5"),
+        (FieldSpec("audio", (1, 4), "int16", codec="wav"), "field 'x': has no rate"),
+        (FieldSpec("classes", (3,), "float32", ("a", "b"), codec="npy"), "expected a float32 for each of its named"),
+    ],
+)
+def test_a_field_that_cannot_be_is_one_clear_line(tmp_path: Path, field: FieldSpec, words: str) -> None:
+    replace(MANIFEST, fields={**MANIFEST.fields, "x": field}).save(tmp_path)
+    with pytest.raises(DataError, match=words) as caught:
+        Manifest.load(tmp_path)
+    assert str(tmp_path / "manifest.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_set_without_images_has_no_image_size() -> None:
+    with pytest.raises(DataError, match="tiny: has no field 'image'; its fields are text"):
+        _ = replace(MANIFEST, fields={"text": MANIFEST.fields["text"]}).shape
+
+
 def test_an_index_has_columns_for_its_fields(tmp_path: Path) -> None:
-    path = tmp_path / "x.index.npy"
-    save_index(path, [(512, 9, 1, 77, 1536, 5), (2560, 8, -1, 78, 0, 0)], fields=("txt",))
-    rows = load_index(path, fields=("txt",))
-    assert rows.dtype == index_dtype(("txt",))
+    path, dtype = tmp_path / "x.index.npy", index_dtype(("image", "text"), ("json",))
+    save_index(path, [(1, 512, 9, 77, 1536, 5, 6, 0, 0, 0), (-1, 2560, 8, 78, 0, 0, 0, 4096, 2, 3)], dtype)
+    rows = load_index(path, dtype)
+    assert rows.dtype == dtype
     assert rows["label"].tolist() == [1, -1]
-    assert rows["txt.offset"].tolist() == [1536, 0]
-    assert rows["txt.size"].tolist() == [5, 0]
-    with pytest.raises(DataError, match="not an index of this format, with the fields"):
-        load_index(path)
+    assert rows["text.offset"].tolist() == [1536, 0]
+    assert rows["text.crc32"].tolist() == [6, 0]
+    assert rows["json.size"].tolist() == [0, 2]
+    with pytest.raises(DataError, match="not an index of this format, with label, image.offset"):
+        load_index(path, index_dtype(("image",)))
 
 
 def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.index.npy"
+    path, dtype = tmp_path / "x.index.npy", index_dtype(("image",))
     np.save(path, np.arange(3))
     with pytest.raises(DataError, match="not an index"):
-        load_index(path)
+        load_index(path, dtype)
     path.write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match="damaged index"):
-        load_index(path)
+        load_index(path, dtype)
     with pytest.raises(DataError, match="index is missing"):
-        load_index(tmp_path / "y.index.npy")
+        load_index(tmp_path / "y.index.npy", dtype)

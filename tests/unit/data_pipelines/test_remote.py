@@ -36,7 +36,7 @@ def cache(tmp_path: Path) -> ShardCache:
 
 
 def everything(dataset: ShardDataset) -> np.ndarray:
-    return dataset.read(list(dataset.locations()))[0]
+    return dataset.read(list(dataset.locations()))["image"]
 
 
 def test_a_set_is_read_from_a_server_once(server: FaultyServer, tiny_shards: Path, cache: ShardCache) -> None:

@@ -30,9 +30,9 @@ def test_what_is_written_is_read(tmp_path: Path, codec: str, channels: int, clas
     assert [shard.count for shard in manifest.shards] == [8, 8, 5]
     assert manifest.class_histogram == [7] * classes
     dataset = ShardDataset(tmp_path / "set")
-    images, labels = dataset.read(list(dataset.locations()))
-    np.testing.assert_array_equal(images, np.stack([source.reader.read(item.where) for item in source.items]))
-    assert labels.tolist() == [item.label for item in source.items]
+    fields = dataset.read(list(dataset.locations()))
+    np.testing.assert_array_equal(fields["image"], np.stack([source.reader.read(item.where) for item in source.items]))
+    assert fields["class"].tolist() == [item.label for item in source.items]
     assert verify(tmp_path / "set", deep=True) == []
 
 
@@ -80,10 +80,10 @@ def test_any_number_of_ranks_and_workers_sees_the_same_samples(
         rank.seek(start * 12)
     for _ in range(7):  # 84 samples cross the end of an epoch of 50
         expected, parts = next(reference), [next(rank) for rank in ranks]
-        assert {len(part.labels) for part in parts} == {12 // world}
-        for field in ("images", "labels", "positions"):
-            joined = np.concatenate([getattr(part, field) for part in parts])
-            np.testing.assert_array_equal(joined, getattr(expected, field))
+        assert {len(part.positions) for part in parts} == {12 // world}
+        np.testing.assert_array_equal(np.concatenate([part.positions for part in parts]), expected.positions)
+        for name, array in expected.fields.items():
+            np.testing.assert_array_equal(np.concatenate([part.fields[name] for part in parts]), array)
     for opened in (reference, *ranks):
         opened.close()
 
@@ -107,7 +107,7 @@ def damage_truncated(folder: Path) -> None:
 def damage_payload(folder: Path) -> None:
     row = np.load(folder / "shard-000002.index.npy")[3]
     with (folder / "shard-000002.tar").open("r+b") as file:
-        file.seek(int(row["offset"]) + 20)
+        file.seek(int(row["image.offset"]) + 20)
         byte = file.read(1)[0]
         file.seek(-1, 1)
         file.write(bytes([byte ^ 4]))
@@ -143,7 +143,7 @@ def test_damage_never_reaches_training_silently(tiny_shards: Path, damage) -> No
 def test_an_edited_manifest_is_noticed(tiny_shards: Path) -> None:
     path = tiny_shards / "manifest.json"
     document = json.loads(path.read_text())
-    document["resolution"] = 16
+    document["licence"] = "mine"
     path.write_text(json.dumps(document))
     with pytest.raises(DataError, match="digest does not match"):
         Manifest.load(tiny_shards)
@@ -153,7 +153,7 @@ def test_an_edited_manifest_is_noticed(tiny_shards: Path) -> None:
     ("change", "words"),
     [
         (lambda text: text[:40], "damaged manifest"),
-        (lambda text: text.replace("bigtrain-shards/3", "x"), "not a manifest"),
+        (lambda text: text.replace("bigtrain-shards/4", "x"), "not a manifest"),
     ],
 )
 def test_other_manifests_are_refused(tiny_shards: Path, change, words: str) -> None:

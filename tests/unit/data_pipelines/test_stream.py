@@ -36,14 +36,15 @@ def take(stream: BatchStream, count: int, position: int = 0) -> list[HostBatch]:
     taken = []
     for _ in range(count):
         batch = next(stream)
-        taken.append(HostBatch(batch.images.copy(), batch.labels, batch.positions))
+        taken.append(HostBatch({name: array.copy() for name, array in batch.fields.items()}, batch.positions))
     return taken
 
 
 def assert_same(one: list[HostBatch], other: list[HostBatch]) -> None:
     for batch, expected in zip(one, other, strict=True):
-        np.testing.assert_array_equal(batch.images, expected.images)
-        np.testing.assert_array_equal(batch.labels, expected.labels)
+        assert batch.fields.keys() == expected.fields.keys()
+        for name, array in expected.fields.items():
+            np.testing.assert_array_equal(batch.fields[name], array)
         np.testing.assert_array_equal(batch.positions, expected.positions)
 
 
@@ -82,10 +83,11 @@ def test_any_number_of_ranks_and_workers_sees_the_same_samples_in_each_piece(
     expected = take(whole, 7, start * 12)  # 84 samples cross the end of an epoch of 50
     parts = [take(rank, 7, start * 12) for rank in ranks]
     for number, batch in enumerate(expected):
-        for name in ("images", "labels", "positions"):
-            by_rank = [np.split(getattr(part[number], name), pieces) for part in parts]
+        for name, array in {**batch.fields, "positions": batch.positions}.items():
+            shares = [{**part[number].fields, "positions": part[number].positions}[name] for part in parts]
+            by_rank = [np.split(share, pieces) for share in shares]
             joined = np.concatenate([cut[piece] for piece in range(pieces) for cut in by_rank])
-            np.testing.assert_array_equal(joined, getattr(batch, name))
+            np.testing.assert_array_equal(joined, array)
     for stream in (whole, *ranks):
         stream.close()
 
@@ -142,7 +144,7 @@ def is_running(pid: int) -> bool:
 def damage_sample(folder: Path) -> None:
     row = np.load(folder / "shard-000002.index.npy")[3]
     with (folder / "shard-000002.tar").open("r+b") as file:
-        file.seek(int(row["offset"]) + 20)
+        file.seek(int(row["image.offset"]) + 20)
         file.write(b"\xff\x00\xff")
 
 
@@ -175,7 +177,8 @@ def test_damage_is_replaced_the_same_on_any_ranks_and_after_a_resume(
     whole = take(stream, 10)  # two epochs
     stream.close()
     changed = sum(
-        int((one.images != other.images).any((1, 2, 3)).sum()) for one, other in zip(whole, sound, strict=True)
+        int((one.fields["image"] != other.fields["image"]).any((1, 2, 3)).sum())
+        for one, other in zip(whole, sound, strict=True)
     )
     assert changed == 2 * samples
     assert stream.faults.replaced >= 2 * samples  # and those of batches that were read ahead
@@ -188,7 +191,9 @@ def test_damage_is_replaced_the_same_on_any_ranks_and_after_a_resume(
         for rank in range(2)
     ]
     for number, batch in enumerate(whole):
-        np.testing.assert_array_equal(np.concatenate([half[number].images for half in halves]), batch.images)
+        np.testing.assert_array_equal(
+            np.concatenate([half[number].fields["image"] for half in halves]), batch.fields["image"]
+        )
 
 
 @pytest.mark.parametrize(("damage", "samples"), DAMAGES)
@@ -206,7 +211,7 @@ def test_by_class_a_lost_index_is_met_when_its_samples_come(tiny_shards: Path) -
     balanced = plan(tiny_shards, global_batch=10, shares=Shares({}), on_corrupt="replace")
     stream = BatchStream(balanced)
     batches = take(stream, 5)
-    assert [len(batch.labels) for batch in batches] == [10] * 5
+    assert [len(batch.fields["class"]) for batch in batches] == [10] * 5
     assert stream.faults.replaced >= 8
     assert_same(take(BatchStream(balanced), 5), batches)
 
@@ -237,7 +242,8 @@ def test_shards_from_a_server_are_fetched_ahead_and_a_lost_one_is_replaced(
         assert max(count for name, count in server.requests.items() if name.endswith("1.tar")) == 1
     assert stream.faults.replaced >= 8
     changed = sum(
-        int((one.images != other.images).any((1, 2, 3)).sum()) for one, other in zip(batches, local, strict=True)
+        int((one.fields["image"] != other.fields["image"]).any((1, 2, 3)).sum())
+        for one, other in zip(batches, local, strict=True)
     )
     assert changed == 8
 

@@ -34,8 +34,8 @@ def test_batches_come_in_the_streams_order(tiny_shards: Path, workers: int) -> N
     assert len(batches) == 7
     for images, labels in batches:
         expected = next(stream)
-        np.testing.assert_array_equal(np.asarray(images), expected.images[:, 0])
-        assert np.asarray(labels).tolist() == expected.labels.tolist()
+        np.testing.assert_array_equal(np.asarray(images), expected.fields["image"][:, 0])
+        assert np.asarray(labels).tolist() == expected.fields["class"].tolist()
 
 
 def test_samples_are_webdatasets_own(tiny_shards: Path) -> None:

@@ -12,7 +12,7 @@ import webdataset
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.index import load_index
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.files import from_folder
 from data_pipelines.prepare.run import Wishes, parse_bytes, parse_resolution, prepare
@@ -129,7 +129,7 @@ def test_every_codec_keeps_the_image(tmp_path: Path, codec: str, suffix: str, ch
     with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
         assert tar.getnames() == [f"{number:09d}.{suffix}" for number in range(3)]
     dataset = ShardDataset(tmp_path / "set")
-    images, _ = dataset.read(list(dataset.locations()))
+    images = dataset.read(list(dataset.locations()))["image"]
     assert np.abs(images.astype(int) - smooth).max() <= (2 if codec == "jpeg" else 0)
 
 
@@ -170,10 +170,11 @@ def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
     manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=Protocol(8, 8))
-    assert manifest.fields == ("json", "txt")
-    rows = load_index(tmp_path / "set" / "shard-000000.index.npy", manifest.fields)
-    data = (tmp_path / "set" / "shard-000000.tar").read_bytes()
-    texts = [data[row["txt.offset"] :][: row["txt.size"]].decode() for row in rows]
+    assert manifest.fields["text"] == FieldSpec("text", (13,), "uint8", codec="txt")
+    assert manifest.members == ("json",)
+    dataset = ShardDataset(tmp_path / "set")
+    fields = dataset.read(list(dataset.locations()))
+    texts = [row.tobytes().rstrip(b"\0").decode() for row in fields["text"]]
     assert texts == ["a red cat: ж", "", ""]
     samples = list(webdataset.WebDataset(str(tmp_path / "set" / "shard-000000.tar"), shardshuffle=False).decode())
     assert samples[0]["txt"] == "a red cat: ж"
@@ -234,7 +235,7 @@ def test_a_test_split_is_held_out(tmp_path: Path) -> None:
     seen = set()
     for folder in made:
         dataset = ShardDataset(folder)
-        seen |= {image.tobytes() for image in dataset.read(list(dataset.locations()))[0]}
+        seen |= {image.tobytes() for image in dataset.read(list(dataset.locations()))["image"]}
     assert len(seen) == 40
 
 

@@ -61,7 +61,8 @@ def test_the_extractor_tells_clothes_apart_in_either_precision(fashion) -> None:
 
     dataset = ShardDataset(fashion)
     order = SampleOrder([shard.count for shard in dataset.manifest.shards], seed=0)
-    images, labels = dataset.read([order.locate(position) for position in range(80)])
+    fields = dataset.read([order.locate(position) for position in range(80)])
+    images, labels = fields["image"], fields["class"]
     with torch.inference_mode():
         exact = build_extractor("efficientnet-lite0", "fp32", torch.device("cpu"))(torch.from_numpy(images))["pool"]
         rough = build_extractor("efficientnet-lite0", "bf16", torch.device("cpu"))(torch.from_numpy(images))["pool"]

@@ -69,7 +69,8 @@ def test_the_same_images_in_every_form(snapshots: dict[str, Path], tmp_path: Pat
         with Image.open(tmp_path / "files" / class_folder(label, NAMES) / f"seed{number:07d}.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture), expected[number].transpose(1, 2, 0))
     dataset = ShardDataset(tmp_path / "shards")
-    images, found = dataset.read([(0, row) for row in range(20)])
+    fields = dataset.read([(0, row) for row in range(20)])
+    images, found = fields["image"], fields["class"]
     np.testing.assert_array_equal(images, expected)
     assert found.tolist() == labels
     assert dataset.manifest.classes == tuple(NAMES)

@@ -57,7 +57,7 @@ def test_what_is_held_out_is_never_trained_on(tiny_shards: Path, max_images: int
     held_out = held_out_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
     trained = trained_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
     assert (len(held_out), len(trained)) == (10, max_images or 40)
-    seen = {image.tobytes() for _ in range(8) for image in next(stream).images}
+    seen = {image.tobytes() for _ in range(8) for image in next(stream).fields["image"]}
     stream.close()
     assert seen == {image.numpy().tobytes() for image in trained.images}
     assert not seen & {image.numpy().tobytes() for image in held_out.images}

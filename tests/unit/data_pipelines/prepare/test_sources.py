@@ -39,7 +39,8 @@ def prepared(source: str, tmp_path: Path, *, split: str = "all", **wishes) -> tu
     folder = tmp_path / "out"
     made = prepare(open_source(source, split=split), folder, Wishes(seed=None, **wishes))
     dataset = ShardDataset(folder)
-    images, labels = dataset.read(list(dataset.locations()))
+    fields = dataset.read(list(dataset.locations()))
+    images, labels = fields["image"], fields["class"]
     return made[folder], [(int(image[0, 0, 0]), int(label)) for image, label in zip(images, labels, strict=True)]
 
 
@@ -176,7 +177,7 @@ def test_a_table(tmp_path: Path, kind: str, labels: list | None) -> None:
             writer = csv.writer(file, delimiter="\t" if kind == "tsv" else ",")
             writer.writerows([columns, *zip(*columns.values(), strict=True)])
     manifest, seen = prepared(str(path), tmp_path)
-    assert manifest.fields == ("txt",)
+    assert manifest.stored == ("image", "text")
     assert seen == ([(1, 1), (2, 0), (3, 1)] if labels else [(1, -1), (2, -1), (3, -1)])
     if labels:
         assert manifest.classes == (("cat", "dog") if labels[0] == "dog" else ("0", "1"))
@@ -227,7 +228,7 @@ def test_tars_of_others_are_indexed_in_place(tmp_path: Path) -> None:
     assert (tmp_path / "in" / "b.tar").read_bytes() == before
     assert [shard.url for shard in manifest.shards] == [str(tmp_path / "in" / name) for name in ("a.tar", "b.tar")]
     assert not list((tmp_path / "out").glob("*.tar"))
-    assert (manifest.codec, manifest.classes, manifest.fields) == ("source", ("0", "1"), ("txt",))
+    assert (manifest.codec, manifest.classes, manifest.stored) == ("source", ("0", "1"), ("image", "text"))
     assert seen == [(40, 0), (41, 1), (42, 0), (43, 1)] * 2
     rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert [(entry["source"], entry["reason"]) for entry in rejected] == [
@@ -239,7 +240,7 @@ def test_tars_of_others_are_indexed_in_place(tmp_path: Path) -> None:
 def test_tars_of_others_can_be_written_anew(tmp_path: Path) -> None:
     write_tar(tmp_path / "in" / "a.tar", OTHERS)
     manifest, seen = prepared(str(tmp_path / "in" / "a.tar"), tmp_path, codec="png", resolution=(4, 4))
-    assert (manifest.codec, manifest.shape, manifest.fields) == ("png", (3, 4, 4), ("txt",))
+    assert (manifest.codec, manifest.shape, manifest.stored) == ("png", (3, 4, 4), ("image", "text"))
     assert [label for _, label in seen] == [0, 1, 0, 1]
 
 
@@ -371,7 +372,7 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
     datasets.DatasetDict({"train": part, "test": part.select([0])}).save_to_disk(tmp_path / "both")
     part.save_to_disk(tmp_path / "one")
     manifest, seen = prepared(str(tmp_path / "one"), tmp_path)
-    assert (manifest.classes, manifest.fields) == (("cat", "dog"), ("txt",))
+    assert (manifest.classes, manifest.stored) == (("cat", "dog"), ("image", "text"))
     assert seen == [(0, 1), (1, 0), (2, 1), (3, 0)]
     assert len(open_source(str(tmp_path / "both")).items) == 5
     assert len(open_source(str(tmp_path / "both"), split="test").items) == 1

@@ -1,0 +1,112 @@
+"""Videos of one length, size and rate."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipelines.fields.decoder import FieldDecoder
+from data_pipelines.fields.image import scale_pixels
+from data_pipelines.fields.kind import FieldKind, Value, check_codec, check_value
+from data_pipelines.fields.npy import MAGIC, NpyDecoder, encode_npy, read_npy
+from data_pipelines.fields.spec import FieldSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FORMATS = {1: "gray", 3: "rgb24"}
+"""Channels -> FFmpeg's name of such pixels."""
+
+
+class VideoKind(FieldKind):
+    """Videos, uint8 [T, C, H, W], grey or RGB: lossless as NumPy files or as FFV1 in Matroska, or H.264 in MP4."""
+
+    name = "video"
+    codecs: ClassVar[Mapping[str, str]] = {"npy": "npy", "ffv1": "mkv", "h264": "mp4"}
+
+    def check(self, spec: FieldSpec) -> None:
+        """See FieldKind."""
+        check_codec(self, spec)
+        if spec.dtype != "uint8" or len(spec.shape) != 4 or spec.shape[1] not in _FORMATS:
+            raise ValueError(f"{spec.dtype} of {spec.size_words}, expected uint8 of frames x 1 or 3 x height x width")
+        if spec.codec == "h264" and (spec.shape[1] != 3 or spec.shape[2] % 2 or spec.shape[3] % 2):
+            raise ValueError(f"codec h264 holds RGB of even height and width, not {spec.size_words}")
+
+    def probe(self, content: bytes) -> FieldSpec:
+        """See FieldKind."""
+        value, rate = _read(content, 3)
+        return FieldSpec(self.name, value.shape, value.dtype.name, rate=rate, codec="npy")
+
+    def read(self, spec: FieldSpec, content: bytes) -> Value:
+        """See FieldKind; a longer video is cut off, a shorter one is an error."""
+        value, _ = _read(content, spec.shape[1])
+        if len(value) < spec.shape[0]:
+            raise ValueError(f"a video of {len(value)} frames, expected {spec.shape[0]} or more")
+        value = value[: spec.shape[0]]
+        check_value(spec, value)
+        return value
+
+    def encode(self, spec: FieldSpec, value: Value) -> bytes:
+        """See FieldKind."""
+        check_value(spec, value)
+        return encode_npy(value) if spec.codec == "npy" else _encode(spec, value)
+
+    def decoder(self, spec: FieldSpec) -> FieldDecoder:
+        """See FieldKind."""
+        form = NpyDecoder if spec.codec == "npy" else _VideoDecoder
+        return form(spec.shape, spec.dtype)
+
+    def normalise(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """Return videos in [-1, 1], float32, shape [N, T, C, H, W]."""
+        return scale_pixels(spec, batch)
+
+
+class _VideoDecoder(FieldDecoder):
+    def decode(self, data: memoryview, out: NDArray[Any]) -> None:
+        """See FieldDecoder."""
+        value, _ = _read(bytes(data), self.shape[1])
+        if value.shape != self.shape:
+            raise ValueError(f"a video of {value.shape}, where {self.shape} is expected (T, C, H, W)")
+        out[...] = value
+
+
+def _read(content: bytes, channels: int) -> tuple[Value, float | None]:
+    """Return a video's frames [T, C, H, W] and its rate, None where it has none."""
+    if content.startswith(MAGIC):
+        return read_npy(content), None
+    import av  # loads FFmpeg, which only sets of videos need
+
+    try:
+        with av.open(io.BytesIO(content), mode="r") as file:
+            stream = file.streams.video[0]
+            rate = None if stream.average_rate is None else float(stream.average_rate)
+            frames = [frame.to_ndarray(format=_FORMATS[channels]) for frame in file.decode(stream)]
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"unreadable video ({error})") from None
+    if not frames:
+        raise ValueError("a video without frames")
+    video = np.stack(frames)
+    return video[:, None] if channels == 1 else video.transpose(0, 3, 1, 2), rate
+
+
+def _encode(spec: FieldSpec, value: Value) -> bytes:
+    import av
+
+    stream, (_, channels, height, width) = io.BytesIO(), spec.shape
+    form, codec, pixels = {
+        "ffv1": ("matroska", "ffv1", "gray" if channels == 1 else "bgr0"),
+        "h264": ("mp4", "libx264", "yuv420p"),
+    }[spec.codec]
+    with av.open(stream, mode="w", format=form) as file:
+        track = file.add_stream(codec, rate=max(1, round(spec.rate or 25)))
+        assert isinstance(track, av.VideoStream)
+        track.width, track.height, track.pix_fmt = width, height, pixels
+        for frame in value:
+            pixel_rows = frame[0] if channels == 1 else np.ascontiguousarray(frame.transpose(1, 2, 0))
+            file.mux(track.encode(av.VideoFrame.from_ndarray(pixel_rows, format=_FORMATS[channels])))
+        file.mux(track.encode())
+    return stream.getvalue()
