@@ -1,4 +1,4 @@
-"""Spaces that GANs are usually searched in, around a base config; a new one is a function and a line in PRESETS."""
+"""Search spaces that are common for GANs, around a base config. A new one is a function and an entry in PRESETS."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -11,6 +11,8 @@ PresetName = Literal["ttur", "r1", "ttur_r1", "ada", "ema"]
 Parameters = dict[str, Parameter]
 
 _R1 = "objective.terms.r1"
+_LEARNING_RATES = {"generator": "optim.lr_g", "discriminator": "optim.lr_d"}
+"""Keys of the players' learning rates, by role."""
 
 
 def preset(name: PresetName, base: AnyTraining) -> Parameters:
@@ -19,12 +21,15 @@ def preset(name: PresetName, base: AnyTraining) -> Parameters:
 
 
 def ttur(base: AnyTraining) -> Parameters:
-    """Two time scales (Heusel et al. 2017): G's learning rate, D's in proportion, Adam's betas, D's updates."""
-    lr_g, lr_d = _key(base, "optim.lr_g"), _key(base, "optim.lr_d")
-    now = float(flatten(base.model_dump(mode="json"))[lr_g])
+    """Two time-scale updates (Heusel et al. 2017): learning rates, Adam's betas, discriminator steps a generator step.
+
+    The discriminator's learning rate varies as a multiple of the generator's.
+    """
+    generator, discriminator = (_key(base, key) for key in _LEARNING_RATES.values())
+    now = float(flatten(base.model_dump(mode="json"))[generator])
     return {
-        lr_g: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
-        lr_d: Ratio(kind="ratio", of=lr_g, low=0.25, high=4.0),
+        generator: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
+        discriminator: Ratio(kind="ratio", of=generator, low=0.25, high=4.0),
         _key(base, "optim.beta1"): Choice(kind="choice", values=(0.0, 0.5)),
         _key(base, "optim.beta2"): Choice(kind="choice", values=(0.9, 0.99, 0.999)),
         "objective.n_critic": Choice(kind="choice", values=(1, 2)),
@@ -41,9 +46,9 @@ def r1(base: AnyTraining) -> Parameters:
 
 
 def ttur_r1(base: AnyTraining) -> Parameters:
-    """The learning rates and R1's weight together, which hang on each other; what else `ttur` and `r1` vary stays."""
+    """Learning rates and R1's weight, which interact; what else `ttur` and `r1` vary keeps the base config's values."""
     rates, penalty = ttur(base), r1(base)
-    kept = {_key(base, "optim.lr_g"), _key(base, "optim.lr_d"), _key(base, f"{_R1}.gamma")}
+    kept = {_key(base, key) for key in (*_LEARNING_RATES.values(), f"{_R1}.gamma")}
     return {key: parameter for key, parameter in {**rates, **penalty}.items() if key in kept}
 
 
@@ -63,7 +68,7 @@ def ada(base: AnyTraining) -> Parameters:
 
 
 def ema(base: AnyTraining) -> Parameters:
-    """The average of the weights: its half-life, and how it is held back at the start."""
+    """The half-life of the weights' average, and its ramp-up."""
     key = _key(base, "ema.half_life_kimg")
     now = float(flatten(base.model_dump(mode="json"))[key])
     return {
@@ -82,10 +87,10 @@ PRESETS: Mapping[PresetName, Callable[[AnyTraining], Parameters]] = {
 
 
 def usual_gamma(base: AnyTraining) -> float:
-    """Return what R1's gamma is usually tried around: 0.0002 · resolution² / batch."""
+    """Return the usual centre of a search for R1's gamma: 0.0002 · resolution² / batch."""
     return float(f"{0.0002 * base.data.resolution**2 / base.global_batch:.4g}")
 
 
 def _key(base: AnyTraining, key: str) -> str:
-    """Return where a number stands: at the key, or, where the base has a schedule there, at its `value`."""
+    """Return the key of a number: the given key, or its `value` if the base config has a schedule there."""
     return f"{key}.value" if f"{key}.value" in flatten(base.model_dump(mode="json")) else key
