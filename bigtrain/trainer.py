@@ -117,6 +117,7 @@ class Trainer:
                 self.profile.step()
                 with self.load.step():
                     self.train_step([self.next_batch() for _ in range(self.task.batches_per_step)])
+                self.count_step()
                 if self.due(self.config.log.interval_kimg):
                     metrics = self.examine(self.read_means())
                     self.tracker.log(metrics, self.progress)
@@ -148,8 +149,15 @@ class Trainer:
         self.means.add({"ema/half_life_kimg": self.ema.half_life(self.progress) / 1000})
         self.progress.advance()
         self.journal.beat(self.progress)
-        self.means.add({**self.task.after_step(self.progress), **self.usage.of_step(self.progress)})
+        self.means.add(dict(self.task.after_step(self.progress)))
         self.watchdog.beat("between steps", pause=True)
+
+    @profiled
+    def count_step(self) -> None:
+        """Count what the step just taken computed, which takes a while where it is the first of its kind."""
+        began = time.perf_counter()
+        self.means.add(self.usage.of_step(self.progress))
+        self._speed.leave_out(time.perf_counter() - began)
 
     def move(self, phase: Phase, batch: Batch) -> None:
         """Let one player move: its losses on the batch's micro-batches, then a step of its optimizer."""
@@ -159,7 +167,7 @@ class Trainer:
             loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
             strategy.backward(loss)
             self.means.add(stats)
-        self.usage.count(phase, self.progress)
+        self.usage.take(phase, self.progress)
         now = (self.progress.samples_seen, self.progress.total)
         rates = self.task.optimizers[phase.player].rates_at(*now, global_batch=self.config.global_batch)
         rates = rates._replace(lr=rates.lr * self.recovery.lr_factor)
