@@ -21,6 +21,7 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
+        field: which of the samples' fields; of kind `image`, uint8.
         size: height and width that is cut out of the middle of the images; None for all of them.
         on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
             with an error.
@@ -35,6 +36,7 @@ class ShardImages:
         dataset: ShardDataset,
         count: int | None = None,
         *,
+        field: str = IMAGE,
         size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
@@ -42,7 +44,11 @@ class ShardImages:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
-        self._size = size or manifest.shape[1:]
+        decoders = dataset.decoders_of((field, CLASS))
+        self._field, self._decoders = field, decoders
+        _, height, width = decoders[field].shape
+        self._whole = height, width
+        self._size = size or self._whole
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
         self.replaced: set[int] = set()
@@ -52,7 +58,9 @@ class ShardImages:
     def digest(self) -> str:
         """See Images; the manifest's, until an image turns out to be damaged."""
         digest = self._dataset.manifest.digest
-        if self._size != self._dataset.manifest.shape[1:]:
+        if self._field != IMAGE:
+            digest = hashlib.sha256(f"{digest} field {self._field}".encode()).hexdigest()
+        if self._size != self._whole:
             digest = hashlib.sha256(f"{digest} cut to {self._size}".encode()).hexdigest()
         if not self.replaced:
             return digest
@@ -68,7 +76,7 @@ class ShardImages:
         Raises:
             DataError: an image is damaged, and is not to be replaced or cannot be.
         """
-        fields = new_batch(self._dataset.decoders_of((IMAGE, CLASS)), len(index))
+        fields = new_batch(self._decoders, len(index))
         for slot, position in enumerate(index.tolist()):
             read = partial(self._dataset.read_into, out={name: array[slot, ...] for name, array in fields.items()})
             try:
@@ -78,4 +86,4 @@ class ShardImages:
                     raise
                 read_substitute(self._order, position, error, read, self._faults)
                 self.replaced.add(position)
-        return center_crop(torch.from_numpy(fields[IMAGE]), self._size), torch.from_numpy(fields[CLASS])
+        return center_crop(torch.from_numpy(fields[self._field]), self._size), torch.from_numpy(fields[CLASS])
