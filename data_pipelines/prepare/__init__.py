@@ -41,6 +41,7 @@ KINDS: dict[str, Callable[[Path, str], Source]] = {
     "arrays": _without_splits(values.from_values("array")),
     "sounds": _without_splits(values.from_values("audio")),
     "videos": _without_splits(values.from_values("video")),
+    "frames": _without_splits(values.from_frames),
 }
 """Kind -> a function from path and split to the source."""
 

@@ -202,6 +202,16 @@ def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
     assert fields["video"].tobytes() == films[0][:4].tobytes() + films[1].tobytes()
 
 
+def test_folders_of_frames_are_videos(tmp_path: Path) -> None:
+    clips = [[picture(tmp_path / "in" / f"clip{c}" / f"{n:02d}.png") for n in range(3 + c)] for c in range(2)]
+    for number in range(3):
+        picture(tmp_path / "in" / "uneven" / f"{number}.png", 8 + number, 8)
+    manifest, fields = made(f"frames:{tmp_path / 'in'}", tmp_path / "set")
+    assert manifest.fields == {"video": FieldSpec("video", (3, 3, 8, 8), "uint8", codec="npy")}
+    assert fields["video"].tolist() == [[frame.tolist() for frame in clip[:3]] for clip in clips]
+    assert rejected(tmp_path / "set") == {"uneven": ("size", "frames of several sizes")}
+
+
 DRAWING = '<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg"><rect width="{0}" height="72" fill="{1}"/></svg>'
 
 
