@@ -262,15 +262,15 @@ def test_emoji_are_pairs_of_lines_and_colours(archives: Path, tmp_path: Path) ->
     assert rejected(tmp_path / "set") == {"1F600-FE0F a": ("same", "the colour drawing is the line drawing")}
 
 
-def test_two_hands_share_no_concept_in_training_and_all_in_the_test(archives: Path) -> None:
-    def names(hand: object, split: str) -> list[str]:
-        return [item.name for item in hand(split, cache=archives).items]
+def test_two_styles_share_no_concept_in_training_and_all_in_the_test(archives: Path) -> None:
+    def names(style: object, split: str) -> list[str]:
+        return [item.name for item in style(split, cache=archives).items]
 
     assert (
-        names(emoji.drawn, "test")
+        names(emoji.flat, "test")
         == names(emoji.solid, "test")
         == [item.name for item in emoji.lines("test", cache=archives).items]
     )
-    one, other = (names(hand, "train") for hand in (emoji.drawn, emoji.solid))
-    assert not {*one, *names(emoji.drawn, "test")} & {*other}
+    one, other = (names(style, "train") for style in (emoji.flat, emoji.solid))
+    assert not {*one, *names(emoji.flat, "test")} & {*other}
     assert abs(len(one) - len(other)) <= 1
