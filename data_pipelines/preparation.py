@@ -31,8 +31,8 @@ def is_prepared(folder: Path, fingerprint: str) -> bool:
         return True
     if (folder / FILE_NAME).is_file() and Manifest.load(folder).format == FORMAT_3:
         raise DataError(
-            f"{folder}: holds a set of the earlier format {FORMAT_3}, which can be trained on as it is; remove the folder "
-            "to prepare it anew"
+            f"{folder}: holds a set of the earlier format {FORMAT_3}, which can be trained on as it is; remove the "
+            "folder to prepare it anew"
         )
     raise DataError(
         f"{folder}: exists already, and was not made of this source with these options; remove it or choose another "
