@@ -99,13 +99,14 @@ def test_the_schema_has_every_key(bigtrain) -> None:
     schema = json.loads(bigtrain("config", "schema")[1])
     assert schema == training_schema()
     asked = "run_dir seed total_kimg global_batch micro_batch precision task data strategy ema log eval checkpoint"
-    assert set(asked.split()) | {"snapshot", "tracking"} <= schema["properties"].keys()
+    for kind in ("SynthesisTraining", "TranslationTraining", "UnpairedTraining"):
+        assert set(asked.split()) | {"snapshot", "tracking"} <= schema["$defs"][kind]["properties"].keys()
 
 
 def test_data_commands_describe_and_check(bigtrain, tiny_shards: Path, tmp_path: Path) -> None:
     code, out, _ = bigtrain("data", "info", str(tiny_shards))
     assert code == 0
-    assert "50 of 1x8x8" in out
+    assert "image, uint8 of 1x8x8" in out
     assert (tiny_shards / "contact_sheet.png").is_file()
     assert bigtrain("data", "verify", "--deep", str(tiny_shards))[:2] == (0, f"{tiny_shards}: no faults found\n")
     (tiny_shards / "shard-000001.tar").unlink()
