@@ -23,14 +23,13 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.memory import LiveBytes
+from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import autocast
 from bigtrain.engine.made_up import empty_batch
 from bigtrain.engine.player import Phase, Player
@@ -243,13 +242,13 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = tensors_in((args, tuple(kwargs.values())))
         if given and not any(isinstance(tensor, FakeTensor) for tensor in given):
             with unset_fake_temporarily():
                 return operator(*args, **kwargs)
         result = operator(*args, **kwargs)
         if not operator.is_view and operator.overloadpacket is not torch.ops.aten.detach:
-            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            made = tensors_in((result,))
             flops = operations(operator, args, kwargs, result)
             moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
             widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)

@@ -83,10 +83,10 @@ def test_what_cannot_be_is_told(parameters: dict[str, Ratio], constraints: list[
 
 
 def test_moves_stay_in_the_space() -> None:
-    assert LR_G.move(9e-3, 1.25, {}) == 1e-2
-    assert LR_D.move(2e-3, 1.25, {"lr_g": 1e-3}) == 2e-3
+    assert LR_G.perturb(9e-3, 1.25, {}) == 1e-2
+    assert LR_D.perturb(2e-3, 1.25, {"lr_g": 1e-3}) == 2e-3
     choice = Choice(kind="choice", values=(1, 4, 16))
-    assert [choice.move(4, 0.8, {}), choice.move(4, 1.25, {}), choice.move(16, 1.25, {})] == [1, 16, 16]
+    assert [choice.perturb(4, 0.8, {}), choice.perturb(4, 1.25, {}), choice.perturb(16, 1.25, {})] == [1, 16, 16]
 
 
 @pytest.mark.parametrize("name", PRESETS)
