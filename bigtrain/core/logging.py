@@ -43,7 +43,7 @@ def log_to_file(path: Path, *, rank: int = 0) -> None:
 
 
 class _FileHandler(logging.FileHandler):
-    """Says nothing where the disk is full: whoever must know is told by what cannot go on without it."""
+    """Ignore a full disk here: what cannot go on without disk space reports it itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         pass

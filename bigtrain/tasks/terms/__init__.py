@@ -5,12 +5,12 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 from bigtrain.core.config import Config
 from bigtrain.tasks.terms.auxiliary_classifier import AuxiliaryClassifier
 from bigtrain.tasks.terms.base import (
-    DiscriminatorStep,
+    DiscriminatorLossContext,
     DiscriminatorTerm,
-    GeneratorStep,
+    GeneratorLossContext,
     GeneratorTerm,
+    LossContext,
     Setting,
-    Step,
     Term,
 )
 from bigtrain.tasks.terms.consistency import BCR, CR, ZCR
@@ -47,12 +47,12 @@ class TermsConfig(Config):
 
 
 __all__ = [
-    "DiscriminatorStep",
+    "DiscriminatorLossContext",
     "DiscriminatorTerm",
-    "GeneratorStep",
+    "GeneratorLossContext",
     "GeneratorTerm",
+    "LossContext",
     "Setting",
-    "Step",
     "Term",
     "TermsConfig",
 ]
