@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bigtrain.core.errors import UserError
+from bigtrain.core.registry import LazyType
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -192,10 +193,17 @@ def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> t
 
 def _models_of(owner: type[BaseModel], name: str) -> list[type[BaseModel]]:
     field = owner.model_fields.get(name)
-    return _models_in(field.annotation) if field else []
+    if field is None:
+        return []
+    lazy = [model for part in field.metadata if isinstance(part, LazyType) for model in part.models()]
+    return lazy or _models_in(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        lazy = [model for part in annotation.__metadata__ if isinstance(part, LazyType) for model in part.models()]
+        if lazy:
+            return lazy
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, list, tuple):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from torch import Tensor
 
-from bigtrain.core.config import Config
+
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
 
@@ -14,7 +14,7 @@ from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
 class Built(NamedTuple):
     """A network, what it was built from, and how the reference's names lead to its own."""
 
-    config: Config
+    config: NetworkConfig
     network: Any
     rename: Rename
 
