@@ -177,7 +177,7 @@ def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> t
         if not isinstance(node, Mapping | list):
             break  # a mapping's short form, for example a number
         tagged = [owner for owner in owners if _tagged(owner, str(part))]
-        if isinstance(node, Mapping) and part not in node and not last and (tagged or part in node.values()):
+        if isinstance(node, Mapping) and part not in node and not last:  # the tag of a union
             owners = tagged or owners
             continue
         keys.append(str(part))

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from torch import Tensor
 
-
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
+from bigtrain.models import NetworkConfig
 
 
 class Built(NamedTuple):

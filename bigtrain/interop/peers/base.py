@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-
 from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec, NetworkConfig
 
 Settings = Mapping[str, Any]
