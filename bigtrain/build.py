@@ -27,6 +27,7 @@ from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Fields, Task
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.images.in_memory import MemoryImages
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.generate.averaged import AveragedNetworks
 from bigtrain.generate.inputs import RealInputs
@@ -140,7 +141,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     )
     health = Health(config.health, lambda key, text: tracker.log_event(f"health.{key}", text, progress))
     weights, recovery = WeightProbe(), Recovery(config.health.lr_factor, config.seed)
-    evaluations = _build_evaluations(config, task, datasets, ranks, quarantine)
+    scored = _scored_reals(config, task, plans, datasets, fields)
+    evaluations = _build_evaluations(config, task, datasets, scored, ranks, quarantine)
     objects: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
@@ -159,6 +161,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         objects,
         facts={"config": digest_of(config), "data": _digest(datasets), "rng": SCHEME},
         on_damage=lambda path: journal.note("damaged_checkpoint", progress, checkpoint=path.name),
+        device=ranks.device,
     )
     averaged = AveragedNetworks(
         task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=profile.span
@@ -194,7 +197,6 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         averaged.forget()
         feed.seek(progress.samples_seen)
 
-    scored = _scored_reals(config, task, plans, datasets, fields)
     inputs = RealInputs(task.sampler, scored, ranks.device)
     return Trainer(
         config=config,
@@ -279,10 +281,16 @@ def _preparation(stream: StreamConfig) -> Preparation:
 
 
 def _build_evaluations(
-    config: TrainingConfig, task: Task, datasets: Mapping[str, ShardDataset], ranks: Ranks, quarantine: Path
+    config: TrainingConfig,
+    task: Task,
+    datasets: Mapping[str, ShardDataset],
+    scored: Reals,
+    ranks: Ranks,
+    quarantine: Path,
 ) -> Evaluations:
     output, spec = next(iter(task.sampler.outputs.items()))
     stream, _, field = output.rpartition(".")
+    paired = output in task.sampler.pairs_with_targets
     return Evaluations(
         config.eval,
         datasets[stream],
@@ -292,6 +300,7 @@ def _build_evaluations(
         size=(spec.shape[1], spec.shape[2]) if spec.kind == "image" else None,
         on_corrupt=config.data.streams[stream].on_corrupt,
         quarantine=quarantine,
+        targets=MemoryImages(scored.fields[output], "the targets") if paired else None,
     )
 
 

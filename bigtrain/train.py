@@ -18,6 +18,7 @@ from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
+from bigtrain.distributed.program import print_error  # noqa: E402
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
 from bigtrain.run.failures import note_failure  # noqa: E402
 from bigtrain.run.folder import open_run_folder  # noqa: E402
@@ -58,6 +59,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     config = remember_micro_batch(config)
     check(config, world_size=world_size, allow_change=allow_change)
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
+    failed = True
     try:
         barrier()  # every rank has checked the folder before one of them writes into it
         config = resolve_micro_batch(config, ranks)
@@ -68,7 +70,9 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
                 if stop_at_kimg is not None:
                     trainer.report = lambda scores: trainer.progress.samples_seen >= 1000 * stop_at_kimg
                 with trainer.watchdog:
-                    return trainer.run()
+                    result = trainer.run()
+                failed = False
+                return result
             except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
                 print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
                 note_failure(config.folder, rank, error)
@@ -78,7 +82,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
         crash_log.exception("rank %d failed", rank)
         raise
     finally:
-        leave_ranks()
+        leave_ranks(failed=failed)
 
 
 @contextmanager
@@ -130,8 +134,7 @@ def main() -> NoReturn:
         config = load_training(settings.config, settings.overrides)
         result = train(config, allow_change=settings.allow_config_change, stop_at_kimg=settings.stop_at_kimg)
     except (UserError, DataError) as error:
-        if place_from_environment(os.environ)[0] == 0:
-            print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        print_error(error, place_from_environment(os.environ)[0])
         sys.exit(1 if isinstance(error, UnreachableError) else 2)
     sys.exit(0 if result.complete else STOPPED)
 

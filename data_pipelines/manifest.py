@@ -221,13 +221,13 @@ class Manifest:
         return manifest
 
 
-_MANIFEST_KEYS = frozenset(entry.name for entry in dataclasses.fields(Manifest)) - {"format"}
+_MANIFEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "format")
 _SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard))
 
 
 def _parse(document: Mapping[str, Any], form: str) -> Manifest:
     """Build a manifest from JSON; ValueError says what is wrong with it."""
-    _check_keys(document, _MANIFEST_KEYS, "the manifest")
+    _check_keys(document, frozenset(_MANIFEST_KEYS), "the manifest")
     for key in ("name", "protocol", "licence", "source"):
         _check(isinstance(document[key], str), f"{key} is not a text")
     members = document["members"]

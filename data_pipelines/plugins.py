@@ -1,11 +1,13 @@
 """What other packages add to ours: a registry holds our own objects and those that entry points name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from data_pipelines.errors import DataError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 Read = Callable[[str, Any], tuple[str, T] | None]
@@ -103,7 +105,7 @@ _REGISTRIES: dict[str, list[Registry[Any]]] = {}
 
 def plugin_names(group: str) -> dict[str, str]:
     """Return the entry points of a group that are installed, with their packages; nothing is imported."""
-    return {entry.name: _package_of(entry) for entry in entry_points(group=group)}
+    return {entry.name: _package_of(entry) for entry in _entry_points(group)}
 
 
 @cache
@@ -114,7 +116,7 @@ def load_plugins(group: str) -> tuple[Plugin, ...]:
         PluginError: a package cannot be imported; the message names it and the reason.
     """
     plugins = []
-    for entry in sorted(entry_points(group=group), key=lambda entry: (_package_of(entry), entry.name)):
+    for entry in sorted(_entry_points(group), key=lambda entry: (_package_of(entry), entry.name)):
         origin = f"package {_package_of(entry)}, entry point '{entry.name}' of {group}"
         try:
             value = entry.load()
@@ -127,7 +129,13 @@ def load_plugins(group: str) -> tuple[Plugin, ...]:
     return tuple(plugins)
 
 
-def _package_of(entry: EntryPoint) -> str:
+def _entry_points(group: str) -> "Iterable[EntryPoint]":
+    from importlib.metadata import entry_points  # it takes some milliseconds
+
+    return entry_points(group=group)
+
+
+def _package_of(entry: "EntryPoint") -> str:
     return f"'{entry.dist.name}' {entry.dist.version}" if entry.dist else "unknown"
 
 

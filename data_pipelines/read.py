@@ -4,7 +4,7 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -23,6 +23,9 @@ from data_pipelines.order import Location
 from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
 from data_pipelines.trust import check_commands
+
+_SAMPLES_AT_ONCE = 64
+"""Samples that are read together: their shards stay open meanwhile."""
 
 
 class DamageError(DataError):
@@ -180,14 +183,7 @@ class ShardDataset:
         """
         number, row = location
         shard = self.shard(number)
-        column = shard.columns.get(name) or self._column(shard, name)
-        try:
-            data = shard.tar.read(column.starts[row], column.sizes[row])
-        except OSError as error:
-            raise self._damaged(location, name, f"it cannot be read ({error})") from None
-        if zlib.crc32(data) != column.checksums[row]:
-            raise self._damaged(location, name, "its bytes do not match their checksum")
-        return data
+        return self._read_file(shard.tar, self._column(shard, name), number, row, name)
 
     def read(self, locations: Sequence[Location], names: Iterable[str] | None = None) -> Fields:
         """Read and decode samples.
@@ -219,35 +215,67 @@ class ShardDataset:
             What is wrong with those that are damaged, by their places in the batch.
         """
         damaged: dict[int, DamageError] = {}
-        for name, array in out.items():
-            if name == CLASS:
-                self._read_classes(locations, array, damaged)
-            else:
-                self._read_files(name, locations, array, damaged)
+        for start in range(0, len(locations), _SAMPLES_AT_ONCE):
+            part = slice(start, start + _SAMPLES_AT_ONCE)
+            fields = {name: array[part] for name, array in out.items()}
+            for place, error in self._read_part(locations[part], fields).items():
+                damaged[start + place] = error
         return damaged
 
-    def _read_classes(self, locations: Sequence[Location], out: NDArray[Any], damaged: dict[int, DamageError]) -> None:
-        for place, (number, row) in enumerate(locations):
+    def _read_part(self, locations: Sequence[Location], out: Fields) -> dict[int, DamageError]:
+        """Read samples of which each shard is looked up once: tiny images cost little more than that."""
+        shards: dict[int, OpenShard] = {}
+        broken: dict[int, DamageError] = {}
+        for number in {number for number, _ in locations}:
             try:
-                out[place] = self.shard(number).labels[row]
+                shards[number] = self.shard(number)
             except DamageError as error:
-                damaged.setdefault(place, error)
+                broken[number] = error
+        damaged = {}
+        if broken:
+            damaged = {place: broken[number] for place, (number, _) in enumerate(locations) if number in broken}
+        for name, array in out.items():
+            if name == CLASS:
+                labels = {number: shard.labels for number, shard in shards.items()}
+                array[...] = [labels[number][row] if number in labels else -1 for number, row in locations]
+            else:
+                self._read_files(name, locations, shards, array, damaged)
+        return damaged
 
     def _read_files(
-        self, name: str, locations: Sequence[Location], out: NDArray[Any], damaged: dict[int, DamageError]
+        self,
+        name: str,
+        locations: Sequence[Location],
+        shards: Mapping[int, OpenShard],
+        out: NDArray[Any],
+        damaged: dict[int, DamageError],
     ) -> None:
+        """Read and decode one field of samples; those that turn out to be damaged are added to `damaged`."""
         decoder = self.decoders[name]
+        columns = {number: self._column(shard, name) for number, shard in shards.items()}
         for start in range(0, len(locations), decoder.together):
-            part = range(start, min(start + decoder.together, len(locations)))
             files: list[memoryview | None] = []
-            for place in part:
-                try:
-                    files.append(None if place in damaged else self.read_raw(locations[place], name))
-                except DamageError as error:
-                    damaged[place] = error
-                    files.append(None)
-            for place, problem in decoder.decode_many(files, out[part.start : part.stop]).items():
+            for place in range(start, min(start + decoder.together, len(locations))):
+                file = None
+                if not damaged or place not in damaged:
+                    number, row = locations[place]
+                    try:
+                        file = self._read_file(shards[number].tar, columns[number], number, row, name)
+                    except DamageError as error:
+                        damaged[place] = error
+                files.append(file)
+            for place, problem in decoder.decode_many(files, out[start : start + len(files)]).items():
                 damaged[start + place] = self._damaged(locations[start + place], name, str(problem))
+
+    def _read_file(self, tar: HeldFile, column: Column, number: int, row: int, name: str) -> memoryview:
+        starts, sizes, checksums = column
+        try:
+            data = tar.read(starts[row], sizes[row])
+        except OSError as error:
+            raise self._damaged(Location(number, row), name, f"it cannot be read ({error})") from None
+        if zlib.crc32(data) != checksums[row]:
+            raise self._damaged(Location(number, row), name, "its bytes do not match their checksum")
+        return data
 
     def read_into(self, location: Location, out: Fields) -> None:
         """Decode a sample's fields into `out`, one sample's part of a `new_batch`.
@@ -299,9 +327,12 @@ class ShardDataset:
         return OpenShard(tar=tar, index=index, labels=index["label"].tolist())
 
     def _column(self, shard: OpenShard, name: str) -> Column:
-        """Take a field's columns from a shard's index when the field is first read; threads may do so at once."""
-        parts = [shard.index[column].tolist() for column in self.manifest.index_columns(name)]
-        return shard.columns.setdefault(name, Column(*parts))
+        """Return a field's columns; they are taken from the index when first needed, by several threads maybe."""
+        column = shard.columns.get(name)
+        if column is None:
+            parts = [shard.index[part].tolist() for part in self.manifest.index_columns(name)]
+            column = shard.columns.setdefault(name, Column(*parts))
+        return column
 
     def _index(self, entry: Shard) -> Index:
         path = self._place.index(entry)

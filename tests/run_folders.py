@@ -12,7 +12,7 @@ CONFIG = """
 run_dir: {folder}
 seed: 0
 total_kimg: 2.0
-optim: {{G: {lr: {lr}}, D: {lr: 0.001}}}
+optim: {{G: {{lr: {lr}}}, D: {{lr: 0.001}}}}
 data: {{path: data/tiny}}
 """
 

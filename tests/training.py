@@ -12,6 +12,7 @@ from bigtrain.core.state import Progress, State
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.engine.ema import EMA
 from bigtrain.engine.step import StepResult, take_step
 from bigtrain.models import ImageSpec
 from bigtrain.strategies import strategy_of
@@ -109,6 +110,7 @@ class Training:
             self.strategies[name] = build(player, self.task.optimizers[name], precision, accumulation, ranks)
         self.progress = Progress(10_000, global_batch * self.task.batches_per_step)
         self.means = RunningMeans()
+        self.averages: dict[str, EMA] = {}
         self.start = self.weights()
 
     @staticmethod
@@ -135,6 +137,7 @@ class Training:
             self.progress,
             micro_batch=self.micro_batch,
             global_batch=self.global_batch,
+            averages=self.averages,
         )
         for told in result.stats:
             self.means.add(told)

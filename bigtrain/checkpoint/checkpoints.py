@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
@@ -33,6 +35,7 @@ class Checkpoints:
         objects: by the names under which their state is kept.
         facts: what a checkpoint tells of the run besides, such as digests of its config and data.
         on_damage: told of a checkpoint that is passed over.
+        device: where this rank computes; None for the CPU.
 
     Attributes:
         blocked_s: seconds for which the last `save` held up the training.
@@ -46,6 +49,7 @@ class Checkpoints:
         *,
         facts: Mapping[str, str] | None = None,
         on_damage: Callable[[Path], None] = lambda path: None,
+        device: torch.device | None = None,
     ) -> None:
         self._config, self._folder, self._objects = config, CheckpointFolder(folder), objects
         self._facts, self._on_damage = dict(facts or {}), on_damage
@@ -55,7 +59,9 @@ class Checkpoints:
         group = dist.new_group(backend="gloo", timeout=timedelta(minutes=30))
         assert isinstance(group, dist.ProcessGroup)  # every rank is in it
         self._group = group
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        # A new thread begins on GPU 0, whichever this rank's is: it would wait for that one's streams.
+        settle = partial(torch.cuda.set_device, device) if device is not None and device.type == "cuda" else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint", initializer=settle)
         self._writing: Future[Path] | None = None
         self.blocked_s = 0.0
 

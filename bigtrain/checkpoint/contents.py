@@ -119,6 +119,5 @@ def _like(tensor: Tensor, local: Tensor) -> Tensor:
     """Return a rank's part as a tensor that knows the whole's shape and where the part lies in it."""
     if not isinstance(tensor, DTensor):
         return local
-    return DTensor.from_local(
-        local, tensor.device_mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
-    )
+    # Not by `DTensor.from_local`, which moves a part that lies on the host back to the mesh's device.
+    return DTensor(local, tensor._spec, requires_grad=False)

@@ -28,6 +28,7 @@ def chaos(
     """Train twice, the second time killing ranks, loaders and launchers; exit code 1 if the results differ by a bit."""
     from bigtrain.chaos.breaking import break_run
     from bigtrain.chaos.faults import FAULTS
+    from bigtrain.chaos.starts import Starts
     from bigtrain.config import load_training
     from bigtrain.core.logging import progress_bars
 
@@ -38,10 +39,13 @@ def chaos(
         raise ConfigError("--also hang: nobody would notice without watchdog.step_seconds and a second rank")
     total = kills + len(others)
     words = [config, *(overrides or []), "--nproc", str(nproc), "--max-restarts", str(total)]
+    starts = Starts(loaded)
+    disturbed = loaded.folder / "disturbed"
+    often = f"checkpoint.interval_kimg={starts.checkpoint_kimg}"
     with progress_bars() as bars:
         task = bars.add_task("breaking", total=total, note="a run in peace first")
         report = break_run(
-            lambda folder: ["train", *words, f"run_dir={folder}"],
+            lambda folder: ["train", *words, f"run_dir={folder}", *([often] if folder == disturbed else [])],
             loaded.folder,
             kills=kills,
             others=others,
@@ -49,13 +53,14 @@ def chaos(
             hang_seconds=loaded.watchdog.longest,
             on_fault=lambda number, what: bars.update(task, completed=number, note=what),
         )
+    first = starts.met(disturbed)
     if as_json:
-        typer.echo(json.dumps(vars(report), indent=1))
+        typer.echo(json.dumps({**vars(report), "first_phases": first}, indent=1))
     else:
         happened = ", ".join(f"{what} {count} times" for what, count in sorted(Counter(report.faults).items()))
         typer.echo(f"{happened}; resumed {report.restarts} times after a fault")
-        interval = loaded.checkpoint.interval_kimg
         lost = f"{report.lost_kimg:g} kimg of {loaded.total_kimg:g}, at most {report.most_lost_kimg:g} at once"
-        typer.echo(f"done again: {lost} (a checkpoint every {interval:g})")
+        typer.echo(f"done again: {lost} (a checkpoint every {starts.checkpoint_kimg:g})")
+        typer.echo(f"first phases after a start: {', '.join(f'{kind} {count} times' for kind, count in first.items())}")
         typer.echo("\n".join(report.differences[:20]) or "the same bits as the undisturbed run, and the same curves")
     raise typer.Exit(1 if report.differences else 0)

@@ -13,10 +13,13 @@ app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets 
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="A name, a path, or KIND:PATH; see docs/data.md.")],
+    source: Annotated[
+        str, typer.Argument(help="A name, a path, KIND:PATH, or pairs:INPUTS,TARGETS; see docs/data.md.")
+    ],
     dest: Annotated[Path, typer.Argument(help="Folder to make.")],
     kind: Annotated[str | None, typer.Option(help="Kind of the source; default: what it looks like.")] = None,
     split: Annotated[str, typer.Option(help="Part of a source that has parts: all, train, test.")] = "all",
+    direction: Annotated[str, typer.Option(help="Of pairs: AtoB, or BtoA: inputs become targets.")] = "AtoB",
     resolution: Annotated[str | None, typer.Option(help="256, or 128x256 (height x width); default: as it is.")] = None,
     crop: Annotated[str | None, typer.Option(help="center, none (the aspect is not kept) or pad.")] = None,
     resize: Annotated[str, typer.Option(help="lanczos, bicubic, bilinear, box or nearest.")] = "lanczos",
@@ -61,7 +64,7 @@ def prepare(
         name=name,
         licence=licence,
     )
-    images = open_source(source, kind=kind, split=split)
+    images = open_source(source, kind=kind, split=split, direction=direction)
     total = min(len(images.items), max_samples or len(images.items))
     with progress_bars() as bars:
         task = bars.add_task(f"preparing {images.name}", total=total, note="")
@@ -77,7 +80,7 @@ def prepare(
         listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
     if images.left_aside:
-        typer.echo(f"{source}: files left aside, no images: {images.left_aside}")
+        typer.echo(f"{source}: files left aside, part of no sample: {images.left_aside}")
 
 
 @app.command()

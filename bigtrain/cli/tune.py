@@ -20,10 +20,10 @@ def tune(
     """Search a space around a config with Ray Tune, or go on with it. Exit code 3: stopped, saved, can go on."""
     from bigtrain.core.logging import console, log, set_up_logging
     from bigtrain.sweep.page import write_page
-    from bigtrain.sweep.referee import Referee
-    from bigtrain.sweep.results import RESULTS, WINNER, verdict, write_results
+    from bigtrain.sweep.results import RESULTS, WINNER, summary, write_results
     from bigtrain.sweep.sweep import open_sweep, reopen_sweep
-    from bigtrain.sweep.table import LiveTable, start_publisher, table, tidy
+    from bigtrain.sweep.table import LiveTable, remove_stopped_checkpoints, start_publisher, table
+    from bigtrain.sweep.trial_scheduler import TrialScheduler
     from launch.slurm.client import queue
     from launch.slurm.settings import load_settings
     from launch.sweep import Resources, run_trials
@@ -44,7 +44,7 @@ def tune(
         load_settings(Path(backend.profile) if backend.profile else None, wishes)
         queue()  # Slurm answers
     set_up_logging()
-    referee, own = Referee(found, say=log.info), found.config.trial
+    scheduler, own = TrialScheduler(found, notify=log.info), found.config.trial
     resources = Resources(
         cpus=None if own.cpus == "node" else own.cpus,
         gpus=own.gpus,
@@ -54,20 +54,20 @@ def tune(
         remote=found.config.backend.kind == "slurm",
     )
     try:
-        with LiveTable(found, lambda: referee.trials, lambda: referee.order):
-            stopped = run_trials(referee, found.folder, resources, hours=found.config.budget.hours)
+        with LiveTable(found, lambda: scheduler.trials, lambda: scheduler.direction):
+            stopped = run_trials(scheduler, found.folder, resources, hours=found.config.budget.hours)
     except ResourcesError as error:
         raise ConfigError(f"{found.source}: {error}") from None
-    tidy(found, referee.trials)
-    ranked = write_results(found, referee.trials, referee.order)
-    page = write_page(found, referee.trials, referee.order)
-    console.print(table(found, referee.trials, referee.order))
+    remove_stopped_checkpoints(found, scheduler.trials)
+    ranked = write_results(found, scheduler.trials, scheduler.direction)
+    page = write_page(found, scheduler.trials, scheduler.direction)
+    console.print(table(found, scheduler.trials, scheduler.direction))
     if (publisher := start_publisher(found)) is not None:
         publisher.wait()
     typer.echo(f"{'table':<10}{found.folder / RESULTS}\n{'charts':<10}{page}")
     if ranked:
-        typer.echo(f"{'winner':<10}{found.folder / WINNER}: {verdict(ranked, referee.order)}")
-    if stopped is not None or not all(trial.ended for trial in referee.trials.values()):
+        typer.echo(f"{'winner':<10}{found.folder / WINNER}: {summary(ranked, scheduler.direction)}")
+    if stopped is not None or not all(trial.ended for trial in scheduler.trials.values()):
         typer.echo(f"stopped by {stopped}; go on with: bigtrain tune --resume {found.folder}")
         raise typer.Exit(3)
     raise typer.Exit(0 if ranked else 1)

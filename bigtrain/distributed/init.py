@@ -13,6 +13,7 @@ from torch._C._distributed_c10d import HashStore, Store, TCPStore  # torch.distr
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
+from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
 
@@ -59,12 +60,15 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     flight recorder keeps the latest collective operations, for the log and for the watchdog. CPUs take numbers below
     1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
     where they compute, the process keeps the memory that it frees (decision 42).
+
+    Raises:
+        DeviceError: this rank cannot use the GPU that it should.
     """
     torch.set_flush_denormal(True)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
     rank, world_size, local_rank = place_from_environment(os.environ)
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    device = find_device(local_rank, os.environ)
+    cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
     else:
@@ -101,9 +105,18 @@ def _store(rank: int, world_size: int, timeout: timedelta) -> Store | None:
     return TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
 
 
-def leave_ranks() -> None:
-    """Leave the process group; CPUs compute with the smallest numbers again, and give back what memory is free."""
+def leave_ranks(*, failed: bool = False) -> None:
+    """Leave the process group; CPUs compute with the smallest numbers again, and give back what memory is free.
+
+    Args:
+        failed: after an error, while the other ranks may be waiting for this one. To destroy NCCL's groups would wait
+            for operations that the others never join, and them for this rank: they are aborted, so that it ends now.
+    """
     torch.set_flush_denormal(False)
     keep_freed_memory(False)
-    if dist.is_initialized():
+    if not dist.is_initialized():
+        return
+    if failed and "nccl" in dist.get_backend_config():
+        dist.distributed_c10d._abort_process_group()
+    else:
         dist.destroy_process_group()

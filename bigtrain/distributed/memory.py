@@ -14,9 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 MIB = 2**20
+_WITH_STORAGE = frozenset({Tensor, torch.nn.Parameter, FakeTensor})
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented
         result = func(*args, **(kwargs or {}))
-        known = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if _has_storage(leaf)}
-        for leaf in tree_leaves(result):
+        given = tensors_in((args, tuple(kwargs.values())) if kwargs else args)
+        known = {id(leaf.untyped_storage()) for leaf in given if _has_storage(leaf)}
+        for leaf in tensors_in((result,)):
             if _has_storage(leaf):
                 storage = leaf.untyped_storage()
                 if id(storage) not in known and storage not in self._seen:
@@ -76,9 +77,19 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
 
 
-def _has_storage(leaf: Any) -> bool:
-    kinds = (Tensor, torch.nn.Parameter, FakeTensor)
-    return isinstance(leaf, Tensor) and type(leaf) in kinds and leaf.device.type != "meta"
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors in an operator's arguments or results, also those in lists; faster than PyTorch's pytree."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_in(value)
+    return found
+
+
+def _has_storage(tensor: Tensor) -> bool:
+    return type(tensor) in _WITH_STORAGE and tensor.device.type != "meta"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """How programs of several ranks begin and end."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from bigtrain.core.config import ConfigT, config_from_words
 from bigtrain.core.errors import UserError
 from bigtrain.core.logging import console, set_up_logging
+from bigtrain.distributed.gpus import DeviceError
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
 from data_pipelines.errors import DataError
 from data_pipelines.secrets import hide_secrets
@@ -46,8 +48,21 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
     try:
         yield join_ranks()
     except (UserError, DataError) as error:
-        if rank == 0:
-            print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        leave_ranks(failed=True)
+        print_error(error, rank)
         sys.exit(USERS_MISTAKE)
-    finally:
-        leave_ranks()
+    except SystemExit as ended:
+        leave_ranks(failed=bool(ended.code))
+        raise
+    except BaseException:
+        leave_ranks(failed=True)
+        raise
+    leave_ranks()
+
+
+def print_error(error: UserError | DataError, rank: int) -> None:
+    """Print what the user can mend: once, where all ranks have met it; with its place where it is one rank's own."""
+    if isinstance(error, DeviceError):
+        print(f"bigtrain: rank {rank} on {socket.gethostname()}: {error}", file=sys.stderr)
+    elif rank == 0:
+        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)

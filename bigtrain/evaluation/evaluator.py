@@ -13,6 +13,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor
 from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
+from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import Generate, GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
@@ -30,7 +31,8 @@ class ScoreConfig(Config):
     """Which scores.
 
     Attributes:
-        metrics: what to compute, all from one pass over the images.
+        metrics: of the set of images, all from one pass over them.
+        pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips`.
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
@@ -42,6 +44,7 @@ class ScoreConfig(Config):
     """
 
     metrics: tuple[MetricName, ...] = ("fid",)
+    pairs: tuple[PairMetricName, ...] = ()
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
     reference: str | None = None
@@ -82,9 +85,9 @@ class EvalConfig(ScoreConfig):
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
-        values = [value for name in self.metrics for value in METRICS[name].values or (name,)]
+        values = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
         if self.best not in (None, *values):
-            raise ValueError(f"best '{self.best}' is not among the values of metrics: {', '.join(values)}")
+            raise ValueError(f"best '{self.best}' is not among the values of metrics and pairs: {', '.join(values)}")
         return self
 
 

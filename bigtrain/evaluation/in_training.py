@@ -11,7 +11,9 @@ from bigtrain.evaluation.best import Best
 from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
+from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.pair_evaluator import PairEvaluator
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.schedule import EvalSchedule
 from data_pipelines.batches import OnCorrupt
@@ -33,6 +35,7 @@ class Evaluations:
         size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         quarantine: file that lists them.
+        targets: the true targets of the samples whose inputs are given; None where there are none.
 
     Attributes:
         best: the best progress score so far.
@@ -50,6 +53,7 @@ class Evaluations:
         size: Size | None,
         on_corrupt: OnCorrupt,
         quarantine: Path,
+        targets: Images | None = None,
     ) -> None:
         self._seed, faults = seed, FaultLog(quarantine)
         wanted: dict[str, EvalConfig | FullEvalConfig] = {
@@ -60,6 +64,13 @@ class Evaluations:
         self._evaluators = {
             kind: Evaluator(wanted[kind], dataset, ranks, field=field, size=size, on_corrupt=on_corrupt, faults=faults)
             for kind in intervals
+        }
+        self._pairs = {
+            kind: PairEvaluator(
+                one.pairs, targets, ranks, weights=Path(one.weights) if one.weights else None, batch=one.batch
+            )
+            for kind, one in wanted.items()
+            if one.pairs and targets is not None and kind in intervals
         }
         self._schedule = EvalSchedule(intervals, config.max_share)
         self.best = Best(config.best)
@@ -106,7 +117,10 @@ class Evaluations:
     def _scores_of(self, kind: str, generate: Generate, progress: Progress, stop: Stop) -> dict[str, Score]:
         """Return scores, or none of a generator that makes no images: whether to go on is for the doctor to say."""
         try:
-            return self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+            found = self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+            if kind in self._pairs:
+                found |= self._pairs[kind].run(generate, Sampling(), seed=self._seed)
+            return found
         except ImagesError as error:
             log.warning("kimg %.1f: no scores: %s", progress.kimg, error)
             return {}

@@ -23,14 +23,13 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
-from bigtrain.distributed.memory import LiveBytes
+from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import autocast
 from bigtrain.engine.made_up import empty_batch
 from bigtrain.engine.player import Phase, Player
@@ -212,16 +211,26 @@ def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, f
     """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
     progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
     first: dict[Kind, Phase] = {}
-    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
-    period = min(math.lcm(*intervals), _PERIOD) if intervals else 1
+    period = period_of(task)
     for _ in range(period):
         for phase in task.phases(progress):
-            terms = _terms(task.players[phase.player])
-            kind = (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+            kind = kind_of(task, phase)
             first.setdefault(kind, phase)
             seen[kind] += 1
         progress.advance()
     return {kind: (first[kind], count / period) for kind, count in seen.items()}
+
+
+def kind_of(task: Task, phase: Phase) -> Kind:
+    """Return the kind of a phase."""
+    terms = _terms(task.players[phase.player])
+    return (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+
+
+def period_of(task: Task) -> int:
+    """Return the number of steps after which the same terms are due again, by their intervals."""
+    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
+    return min(math.lcm(*intervals), _PERIOD) if intervals else 1
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -233,13 +242,13 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = tensors_in((args, tuple(kwargs.values())))
         if given and not any(isinstance(tensor, FakeTensor) for tensor in given):
             with unset_fake_temporarily():
                 return operator(*args, **kwargs)
         result = operator(*args, **kwargs)
         if not operator.is_view and operator.overloadpacket is not torch.ops.aten.detach:
-            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            made = tensors_in((result,))
             flops = operations(operator, args, kwargs, result)
             moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
             widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)

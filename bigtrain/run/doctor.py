@@ -13,6 +13,7 @@ import torch.distributed as dist
 from rich.table import Table
 
 from bigtrain.core.logging import console
+from bigtrain.distributed.gpus import problem_with_cuda
 from bigtrain.evaluation.cache import cache_folder
 from bigtrain.evaluation.extractors.efficientnet_lite0 import weights_path
 
@@ -63,8 +64,8 @@ def show(findings: Sequence[Finding]) -> None:
 
 
 def _cuda() -> Finding:
-    if not torch.cuda.is_available():
-        return Finding("CUDA", False, "training runs on the CPU: for tests and small images")
+    if problem := problem_with_cuda():
+        return Finding("CUDA", False, f"training runs on the CPU, for tests and small images: {problem}")
     names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
     return Finding("CUDA", True, f"{torch.version.cuda}, {torch.cuda.device_count()} x {', '.join(sorted(names))}")
 

@@ -155,7 +155,9 @@ class TorchStrategy(Strategy):
             moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
             zeros = () if self._limits.counts_steps else self._limits.moments  # Adam itself begins where it has none
             self._optimizer.state[parameter] = {key: torch.zeros_like(parameter) for key in zeros} | {
-                key: value.clone() if key == "step" else self._mine(value, parameter) for key, value in moments.items()
+                # The fused kernel reads the number of steps where the parameter is.
+                key: value.to(parameter.device, copy=True) if key == "step" else self._mine(value, parameter)
+                for key, value in moments.items()
             }
 
     def _gradients(self) -> list[Tensor]:

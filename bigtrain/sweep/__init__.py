@@ -1,1 +1,1 @@
-"""Sweeps: what to try, who goes on, who has won. Knows nothing of Ray, which `launch.sweep` runs the trials with."""
+"""Hyperparameter sweeps: search spaces, searchers, schedulers, results. Trials are run by `launch.sweep`, with Ray."""

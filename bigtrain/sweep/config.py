@@ -1,4 +1,4 @@
-"""The config of a sweep: a base config, a space around it, who searches, who goes on, and for how long."""
+"""The config of a sweep: base config, search space, searcher, scheduler and budget."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,11 +14,12 @@ from bigtrain.sweep.space import AnyParameter
 
 
 class BudgetConfig(Config):
-    """How much.
+    """Limits of a sweep.
 
     Attributes:
-        trials: of the search, the base config's included, which is the first; each may see the base's `total_kimg`.
-        hours: after which one call of the command stops all, as a signal does; null for no limit.
+        trials: number of trials of the search, with the base config as the first one. Each is trained for at most the
+            base config's `total_kimg`.
+        hours: after this time, one call of the command stops all trials, as a signal does; null for no limit.
     """
 
     trials: PositiveInt
@@ -26,11 +27,11 @@ class BudgetConfig(Config):
 
 
 class FinalistsConfig(Config):
-    """The best settings once more, from other seeds.
+    """Repetition of the best settings with other seeds.
 
     Attributes:
-        count: of settings; the base config is one more.
-        seeds: of the repetitions.
+        count: number of settings, besides the base config.
+        seeds: seeds of the repetitions.
     """
 
     count: PositiveInt = 2
@@ -38,15 +39,15 @@ class FinalistsConfig(Config):
 
 
 class TrialConfig(Config):
-    """What one trial takes.
+    """Resources of one trial.
 
     Attributes:
-        nproc: ranks.
-        cpus: cores that are set aside for it, or a part of one; `node` for all of a node.
-        gpus: GPUs likewise.
-        retries: how often a trial that fails goes on from its last checkpoint.
-        at_once: trials at a time, at most; null for as many as fit.
-        memory_gib: set aside for it; null for none.
+        nproc: number of ranks.
+        cpus: CPU cores that Ray reserves for a trial, which may be a fraction; `node` for all cores of a node.
+        gpus: GPUs that Ray reserves for a trial, which may be a fraction.
+        retries: how often a trial that fails is resumed from its last checkpoint.
+        at_once: maximum number of trials that run at the same time; null for as many as fit.
+        memory_gib: memory in GiB that Ray reserves for a trial; null for none.
     """
 
     nproc: PositiveInt = 1
@@ -58,17 +59,17 @@ class TrialConfig(Config):
 
 
 class RayBackend(Config):
-    """Trials are processes on the nodes of a Ray cluster: this machine's, or that of $RAY_ADDRESS."""
+    """Trials are processes on the nodes of a Ray cluster: this machine, or the cluster at $RAY_ADDRESS."""
 
     kind: Literal["ray"] = "ray"
 
 
 class SlurmBackend(Config):
-    """Each trial is a Slurm job of its own, on one or more nodes, none of which runs Ray; see docs/slurm.md.
+    """Each trial is a Slurm job on one or more nodes, which do not run Ray; see docs/slurm.md.
 
     Attributes:
-        profile: YAML file of what a job asks for, as `bigtrain submit --profile` takes it.
-        settings: the same, here, and before the profile's. Ranks of a node are `trial.nproc`.
+        profile: YAML file with settings of the jobs, as for `bigtrain submit --profile`.
+        settings: settings of the jobs, which override those of the profile; a node has `trial.nproc` ranks.
     """
 
     kind: Literal["slurm"]
@@ -77,7 +78,7 @@ class SlurmBackend(Config):
 
     @property
     def nodes(self) -> int:
-        """Of a job."""
+        """Nodes of a job."""
         return int(self.settings.get("nodes", 1))
 
 
@@ -85,22 +86,22 @@ class SweepConfig(Config):
     """A sweep.
 
     Attributes:
-        base: YAML file of the training config that everything starts from.
-        overrides: what all trials change in it, nested or dotted.
-        sweep_dir: the sweep's folder, with the trials' run folders in it; its name is the sweep's.
-        seed: of all trials and of the search.
-        presets: spaces by name: ttur, r1, ttur_r1, ada, ema.
-        space: parameters by dotted key of the training config, which go before those of presets.
-        constraints: such as `optim.D.lr >= optim.G.lr`.
-        metric: what trials are judged by.
-        scheduler: who goes on.
-        searcher: where points come from.
-        budget: how much.
-        finalists: the best from other seeds; null for none.
-        trial: what one trial takes.
+        base: YAML file of the base training config.
+        overrides: values that all trials change in the base config, nested or with dotted keys.
+        sweep_dir: folder of the sweep, with the run folders of its trials; the sweep is named after it.
+        seed: seed of the search and of all its trials.
+        presets: names of predefined search spaces: ttur, r1, ttur_r1, ada, ema.
+        space: parameters by dotted key of the training config; they override those of the presets.
+        constraints: conditions on values, such as `optim.D.lr >= optim.G.lr`.
+        metric: metric by which trials are compared.
+        scheduler: rule that stops trials early, or PBT.
+        searcher: search algorithm.
+        budget: limits of the sweep.
+        finalists: repetition of the best settings with other seeds; null for none.
+        trial: resources of one trial.
         backend: where trials run.
-        publish_seconds: between two reports of the sweep to MLflow; the end has one in any case.
-        champion: give the winner's registered model the alias `champion`.
+        publish_seconds: seconds between two reports of the sweep to MLflow; there is always one at the end.
+        champion: whether the winner's registered model gets the alias `champion`.
     """
 
     base: str
@@ -129,5 +130,5 @@ class SweepConfig(Config):
 
     @property
     def folder(self) -> Path:
-        """The sweep's folder."""
+        """Folder of the sweep."""
         return Path(self.sweep_dir)

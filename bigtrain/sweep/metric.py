@@ -1,4 +1,4 @@
-"""What trials are judged by: a score of the averaged weights, and how far chance moves it."""
+"""The metric of a sweep: a score of the averaged weights, with its standard error."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from bigtrain.evaluation.noise import is_better
 
 
 class MetricConfig(Config):
-    """The score that decides.
+    """The metric by which trials are compared.
 
     Attributes:
         name: one of the values of `eval.metrics`, such as `fid` or `kid`.
@@ -23,10 +23,10 @@ class MetricConfig(Config):
     evaluation: Literal["progress", "full"] = "progress"
 
     def check(self, base: TrainingConfig) -> None:
-        """See that the base config computes it.
+        """Check that the base config computes the metric.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: the base config does not compute it, or never evaluates.
         """
         config = base.eval.full if self.evaluation == "full" else base.eval
         if config is None:
@@ -40,21 +40,21 @@ class MetricConfig(Config):
             raise ConfigError(f"metric.name '{self.name}': eval.interval_kimg is 0, the base config never evaluates")
 
     def samples(self, base: TrainingConfig) -> int:
-        """Return how many generated images tell its scores from those of the other evaluation."""
+        """Return the number of generated images of its scores, which tells them from those of the other evaluation."""
         config = base.eval.full if self.evaluation == "full" else base.eval
         assert config is not None
         return config.samples
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A trial's score at a place of its run.
+class TrialScore:
+    """A score of a trial.
 
     Attributes:
-        samples_seen: the place.
-        value: of the score.
-        error: its standard error; 0 where it is not known.
-        img_per_s: the trial's speed up to here; 0 where it is not known.
+        samples_seen: images that the trial had been trained on.
+        value: value of the metric.
+        error: its standard error; 0 if it is not known.
+        img_per_s: speed of the trial up to this score, in images per second; 0 if it is not known.
     """
 
     samples_seen: int
@@ -64,43 +64,44 @@ class Scored:
 
     @property
     def kimg(self) -> float:
-        """The place in thousands of images."""
+        """Thousands of images that the trial had been trained on."""
         return self.samples_seen / 1000
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which of two scores is better.
+class Direction:
+    """Whether a metric is minimised or maximised.
 
     Attributes:
-        higher: whether more is better.
+        maximize: whether higher values are better.
     """
 
-    higher: bool = False
+    maximize: bool = False
 
-    def beats(self, one: Scored, other: Scored) -> bool:
-        """Tell whether one is better by more than the noise of both; what is not a number is worse than any."""
+    def beats(self, one: TrialScore, other: TrialScore) -> bool:
+        """Return whether `one` is better than `other` by more than the noise of both; NaN and infinity beat nothing."""
         if not math.isfinite(one.value):
             return False
         if not math.isfinite(other.value):
             return True
-        return is_better(one.value, one.error, other.value, other.error, higher=self.higher)
+        return is_better(one.value, one.error, other.value, other.error, higher=self.maximize)
 
-    def key(self, scored: Scored) -> float:
-        """Return a number by which the best comes first."""
-        if not math.isfinite(scored.value):
+    def key(self, score: TrialScore) -> float:
+        """Return a sorting key: the best score has the lowest one, NaN and infinity the highest."""
+        if not math.isfinite(score.value):
             return math.inf
-        return -scored.value if self.higher else scored.value
+        return -score.value if self.maximize else score.value
 
 
-def mean_of(scores: Sequence[Scored]) -> Scored:
+def mean_score(scores: Sequence[TrialScore]) -> TrialScore:
     """Average scores of one trial, or of several seeds.
 
-    The error is that of the mean: from the scores' own errors, or from how far the scores lie apart, whichever is more.
+    The error is the standard error of the mean: the larger one of what follows from the scores' own errors and from the
+    spread of their values.
     """
     count = len(scores)
     value = sum(one.value for one in scores) / count
     own = math.sqrt(sum(one.error**2 for one in scores)) / count
     spread = math.sqrt(sum((one.value - value) ** 2 for one in scores) / (count - 1) / count) if count > 1 else 0.0
     speed = sum(one.img_per_s for one in scores) / count
-    return Scored(max(one.samples_seen for one in scores), value, max(own, spread), speed)
+    return TrialScore(max(one.samples_seen for one in scores), value, max(own, spread), speed)

@@ -1,16 +1,18 @@
-"""Spaces that GANs are usually searched in, around a base config; a new one is a function and a line in PRESETS."""
+"""Search spaces that are common for GANs, around a base config. A new one is a function and an entry in PRESETS."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import flatten
-from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Uniform
+from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Same, Uniform
 
 PresetName = Literal["ttur", "r1", "ttur_r1", "ada", "ema"]
 Parameters = dict[str, Parameter]
 
 _R1 = "objective.terms.r1"
+_LEARNING_RATES = {"generator": "optim.G.lr", "discriminator": "optim.D.lr"}
+"""Keys of the players' learning rates, by role."""
 
 
 def preset(name: PresetName, base: TrainingConfig) -> Parameters:
@@ -19,16 +21,31 @@ def preset(name: PresetName, base: TrainingConfig) -> Parameters:
 
 
 def ttur(base: TrainingConfig) -> Parameters:
-    """Two time scales (Heusel et al. 2017): G's learning rate, D's in proportion, Adam's betas, D's updates."""
-    lr_g, lr_d = _key(base, "optim.G.lr"), _key(base, "optim.D.lr")
-    now = float(flatten(base.model_dump(mode="json"))[lr_g])
+    """Two time-scale updates (Heusel et al. 2017): learning rates, Adam's betas, discriminator steps a generator step.
+
+    The discriminator's learning rate varies as a multiple of the generator's.
+    """
+    generator, discriminator = (_key(base, key) for key in _LEARNING_RATES.values())
+    now = float(flatten(base.model_dump(mode="json"))[generator])
     return {
-        lr_g: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
-        lr_d: Ratio(kind="ratio", of=lr_g, low=0.25, high=4.0),
-        _key(base, "optim.beta1"): Choice(kind="choice", values=(0.0, 0.5)),
-        _key(base, "optim.beta2"): Choice(kind="choice", values=(0.9, 0.99, 0.999)),
+        generator: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
+        discriminator: Ratio(kind="ratio", of=generator, low=0.25, high=4.0),
+        **_moments(base),
         "objective.n_critic": Choice(kind="choice", values=(1, 2)),
     }
+
+
+def _moments(base: TrainingConfig) -> Parameters:
+    """Return the decays of Adam's moments, the same for both players; none where one has another optimizer."""
+    values: dict[str, tuple[float, ...]] = {"beta1": (0.0, 0.5), "beta2": (0.9, 0.99, 0.999)}
+    known = flatten(base.model_dump(mode="json"))
+    found: Parameters = {}
+    for name, choices in values.items():
+        first, second = (_key(base, f"optim.{player}.{name}") for player in "GD")
+        if {first, second} <= known.keys():
+            found[first] = Choice(kind="choice", values=choices)
+            found[second] = Same(kind="same", of=first)
+    return found
 
 
 def r1(base: TrainingConfig) -> Parameters:
@@ -41,9 +58,9 @@ def r1(base: TrainingConfig) -> Parameters:
 
 
 def ttur_r1(base: TrainingConfig) -> Parameters:
-    """The learning rates and R1's weight together, which hang on each other; what else `ttur` and `r1` vary stays."""
+    """Learning rates and R1's weight, which interact; what else `ttur` and `r1` vary keeps the base config's values."""
     rates, penalty = ttur(base), r1(base)
-    kept = {_key(base, "optim.G.lr"), _key(base, "optim.D.lr"), _key(base, f"{_R1}.gamma")}
+    kept = {_key(base, key) for key in (*_LEARNING_RATES.values(), f"{_R1}.gamma")}
     return {key: parameter for key, parameter in {**rates, **penalty}.items() if key in kept}
 
 
@@ -63,7 +80,7 @@ def ada(base: TrainingConfig) -> Parameters:
 
 
 def ema(base: TrainingConfig) -> Parameters:
-    """The average of the weights: its half-life, and how it is held back at the start."""
+    """The half-life of the weights' average, and its ramp-up."""
     key = _key(base, "ema.half_life_kimg")
     now = float(flatten(base.model_dump(mode="json"))[key])
     return {
@@ -82,11 +99,10 @@ PRESETS: Mapping[PresetName, Callable[[TrainingConfig], Parameters]] = {
 
 
 def usual_gamma(base: TrainingConfig) -> float:
-    """Return what R1's gamma is usually tried around: 0.0002 · resolution² / batch."""
-    resolution = next(iter(base.data.streams.values())).resolution
-    return float(f"{0.0002 * resolution**2 / base.global_batch:.4g}")
+    """Return the usual centre of a search for R1's gamma: 0.0002 · resolution² / batch."""
+    return float(f"{0.0002 * next(iter(base.data.streams.values())).resolution ** 2 / base.global_batch:.4g}")
 
 
 def _key(base: TrainingConfig, key: str) -> str:
-    """Return where a number stands: at the key, or, where the base has a schedule there, at its `value`."""
+    """Return the key of a number: the given key, or its `value` if the base config has a schedule there."""
     return f"{key}.value" if f"{key}.value" in flatten(base.model_dump(mode="json")) else key

@@ -1,6 +1,6 @@
-"""Report a sweep on the MLflow run that its trials are part of: `python -m bigtrain.sweep.publish FOLDER`.
+"""Report a sweep on the parent MLflow run of its trials: `python -m bigtrain.sweep.publish FOLDER`.
 
-A process of its own, which may be killed at any time and run again: what is sent twice is there once.
+It runs as a separate process, which may be killed and started again at any time; a second report replaces the first.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
-from bigtrain.sweep.journal import Journal, Trial, read_events
-from bigtrain.sweep.metric import Order
+from bigtrain.sweep.event_log import EventLog, Trial, direction_of
+from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.page import PAGE, write_page
-from bigtrain.sweep.results import RESULTS, WINNER, Standing, best_so_far, verdict, write_results
+from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, summary, write_results
 from bigtrain.sweep.sweep import Sweep, read_sweep
 from bigtrain.tracking.mlflow import describe_failure
 from bigtrain.tracking.registry import CHAMPION
@@ -31,18 +31,18 @@ _WINNERS = 3
 
 
 def publish(folder: Path) -> str | None:
-    """Report a sweep as it is now.
+    """Report the current state of a sweep.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
 
     Returns:
-        The id of its run; None while no trial has been reported.
+        The id of the parent run; None as long as no trial has been reported.
     """
-    sweep, trials = read_sweep(folder), Journal(folder).trials
-    order = next((Order(e["higher_is_better"]) for e in read_events(folder) if e["event"] == "score"), Order())
-    ranked = write_results(sweep, trials, order)
-    write_page(sweep, trials, order)
+    sweep, trials = read_sweep(folder), EventLog(folder).trials
+    direction = direction_of(folder) or Direction()
+    ranked = write_results(sweep, trials, direction)
+    write_page(sweep, trials, direction)
     children = {number: child for number, trial in trials.items() if (child := _child(folder / trial.name))}
     if not children:
         return None
@@ -52,7 +52,7 @@ def publish(folder: Path) -> str | None:
     parent = _parent_of(client, children)
     if parent is None:
         return None
-    points = best_so_far(trials, order, folder)
+    points = best_so_far(trials, direction, folder)
     metrics = [Metric(f"sweep/best_{sweep.metric.name}", best, time_ms, seen) for seen, time_ms, best in points]
     for start in range(0, len(metrics), _CHUNK):
         client.log_batch(parent, metrics=metrics[start : start + _CHUNK])
@@ -60,20 +60,21 @@ def publish(folder: Path) -> str | None:
     tags = {
         "sweep.folder": str(folder.resolve()),
         "sweep.trials": f"{done} of {len(trials)} ended",
-        "sweep.verdict": verdict(ranked, order),
-        "mlflow.note.content": f"**{verdict(ranked, order)}**\n\nFolder: `{folder.resolve()}`. *Artifacts*: `{PAGE}` "
-        f"(best so far, parallel coordinates, what matters), `{RESULTS}`, `{WINNER}`; *Model metrics*: winners' grids.",
+        "sweep.verdict": summary(ranked, direction),
+        "mlflow.note.content": f"**{summary(ranked, direction)}**\n\nFolder: `{folder.resolve()}`. "
+        f"*Artifacts*: `{PAGE}` (best so far, parallel coordinates, importance), `{RESULTS}`, `{WINNER}`; "
+        f"*Model metrics*: winners' grids.",
     }
     client.log_batch(parent, tags=[RunTag(key, text[:_TEXT]) for key, text in tags.items()])
     for name in ("sweep.yaml", "base.yaml", PAGE, RESULTS, WINNER):
         if (folder / name).is_file():
             client.log_artifact(parent, str(folder / name))
     _log_table(client, parent, _table(sweep, trials))
-    for place, standing in enumerate(ranked[:_WINNERS], 1):
-        _log_grid(client, parent, folder / standing.trial.name, f"winners/{place}_{standing.trial.name}")
+    for place, setting in enumerate(ranked[:_WINNERS], 1):
+        _log_grid(client, parent, folder / setting.trial.name, f"winners/{place}_{setting.trial.name}")
     if sweep.config.champion and ranked:
-        _crown(client, ranked[0], children)
-    client.set_terminated(parent, "FINISHED")  # its duration is the time to this report, whatever becomes of the sweep
+        _alias_winner(client, ranked[0], children)
+    client.set_terminated(parent, "FINISHED")  # its duration is the time to this report
     return parent
 
 
@@ -97,7 +98,7 @@ def _parent_of(client: MlflowClient, children: Mapping[int, dict[str, Any]]) -> 
 
 
 def _table(sweep: Sweep, trials: Mapping[int, Trial]) -> dict[str, list[Any]]:
-    """Return the table of trials by columns."""
+    """Return the columns of the table of trials."""
     base = sweep.space.base_point()
     rows = [trial for _, trial in sorted(trials.items())]
     columns: dict[str, list[Any]] = {
@@ -112,7 +113,7 @@ def _table(sweep: Sweep, trials: Mapping[int, Trial]) -> dict[str, list[Any]]:
 
 
 def _log_table(client: MlflowClient, run_id: str, columns: dict[str, list[Any]]) -> None:
-    """Log the table as MLflow's pages show it, in the place of the one before; its own `log_table` appends."""
+    """Log the table in MLflow's format, in place of the previous one; MLflow's own `log_table` appends."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     client.log_dict(run_id, {"columns": list(columns), "data": rows}, "trials.json")
     logged = json.dumps([{"path": "trials.json", "type": "table"}])
@@ -125,8 +126,8 @@ def _log_grid(client: MlflowClient, parent: str, run: Path, key: str) -> None:
         client.log_artifact(parent, str(grids[-1]), key)
 
 
-def _crown(client: MlflowClient, winner: Standing, children: Mapping[int, dict[str, Any]]) -> None:
-    """Give the alias to the newest registered model of the winner's best run."""
+def _alias_winner(client: MlflowClient, winner: RankedSetting, children: Mapping[int, dict[str, Any]]) -> None:
+    """Give the alias `champion` to the newest registered model of the winner's runs."""
     for run in winner.runs:
         if run.number not in children:
             continue
@@ -138,7 +139,7 @@ def _crown(client: MlflowClient, winner: Standing, children: Mapping[int, dict[s
 
 
 def main() -> None:
-    """Report once; try again a few times where the server does not answer."""
+    """Report once; retry if the server does not answer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
@@ -147,9 +148,9 @@ def main() -> None:
             publish(folder)
             return
         except Exception as error:  # whatever MLflow, its server or its database raise, the sweep goes on
-            told = describe_failure(error)
+            text = describe_failure(error)
             time.sleep(wait)
-    print(f"bigtrain: MLflow did not take the sweep ({told}); send it with: python -m bigtrain.sweep.publish {folder}")
+    print(f"bigtrain: MLflow did not take the sweep ({text}); send it with: python -m bigtrain.sweep.publish {folder}")
     sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Who has won: ranks settings over their seeds, and leaves a table and the winner's config."""
+"""Results of a sweep: ranks settings over their seeds, and writes a table and the winner's config."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigtrain.core.config import dump_yaml
-from bigtrain.sweep.journal import Trial, read_events
-from bigtrain.sweep.metric import Order, Scored, mean_of
+from bigtrain.sweep.event_log import Trial, read_events
+from bigtrain.sweep.metric import Direction, TrialScore, mean_score
 from bigtrain.sweep.sweep import Sweep
 from data_pipelines.files import atomic_write
 
@@ -15,70 +15,70 @@ RESULTS, WINNER = "results.csv", "winner.yaml"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a setting did.
+class RankedSetting:
+    """A setting with its mean score.
 
     Attributes:
-        trial: of the search.
-        runs: that trial and its repetitions, as far as they are complete.
-        score: mean over these runs' last scores.
+        trial: the trial of the search.
+        runs: the trial and its repetitions with other seeds, of which only complete ones are included.
+        score: mean of these runs' last scores.
     """
 
     trial: Trial
     runs: tuple[Trial, ...]
-    score: Scored
+    score: TrialScore
 
 
-def finalists(trials: Mapping[int, Trial], order: Order, count: int) -> list[int]:
-    """Return the best complete trials and the base config's, which is the first: what is run again from other seeds."""
+def finalists(trials: Mapping[int, Trial], direction: Direction, count: int) -> list[int]:
+    """Return the numbers of the trials to repeat with other seeds: the base config, and the best complete ones."""
     complete = [trial for trial in trials.values() if trial.state == "complete" and trial.last is not None]
-    ranked = sorted(complete, key=lambda trial: order.key(_last(trial)))
+    ranked = sorted(complete, key=lambda trial: direction.key(_last(trial)))
     chosen = [trial.number for trial in ranked if trial.number][:count]
     return [*([0] if 0 in {trial.number for trial in complete} else []), *chosen]
 
 
-def standings(trials: Mapping[int, Trial], order: Order) -> list[Standing]:
+def rank_settings(trials: Mapping[int, Trial], direction: Direction) -> list[RankedSetting]:
     """Return all settings that were trained to the end, the best first.
 
-    Those that were run from other seeds too come before the others: one lucky seed does not win.
+    Settings that were repeated with other seeds rank before the others, so that one fortunate seed does not win.
     """
     found = []
     for trial in trials.values():
         runs = [one for one in trials.values() if trial.number in (one.number, one.repeats) and one.state == "complete"]
         runs = [one for one in runs if one.last is not None]
         if trial.repeats is None and trial in runs:
-            found.append(Standing(trial, tuple(runs), mean_of([_last(run) for run in runs])))
+            found.append(RankedSetting(trial, tuple(runs), mean_score([_last(run) for run in runs])))
     most = max((len(one.runs) for one in found), default=0)
-    return sorted(found, key=lambda one: (len(one.runs) < most, order.key(one.score)))
+    return sorted(found, key=lambda one: (len(one.runs) < most, direction.key(one.score)))
 
 
-def verdict(ranked: Sequence[Standing], order: Order) -> str:
-    """Say in a sentence how the winner stands to the base config."""
+def summary(ranked: Sequence[RankedSetting], direction: Direction) -> str:
+    """Return a sentence that compares the best setting with the base config."""
     if not ranked:
         return "no trial was trained to the end"
     winner = ranked[0]
-    told = f"{winner.trial.name}, {in_words(winner.score)} over {_seeds(winner)}"
+    text = f"{winner.trial.name}, {format_score(winner.score)} over {_seeds(winner)}"
     base = next((one for one in ranked if one.trial.number == 0), None)
     if base is None:
-        return f"the best is {told}"
+        return f"the best is {text}"
     if winner is base:
-        return f"nothing was better than the base config: {told}"
-    how = "better than" if order.beats(winner.score, base.score) else "not better, beyond the noise, than"
-    return f"the best is {told}: {how} the base config, {in_words(base.score)} over {_seeds(base)}"
+        return f"nothing was better than the base config: {text}"
+    how = "better than" if direction.beats(winner.score, base.score) else "not better, beyond the noise, than"
+    return f"the best is {text}: {how} the base config, {format_score(base.score)} over {_seeds(base)}"
 
 
-def in_words(scored: Scored) -> str:
-    """Return a score for a person."""
+def format_score(scored: TrialScore) -> str:
+    """Return a score and its 95 % interval as text."""
     return f"{scored.value:.2f} ± {1.96 * scored.error:.2f}"
 
 
-def write_results(sweep: Sweep, trials: Mapping[int, Trial], order: Order) -> list[Standing]:
-    """Write the table of all trials, and the winner's config, ready for `bigtrain train`; return the standings."""
-    ranked = standings(trials, order)
+def write_results(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> list[RankedSetting]:
+    """Write the table of all trials and the winner's config for `bigtrain train`; return the ranked settings."""
+    ranked = rank_settings(trials, direction)
     places = {one.trial.number: place for place, one in enumerate(ranked, 1)}
     keys = [key for key in sweep.space.parameters if key in sweep.space.varying]
     base = sweep.space.base_point()
-    front = {trial.number for trial in pareto(trials, order)}
+    front = {trial.number for trial in pareto_front(trials, direction)}
     with (sweep.folder / RESULTS).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         columns = ["trial", "state", "repeats", "seed", "kimg", sweep.metric.name, "low", "high", "img_per_s"]
@@ -101,15 +101,15 @@ def write_results(sweep: Sweep, trials: Mapping[int, Trial], order: Order) -> li
         tracking = config.tracking.model_copy(update={"parent": None, "name": None})
         folder = f"{sweep.config.sweep_dir.rstrip('/')}-winner"
         config = config.model_copy(update={"run_dir": folder, "tracking": tracking})
-        about = f"# The winner of the sweep {sweep.folder}: {verdict(ranked, order)}.\n#\n"
+        about = f"# The winner of the sweep {sweep.folder}: {summary(ranked, direction)}.\n#\n"
         command = f"#   bigtrain train {sweep.folder / WINNER} --nproc {sweep.config.trial.nproc}\n"
         with atomic_write(sweep.folder / WINNER) as output:
             output.write(f"{about}{command}{dump_yaml(config)}".encode())
     return ranked
 
 
-def pareto(trials: Mapping[int, Trial], order: Order) -> list[Trial]:
-    """Return the complete trials of the search that no other one beats in both score and speed."""
+def pareto_front(trials: Mapping[int, Trial], direction: Direction) -> list[Trial]:
+    """Return the complete trials of the search that no other trial exceeds in both score and speed."""
     complete = [
         trial for trial in trials.values() if trial.state == "complete" and trial.repeats is None and trial.last
     ]
@@ -117,36 +117,37 @@ def pareto(trials: Mapping[int, Trial], order: Order) -> list[Trial]:
         trial
         for trial in complete
         if not any(
-            order.key(_last(other)) < order.key(_last(trial)) and _last(other).img_per_s > _last(trial).img_per_s
+            direction.key(_last(other)) < direction.key(_last(trial))
+            and _last(other).img_per_s > _last(trial).img_per_s
             for other in complete
         )
     ]
 
 
-def best_so_far(trials: Mapping[int, Trial], order: Order, folder: Path) -> list[tuple[int, int, float]]:
-    """Return how the best score of the search fell.
+def best_so_far(trials: Mapping[int, Trial], direction: Direction, folder: Path) -> list[tuple[int, int, float]]:
+    """Return the best score of the search over time.
 
     Returns:
-        Points (images that all trials together had seen, time in ms, best score).
+        Points (images seen by all trials together, time in ms, best score so far).
     """
     seen: dict[int, int] = {}
-    best: Scored | None = None
+    best: TrialScore | None = None
     points = []
     for event in read_events(folder):
         if event["event"] == "score" and trials[event["number"]].repeats is None:
             seen[event["number"]] = event["samples_seen"]
-            scored = Scored(event["samples_seen"], event["value"], event["error"])
-            if best is None or order.key(scored) < order.key(best):
+            scored = TrialScore(event["samples_seen"], event["value"], event["error"])
+            if best is None or direction.key(scored) < direction.key(best):
                 best = scored
             points.append((sum(seen.values()), int(event["time_ms"]), best.value))
     return points
 
 
-def _last(trial: Trial) -> Scored:
+def _last(trial: Trial) -> TrialScore:
     assert trial.last is not None
     return trial.last
 
 
-def _seeds(standing: Standing) -> str:
-    count = len(standing.runs)
+def _seeds(setting: RankedSetting) -> str:
+    count = len(setting.runs)
     return f"{count} seed{'s' * (count > 1)}"

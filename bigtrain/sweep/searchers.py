@@ -1,4 +1,4 @@
-"""Where points come from: chance, a grid, Optuna."""
+"""Searchers: random search, grid search and Optuna."""
 
 import itertools
 import math
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from bigtrain.core.config import Config
-from bigtrain.sweep.journal import Trial
-from bigtrain.sweep.metric import Order
+from bigtrain.sweep.event_log import Trial
+from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.space import Point, Space, Value
 
 if TYPE_CHECKING:
@@ -23,124 +23,132 @@ class _Searcher(Config, ABC):
     kind: str
 
     @abstractmethod
-    def point(self, number: int, space: Space, trials: Mapping[int, Trial], order: Order, *, seed: int) -> Point | None:
-        """Return the point of trial `number`, which is above 0; None if there are no more.
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
+        """Return the point of trial `number`, which is above 0; None if the search is exhausted.
 
         Args:
-            number: of the trial.
-            space: where to look.
-            trials: all that came before, by number.
-            order: which score is better.
-            seed: of chance.
+            number: number of the trial.
+            space: the search space.
+            trials: all earlier trials, by number.
+            direction: whether the metric is minimised or maximised.
+            seed: seed of the search.
         """
 
 
 class RandomSearch(_Searcher):
-    """Points by chance."""
+    """Random points."""
 
     kind: Literal["random"] = "random"
 
-    def point(self, number: int, space: Space, trials: Mapping[int, Trial], order: Order, *, seed: int) -> Point | None:
-        """See the base: a function of seed and number alone."""
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
+        """See the base. The point is a function of seed and number alone."""
         return space.draw(f"{seed}/{number}")
 
 
 class GridSearch(_Searcher):
-    """Every combination: all values of choices, `steps` of each range."""
+    """All combinations: every value of a choice, `steps` values of a range."""
 
     kind: Literal["grid"]
 
-    def point(self, number: int, space: Space, trials: Mapping[int, Trial], order: Order, *, seed: int) -> Point | None:
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
         """See the base."""
         return next(itertools.islice(space.grid(), number - 1, None), None)
 
 
 class OptunaSearch(_Searcher):
-    """Tree-structured Parzen estimators (Bergstra et al. 2011; Watanabe 2023), as Optuna has them.
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023).
 
-    The study is made anew from the trials at each point, so that a resume needs no more than the journal.
+    The study is built from the trials for each point, so that a resumed sweep needs no state but the event log.
 
     Attributes:
-        objectives: `score`, and `speed` in images a second, of which the Pareto front is looked for.
-        startup: points by chance before the first model.
+        objectives: `score`, `speed` in images per second, or both, for their Pareto front.
+        startup: number of random points before the first model is fitted.
     """
 
     kind: Literal["optuna"]
     objectives: Annotated[tuple[Literal["score", "speed"], ...], Field(min_length=1)] = ("score",)
     startup: PositiveInt = 5
 
-    def point(self, number: int, space: Space, trials: Mapping[int, Trial], order: Order, *, seed: int) -> Point | None:
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
         """See the base."""
-        study = self.study(space, trials, order, seed=seed * 10_000 + number)
+        study = self.study(space, trials, direction, seed=seed * 10_000 + number)
         for _ in range(_TRIES):
-            point = space.pick(_Optuna(study.ask()))
+            point = space.suggest(_OptunaSuggester(study.ask()))
             if point is not None:
                 return point
         return space.draw(f"{seed}/{number}")
 
-    def study(self, space: Space, trials: Mapping[int, Trial], order: Order, *, seed: int) -> "optuna.Study":
+    def study(self, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int) -> "optuna.Study":
         """Return the study of all trials that have a score."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        ways: dict[str, Literal["maximize", "minimize"]] = {
-            "score": "maximize" if order.higher else "minimize",
+        directions: dict[str, Literal["maximize", "minimize"]] = {
+            "score": "maximize" if direction.maximize else "minimize",
             "speed": "maximize",
         }
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
-        study = optuna.create_study(directions=[ways[name] for name in self.objectives], sampler=sampler)
+        study = optuna.create_study(directions=[directions[name] for name in self.objectives], sampler=sampler)
         scored = [(trial, trial.last) for trial in trials.values() if trial.repeats is None and trial.last is not None]
         finite = [last for _, last in scored if math.isfinite(last.value)]
-        worst = max(finite, key=order.key, default=None)
+        worst = max(finite, key=direction.key, default=None)
         for trial, last in scored:
             if worst is not None:
-                # What came to no number is as bad as the worst that did: Optuna takes numbers only.
+                # Optuna takes finite values only: a trial without one counts as the worst of the others.
                 value = last.value if math.isfinite(last.value) else worst.value
                 values = {"score": value, "speed": last.img_per_s}
-                study.add_trial(told(space, trial.point, [values[name] for name in self.objectives]))
+                study.add_trial(completed_trial(space, trial.point, [values[name] for name in self.objectives]))
         return study
 
 
 AnySearcher = Annotated[RandomSearch | GridSearch | OptunaSearch, Field(discriminator="kind")]
 
 
-class _Optuna:
-    """Lets Optuna pick."""
+class _OptunaSuggester:
+    """Lets an Optuna trial suggest."""
 
     def __init__(self, trial: "optuna.Trial") -> None:
         self._trial = trial
 
-    def number(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Chooser."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
+        """See Suggester."""
         return self._trial.suggest_float(name, low, high, log=log)
 
-    def one_of(self, name: str, values: Sequence[Value]) -> Value:
-        """See Chooser."""
-        picked: Value = self._trial.suggest_categorical(name, values)
-        return picked
+    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
+        """See Suggester."""
+        value: Value = self._trial.suggest_categorical(name, values)
+        return value
 
 
-class _Recorder:
-    """Finds out what Optuna would have picked to come to a point."""
+class _SuggestionRecorder:
+    """Records the parameters and distributions with which Optuna would have suggested a known point."""
 
     def __init__(self, known: Mapping[str, Value]) -> None:
         self._known = known
         self.params: dict[str, Value] = {}
         self.distributions: dict[str, optuna.distributions.BaseDistribution] = {}
 
-    def number(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Chooser; `name` is a key, or `key / other` for a ratio."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
+        """See Suggester; `name` is a key, or `key / other` for a ratio."""
         from optuna.distributions import FloatDistribution
 
         key, _, other = name.partition(" / ")
         value = float(self._known[key])  # type: ignore[arg-type]
         value = value / float(self._known[other]) if other else value  # type: ignore[arg-type]
-        value = min(max(value, low), high)  # the base may lie outside, and points are rounded
+        value = min(max(value, low), high)  # the base config may lie outside of the space, and points are rounded
         self.params[name], self.distributions[name] = value, FloatDistribution(low, high, log=log)
         return value
 
-    def one_of(self, name: str, values: Sequence[Value]) -> Value:
-        """See Chooser."""
+    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
+        """See Suggester."""
         from optuna.distributions import CategoricalDistribution
 
         value = self._known[name]
@@ -150,15 +158,15 @@ class _Recorder:
         return value
 
 
-def told(space: Space, point: Point, values: Sequence[float]) -> "optuna.trial.FrozenTrial":
-    """Return a point and its values as Optuna keeps them."""
+def completed_trial(space: Space, point: Point, values: Sequence[float]) -> "optuna.trial.FrozenTrial":
+    """Return a point and its objectives as a completed Optuna trial."""
     import optuna
 
     known = {**space.base_values, **point}
-    recorder = _Recorder(known)
+    recorder = _SuggestionRecorder(known)
     for key, parameter in space.parameters.items():
         if key in point and parameter.applies(known):
-            parameter.pick(key, recorder, known)
+            parameter.suggest(key, recorder, known)
     return optuna.trial.create_trial(params=recorder.params, distributions=recorder.distributions, values=list(values))
 
 

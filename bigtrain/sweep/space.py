@@ -1,4 +1,4 @@
-"""The space of a sweep: which keys of the base config vary, and how. A point of it is what one trial changes."""
+"""The search space of a sweep: which keys of the base config vary, and over which values."""
 
 import random
 import re
@@ -12,29 +12,30 @@ from bigtrain.core.config import Config, ConfigError
 
 Value = bool | int | float | str | None
 Point = dict[str, Value]
-"""Values by dotted keys of the training config."""
+"""What one trial changes in the base config: values by dotted keys."""
 
 _DRAWS = 1000
-"""How often to look for a point that the constraints allow."""
+"""How many random points are drawn until one satisfies the constraints."""
 
 
-class Chooser(Protocol):
-    """Who picks values: chance, a grid, or an optimizer."""
+class Suggester(Protocol):
+    """Suggests values, as `optuna.Trial` does: random ones, those of a grid, or those of an optimizer."""
 
-    def number(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """Pick a number between two."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
+        """Suggest a number in [low, high], one of `steps` on a grid; `log` for a logarithmic scale."""
         ...
 
-    def one_of(self, name: str, values: Sequence[Value]) -> Value:
-        """Pick one of some values."""
+    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
+        """Suggest one of some values."""
         ...
 
 
 class Parameter(Config, ABC):
-    """A key that varies.
+    """How a key of the base config varies.
 
     Attributes:
-        when: only where these keys have these values (one, or one of a list); elsewhere the base's value stays.
+        when: the key varies only if these keys have these values (one value, or one of a list); otherwise it keeps the
+            value of the base config.
     """
 
     kind: str
@@ -42,22 +43,22 @@ class Parameter(Config, ABC):
 
     @property
     def needs(self) -> set[str]:
-        """Keys that must be known before."""
+        """Keys whose values must be known before this one is suggested."""
         return set(self.when)
 
     def applies(self, known: Mapping[str, Value]) -> bool:
-        """Tell whether the key varies where others have these values."""
+        """Return whether the key varies, given the values of other keys."""
         return all(
             known.get(key) in (wanted if isinstance(wanted, tuple) else (wanted,)) for key, wanted in self.when.items()
         )
 
     @abstractmethod
-    def pick(self, key: str, chooser: Chooser, known: Mapping[str, Value]) -> Value:
-        """Let the chooser pick a value."""
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+        """Return a value that the suggester suggests."""
 
     @abstractmethod
-    def move(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
-        """Return a neighbour of a value within the space: times `factor`, or the next one up (above 1) or down."""
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+        """Return a nearby value in the space: `value` times `factor`, or the next choice up (factor > 1) or down."""
 
 
 class _Range(Parameter):
@@ -73,29 +74,29 @@ class _Range(Parameter):
             raise ValueError(f"low must be above 0 for '{self.kind}', not {self.low:g}")
         return self
 
-    def pick(self, key: str, chooser: Chooser, known: Mapping[str, Value]) -> Value:
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        return _short(chooser.number(key, self.low, self.high, log=self.kind != "uniform", steps=self.steps))
+        return _short(suggester.suggest_float(key, self.low, self.high, log=self.kind != "uniform", steps=self.steps))
 
-    def move(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
         return _short(min(max(_number(value) * factor, self.low), self.high))
 
 
 class Uniform(_Range):
-    """A number between two, all alike; a grid has `steps` of them."""
+    """A number in [low, high] on a linear scale; a grid has `steps` values."""
 
     kind: Literal["uniform"]
 
 
 class LogUniform(_Range):
-    """A number between two, all orders of magnitude alike; a grid has `steps` of them."""
+    """A number in [low, high] on a logarithmic scale; a grid has `steps` values."""
 
     kind: Literal["log_uniform"]
 
 
 class Ratio(_Range):
-    """So many times another key's value, on a log scale: `optim.D.lr: {kind: ratio, of: optim.G.lr, …}`.
+    """A multiple of another key's value, on a logarithmic scale: `optim.D.lr: {kind: ratio, of: optim.G.lr, …}`.
 
     Attributes:
         of: the other key.
@@ -109,34 +110,58 @@ class Ratio(_Range):
         """See Parameter."""
         return {*self.when, self.of}
 
-    def pick(self, key: str, chooser: Chooser, known: Mapping[str, Value]) -> Value:
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        factor = chooser.number(f"{key} / {self.of}", self.low, self.high, log=True, steps=self.steps)
+        factor = suggester.suggest_float(f"{key} / {self.of}", self.low, self.high, log=True, steps=self.steps)
         return _short(factor * _number(known.get(self.of)))
 
-    def move(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
         other = _number(known.get(self.of))
         return _short(min(max(_number(value) * factor, self.low * other), self.high * other))
 
 
 class Choice(Parameter):
-    """One of some values; numbers in rising order, so that neighbours are near."""
+    """One of some values; numbers should be in ascending order, since `perturb` goes to a neighbour in this order."""
 
     kind: Literal["choice"]
     values: Annotated[tuple[Value, ...], Field(min_length=1)]
 
-    def pick(self, key: str, chooser: Chooser, known: Mapping[str, Value]) -> Value:
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        return self.values[0] if len(self.values) == 1 else chooser.one_of(key, self.values)
+        return self.values[0] if len(self.values) == 1 else suggester.suggest_categorical(key, self.values)
 
-    def move(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
         place = self.values.index(value) if value in self.values else 0
         return self.values[min(max(place + (1 if factor > 1 else -1), 0), len(self.values) - 1)]
 
 
-AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice, Field(discriminator="kind")]
+class Same(Parameter):
+    """The value of another key: `optim.D.beta1: {kind: same, of: optim.G.beta1}`.
+
+    Attributes:
+        of: the other key.
+    """
+
+    kind: Literal["same"]
+    of: str
+
+    @property
+    def needs(self) -> set[str]:
+        """See Parameter."""
+        return {*self.when, self.of}
+
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+
+AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice | Same, Field(discriminator="kind")]
 
 _COMPARISON = re.compile(r"^\s*([\w.]+)\s*(<=|>=|<|>)\s*(?:([\d.eE+-]+)\s*\*\s*)?([\w.+-]+)\s*$")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -148,10 +173,10 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Constraint:
-    """What must hold between keys: `optim.D.lr >= 0.5 * optim.G.lr`, `optim.G.beta1 < 0.9`.
+    """A condition on the values of keys: `optim.D.lr >= 0.5 * optim.G.lr`, `optim.G.beta1 < 0.9`.
 
     Raises:
-        ConfigError: it is written otherwise.
+        ConfigError: the text has another form.
     """
 
     def __init__(self, text: str) -> None:
@@ -164,11 +189,11 @@ class Constraint:
 
     @property
     def keys(self) -> set[str]:
-        """The keys that it compares."""
+        """The keys that are compared."""
         return {self._left} | (set() if _is_number(self._right) else {self._right})
 
     def holds(self, known: Mapping[str, Value]) -> bool:
-        """Tell whether it holds; what a point does not have cannot break it."""
+        """Return whether the condition holds; it does if one of its keys has no value."""
         right = float(self._right) if _is_number(self._right) else known.get(self._right)
         left = known.get(self._left)
         if left is None or right is None:
@@ -177,15 +202,15 @@ class Constraint:
 
 
 class Space:
-    """All parameters together.
+    """A search space.
 
     Args:
-        parameters: by key.
-        constraints: of all points.
-        base: every value of the base config, by dotted key.
+        parameters: how each key varies.
+        constraints: conditions that each point satisfies.
+        base: all values of the base config, by dotted key.
 
     Raises:
-        ConfigError: parameters wait for each other, or name a key that nothing has.
+        ConfigError: parameters depend on each other in a circle, or on a key that does not exist.
     """
 
     def __init__(
@@ -204,71 +229,74 @@ class Space:
 
     @property
     def varying(self) -> list[str]:
-        """Keys with more than one value, as they were declared."""
-        constant = {key for key, one in self.parameters.items() if isinstance(one, Choice) and len(one.values) == 1}
-        return [key for key in self._declared if key not in constant]
+        """Keys with more than one value of their own, in the order in which they were declared."""
+
+        def follows(one: Parameter) -> bool:
+            return isinstance(one, Same) or (isinstance(one, Choice) and len(one.values) == 1)
+
+        return [key for key in self._declared if not follows(self.parameters[key])]
 
     def base_point(self) -> Point:
-        """Return what the base config has at the space's keys."""
+        """Return the base config's values of the space's keys."""
         return {key: self.base_values[key] for key in self.parameters if key in self.base_values}
 
-    def pick(self, chooser: Chooser) -> Point | None:
-        """Let a chooser pick a point; None if the constraints forbid it."""
+    def suggest(self, suggester: Suggester) -> Point | None:
+        """Return a suggested point; None if it does not satisfy the constraints."""
         point: Point = {}
         for key, parameter in self.parameters.items():
             known = {**self.base_values, **point}
             if parameter.applies(known):
-                point[key] = parameter.pick(key, chooser, known)
+                point[key] = parameter.suggest(key, suggester, known)
         return point if self.allows(point) else None
 
     def allows(self, point: Point) -> bool:
-        """Tell whether the constraints hold."""
+        """Return whether a point satisfies the constraints."""
         known = {**self.base_values, **point}
         return all(constraint.holds(known) for constraint in self._constraints)
 
     def draw(self, seed: str) -> Point:
-        """Return a random point, always the same of a seed.
+        """Return a random point, a function of the seed alone.
 
         Raises:
-            ConfigError: the constraints leave next to nothing.
+            ConfigError: no point that satisfies the constraints was found.
         """
-        chance = Chance(random.Random(seed))  # noqa: S311 - chance, not secrets
+        suggester = RandomSuggester(random.Random(seed))  # noqa: S311 - no secrets
         for _ in range(_DRAWS):
-            point = self.pick(chance)
+            point = self.suggest(suggester)
             if point is not None:
                 return point
-        told = " and ".join(constraint.text for constraint in self._constraints)
-        raise ConfigError(f"constraints: none of {_DRAWS} random points has {told}")
+        conditions = " and ".join(constraint.text for constraint in self._constraints)
+        raise ConfigError(f"constraints: none of {_DRAWS} random points has {conditions}")
 
     def grid(self) -> Iterator[Point]:
         """Iterate over all points of the grid."""
-        odometer = Odometer()
-        while odometer.more:
-            odometer.begin()
-            point = self.pick(odometer)
+        suggester = GridSuggester()
+        while suggester.more:
+            suggester.begin()
+            point = self.suggest(suggester)
             if point is not None:
                 yield point
-            odometer.advance()
+            suggester.advance()
 
 
-class Chance:
-    """Picks at random."""
+class RandomSuggester:
+    """Suggests random values."""
 
     def __init__(self, source: random.Random) -> None:
         self._source = source
 
-    def number(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Chooser."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
+        """See Suggester."""
         share = self._source.random()
         return float(low * (high / low) ** share) if log else low + (high - low) * share
 
-    def one_of(self, name: str, values: Sequence[Value]) -> Value:
-        """See Chooser."""
+    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
+        """See Suggester."""
         return self._source.choice(values)
 
 
-class Odometer:
-    """Walks through all picks, the last one fastest; what is picked may depend on what was picked before."""
+class GridSuggester:
+    """Suggests all combinations of a grid in turn; later parameters may depend on the values of earlier ones."""
 
     def __init__(self) -> None:
         self._digits: list[int] = []
@@ -276,24 +304,24 @@ class Odometer:
         self.more = True
 
     def begin(self) -> None:
-        """Begin a point."""
+        """Start the next point."""
         self._bases = []
 
     def advance(self) -> None:
-        """Go to the next point."""
+        """Go on to the next combination; the last parameter varies fastest."""
         digits = self._digits[: len(self._bases)]
         while digits and digits[-1] + 1 == self._bases[len(digits) - 1]:
             digits.pop()
         self.more = bool(digits)
         self._digits = [*digits[:-1], digits[-1] + 1] if digits else []
 
-    def number(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Chooser."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
+        """See Suggester."""
         share = self._digit(steps) / max(steps - 1, 1)
         return float(low * (high / low) ** share) if log else low + (high - low) * share
 
-    def one_of(self, name: str, values: Sequence[Value]) -> Value:
-        """See Chooser."""
+    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
+        """See Suggester."""
         return values[self._digit(len(values))]
 
     def _digit(self, base: int) -> int:
@@ -305,7 +333,7 @@ class Odometer:
 
 
 def _in_order(parameters: Mapping[str, Parameter]) -> Iterator[tuple[str, Parameter]]:
-    """Iterate over parameters so that each comes after those that it needs."""
+    """Iterate over parameters, each one after those on whose values it depends."""
     waiting = dict(parameters)
     while waiting:
         ready = [key for key, one in waiting.items() if not one.needs & (waiting.keys() - {key})]
@@ -329,5 +357,5 @@ def _is_number(text: str) -> bool:
 
 
 def _short(number: float) -> float:
-    """Round to what a person can read."""
+    """Round to four significant digits."""
     return float(f"{number:.4g}")

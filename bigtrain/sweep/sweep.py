@@ -1,7 +1,8 @@
-"""A sweep that is ready to run: its config and all that follows from it, checked before anything is started."""
+"""A sweep: its config, the base config and the search space, checked before anything is started."""
 
 import importlib.util
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from bigtrain.core.config import (
     read_yaml,
 )
 from bigtrain.sweep.config import SweepConfig
-from bigtrain.sweep.journal import FILE_NAME, Trial
+from bigtrain.sweep.event_log import Trial, event_file
 from bigtrain.sweep.metric import MetricConfig
 from bigtrain.sweep.presets import preset
 from bigtrain.sweep.schedulers import PBT
@@ -29,22 +30,16 @@ from data_pipelines.files import atomic_write
 
 SWEEP_FILE, BASE_FILE = "sweep.yaml", "base.yaml"
 
-_PROBES = 24
-"""Random points that are tried on the config before the sweep starts."""
+_CHECKED_POINTS = 24
+"""Number of random points with which the base config is checked before the sweep starts."""
 
-_RIPE = (
-    "optim.lr_",
-    "optim.beta",
-    "optim.eps",
-    "optim.clip_",
-    "objective.terms.",
-    "augment.probability.",
-    "ema.half_life",
+_CHANGEABLE_IN_TRAINING = re.compile(
+    r"optim\.\w+\.(lr|beta|eps|alpha|momentum|clip_)|objective\.terms\.|augment\.probability\.|ema\.half_life"
 )
-"""What PBT may change in mid-run: numbers that nothing but the next step depends on."""
+"""Prefixes of keys that PBT may change during training: only the next step depends on their values."""
 
-_FREE = ("budget.", "trial.", "publish_seconds", "champion")
-"""What a resume may change."""
+_CHANGEABLE_ON_RESUME = ("budget.", "trial.", "publish_seconds", "champion")
+"""Prefixes of keys that may change when a sweep is resumed."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,10 @@ class Sweep:
     """A sweep.
 
     Attributes:
-        config: of it.
-        source: what its errors name.
-        base: the training config, overrides included.
-        space: around it.
+        config: config of the sweep.
+        source: file that errors name.
+        base: base training config, with the sweep's overrides.
+        space: search space around the base config.
     """
 
     config: SweepConfig
@@ -65,19 +60,19 @@ class Sweep:
 
     @property
     def folder(self) -> Path:
-        """Its folder."""
+        """Folder of the sweep."""
         return self.config.folder
 
     @property
     def metric(self) -> MetricConfig:
-        """What trials are judged by."""
+        """Metric by which trials are compared."""
         return self.config.metric
 
     def training(self, trial: Trial) -> TrainingConfig:
         """Return a trial's config.
 
         Raises:
-            ConfigError: its point does not fit.
+            ConfigError: the base config does not accept the trial's values.
         """
         tracking = {"tracking.parent": self.folder.resolve().name, "tracking.name": trial.name}
         own: Point = {"run_dir": str(self.folder / trial.name), "seed": trial.seed, **tracking}
@@ -87,7 +82,7 @@ class Sweep:
         """Return the base config with some values changed.
 
         Raises:
-            ConfigError: the point does not fit.
+            ConfigError: the base config does not accept the values.
         """
         try:
             tree = set_values(self.base.model_dump(mode="json"), point)
@@ -96,7 +91,7 @@ class Sweep:
         return parse_training(tree, source=f"{self.source}: space")
 
     def write(self) -> None:
-        """Leave the configs in the sweep's folder, which is made if need be."""
+        """Write the configs into the sweep's folder, which is created if it does not exist."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, config in ((SWEEP_FILE, self.config), (BASE_FILE, self.base)):
             with atomic_write(self.folder / name) as file:
@@ -104,13 +99,13 @@ class Sweep:
 
 
 def open_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read a sweep's YAML file, check all of it, and see that its folder is new.
+    """Read and check a sweep's YAML file; its folder must not hold a sweep.
 
     Raises:
-        ConfigError: something is wrong with it.
+        ConfigError: the config is invalid, or the folder holds a sweep.
     """
     sweep = _assemble(load_config(SweepConfig, path, overrides), str(path))
-    if (sweep.folder / FILE_NAME).exists():
+    if event_file(sweep.folder).exists():
         raise ConfigError(f"{sweep.folder}: holds a sweep; go on with: bigtrain tune --resume {sweep.folder}")
     if sweep.folder.exists() and (not sweep.folder.is_dir() or any(sweep.folder.iterdir())):
         raise ConfigError(f"{sweep.folder}: exists and is not a sweep's folder; choose another sweep_dir")
@@ -119,15 +114,15 @@ def open_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def reopen_sweep(folder: Path, path: str | Path | None, overrides: Sequence[str] = ()) -> Sweep:
-    """Read the sweep in a folder, to go on with it.
+    """Read the sweep in a folder, to resume it.
 
     Args:
-        folder: of the sweep.
-        path: the YAML file, if it is given again: it must say what it said before.
-        overrides: of the budget and of what trials take, which may change.
+        folder: folder of the sweep.
+        path: YAML file of the sweep, if it is given again; it must not differ from the one in the folder.
+        overrides: overrides of the budget and of the trials' resources, which may change.
 
     Raises:
-        ConfigError: there is no sweep, or it is another one.
+        ConfigError: there is no sweep in the folder, or another one.
     """
     saved = folder / SWEEP_FILE
     if not saved.is_file() or not (folder / BASE_FILE).is_file():
@@ -141,7 +136,7 @@ def reopen_sweep(folder: Path, path: str | Path | None, overrides: Sequence[str]
     differing = [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(_FREE) and key != "sweep_dir"
+        if old.get(key) != new.get(key) and not key.startswith(_CHANGEABLE_ON_RESUME) and key != "sweep_dir"
     ]
     if differing:
         raise ConfigError(f"{folder}: holds another sweep ({'; '.join(differing)}); choose another sweep_dir")
@@ -155,10 +150,10 @@ def reopen_sweep(folder: Path, path: str | Path | None, overrides: Sequence[str]
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Read the sweep in a folder, to look at it.
+    """Read the sweep in a folder, to report on it.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no sweep in the folder.
     """
     saved = folder / SWEEP_FILE
     config = load_config(SweepConfig, saved)
@@ -167,7 +162,7 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def set_values(tree: dict[str, Any], point: Point) -> dict[str, Any]:
-    """Return a copy of a config's tree with values set by dotted key; a new `kind` clears what the old one had.
+    """Return a copy of a config's tree with values set by dotted key; a new `kind` removes the keys of the old kind.
 
     Raises:
         ConfigError: a key leads into a value.
@@ -212,16 +207,16 @@ def _values_of(base: TrainingConfig) -> dict[str, Any]:
 
 
 def _check(sweep: Sweep) -> None:
-    """Find what would stop the sweep.
+    """Check everything that would make trials fail.
 
     Raises:
-        ConfigError: something would, in one line.
+        ConfigError: a trial would fail.
     """
     try:
         sweep.metric.check(sweep.base)
         _check_scheduler(sweep)
         _check_resources(sweep)
-        points = [sweep.space.draw(f"probe/{number}") for number in range(_PROBES)]
+        points = [sweep.space.draw(f"probe/{number}") for number in range(_CHECKED_POINTS)]
     except ConfigError as error:
         raise ConfigError(f"{sweep.source}: {error}") from None
     for number, point in enumerate(points):
@@ -265,16 +260,20 @@ def _check_scheduler(sweep: Sweep) -> None:
         raise ConfigError("budget.trials 1: a population has two trials or more")
     if sweep.config.finalists is not None:
         raise ConfigError("finalists: not with scheduler pbt, whose winner is a line of descent and no setting")
-    fixed = [key for key in sweep.space.varying if not key.startswith(_RIPE) or key.endswith((".kind", ".interval"))]
+    fixed = [
+        key
+        for key in sweep.space.varying
+        if not _CHANGEABLE_IN_TRAINING.match(key) or key.endswith((".kind", ".interval"))
+    ]
     if fixed:
         raise ConfigError(
-            f"scheduler pbt: cannot change '{fixed[0]}' in mid-run; it may change learning rates, betas, weights of "
-            "objective.terms, augment.probability and ema.half_life_kimg, but never networks or data"
+            f"scheduler pbt: cannot change '{fixed[0]}' during training; it may change learning rates, betas, weights "
+            "of objective.terms, augment.probability and ema.half_life_kimg, but never networks or data"
         )
 
 
 def _check_resources(sweep: Sweep) -> None:
-    """Compare what a trial takes with this machine, where it is the cluster."""
+    """Check a trial's resources against this machine, if Ray runs on it alone."""
     trial = sweep.config.trial
     for package in ("ray", "optuna"):
         if importlib.util.find_spec(package) is None:

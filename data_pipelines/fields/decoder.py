@@ -1,5 +1,6 @@
 """Decoders of fields: files into the memory of a batch that is there already."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +31,8 @@ class FieldDecoder(ABC):
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
         self.shape: tuple[int, ...] = shape
         self.dtype = np.dtype(dtype)
-        self.bytes = self.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        self._size = math.prod(shape)
+        self.bytes = self.dtype.itemsize * self._size
 
     def batch(self, count: int, buffer: memoryview | None = None) -> NDArray[Any]:
         """Return memory for samples, shape [count, *shape]: `buffer`, or new memory."""
@@ -60,7 +62,7 @@ class FieldDecoder(ABC):
         """
 
     def _flat(self, count: int, buffer: memoryview | None) -> NDArray[Any]:
-        size = count * int(np.prod(self.shape, dtype=np.int64))
+        size = count * self._size
         return np.empty(size, self.dtype) if buffer is None else np.frombuffer(buffer, self.dtype, size)
 
 

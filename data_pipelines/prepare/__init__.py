@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, fashion_mnist, named, table
+from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, table, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import LABELS_FILE, from_folder, from_zip, is_image, walk
 from data_pipelines.prepare.huggingface import from_huggingface
 from data_pipelines.prepare.idx import from_idx
+from data_pipelines.prepare.pairs import from_halves, from_two_folders, turned
 from data_pipelines.prepare.tars import from_imagenet, from_webdataset
 from data_pipelines.source import Source
 
@@ -36,6 +37,10 @@ KINDS: dict[str, Callable[[Path, str], Source]] = {
     "imagenet": _without_splits(from_imagenet),
     "ffhq": _without_splits(named.ffhq),
     "celeba": _without_splits(named.celeba),
+    "side-by-side": _without_splits(from_halves),
+    "arrays": _without_splits(values.from_values("array")),
+    "sounds": _without_splits(values.from_values("audio")),
+    "videos": _without_splits(values.from_values("video")),
 }
 """Kind -> a function from path and split to the source."""
 
@@ -44,6 +49,9 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "fashion-mnist-10k": fashion_mnist.embedded,
     "cifar10": lambda split: cifar.fetched(cifar.CIFAR10, split),
     "cifar100": lambda split: cifar.fetched(cifar.CIFAR100, split),
+    "emoji-lines": emoji.lines,
+    "emoji-drawn": emoji.drawn,
+    "emoji-solid": emoji.solid,
     "openclipart": lambda split: _without_splits(named.openclipart)(named.OPENCLIPART, split),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""
@@ -56,24 +64,42 @@ TO_FETCH = {
 """Named sets that their owners hand out only to people: what to fetch."""
 
 
-def open_source(text: str, *, kind: str | None = None, split: str = "all") -> Source:
+PAIRS = "pairs"
+"""Kind of two folders with images of equal names: `pairs:INPUTS,TARGETS`."""
+
+DIRECTIONS = ("AtoB", "BtoA")
+
+
+def open_source(text: str, *, kind: str | None = None, split: str = "all", direction: str = "AtoB") -> Source:
     """Return the source that a user means.
 
     Args:
-        text: a name, a path, or KIND:PATH.
+        text: a name, a path, KIND:PATH, or pairs:INPUTS,TARGETS.
         kind: of the path; default: what its content looks like.
         split: `all`, or one that the source has.
+        direction: of pairs; `BtoA` makes inputs of the targets.
 
     Raises:
         DataError: no such source, or one that is not understood.
     """
+    if direction not in DIRECTIONS:
+        raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
+    source = _open(text, kind, split)
+    return turned(source) if direction == "BtoA" else source
+
+
+def _open(text: str, kind: str | None, split: str) -> Source:
     prefix, colon, rest = text.partition(":")
-    if colon and prefix in KINDS:
+    if colon and prefix in (PAIRS, *KINDS):
         kind, text = prefix, rest
+    if kind == PAIRS:
+        if split != "all":
+            raise DataError(f"{text}: has no split '{split}' of its own; hold samples out with --test")
+        return from_two_folders(text)
     if kind is None and text in NAMED_SOURCES:
         return NAMED_SOURCES[text](split)
     if kind is not None and kind not in KINDS:
-        raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join(KINDS)}")
+        raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
     path = Path(text).expanduser()
     if not path.exists():
         if text in TO_FETCH:
@@ -86,7 +112,7 @@ def open_source(text: str, *, kind: str | None = None, split: str = "all") -> So
 def _look(path: Path) -> str:
     """Tell the kind of a path by its content."""
     if path.is_file():
-        kinds = {".zip": "zip", ".tar": "webdataset", **dict.fromkeys(table.SUFFIXES, "table")}
+        kinds = {".zip": "zip", ".tar": "webdataset", ".npy": "arrays", **dict.fromkeys(table.SUFFIXES, "table")}
         if path.suffix.lower() in kinds:
             return kinds[path.suffix.lower()]
     else:
@@ -101,8 +127,11 @@ def _look(path: Path) -> str:
             return "webdataset"
         if LABELS_FILE in names or any(is_image(file) for file, _ in walk(path)):
             return "folder"
+        for kind, name in (("arrays", "array"), ("sounds", "audio"), ("videos", "video")):
+            if any(Path(file).suffix.lower() in values.SUFFIXES[name] for file, _ in walk(path)):
+                return kind
     raise DataError(
-        f"{path}: not understood as a source of images; say which kind it is, KIND:PATH of {', '.join(KINDS)}"
+        f"{path}: not understood as a source of samples; say which kind it is, KIND:PATH of {', '.join(KINDS)}"
     )
 
 

@@ -131,7 +131,7 @@ def items_of(names: list[str], stats: Mapping[str, str], labels: Mapping[str, in
 def _source(path: Path, stats: Mapping[str, str], reader: Reader, labels_file: bytes | None, root: str = "") -> Source:
     names = [name for name in sorted(stats) if is_image(name)]
     if labels_file is None:
-        labels, classes = _labels_from_folders(path, names, root)
+        labels, classes = labels_from_folders(path, names, root)
     else:
         labels, classes = _labels_from_json(path, names, labels_file, root)
         names = sorted({*names, *labels})  # what is listed and lacks is rejected when it is read
@@ -153,7 +153,7 @@ def _source(path: Path, stats: Mapping[str, str], reader: Reader, labels_file: b
     )
 
 
-def _labels_from_folders(path: Path, names: list[str], root: str) -> tuple[dict[str, int], tuple[str, ...]]:
+def labels_from_folders(path: Path, names: list[str], root: str) -> tuple[dict[str, int], tuple[str, ...]]:
     """Take the first folder of each path as its class; images in one folder have none."""
     tops = {name: PurePosixPath(name.removeprefix(root)).parts for name in names}
     loose = [name for name, parts in tops.items() if len(parts) == 1]

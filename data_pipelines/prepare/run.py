@@ -108,13 +108,17 @@ def prepare(
     return made
 
 
-def protocol_for(source: Source, wishes: Wishes) -> Protocol:
-    """Return the protocol that a user wishes for, where he says nothing the source's usual one.
+def protocol_for(source: Source, wishes: Wishes) -> Protocol | None:
+    """Return the protocol that a user wishes for, where he says nothing the source's usual one; None without images.
 
     Raises:
-        DataError: the images have no size of their own, and none is asked for.
+        DataError: the images have no size of their own, and none is asked for; or there are none.
     """
     usual = source.usual
+    if not source.images:
+        if wishes.resolution or wishes.crop or wishes.channels:
+            raise DataError(f"{source.origin}: has no images that could be resized; it has {', '.join(source.fields)}")
+        return None
     if wishes.resolution is None:
         if wishes.crop is not None:
             raise DataError(f"a crop '{wishes.crop}' needs a resolution")

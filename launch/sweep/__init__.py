@@ -1,6 +1,6 @@
-"""Run the trials of a sweep with Ray Tune. Knows nothing of what is trained: a referee decides, see `Referee`."""
+"""Runs the trials of a sweep with Ray Tune, or as Slurm jobs; a `TrialScheduler` decides on them."""
 
 from launch.sweep.driver import Resources, run_trials
-from launch.sweep.referee import Referee
+from launch.sweep.interface import TrialScheduler
 
-__all__ = ["Referee", "Resources", "run_trials"]
+__all__ = ["Resources", "TrialScheduler", "run_trials"]

@@ -1,4 +1,4 @@
-"""Let Ray Tune ask the referee: a searcher, a scheduler and a stopper that hold no state of their own."""
+"""Adapters between Ray Tune and a `TrialScheduler`: a searcher, a scheduler and a stopper, which hold no state."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,114 +9,112 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from launch.sweep.referee import Referee
+from launch.sweep.interface import TrialScheduler
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 
-class AskReferee(Searcher):  # type: ignore[misc]
-    """Proposes the trials that the referee hands out.
+class TuneSearcher(Searcher):  # type: ignore[misc]
+    """Suggests the trials that the trial scheduler proposes.
 
     Args:
-        referee: see there.
-        cores: that each trial has.
+        scheduler: the trial scheduler.
+        cores: CPU cores of each trial.
     """
 
-    def __init__(self, referee: Referee, cores: float) -> None:
+    def __init__(self, scheduler: TrialScheduler, cores: float) -> None:
         super().__init__()
-        self._referee, self._cores = referee, cores
+        self._scheduler, self._cores = scheduler, cores
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """See Searcher."""
-        spec = self._referee.next_trial()
-        if spec == "over":
+        spec = self._scheduler.next_trial()
+        if spec == "finished":
             return str(Searcher.FINISHED)
         return None if spec == "wait" else {"spec": spec, "cores": self._cores}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """See Searcher: the scheduler has told the referee."""
+        """See Searcher. Does nothing: TuneScheduler has recorded it."""
 
     def save(self, checkpoint_path: str) -> None:
-        """See Searcher: the journal has everything."""
+        """See Searcher. Does nothing: the sweep's event log holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """See Searcher."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the referee out of what Ray writes down."""
+        """Exclude the trial scheduler from what Ray pickles."""
         return {}
 
 
-class ObeyReferee(FIFOScheduler):  # type: ignore[misc]
-    """Lets trials go on, stop, or wait, as the referee says.
+class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Continues, stops or pauses trials as the trial scheduler decides.
 
     Args:
-        referee: see there.
+        scheduler: the trial scheduler.
     """
 
-    def __init__(self, referee: Referee) -> None:
+    def __init__(self, scheduler: TrialScheduler) -> None:
         super().__init__()
-        self._referee = referee
-        self._numbers: dict[str, int] = {}
+        self._scheduler = scheduler
 
     def on_trial_result(self, tune_controller: "TuneController", trial: Trial, result: Mapping[str, Any]) -> str:
-        """See TrialScheduler."""
-        number = self._numbers[trial.trial_id] = int(result["number"])
-        self._referee.started(number, str(result["host"]))
-        said = self._referee.hear(number, result["scores"], at_boundary=bool(result["boundary"]))
-        answers: dict[str, str] = {"go": self.CONTINUE, "stop": self.STOP, "pause": self.PAUSE}
-        return answers[said]
+        """See ray.tune.schedulers.TrialScheduler."""
+        number = int(result["number"])
+        self._scheduler.on_start(number, str(result["host"]))
+        decision = self._scheduler.on_result(number, result["scores"], at_boundary=bool(result["boundary"]))
+        answers: dict[str, str] = {"continue": self.CONTINUE, "stop": self.STOP, "pause": self.PAUSE}
+        return answers[decision]
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: Trial, result: Mapping[str, Any]) -> None:
-        """See TrialScheduler: the last result comes here alone."""
+        """See ray.tune.schedulers.TrialScheduler. Ray reports the last result of a trial only here."""
         if result.get("ended"):
             number = int(result["number"])
-            self._referee.hear(number, result["scores"])
-            self._referee.end(number, result["ended"], str(result["why"]))
+            self._scheduler.on_result(number, result["scores"])
+            self._scheduler.on_end(number, result["ended"], str(result["why"]))
 
     def on_trial_error(self, tune_controller: "TuneController", trial: Trial) -> None:
-        """See TrialScheduler: it failed, once too often unless Ray is about to try again."""
+        """See ray.tune.schedulers.TrialScheduler. The trial has failed, unless Ray is about to retry it."""
         if trial.status == Trial.ERROR and trial.should_recover():
             return
-        number = _number_of(trial)
         error = trial.get_error()
-        told = str(error).strip().splitlines() if error else []
-        self._referee.end(number, "failed", told[-1][:300] if told else "failed")
+        lines = str(error).strip().splitlines() if error else []
+        self._scheduler.on_end(_number_of(trial), "failed", lines[-1][:300] if lines else "failed")
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> Trial | None:
-        """See TrialScheduler."""
+        """See ray.tune.schedulers.TrialScheduler."""
         trials = tune_controller.get_trials()
         for trial in trials:
             if trial.status == Trial.PENDING:
                 return trial
         for trial in trials:
-            if trial.status == Trial.PAUSED and self._referee.may_run(_number_of(trial)):
+            if trial.status == Trial.PAUSED and self._scheduler.may_resume(_number_of(trial)):
                 return trial
         return None
 
     def save(self, checkpoint_path: str) -> None:
-        """See TrialScheduler: the journal has everything."""
+        """See ray.tune.schedulers.TrialScheduler. Does nothing: the sweep's event log holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """See TrialScheduler."""
+        """See ray.tune.schedulers.TrialScheduler."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the referee out of what Ray writes down."""
+        """Exclude the trial scheduler from what Ray pickles."""
         return {}
 
 
-class StopWhen(Stopper):  # type: ignore[misc]
-    """Stops all trials, which then save, once somebody asks for it or time is up.
+class StopOnRequest(Stopper):  # type: ignore[misc]
+    """Stops all trials, which save their state, when a stop is requested or the time limit is reached.
 
     Args:
-        asked: tells whether somebody asked.
-        hours: that trials may run; None for no limit.
+        requested: returns whether a stop was requested.
+        hours: time limit; None for no limit.
     """
 
-    def __init__(self, asked: Callable[[], bool], hours: float | None) -> None:
-        self._asked = asked
-        self._until = None if hours is None else time.monotonic() + 3600 * hours
+    def __init__(self, requested: Callable[[], bool], hours: float | None) -> None:
+        self._requested = requested
+        self._deadline = None if hours is None else time.monotonic() + 3600 * hours
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """See Stopper."""
@@ -124,13 +122,13 @@ class StopWhen(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """See Stopper."""
-        return self._asked() or (self._until is not None and time.monotonic() > self._until)
+        return self._requested() or (self._deadline is not None and time.monotonic() > self._deadline)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out of what Ray writes down what cannot be."""
-        return {"_asked": None, "_until": None}
+        """Exclude from what Ray pickles what cannot be pickled."""
+        return {"_requested": None, "_deadline": None}
 
 
 def _number_of(trial: Trial) -> int:
-    """Return a trial's number, which its file is named by: `…/trial-003.json`."""
+    """Return a trial's number, from the name of its specification: `…/trial-003.json`."""
     return int(str(trial.config["spec"]).rsplit("-", 1)[1].split(".")[0])

@@ -1,4 +1,4 @@
-"""Start Ray, or join a cluster, let it run the trials, and leave nothing behind."""
+"""Run trials with Ray Tune, on a Ray that is started here or on an existing cluster."""
 
 import logging
 import os
@@ -15,29 +15,29 @@ from types import FrameType
 
 import psutil
 
+from launch.sweep.interface import TrialScheduler
 from launch.sweep.ranks import is_free
-from launch.sweep.referee import Referee
 
 _OBJECT_STORE = 100 * 2**20
-"""Bytes; trials exchange nothing through it."""
+"""Size of Ray's object store in bytes, which is hardly used: trials write to their run folders."""
 _LEAVE_SECONDS = 180.0
 
 
 class ResourcesError(Exception):
-    """A trial takes more than the cluster has."""
+    """A trial needs more resources than any node of the cluster has."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes.
+    """Resources of one trial.
 
     Attributes:
-        cpus: cores; None for all of a node.
+        cpus: CPU cores; None for all cores of a node.
         gpus: GPUs.
-        memory: bytes.
-        at_once: trials at a time, at most.
-        retries: of a trial that fails.
-        remote: whether trials run elsewhere, and take nothing here.
+        memory: memory in bytes; None to reserve none.
+        at_once: maximum number of trials that run at the same time; None for as many as fit.
+        retries: how often a trial that fails is retried.
+        remote: whether trials run as Slurm jobs, and need no resources of the Ray cluster.
     """
 
     cpus: float | None
@@ -48,45 +48,47 @@ class Resources:
     remote: bool = False
 
 
-def run_trials(referee: Referee, folder: Path, resources: Resources, *, hours: float | None = None) -> str | None:
-    """Run trials until the referee has no more, somebody asks to stop, or time is up.
+def run_trials(
+    scheduler: TrialScheduler, folder: Path, resources: Resources, *, hours: float | None = None
+) -> str | None:
+    """Run trials until the scheduler proposes no more, a stop is requested by a signal, or the time limit is reached.
 
     Args:
-        referee: decides.
-        folder: of the sweep; Ray's own state lies in it while it runs.
-        resources: that one trial takes.
-        hours: that this may take; None for no limit.
+        scheduler: proposes trials and decides which go on.
+        folder: folder of the sweep; Ray keeps its own state in it during this call.
+        resources: resources of one trial.
+        hours: time limit; None for no limit.
 
     Returns:
-        What stopped it: the name of a signal, `time`; None if all trials have ended.
+        What stopped the sweep: the name of a signal, or `time`; None if all trials have ended.
 
     Raises:
-        ResourcesError: a trial takes more than there is.
+        ResourcesError: a trial needs more resources than any node has.
     """
-    asked: list[str] = []
+    requests: list[str] = []
     began = time.monotonic()
-    with _signals(asked), _ray(resources) as (cpus, bundle):
-        _tune(referee, folder, resources, cpus, bundle, asked, hours)
+    with _signals(requests), connected_ray(resources) as (cpus, bundle):
+        _tune(scheduler, folder, resources, cpus, bundle, requests, hours)
     deadline = time.monotonic() + _LEAVE_SECONDS
     while not all(is_free(run) for run in folder.glob("trial-*/")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    if asked:
-        return asked[0]
+    if requests:
+        return requests[0]
     return "time" if hours is not None and time.monotonic() > began + 3600 * hours else None
 
 
 def _tune(
-    referee: Referee,
+    scheduler: TrialScheduler,
     folder: Path,
     resources: Resources,
     cpus: float,
     bundle: dict[str, float],
-    asked: list[str],
+    requests: list[str],
     hours: float | None,
 ) -> None:
     from ray import tune
 
-    from launch.sweep.adapters import AskReferee, ObeyReferee, StopWhen
+    from launch.sweep.adapters import StopOnRequest, TuneScheduler, TuneSearcher
     from launch.sweep.trial import RunTrial
 
     state = folder / "ray"
@@ -95,8 +97,8 @@ def _tune(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=AskReferee(referee, cpus),
-            scheduler=ObeyReferee(referee),
+            search_alg=TuneSearcher(scheduler, cpus),
+            scheduler=TuneScheduler(scheduler),
             num_samples=-1,
             max_concurrent_trials=resources.at_once,
             reuse_actors=False,
@@ -105,20 +107,20 @@ def _tune(
             name="trials",
             storage_path=str(state.resolve()),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            stop=StopWhen(lambda: bool(asked), hours),
+            stop=StopOnRequest(lambda: bool(requests), hours),
             verbose=0,
         ),
     )
     tuner.fit()
-    shutil.rmtree(state, ignore_errors=True)  # the referee's journal is the truth
+    shutil.rmtree(state, ignore_errors=True)  # the state of the sweep is in its event log
 
 
 @contextmanager
-def _signals(asked: list[str]) -> Iterator[None]:
-    """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them."""
+def _signals(requests: list[str]) -> Iterator[None]:
+    """Append the names of SIGINT, SIGTERM and SIGUSR1 to a list as they arrive, instead of ending the process."""
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.append(signal.Signals(number).name)
+        requests.append(signal.Signals(number).name)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, note) for number in numbers}
@@ -130,8 +132,8 @@ def _signals(asked: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
-    """Start Ray here, or join $RAY_ADDRESS; yield a trial's cores and its bundle; end what was started."""
+def connected_ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
+    """Start Ray, or connect to $RAY_ADDRESS; yield a trial's cores and its bundle; shut down what was started."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -140,7 +142,7 @@ def _ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
     with tempfile.TemporaryDirectory(prefix="bt-ray-", ignore_cleanup_errors=True) as temporary:
         joined = "RAY_ADDRESS" in os.environ
         if not joined:
-            # It ends trials when the machine's memory is full for whatever reason; a rank's own failure says more.
+            # Ray would kill trials when the machine's memory is full; the failure of a rank is more informative.
             os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
             # Without this variable, Ray replaces 127.0.0.1 by the machine's address, and listens on all interfaces.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -175,7 +177,7 @@ def _ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
 
 
 def _bundle(resources: Resources) -> tuple[float, dict[str, float]]:
-    """Return how many cores a trial has, and what it takes of a node."""
+    """Return a trial's CPU cores, and its bundle of resources for a placement group."""
     import ray
 
     if resources.remote:
@@ -186,13 +188,13 @@ def _bundle(resources: Resources) -> tuple[float, dict[str, float]]:
     bundle = {name: amount for name, amount in wanted.items() if amount}
     if not any(all(node.get(name, 0.0) >= amount for name, amount in bundle.items()) for node in nodes):
         has = max(nodes, key=lambda node: node.get("CPU", 0.0))
-        told = ", ".join(f"{name} {amount:g} (at most {has.get(name, 0.0):g})" for name, amount in bundle.items())
-        raise ResourcesError(f"trial: no node of the cluster has what it takes: {told}")
+        wishes = ", ".join(f"{name} {amount:g} (at most {has.get(name, 0.0):g})" for name, amount in bundle.items())
+        raise ResourcesError(f"trial: no node of the cluster has enough resources: {wishes}")
     return cpus, bundle
 
 
 def _wait_gone(processes: list[psutil.Process]) -> None:
-    """Wait until what Ray started is gone, and end what stays."""
+    """Wait for the processes that Ray started, and kill those that do not end."""
     _, alive = psutil.wait_procs(processes, timeout=_LEAVE_SECONDS / 6)
     for process in alive:
         try:

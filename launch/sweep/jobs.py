@@ -1,4 +1,4 @@
-"""A trial as a Slurm job, on any number of nodes, none of which runs Ray."""
+"""A trial as a Slurm job on any number of nodes, which do not run Ray."""
 
 import time
 from pathlib import Path
@@ -15,10 +15,10 @@ _LEAVE_SECONDS = 600.0
 
 
 class SlurmJob:
-    """A trial's job. After a driver was lost, one that is alive or has completed is taken over instead of a second one.
+    """The Slurm job of a trial. If the trial has a job that is alive or complete, from an earlier driver, it is used.
 
     Args:
-        spec: of the trial, see `launch.sweep.trial`.
+        spec: specification of the trial, see `launch.sweep.trial`.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -26,12 +26,12 @@ class SlurmJob:
         self._book = Book(self._folder)
         good = [job for job in self._book.jobs(client.queue()) if job.is_alive or job.state == "COMPLETED"]
         self._number = good[-1].number if good else self._submit(spec)
-        self._asked = 0.0
+        self._queried = 0.0
         self._last = self._look()
 
     def poll(self) -> int | None:
-        """See Ranks: Slurm is asked every few seconds."""
-        if time.monotonic() > self._asked + _POLL_SECONDS:
+        """See Ranks. Slurm is queried every few seconds."""
+        if time.monotonic() > self._queried + _POLL_SECONDS:
             self._last = self._look()
         if self._last is None or self._last.is_alive:
             return None
@@ -52,17 +52,17 @@ class SlurmJob:
 
     def why(self) -> str:
         """See Ranks."""
-        told = f"{self._last.state} {self._last.reason}".strip() if self._last else "GONE"
-        return f"job {self._number} {told}, see {self._book.output(self._number)}"
+        state = f"{self._last.state} {self._last.reason}".strip() if self._last else "GONE"
+        return f"job {self._number} {state}, see {self._book.output(self._number)}"
 
     def _submit(self, spec: dict[str, Any]) -> str:
-        wishes = {**spec["backend"]["settings"], "ranks_per_node": spec["nproc"]}
+        settings_of_job = {**spec["backend"]["settings"], "ranks_per_node": spec["nproc"]}
         profile = spec["backend"]["profile"]
-        settings = load_settings(Path(profile) if profile else None, wishes)
+        settings = load_settings(Path(profile) if profile else None, settings_of_job)
         request = Request(spec["name"], self._folder, Path(spec["cwd"]), tuple(spec["data"]), allow_config_change=True)
         return submit(settings, request, {None: Path(spec["config"]).read_text()})
 
     def _look(self) -> Job | None:
-        self._asked = time.monotonic()
+        self._queried = time.monotonic()
         jobs = self._book.jobs(client.queue())
         return next((job for job in jobs if job.number == self._number), None)

@@ -1,4 +1,4 @@
-"""The ranks of a trial as processes of this machine, which never outlive the one that started them."""
+"""The ranks of a trial as processes of this machine, which end with the process that started them."""
 
 import fcntl
 import json
@@ -11,33 +11,33 @@ from launch.agent import CAUSE
 from launch.local import agent_command, agent_environment, kill_all
 
 _SAVE_SECONDS = 150.0
-"""How long ranks may take to save after a signal."""
+"""Time that ranks have to save their state after a signal."""
 
 
 class Ranks(Protocol):
-    """A trial that runs somewhere."""
+    """The running ranks of a trial."""
 
     def poll(self) -> int | None:
         """Return the exit code; None while it runs."""
         ...
 
     def stop(self) -> None:
-        """Let it save and leave, and return when nothing of it is left."""
+        """Ask the ranks to save their state, and return when all of them have ended."""
         ...
 
     def why(self) -> str:
-        """Say what it ended of."""
+        """Return the cause of a failure, for people."""
         ...
 
 
 class LocalRanks:
-    """Ranks in a process group of their own, under torchrun.
+    """Ranks that torchrun's agent starts in a process group of their own.
 
-    The agent between them and this process ends them when this process is gone, however that happens.
+    The agent stops the ranks if this process ends, for whatever reason.
 
     Args:
-        spec: of the trial, see `launch.sweep.trial`.
-        cores: that the trial has.
+        spec: specification of the trial, see `launch.sweep.trial`.
+        cores: CPU cores of the trial.
     """
 
     def __init__(self, spec: dict[str, Any], *, cores: float) -> None:
@@ -84,13 +84,13 @@ def train_arguments(spec: dict[str, Any]) -> list[str]:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line that a log has; for an error."""
+    """Return the last line of a log, for error messages."""
     lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
     return lines[-1].strip()[:300] if lines else ""
 
 
 def stopped_by(folder: Path) -> str | None:
-    """Return what a run that stopped with all saved was stopped by; None if it was not."""
+    """Return what stopped a run that saved its state; None if it was not stopped."""
     try:
         return str(json.loads((folder / "stopped.json").read_text())["signal"])
     except (OSError, ValueError, KeyError):
@@ -98,13 +98,13 @@ def stopped_by(folder: Path) -> str | None:
 
 
 def newest_checkpoint_kimg(folder: Path) -> float:
-    """Return the place of a run's newest checkpoint; 0 if it has none."""
+    """Return after how many thousand images a run's newest checkpoint was made; 0 if it has none."""
     found = [path.name for path in (folder / "checkpoints").glob("kimg*[0-9]")]
     return max((float(name.removeprefix("kimg")) for name in found), default=0.0)
 
 
 def is_free(folder: Path) -> bool:
-    """Tell whether no process trains into a run folder."""
+    """Return whether no process trains in a run folder."""
     try:
         with (folder / "run.lock").open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""A trial as Ray Tune sees it: a real run of several ranks in the bundle of a placement group.
+"""The trainable of Ray Tune: a training run of several ranks in the bundle of a placement group.
 
-Ray calls `step` again and again; each call watches the ranks for a moment and tells their new scores. The run folder
-holds all state: a trial that is started again, anywhere, goes on from its newest checkpoint.
+Ray calls `step` repeatedly; each call waits a moment and reports new scores. The run folder holds all state: a trial
+that is started again, on any node, continues from its newest checkpoint.
 """
 
 import json
@@ -14,23 +14,23 @@ from ray import tune
 
 from launch.sweep.jobs import SlurmJob
 from launch.sweep.ranks import LocalRanks, Ranks, newest_checkpoint_kimg, stopped_by
-from launch.sweep.spool import Tail
+from launch.sweep.scores import ScoreReader
 
 _PULSE_SECONDS = 2.0
-"""A call of `step` lasts no longer: while it lasts, Ray cannot stop the trial."""
+"""Maximum duration of a call of `step`, during which Ray cannot stop the trial."""
 _POLL_SECONDS = 0.2
 _STOPPED, _MISTAKE = 3, 2
 """Exit codes, see docs/operations.md."""
 
 
 class RunTrial(tune.Trainable):  # type: ignore[misc]
-    """Runs the trial that the file `config["spec"]` describes."""
+    """Runs the trial that is specified by the file `config["spec"]`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """See Trainable."""
         self._spec: dict[str, Any] = json.loads(Path(config["spec"]).read_text())
         self._folder = Path(self._spec["folder"])
-        self._tail = Tail(self._folder, self._spec["metric"], self._spec["samples"])
+        self._reader = ScoreReader(self._folder, self._spec["metric"], self._spec["samples"])
         self._ranks: Ranks | None = None
         self._cores = float(config["cores"])
 
@@ -38,11 +38,11 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         """See Trainable.
 
         Returns:
-            `number`, `host`, `scores`, `samples_seen`; `boundary` when the ranks have stopped to wait for others;
-            `ended` and `done` when there is nothing left to do.
+            `number`, `host`, `scores`, `samples_seen`; `boundary`: whether the ranks have stopped to wait for the other
+            trials; `ended` and `done` when the trial has ended.
 
         Raises:
-            RuntimeError: the ranks failed; Ray tries again.
+            RuntimeError: the ranks failed; Ray retries the trial.
         """
         boundary = self._spec["stop_at_kimg"]
         if boundary is not None and newest_checkpoint_kimg(self._folder) >= boundary:
@@ -53,25 +53,25 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         while time.monotonic() < until:
             code = self._ranks.poll()
             if code is not None:
-                return self._over(code, self._ranks.why())
-            if scores := self._tail.read():
+                return self._ended(code, self._ranks.why())
+            if scores := self._reader.read():
                 return self._result(scores=scores)
             time.sleep(_POLL_SECONDS)
         return self._result()
 
     def cleanup(self) -> None:
-        """See Trainable: the resources are free only when the ranks have left."""
+        """See Trainable. Returns when the ranks have ended, since Ray then gives their resources to another trial."""
         if self._ranks is not None:
             self._ranks.stop()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """See Trainable: the run folder has its own checkpoints."""
+        """See Trainable. The run folder has checkpoints of its own."""
         return {"folder": str(self._folder)}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """See Trainable."""
 
-    def _over(self, code: int, why: str) -> dict[str, Any]:
+    def _ended(self, code: int, why: str) -> dict[str, Any]:
         self._ranks = None
         if code == 0:
             return self._result(ended="complete", done=True)
@@ -85,14 +85,14 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         raise RuntimeError(f"{self._spec['name']}: {why}")
 
     def _result(self, scores: list[dict[str, Any]] | None = None, **facts: Any) -> dict[str, Any]:
-        scores = self._tail.read() if scores is None else scores
+        scores = self._reader.read() if scores is None else scores
         known = {"number": self._spec["number"], "host": _host(), "scores": scores}
-        known["samples_seen"] = self._tail.samples_seen
+        known["samples_seen"] = self._reader.samples_seen
         return {**known, "boundary": False, "ended": None, "why": "", "done": False, **facts}
 
 
 def _host() -> str:
-    """Return the node's name; Slurm knows it better than a simulated node itself."""
+    """Return the node's name; on nodes that Slurm simulates on one host, only Slurm knows it."""
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 

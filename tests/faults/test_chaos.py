@@ -25,4 +25,6 @@ def test_everything_at_once(runs: Runs, tmp_path: Path) -> None:
     assert report["differences"] == []
     assert sorted(one.split(":")[0] for one in report["faults"]) == ["damage", "disk", "hang", "kill", "kill", "stop"]
     assert report["restarts"] >= 2
+    assert report["first_phases"].keys() == {"d_main", "d_main+r1", "g_main"}
+    assert sum(report["first_phases"].values()) == 2 * report["first_phases"]["g_main"] >= 2 * report["restarts"]
     assert 0 < report["most_lost_kimg"] <= 0.4  # the newest checkpoint was lost as well, and they come every 0.16

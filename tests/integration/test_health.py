@@ -22,7 +22,7 @@ from bigtrain.engine.player import Phase
 from bigtrain.health.report import is_critical, read_report
 from bigtrain.models.biggan import ResidualGenerator
 from bigtrain.run.folder import open_run_folder
-from bigtrain.strategies.base import AdamStrategy
+from bigtrain.strategies.base import TorchStrategy
 from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.trainer import Result, Trainer
 from data_pipelines.prepare.arrays import from_arrays
@@ -169,16 +169,16 @@ def test_duplicated_data_are_found_out(run: Run) -> None:
 
 def poison(monkeypatch: pytest.MonkeyPatch, *, begin: int, steps: int) -> None:
     """Make D's loss NaN from a place of the run on, for so many steps in all, wherever they are taken."""
-    honest, left = AdamStrategy.loss, [steps]
+    honest, left = TorchStrategy.loss, [steps]
 
-    def loss(strategy: AdamStrategy, phase: Phase, batch: Batch, *rest: Any, **more: Any) -> Any:
+    def loss(strategy: TorchStrategy, phase: Phase, batch: Batch, *rest: Any, **more: Any) -> Any:
         value, stats = honest(strategy, phase, batch, *rest, **more)
         if phase.name == "d_main" and int(batch.draws.index[0]) >= begin and left[0]:
             left[0] -= 1
             value = value * torch.nan
         return value, stats
 
-    monkeypatch.setattr(AdamStrategy, "loss", loss)
+    monkeypatch.setattr(TorchStrategy, "loss", loss)
 
 
 SKIPPING = ("total_kimg=1.28", NO_FEATURES, "checkpoint={interval_kimg: 0.32, keep: 9}", "log.interval_kimg=0.16")
@@ -210,7 +210,7 @@ def test_a_run_rolls_back_and_ends_slower(run: Run, monkeypatch: pytest.MonkeyPa
 def test_after_a_rollback_it_resumes_with_the_same_bits(
     run: Run, fashion: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = AdamStrategy.loss
+    honest = TorchStrategy.loss
 
     def final(one: Run) -> dict[str, Any]:
         state: dict[str, Any] = load_state(one.root / "run/checkpoints/kimg000001.280")
@@ -218,7 +218,7 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
 
     poison(monkeypatch, begin=640, steps=5)
     run(*SKIPPING, ROLLBACK)
-    monkeypatch.setattr(AdamStrategy, "loss", honest)
+    monkeypatch.setattr(TorchStrategy, "loss", honest)
     poison(monkeypatch, begin=640, steps=5)
     other = Run(fashion, tmp_path_factory.mktemp("other"))
     stopped = other.trainer(*SKIPPING, ROLLBACK)

@@ -66,8 +66,9 @@ def test_a_local_run_listens_on_loopback_and_unpickles_nothing(fashion: Path, tm
 
 def test_ray_on_one_machine_listens_on_loopback() -> None:
     code = (
-        "import os; from launch.sweep.driver import Resources, _ray; from tests.integration.test_listening import *\n"
-        "with _ray(Resources(cpus=1.0)): print({address for address, _ in listening(os.getpid())})"
+        "import os; from launch.sweep.driver import Resources, connected_ray\n"
+        "from tests.integration.test_listening import listening\n"
+        "with connected_ray(Resources(cpus=1.0)): print({address for address, _ in listening(os.getpid())})"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(

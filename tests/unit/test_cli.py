@@ -1,6 +1,7 @@
 """A user's mistake is one line on stderr and exit code 2, before anything is started."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,10 @@ def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["data.channels=3"], "data.channels is 3, the images in"),
         (["data.classes=7"], "data.classes is 7"),
         (["generator.multiples=[1,1]"], "generator.multiples: 2 values do not lead from 4 to 32"),
-        (["task=sinthesis"], "'task'"),
+        (["task=sinthesis"], "unknown task 'sinthesis' (did you mean 'synthesis'?)"),
+        (["optim.G.lrr=1"], "unknown key 'optim.G.lrr' (did you mean 'optim.G.lr'?)"),
+        (["optim.G.kind=adm"], "unknown optim.G.kind 'adm' (did you mean 'adam'?)"),
+        (["optim.E={lr: 1}"], "optim: has D, E, G, and this task has the players D, G"),
         (["run_dir=@full"], "exists and is not a run folder"),
         (["run_dir=@other"], "holds a run of another config (seed: 5 -> 0)"),
     ],
@@ -102,7 +106,8 @@ def test_the_schema_has_every_key(bigtrain) -> None:
 def test_data_commands_describe_and_check(bigtrain, tiny_shards: Path, tmp_path: Path) -> None:
     code, out, _ = bigtrain("data", "info", str(tiny_shards))
     assert code == 0
-    assert "50 of 1x8x8" in out
+    assert re.search(r"samples +50\b", out)
+    assert re.search(r"field image +.*1x8x8", out)
     assert (tiny_shards / "contact_sheet.png").is_file()
     assert bigtrain("data", "verify", "--deep", str(tiny_shards))[:2] == (0, f"{tiny_shards}: no faults found\n")
     (tiny_shards / "shard-000001.tar").unlink()

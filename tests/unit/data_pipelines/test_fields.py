@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from data_pipelines.batches import BatchPlan
 from data_pipelines.errors import DataError
+from data_pipelines.fields import registry
 from data_pipelines.fields.decoder import new_batch
 from data_pipelines.fields.registry import check_spec, find_kind, kind_names, kind_of
 from data_pipelines.fields.spec import FieldSpec
@@ -170,6 +171,52 @@ def test_kinds_are_known_by_name() -> None:
     assert kind_names() == ("array", "audio", "class", "classes", "image", "text", "video")
     with pytest.raises(ValueError, match="kind 'smell' is not known: array, audio"):
         find_kind("smell")
+
+
+STRANGER = """
+from data_pipelines.fields.array import ArrayKind
+from data_pipelines.fields.spec import FieldSpec
+
+class Voxels(ArrayKind):
+    name = "voxels"
+
+    def check(self, spec: FieldSpec) -> None:
+        super().check(spec)
+        if len(set(spec.shape)) != 1:
+            raise ValueError("voxels are cubes")
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that is installed and brings a kind."""
+    (tmp_path / "strange_kinds.py").write_text(STRANGER)
+    info = tmp_path / "strange_kinds-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange-kinds\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\nvoxels = strange_kinds:Voxels\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._foreign.cache_clear()
+    yield
+    registry._foreign.cache_clear()
+
+
+@pytest.mark.usefixtures("stranger")
+def test_other_packages_bring_kinds(tmp_path: Path) -> None:
+    assert "voxels" in kind_names()
+    spec, cubes = FieldSpec("voxels", (4, 4, 4), "bool", codec="npy"), noise("uint8", 6, 4, 4, 4) > 127
+    write_shards(from_fields("cubes", {"shape": cubes}, {"shape": spec}), tmp_path / "set")
+    plan = BatchPlan(str(tmp_path / "set"), seed=0, global_batch=6, fields=("shape",))
+    batches = []
+    for loader in ("threads", "processes"):
+        stream = BatchStream(plan, loader=loader)
+        batches.append(next(stream).fields["shape"].copy())
+        stream.close()
+    assert batches[0].tobytes() == batches[1].tobytes()
+    assert sorted(cube.tobytes() for cube in batches[0]) == sorted(cube.tobytes() for cube in cubes)
+    flat = FieldSpec("voxels", (4, 4, 2), "bool", codec="npy")
+    with pytest.raises(DataError, match="voxels are cubes"):
+        write_shards(from_fields("flat", {"shape": cubes[..., :2]}, {"shape": flat}), tmp_path / "flat")
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_who_is_stopped_before_training_goes_on_has_lost_nothing(tmp_path: Path)
     assert how_it_ended(config, 143, None, since=now + 1)[1] == 143
 
 
-@pytest.mark.parametrize(("fact", "words"), [("data", "holds other images"), ("rng", "its random numbers came from")])
+@pytest.mark.parametrize(("fact", "words"), [("data", "holds other samples"), ("rng", "its random numbers came from")])
 def test_a_run_does_not_go_on_with_other_images_or_draws(tmp_path: Path, fashion: Path, fact: str, words: str) -> None:
     config = tiny(tmp_path / "run", f"data.path={fashion}")
     open_run_folder(config)

@@ -1,4 +1,4 @@
-"""How Ray's questions reach the referee, without a Ray cluster."""
+"""The adapters to Ray Tune, without a Ray cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,31 +6,31 @@ from typing import Any
 
 import pytest
 
-from launch.sweep.adapters import AskReferee, ObeyReferee
+from launch.sweep.adapters import TuneScheduler, TuneSearcher
 
 
 @dataclass
 class Recorder:
-    """A referee that says what it is told to."""
+    """A trial scheduler that returns prepared answers and records the calls."""
 
     answers: list[str]
-    heard: list[tuple[Any, ...]] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def next_trial(self) -> str:
         return self.answers.pop(0)
 
-    def started(self, number: int, host: str) -> None:
-        self.heard.append(("started", number, host))
+    def on_start(self, number: int, host: str) -> None:
+        self.calls.append(("start", number, host))
 
-    def hear(self, number: int, scores: Sequence[Mapping[str, Any]], *, at_boundary: bool = False) -> Any:
-        self.heard.append(("hear", number, len(scores), at_boundary))
-        return self.answers.pop(0) if self.answers else "go"
+    def on_result(self, number: int, scores: Sequence[Mapping[str, Any]], *, at_boundary: bool = False) -> Any:
+        self.calls.append(("result", number, len(scores), at_boundary))
+        return self.answers.pop(0) if self.answers else "continue"
 
-    def may_run(self, number: int) -> bool:
+    def may_resume(self, number: int) -> bool:
         return number == 2
 
-    def end(self, number: int, state: str, why: str = "") -> None:
-        self.heard.append(("end", number, state, why))
+    def on_end(self, number: int, state: str, why: str = "") -> None:
+        self.calls.append(("end", number, state, why))
 
 
 @dataclass
@@ -65,37 +65,37 @@ def result(**facts: Any) -> dict[str, Any]:
     return {"number": 1, "host": "n1", "scores": [], "boundary": False, "ended": None, "why": "", **facts}
 
 
-def test_the_searcher_hands_on_what_the_referee_proposes() -> None:
-    searcher = AskReferee(Recorder(["/a/trial-000.json", "wait", "over"]), 2.0)  # type: ignore[arg-type]
+def test_the_searcher_suggests_what_the_trial_scheduler_proposes() -> None:
+    searcher = TuneSearcher(Recorder(["/a/trial-000.json", "wait", "finished"]), 2.0)  # type: ignore[arg-type]
     assert searcher.suggest("x") == {"spec": "/a/trial-000.json", "cores": 2.0}
     assert searcher.suggest("y") is None
     assert searcher.suggest("z") == "FINISHED"
 
 
-@pytest.mark.parametrize(("said", "done"), [("go", "CONTINUE"), ("stop", "STOP"), ("pause", "PAUSE")])
-def test_the_scheduler_does_what_the_referee_says(said: str, done: str) -> None:
-    referee = Recorder([said])
-    scheduler = ObeyReferee(referee)  # type: ignore[arg-type]
-    assert scheduler.on_trial_result(None, Trial(1), result(scores=[{}], boundary=said == "pause")) == done
-    assert referee.heard == [("started", 1, "n1"), ("hear", 1, 1, said == "pause")]
+@pytest.mark.parametrize(("decision", "answer"), [("continue", "CONTINUE"), ("stop", "STOP"), ("pause", "PAUSE")])
+def test_ray_does_what_the_trial_scheduler_decides(decision: str, answer: str) -> None:
+    recorder = Recorder([decision])
+    scheduler = TuneScheduler(recorder)  # type: ignore[arg-type]
+    assert scheduler.on_trial_result(None, Trial(1), result(scores=[{}], boundary=decision == "pause")) == answer
+    assert recorder.calls == [("start", 1, "n1"), ("result", 1, 1, decision == "pause")]
 
 
-def test_the_end_of_a_trial_is_told() -> None:
-    referee = Recorder([])
-    scheduler = ObeyReferee(referee)  # type: ignore[arg-type]
+def test_the_end_of_a_trial_is_recorded() -> None:
+    recorder = Recorder([])
+    scheduler = TuneScheduler(recorder)  # type: ignore[arg-type]
     scheduler.on_trial_complete(None, Trial(1), result(scores=[{}], ended="complete"))
-    scheduler.on_trial_complete(None, Trial(1), result())  # the referee itself has stopped it
+    scheduler.on_trial_complete(None, Trial(1), result())  # the scheduler itself has stopped it
     scheduler.on_trial_error(None, Trial(1, "ERROR"))
     scheduler.on_trial_error(None, Trial(2, "ERROR"))  # it is about to be tried again
-    assert referee.heard == [
-        ("hear", 1, 1, False),
+    assert recorder.calls == [
+        ("result", 1, 1, False),
         ("end", 1, "complete", ""),
         ("end", 1, "failed", "trial-001: rank 1 was killed by SIGKILL"),
     ]
 
 
-def test_who_waits_runs_when_the_referee_lets_it() -> None:
-    scheduler = ObeyReferee(Recorder([]))  # type: ignore[arg-type]
+def test_a_paused_trial_runs_when_it_may_resume() -> None:
+    scheduler = TuneScheduler(Recorder([]))  # type: ignore[arg-type]
     paused = [Trial(1, "PAUSED"), Trial(2, "PAUSED")]
     assert scheduler.choose_trial_to_run(Controller(paused)) is paused[1]
     assert scheduler.choose_trial_to_run(Controller(paused[:1])) is None

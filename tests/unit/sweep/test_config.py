@@ -31,7 +31,7 @@ def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path)
     sweep = open_sweep(path, ["budget.trials=3"])
     assert sweep.space.varying == ["optim.G.lr.value", "optim.D.lr.value", "objective.terms.r1.gamma"]
     sweep.write()
-    (sweep.folder / "journal.jsonl").touch()
+    (sweep.folder / "events.jsonl").touch()
     with pytest.raises(ConfigError, match="holds a sweep; go on with: bigtrain tune --resume"):
         open_sweep(path)
     again = reopen_sweep(sweep.folder, None, ["budget.trials=5"])
@@ -60,7 +60,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
             "scheduler": {"kind": "pbt", "interval_kimg": 0.8},
             "space": {"generator.width": {"kind": "choice", "values": [4, 8]}},
         },
-        "cannot change 'generator.width' in mid-run",
+        "cannot change 'generator.width' during training",
     ),
     "finalists of a population": (
         {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "finalists": {"seeds": [1]}},

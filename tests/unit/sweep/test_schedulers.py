@@ -2,69 +2,69 @@
 
 import math
 
-from bigtrain.sweep.journal import Trial
-from bigtrain.sweep.metric import Order, Scored, mean_of
+from bigtrain.sweep.event_log import Trial
+from bigtrain.sweep.metric import Direction, TrialScore, mean_score
 from bigtrain.sweep.schedulers import ASHA, PBT, MedianStopping
 
-LOWER = Order()
+LOWER = Direction()
 
 
 def trials(*curves: list[float], error: float = 0.1) -> dict[int, Trial]:
     """Trials with a score each 1,000 images."""
     return {
-        number: Trial(number, {}, 0, None, {1000 * k: Scored(1000 * k, v, error) for k, v in enumerate(curve, 1)})
+        number: Trial(number, {}, 0, None, {1000 * k: TrialScore(1000 * k, v, error) for k, v in enumerate(curve, 1)})
         for number, curve in enumerate(curves)
     }
 
 
-def objection(scheduler: ASHA | MedianStopping, population: dict[int, Trial], number: int) -> str | None:
+def reason_to_stop(scheduler: ASHA | MedianStopping, population: dict[int, Trial], number: int) -> str | None:
     last = population[number].last
     assert last is not None
-    return scheduler.objection(population[number], last, population, LOWER)
+    return scheduler.reason_to_stop(population[number], last, population, LOWER)
 
 
 def test_asha_lets_one_in_so_many_go_on() -> None:
     asha = ASHA(kind="asha", grace_kimg=1, reduction=3)
     population = trials([10], [20], [30], [40])
-    assert objection(asha, population, 0) is None
-    assert [objection(asha, population, number) is None for number in (1, 2, 3)] == [False, False, False]
-    assert objection(asha, population, 3) == "3 of 4 trials are better at 1 kimg, 1 may go on"
+    assert reason_to_stop(asha, population, 0) is None
+    assert [reason_to_stop(asha, population, number) is None for number in (1, 2, 3)] == [False, False, False]
+    assert reason_to_stop(asha, population, 3) == "3 of 4 trials are better at 1 kimg, 1 may go on"
 
 
 def test_asha_stops_nobody_for_noise() -> None:
     asha = ASHA(kind="asha", grace_kimg=1, reduction=3)
-    assert objection(asha, trials([10], [10.2], error=0.1), 1) is None
-    assert objection(asha, trials([10], [10.3], error=0.1), 1) is not None
+    assert reason_to_stop(asha, trials([10], [10.2], error=0.1), 1) is None
+    assert reason_to_stop(asha, trials([10], [10.3], error=0.1), 1) is not None
 
 
 def test_asha_looks_at_rungs_alone() -> None:
     asha = ASHA(kind="asha", grace_kimg=1, reduction=2)
-    assert objection(asha, trials([10, 9, 8], [10, 9, 30]), 1) is None  # rungs are 1, 2, 4
-    assert objection(asha, trials([10, 9, 8, 7], [10, 9, 8, 30]), 1) is not None
+    assert reason_to_stop(asha, trials([10, 9, 8], [10, 9, 30]), 1) is None  # rungs are 1, 2, 4
+    assert reason_to_stop(asha, trials([10, 9, 8, 7], [10, 9, 8, 30]), 1) is not None
 
 
 def test_asha_stops_what_is_not_a_number() -> None:
     asha = ASHA(kind="asha", grace_kimg=1)
-    assert objection(asha, trials([10], [math.nan]), 1) is not None
-    assert objection(asha, trials([math.nan], [10]), 1) is None
+    assert reason_to_stop(asha, trials([10], [math.nan]), 1) is not None
+    assert reason_to_stop(asha, trials([math.nan], [10]), 1) is None
 
 
 def test_the_median_stops_what_is_worse_beyond_the_noise() -> None:
     median = MedianStopping(kind="median", grace_kimg=1, least=3)
-    assert objection(median, trials([10, 8], [12, 10], [14, 12], [30, 20]), 3) is not None
-    assert objection(median, trials([10, 8], [12, 10], [14, 12], [30, 20], error=20), 3) is None
-    assert objection(median, trials([10, 8], [12, 10], [30, 20]), 2) is None  # too few others
+    assert reason_to_stop(median, trials([10, 8], [12, 10], [14, 12], [30, 20]), 3) is not None
+    assert reason_to_stop(median, trials([10, 8], [12, 10], [14, 12], [30, 20], error=20), 3) is None
+    assert reason_to_stop(median, trials([10, 8], [12, 10], [30, 20]), 2) is None  # too few others
 
 
 def test_pbt_replaces_the_worst_by_the_best_beyond_the_noise() -> None:
     pbt = PBT(kind="pbt", interval_kimg=2, evaluations=2)
     population = trials([9, 8], [19, 20], [14, 14], [50, 30])
-    standings = {number: pbt.standing(trial, 0, 2000) for number, trial in population.items()}
+    standings = {number: pbt.stretch_score(trial, 0, 2000) for number, trial in population.items()}
     assert standings[3].value == 40
     assert pbt.exploits(standings, LOWER, [0.9, 0.9]) == {3: 0}
-    noisy = {number: Scored(2000, one.value, 20.0) for number, one in standings.items()}
+    noisy = {number: TrialScore(2000, one.value, 20.0) for number, one in standings.items()}
     assert pbt.exploits(noisy, LOWER, [0.9, 0.9]) == {}
-    assert pbt.exploits(standings, Order(higher=True), [0.9, 0.9]) == {0: 3}
+    assert pbt.exploits(standings, Direction(maximize=True), [0.9, 0.9]) == {0: 3}
 
 
 def test_pbt_boundaries_leave_the_end_out() -> None:
@@ -73,5 +73,5 @@ def test_pbt_boundaries_leave_the_end_out() -> None:
 
 
 def test_a_mean_over_seeds_knows_how_far_they_lie_apart() -> None:
-    assert mean_of([Scored(1, 10, 3.0), Scored(1, 10, 4.0)]).error == 2.5
-    assert mean_of([Scored(1, 10, 0.1), Scored(1, 20, 0.1)]).error == 5.0
+    assert mean_score([TrialScore(1, 10, 3.0), TrialScore(1, 10, 4.0)]).error == 2.5
+    assert mean_score([TrialScore(1, 10, 0.1), TrialScore(1, 20, 0.1)]).error == 5.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.config import TrainingConfig, load_training
+from bigtrain.config import TrainingConfig, load_training, parse_training
 from bigtrain.core.config import ConfigError, flatten
 from bigtrain.sweep.presets import PRESETS, preset, usual_gamma
-from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Space, Uniform
+from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Same, Space, Uniform
 from bigtrain.sweep.sweep import set_values
 from tests.conftest import ROOT
 
@@ -37,6 +37,14 @@ def test_a_ratio_follows_the_other_key_even_if_it_stands_first() -> None:
         assert 0.49 <= float(point["lr_d"]) / float(point["lr_g"]) <= 2.01  # type: ignore[arg-type]
 
 
+def test_a_key_has_the_value_of_another() -> None:
+    space = Space(
+        {"beta_d": Same(kind="same", of="beta_g"), "beta_g": Choice(kind="choice", values=(0.0, 0.5))}, [], {}
+    )
+    assert list(space.grid()) == [{"beta_g": 0.0, "beta_d": 0.0}, {"beta_g": 0.5, "beta_d": 0.5}]
+    assert space.parameters["beta_d"].move(0.0, 1.25, {"beta_g": 0.5}) == 0.5
+
+
 def test_a_grid_has_every_combination_once_conditions_included() -> None:
     kind = Choice(kind="choice", values=("fixed", "adaptive"))
     p = Uniform(kind="uniform", low=0.1, high=0.3, steps=3, when={"kind": "fixed"})
@@ -53,7 +61,7 @@ def test_a_grid_has_every_combination_once_conditions_included() -> None:
 
 def test_constraints_hold_of_draws_and_grids() -> None:
     constraint = Constraint("lr_d >= 1.0 * lr_g")
-    space = Space({"G": {"lr": LR_G}, "D": {"lr": LR_D}}, [constraint], {})
+    space = Space({"lr_g": LR_G, "lr_d": LR_D}, [constraint], {})
     assert all(constraint.holds(space.draw(str(number))) for number in range(50))
     assert len(list(space.grid())) == 3
     with pytest.raises(ConfigError, match="none of 1000 random points has lr_g > 1"):
@@ -75,10 +83,10 @@ def test_what_cannot_be_is_told(parameters: dict[str, Ratio], constraints: list[
 
 
 def test_moves_stay_in_the_space() -> None:
-    assert LR_G.move(9e-3, 1.25, {}) == 1e-2
-    assert LR_D.move(2e-3, 1.25, {"lr_g": 1e-3}) == 2e-3
+    assert LR_G.perturb(9e-3, 1.25, {}) == 1e-2
+    assert LR_D.perturb(2e-3, 1.25, {"lr_g": 1e-3}) == 2e-3
     choice = Choice(kind="choice", values=(1, 4, 16))
-    assert [choice.move(4, 0.8, {}), choice.move(4, 1.25, {}), choice.move(16, 1.25, {})] == [1, 16, 16]
+    assert [choice.perturb(4, 0.8, {}), choice.perturb(4, 1.25, {}), choice.perturb(16, 1.25, {})] == [1, 16, 16]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -86,7 +94,9 @@ def test_presets_fit_the_configs_that_they_are_made_for(base: TrainingConfig, na
     values = flatten(base.model_dump(mode="json"))
     space = Space(preset(name, base), [], values)  # type: ignore[arg-type]
     for number in range(20):
-        TrainingConfig.model_validate_json(_json(set_values(base.model_dump(mode="json"), space.draw(str(number)))))
+        tree = set_values(base.model_dump(mode="json"), space.draw(str(number)))
+        assert tree["optim"]["G"]["beta1"] == tree["optim"]["D"]["beta1"]
+        parse_training(tree, source="test")
 
 
 def test_gamma_is_tried_around_the_usual_one(base: TrainingConfig) -> None:
@@ -110,9 +120,3 @@ def test_a_new_kind_clears_what_the_old_one_had(base: TrainingConfig) -> None:
     tree = {**base.model_dump(mode="json"), "augment": augment}
     point = {"augment.probability.target": 0.5, "augment.probability.kind": "adaptive"}
     assert set_values(tree, point)["augment"] == {"kind": "ada", "probability": {"kind": "adaptive", "target": 0.5}}
-
-
-def _json(tree: object) -> str:
-    import json
-
-    return json.dumps(tree)

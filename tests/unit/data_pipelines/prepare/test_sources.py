@@ -408,7 +408,7 @@ def test_openclipart_has_its_classes_and_its_bombs() -> None:
         ("imagenet", "get ILSVRC2012_img_train.tar from image-net.org and say imagenet:PATH"),
         ("celeba", "get img_align_celeba.zip"),
         ("fashion-mnist-10k?train", "it has no split"),
-        ("{}", "not understood as a source of images; say which kind it is, KIND:PATH of folder, zip"),
+        ("{}", "not understood as a source of samples; say which kind it is, KIND:PATH of folder, zip"),
         ("folder:{}", "no images in it"),
         ("webdataset:{}", "no .tar in it"),
         ("idx:{}", "no train or t10k or test-images-idx3-ubyte[.gz] in it"),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from launch.sweep.spool import Tail
+from launch.sweep.scores import ScoreReader
 
 
 def score(samples_seen: int, value: float, *, metric: str = "fid", samples: int = 500) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def score(samples_seen: int, value: float, *, metric: str = "fid", samples: int 
 
 
 def test_scores_come_once_and_whole(tmp_path: Path) -> None:
-    tail = Tail(tmp_path, "fid", 500)
+    tail = ScoreReader(tmp_path, "fid", 500)
     assert tail.read() == []
     lines = [
         {"kind": "metrics", "samples_seen": 500, "metrics": {"time/img_per_s": 80.0}},
@@ -38,4 +38,4 @@ def test_scores_come_once_and_whole(tmp_path: Path) -> None:
 
 def test_a_metric_with_settings_goes_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(json.dumps(score(1000, 0.1, metric="kid (blocks of 100)")) + "\n")
-    assert [one["value"] for one in Tail(tmp_path, "kid", 500).read()] == [0.1]
+    assert [one["value"] for one in ScoreReader(tmp_path, "kid", 500).read()] == [0.1]

@@ -1,4 +1,4 @@
-"""Read scores from a run's spool as they come."""
+"""Read the scores of a run as they are reported."""
 
 import json
 import math
@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 
-class Tail:
+class ScoreReader:
     """Follows `metrics.jsonl` of a run folder.
 
     Args:
-        folder: of the run; it need not be there yet.
-        metric: the score's name, such as `fid`.
-        samples: generated images that it is made of; tells a cheap evaluation from a full one.
+        folder: run folder, which need not exist yet.
+        metric: name of the metric, such as `fid`.
+        samples: number of generated images of a score; it tells the frequent evaluation from the full one.
+
+    Attributes:
+        samples_seen: images that the run has been trained on, as far as has been read.
     """
 
     def __init__(self, folder: Path, metric: str, samples: int) -> None:
@@ -22,7 +25,7 @@ class Tail:
         self.samples_seen = 0
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the scores that are new since the last call, oldest first."""
+        """Return the scores that were reported since the last call, oldest first."""
         if not self._path.is_file():
             return []
         with self._path.open("rb") as file:

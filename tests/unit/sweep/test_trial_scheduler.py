@@ -1,4 +1,4 @@
-"""The referee without Ray: trials are played by the test, which tells their scores."""
+"""The trial scheduler without Ray: the test reports the scores of the trials."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from bigtrain.config import load_training
 from bigtrain.core.state import Progress
 from bigtrain.sweep.exploit import copy_checkpoint
 from bigtrain.sweep.page import importances, write_page
-from bigtrain.sweep.referee import Referee, read_generation
-from bigtrain.sweep.results import pareto, standings, verdict, write_results
+from bigtrain.sweep.results import pareto_front, rank_settings, summary, write_results
 from bigtrain.sweep.sweep import Sweep, reopen_sweep
-from bigtrain.sweep.table import table, tidy
+from bigtrain.sweep.table import remove_stopped_checkpoints, table
+from bigtrain.sweep.trial_scheduler import TrialScheduler
 from tests.unit.sweep.test_config import opened
 
 END = 3200
@@ -29,34 +29,34 @@ def number_of(spec: str) -> int:
     return int(json.loads(Path(spec).read_text())["number"])
 
 
-def finish(referee: Referee, number: int, value: float) -> None:
-    referee.hear(number, [scored(END, value)])
-    referee.end(number, "complete")
+def finish(scheduler: TrialScheduler, number: int, value: float) -> None:
+    scheduler.on_result(number, [scored(END, value)])
+    scheduler.on_end(number, "complete")
 
 
 def test_the_base_comes_first_and_the_best_come_again(tmp_path: Path, fashion: Path) -> None:
     sweep = opened(tmp_path, fashion, budget={"trials": 3}, finalists={"count": 1, "seeds": [0, 7]})
-    referee = Referee(sweep)
+    scheduler = TrialScheduler(sweep)
     played = {}
     for value in (30.0, 20.0, 40.0):
-        number = number_of(referee.next_trial())
+        number = number_of(scheduler.next_trial())
         played[number] = value
-        finish(referee, number, value)
+        finish(scheduler, number, value)
     assert list(played) == [0, 1, 2]
-    assert referee.trials[0].point == {}
-    again = [number_of(referee.next_trial()) for _ in range(2)]  # not with the seed that they have had
-    assert [(referee.trials[n].repeats, referee.trials[n].seed) for n in again] == [(0, 7), (1, 7)]
-    assert referee.next_trial() == "wait"
-    finish(referee, again[0], 31.0)
-    finish(referee, again[1], 21.0)
-    assert referee.next_trial() == "over"
-    ranked = write_results(sweep, referee.trials, referee.order)
+    assert scheduler.trials[0].point == {}
+    again = [number_of(scheduler.next_trial()) for _ in range(2)]  # not with the seed that they have had
+    assert [(scheduler.trials[n].repeats, scheduler.trials[n].seed) for n in again] == [(0, 7), (1, 7)]
+    assert scheduler.next_trial() == "wait"
+    finish(scheduler, again[0], 31.0)
+    finish(scheduler, again[1], 21.0)
+    assert scheduler.next_trial() == "finished"
+    ranked = write_results(sweep, scheduler.trials, scheduler.direction)
     assert [one.trial.number for one in ranked] == [1, 0, 2]
-    assert verdict(ranked, referee.order) == (
+    assert summary(ranked, scheduler.direction) == (
         "the best is trial-001, 20.50 ± 0.98 over 2 seeds: better than the base config, 30.50 ± 0.98 over 2 seeds"
     )
     winner = load_training(sweep.folder / "winner.yaml")
-    assert winner.optim["G"].lr.value == referee.trials[1].point["optim.G.lr.value"]
+    assert winner.optim["G"].lr.value == scheduler.trials[1].point["optim.G.lr.value"]
     assert winner.tracking.parent is None
     rows = (sweep.folder / "results.csv").read_text().splitlines()
     assert len(rows) == 6
@@ -65,62 +65,62 @@ def test_the_base_comes_first_and_the_best_come_again(tmp_path: Path, fashion: P
 
 def test_a_resume_goes_on_where_it_was(tmp_path: Path, fashion: Path) -> None:
     asha = {"kind": "asha", "grace_kimg": 0.8, "reduction": 2}
-    first = Referee(opened(tmp_path, fashion, scheduler=asha))
+    first = TrialScheduler(opened(tmp_path, fashion, scheduler=asha))
     for value in (30.0, 20.0):
         number = number_of(first.next_trial())
-        assert first.hear(number, [scored(800, value)]) == "go"
+        assert first.on_result(number, [scored(800, value)]) == "continue"
     finish(first, 0, 25.0)
     third = number_of(first.next_trial())
-    assert first.hear(third, [scored(800, 90.0)]) == "stop"
+    assert first.on_result(third, [scored(800, 90.0)]) == "stop"
     point = first.trials[1].point
-    with (first.sweep.folder / "journal.jsonl").open("a") as file:
+    with (first.sweep.folder / "events.jsonl").open("a") as file:
         file.write('{"event": "score", "numb')  # the driver is killed as it writes
 
-    again = Referee(reopen_sweep(first.sweep.folder, None))
+    again = TrialScheduler(reopen_sweep(first.sweep.folder, None))
     assert {n: trial.state for n, trial in again.trials.items()} == {0: "complete", 1: "waiting", 2: "stopped"}
     assert number_of(again.next_trial()) == 1  # the one that was on its way
     assert again.trials[1].point == point
-    again.hear(1, [scored(800, 20.0), scored(1600, 18.0)])  # its spool tells everything once more
+    again.on_result(1, [scored(800, 20.0), scored(1600, 18.0)])  # its spool tells everything once more
     assert list(again.trials[1].scores) == [800, 1600]
     assert number_of(again.next_trial()) == 3
-    assert Referee(again.sweep).trials.keys() == {0, 1, 2, 3}
+    assert TrialScheduler(again.sweep).trials.keys() == {0, 1, 2, 3}
 
 
 def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> None:
     space = {"optim.G.beta1": {"kind": "uniform", "low": 0.0, "high": 0.9}}
     searcher = {"kind": "optuna", "startup": 6}
     sweep = opened(tmp_path, fashion, presets=[], space=space, searcher=searcher, budget={"trials": 24})
-    referee = Referee(sweep)
+    scheduler = TrialScheduler(sweep)
     tried = []
-    while (spec := referee.next_trial()) != "over":
+    while (spec := scheduler.next_trial()) != "finished":
         number = number_of(spec)
-        beta = float(referee.trials[number].point.get("optim.G.beta1", 0.0))  # type: ignore[arg-type]
+        beta = float(scheduler.trials[number].point.get("optim.G.beta1", 0.0))  # type: ignore[arg-type]
         tried.append(beta)
-        finish(referee, number, 100 * (beta - 0.6) ** 2)
+        finish(scheduler, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
-    assert importances(sweep, referee.trials, referee.order) == {"optim.G.beta1": pytest.approx(1.0)}
+    assert importances(sweep, scheduler.trials, scheduler.direction) == {"optim.G.beta1": pytest.approx(1.0)}
 
 
 def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
     searcher = {"kind": "optuna", "objectives": ["score", "speed"], "startup": 2}
     sweep = opened(tmp_path, fashion, searcher=searcher, budget={"trials": 6})
-    referee = Referee(sweep)
+    scheduler = TrialScheduler(sweep)
     for value, speed in ((30.0, 100.0), (20.0, 50.0), (25.0, 120.0), (40.0, 40.0), (50.0, 200.0), (22.0, 45.0)):
-        number = number_of(referee.next_trial())
-        referee.hear(number, [{**scored(END, value), "img_per_s": speed}])
-        referee.end(number, "complete")
-    assert [trial.number for trial in pareto(referee.trials, referee.order)] == [1, 2, 4]
+        number = number_of(scheduler.next_trial())
+        scheduler.on_result(number, [{**scored(END, value), "img_per_s": speed}])
+        scheduler.on_end(number, "complete")
+    assert [trial.number for trial in pareto_front(scheduler.trials, scheduler.direction)] == [1, 2, 4]
 
 
 def test_the_page_and_the_table_show_every_trial(tmp_path: Path, fashion: Path) -> None:
-    referee = Referee(opened(tmp_path, fashion, budget={"trials": 5}))
+    scheduler = TrialScheduler(opened(tmp_path, fashion, budget={"trials": 5}))
     for value in (30.0, 20.0, float("nan"), 25.0, 21.0):
-        finish(referee, number_of(referee.next_trial()), value)
-    page = write_page(referee.sweep, referee.trials, referee.order).read_text()
+        finish(scheduler, number_of(scheduler.next_trial()), value)
+    page = write_page(scheduler.sweep, scheduler.trials, scheduler.direction).read_text()
     assert page.count("Plotly.newPlot") == 3
-    shown = table(referee.sweep, referee.trials, referee.order)
+    shown = table(scheduler.sweep, scheduler.trials, scheduler.direction)
     assert shown.row_count == 5
-    assert standings(referee.trials, referee.order)[-1].trial.number == 2
+    assert rank_settings(scheduler.trials, scheduler.direction)[-1].trial.number == 2
 
 
 def leave_checkpoint(run: Path, samples_seen: int, content: bytes) -> None:
@@ -143,25 +143,25 @@ def population(tmp_path: Path, fashion: Path) -> Sweep:
     return opened(tmp_path, fashion, scheduler=pbt)
 
 
-def play(referee: Referee, values: list[float], at: int) -> None:
+def play(scheduler: TrialScheduler, values: list[float], at: int) -> None:
     """Let all trials come to a boundary; the last one closes the generation."""
     for number, value in enumerate(values):
-        leave_checkpoint(referee.sweep.folder / referee.trials[number].name, at, f"weights of {number}".encode())
-        assert referee.hear(number, [scored(at, value)], at_boundary=True) == "pause"
+        leave_checkpoint(scheduler.sweep.folder / scheduler.trials[number].name, at, f"weights of {number}".encode())
+        assert scheduler.on_result(number, [scored(at, value)], at_boundary=True) == "pause"
 
 
 def test_pbt_copies_the_best_and_moves_its_numbers(tmp_path: Path, fashion: Path) -> None:
     sweep = population(tmp_path, fashion)
-    referee = Referee(sweep)
-    specs = [referee.next_trial() for _ in range(4)]
+    scheduler = TrialScheduler(sweep)
+    specs = [scheduler.next_trial() for _ in range(4)]
     assert json.loads(Path(specs[3]).read_text())["stop_at_kimg"] == 0.8
-    play(referee, [30.0, 20.0, 25.0, 90.0], 800)
-    assert all(referee.may_run(number) for number in range(4))
-    (move,) = referee.journal.generations[0]["moves"]
+    play(scheduler, [30.0, 20.0, 25.0, 90.0], 800)
+    assert all(scheduler.may_resume(number) for number in range(4))
+    (move,) = scheduler.events.generations[0]["moves"]
     assert (move["number"], move["donor"]) == (3, 1)
     assert weights(sweep.folder / "trial-003") == b"weights of 1"
     assert weights(sweep.folder / "trial-000") == b"weights of 0"
-    donor, loser = referee.trials[1].point, referee.trials[3].point
+    donor, loser = scheduler.trials[1].point, scheduler.trials[3].point
     assert loser.keys() == donor.keys()
     assert loser != donor
     spec = json.loads(Path(specs[3]).read_text())
@@ -169,43 +169,43 @@ def test_pbt_copies_the_best_and_moves_its_numbers(tmp_path: Path, fashion: Path
     config = load_training(spec["config"])
     assert config.optim["G"].lr.value == loser["optim.G.lr.value"]
     assert config.generator == sweep.base.generator
-    assert "copied" in read_generation(sweep.folder, 0)
+    assert "copied" in json.loads((sweep.folder / "generations" / "000.json").read_text())
 
 
 def test_pbt_waits_until_all_are_at_rest(tmp_path: Path, fashion: Path) -> None:
-    referee = Referee(population(tmp_path, fashion))
+    scheduler = TrialScheduler(population(tmp_path, fashion))
     for _ in range(4):
-        referee.next_trial()
-    assert referee.hear(0, [scored(800, 20.0)]) == "go"  # its ranks are still saving
+        scheduler.next_trial()
+    assert scheduler.on_result(0, [scored(800, 20.0)]) == "continue"  # its ranks are still saving
     for number in (1, 2, 3):
-        leave_checkpoint(referee.sweep.folder / referee.trials[number].name, 800, b"weights")
-        referee.hear(number, [scored(800, 90.0)], at_boundary=True)
-    assert not referee.journal.generations
-    assert not any(referee.may_run(number) for number in (1, 2, 3))
-    referee.end(0, "failed", "once too often")  # nobody waits for it
-    assert len(referee.journal.generations) == 1
+        leave_checkpoint(scheduler.sweep.folder / scheduler.trials[number].name, 800, b"weights")
+        scheduler.on_result(number, [scored(800, 90.0)], at_boundary=True)
+    assert not scheduler.events.generations
+    assert not any(scheduler.may_resume(number) for number in (1, 2, 3))
+    scheduler.on_end(0, "failed", "once too often")  # nobody waits for it
+    assert len(scheduler.events.generations) == 1
 
 
 def test_pbt_copies_nothing_within_the_noise(tmp_path: Path, fashion: Path) -> None:
-    referee = Referee(population(tmp_path, fashion))
+    scheduler = TrialScheduler(population(tmp_path, fashion))
     for _ in range(4):
-        referee.next_trial()
-    play(referee, [30.0, 29.95, 30.05, 30.1], 800)
-    assert referee.journal.generations[0]["moves"] == []
+        scheduler.next_trial()
+    play(scheduler, [30.0, 29.95, 30.05, 30.1], 800)
+    assert scheduler.events.generations[0]["moves"] == []
 
 
 def test_pbt_finishes_a_copy_that_was_broken_off(tmp_path: Path, fashion: Path) -> None:
     sweep = population(tmp_path, fashion)
-    referee = Referee(sweep)
+    scheduler = TrialScheduler(sweep)
     for _ in range(4):
-        referee.next_trial()
-    play(referee, [30.0, 20.0, 25.0, 90.0], 800)
+        scheduler.next_trial()
+    play(scheduler, [30.0, 20.0, 25.0, 90.0], 800)
     (sweep.folder / "generations" / "000.json").unlink()  # as if the driver had died before it was done
     (sweep.folder / "trial-003" / "checkpoints" / "kimg000000.800").rename(tmp_path / "gone")
-    again = Referee(reopen_sweep(sweep.folder, None))
+    again = TrialScheduler(reopen_sweep(sweep.folder, None))
     assert weights(sweep.folder / "trial-003") == b"weights of 1"
-    assert again.trials[3].point == referee.trials[3].point
-    assert again.journal.generations == referee.journal.generations
+    assert again.trials[3].point == scheduler.trials[3].point
+    assert again.events.generations == scheduler.events.generations
 
 
 def test_a_copy_outlives_its_donor(tmp_path: Path) -> None:
@@ -221,11 +221,21 @@ def test_a_copy_outlives_its_donor(tmp_path: Path) -> None:
 
 def test_who_was_stopped_leaves_no_checkpoints(tmp_path: Path, fashion: Path) -> None:
     asha = {"kind": "asha", "grace_kimg": 0.8, "reduction": 2}
-    referee = Referee(opened(tmp_path, fashion, scheduler=asha))
+    scheduler = TrialScheduler(opened(tmp_path, fashion, scheduler=asha))
     for value in (20.0, 90.0):
-        number = number_of(referee.next_trial())
-        leave_checkpoint(referee.sweep.folder / referee.trials[number].name, 800, b"weights")
-        referee.hear(number, [scored(800, value)])
-    tidy(referee.sweep, referee.trials)
-    assert (referee.sweep.folder / "trial-000" / "checkpoints").is_dir()
-    assert not (referee.sweep.folder / "trial-001" / "checkpoints").exists()
+        number = number_of(scheduler.next_trial())
+        leave_checkpoint(scheduler.sweep.folder / scheduler.trials[number].name, 800, b"weights")
+        scheduler.on_result(number, [scored(800, value)])
+    remove_stopped_checkpoints(scheduler.sweep, scheduler.trials)
+    assert (scheduler.sweep.folder / "trial-000" / "checkpoints").is_dir()
+    assert not (scheduler.sweep.folder / "trial-001" / "checkpoints").exists()
+
+
+def test_a_sweep_of_an_earlier_version_is_resumed(tmp_path: Path, fashion: Path) -> None:
+    scheduler = TrialScheduler(opened(tmp_path, fashion))
+    finish(scheduler, number_of(scheduler.next_trial()), 30.0)
+    (scheduler.sweep.folder / "events.jsonl").rename(scheduler.sweep.folder / "journal.jsonl")
+    again = TrialScheduler(reopen_sweep(scheduler.sweep.folder, None))
+    assert again.trials[0].state == "complete"
+    assert number_of(again.next_trial()) == 1
+    assert not (scheduler.sweep.folder / "events.jsonl").exists()

@@ -1,0 +1,126 @@
+"""Pairs of images: an input and its target, in two folders, or side by side in one file."""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, ImageOps
+
+from data_pipelines.errors import DataError
+from data_pipelines.prepare.files import is_image, stamp_of, walk
+from data_pipelines.protocol import Rejected
+from data_pipelines.source import FileReader, Half, Item, Source
+
+INPUT, TARGET = "input", "target"
+SEPARATOR = ","
+
+
+@dataclass(frozen=True)
+class HalfReader:
+    """Halves of image files, found by the file's path relative to a folder."""
+
+    folder: Path
+
+    def read(self, where: Half) -> bytes:
+        """Return a half as a PNG, which stands upright and keeps the file's mode."""
+        content = FileReader(self.folder).read(where.name)
+        try:
+            with Image.open(io.BytesIO(content)) as picture:
+                upright = ImageOps.exif_transpose(picture)
+                half, odd = divmod(upright.width, 2)
+                if odd or not half:
+                    raise Rejected("size", f"{upright.width} pixels wide, which do not halve")
+                stream = io.BytesIO()
+                upright.crop((half * where.right, 0, half * (1 + where.right), upright.height)).save(stream, "PNG")
+                return stream.getvalue()
+        except Rejected:
+            raise
+        except Exception as error:  # Pillow's plugins raise anything on damaged data
+            raise Rejected("unreadable", f"{type(error).__name__}: {error}") from None
+
+
+def from_two_folders(text: str) -> Source:
+    """Return the pairs of `INPUTS,TARGETS`: two folders whose images have equal names, but for the extension.
+
+    An image without a partner is rejected when it is read.
+
+    Raises:
+        DataError: not two folders, or no name is in both.
+    """
+    folders = [Path(part).expanduser() for part in text.split(SEPARATOR)]
+    if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
+        raise DataError(f"pairs:{text}: write pairs:INPUTS,TARGETS with two folders that are there")
+    stats = [dict(walk(folder)) for folder in folders]
+    inputs, targets = (_by_stem(folder, files) for folder, files in zip(folders, stats, strict=True))
+    if not inputs.keys() & targets.keys():
+        raise DataError(f"pairs:{text}: no image of one folder has the name of one in the other")
+    items = []
+    for stem in sorted(inputs.keys() | targets.keys()):
+        lacking = [str(folder / stem) for folder in folders]  # no such file: the item is rejected as missing
+        where, partner = inputs.get(stem, lacking[0]), targets.get(stem, lacking[1])
+        items.append(Item(stem, where, -1, {TARGET: partner}))
+    return Source(
+        name=folders[1].name,
+        items=items,
+        reader=FileReader(Path()),
+        classes=(),
+        licence="not stated",
+        origin=text,
+        images=(INPUT, TARGET),
+        stamp=stamp_of(
+            {f"{number} {name}": stat for number, files in enumerate(stats) for name, stat in files.items()}
+        ),
+        left_aside=sum(map(len, stats)) - len(inputs) - len(targets),
+    )
+
+
+def from_halves(path: Path) -> Source:
+    """Return the pairs of a folder of images whose left half is the input and whose right half is the target.
+
+    Raises:
+        DataError: no images in it.
+    """
+    stats = dict(walk(path))
+    names = [name for name in sorted(stats) if is_image(name)]
+    if not names:
+        raise DataError(f"{path}: no images in it")
+    return Source(
+        name=path.name,
+        items=[Item(name, Half(name, False), -1, {TARGET: Half(name, True)}) for name in names],
+        reader=HalfReader(path),
+        classes=(),
+        licence="not stated",
+        origin=str(path),
+        images=(INPUT, TARGET),
+        stamp=stamp_of(stats),
+        left_aside=len(stats) - len(names),
+    )
+
+
+def turned(source: Source) -> Source:
+    """Return the pairs of a source the other way round: what was the target is the input.
+
+    Raises:
+        DataError: the source has no pairs, or lies in tars that are indexed in place.
+    """
+    if source.images != (INPUT, TARGET):
+        raise DataError(f"{source.origin}: has no pairs of input and target to turn round; it has {source.first}")
+    items = []
+    for item in source.items:
+        target = item.fields.get(TARGET)
+        if target is None or isinstance(target, bytes):
+            raise DataError(f"{source.origin}: {item.name} has no target, so it cannot be turned round")
+        items.append(item._replace(where=target, fields={**item.fields, TARGET: item.where}))
+    return replace(source, items=items)
+
+
+def _by_stem(folder: Path, files: dict[str, str]) -> dict[str, str]:
+    """Return the paths of a folder's images by their names without the extension."""
+    found: dict[str, str] = {}
+    for name in sorted(files):
+        if is_image(name):
+            stem = str(PurePosixPath(name).with_suffix(""))
+            if stem in found:
+                raise DataError(f"{folder}: two images are called {stem}")
+            found[stem] = str(folder / name)
+    return found

@@ -1,0 +1,94 @@
+"""Arrays, sounds and videos in folders: a field of one kind, and a class a sub-folder."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.fields.registry import find_kind
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.prepare.files import labels_from_folders, stamp_of, walk
+from data_pipelines.protocol import Rejected
+from data_pipelines.source import FileReader, Item, Source
+
+SUFFIXES = {
+    "array": (".npy",),
+    "audio": (".wav", ".flac"),
+    "video": (".mp4", ".mkv", ".avi", ".webm", ".mov", ".gif"),
+}
+"""Kind -> extensions of its files."""
+
+_PROBES = 64
+
+
+def from_values(kind: str) -> Callable[[Path], Source]:
+    """Return a function from a folder to the source of its files of a kind; the field is called like the kind.
+
+    All samples become alike: sounds as long as the longest, videos as the shortest of some that are looked at. Files
+    that cannot be so are rejected. One `.npy` file instead of a folder holds a sample a row.
+    """
+
+    def source(path: Path) -> Source:
+        return _rows(path) if kind == "array" and path.is_file() else _from_folder(kind, path)
+
+    return source
+
+
+def _from_folder(kind: str, path: Path) -> Source:
+    stats = dict(walk(path)) if path.is_dir() else {}
+    names = [name for name in sorted(stats) if PurePosixPath(name).suffix.lower() in SUFFIXES[kind]]
+    if not names:
+        raise DataError(f"{path}: no files of kind {kind} in it ({', '.join(SUFFIXES[kind])})")
+    labels, classes = labels_from_folders(path, names, "")
+    return Source(
+        name=path.name,
+        items=[Item(name, name, labels.get(name, -1)) for name in names],
+        reader=FileReader(path),
+        classes=classes,
+        licence="not stated",
+        origin=str(path),
+        images=(),
+        fields={kind: _common(kind, path, names)},
+        stamp=stamp_of(stats),
+        left_aside=len(stats) - len(names),
+    )
+
+
+def _rows(path: Path) -> Source:
+    """Return the rows of one array file."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not a NumPy file of numbers ({error})") from None
+    if not rows.ndim or not len(rows):
+        raise DataError(f"{path}: an array of shape {rows.shape} has no rows")
+    spec = FieldSpec("array", rows.shape[1:], rows.dtype.name, codec="npy")
+    source = from_fields(path.stem, {"array": rows}, {"array": spec}, origin=str(path))
+    return replace(source, stamp=stamp_of({path.name: f"{path.stat().st_size} {path.stat().st_mtime_ns}"}))
+
+
+def _common(kind: str, path: Path, names: Sequence[str]) -> FieldSpec:
+    """Return the spec that most of some files have, with a length that suits them all."""
+    step = max(1, len(names) // _PROBES)
+    specs, problem = [], ""
+    for name in names[::step]:
+        try:
+            specs.append(find_kind(kind).probe(FileReader(path).read(name)))
+        except (Rejected, ValueError) as error:
+            problem = f"{name}: {error}"
+    if not specs:
+        raise DataError(f"{path}: none of its files of kind {kind} can be read; the last, {problem}")
+    axis = {"audio": 1, "video": 0}.get(kind)
+    if axis is None:
+        return Counter(specs).most_common(1)[0][0]
+    lengths = [spec.shape[axis] for spec in specs]
+    length = max(lengths) if kind == "audio" else min(lengths)
+    alike = [
+        replace(spec, shape=tuple(length if at == axis else size for at, size in enumerate(spec.shape)))
+        for spec in specs
+    ]
+    return Counter(alike).most_common(1)[0][0]
