@@ -1,6 +1,7 @@
 """What other packages bring, in the help of the commands that take it."""
 
-import click
+from typing import Any
+
 from typer.core import TyperCommand
 
 
@@ -9,8 +10,8 @@ class NamesPlugins(TyperCommand):
 
     groups: tuple[str, ...] = ("networks", "terms", "tasks", "metrics", "extractors", "field_kinds")
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See click.Command."""
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: the two arguments are of classes that typer does not export."""
         from data_pipelines.plugins import plugin_names
 
         found = [

@@ -6,7 +6,7 @@ pydantic sees every class that is registered by the time a config is validated.
 
 import json
 from functools import cached_property
-from typing import Annotated, Any, TypeVar, Union, get_args
+from typing import Annotated, Any, TypeVar, Union, cast, get_args
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -99,7 +99,7 @@ class ConfigUnion(Registry[type[ModelT]], LazyType):
             return None
         field = found.model_fields.get(self._key)
         values = get_args(field.annotation) if field else ()
-        return (values[0], found) if values else None
+        return (str(values[0]), cast("type[ModelT]", found)) if values else None
 
 
 class WithMoreKeys(LazyType):
