@@ -147,8 +147,8 @@ def test_overrides_merge_but_for_another_kind(tiny: Path, tmp_path: Path) -> Non
             **{"data.chanels": 1},
         )
     assert str(caught.value) == (
-        "config: unknown key 'generator.dwns' (did you mean 'generator.downs'?)"
-        " (and 1 more: unknown key 'data.chanels' (did you mean 'data.channels'?))"
+        "config: unknown key 'data.chanels' (did you mean 'data.channels'?)"
+        " (and 1 more: unknown key 'generator.dwns' (did you mean 'generator.downs'?))"
     )
 
 
