@@ -13,6 +13,7 @@ from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.engine.ema import EMA
+from bigtrain.engine.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, RMSpropConfig, SGDConfig
 from bigtrain.engine.step import StepResult, take_step
 from bigtrain.models import ImageSpec
 from bigtrain.strategies import strategy_of
@@ -36,6 +37,13 @@ STRATEGIES: dict[str, StrategySettings] = {
     "zero3_module": DeepSpeedConfig(stage=3, gather="module"),
     "zero2_offload": DeepSpeedConfig(stage=2, offload_optimizer=True),
 }
+OPTIMIZERS: dict[str, OptimizerConfig] = {
+    "adam": AdamConfig(lr=1e-2),
+    "adamw": AdamWConfig(kind="adamw", lr=1e-2, weight_decay=0.1),
+    "sgd": SGDConfig(kind="sgd", lr=1e-2, weight_decay=0.1, nesterov=True),
+    "rmsprop": RMSpropConfig(kind="rmsprop", lr=1e-2),
+}
+"""One of each kind."""
 
 STYLEGAN2 = {
     "generator": {

@@ -37,8 +37,8 @@ from bigtrain.engine.task import Task
 from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.operations import operations
-from bigtrain.planning.work import Sizes, Work
 from bigtrain.strategies.fsdp import stages_of
+from bigtrain.strategies.plans.work import Sizes, Work
 
 _CPU = torch.device("cpu")
 _PERIOD = 4096

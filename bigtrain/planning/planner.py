@@ -9,13 +9,13 @@ from bigtrain.config import TrainingConfig
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.micro_batch import SHARE, candidates
-from bigtrain.planning.sharing import Parts, Single, sharing
 from bigtrain.planning.step import Setup, StepTime, phase_messages, step_messages, step_time, summed
-from bigtrain.planning.work import Work
 from bigtrain.strategies import StrategyConfig, strategy_of
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.strategies.fsdp import FSDPConfig
+from bigtrain.strategies.plans.base import Parts, StrategyPlan
+from bigtrain.strategies.plans.work import Work
 from bigtrain.strategies.single import SingleConfig
 
 CONTEXT = 2**30
@@ -160,7 +160,7 @@ class Planner:
             messages=self.messages(setup, players),
         )
 
-    def memory(self, setup: Setup, players: Mapping[str, Single], images: int) -> Parts:
+    def memory(self, setup: Setup, players: Mapping[str, StrategyPlan], images: int) -> Parts:
         """Return a rank's memory at its fullest moment: in one of the phases, at the end of one, or at the average."""
         batch = self._sample_bytes * (images * self.batches_per_step + setup.micro_batch)
         kept = sum((player.kept() for player in players.values()), Parts(buffers=batch))
@@ -171,7 +171,7 @@ class Planner:
             moments += players[work.player].in_phase(work)
         return kept + max(moments, key=lambda parts: parts.total)
 
-    def messages(self, setup: Setup, players: Mapping[str, Single]) -> list[dict[str, Any]]:
+    def messages(self, setup: Setup, players: Mapping[str, StrategyPlan]) -> list[dict[str, Any]]:
         """Return what a rank sends in a mean step, by purpose."""
         found = [(message, 1.0) for message in step_messages(players, setup)]
         for kind, often in setup.often.items():
@@ -183,11 +183,11 @@ class Planner:
         """Bytes of a sample on the device: images and the like become float32."""
         return sum(4 * math.prod(spec.shape) for spec in self.config.data.field_specs().values() if spec.shape)
 
-    def shared(self, strategy: StrategyConfig, ranks: int, accumulation: int) -> dict[str, Single]:
+    def shared(self, strategy: StrategyConfig, ranks: int, accumulation: int) -> dict[str, StrategyPlan]:
         """Return what a strategy does with each player."""
-        precision = self.config.precision
+        optimizers, precision = self._run.task.optimizers, self.config.precision
         return {
-            name: sharing(strategy_of(strategy, name), sizes, ranks, precision, accumulation)
+            name: strategy_of(strategy, name).plan(sizes, optimizers[name], ranks, precision, accumulation)
             for name, sizes in self.players.items()
         }
 

@@ -16,6 +16,8 @@ from bigtrain.distributed.precision import Precision as Precision
 from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig, limit_weights
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.strategy import Capability, Strategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class StrategySettings(Config, ABC):
@@ -40,6 +42,20 @@ class StrategySettings(Config, ABC):
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
     ) -> "Strategy":
         """Wrap a player. Collective: rank 0's weights go to all."""
+
+    @abstractmethod
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """Return what the strategy would keep of a player and send, in formulas.
+
+        Args:
+            sizes: the player's.
+            optimizer: the player's.
+            ranks: all of them.
+            precision: of the run.
+            accumulation: micro-batches a step.
+        """
 
 
 class TorchStrategy(Strategy):

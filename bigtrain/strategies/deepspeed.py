@@ -15,6 +15,9 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
 from bigtrain.engine.strategy import Capability, Strategy
 from bigtrain.strategies.base import Precision, StrategySettings
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
+from bigtrain.strategies.plans.zero import ZeROPlan
 
 PASSED_ON = frozenset(
     {
@@ -125,6 +128,21 @@ class DeepSpeedConfig(StrategySettings):
 
         settings = self.deepspeed_json(accumulation, optimizer.clip_norm)
         return ZeROStrategy(player, optimizer, precision, settings, ranks, whole_phase=self.gather == "phase")
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return ZeROPlan(
+            sizes,
+            optimizer,
+            ranks,
+            precision,
+            accumulation,
+            stage=self.stage,
+            offloaded=self.offload_optimizer,
+            bucket_mb=self.bucket_mb,
+        )
 
     def deepspeed_json(self, accumulation: int, clip_norm: float | None) -> dict[str, Any]:
         """Return DeepSpeed's config.

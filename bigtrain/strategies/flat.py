@@ -13,6 +13,9 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
 from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.flat import FlatPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class FlatConfig(StrategySettings):
@@ -25,6 +28,12 @@ class FlatConfig(StrategySettings):
     ) -> "FlatStrategy":
         """Wrap a player."""
         return FlatStrategy(player, optimizer, precision, accumulation)
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return FlatPlan(sizes, optimizer, ranks, precision, accumulation)
 
 
 class FlatStrategy(TorchStrategy):

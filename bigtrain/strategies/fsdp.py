@@ -21,10 +21,11 @@ from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
+from bigtrain.strategies.gathering import in_messages
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.fsdp import FSDPPlan
+from bigtrain.strategies.plans.work import Sizes
 from bigtrain.strategies.rival import PlainCopy
-
-GATHERED_TOGETHER = 4 * 2**20
-"""Bytes of whole weights that one message gathers, if a single weight is not larger."""
 
 
 class FSDPConfig(StrategySettings):
@@ -48,6 +49,12 @@ class FSDPConfig(StrategySettings):
     ) -> "FSDPStrategy":
         """Shard a player. Collective: rank 0's weights go to all."""
         return FSDPStrategy(player, optimizer, precision, accumulation, self._mesh(ranks))
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return FSDPPlan(sizes, optimizer, ranks, precision, accumulation, shard_ranks=self.shard_ranks or ranks)
 
     def _mesh(self, ranks: Ranks) -> DeviceMesh:
         if self.shard_ranks in (None, ranks.world_size):
@@ -159,18 +166,6 @@ def _policy(precision: Precision) -> MixedPrecisionPolicy:
     if precision != "pure_bf16":
         return MixedPrecisionPolicy()
     return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-
-
-def in_messages(sizes: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:
-    """Cut weights, given with their padded numbers of elements, into what one message gathers."""
-    together: list[tuple[Any, int]] = []
-    for entry in sizes:
-        if together and 4 * (entry[1] + sum(count for _, count in together)) > GATHERED_TOGETHER:
-            yield together
-            together = []
-        together.append(entry)
-    if together:
-        yield together
 
 
 def _padded(shape: Sequence[int], ranks: int) -> int:

@@ -7,6 +7,8 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
 from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class SingleConfig(StrategySettings):
@@ -24,3 +26,9 @@ class SingleConfig(StrategySettings):
     ) -> TorchStrategy:
         """Wrap a player."""
         return TorchStrategy(player, optimizer, precision, accumulation)
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return StrategyPlan(sizes, optimizer, ranks, precision, accumulation)

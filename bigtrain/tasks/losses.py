@@ -13,7 +13,14 @@ Due = Mapping[str, tuple[Any, float]]
 """Terms that are due, with their weights, by name."""
 
 
-def discriminator_loss(step: DiscriminatorStep, game: Game, due: Due, *, weight: float = 1.0) -> tuple[Tensor, Stats]:
+def discriminator_loss(
+    step: DiscriminatorStep,
+    game: Game,
+    due: Due,
+    *,
+    weight: float = 1.0,
+    observe: Callable[[Tensor], None] = lambda signs: None,
+) -> tuple[Tensor, Stats]:
     """Return D's loss on a micro-batch, the due terms folded in, and what to log.
 
     Args:
@@ -21,15 +28,18 @@ def discriminator_loss(step: DiscriminatorStep, game: Game, due: Due, *, weight:
         game: gives the loss of logits.
         due: discriminator terms.
         weight: multiplies the game's loss.
+        observe: is told the signs of D's logits of real samples.
     """
     for images in {images for term, _ in due.values() for images in term.differentiates}:
         getattr(step, images).requires_grad_()
     loss = game.discriminator(step.real_logits, step.fake_logits).mean()
+    real_signs = signs(step.real_logits, game)
+    observe(real_signs)
     stats = {
         "loss/d_main": loss.detach(),
         "logits/real_mean": step.real_logits.detach().mean(),
         "logits/fake_mean": step.fake_logits.detach().mean(),
-        "signs/real": signs(step.real_logits, game).mean(),
+        "signs/real": real_signs.mean(),
     }
     loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():

@@ -14,7 +14,7 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
 from bigtrain.tasks.compiled import Compiler
-from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss, signs
+from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
 from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
@@ -112,9 +112,8 @@ class DiscriminatorPlayer(SynthesisPlayer):
         """Return D's loss on the batch and as many fakes, the due terms folded in."""
         step = self.step(DiscriminatorStep, phase, batch, rivals)
         step.real = self.view.present(step.real, step.fake, step.draws).detach()
-        loss, stats = discriminator_loss(step, self.game, due_terms(self.terms, phase.values))
-        self.averages.observe("signs/real", signs(step.real_logits, self.game), decay=0.0)
-        return loss, stats
+        observe = partial(self.averages.observe, "signs/real", decay=0.0)
+        return discriminator_loss(step, self.game, due_terms(self.terms, phase.values), observe=observe)
 
 
 class GeneratorPlayer(SynthesisPlayer):

@@ -100,7 +100,8 @@ def test_the_schema_has_every_key(bigtrain) -> None:
     schema = json.loads(bigtrain("config", "schema")[1])
     assert schema == training_schema()
     asked = "run_dir seed total_kimg global_batch micro_batch precision task data strategy ema log eval checkpoint"
-    assert set(asked.split()) | {"snapshot", "tracking"} <= schema["properties"].keys()
+    for kind in ("SynthesisTraining", "TranslationTraining", "UnpairedTraining"):
+        assert set(asked.split()) | {"snapshot", "tracking"} <= schema["$defs"][kind]["properties"].keys()
 
 
 def test_data_commands_describe_and_check(bigtrain, tiny_shards: Path, tmp_path: Path) -> None:

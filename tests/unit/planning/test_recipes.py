@@ -55,7 +55,7 @@ def test_all_recipes_are_here() -> None:
 def test_builds_on_the_meta_device(name: str) -> None:
     config = recipe(name)
     with torch.device("meta"):
-        networks = {part: network.build(config.data.image) for part, network in config.networks().items()}
+        networks = {part: spec.build() for part, spec in config.networks(config.data.field_specs()).items()}
     config.check_task(networks, micro_batch=config.micro_batch_size)
 
 
@@ -82,12 +82,14 @@ def test_trains_two_steps_narrow(name: str, alone: None) -> None:
 
 def _train(name: str, *, small: bool) -> None:
     config = recipe(name, *NARROW[name])
-    parts = {part: network.model_dump(mode="json") for part, network in config.networks().items()}
-    rest = {key: getattr(config, key).model_dump(mode="json") for key in ("objective", "augment", "optim")}
-    image = config.data.image
+    document = config.model_dump(mode="json")
+    parts = {key: document[key] for key in ("generator", "discriminator", "objective", "augment", "optim")}
+    spec, *_ = config.networks(config.data.field_specs())["G"].images
+    assert spec is not None
+    image = spec
     if small:
         image = ImageSpec(64 if "r3gan" in name else 32, image.channels, 10 if image.classes else 0)
-    training = Training({**parts, **rest}, image, global_batch=4, micro_batch=4, precision=config.precision)
+    training = Training(parts, image, global_batch=4, micro_batch=4, precision=config.precision)
     after = training.run(2)
     assert all(value.isfinite().all() for value in after["weights"].values())
     moved = {key for key, value in after["weights"].items() if not torch.equal(value, after["start"][key])}
