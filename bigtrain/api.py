@@ -27,7 +27,7 @@ from bigtrain.generate.snapshot import Snapshot, load_snapshot
 from bigtrain.train import train as train_as_a_rank
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
-from data_pipelines.prepare.run import Wishes
+from data_pipelines.prepare.run import PrepareOptions
 from data_pipelines.prepare.run import prepare as prepare_source
 
 Place = str | Path
@@ -131,6 +131,7 @@ def prepare(
     *,
     kind: str | None = None,
     split: str = "all",
+    direction: str = "AtoB",
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
@@ -141,8 +142,9 @@ def prepare(
         folder: to make.
         kind: of the source; None for what it looks like.
         split: part of a source that has parts: `all`, `train`, `test`.
+        direction: of pairs whose image holds both sides: `AtoB` or `BtoA`.
         workers: processes; None for one a core.
-        options: see `data_pipelines.prepare.run.Wishes`, for example `resolution=(256, 256)`, `test_samples=1000`.
+        options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`, `test_samples=1000`.
 
     Returns:
         The manifest of each folder that was made, or was there already.
@@ -151,13 +153,13 @@ def prepare(
         DataError: source and options do not fit each other, or the folder holds something else.
         UserError: there is no such option.
     """
-    known = [field.name for field in fields(Wishes)]
+    known = [field.name for field in fields(PrepareOptions)]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UserError(f"prepare: unknown option '{unknown[0]}'" + nearest(unknown[0], known))
-    images = open_source(str(source), kind=kind, split=split)
+    images = open_source(str(source), kind=kind, split=split, direction=direction)
     workers = workers or len(os.sched_getaffinity(0))
-    return prepare_source(images, Path(folder), Wishes(**options), workers=workers)
+    return prepare_source(images, Path(folder), PrepareOptions(**options), workers=workers)
 
 
 def train(
