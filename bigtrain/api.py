@@ -142,9 +142,10 @@ def prepare(
         folder: to make.
         kind: of the source; None for what it looks like.
         split: part of a source that has parts: `all`, `train`, `test`.
-        direction: of pairs whose image holds both sides: `AtoB` or `BtoA`.
+        direction: of pairs: `AtoB`, or `BtoA` to make inputs of the targets.
         workers: processes; None for one a core.
-        options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`, `test_samples=1000`.
+        options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
+            `test_samples=1000`.
 
     Returns:
         The manifest of each folder that was made, or was there already.
