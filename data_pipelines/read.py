@@ -176,7 +176,7 @@ class ShardDataset:
         return {name: self.decoders[name] for name in names}
 
     def read_raw(self, location: Location, name: str = IMAGE) -> memoryview:
-        """Return the file of a sample's field, one that is stored.
+        """Return the file of a sample's field that is stored, or a further member of it that has a checksum.
 
         Raises:
             DamageError: its bytes do not fit their checksum, or its shard is damaged.

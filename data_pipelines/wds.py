@@ -17,6 +17,7 @@ from typing import Any
 
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.faults import FaultLog
+from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.order import Location
 from data_pipelines.read import DamageError, ShardDataset
 
@@ -72,8 +73,8 @@ def as_wds(dataset: ShardDataset, location: Location) -> dict[str, Any]:
         folder, _, base = tarfile.TarInfo.frombuf(bytes(header), "utf-8", "strict").name.rpartition("/")
         key, _, extension = base.partition(".")
         sample.setdefault("__key__", f"{folder}/{key}" if folder else key)
-        stored = name in manifest.fields
-        sample[extension] = bytes(dataset.read_raw(location, name) if stored else shard.tar.read(start, size))
+        has_checksum = name in manifest.fields or manifest.format != FORMAT_3
+        sample[extension] = bytes(dataset.read_raw(location, name) if has_checksum else shard.tar.read(start, size))
     if (label := dataset.label(location)) >= 0:
         sample["cls"] = str(label).encode()
     return sample

@@ -43,11 +43,11 @@ def prepare(
     from bigtrain.core.logging import progress_bars
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
-    from data_pipelines.prepare.run import Wishes, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
     from data_pipelines.protocol import PIXEL_LIMIT
 
-    wishes = Wishes(
+    options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
         crop=cast(Any, crop),
         filter=cast(Any, resize),
@@ -71,7 +71,7 @@ def prepare(
         made = prepare_source(
             images,
             dest,
-            wishes,
+            options,
             workers=workers or len(os.sched_getaffinity(0)),
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
         )

@@ -87,5 +87,8 @@ class Examination:
     def _parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Iterate over the weights of all players. Collective where sharded."""
         for name, strategy in self._strategies.items():
-            names = {key for key, _ in self._task.players[name].named_parameters()}
+            player = self._task.players[name]
+            # A bias that a normalisation undoes never moves, and says nothing of the units.
+            idle = {f"{path}.bias" for path, one in player.named_modules() if getattr(one, "idle_bias", False)}
+            names = {key for key, _ in player.named_parameters()} - idle
             yield from ((f"{name}.{key}", value) for key, value in strategy.full_params() if key in names)

@@ -27,9 +27,9 @@ class RunSpans(Spans):
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
         """See Spans."""
+        self._usage.take(phase, self._progress)
         with self._profile.span(phase.name):
             yield
-        self._usage.count(phase, self._progress)
 
     def micro_batch(self, phase: Phase) -> AbstractContextManager[None]:
         """See Spans."""

@@ -67,22 +67,25 @@ class Usage:
 
     def __init__(self, cost: Callable[[Phase, Progress], Cost], ranks: Ranks, micro_batches: int) -> None:
         self._cost, self._ranks, self._micro_batches = cost, ranks, micro_batches
-        self._flops = 0
+        self._taken: list[tuple[Phase, int]] = []
         self.activations: dict[str, int] = {}
 
-    def count(self, phase: Phase, progress: Progress) -> None:
-        """Count a phase of the step that begins at `progress`."""
+    def take(self, phase: Phase, progress: Progress) -> None:
+        """Take note of a phase of the step that begins at `progress`; it is counted when the step is over."""
         if self._ranks.rank == 0:
-            cost = self._cost(phase, progress)
-            self._flops += self._micro_batches * cost.flops
-            self.activations[phase.name] = max(cost.activations, self.activations.get(phase.name, 0))
+            self._taken.append((phase, progress.samples_seen))
 
     def of_step(self, progress: Progress) -> dict[str, float]:
         """Return what the step just taken computed, for each image of it, and start afresh.
 
         Rank 0 tells it for all: its mean over ranks is what all of them computed.
         """
-        flops, self._flops = self._flops * self._ranks.world_size, 0
+        flops, place = 0, Progress(progress.total, progress.batch)
+        for phase, place.samples_seen in self._taken:
+            cost = self._cost(phase, place)
+            flops += self._micro_batches * self._ranks.world_size * cost.flops
+            self.activations[phase.name] = max(cost.activations, self.activations.get(phase.name, 0))
+        self._taken.clear()
         return {"compute/gflop_per_img": flops * self._ranks.world_size / progress.batch / 1e9}
 
     def of_interval(self, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -41,6 +41,7 @@ KINDS: dict[str, Callable[[Path, str], Source]] = {
     "arrays": _without_splits(values.from_values("array")),
     "sounds": _without_splits(values.from_values("audio")),
     "videos": _without_splits(values.from_values("video")),
+    "frames": _without_splits(values.from_frames),
 }
 """Kind -> a function from path and split to the source."""
 
@@ -50,8 +51,8 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "cifar10": lambda split: cifar.fetched(cifar.CIFAR10, split),
     "cifar100": lambda split: cifar.fetched(cifar.CIFAR100, split),
     "emoji-lines": emoji.lines,
-    "emoji-drawn": emoji.drawn,
-    "emoji-solid": emoji.solid,
+    "emoji-2d": emoji.flat,
+    "emoji-3d": emoji.solid,
     "openclipart": lambda split: _without_splits(named.openclipart)(named.OPENCLIPART, split),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""

@@ -1,4 +1,4 @@
-"""Emoji as two hands have drawn them: pairs of a line drawing and its colours, and two domains that show one concept.
+"""Emoji in several styles: pairs of a line drawing and its colours, and two domains that show the same concepts.
 
 OpenMoji 17.0.0 (lines and colour, SVG, CC BY-SA 4.0) and Fluent 3D 1.1.0 (pictures of 256x256, MIT), from the npm
 registry. Flags, components and skin tones are left out. A tenth of the groups of meanings is the split `test`, so that
@@ -66,7 +66,7 @@ class Concept(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The code points as all hands have them: lower case, without variation selectors."""
+        """The code points as both packages can have them: lower case, without variation selectors."""
         return "-".join(point for point in self.code.lower().split("-") if point != "fe0f")
 
     @property
@@ -159,15 +159,15 @@ def lines(split: str = "all", *, cache: Path = CACHE) -> Source:
     )
 
 
-def drawn(split: str = "all", *, cache: Path = CACHE) -> Source:
-    """Colour drawings of OpenMoji, a domain whose other hand is `solid`.
+def flat(split: str = "all", *, cache: Path = CACHE) -> Source:
+    """Colour drawings of OpenMoji: the first of two domains without pairs; the other is `solid`.
 
     The split `train` has other concepts than that of `solid`; the split `test` has the same ones in the same order.
     """
     archive = _fetched(OPENMOJI, cache)
     concepts = [one for one, _ in _of_both(cache, split, odd=False)]
     return Source(
-        name="emoji-drawn",
+        name="emoji-2d",
         items=[Item(f"{one.code} {one.caption}", Row("color", number)) for number, one in enumerate(concepts)],
         reader=DrawingReader(archive, tuple(one.code for one in concepts), distinct=False),
         classes=(),
@@ -179,10 +179,10 @@ def drawn(split: str = "all", *, cache: Path = CACHE) -> Source:
 
 
 def solid(split: str = "all", *, cache: Path = CACHE) -> Source:
-    """Pictures of Fluent 3D, a domain whose other hand is `drawn`; see there for the splits."""
+    """Pictures of Fluent 3D: the second of two domains without pairs; see `flat`, the first, for the splits."""
     archive = _fetched(FLUENT, cache)
     return Source(
-        name="emoji-solid",
+        name="emoji-3d",
         items=[Item(f"{one.code} {one.caption}", name) for one, name in _of_both(cache, split, odd=True)],
         reader=PictureReader(archive),
         classes=(),
@@ -194,7 +194,7 @@ def solid(split: str = "all", *, cache: Path = CACHE) -> Source:
 
 
 def _of_both(cache: Path, split: str, *, odd: bool) -> list[tuple[Concept, str]]:
-    """Return the concepts that both hands have drawn, and the name of Fluent's picture.
+    """Return the concepts that both packages show, and the name of Fluent's picture of each.
 
     Args:
         cache: for the archives.

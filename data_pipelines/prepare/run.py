@@ -13,8 +13,8 @@ from data_pipelines.write import exact_protocol, write_shards
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a user asks for; None leaves it to the source.
+class PrepareOptions:
+    """How a source is prepared; None leaves it to the source.
 
     Attributes:
         resolution: height and width; None: the images have one size, and keep it.
@@ -54,17 +54,17 @@ class Wishes:
 def prepare(
     source: Source,
     folder: Path,
-    wishes: Wishes,
+    options: PrepareOptions,
     *,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[Path, Manifest]:
-    """Write a source into shards, as the user wishes.
+    """Write a source into shards, and a part of it into a test split beside it where that is asked for.
 
     Args:
         source: the images.
         folder: of the set.
-        wishes: of the user.
+        options: how.
         workers: processes.
         on_progress: called now and then with the number of samples done.
 
@@ -72,20 +72,20 @@ def prepare(
         The manifest of each folder that was made.
 
     Raises:
-        DataError: a wish makes no sense, or does not fit the source; see also `write_shards`.
+        DataError: an option makes no sense, or does not fit the source; see also `write_shards`.
     """
-    _check(wishes)
-    in_place = source.spans and wishes.codec in (None, "source")
-    source = replace(source, name=wishes.name or source.name, licence=wishes.licence or source.licence)
-    if in_place and (wishes.test_samples or wishes.max_samples):
+    _check(options)
+    in_place = source.spans and options.codec in (None, "source")
+    source = replace(source, name=options.name or source.name, licence=options.licence or source.licence)
+    if in_place and (options.test_samples or options.max_samples):
         raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a codec to write samples anew")
-    protocol = protocol_for(source, wishes)
+    protocol = protocol_for(source, options)
     if not in_place:
-        source = source if wishes.seed is None else source.shuffled(wishes.seed)
-        source, _ = source.split(wishes.max_samples or len(source.items))
-    if wishes.test_samples >= len(source.items) > 0:
-        raise DataError(f"{source.origin}: cannot hold out {wishes.test_samples} of {len(source.items)} samples")
-    test, rest = source.split(wishes.test_samples)
+        source = source if options.seed is None else source.shuffled(options.seed)
+        source, _ = source.split(options.max_samples or len(source.items))
+    if options.test_samples >= len(source.items) > 0:
+        raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
+    test, rest = source.split(options.test_samples)
     parts = {folder.with_name(f"{folder.name}-test"): replace(test, name=f"{source.name}-test"), folder: rest}
     made: dict[Path, Manifest] = {}
     before = 0
@@ -96,10 +96,10 @@ def prepare(
             part,
             path,
             protocol=protocol,
-            codec=wishes.codec or "png",
-            quality=wishes.quality,
-            shard_samples=wishes.shard_samples,
-            shard_bytes=wishes.shard_bytes,
+            codec=options.codec or "png",
+            quality=options.quality,
+            shard_samples=options.shard_samples,
+            shard_bytes=options.shard_bytes,
             in_place=in_place,
             workers=workers,
             on_progress=_counted_from(before, on_progress),
@@ -108,34 +108,34 @@ def prepare(
     return made
 
 
-def protocol_for(source: Source, wishes: Wishes) -> Protocol | None:
-    """Return the protocol that a user wishes for, where he says nothing the source's usual one; None without images.
+def protocol_for(source: Source, options: PrepareOptions) -> Protocol | None:
+    """Return the protocol that the options ask for, else the source's usual one; None where there are no images.
 
     Raises:
         DataError: the images have no size of their own, and none is asked for; or there are none.
     """
     usual = source.usual
     if not source.images:
-        if wishes.resolution or wishes.crop or wishes.channels:
+        if options.resolution or options.crop or options.channels:
             raise DataError(f"{source.origin}: has no images that could be resized; it has {', '.join(source.fields)}")
         return None
-    if wishes.resolution is None:
-        if wishes.crop is not None:
-            raise DataError(f"a crop '{wishes.crop}' needs a resolution")
+    if options.resolution is None:
+        if options.crop is not None:
+            raise DataError(f"a crop '{options.crop}' needs a resolution")
         if not source.items:
             raise DataError(f"{source.origin}: no images in it")
-        usual = usual or exact_protocol(source, pixel_limit=wishes.pixel_limit)
-        return replace(usual, channels=wishes.channels or usual.channels, pixel_limit=wishes.pixel_limit)
-    height, width = wishes.resolution
+        usual = usual or exact_protocol(source, pixel_limit=options.pixel_limit)
+        return replace(usual, channels=options.channels or usual.channels, pixel_limit=options.pixel_limit)
+    height, width = options.resolution
     pads = usual is not None and usual.crop == "pad"
     return Protocol(
         height,
         width,
-        wishes.channels or (usual.channels if usual else 3),
-        crop=wishes.crop or ("pad" if pads else "center"),
-        filter=wishes.filter,
-        upscale=wishes.upscale,
-        pixel_limit=wishes.pixel_limit,
+        options.channels or (usual.channels if usual else 3),
+        crop=options.crop or ("pad" if pads else "center"),
+        filter=options.filter,
+        upscale=options.upscale,
+        pixel_limit=options.pixel_limit,
     )
 
 
@@ -167,16 +167,16 @@ def _counted_from(before: int, on_progress: Callable[[int], None]) -> Callable[[
     return lambda done: on_progress(before + done)
 
 
-def _check(wishes: Wishes) -> None:
+def _check(options: PrepareOptions) -> None:
     for what, value, known in (
-        ("crop", wishes.crop, (None, *CROPS[:3])),
-        ("filter", wishes.filter, FILTERS),
-        ("codec", wishes.codec, (None, *CODECS)),
-        ("number of channels", wishes.channels, (None, *MODES)),
+        ("crop", options.crop, (None, *CROPS[:3])),
+        ("filter", options.filter, FILTERS),
+        ("codec", options.codec, (None, *CODECS)),
+        ("number of channels", options.channels, (None, *MODES)),
     ):
         if value not in known:
             raise DataError(f"unknown {what} '{value}': choose one of {', '.join(str(word) for word in known if word)}")
-    if wishes.max_samples is not None and wishes.max_samples < 1:
+    if options.max_samples is not None and options.max_samples < 1:
         raise DataError("a set has at least one sample")
-    if wishes.test_samples < 0 or (wishes.seed is not None and wishes.seed < 0):
+    if options.test_samples < 0 or (options.seed is not None and options.seed < 0):
         raise DataError("the number of test samples and the seed are 0 or more")

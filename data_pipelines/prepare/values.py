@@ -1,18 +1,20 @@
-"""Arrays, sounds and videos in folders: a field of one kind, and a class a sub-folder."""
+"""Arrays, sounds, videos and frames of videos in folders: a field of one kind."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
-from data_pipelines.prepare.files import labels_from_folders, stamp_of, walk
-from data_pipelines.protocol import Rejected
+from data_pipelines.prepare.files import is_image, labels_from_folders, stamp_of, walk
+from data_pipelines.protocol import Protocol, Rejected, measure
 from data_pipelines.source import FileReader, Item, Source
 
 SUFFIXES = {
@@ -36,6 +38,66 @@ def from_values(kind: str) -> Callable[[Path], Source]:
         return _rows(path) if kind == "array" and path.is_file() else _from_folder(kind, path)
 
     return source
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Clips whose frames are the images of a folder, in the order of their names.
+
+    Attributes:
+        folder: that the clips' folders lie in.
+        frames: of each clip; further ones are left out.
+    """
+
+    folder: Path
+    frames: int
+
+    def read(self, where: str) -> NDArray[np.uint8]:
+        """Return a clip, RGB, shape [T, 3, H, W]."""
+        names = sorted(file.name for file in (self.folder / where).iterdir() if is_image(file.name))
+        if len(names) < self.frames:
+            raise Rejected("size", f"{len(names)} frames, expected {self.frames} or more")
+        reader = FileReader(self.folder / where)
+        frames = [_frame(reader.read(name)) for name in names[: self.frames]]
+        if len({frame.shape for frame in frames}) > 1:
+            raise Rejected("size", "frames of several sizes")
+        return np.stack(frames)
+
+
+def from_frames(path: Path) -> Source:
+    """Return the clips below a folder: each folder with images in it is a clip, as long as the shortest one.
+
+    Raises:
+        DataError: no images in it, or none of those that are looked at can be read.
+    """
+    stats = dict(walk(path)) if path.is_dir() else {}
+    frames = Counter(str(PurePosixPath(name).parent) for name in sorted(stats) if is_image(name))
+    if not frames or "." in frames:
+        raise DataError(f"{path}: expected a folder a clip, with its frames as images")
+    reader, shapes = FrameReader(path, min(frames.values())), Counter[tuple[int, ...]]()
+    for clip in list(frames)[:: max(1, len(frames) // _PROBES)]:
+        with contextlib.suppress(Rejected):
+            shapes[reader.read(clip).shape] += 1
+    if not shapes:
+        raise DataError(f"{path}: none of its clips can be read, or all have frames of several sizes")
+    return Source(
+        name=path.name,
+        items=[Item(clip, clip) for clip in frames],
+        reader=reader,
+        classes=(),
+        licence="not stated",
+        origin=str(path),
+        images=(),
+        fields={"video": FieldSpec("video", shapes.most_common(1)[0][0], "uint8", codec="npy")},
+        stamp=stamp_of(stats),
+        left_aside=len(stats) - sum(frames.values()),
+    )
+
+
+def _frame(content: bytes) -> NDArray[np.uint8]:
+    """Return a frame as RGB, [3, H, W]."""
+    height, width = measure(content)
+    return Protocol(height, width, 3, crop="exact").apply(content)
 
 
 def _from_folder(kind: str, path: Path) -> Source:

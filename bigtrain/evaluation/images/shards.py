@@ -21,7 +21,7 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
-        field: of the samples, of kind image.
+        field: which of the samples' fields; of kind `image`, uint8.
         size: height and width that is cut out of the middle of the images; None for all of them.
         on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
             with an error.
@@ -44,9 +44,10 @@ class ShardImages:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
         self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
-        self._field = field
-        _, height, width = manifest.fields[field].shape
-        self._whole = (height, width)
+        decoders = dataset.decoders_of((field, CLASS))
+        self._field, self._decoders = field, decoders
+        _, height, width = decoders[field].shape
+        self._whole = height, width
         self._size = size or self._whole
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name = str(dataset.folder)
@@ -75,7 +76,7 @@ class ShardImages:
         Raises:
             DataError: an image is damaged, and is not to be replaced or cannot be.
         """
-        fields = new_batch(self._dataset.decoders_of((self._field, CLASS)), len(index))
+        fields = new_batch(self._decoders, len(index))
         for slot, position in enumerate(index.tolist()):
             read = partial(self._dataset.read_into, out={name: array[slot, ...] for name, array in fields.items()})
             try:

@@ -49,6 +49,14 @@ def test_its_digest_stays(tmp_path: Path) -> None:
     assert (plain.shape, plain.codec, plain.classes, plain.members) == ((1, 4, 4), "npy", (), ())
 
 
+def test_it_is_not_prepared_over(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER / "plain", tmp_path / "set")
+    with pytest.raises(
+        DataError, match="set: holds a set of the earlier format bigtrain-shards/3, which can be trained"
+    ):
+        write_shards(from_arrays("format3-plain", PIXELS[:2, :1], origin="made by hand"), folder, codec="npy")
+
+
 def test_it_is_trained_on() -> None:
     stream = BatchStream(BatchPlan(str(FOLDER / "labelled"), seed=0, global_batch=6))
     batch = next(stream)

@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault, FaultLog
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
-from data_pipelines.prepare.run import Wishes, prepare
+from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.secrets import hide_secrets
 
 
@@ -64,7 +64,7 @@ def test_a_tar_cannot_write_outside(tmp_path: Path) -> None:
             tar.addfile(member)
     before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
     out = tmp_path / "out"
-    (manifest,) = prepare(open_source(str(tmp_path / "evil.tar")), out, Wishes(), workers=1).values()
+    (manifest,) = prepare(open_source(str(tmp_path / "evil.tar")), out, PrepareOptions(), workers=1).values()
     made = {path for path in tmp_path.parent.rglob("*") if path.is_file()} - before
     assert made
     assert all(path.is_relative_to(out) for path in made)

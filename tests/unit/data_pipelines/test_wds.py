@@ -1,5 +1,6 @@
 """Our source in a plain `wds.DataPipeline`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 import webdataset
 
 from data_pipelines.batches import BatchPlan
+from data_pipelines.errors import DataError
 from data_pipelines.stream import BatchStream
 from data_pipelines.wds import WdsSource
+from data_pipelines.write import write_shards
+from tests.conftest import tiny_source
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # webdataset leaves files open
@@ -61,3 +65,17 @@ def test_a_damaged_sample_is_replaced(tiny_shards: Path) -> None:
 def test_it_starts_on_a_batch(tiny_shards: Path) -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         WdsSource(BatchPlan(str(tiny_shards), seed=0, global_batch=12), start=5)
+
+
+def test_further_members_are_checked_too(tmp_path: Path) -> None:
+    source = tiny_source(8)
+    items = [item._replace(fields={"json": b'{"note": 1}'}) for item in source.items]
+    write_shards(replace(source, items=items, members=("json",)), tmp_path / "set")
+    (sample, *_) = WdsSource(BatchPlan(str(tmp_path / "set"), seed=0, global_batch=8), batches=1)
+    assert sample["json"] == b'{"note": 1}'
+    row = np.load(tmp_path / "set" / "shard-000000.index.npy")[0]
+    with (tmp_path / "set" / "shard-000000.tar").open("r+b") as file:
+        file.seek(int(row["json.offset"]))
+        file.write(b"[")
+    with pytest.raises(DataError, match="field 'json': its bytes do not match their checksum"):
+        list(WdsSource(BatchPlan(str(tmp_path / "set"), seed=0, global_batch=8), batches=1))

@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.files import from_folder
-from data_pipelines.prepare.run import Wishes, parse_bytes, parse_resolution, prepare
+from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution, prepare
 from data_pipelines.protocol import Protocol
 from data_pipelines.read import ShardDataset
 from data_pipelines.source import ArrayReader
@@ -230,7 +230,7 @@ def test_the_shuffle_is_a_function_of_the_seed() -> None:
 
 
 def test_a_test_split_is_held_out(tmp_path: Path) -> None:
-    made = prepare(tiny_source(), tmp_path / "set", Wishes(test_samples=7, max_samples=40, shard_samples=8))
+    made = prepare(tiny_source(), tmp_path / "set", PrepareOptions(test_samples=7, max_samples=40, shard_samples=8))
     assert {path.name: manifest.count for path, manifest in made.items()} == {"set-test": 7, "set": 33}
     seen = set()
     for folder in made:
@@ -240,23 +240,23 @@ def test_a_test_split_is_held_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("options", "words"),
     [
-        (Wishes(crop="top"), "unknown crop 'top': choose one of center, none, pad"),
-        (Wishes(filter="cubic"), "unknown filter 'cubic'"),
-        (Wishes(channels=5), "unknown number of channels '5': choose one of 1, 2, 3, 4"),
-        (Wishes(crop="center"), "a crop 'center' needs a resolution"),
-        (Wishes(codec="gif"), "unknown codec 'gif'"),
-        (Wishes(codec="jpeg", quality=0), "a quality is 1 to 100, not 0"),
-        (Wishes(test_samples=50), "cannot hold out 50 of 50 samples"),
-        (Wishes(max_samples=0), "at least one sample"),
-        (Wishes(seed=-1), "0 or more"),
-        (Wishes(codec="source"), "pixels, not a file"),
+        (PrepareOptions(crop="top"), "unknown crop 'top': choose one of center, none, pad"),
+        (PrepareOptions(filter="cubic"), "unknown filter 'cubic'"),
+        (PrepareOptions(channels=5), "unknown number of channels '5': choose one of 1, 2, 3, 4"),
+        (PrepareOptions(crop="center"), "a crop 'center' needs a resolution"),
+        (PrepareOptions(codec="gif"), "unknown codec 'gif'"),
+        (PrepareOptions(codec="jpeg", quality=0), "a quality is 1 to 100, not 0"),
+        (PrepareOptions(test_samples=50), "cannot hold out 50 of 50 samples"),
+        (PrepareOptions(max_samples=0), "at least one sample"),
+        (PrepareOptions(seed=-1), "0 or more"),
+        (PrepareOptions(codec="source"), "pixels, not a file"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_one_line(tmp_path: Path, wishes: Wishes, words: str) -> None:
+def test_an_option_that_makes_no_sense_is_one_line(tmp_path: Path, options: PrepareOptions, words: str) -> None:
     with pytest.raises(DataError) as caught:
-        prepare(tiny_source(), tmp_path / "set", wishes)
+        prepare(tiny_source(), tmp_path / "set", options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -14,7 +14,13 @@ from bigtrain.evaluation.extraction import extract
 from bigtrain.evaluation.image_pairs import psnr, ssim
 from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
+from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.metrics import METRICS
+from data_pipelines.errors import DataError
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.read import ShardDataset
+from data_pipelines.write import write_shards
 
 CPU = torch.device("cpu")
 ALL = torch.arange
@@ -114,3 +120,18 @@ def test_psnr_and_ssim_equal_a_slow_loop() -> None:
                 c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
                 values.append((2 * ma * mb + c1) * (2 * vab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
     assert float(ssim(one, other).mean()) == pytest.approx(np.mean(values), rel=1e-9)
+
+
+def test_any_field_of_shards_is_a_set_of_images(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+    spec = FieldSpec("image", (3, 8, 8), "uint8", codec="png")
+    pairs = {"input": images, "target": 255 - images}
+    write_shards(from_fields("pairs", pairs, dict.fromkeys(pairs, spec)), tmp_path / "set")
+    inputs, targets = (ShardImages(ShardDataset(tmp_path / "set"), field=name) for name in pairs)
+    read, labels = inputs.read(torch.arange(6))
+    assert torch.equal(targets.read(torch.arange(6))[0], 255 - read)
+    assert sorted(image.numpy().tobytes() for image in read) == sorted(image.tobytes() for image in images)
+    assert labels.tolist() == [-1] * 6
+    assert inputs.digest != targets.digest
+    with pytest.raises(DataError, match="has no field 'image'; its fields are input, target"):
+        ShardImages(ShardDataset(tmp_path / "set"))

@@ -23,7 +23,7 @@ def counted(*overrides: str, steps: int) -> list[float]:
     progress, found = Progress(10_000, 16), []
     for _ in range(steps):
         for phase in task.phases(progress):
-            usage.count(phase, progress)
+            usage.take(phase, progress)
         progress.advance()
         found.append(usage.of_step(progress)["compute/gflop_per_img"])
     assert min(usage.activations["d_main"], usage.activations["g_main"]) > 0
@@ -63,7 +63,7 @@ def test_networks_that_cannot_be_counted_do_not_stop_a_run(monkeypatch: pytest.M
     config = load_training(TINY, ["run_dir=nowhere", "data.path=nowhere"])
     usage, progress = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), Progress(10_000, 16)
     for phase in FakeRun(config).task.phases(progress):
-        usage.count(phase, progress)
+        usage.take(phase, progress)
     assert usage.of_step(progress) == {"compute/gflop_per_img": 0.0}
 
 

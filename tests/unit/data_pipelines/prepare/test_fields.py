@@ -16,7 +16,7 @@ from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import sha256_of
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import emoji, open_source
-from data_pipelines.prepare.run import Wishes, prepare
+from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
 from data_pipelines.verify import verify
 
@@ -32,10 +32,10 @@ def picture(path: Path, height: int = 8, width: int = 8) -> np.ndarray:
 
 
 def made(
-    source: str, folder: Path, direction: str = "AtoB", **wishes: object
+    source: str, folder: Path, direction: str = "AtoB", **options: object
 ) -> tuple[Manifest, dict[str, np.ndarray]]:
     """Prepare a source in its own order, verify it, and read it whole."""
-    prepare(open_source(source, direction=direction), folder, Wishes(seed=None, **wishes))
+    prepare(open_source(source, direction=direction), folder, PrepareOptions(seed=None, **options))
     dataset = ShardDataset(folder)
     assert verify(folder, deep=True) == []
     return dataset.manifest, dict(dataset.read(list(dataset.locations())))
@@ -175,7 +175,7 @@ def test_arrays_are_kept_bit_for_bit(tmp_path: Path) -> None:
     assert fields["array"].tobytes() == volumes[[0, 2, 4, 1, 3, 5]].tobytes()
     assert rejected(tmp_path / "set") == {"a/odd.npy": ("format", "array: float32 of 3x4, expected float32 of 2x3x4")}
     with pytest.raises(DataError, match="has no images that could be resized; it has array"):
-        prepare(open_source(str(tmp_path / "in")), tmp_path / "x", Wishes(resolution=(8, 8)))
+        prepare(open_source(str(tmp_path / "in")), tmp_path / "x", PrepareOptions(resolution=(8, 8)))
 
 
 def test_sounds_become_as_long_as_the_longest(tmp_path: Path) -> None:
@@ -200,6 +200,16 @@ def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
     manifest, fields = made(str(tmp_path / "in"), tmp_path / "set")
     assert manifest.fields["video"] == FieldSpec("video", (4, 3, 16, 16), "uint8", rate=10, codec="npy")
     assert fields["video"].tobytes() == films[0][:4].tobytes() + films[1].tobytes()
+
+
+def test_folders_of_frames_are_videos(tmp_path: Path) -> None:
+    clips = [[picture(tmp_path / "in" / f"clip{c}" / f"{n:02d}.png") for n in range(3 + c)] for c in range(2)]
+    for number in range(3):
+        picture(tmp_path / "in" / "uneven" / f"{number}.png", 8 + number, 8)
+    manifest, fields = made(f"frames:{tmp_path / 'in'}", tmp_path / "set")
+    assert manifest.fields == {"video": FieldSpec("video", (3, 3, 8, 8), "uint8", codec="npy")}
+    assert fields["video"].tolist() == [[frame.tolist() for frame in clip[:3]] for clip in clips]
+    assert rejected(tmp_path / "set") == {"uneven": ("size", "frames of several sizes")}
 
 
 DRAWING = '<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg"><rect width="{0}" height="72" fill="{1}"/></svg>'
@@ -243,7 +253,7 @@ def test_emoji_are_pairs_of_lines_and_colours(archives: Path, tmp_path: Path) ->
     assert len(whole.items) == 40
     assert {item.name for item in train.items} | {item.name for item in test.items} == {i.name for i in whole.items}
     assert 0 < len(test.items) < 20
-    prepare(whole, tmp_path / "set", Wishes(seed=None))
+    prepare(whole, tmp_path / "set", PrepareOptions(seed=None))
     dataset = ShardDataset(tmp_path / "set")
     fields = dataset.read(list(dataset.locations()))
     assert fields["input"].shape == (39, 3, 64, 64)
@@ -252,15 +262,15 @@ def test_emoji_are_pairs_of_lines_and_colours(archives: Path, tmp_path: Path) ->
     assert rejected(tmp_path / "set") == {"1F600-FE0F a": ("same", "the colour drawing is the line drawing")}
 
 
-def test_two_hands_share_no_concept_in_training_and_all_in_the_test(archives: Path) -> None:
-    def names(hand: object, split: str) -> list[str]:
-        return [item.name for item in hand(split, cache=archives).items]
+def test_two_styles_share_no_concept_in_training_and_all_in_the_test(archives: Path) -> None:
+    def names(style: object, split: str) -> list[str]:
+        return [item.name for item in style(split, cache=archives).items]
 
     assert (
-        names(emoji.drawn, "test")
+        names(emoji.flat, "test")
         == names(emoji.solid, "test")
         == [item.name for item in emoji.lines("test", cache=archives).items]
     )
-    one, other = (names(hand, "train") for hand in (emoji.drawn, emoji.solid))
-    assert not {*one, *names(emoji.drawn, "test")} & {*other}
+    one, other = (names(style, "train") for style in (emoji.flat, emoji.solid))
+    assert not {*one, *names(emoji.flat, "test")} & {*other}
     assert abs(len(one) - len(other)) <= 1

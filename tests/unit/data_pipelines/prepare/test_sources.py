@@ -21,7 +21,7 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import NAMED_SOURCES, cifar, named, open_source
-from data_pipelines.prepare.run import Wishes, prepare
+from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.protocol import Protocol, Rejected
 from data_pipelines.read import ShardDataset
 
@@ -34,10 +34,10 @@ def png(value: int, kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-def prepared(source: str, tmp_path: Path, *, split: str = "all", **wishes) -> tuple[Manifest, list[tuple[int, int]]]:
+def prepared(source: str, tmp_path: Path, *, split: str = "all", **options) -> tuple[Manifest, list[tuple[int, int]]]:
     """Prepare a source as it is; return the manifest, and each image's first pixel with its label."""
     folder = tmp_path / "out"
-    made = prepare(open_source(source, split=split), folder, Wishes(seed=None, **wishes))
+    made = prepare(open_source(source, split=split), folder, PrepareOptions(seed=None, **options))
     dataset = ShardDataset(folder)
     fields = dataset.read(list(dataset.locations()))
     images, labels = fields["image"], fields["class"]
