@@ -1,4 +1,4 @@
-"""Runs that are made to fail, and healthy ones, and what the health monitors report: writes `health.md` here."""
+"""Runs that are made to fail, and healthy ones, and what the health monitors report: writes `health.md` here.
 
     nice python benchmarks/health.py DATA [--out FOLDER]
 

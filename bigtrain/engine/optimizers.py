@@ -131,21 +131,8 @@ class SGDConfig(OptimizerBase):
         return self
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """See OptimizerBase.
-
-        A fused first step that is skipped would leave the velocity uninitialised; one that begins at zero is the same.
-        """
-        optimizer = torch.optim.SGD(
-            parameters,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
+        """See OptimizerBase."""
+        return SGD(parameters, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
 
 
 class RMSpropConfig(OptimizerBase):
@@ -167,21 +154,15 @@ class RMSpropConfig(OptimizerBase):
         return RMSprop(parameters, alpha=self.alpha, eps=self.eps)
 
 
-class RMSprop(torch.optim.Optimizer):
-    """RMSprop that can skip a step without asking the host; PyTorch's own, which cannot, is its twin in tests.
+class _Skipping(torch.optim.Optimizer, ABC):
+    """An optimizer that can skip a step without asking the host, on whole weights and on FSDP's shares.
 
-    v ← α v + (1 - α) g², θ ← θ - lr g / (√v + ε).
-
-    Args:
-        parameters: to move.
-        alpha: decay of v.
-        eps: added to the denominator.
+    PyTorch's own either cannot skip a step so, or have no kernel for sharded weights; they are the twins in tests.
     """
 
     found_inf: Tensor | None = None
-
-    def __init__(self, parameters: Iterable[Tensor], *, alpha: float, eps: float) -> None:
-        super().__init__(parameters, {"lr": 1e-2, "alpha": alpha, "eps": eps})
+    moment: ClassVar[str]
+    """Name of the one tensor that it keeps for each weight, zeros at first."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -191,21 +172,101 @@ class RMSprop(torch.optim.Optimizer):
             if not moved:
                 continue
             for parameter in moved:
-                self.state[parameter].setdefault("square_avg", torch.zeros_like(parameter))
-            weights, gradients, squares = (
+                self.state[parameter].setdefault(self.moment, torch.zeros_like(parameter))
+            weights, gradients, moments = (
                 [_local(one) for one in tensors]
-                for tensors in (moved, [one.grad for one in moved], [self.state[one]["square_avg"] for one in moved])
+                for tensors in (moved, [one.grad for one in moved], [self.state[one][self.moment] for one in moved])
             )
+            taken = torch.ones((), device=weights[0].device)
             if self.found_inf is not None:
-                skip = self.found_inf.to(weights[0].device) > 0
-                gradients = [torch.where(skip, 0.0, gradient) for gradient in gradients]
-                torch._foreach_mul_(squares, torch.where(skip, 1.0, group["alpha"]))
-            else:
-                torch._foreach_mul_(squares, group["alpha"])
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["alpha"])
-            roots = torch._foreach_sqrt(squares)
-            torch._foreach_add_(roots, group["eps"])
-            torch._foreach_addcdiv_(weights, gradients, roots, -group["lr"])
+                taken = 1.0 - self.found_inf.to(weights[0].device)
+            self._move(weights, gradients, moments, group, taken)
+
+    @abstractmethod
+    def _move(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        moments: list[Tensor],
+        group: Mapping[str, Any],
+        taken: Tensor,
+    ) -> None:
+        """Move weights and moments, in place.
+
+        Args:
+            weights: what this rank holds of them.
+            gradients: of the weights.
+            moments: of the weights.
+            group: settings.
+            taken: 1, or 0 for a step that leaves all as it is, whatever the gradients are.
+        """
+
+
+class SGD(_Skipping):
+    """Stochastic gradient descent: v ← μ v + g + λ θ, θ ← θ - lr v, or θ ← θ - lr (g + λ θ + μ v) after Nesterov.
+
+    Args:
+        parameters: to move.
+        momentum: μ.
+        nesterov: look ahead along v.
+        weight_decay: λ.
+    """
+
+    moment = "momentum_buffer"
+
+    def __init__(self, parameters: Iterable[Tensor], *, momentum: float, nesterov: bool, weight_decay: float) -> None:
+        settings = {"lr": 1e-3, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+        super().__init__(parameters, settings)
+
+    def _move(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        moments: list[Tensor],
+        group: Mapping[str, Any],
+        taken: Tensor,
+    ) -> None:
+        momentum = group["momentum"]
+        slopes = [torch.where(taken > 0, gradient, 0.0) for gradient in gradients]
+        torch._foreach_add_(slopes, weights, alpha=group["weight_decay"])
+        torch._foreach_mul_(slopes, taken)
+        torch._foreach_mul_(moments, torch.where(taken > 0, momentum, 1.0))
+        torch._foreach_add_(moments, slopes)
+        if group["nesterov"]:
+            torch._foreach_add_(slopes, moments, alpha=momentum)
+        else:
+            slopes = moments
+        torch._foreach_addcmul_(weights, slopes, [taken.expand_as(slope) for slope in slopes], -group["lr"])
+
+
+class RMSprop(_Skipping):
+    """RMSprop: v ← α v + (1 - α) g², θ ← θ - lr g / (√v + ε).
+
+    Args:
+        parameters: to move.
+        alpha: decay of v.
+        eps: added to the denominator.
+    """
+
+    moment = "square_avg"
+
+    def __init__(self, parameters: Iterable[Tensor], *, alpha: float, eps: float) -> None:
+        super().__init__(parameters, {"lr": 1e-2, "alpha": alpha, "eps": eps})
+
+    def _move(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        moments: list[Tensor],
+        group: Mapping[str, Any],
+        taken: Tensor,
+    ) -> None:
+        slopes = [torch.where(taken > 0, gradient, 0.0) for gradient in gradients]
+        torch._foreach_mul_(moments, torch.where(taken > 0, group["alpha"], 1.0))
+        torch._foreach_addcmul_(moments, slopes, slopes, 1 - group["alpha"])
+        roots = torch._foreach_sqrt(moments)
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_addcdiv_(weights, slopes, roots, -group["lr"])
 
 
 def _local(tensor: Tensor) -> Tensor:

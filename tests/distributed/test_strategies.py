@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase, Player
+from bigtrain.engine.strategy import Strategy
 from bigtrain.models import Discriminator, ImageSpec
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.single import SingleConfig
@@ -86,7 +88,20 @@ def train(
         strategy=strategy,
         seed=seed,
     )
-    return training.run(steps, freeze=freeze)
+    if freeze:
+        return training.run(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bigtrain.engine.step.freeze_rivals", _rivals_left_trainable)
+        return training.run(steps)
+
+
+def _rivals_left_trainable(strategies: Mapping[str, Strategy], player: str) -> dict[str, Any]:
+    """Do what `freeze_rivals` does, without the freeze."""
+    rivals: dict[str, Any] = {}
+    for name, strategy in strategies.items():
+        if name != player:
+            rivals.update(strategy.infer())
+    return rivals
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
