@@ -1,7 +1,5 @@
 """The config of a run: everything that it is made of, in one YAML file."""
 
-import functools
-import operator
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +12,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
 
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError, apply_overrides, nearest, parse_config, read_yaml
+from bigtrain.core.names import NameOf
+from bigtrain.core.registry import ConfigUnion
 from bigtrain.distributed.watchdog import WatchdogConfig
 from bigtrain.engine.ema import EMAConfig
 from bigtrain.engine.task import TaskConfig
@@ -34,6 +33,7 @@ from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import UnpairedConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
+from data_pipelines.fields.registry import kind_names
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.sampling import Shares
 from data_pipelines.secrets import refuse_secrets
@@ -105,7 +105,7 @@ class FieldConfig(Config):
         dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
     """
 
-    kind: Literal["image", "class", "classes", "text", "array", "audio", "video"] = "image"
+    kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
     channels: PositiveInt | None = None
     resolution: PositiveInt | None = None
     width: PositiveInt | None = None
@@ -117,7 +117,7 @@ class FieldConfig(Config):
     def _says_what_its_kind_needs(self) -> Self:
         if self.kind in ("class", "classes") and self.classes is None:
             raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
-        if self.kind in ("text", "array", "audio", "video") and self.shape is None:
+        if self.kind not in ("image", "class", "classes") and self.shape is None:
             raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
         return self
 
@@ -189,7 +189,7 @@ class StreamConfig(Config):
             return FieldSpec("class", (), "int64", _numbers(field.classes or 0))
         if field.kind == "classes":
             return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
-        shape, dtype = field.shape, field.dtype or _USUAL_DTYPES[field.kind]
+        shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
         if field.kind == "image" and shape is None:
             height = field.resolution or self.resolution
             width = field.width or (field.resolution or self.size[1])
@@ -396,12 +396,10 @@ class UnpairedTraining(UnpairedConfig, TrainingConfig):
     task: Literal["unpaired"]
 
 
-TRAININGS: dict[str, type[TrainingConfig]] = {
-    "synthesis": SynthesisTraining,
-    "translation": TranslationTraining,
-    "unpaired": UnpairedTraining,
-}
-"""Every kind of run by the name of its task."""
+TRAININGS: ConfigUnion[TrainingConfig] = ConfigUnion("bigtrain.tasks", TrainingConfig, key="task")
+"""Every kind of run by the name of its task; other packages add theirs by entry points of the group."""
+
+TRAININGS.add_classes(SynthesisTraining, TranslationTraining, UnpairedTraining)
 
 
 def load_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -424,6 +422,4 @@ def parse_training(data: Mapping[str, Any], *, source: str) -> TrainingConfig:
 
 def training_schema() -> dict[str, Any]:
     """Return the JSON schema of every kind of run."""
-    kinds: Any = functools.reduce(operator.or_, TRAININGS.values())
-    union: Any = Annotated[kinds, Field(discriminator="task")] if len(TRAININGS) > 1 else kinds
-    return TypeAdapter(union).json_schema()
+    return TRAININGS.adapter.json_schema()

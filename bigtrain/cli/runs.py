@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
+from bigtrain.cli.plugins import NamesPlugins
 from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=NamesPlugins)
 def train(
     config: ConfigFile,
     overrides: Overrides = None,

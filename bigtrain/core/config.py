@@ -8,7 +8,7 @@ import io
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bigtrain.core.errors import UserError
+from bigtrain.core.registry import LazyType
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -214,7 +215,7 @@ class _Admitted(NamedTuple):
         """Return the types that the value at a key admits."""
         if self.model is not None:
             field = self.model.model_fields.get(key)
-            return _admitted(field.annotation) if field else []
+            return _admitted_lazily(field.metadata) or _admitted(field.annotation) if field else []
         arguments = typing.get_args(self.annotation)
         if issubclass(typing.get_origin(self.annotation) or object, Mapping):
             return _admitted(arguments[1])
@@ -226,10 +227,15 @@ def _admitted(annotation: Any, tag: str | None = None) -> list[_Admitted]:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         tags = [one.tag for one in arguments[1:] if isinstance(one, Tag)]
-        return _admitted(arguments[0], tags[0] if tags else tag)
+        return _admitted_lazily(arguments[1:]) or _admitted(arguments[0], tags[0] if tags else tag)
     if origin in (typing.Union, types.UnionType):
         return [one for argument in arguments for one in _admitted(argument, tag)]
     return [_Admitted(annotation, tag)]
+
+
+def _admitted_lazily(annotations: Iterable[Any]) -> list[_Admitted]:
+    """Return the types that are known since plug-ins have been loaded."""
+    return [_Admitted(model) for one in annotations if isinstance(one, LazyType) for model in one.models()]
 
 
 def _parse_yaml(text: str, source: str) -> Any:

@@ -179,27 +179,36 @@ def with_shares_of(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
     return snapshot
 
 
+def evaluate_as(settings: EvaluateSettings, ranks: Ranks) -> dict[str, Score]:
+    """Compute what the settings say. Collective.
+
+    Raises:
+        DataError, EvaluationError, SnapshotError: missing, damaged, or not fitting each other.
+    """
+    folder = find_average(settings.snapshot, settings.ema)
+    snapshot, dataset = load_snapshot(folder), ShardDataset(settings.data or dataset_of(settings.snapshot))
+    check_fit(snapshot, folder, dataset)
+    return evaluate(
+        snapshot,
+        dataset,
+        settings,
+        ranks,
+        seeds=range(settings.seed, settings.seed + settings.seeds),
+        truncation=settings.truncation,
+        precision=settings.precision,
+        on_corrupt=settings.on_corrupt,
+    )
+
+
 def main(settings: EvaluateSettings | None = None) -> NoReturn:
     """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
     settings = settings or settings_of_program(EvaluateSettings, "bigtrain.evaluation.evaluate")
     with as_one_of_the_ranks(answers_in_json=settings.as_json) as ranks:
-        folder = find_average(settings.snapshot, settings.ema)
-        snapshot, dataset = load_snapshot(folder), ShardDataset(settings.data or dataset_of(settings.snapshot))
-        check_fit(snapshot, folder, dataset)
-        scores = evaluate(
-            snapshot,
-            dataset,
-            settings,
-            ranks,
-            seeds=range(settings.seed, settings.seed + settings.seeds),
-            truncation=settings.truncation,
-            precision=settings.precision,
-            on_corrupt=settings.on_corrupt,
-        )
+        scores = evaluate_as(settings, ranks)
         if is_rank_zero() and settings.as_json:
             print(json.dumps(as_json(scores)))
         elif is_rank_zero():
-            console.print(score_table(scores, title=str(folder)))
+            console.print(score_table(scores, title=str(find_average(settings.snapshot, settings.ema))))
     sys.exit(0)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from bigtrain.core.config import Config, nearest
+from bigtrain.core.config import Config
 from bigtrain.core.logging import console, log, progress_bars
+from bigtrain.core.names import NameOf
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
@@ -59,7 +60,7 @@ class Comparison(Config):
 
     generated: str
     reference: str
-    metrics: tuple[str, ...] = ("fid",)
+    metrics: tuple[Annotated[str, NameOf("metric", lambda: (*METRICS, *PAIRED))], ...] = ("fid",)
     extractor: str = "auto"
     dtype: FeatureDtype = "fp32"
     weights: Path | None = None
@@ -67,14 +68,6 @@ class Comparison(Config):
     seed: NonNegativeInt = 0
     batch: PositiveInt = 32
     as_json: bool = False
-
-    @field_validator("metrics")
-    @classmethod
-    def _check_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        for name in metrics:
-            if name not in (*METRICS, *PAIRED):
-                raise ValueError(f"unknown metric '{name}'" + nearest(name, (*METRICS, *PAIRED)))
-        return metrics
 
 
 @dataclass(frozen=True)

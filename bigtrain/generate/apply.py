@@ -180,19 +180,32 @@ class Applier:
             uint8, shape [C', H', W'], larger by what the network enlarges.
         """
         image = torch.from_numpy(pixels.copy()).to(self.device)[None].float() / 127.5 - 1
-        height, width = image.shape[2:]
-        padded = padded_to(image, self.translation.multiple).contiguous(memory_format=torch.channels_last)
-        draws = Draws(0, torch.tensor([number], device=self.device), "apply")
+        result: Pixels = to_uint8(self.translate(image, [number])[0]).cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def translate(self, images: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Translate images of one size.
+
+        Args:
+            images: in [-1, 1], shape [N, C, H, W].
+            numbers: of the images: their noise is a function of these.
+
+        Returns:
+            Images around [-1, 1], on the device, shape [N, C', H', W'].
+        """
+        height, width = images.shape[2:]
+        padded = padded_to(images.to(self.device), self.translation.multiple)
+        padded = padded.contiguous(memory_format=torch.channels_last)
         made = self.snapshot.sampler(
             self.snapshot.networks,
             {self.translation.source: padded},
-            draws,
+            Draws(0, torch.tensor(numbers, device=self.device), "apply"),
             output=self.translation.target,
             noise=self.noise,
         )[self.translation.target]
         tall, wide = made.shape[2] / padded.shape[2], made.shape[3] / padded.shape[3]
-        result: Pixels = to_uint8(made[0, :, : round(height * tall), : round(width * wide)]).cpu().numpy()
-        return result
+        return made[:, :, : round(height * tall), : round(width * wide)]
 
 
 def padded_to(image: Tensor, multiple: int) -> Tensor:

@@ -1,31 +1,32 @@
 """Everything that a network is built from: enough to build it again, from a config or from a snapshot's description."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
-from bigtrain.core.config import Config
+from bigtrain.core.registry import ConfigUnion
 from bigtrain.models import (
-    DiscriminatorConfig,
-    GeneratorConfig,
+    DISCRIMINATORS,
+    GENERATORS,
+    PATCH_DISCRIMINATORS,
+    TRANSLATORS,
     ImageSpec,
-    TranslationDiscriminatorConfig,
-    TranslatorConfig,
+    NetworkConfig,
 )
 from bigtrain.models.initialise import build_network
 
 Role = Literal["generator", "discriminator", "translator", "patch_discriminator"]
 """What a network is to a task, and so which family of configs it has."""
 
-_CONFIGS: dict[str, TypeAdapter[Any]] = {
-    "generator": TypeAdapter(GeneratorConfig),
-    "discriminator": TypeAdapter(DiscriminatorConfig),
-    "translator": TypeAdapter(TranslatorConfig),
-    "patch_discriminator": TypeAdapter(TranslationDiscriminatorConfig),
+_CONFIGS: Mapping[str, ConfigUnion[Any]] = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "translator": TRANSLATORS,
+    "patch_discriminator": PATCH_DISCRIMINATORS,
 }
 
 
@@ -42,7 +43,7 @@ class NetworkSpec:
 
     key: str
     role: Role
-    config: Config
+    config: NetworkConfig
     images: tuple[ImageSpec | None, ...]
 
     def build(self) -> nn.Module:
@@ -52,10 +53,9 @@ class NetworkSpec:
             ValueError: the config does not fit the images; the message begins with the key.
         """
         try:
-            network: nn.Module = self.config.build(*self.images)  # type: ignore[attr-defined]
+            return self.config.build(*self.images)
         except ValueError as error:
             raise ValueError(f"{self.key}: {error}") from None
-        return network
 
     def build_on(self, device: torch.device) -> nn.Module:
         """Build the network where it will live, with random weights and one copy of them in memory."""
@@ -74,6 +74,6 @@ class NetworkSpec:
         Raises:
             KeyError, TypeError, ValueError: it is damaged, or of a family that is not known here.
         """
-        config = _CONFIGS[description["role"]].validate_python(description["config"], strict=False)
+        config = _CONFIGS[description["role"]].adapter.validate_json(json.dumps(description["config"]))
         images = tuple(None if image is None else ImageSpec(**image) for image in description["images"])
         return cls(description["key"], description["role"], config, images)

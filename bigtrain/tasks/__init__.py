@@ -6,10 +6,15 @@ from typing import Any
 from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
+from data_pipelines.plugins import Registry
 
-SAMPLERS: dict[str, type[TaskSampler]] = {
-    sampler.kind: sampler for sampler in (SynthesisSampler, TranslationSampler, UnpairedSampler)
-}
+
+def _read(name: str, found: Any) -> tuple[str, type[TaskSampler]] | None:
+    return (found.kind, found) if isinstance(found, type) and issubclass(found, TaskSampler) else None
+
+
+SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass of TaskSampler", _read)
+SAMPLERS.add(*((sampler.kind, sampler) for sampler in (SynthesisSampler, TranslationSampler, UnpairedSampler)))
 
 
 def read_sampler(description: Mapping[str, Any]) -> TaskSampler:

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import Config
 from bigtrain.core.errors import UserError
+from bigtrain.core.registry import WithMoreKeys
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
@@ -25,13 +24,23 @@ from bigtrain.tasks.adversary import GameConfig
 from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.synthesis import image_of
-from bigtrain.tasks.terms import DiscriminatorStep, DiscriminatorTerm, GeneratorStep, GeneratorTerm, Setting, Step, Term
+from bigtrain.tasks.terms import (
+    OTHER_TERMS,
+    DiscriminatorStep,
+    DiscriminatorTerm,
+    GeneratorStep,
+    GeneratorTerm,
+    NamedTerms,
+    Setting,
+    Step,
+    Term,
+)
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
 from bigtrain.tasks.terms.pixels import L1, L2
 
 
-class TranslationTermsConfig(Config):
+class TranslationTermsConfig(NamedTerms):
     """What is added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
 
     l1: L1 | None = None
@@ -42,14 +51,6 @@ class TranslationTermsConfig(Config):
     wgan_gp: WGANGP | None = None
     dragan: DRAGAN | None = None
 
-    def chosen(self) -> dict[str, Term]:
-        """Return the terms that are used, by name."""
-        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: term for name, term in write(self).items() if term is not None}
-
 
 class TranslationObjectiveConfig(GameConfig):
     """What G and D want.
@@ -58,7 +59,9 @@ class TranslationObjectiveConfig(GameConfig):
         terms: what is added to the game.
     """
 
-    terms: TranslationTermsConfig = TranslationTermsConfig()
+    terms: Annotated[TranslationTermsConfig, WithMoreKeys(TranslationTermsConfig, OTHER_TERMS)] = (
+        TranslationTermsConfig()
+    )
 
 
 class TranslationConfig(TaskConfig):

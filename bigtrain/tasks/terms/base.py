@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config
@@ -14,6 +14,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.engine.averages import Averages
 from bigtrain.models import Discriminator
+from data_pipelines.plugins import Registry
 
 
 @dataclass
@@ -200,3 +201,25 @@ class GeneratorTerm(Term):
     def in_generator(self, step: GeneratorStep) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
+
+
+class NamedTerms(Config):
+    """Which terms, each under its name; a subclass declares the names, and None for what is not used."""
+
+    def chosen(self) -> dict[str, Term]:
+        """Return the terms that are used, by name."""
+        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: term for name, term in write(self).items() if term is not None}
+
+
+def _read(name: str, found: Any) -> tuple[str, type[Term]] | None:
+    return (name, found) if isinstance(found, type) and issubclass(found, Term) else None
+
+
+OTHER_TERMS: Registry[type[Term]] = Registry(
+    "bigtrain.terms", "a subclass of DiscriminatorTerm or GeneratorTerm", _read
+)
+"""The terms of other packages, which every task with terms takes, by the names of their entry points."""
