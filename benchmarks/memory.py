@@ -76,8 +76,8 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
             now = (progress.samples_seen, progress.total)
             settings = task.optimizers[phase.player].settings_at(*now, global_batch=4 * world_size)
             strategies[phase.player].step(settings)
-    held = [asdict(strategy.held()) for strategy in strategies.values()]
-    parts = {part: sum(one[part] for one in held) for part in ("parameters", "gradients", "optimizer")}
+    memory_use = [asdict(strategy.memory_use()) for strategy in strategies.values()]
+    parts = {part: sum(one[part] for one in memory_use) for part in ("parameters", "gradients", "optimizer")}
     found = {**parts, "weights": weights, "resident": highest_ever(ranks.device) - before}
     Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
     leave_ranks()

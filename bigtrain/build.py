@@ -21,12 +21,12 @@ from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
-from bigtrain.engine.feed import Feed, Preparation
+from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
 from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Fields, Task
 from bigtrain.evaluation.extractors import build_extractor
-from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.images.generated import GenerateImages
 from bigtrain.evaluation.images.in_memory import MemoryImages
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.generate.averaged import AveragedNetworks
@@ -47,7 +47,7 @@ from bigtrain.run.folder import check_run_folder, digest_of
 from bigtrain.run.journal import Journal
 from bigtrain.run.load import Load
 from bigtrain.run.log import RunLog
-from bigtrain.run.profiling import Profile
+from bigtrain.run.profiling import Profiler
 from bigtrain.run.rollback import Rollback
 from bigtrain.run.saving import Saving
 from bigtrain.run.scoring import Scoring
@@ -126,7 +126,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     journal = Journal(folder, tracker, active=is_rank_zero())
     means, load = RunningMeans(), Load(ranks, strategies, folder)
     usage = Usage(PhaseCosts(config), ranks, config.accumulation(ranks.world_size))
-    profile = Profile(folder, ranks, active=config.profile)
+    profile = Profiler(folder, ranks, active=config.profile)
     samples = max(manifest.count for manifest in manifests.values())
     run_log = RunLog(
         folder,
@@ -187,7 +187,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     feed = Feed(
         stream,
         fields,
-        {name: _preparation(stream) for name, stream in config.data.streams.items()},
+        {name: _batch_transform(stream) for name, stream in config.data.streams.items()},
         seed=lambda: recovery.seed,
         device=ranks.device,
         waiting=run_log.waiting_for_data,
@@ -276,8 +276,8 @@ def _build_strategies(config: TrainingConfig, task: Task, ranks: Ranks) -> dict[
     return strategies
 
 
-def _preparation(stream: StreamConfig) -> Preparation:
-    return Preparation(stream.crop or "center", stream.flip, stream.label_dropout)
+def _batch_transform(stream: StreamConfig) -> BatchTransform:
+    return BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
 
 
 def _build_evaluations(
@@ -304,7 +304,7 @@ def _build_evaluations(
     )
 
 
-def _generate(averaged: AveragedNetworks, inputs: RealInputs) -> Generate:
+def _generate(averaged: AveragedNetworks, inputs: RealInputs) -> GenerateImages:
     """Return what makes the samples that are scored, and their classes."""
     output = next(iter(averaged.sampler.outputs))
 

@@ -25,7 +25,7 @@ from bigtrain.run.saving import Saving
 from bigtrain.run.scoring import Scoring
 
 Report = Callable[[Mapping[str, float]], bool]
-"""The one seam: told the latest scores after every step, answers whether to stop (a scheduler of trials does)."""
+"""Called with the latest scores after every step; returns whether to stop (used by schedulers of trials)."""
 
 
 @dataclass(frozen=True)

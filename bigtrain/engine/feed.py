@@ -46,7 +46,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Preparation:
+class BatchTransform:
     """What happens to the samples of a stream on the device, by random numbers of their positions.
 
     Attributes:
@@ -101,13 +101,13 @@ class Feed(Iterator[Batch]):
         self,
         stream: Stream,
         specs: Mapping[str, FieldSpec],
-        preparations: Mapping[str, Preparation],
+        transforms: Mapping[str, BatchTransform],
         *,
         seed: Callable[[], int],
         device: torch.device,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._stream, self._specs, self._preparations = stream, specs, preparations
+        self._stream, self._specs, self._preparations = stream, specs, transforms
         self._seed, self._device, self._waiting = seed, device, waiting
 
     @property
@@ -121,11 +121,11 @@ class Feed(Iterator[Batch]):
             host = next(self._stream)
         draws = Draws(self._seed(), torch.from_numpy(host.positions).to(self._device, non_blocking=True))
         fields: dict[str, Tensor] = {}
-        for name, preparation in self._preparations.items():
+        for name, transform in self._preparations.items():
             prefix = f"{name}." if name else ""
             mine = [field for field in self._specs if field.startswith(prefix)]
             moved = {field: torch.from_numpy(host.fields[field]).to(self._device, non_blocking=True) for field in mine}
-            fields |= preparation(moved, self._specs, draws.of(name) if name else draws)
+            fields |= transform(moved, self._specs, draws.of(name) if name else draws)
         return Batch(fields, draws)
 
     def seek(self, position: int) -> None:

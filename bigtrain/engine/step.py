@@ -103,9 +103,9 @@ def compute_gradients(
     stats = []
     for part, last in batch.micro_batches(micro_batch, task.group):
         with spans.micro_batch(phase):
-            loss, told = strategy.loss(phase, part, rivals, last_micro=last)
+            loss, observed = strategy.loss(phase, part, rivals, last_micro=last)
             strategy.backward(loss)
-        stats.append(told)
+        stats.append(observed)
     return stats
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.state import State
-from bigtrain.distributed.memory import Held
+from bigtrain.distributed.memory import MemoryUse
 from bigtrain.engine.optimizers import GroupSettings
 from bigtrain.engine.player import Phase, Rivals, Stats
 
@@ -54,7 +54,7 @@ class Strategy(ABC):
         """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
 
     @abstractmethod
-    def held(self) -> Held:
+    def memory_use(self) -> MemoryUse:
         """Tell what this rank's memory holds of the player."""
 
     @abstractmethod

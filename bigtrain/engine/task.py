@@ -61,7 +61,7 @@ class Task(ABC):
         """Return the objects, besides players and optimizers, that must survive a crash."""
         return {}
 
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor | None:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor | None:
         """Return the logits [N] by which a discriminator tells real samples from fakes, changing nothing.
 
         Args:

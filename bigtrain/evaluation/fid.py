@@ -30,7 +30,7 @@ from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.lpips import LPIPS, build_lpips
 from bigtrain.evaluation.measuring import measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
-from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Score, as_json, seen_by, with_settings
+from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, load_published
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
@@ -114,7 +114,7 @@ def compare(comparison: Comparison, ranks: Ranks) -> Compared:
 
 
 class Shown:
-    """Images whose reading moves a bar, and whose oddities are told at the end; see Images.
+    """Images with a progress bar and, at the end, a report of what was unusual about them; see Images.
 
     Args:
         images: any.
@@ -219,11 +219,11 @@ def _score_pairs(
     return scores
 
 
-def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> Protocol:
+def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> ScoreProtocol:
     """Return how a score of two sides is made; of a generated reference its place is all that is known."""
     theirs = _about(reference)
     made = isinstance(generated, Shown) and generated.digest is None
-    return Protocol(
+    return ScoreProtocol(
         metric=metric,
         samples=_about(generated)["images"] or 0,
         quantisation=QUANTISATION if made else "as stored",

@@ -19,7 +19,7 @@ from bigtrain.generate.pictures import plot_curves
 from bigtrain.run.folder import mark_stopped
 from bigtrain.run.journal import Journal
 from bigtrain.run.load import Load
-from bigtrain.run.profiling import Profile
+from bigtrain.run.profiling import Profiler
 from bigtrain.run.usage import Speed, Usage
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
@@ -51,7 +51,7 @@ class RunLog:
         means: RunningMeans,
         load: Load,
         usage: Usage,
-        profile: Profile,
+        profile: Profiler,
         samples: int,
     ) -> None:
         self._folder, self._progress = folder, progress
@@ -97,8 +97,8 @@ class RunLog:
 
     def step(self, result: StepResult) -> None:
         """Add what a step tells, after the step is counted."""
-        for told in result.stats:
-            self._means.add(told)
+        for stats in result.stats:
+            self._means.add(stats)
         began = time.perf_counter()
         self._means.add(self._usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
         self.leave_out(time.perf_counter() - began)

@@ -20,7 +20,7 @@ class Rollback:
         recovery: counts rollbacks, and slows learning after each.
         checkpoints: to return to.
         progress: of the run.
-        log: is told.
+        log: records the rollback.
         returned: called after the state of a checkpoint was loaded.
 
     Attributes:

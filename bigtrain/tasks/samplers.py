@@ -62,7 +62,7 @@ class TaskSampler(ABC):
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> "TaskSampler":
-        """Read a description; the kind has told the class."""
+        """Build the sampler from its description, whose `kind` has selected this class."""
         specs = {
             side: {name: FieldSpec.parse(spec) for name, spec in description[side].items()}
             for side in ("inputs", "outputs")

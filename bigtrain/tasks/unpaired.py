@@ -106,6 +106,7 @@ class ImagePools:
     def __init__(self, capacity: int, batch: int) -> None:
         self._each, self._batch = -(-capacity // batch), batch
         self._pools: dict[int, ImagePool] = {}
+        self._own: set[int] = set()  # the places that this rank computes; others' pools are as they were loaded
 
     def exchange(self, images: Tensor, draws: Draws) -> Tensor:
         """Return each image, or an older one in its place.
@@ -120,24 +121,28 @@ class ImagePools:
         returned = []
         for row, place in enumerate((draws.index % self._batch).tolist()):
             pool = self._pools.setdefault(place, ImagePool(self._each))
+            self._own.add(place)
             one = slice(row, row + 1)
             returned.append(pool.exchange(images[one], uniform[one], index[one]))
         return torch.cat(returned)
 
     def state_dict(self) -> State:
         """See Stateful: the pools of all ranks, by their place in the batch."""
-        mine = {
-            str(place): {name: None if images is None else images.cpu() for name, images in pool.state_dict().items()}
-            for place, pool in self._pools.items()
-        }
-        return {place: state for ranks in from_all_ranks(mine) for place, state in ranks.items()}
+        found = {place: _on_host(pool.state_dict()) for place, pool in self._pools.items()}
+        own = from_all_ranks({place: found[place] for place in self._own})
+        latest = found | {place: state for rank in own for place, state in rank.items()}
+        return {str(place): latest[place] for place in sorted(latest)}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful: every rank takes all pools, for it may get other places than before."""
-        self._pools = {}
+        self._pools, self._own = {}, set()
         for place, one in state.items():
             self._pools[int(place)] = pool = ImagePool(self._each)
             pool.load_state_dict(one)
+
+
+def _on_host(state: State) -> State:
+    return {name: None if images is None else images.cpu() for name, images in state.items()}
 
 
 class UnpairedDiscriminators(Player):

@@ -10,7 +10,7 @@ from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals
 
-Judge = Callable[[Batch], Tensor | None]
+BatchLogits = Callable[[Batch], Tensor | None]
 """Maps real samples to logits [N]; to None in a task where no network judges whole samples."""
 
 
@@ -29,7 +29,7 @@ class LogitProbe:
         self._micro_batch, self._ranks = micro_batch, ranks
 
     @torch.no_grad()
-    def read(self, judge: Judge) -> dict[str, float]:
+    def read(self, logits_of: BatchLogits) -> dict[str, float]:
         """Return mean logits and signs by names such as `logits/held_out`, or nothing. Collective.
 
         `logits/held_out_z` is by how many standard errors the logits of held-out images are lower.
@@ -45,7 +45,7 @@ class LogitProbe:
             for batch in range(self._ranks.rank, batches + self._ranks.rank, self._ranks.world_size):
                 # The last micro-batch is filled up from the front.
                 rows = torch.arange(batch * self._micro_batch, (batch + 1) * self._micro_batch) % len(reals)
-                logits = judge(reals.batch(rows, self._ranks.device))
+                logits = logits_of(reals.batch(rows, self._ranks.device))
                 if logits is None:
                     return {}
                 wide = logits.double().cpu()

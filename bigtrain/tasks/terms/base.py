@@ -18,7 +18,7 @@ from data_pipelines.plugins import Registry
 
 
 @dataclass
-class Step:
+class LossContext:
     """One micro-batch in a player's phase. What is not asked for is not computed.
 
     Attributes:
@@ -99,34 +99,34 @@ class Step:
         logits: Tensor = self.D.head(feature, self.label)
         return logits
 
-    def judge(self, image: Tensor) -> Tensor:
+    def logits_of(self, image: Tensor) -> Tensor:
         """Return D's logits of other images, as they are, under this micro-batch's condition."""
         logits: Tensor = self.D(image, self.label)
         return logits
 
 
-class DiscriminatorStep(Step):
+class DiscriminatorLossContext(LossContext):
     """A micro-batch in D's phase: G is frozen, its images are constants."""
 
     @cached_property
     def fake(self) -> Tensor:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.generate(self.z)
 
 
-class GeneratorStep(Step):
+class GeneratorLossContext(LossContext):
     """A micro-batch in G's phase: D is frozen, what it thinks of reals is constant."""
 
     @cached_property
     def real_features(self) -> list[Tensor]:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.features(self.real_shown)
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.head(self.real_features[-1])
 
@@ -139,7 +139,7 @@ class Setting:
         generator: built, perhaps without data (`meta` device).
         discriminator: likewise.
         micro_batch: samples that are computed together.
-        paired: whether `Step.real` is what `Step.fake` should become, sample by sample.
+        paired: whether `LossContext.real` is what `LossContext.fake` should become, sample by sample.
     """
 
     generator: nn.Module
@@ -190,7 +190,7 @@ class DiscriminatorTerm(Term):
 
     differentiates: ClassVar[frozenset[str]] = frozenset()
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
 
@@ -198,7 +198,7 @@ class DiscriminatorTerm(Term):
 class GeneratorTerm(Term):
     """An addend of G's loss. A term that moves both players is of both kinds."""
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
 
