@@ -59,7 +59,7 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
     before = highest_ever(ranks.device)
     image = ImageSpec(32, 3)
     network = {"kind": "stylegan2", "channel_base": 32 * width, "channel_max": width}
-    config = {"generator": network, "discriminator": network, "optim": {"lr_g": 1e-4, "lr_d": 1e-4}}
+    config = {"generator": network, "discriminator": network, "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}}}
     task = SynthesisTask(parse_config(SynthesisConfig, config, source="memory"), image, [], seed=0, device=ranks.device)
     weights = sum(value.numel() for player in task.players.values() for value in player.parameters())
     strategy_config: Any = TypeAdapter(StrategyConfig).validate_python(settings)

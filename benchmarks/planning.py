@@ -172,7 +172,7 @@ def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: flo
         overlaps=name == "ddp",
         reach={kind: value / beta["all_reduce"] for kind, value in beta.items()},
     )
-    flops = planner.at(config.images_at_once, images).flops / alone
+    flops = planner.at(config.micro_batch_size, images).flops / alone
     card = GPU(
         name="this machine",
         memory_gb=10,
@@ -183,7 +183,7 @@ def _foretell(name: str, ranks: int, accumulation: int, alone: float, alpha: flo
         source="measured",
     )
     cluster = Cluster(card, assumed, 1, ranks, 1e9)
-    estimate = planner.estimate(name, config.strategy, cluster, micro_batch=config.images_at_once, images=images)
+    estimate = planner.estimate(name, config.strategy, cluster, micro_batch=config.micro_batch_size, images=images)
     return estimate.time.total
 
 

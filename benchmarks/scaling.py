@@ -92,15 +92,14 @@ def rank_process(pipe: Connection, place: dict[str, str], core: int, settings: d
     import torch
 
     from bigtrain.build import build
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import parse_config
+    from bigtrain.config import parse_training
     from bigtrain.distributed.collectives import barrier
     from bigtrain.distributed.init import join_ranks, leave_ranks
     from bigtrain.distributed.stragglers import communication_metrics, gather_times
     from bigtrain.distributed.traffic import traffic
 
     torch.set_num_threads(1)
-    config = parse_config(AnyTraining, settings, source="benchmark")
+    config = parse_training(settings, source="benchmark")
     ranks = join_ranks()
     config.folder.mkdir(parents=True, exist_ok=True)
     trainer = build(config, ranks, config.folder)
@@ -164,7 +163,7 @@ def settings_of(name: str, batch: int, precision: str, data: Path) -> dict[str, 
         "micro_batch": batch,
         "precision": precision,
         "data": {**network["data"], "path": str(data)},
-        "optim": {"lr_g": 1e-4, "lr_d": 1e-4},
+        "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}},
         "ema": {"half_life_kimg": 10},
         **dict.fromkeys(("log", "preview", "snapshot"), NEVER),
         "checkpoint": {"interval_kimg": 1e6},

@@ -113,7 +113,7 @@ def settings_of(workload: str, batch: int | None, precision: str, compiled: bool
         "precision": precision,
         "compile": compiled,
         "data": {**own["data"], "path": "in memory"},
-        "optim": {"lr_g": 2e-3, "lr_d": 2e-3},
+        "optim": {"G": {"lr": 2e-3}, "D": {"lr": 2e-3}},
         "strategy": {"kind": "single"},
         "ema": {"half_life_kimg": 10},
         **dict.fromkeys(("log", "preview", "snapshot"), NEVER),
@@ -129,8 +129,7 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
 
     import torch
 
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import parse_config
+    from bigtrain.config import parse_training
     from bigtrain.core.host_memory import keep_freed_memory
     from bigtrain.ops.twins import reference_paths
 
@@ -140,7 +139,7 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
         keep_freed_memory()  # as in training
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    run = Steps(parse_config(AnyTraining, settings, source="benchmark"), plain=plain, inference=inference)
+    run = Steps(parse_training(settings, source="benchmark"), plain=plain, inference=inference)
     pipe.send({"often": run.often, "parameters": run.parameters})
     with reference_paths(as_published=True) if plain else contextlib.nullcontext():
         while (kind := pipe.recv()) is not None:

@@ -1,3 +1,34 @@
-"""Distributed, large-scale GAN training."""
+"""Distributed, large-scale GAN training.
+
+From Python: `import bigtrain as bt`, then `bt.prepare`, `bt.train`, `bt.load` and `bt.evaluate`; see `bigtrain.api`.
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigtrain.api import Model, Run, evaluate, load, prepare, train
 
 __version__ = "0.1.0"
+__all__ = ["Model", "Run", "evaluate", "load", "prepare", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the API when it is used: commands start without it."""
+    if name in __all__:
+        from bigtrain import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'bigtrain' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """Keeps `bigtrain.train` the function: Python would put the module of that name in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

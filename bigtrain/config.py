@@ -1,22 +1,40 @@
 """The config of a run: everything that it is made of, in one YAML file."""
 
+from abc import ABC
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from bigtrain.checkpoint import CheckpointConfig
-from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.config import Config, ConfigError, apply_overrides, nearest, parse_config, read_yaml
+from bigtrain.core.names import NameOf
+from bigtrain.core.registry import ConfigUnion
 from bigtrain.distributed.watchdog import WatchdogConfig
 from bigtrain.engine.ema import EMAConfig
+from bigtrain.engine.task import TaskConfig
 from bigtrain.evaluation.evaluator import EvalConfig
 from bigtrain.generate.init_from import InitFromConfig
+from bigtrain.generate.writer import SnapshotConfig
 from bigtrain.health.health import HealthConfig
-from bigtrain.models import ImageSpec
 from bigtrain.strategies import Precision, StrategyConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
+from bigtrain.tasks.translation import TranslationConfig
+from bigtrain.tasks.unpaired import UnpairedConfig
 from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
+from data_pipelines.fields.registry import kind_names
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.sampling import Shares
 from data_pipelines.secrets import refuse_secrets
 from data_pipelines.stream import Loader
@@ -74,8 +92,41 @@ class CacheConfig(Config):
     max_bytes: PositiveInt = 100 * 2**30
 
 
-class DataConfig(Config):
-    """The training images.
+class FieldConfig(Config):
+    """A field of every sample, where a dataset has others than an image and its class.
+
+    Attributes:
+        kind: of the field, see docs/data.md.
+        channels: of images; null for the stream's.
+        resolution: height of images; null for the stream's.
+        width: of images; null for the stream's, or square ones where `resolution` is given.
+        classes: number of classes, of the kinds `class` and `classes`.
+        shape: of a sample's array, of the other kinds.
+        dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
+    """
+
+    kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
+    channels: PositiveInt | None = None
+    resolution: PositiveInt | None = None
+    width: PositiveInt | None = None
+    classes: PositiveInt | None = None
+    shape: tuple[PositiveInt, ...] | None = None
+    dtype: str | None = None
+
+    @model_validator(mode="after")
+    def _says_what_its_kind_needs(self) -> Self:
+        if self.kind in ("class", "classes") and self.classes is None:
+            raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
+        if self.kind not in ("image", "class", "classes") and self.shape is None:
+            raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
+        return self
+
+
+_USUAL_DTYPES = {"image": "uint8", "text": "uint8", "array": "float32", "audio": "int16", "video": "uint8"}
+
+
+class StreamConfig(Config):
+    """A stream of training samples.
 
     Attributes:
         path: folder of shards, see `bigtrain data prepare`; or its URL, `http(s)://` or `s3://`.
@@ -83,16 +134,17 @@ class DataConfig(Config):
         width: of images that are not square, whose height is `resolution`; null for square ones.
         channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); the shards must have them.
         classes: how many, for a conditional network; 0 ignores the labels.
+        fields: what is read of each sample, by name; null for `image`, and `class` where there are classes.
         sampling: how often images come.
         max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
         label_dropout: share of the images that are shown without their label.
         crop: what shards of larger images are cut to `resolution` and `width` by: `random` cuts anew each time an
             image is shown, `center` in the middle, as evaluation does in both cases; null for shards of just that size.
-        flip: mirror half of the images, left to right.
+        flip: mirror half of the samples, left to right: all image fields of a sample alike.
         window: shards that are shuffled together.
         loader: threads start at once; processes leave the interpreter to the training.
         workers: threads or processes a rank that read and decode.
-        on_corrupt: `replace` shows another image in the place of a damaged one, and reports it; `fail` ends the run.
+        on_corrupt: `replace` shows another sample in the place of a damaged one, and reports it; `fail` ends the run.
         cache: for a path that is a URL, and for shards that lie elsewhere.
     """
 
@@ -101,6 +153,7 @@ class DataConfig(Config):
     width: PositiveInt | None = None
     channels: Annotated[int, Field(ge=1, le=4)] = 3
     classes: Annotated[int, Field(ge=0)] = 0
+    fields: dict[str, FieldConfig] | None = None
     sampling: Annotated[ShuffleSampling | BalancedSampling | WeightedSampling, Field(discriminator="kind")] = (
         ShuffleSampling(kind="shuffle")
     )
@@ -120,12 +173,38 @@ class DataConfig(Config):
         return refuse_secrets(path, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://")
 
     @property
-    def image(self) -> ImageSpec:
-        """What the networks are built for."""
-        return ImageSpec(self.resolution, self.channels, self.classes, self.width)
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.resolution, self.width or self.resolution
+
+    def specs(self) -> dict[str, FieldSpec]:
+        """Return the fields that are read of each sample; names of classes are their numbers."""
+        if self.fields is None:
+            image = {"image": FieldSpec("image", (self.channels, *self.size), "uint8")}
+            return image | ({"class": FieldSpec("class", (), "int64", _numbers(self.classes))} if self.classes else {})
+        return {name: self._spec(field) for name, field in self.fields.items()}
+
+    def _spec(self, field: FieldConfig) -> FieldSpec:
+        if field.kind == "class":
+            return FieldSpec("class", (), "int64", _numbers(field.classes or 0))
+        if field.kind == "classes":
+            return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
+        shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
+        if field.kind == "image" and shape is None:
+            height = field.resolution or self.resolution
+            width = field.width or (field.resolution or self.size[1])
+            shape = (field.channels or self.channels, height, width)
+        return FieldSpec(field.kind, shape or (), dtype)
 
     def plan(
-        self, *, seed: int, global_batch: int, held_out: float, rank: int = 0, world_size: int = 1, pieces: int = 1
+        self,
+        *,
+        seed: int,
+        global_batch: int,
+        held_out: float,
+        rank: int = 0,
+        world_size: int = 1,
+        pieces: int = 1,
     ) -> BatchPlan:
         """Return what is in a rank's batches, each cut into so many micro-batches."""
         return BatchPlan(
@@ -144,16 +223,79 @@ class DataConfig(Config):
         )
 
 
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+class DataConfig(StreamConfig):
+    """The training samples, of one stream."""
+
+    @property
+    def streams(self) -> Mapping[str, StreamConfig]:
+        """The one stream, which has no name."""
+        return {"": self}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the data are."""
+        return (self.path,)
+
+    def field_specs(self) -> dict[str, FieldSpec]:
+        """Return all fields of a batch by name."""
+        return self.specs()
+
+
+class StreamsConfig(Config):
+    """The training samples, of several streams that advance together.
+
+    Attributes:
+        streams: by name. A field is called by its stream and its name: `A.image`, `A.class`, `B.image`.
+    """
+
+    streams: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], StreamConfig]
+
+    @field_validator("streams")
+    @classmethod
+    def _are_several(cls, streams: dict[str, StreamConfig]) -> dict[str, StreamConfig]:
+        if len(streams) < 2:
+            raise ValueError("name two streams or more, or write the keys of the only one into data itself")
+        if len({(stream.loader, stream.workers) for stream in streams.values()}) > 1:
+            raise ValueError("loader and workers must be the same in all streams")
+        return streams
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the data are, each place once."""
+        return tuple(dict.fromkeys(stream.path for stream in self.streams.values()))
+
+    def field_specs(self) -> dict[str, FieldSpec]:
+        """Return all fields of a batch by name."""
+        return {
+            f"{name}.{field}": spec for name, stream in self.streams.items() for field, spec in stream.specs().items()
+        }
+
+
+def _one_or_several(data: Any) -> str:
+    several = "streams" in data if isinstance(data, Mapping) else isinstance(data, StreamsConfig)
+    return "several" if several else "one"
+
+
+AnyDataConfig = Annotated[
+    Annotated[DataConfig, Tag("one")] | Annotated[StreamsConfig, Tag("several")], Discriminator(_one_or_several)
+]
+
+
 class IntervalConfig(Config):
     """How often something happens, in thousands of images; 0 for never."""
 
     interval_kimg: NonNegativeFloat
 
 
-class TrainingConfig(Config):
+class TrainingConfig(TaskConfig, ABC):
     """What every run has, whatever its task.
 
     Attributes:
+        task: which task; see the classes below.
         run_dir: the run's folder; the same command on it resumes.
         seed: of everything random.
         total_kimg: thousands of real images to show the discriminator.
@@ -172,6 +314,7 @@ class TrainingConfig(Config):
             of a few steps as Chrome traces, and a table.
     """
 
+    task: str
     run_dir: str
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     total_kimg: PositiveFloat
@@ -180,14 +323,14 @@ class TrainingConfig(Config):
     memory_gib: PositiveFloat | None = None
     precision: Precision = "fp32"
     tf32: bool = False
-    data: DataConfig
+    data: AnyDataConfig
     strategy: StrategyConfig
     ema: EMAConfig
     log: IntervalConfig
     preview: IntervalConfig
     eval: EvalConfig
     checkpoint: CheckpointConfig
-    snapshot: IntervalConfig
+    snapshot: SnapshotConfig
     health: HealthConfig = HealthConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -202,7 +345,7 @@ class TrainingConfig(Config):
         return self
 
     @property
-    def images_at_once(self) -> int:
+    def micro_batch_size(self) -> int:
         """The micro-batch, after `auto` has become a number."""
         assert self.micro_batch != "auto"
         return self.micro_batch
@@ -224,9 +367,9 @@ class TrainingConfig(Config):
         Raises:
             ConfigError: the batch does not divide over so many ranks.
         """
-        together = self.images_at_once * world_size
+        together = self.micro_batch_size * world_size
         if self.global_batch % together:
-            micro_batches = self.global_batch // self.images_at_once
+            micro_batches = self.global_batch // self.micro_batch_size
             ranks = [count for count in range(1, micro_batches + 1) if micro_batches % count == 0]
             raise ConfigError(
                 f"global_batch {self.global_batch} has {micro_batches} micro-batches of {self.micro_batch}; they do "
@@ -235,11 +378,48 @@ class TrainingConfig(Config):
         return self.global_batch // together
 
 
-class SynthesisTraining(TrainingConfig, SynthesisConfig):
+class SynthesisTraining(SynthesisConfig, TrainingConfig):
     """A run of the synthesis task."""
 
     task: Literal["synthesis"]
 
 
-AnyTraining = SynthesisTraining
-"""Every kind of run: a new task is one more class in this union, told apart by `task`."""
+class TranslationTraining(TranslationConfig, TrainingConfig):
+    """A run of the translation task."""
+
+    task: Literal["translation"]
+
+
+class UnpairedTraining(UnpairedConfig, TrainingConfig):
+    """A run of the unpaired task."""
+
+    task: Literal["unpaired"]
+
+
+TRAININGS: ConfigUnion[TrainingConfig] = ConfigUnion("bigtrain.tasks", TrainingConfig, key="task")
+"""Every kind of run by the name of its task; other packages add theirs by entry points of the group."""
+
+TRAININGS.add_classes(SynthesisTraining, TranslationTraining, UnpairedTraining)
+
+
+def load_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a run's config from a YAML file; see `core.config.load_config` for overrides and errors."""
+    return parse_training(apply_overrides(read_yaml(path), overrides), source=str(path))
+
+
+def parse_training(data: Mapping[str, Any], *, source: str) -> TrainingConfig:
+    """Validate a run's config, whose `task` says which class it has; `source` names it in errors.
+
+    Raises:
+        ConfigError: there is no such task, or the config does not fit it.
+    """
+    if "task" not in data:
+        raise ConfigError(f"{source}: missing key 'task'" + nearest("", sorted(TRAININGS)))
+    if data["task"] not in TRAININGS:
+        raise ConfigError(f"{source}: unknown task '{data['task']}'" + nearest(str(data["task"]), sorted(TRAININGS)))
+    return parse_config(TRAININGS[data["task"]], data, source=source)
+
+
+def training_schema() -> dict[str, Any]:
+    """Return the JSON schema of every kind of run."""
+    return TRAININGS.adapter.json_schema()

@@ -2,32 +2,37 @@
 
 from bigtrain.core import stop
 
-stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
+if __name__ == "__main__":
+    stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
 
-import os  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Iterator, Sequence  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
-from typing import NoReturn  # noqa: E402
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
-from bigtrain.build import build, check  # noqa: E402
-from bigtrain.config import AnyTraining  # noqa: E402
-from bigtrain.core.config import Config, ConfigError, apply_overrides, load_config, parse_config  # noqa: E402
-from bigtrain.core.errors import UserError  # noqa: E402
-from bigtrain.core.logging import crash_log, log_to_file, set_up_logging  # noqa: E402
-from bigtrain.core.presence import RunBusyError, hold, place_of_this_process  # noqa: E402
-from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero  # noqa: E402
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment  # noqa: E402
-from bigtrain.distributed.program import print_error  # noqa: E402
-from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch  # noqa: E402
-from bigtrain.run.failures import note_failure  # noqa: E402
-from bigtrain.run.folder import open_run_folder  # noqa: E402
-from bigtrain.trainer import Result  # noqa: E402
-from data_pipelines.errors import DataError, UnreachableError  # noqa: E402
-from data_pipelines.secrets import hide_secrets  # noqa: E402
+from bigtrain.build import build, check
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import Config, ConfigError, apply_overrides, parse_config
+from bigtrain.core.errors import UserError
+from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
+from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
+from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.program import print_error
+from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
+from bigtrain.run.failures import note_failure
+from bigtrain.run.folder import open_run_folder
+from bigtrain.trainer import Result
+from data_pipelines.errors import DataError, UnreachableError
+from data_pipelines.secrets import hide_secrets
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
+
+
+class LostDataError(DataError):
+    """A server or a process went away while training: not the user's mistake, and worth a restart."""
 
 
 class TrainSettings(Config):
@@ -46,13 +51,18 @@ class TrainSettings(Config):
     stop_at_kimg: float | None = None
 
 
-def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
+def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: float | None = None) -> Result:
     """Train or go on, as one of the ranks that the environment tells of. Collective.
 
     Args:
         config: of the run.
         allow_change: go on in a run folder of another config.
         stop_at_kimg: stop at this place, with all saved, as a signal would; None for the end of the run.
+
+    Raises:
+        ConfigError, DataError: see `bigtrain.build.check`.
+        LostDataError: data went away while training.
+        RunBusyError: another process trains into the run folder.
     """
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
@@ -73,20 +83,22 @@ def train(config: AnyTraining, *, allow_change: bool = False, stop_at_kimg: floa
                     result = trainer.run()
                 failed = False
                 return result
-            except DataError as error:  # a server or a process is gone: not the user's mistake, and worth a restart
-                print(f"bigtrain: rank {rank}: {hide_secrets(str(error))}", file=sys.stderr)
+            except DataError as error:
                 note_failure(config.folder, rank, error)
-                sys.exit(1)
+                raise LostDataError(f"rank {rank}: {error}") from error
+    except LostDataError:
+        raise
     except Exception as error:
         note_failure(config.folder, rank, error)
         crash_log.exception("rank %d failed", rank)
         raise
     finally:
+        close_log_file()
         leave_ranks(failed=failed)
 
 
 @contextmanager
-def _run_folder(config: AnyTraining, ranks: Ranks) -> Iterator[None]:
+def _run_folder(config: TrainingConfig, ranks: Ranks) -> Iterator[None]:
     """Hold the run folder, which must be nobody else's, and open it. Collective."""
     lock, problem = None, None
     if is_rank_zero():
@@ -131,8 +143,11 @@ def main() -> NoReturn:
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     try:
         settings = settings_from_words(sys.argv[1:])
-        config = load_config(AnyTraining, settings.config, settings.overrides)
+        config = load_training(settings.config, settings.overrides)
         result = train(config, allow_change=settings.allow_config_change, stop_at_kimg=settings.stop_at_kimg)
+    except LostDataError as error:
+        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        sys.exit(1)
     except (UserError, DataError) as error:
         print_error(error, place_from_environment(os.environ)[0])
         sys.exit(1 if isinstance(error, UnreachableError) else 2)

@@ -12,7 +12,7 @@ CONFIG = """
 run_dir: {folder}
 seed: 0
 total_kimg: 2.0
-optim: {{lr_g: {lr}, lr_d: 0.001}}
+optim: {{G: {{lr: {lr}}}, D: {{lr: 0.001}}}}
 data: {{path: data/tiny}}
 """
 
@@ -29,7 +29,7 @@ def leave_run(
     tracker = Tracker(TrackingConfig(mlflow=False), folder, active=True)
     progress = Progress(total=2000, batch=500)
     dataset = {"name": "tiny", "digest": "abc", "folder": "data/tiny", "shape": [3, 8, 8], "profile": {}}
-    tracker.start(progress, params={"optim.lr_g": lr}, tags={"world_size": "4", "host": "node7"}, dataset=dataset)
+    tracker.start(progress, params={"optim.G.lr": lr}, tags={"world_size": "4", "host": "node7"}, dataset=dataset)
     random = np.random.default_rng(0)
     for fid in fids:
         for _ in range(2):

@@ -1,27 +1,30 @@
-"""Train tiny players the way `Trainer.train_step` does, without data on disk: for tests of what a step computes."""
+"""Train tiny players by `take_step`, without data on disk: for tests of what a step computes."""
 
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from bigtrain.core.batch import Batch
+from bigtrain.core.batch import Batch, dense
 from bigtrain.core.config import parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress, State
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.engine.ema import EMA
+from bigtrain.engine.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, RMSpropConfig, SGDConfig
+from bigtrain.engine.step import StepResult, take_step
 from bigtrain.models import ImageSpec
 from bigtrain.strategies import strategy_of
 from bigtrain.strategies.base import StrategySettings
-from bigtrain.strategies.by_player import ByPlayer
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.strategies.flat import FlatConfig
 from bigtrain.strategies.fsdp import FSDPConfig
 from bigtrain.strategies.single import SingleConfig
 from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
+from data_pipelines.fields.spec import FieldSpec
 
 CPU = torch.device("cpu")
 SMALL = ImageSpec(8, 1, 3)
@@ -34,6 +37,13 @@ STRATEGIES: dict[str, StrategySettings] = {
     "zero3_module": DeepSpeedConfig(stage=3, gather="module"),
     "zero2_offload": DeepSpeedConfig(stage=2, offload_optimizer=True),
 }
+OPTIMIZERS: dict[str, OptimizerConfig] = {
+    "adam": AdamConfig(lr=1e-2),
+    "adamw": AdamWConfig(kind="adamw", lr=1e-2, weight_decay=0.1),
+    "sgd": SGDConfig(kind="sgd", lr=1e-2, weight_decay=0.1, nesterov=True),
+    "rmsprop": RMSpropConfig(kind="rmsprop", lr=1e-2),
+}
+"""One of each kind."""
 
 STYLEGAN2 = {
     "generator": {
@@ -54,10 +64,17 @@ STYLEGAN2 = {
 }
 
 
+def fields_of(image: ImageSpec) -> dict[str, FieldSpec]:
+    """Return the fields of images, with classes where there are some."""
+    classes = tuple(map(str, range(image.classes)))
+    fields = {"image": FieldSpec("image", image.shape, "uint8")}
+    return fields | ({"class": FieldSpec("class", (), "int64", classes)} if classes else {})
+
+
 def by_name(strategy: str) -> Any:
     """Return one of STRATEGIES for both players; or G's and D's, as in `zero3+ddp`."""
     G, _, D = strategy.partition("+")
-    return ByPlayer(G=STRATEGIES[G], D=STRATEGIES[D]) if D else STRATEGIES[G]
+    return {"G": STRATEGIES[G], "D": STRATEGIES[D]} if D else STRATEGIES[G]
 
 
 class Training:
@@ -89,7 +106,8 @@ class Training:
         rank, world_size = dist.get_rank(), dist.get_world_size()
         self.image, self.global_batch, self.micro_batch, self.seed = image, global_batch, micro_batch, seed
         self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
-        self.task = SynthesisTask(parsed, image, [1] * image.classes, seed=seed, device=CPU)
+        self.fields = fields_of(image)
+        self.task = SynthesisTask(parsed, self.fields, {}, seed=seed, device=CPU)
         chosen = by_name(strategy or ("ddp" if world_size > 1 else "single"))
         self.strategies = {}
         for name, player in self.task.players.items():
@@ -100,13 +118,14 @@ class Training:
             self.strategies[name] = build(player, self.task.optimizers[name], precision, accumulation, ranks)
         self.progress = Progress(10_000, global_batch * self.task.batches_per_step)
         self.means = RunningMeans()
+        self.averages: dict[str, EMA] = {}
         self.start = self.weights()
 
     @staticmethod
     def parse(config: dict[str, Any]) -> SynthesisConfig:
         """Fill in the defaults."""
         # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        defaults = {**STYLEGAN2, "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4}}
+        defaults = {**STYLEGAN2, "optim": {"G": {"lr": 1e-3, "eps": 1e-4}, "D": {"lr": 1e-3, "eps": 1e-4}}}
         return parse_config(SynthesisConfig, {**defaults, **config}, source="test")
 
     def batch(self, position: int) -> Batch:
@@ -114,33 +133,28 @@ class Training:
         draws = Draws(1 + self.seed, torch.arange(position, position + self.global_batch)[self.share], "data")
         real = draws.uniform(*self.image.shape) * 2 - 1
         label = draws.integers(max(self.image.classes, 1), 1).squeeze(1)
-        return Batch(real.contiguous(memory_format=torch.channels_last), label, draws)
+        return Batch({"image": dense(real), "class": label}, draws)
 
-    def step(self, *, freeze: bool = True) -> None:
-        """Take one step; `freeze=False` makes the mistake that rivals learn too."""
+    def step(self) -> StepResult:
+        """Take one step."""
         starts = [self.progress.samples_seen + k * self.global_batch for k in range(self.task.batches_per_step)]
-        batches = [self.batch(start) for start in starts]
-        self.task.before_step(self.progress)
-        for phase in self.task.phases(self.progress):
-            rivals: dict[str, Any] = {}
-            for name, strategy in self.strategies.items():
-                strategy.set_trainable(name == phase.player or not freeze)
-                if name != phase.player:
-                    rivals.update(strategy.infer())
-            strategy = self.strategies[phase.player]
-            for micro, last in batches[phase.batch].micro_batches(self.micro_batch, self.task.group):
-                loss, stats = strategy.loss(phase, micro, rivals, last_micro=last)
-                strategy.backward(loss)
-                self.means.add(stats)
-            now = (self.progress.samples_seen, self.progress.total)
-            strategy.step(self.task.optimizers[phase.player].rates_at(*now, global_batch=self.global_batch))
-        self.progress.advance()
-        self.means.add(self.task.after_step(self.progress))
+        result = take_step(
+            self.task,
+            self.strategies,
+            [self.batch(start) for start in starts],
+            self.progress,
+            micro_batch=self.micro_batch,
+            global_batch=self.global_batch,
+            averages=self.averages,
+        )
+        for told in result.stats:
+            self.means.add(told)
+        return result
 
-    def run(self, steps: int, *, freeze: bool = True) -> dict[str, Any]:
+    def run(self, steps: int) -> dict[str, Any]:
         """Take some steps; return the weights before and after, and the means of what was measured."""
         for _ in range(steps):
-            self.step(freeze=freeze)
+            self.step()
         return {"start": self.start, "weights": self.weights(), "means": self.means.read()}
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ others none; so they come at odd multiples of half of that, where runs begin wit
 from collections import Counter
 from pathlib import Path
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.state import Progress
 from bigtrain.planning.counting import FakeRun, kind_of, period_of
 from bigtrain.tracking.events import read_events
@@ -24,7 +24,7 @@ class Starts:
         checkpoint_kimg: between the checkpoints of the disturbed run, about as often as the config says.
     """
 
-    def __init__(self, config: AnyTraining) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         run = FakeRun(config)
         self._task, self._batch = run.task, config.global_batch * run.task.batches_per_step
         self._total = round(config.total_kimg * 1000)

@@ -29,11 +29,10 @@ def chaos(
     from bigtrain.chaos.breaking import break_run
     from bigtrain.chaos.faults import FAULTS
     from bigtrain.chaos.starts import Starts
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import load_config
+    from bigtrain.config import load_training
     from bigtrain.core.logging import progress_bars
 
-    loaded, others = load_config(AnyTraining, config, overrides or []), also or []
+    loaded, others = load_training(config, overrides or []), also or []
     if unknown := [name for name in others if name not in FAULTS]:
         raise ConfigError(f"--also {unknown[0]}: choose one of {', '.join(FAULTS)}")
     if "hang" in others and (loaded.watchdog.step_seconds is None or nproc < 2):

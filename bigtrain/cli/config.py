@@ -17,11 +17,11 @@ def show(
     params: Annotated[bool, typer.Option("--params", help="A table of the networks' parameters instead.")] = False,
 ) -> None:
     """Print a config with all its defaults and overrides resolved."""
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import dump_yaml, load_config
+    from bigtrain.config import load_training
+    from bigtrain.core.config import dump_yaml
     from bigtrain.planning.parameter_table import show_parameters
 
-    loaded = load_config(AnyTraining, config, overrides or [])
+    loaded = load_training(config, overrides or [])
     if params:
         show_parameters(loaded)
     else:
@@ -31,6 +31,6 @@ def show(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a config."""
-    from bigtrain.config import AnyTraining
+    from bigtrain.config import training_schema
 
-    typer.echo(json.dumps(AnyTraining.model_json_schema(), indent=1))
+    typer.echo(json.dumps(training_schema(), indent=1))

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import run_program, settings_from
+from bigtrain.cli.plugins import NamesScoringPlugins
 from bigtrain.core.config import ConfigError, config_to_words
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=NamesScoringPlugins)
 def evaluate(
     snapshot: Annotated[Path | None, typer.Argument(help="A snapshot folder; a run folder with --watch.")] = None,
     data: Annotated[str | None, typer.Option(help="The dataset to compare with; default: the run's.")] = None,

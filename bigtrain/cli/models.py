@@ -57,6 +57,39 @@ def sample(
 
 
 @app.command()
+def apply(
+    snapshot: Snapshot,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Image files, folders of images, datasets.")],
+    out: Annotated[Path, typer.Option(help="Folder of PNGs; the same command goes on where it was interrupted.")],
+    output: Annotated[
+        str | None,
+        typer.Option(help="Which output, such as A.image where there are two; default: the first."),
+    ] = None,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Let the network draw its own noise, such as dropout.")
+    ] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the network: fp32 (default), or bf16 where that is faster.")
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+) -> None:
+    """Translate images of any size that the network's layers allow."""
+    from bigtrain.generate.apply import ApplySettings
+
+    settings = settings_from(
+        ApplySettings,
+        "apply",
+        snapshot=snapshot,
+        inputs=inputs,
+        out=out,
+        output=output,
+        noise=noise,
+        precision=precision,
+    )
+    run_program("bigtrain.generate.apply", settings, nproc=nproc)
+
+
+@app.command()
 def interpolate(
     snapshot: Snapshot,
     out: Annotated[Path, typer.Option(help="Film (.gif, .mp4) of a walk; picture of a table.")],

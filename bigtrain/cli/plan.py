@@ -30,8 +30,7 @@ def plan(
     plot: Annotated[Path | None, typer.Option(help="Draw efficiency over 1 to 1024 cards into this PNG.")] = None,
 ) -> None:
     """Tell what a run will take: memory, messages, speed, time, money. Needs neither its data nor a GPU."""
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import load_config
+    from bigtrain.config import load_training
     from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
     from bigtrain.planning.plan import make_plan
     from bigtrain.planning.show import plot_efficiency, show
@@ -40,7 +39,7 @@ def plan(
     card = find_gpu(known, gpu)
     network = card.network_gbit_s * 1e9 / 8 if link is None else parse_rate(link)
     cluster = Cluster(card, known.assumed, nodes, gpus_per_node, network)
-    made = make_plan(load_config(AnyTraining, config, overrides or []), cluster, price=price)
+    made = make_plan(load_training(config, overrides or []), cluster, price=price)
     if as_json:
         typer.echo(json.dumps(made.as_json(), indent=1))
     else:

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
+from bigtrain.cli.plugins import NamesPlugins
 from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.config import ConfigError
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=NamesPlugins)
 def train(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -28,8 +29,7 @@ def train(
     import torch
 
     from bigtrain.build import check
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import load_config
+    from bigtrain.config import load_training
     from bigtrain.core.logging import set_up_logging
     from bigtrain.core.presence import refuse_if_held
     from bigtrain.planning.micro_batch import remember_micro_batch
@@ -38,7 +38,7 @@ def train(
     from launch.local import Launcher
 
     nproc = nproc or max(torch.cuda.device_count(), 1)
-    loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
+    loaded = remember_micro_batch(load_training(config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["allow_config_change=true"] if allow_config_change else [])]
     refuse_if_held(loaded.folder)

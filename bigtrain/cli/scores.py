@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import run_program, settings_from
+from bigtrain.cli.plugins import NamesScoringPlugins
 
 app = typer.Typer()
 
 Place = Annotated[str, typer.Argument(help="Folder or zip of images, shards, a snapshot, or statistics (.npz).")]
 
 
-@app.command()
+@app.command(cls=NamesScoringPlugins)
 def fid(
     generated: Place,
     reference: Place,

@@ -10,7 +10,7 @@ import typer
 from bigtrain.cli.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
-    from bigtrain.config import AnyTraining
+    from bigtrain.config import TrainingConfig
     from launch.slurm.settings import SlurmConfig
 
 app = typer.Typer()
@@ -48,8 +48,8 @@ def submit(
 ) -> None:
     """Queue a run on Slurm, where it goes on by itself until it is complete. What cannot run is refused at once."""
     from bigtrain.build import check
-    from bigtrain.config import AnyTraining
-    from bigtrain.core.config import dump_yaml, load_config
+    from bigtrain.config import load_training
+    from bigtrain.core.config import dump_yaml
     from bigtrain.planning.micro_batch import remember_micro_batch
     from bigtrain.run.folder import check_run_folder
     from launch.slurm.script import Request, render
@@ -61,14 +61,14 @@ def submit(
     if container:
         flags["container"] = {"image": container, "runtime": "apptainer" if container.endswith(".sif") else "pyxis"}
     settings = load_settings(profile, flags)
-    loaded = remember_micro_batch(load_config(AnyTraining, config, overrides or []))
+    loaded = remember_micro_batch(load_training(config, overrides or []))
     configs = _configs_of(loaded, settings)
     first, *others = configs.values()
     check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus_per_node > 0)
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()
-    request = Request(folder.name, folder, Path.cwd(), loaded.data.path, allow_config_change)
+    request = Request(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change)
     if dry_run:
         typer.echo(render(settings, request), nl=False)
         return
@@ -81,7 +81,7 @@ def submit(
     typer.echo(f"{'resume':<10}bigtrain {shlex.join(sys.argv[1:])}")
 
 
-def _configs_of(config: "AnyTraining", settings: "SlurmConfig") -> dict[int | None, "AnyTraining"]:
+def _configs_of(config: "TrainingConfig", settings: "SlurmConfig") -> dict[int | None, "TrainingConfig"]:
     """Return the config of each task of an array, which is a seed in a folder of its own; or the one that there is."""
     from launch.slurm.settings import tasks_of
     from launch.slurm.submission import folder_of_task

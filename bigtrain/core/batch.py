@@ -1,13 +1,11 @@
-"""A batch as the players see it."""
+"""A batch as the players see it: named fields of some samples, and the random numbers that belong to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bigtrain.core.crop import Size, center_crop, random_crop
 from bigtrain.core.rng import Draws
 
 
@@ -16,62 +14,29 @@ class Batch:
     """Some samples of a step, on the device.
 
     Attributes:
-        real: images in [-1, 1], float32, shape [N, C, H, W], channels_last.
-        label: class indices, int64, shape [N]; -1 for no label.
+        fields: tensors by the name of their field, each of shape [N, …] and normalised as its kind says: images are
+            float32 in [-1, 1] and channels_last, classes are int64 indices, -1 for none.
         draws: the random numbers that belong to these samples.
     """
 
-    real: Tensor
-    label: Tensor
+    fields: Mapping[str, Tensor]
     draws: Draws
 
-    @classmethod
-    def from_host(
-        cls,
-        images: Tensor,
-        label: Tensor,
-        position: Tensor,
-        *,
-        seed: int,
-        device: torch.device,
-        size: Size | None = None,
-        crop: Literal["center", "random"] = "center",
-        flip: bool = False,
-        label_dropout: float = 0.0,
-    ) -> "Batch":
-        """Move a batch to the device as uint8 and normalise it there.
-
-        Args:
-            images: uint8, shape [N, C, H, W].
-            label: int64, shape [N].
-            position: each sample's place in the run, int64, shape [N].
-            seed: of the run's draws.
-            device: where to.
-            size: height and width to cut the images to; None to leave them as they are.
-            crop: where to cut: in the middle, or anywhere, drawn for each sample.
-            flip: whether to mirror half of the images, left to right.
-            label_dropout: probability that a sample loses its label, which becomes -1.
-        """
-        draws = Draws(seed, position.to(device, non_blocking=True))
-        images = images.to(device, non_blocking=True)
-        if size is not None and tuple(images.shape[2:]) != size:
-            images = random_crop(images, size, draws.of("data/crop")) if crop == "random" else center_crop(images, size)
-        real = images.to(torch.float32) / 127.5 - 1.0
-        label = label.to(device, non_blocking=True)
-        if flip:
-            mirrored = draws.of("data/flip").integers(2).reshape(-1, 1, 1, 1) == 1
-            real = torch.where(mirrored, real.flip(3), real)
-        if label_dropout:
-            dropped = draws.of("data/label_dropout").uniform(1).squeeze(1) < label_dropout
-            label = label.masked_fill(dropped, -1)
-        return cls(real=real.contiguous(memory_format=torch.channels_last), label=label, draws=draws)
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a field."""
+        return self.fields[name]
 
     def __len__(self) -> int:
         """Count the samples."""
-        return len(self.real)
+        return len(self.draws)
+
+    def label(self, name: str = "class") -> Tensor:
+        """Return a class field, int64, shape [N]; all 0 where the samples have none."""
+        found = self.fields.get(name)
+        return torch.zeros_like(self.draws.index) if found is None else found
 
     def micro_batches(self, size: int, group: int = 1) -> Iterator[tuple["Batch", bool]]:
-        """Cut into parts of `size` samples; the flag marks the last one.
+        """Cut all fields alike into parts of `size` samples; the flag marks the last part.
 
         Args:
             size: samples of a part.
@@ -80,8 +45,15 @@ class Batch:
                 is cut, as long as `size` is a multiple of `group`.
         """
         together = 1 < group < size and size % group == 0
-        order = torch.arange(size, device=self.label.device).reshape(-1, group if together else 1).t().flatten()
+        order = torch.arange(size, device=self.draws.index.device).reshape(-1, group if together else 1).t().flatten()
         for start in range(0, len(self), size):
             rows = order + start if together else slice(start, start + size)
-            real = self.real[rows].contiguous(memory_format=torch.channels_last)
-            yield Batch(real, self.label[rows], self.draws[rows]), start + size >= len(self)
+            fields = {name: dense(field[rows]) for name, field in self.fields.items()}
+            yield Batch(fields, self.draws[rows]), start + size >= len(self)
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Return a tensor in the memory format that convolutions like best: channels_last for images and for volumes."""
+    if not tensor.is_floating_point() or tensor.ndim not in (4, 5):
+        return tensor.contiguous()
+    return tensor.contiguous(memory_format=torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d)

@@ -8,16 +8,17 @@ import io
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bigtrain.core.errors import UserError
+from bigtrain.core.registry import LazyType
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -169,42 +170,72 @@ def _explain(schema: type[BaseModel], data: Mapping[str, Any], detail: ErrorDeta
 def _locate(schema: type[BaseModel], data: Any, loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
     """Turn pydantic's location into dotted keys (it inserts the tags of unions) and the class that owns the last."""
     keys: list[str] = []
-    owners: list[type[BaseModel]] = [schema]
+    owners: list[_Admitted] = [_Admitted(schema)]
     node = data
     for position, part in enumerate(loc):
         last = position == len(loc) - 1
-        if not isinstance(node, Mapping | list):
-            break  # a mapping's short form, for example a number
-        tagged = [owner for owner in owners if _tagged(owner, str(part))]
-        if isinstance(node, Mapping) and part not in node and not last and (tagged or part in node.values()):
-            owners = tagged or owners
-            continue
+        if not isinstance(node, Mapping | list) or part == "[key]":
+            break  # a mapping's short form, for example a number; or the key itself is wrong
+        if isinstance(node, Mapping) and part not in node:
+            chosen = [owner for owner in owners if owner.tag == part]
+            tagged = [owner for owner in owners if owner.has_kind(str(part))]
+            if chosen or (not last and (tagged or part in node.values())):
+                owners = chosen or tagged or owners
+                continue
         keys.append(str(part))
         if last:
             break
-        owners = [model for owner in owners for model in _models_of(owner, str(part))] or owners
+        owners = [inner for owner in owners for inner in owner.inside(str(part))] or owners
         if isinstance(node, Mapping):
             node = node.get(part)
         else:
             node = node[part] if isinstance(node, list) and isinstance(part, int) else None
-    return keys, owners[0] if owners else None
+    models = [owner.model for owner in owners if owner.model is not None]
+    return keys, models[0] if models else None
 
 
-def _models_of(owner: type[BaseModel], name: str) -> list[type[BaseModel]]:
-    field = owner.model_fields.get(name)
-    return _models_in(field.annotation) if field else []
+class _Admitted(NamedTuple):
+    """A type that a field admits: one of a union's, with pydantic's `Tag` where it has one."""
+
+    annotation: Any
+    tag: str | None = None
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """The type, if it is a config's class."""
+        is_model = isinstance(self.annotation, type) and issubclass(self.annotation, BaseModel)
+        return self.annotation if is_model else None
+
+    def has_kind(self, tag: str) -> bool:
+        """Tell whether a union tells this class from others by a field with this value."""
+        fields = self.model.model_fields.values() if self.model else ()
+        return any(tag in typing.get_args(field.annotation) for field in fields)
+
+    def inside(self, key: str) -> list["_Admitted"]:
+        """Return the types that the value at a key admits."""
+        if self.model is not None:
+            field = self.model.model_fields.get(key)
+            return _admitted_lazily(field.metadata) or _admitted(field.annotation) if field else []
+        arguments = typing.get_args(self.annotation)
+        if issubclass(typing.get_origin(self.annotation) or object, Mapping):
+            return _admitted(arguments[1])
+        return [one for argument in arguments for one in _admitted(argument)]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, list, tuple):
-        return [model for argument in typing.get_args(annotation) for model in _models_in(argument)]
-    return []
+def _admitted(annotation: Any, tag: str | None = None) -> list[_Admitted]:
+    """Return the types that an annotation admits, which may be a union of unions."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        tags = [one.tag for one in arguments[1:] if isinstance(one, Tag)]
+        return _admitted_lazily(arguments[1:]) or _admitted(arguments[0], tags[0] if tags else tag)
+    if origin in (typing.Union, types.UnionType):
+        return [one for argument in arguments for one in _admitted(argument, tag)]
+    return [_Admitted(annotation, tag)]
 
 
-def _tagged(model: type[BaseModel], tag: str) -> bool:
-    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
+def _admitted_lazily(annotations: Iterable[Any]) -> list[_Admitted]:
+    """Return the types that are known since plug-ins have been loaded."""
+    return [_Admitted(model) for one in annotations if isinstance(one, LazyType) for model in one.models()]
 
 
 def _parse_yaml(text: str, source: str) -> Any:

@@ -42,6 +42,14 @@ def log_to_file(path: Path, *, rank: int = 0) -> None:
     crash_log.handlers[:] = [handler]
 
 
+def close_log_file() -> None:
+    """End what `log_to_file` began."""
+    for handler in [one for one in (*log.handlers, *crash_log.handlers) if isinstance(one, _FileHandler)]:
+        for logger in (log, logging.getLogger("data_pipelines"), crash_log):
+            logger.removeHandler(handler)
+        handler.close()
+
+
 class _FileHandler(logging.FileHandler):
     """Says nothing where the disk is full: whoever must know is told by what cannot go on without it."""
 

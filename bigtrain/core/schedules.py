@@ -2,20 +2,19 @@
 
 Any number of a config that may change during a run is a `Schedule`, written as the number itself where it does not:
 
-    lr_g: 5.0e-4
-    lr_d: {kind: cosine, value: 5.0e-4, warmup_kimg: 10}
+    lr: 5.0e-4
+    lr: {kind: cosine, value: 5.0e-4, warmup_kimg: 10}
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
     WrapSerializer,
@@ -136,46 +135,3 @@ class LrScaling(Config):
         """Return what to multiply the learning rate by."""
         ratio = global_batch / self.batch
         return ratio if self.rule == "linear" else math.sqrt(ratio)
-
-
-class Rates(NamedTuple):
-    """What Adam goes by in one step."""
-
-    lr: float
-    betas: tuple[float, float]
-
-
-class OptimizerConfig(Config):
-    """Adam (Kingma & Ba 2015) for one player.
-
-    Attributes:
-        lr: learning rate.
-        beta1: decay of the first moment, below 1.
-        beta2: decay of the second moment, below 1.
-        eps: added to the denominator.
-        clip_norm: scale the gradient down to this L2 norm over all weights; None does not.
-        clip_value: bound each element of the gradient to this size; None does not.
-        weight_limit: bound each weight to this size after a step (Arjovsky et al. 2017); None does not.
-        scale_lr: with the batch; None takes `lr` as it is.
-    """
-
-    lr: Schedule
-    beta1: Schedule = ConstantSchedule(value=0.0)
-    beta2: Schedule = ConstantSchedule(value=0.99)
-    eps: PositiveFloat = 1e-8
-    clip_norm: PositiveFloat | None = None
-    clip_value: PositiveFloat | None = None
-    weight_limit: PositiveFloat | None = None
-    scale_lr: LrScaling | None = None
-
-    @model_validator(mode="after")
-    def _moments_decay(self) -> "OptimizerConfig":
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if max(beta.value, getattr(beta, "final", 0.0)) >= 1:
-                raise ValueError(f"{name} must stay below 1")
-        return self
-
-    def rates_at(self, samples_seen: int, total: int, *, global_batch: int) -> Rates:
-        """Return what Adam goes by at `samples_seen` of `total` images, for a step on `global_batch` of them."""
-        lr, beta1, beta2 = (number.value_at(samples_seen, total) for number in (self.lr, self.beta1, self.beta2))
-        return Rates(lr * (self.scale_lr.factor(global_batch) if self.scale_lr else 1.0), (beta1, beta2))

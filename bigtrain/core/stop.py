@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -46,6 +48,29 @@ def catch_signals() -> None:
         threading.Thread(target=_follow, args=(int(os.environ[LAUNCHER]),), daemon=True, name="launcher").start()
 
 
+@contextmanager
+def signals_caught() -> Iterator[None]:
+    """Treat signals as `catch_signals` does for the length of a block, and then as before.
+
+    In a thread that is not the main one, and where signals are caught already, the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(SIGNALS[0]) is _nothing:
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    catch_signals()
+    try:
+        yield
+    finally:
+        os.close(signal.set_wakeup_fd(-1))  # the listener reads its end, and leaves
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _joined.set()  # nobody waits for other ranks any more
+        _received.clear()
+        _joined.clear()
+        _leaving.clear()
+
+
 def received() -> str | None:
     """Return what asked first: the name of a signal, or LOST; None if nothing did."""
     return _received[0] if _received else None
@@ -69,7 +94,11 @@ def _listen(listening: int) -> None:
     first: dict[int, float] = {}
     patient_with = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
     while True:
-        for number in os.read(listening, 64):
+        numbers = os.read(listening, 64)
+        if not numbers:
+            os.close(listening)
+            return
+        for number in numbers:
             came = first.setdefault(number, time.monotonic())
             again = time.monotonic() - came > _ECHO_SECONDS and number not in patient_with
             if again and not _leaving.is_set():

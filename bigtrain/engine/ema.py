@@ -1,4 +1,4 @@
-"""Moving averages of the generator's weights: by half-life in images, and by power functions side by side."""
+"""Moving averages of a network's weights: by half-life in images, and by power functions side by side."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -7,12 +7,11 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.schedules import Schedule
 from bigtrain.core.state import Progress, State
-from bigtrain.models import Generator
 
 
 class EMAConfig(Config):
@@ -42,37 +41,36 @@ class EMAConfig(Config):
 
 
 class EMA:
-    """The averaged generators, whole and float32 on every rank.
+    """The averages of one network, whole and float32 on every rank.
 
     Args:
-        config: how fast.
-        generator: starts the averages.
-        prefix: what its owner puts before the names of its parameters.
+        config: how fast they forget.
+        network: starts the averages.
 
     Attributes:
-        generator: the average by half-life, in evaluation mode: what is evaluated and exported.
+        network: the average by half-life, in evaluation mode: what is evaluated and exported.
         profiles: the averages by power functions, by their sigma_rel.
     """
 
-    def __init__(self, config: EMAConfig, generator: Generator, *, prefix: str = "") -> None:
-        self._config, self._prefix = config, prefix
-        self.generator = _frozen_copy(generator)
-        self.profiles = {sigma_rel: _frozen_copy(generator) for sigma_rel in config.profiles}
+    def __init__(self, config: EMAConfig, network: nn.Module) -> None:
+        self._config = config
+        self.network = _frozen_copy(network)
+        self.profiles = {sigma_rel: _frozen_copy(network) for sigma_rel in config.profiles}
 
     @torch.no_grad()
     def update(self, live: Iterable[tuple[str, Tensor]], progress: Progress) -> None:
         """Move towards the live weights after a step; buffers (statistics, singular vectors, constants) are copied.
 
         Args:
-            live: parameters and buffers by their prefixed names.
+            live: the network's parameters and buffers by their names.
             progress: before the step is counted.
         """
-        tensors = {name.removeprefix(self._prefix): tensor for name, tensor in live}
+        tensors = dict(live)
         seen = progress.samples_seen + progress.batch
         half_life = self.half_life(progress)
-        _move(self.generator, tensors, 1.0 - 0.5 ** (progress.batch / max(half_life, 1.0)))
-        for sigma_rel, generator in self.profiles.items():
-            _move(generator, tensors, 1.0 - power_function_decay(sigma_rel, seen, progress.batch))
+        _move(self.network, tensors, 1.0 - 0.5 ** (progress.batch / max(half_life, 1.0)))
+        for sigma_rel, network in self.profiles.items():
+            _move(network, tensors, 1.0 - power_function_decay(sigma_rel, seen, progress.batch))
 
     def half_life(self, progress: Progress) -> float:
         """Return the half-life of the step that comes, in images."""
@@ -83,14 +81,14 @@ class EMA:
 
     def state_dict(self) -> State:
         """See Stateful."""
-        profiles = {str(sigma_rel): generator.state_dict() for sigma_rel, generator in self.profiles.items()}
-        return {"half_life": self.generator.state_dict(), "profiles": profiles}
+        profiles = {str(sigma_rel): network.state_dict() for sigma_rel, network in self.profiles.items()}
+        return {"half_life": self.network.state_dict(), "profiles": profiles}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
-        self.generator.load_state_dict(state["half_life"])
-        for sigma_rel, generator in self.profiles.items():
-            generator.load_state_dict(state["profiles"][str(sigma_rel)])
+        self.network.load_state_dict(state["half_life"])
+        for sigma_rel, network in self.profiles.items():
+            network.load_state_dict(state["profiles"][str(sigma_rel)])
 
 
 def power_function_decay(sigma_rel: float, seen: int, batch: int) -> float:
@@ -117,11 +115,11 @@ def gamma_of(sigma_rel: float) -> float:
     return float(np.roots([1, 7, 16 - precision, 12 - precision]).real.max())
 
 
-def _frozen_copy(generator: Generator) -> Generator:
-    return copy.deepcopy(generator).eval().requires_grad_(False)
+def _frozen_copy(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).eval().requires_grad_(False)
 
 
-def _move(average: Generator, live: Mapping[str, Tensor], weight: float) -> None:
+def _move(average: nn.Module, live: Mapping[str, Tensor], weight: float) -> None:
     """Move parameters by a share of the way; statistics, singular vectors and counters are copied."""
     parameters = dict(average.named_parameters())
     torch._foreach_lerp_(list(parameters.values()), [live[name] for name in parameters], weight)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -23,6 +24,7 @@ from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.several_seeds import over_seeds
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import Snapshot, SnapshotError, load_snapshot
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
@@ -95,7 +97,8 @@ def evaluate(
         DataError, EvaluationError: damaged, or not fitting each other.
         Interrupted: a rank was asked to stop.
     """
-    generate = _sampler(snapshot, dataset.manifest, ranks, truncation, precision)
+    snapshot = with_shares_of(snapshot, dataset.manifest)
+    generate = generate_from(snapshot, ranks, truncation=truncation, precision=precision)
     sampling = Sampling(truncation, snapshot.average, precision)
     evaluator = Evaluator(config, dataset, ranks, on_corrupt=on_corrupt)
     return over_seeds([evaluator.run(generate, sampling, seed=seed, stop=stop) for seed in seeds])
@@ -147,40 +150,65 @@ def dataset_of(snapshot: Path) -> str:
     return str(read_yaml(config)["data"]["path"])
 
 
-def _sampler(snapshot: Snapshot, manifest: Manifest, ranks: Ranks, truncation: float, precision: str) -> Generate:
-    generator = snapshot.generator.to(ranks.device)
-    weights = manifest.class_histogram if generator.image.classes else [1]
+def generate_from(snapshot: Snapshot, ranks: Ranks, *, truncation: float = 1.0, precision: str = "fp32") -> Generate:
+    """Return what makes images of a snapshot, with classes as its sampler draws them.
+
+    Args:
+        snapshot: of a generator; it is moved to the rank's device.
+        ranks: this process's place.
+        truncation: of the latents (psi).
+        precision: of the generator's forward: fp32 or bf16.
+    """
+    networks = snapshot.to(ranks.device).networks
     half = torch.autocast(ranks.device.type, torch.bfloat16, enabled=precision == "bf16")
 
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        label = draws.of("label").categorical(weights)
+        inputs = snapshot.sampler.draw_inputs(draws)
         with half:
-            return generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation), label
+            made = snapshot.sampler(networks, inputs, draws, truncation=truncation)
+        return next(iter(made.values())), inputs.get(CLASS, torch.zeros_like(draws.index))
 
     return generate
+
+
+def with_shares_of(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
+    """Return a snapshot that draws classes as often as a reference has them, where it knows as many classes."""
+    sampler = snapshot.sampler
+    if isinstance(sampler, SynthesisSampler) and len(sampler.class_weights) == len(manifest.classes):
+        return replace(snapshot, sampler=sampler.with_shares(manifest.class_histogram))
+    return snapshot
+
+
+def evaluate_as(settings: EvaluateSettings, ranks: Ranks) -> dict[str, Score]:
+    """Compute what the settings say. Collective.
+
+    Raises:
+        DataError, EvaluationError, SnapshotError: missing, damaged, or not fitting each other.
+    """
+    folder = find_average(settings.snapshot, settings.ema)
+    snapshot, dataset = load_snapshot(folder), ShardDataset(settings.data or dataset_of(settings.snapshot))
+    check_fit(snapshot, folder, dataset)
+    return evaluate(
+        snapshot,
+        dataset,
+        settings,
+        ranks,
+        seeds=range(settings.seed, settings.seed + settings.seeds),
+        truncation=settings.truncation,
+        precision=settings.precision,
+        on_corrupt=settings.on_corrupt,
+    )
 
 
 def main(settings: EvaluateSettings | None = None) -> NoReturn:
     """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
     settings = settings or settings_of_program(EvaluateSettings, "bigtrain.evaluation.evaluate")
     with as_one_of_the_ranks(answers_in_json=settings.as_json) as ranks:
-        folder = find_average(settings.snapshot, settings.ema)
-        snapshot, dataset = load_snapshot(folder), ShardDataset(settings.data or dataset_of(settings.snapshot))
-        check_fit(snapshot, folder, dataset)
-        scores = evaluate(
-            snapshot,
-            dataset,
-            settings,
-            ranks,
-            seeds=range(settings.seed, settings.seed + settings.seeds),
-            truncation=settings.truncation,
-            precision=settings.precision,
-            on_corrupt=settings.on_corrupt,
-        )
+        scores = evaluate_as(settings, ranks)
         if is_rank_zero() and settings.as_json:
             print(json.dumps(as_json(scores)))
         elif is_rank_zero():
-            console.print(score_table(scores, title=str(folder)))
+            console.print(score_table(scores, title=str(find_average(settings.snapshot, settings.ema))))
     sys.exit(0)
 
 

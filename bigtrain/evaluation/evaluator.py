@@ -13,6 +13,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor
 from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
+from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import Generate, GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
@@ -22,6 +23,7 @@ from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score
 from bigtrain.evaluation.published import load_published
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
+from data_pipelines.manifest import IMAGE
 from data_pipelines.read import ShardDataset
 
 
@@ -29,7 +31,8 @@ class ScoreConfig(Config):
     """Which scores.
 
     Attributes:
-        metrics: what to compute, all from one pass over the images.
+        metrics: of the set of images, all from one pass over them.
+        pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips`.
         samples: generated images.
         reference_samples: real images that they are compared with; null for all.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
@@ -41,6 +44,7 @@ class ScoreConfig(Config):
     """
 
     metrics: tuple[MetricName, ...] = ("fid",)
+    pairs: tuple[PairMetricName, ...] = ()
     samples: PositiveInt = 50_000
     reference_samples: PositiveInt | None = None
     reference: str | None = None
@@ -81,9 +85,9 @@ class EvalConfig(ScoreConfig):
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
-        values = [value for name in self.metrics for value in METRICS[name].values or (name,)]
+        values = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
         if self.best not in (None, *values):
-            raise ValueError(f"best '{self.best}' is not among the values of metrics: {', '.join(values)}")
+            raise ValueError(f"best '{self.best}' is not among the values of metrics and pairs: {', '.join(values)}")
         return self
 
 
@@ -94,6 +98,7 @@ class Evaluator:
         config: which scores.
         dataset: the reference.
         ranks: who shares the work.
+        field: of the dataset's samples, which generated ones are compared with.
         size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         faults: where they are listed.
@@ -108,12 +113,15 @@ class Evaluator:
         dataset: ShardDataset,
         ranks: Ranks,
         *,
+        field: str = IMAGE,
         size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
     ) -> None:
         self._config, self._ranks = config, ranks
-        self._images = ShardImages(dataset, config.reference_samples, size=size, on_corrupt=on_corrupt, faults=faults)
+        self._images = ShardImages(
+            dataset, config.reference_samples, field=field, size=size, on_corrupt=on_corrupt, faults=faults
+        )
         self._digest = self._images.digest
         self._published = load_published(config.reference) if config.reference else None
         self._extractor = build_extractor(

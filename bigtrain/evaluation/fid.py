@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from bigtrain.core.config import Config, nearest
+from bigtrain.core.config import Config
 from bigtrain.core.logging import console, log, progress_bars
-from bigtrain.core.rng import Draws
+from bigtrain.core.names import NameOf
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.evaluate import generate_from, with_shares_of
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
@@ -59,7 +60,7 @@ class Comparison(Config):
 
     generated: str
     reference: str
-    metrics: tuple[str, ...] = ("fid",)
+    metrics: tuple[Annotated[str, NameOf("metric", lambda: (*METRICS, *PAIRED))], ...] = ("fid",)
     extractor: str = "auto"
     dtype: FeatureDtype = "fp32"
     weights: Path | None = None
@@ -67,14 +68,6 @@ class Comparison(Config):
     seed: NonNegativeInt = 0
     batch: PositiveInt = 32
     as_json: bool = False
-
-    @field_validator("metrics")
-    @classmethod
-    def _check_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        for name in metrics:
-            if name not in (*METRICS, *PAIRED):
-                raise ValueError(f"unknown metric '{name}'" + nearest(name, (*METRICS, *PAIRED)))
-        return metrics
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,8 @@ def compare(comparison: Comparison, ranks: Ranks) -> Compared:
         if of_features
         else None
     )
-    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
+    sides = (comparison.generated, comparison.reference)
+    generated, reference = (_open(place, other, comparison, ranks) for place, other in (sides, sides[::-1]))
     scores: dict[str, Score] = {}
     with _shown(generated), _shown(reference):
         if extractor is not None:
@@ -162,8 +156,8 @@ class Shown:
 Side = Shown | Published
 
 
-def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
-    """Return what a user means by a path.
+def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
+    """Return what a user means by a path; `other` is what it is compared with.
 
     Raises:
         EvaluationError, SnapshotError, DataError: nothing that can be compared.
@@ -172,7 +166,7 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
     if is_remote(place) or (path / MANIFEST).is_file():
         return Shown(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
-        return Shown(_of_snapshot(path, comparison, ranks), ranks)
+        return Shown(_of_snapshot(path, comparison, ranks, other), ranks)
     if path.suffix == ".npz":
         return load_published(path)
     if not path.exists():
@@ -183,15 +177,12 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
     return Shown(FileImages(path, threads=threads), ranks)
 
 
-def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
-    """Return images of a snapshot, of all classes alike."""
-    generator = load_snapshot(path).generator.to(ranks.device)
-    classes = max(generator.image.classes, 1)
-
-    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        label = draws.of("label").integers(classes, 1).squeeze(1)
-        return generator(draws.of("z").normal(generator.z_dim), label), label
-
+def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks, other: str) -> GeneratedImages:
+    """Return images of a snapshot, with the other side's shares of classes where these are known."""
+    snapshot = load_snapshot(path)
+    if is_remote(other) or (Path(other).expanduser() / MANIFEST).is_file():
+        snapshot = with_shares_of(snapshot, ShardDataset(other).manifest)
+    generate = generate_from(snapshot, ranks)
     return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
 
 

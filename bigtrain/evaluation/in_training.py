@@ -11,7 +11,9 @@ from bigtrain.evaluation.best import Best
 from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
+from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.pair_evaluator import PairEvaluator
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.schedule import EvalSchedule
 from data_pipelines.batches import OnCorrupt
@@ -29,9 +31,11 @@ class Evaluations:
         dataset: the reference.
         ranks: who shares the work.
         seed: of latents and labels.
-        size: height and width that is cut out of the middle of the dataset's images.
+        field: of the dataset's samples, which generated ones are compared with.
+        size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         quarantine: file that lists them.
+        targets: the true targets of the samples whose inputs are given; None where there are none.
 
     Attributes:
         best: the best progress score so far.
@@ -45,9 +49,11 @@ class Evaluations:
         ranks: Ranks,
         *,
         seed: int,
-        size: Size,
+        field: str,
+        size: Size | None,
         on_corrupt: OnCorrupt,
         quarantine: Path,
+        targets: Images | None = None,
     ) -> None:
         self._seed, faults = seed, FaultLog(quarantine)
         wanted: dict[str, EvalConfig | FullEvalConfig] = {
@@ -56,8 +62,15 @@ class Evaluations:
         }
         intervals = {kind: one.interval_kimg for kind, one in wanted.items() if one.interval_kimg}
         self._evaluators = {
-            kind: Evaluator(wanted[kind], dataset, ranks, size=size, on_corrupt=on_corrupt, faults=faults)
+            kind: Evaluator(wanted[kind], dataset, ranks, field=field, size=size, on_corrupt=on_corrupt, faults=faults)
             for kind in intervals
+        }
+        self._pairs = {
+            kind: PairEvaluator(
+                one.pairs, targets, ranks, weights=Path(one.weights) if one.weights else None, batch=one.batch
+            )
+            for kind, one in wanted.items()
+            if one.pairs and targets is not None and kind in intervals
         }
         self._schedule = EvalSchedule(intervals, config.max_share)
         self.best = Best(config.best)
@@ -104,7 +117,10 @@ class Evaluations:
     def _scores_of(self, kind: str, generate: Generate, progress: Progress, stop: Stop) -> dict[str, Score]:
         """Return scores, or none of a generator that makes no images: whether to go on is for the doctor to say."""
         try:
-            return self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+            found = self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
+            if kind in self._pairs:
+                found |= self._pairs[kind].run(generate, Sampling(), seed=self._seed)
+            return found
         except ImagesError as error:
             log.warning("kimg %.1f: no scores: %s", progress.kimg, error)
             return {}

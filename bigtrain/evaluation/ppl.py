@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from bigtrain.evaluation.lpips import build_lpips
 from bigtrain.evaluation.protocol import Protocol, Sampling, Score, as_json, seen_by, with_settings
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import load_snapshot
+from bigtrain.tasks.samplers import CLASS
 
 
 class PathSettings(Config):
@@ -57,10 +59,9 @@ def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
     distance = build_lpips(ranks.device, weights=settings.weights)
     snapshot = load_snapshot(settings.snapshot)
     generator = snapshot.generator.to(ranks.device)
-    classes = max(generator.image.classes, 1)
 
     def labels(draws: Draws) -> Tensor:
-        return draws.of("label").integers(classes, 1).squeeze(1)
+        return snapshot.sampler.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
 
     found = score_generator(
         settings.metrics,

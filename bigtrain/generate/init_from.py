@@ -1,82 +1,112 @@
-"""Transfer learning: a run that starts from the networks of a snapshot, perhaps with a part of D frozen."""
+"""Transfer learning: a run that starts from the networks of a snapshot or a run, perhaps with a part of D frozen."""
 
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, model_validator
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config, ConfigError
-from bigtrain.generate.snapshot import read_network
-from bigtrain.models import Discriminator, ImageSpec
-
-Part = Literal["generator", "discriminator"]
+from bigtrain.generate.snapshot import DESCRIPTION, networks_in, read_weights
+from bigtrain.models import Discriminator
+from bigtrain.models.network_spec import NetworkSpec
 
 
 class InitFromConfig(Config):
     """Where the weights come from.
 
     Attributes:
-        snapshot: a folder, of this project's own or made by `bigtrain import`.
-        parts: which networks; the averaged generator starts from the snapshot's too.
-        freeze_d: how many of D's stages, from the image on, keep their weights (FreezeD, Mo et al. 2020).
+        snapshot: a folder, of this project's own or made by `bigtrain import`; or a run folder, whose newest snapshot
+            is taken.
+        parts: names of the networks to take, such as `[G]`; null for all of the run's. The averages start from the
+            snapshot's too.
+        freeze_d: how many stages of each discriminator, from the image on, keep their weights (FreezeD, Mo et al.
+            2020).
     """
 
     snapshot: str
-    parts: tuple[Part, ...] = ("generator", "discriminator")
+    parts: tuple[str, ...] | None = None
     freeze_d: NonNegativeInt = 0
 
-    @model_validator(mode="after")
-    def _frozen_parts_are_taken(self) -> "InitFromConfig":
-        if self.freeze_d and "discriminator" not in self.parts:
-            raise ValueError("freeze_d would freeze random weights: add discriminator to parts")
-        return self
-
-    def check(self, networks: Mapping[str, nn.Module], image: ImageSpec) -> None:
+    def check(self, specs: Mapping[str, NetworkSpec], networks: Mapping[str, nn.Module]) -> None:
         """Compare the snapshot's networks with the run's, which may be on the meta device.
 
+        Args:
+            specs: what the run's networks are built from.
+            networks: built from these.
+
         Raises:
-            SnapshotError: missing, damaged, or without one of the parts.
+            SnapshotError: missing, damaged, or without weights of one of the parts.
             ConfigError: they do not fit each other.
         """
-        for part in self.parts:
+        folder = self.folder
+        theirs = networks_in(folder)
+        for part in self._parts(networks):
             if part not in networks:
-                raise ConfigError(f"init_from.parts: this task has no {part}")
-            theirs, weights = read_network(self.snapshot, part)
-            for what, there, here in (
-                ("resolution", theirs.shape[1:], image.shape[1:]),
-                ("channels", theirs.channels, image.channels),
-                ("classes", theirs.classes, image.classes),
-            ):
-                if there != here:
-                    raise ConfigError(f"init_from: {self.snapshot} has {what} {there}, data.{what} is {here}")
-            ours = networks[part].state_dict()
+                has = ", ".join(sorted(networks))
+                raise ConfigError(f"init_from.parts: this run has no network '{part}', it has {has}")
+            if part not in theirs:
+                has = ", ".join(sorted(theirs))
+                raise ConfigError(f"init_from: {folder} holds no {part} (it holds {has}); name what to take in parts")
+            for there, here in zip(theirs[part].images, specs[part].images, strict=False):
+                for what in ("shape", "classes"):
+                    one, other = getattr(there, what, None), getattr(here, what, None)
+                    if one != other:
+                        raise ConfigError(f"init_from: {part} in {folder} has {what} {one}, in this run {other}")
+            ours, weights = networks[part].state_dict(), read_weights(folder, part)
             for name in sorted(ours.keys() | weights.keys()):
                 if name not in ours or name not in weights or ours[name].shape != weights[name].shape:
                     raise ConfigError(
-                        f"init_from: {part} {name} is {_size(weights, name)} in {self.snapshot}, "
+                        f"init_from: {part} {name} is {_size(weights, name)} in {folder}, "
                         f"{_size(ours, name)} in this config"
                     )
-        if self.freeze_d:
-            stages = len(_stages(networks["discriminator"]))
+        self._check_frozen(networks)
+
+    def _check_frozen(self, networks: Mapping[str, nn.Module]) -> None:
+        if not self.freeze_d:
+            return
+        discriminators = _discriminators(networks)
+        taken = {name: network for name, network in discriminators.items() if name in self._parts(networks)}
+        if not taken:
+            raise ConfigError("init_from.freeze_d would freeze random weights: add the discriminator to parts")
+        for name, network in taken.items():
+            stages = len(network.stages())
             if self.freeze_d > stages:
-                raise ConfigError(f"init_from.freeze_d is {self.freeze_d}, the discriminator has {stages} stages")
+                raise ConfigError(f"init_from.freeze_d is {self.freeze_d}, {name} has {stages} stages")
+
+    @property
+    def folder(self) -> Path:
+        """The snapshot's folder; of a run folder, that of its newest snapshot.
+
+        Raises:
+            ConfigError: the run has no snapshot.
+        """
+        folder = Path(self.snapshot)
+        if (folder / DESCRIPTION).is_file() or not (folder / "config.yaml").is_file():
+            return folder
+        found = sorted(path.parent for path in folder.glob(f"snapshots/kimg*/{DESCRIPTION}"))
+        if not found:
+            raise ConfigError(f"init_from.snapshot: {folder} is a run without a snapshot; see snapshot.interval_kimg")
+        return found[-1]
 
     @torch.no_grad()
     def load(self, networks: Mapping[str, nn.Module]) -> None:
         """Give the networks the snapshot's weights, and freeze what is to be frozen; `check` has passed."""
-        for part in self.parts:
-            networks[part].load_state_dict(read_network(self.snapshot, part)[1])
-        if self.freeze_d:
-            for stage in _stages(networks["discriminator"])[: self.freeze_d]:
-                stage.requires_grad_(False)
+        for part in self._parts(networks):
+            networks[part].load_state_dict(read_weights(self.folder, part))
+        for name, network in _discriminators(networks).items():
+            if name in self._parts(networks):
+                for stage in list(network.stages())[: self.freeze_d]:
+                    stage.requires_grad_(False)
+
+    def _parts(self, networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
+        return tuple(networks) if self.parts is None else self.parts
 
 
 def _size(weights: Mapping[str, Tensor], name: str) -> str:
     return "x".join(map(str, weights[name].shape)) or "a scalar" if name in weights else "missing"
 
 
-def _stages(network: nn.Module) -> list[nn.Module]:
-    assert isinstance(network, Discriminator)
-    return list(network.stages())
+def _discriminators(networks: Mapping[str, nn.Module]) -> dict[str, Discriminator]:
+    return {name: network for name, network in networks.items() if isinstance(network, Discriminator)}

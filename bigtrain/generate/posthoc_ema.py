@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
 from bigtrain.engine.ema import gamma_of
-from bigtrain.generate.snapshot import load_snapshot, rewrite_snapshot
-from bigtrain.models import Generator
+from bigtrain.generate.snapshot import load_snapshot, read_weights, rewrite_snapshot
 
 _CALIBRATION = 1024
 
@@ -115,27 +113,23 @@ def reconstruct(run: Path, sigma_rel: float, out: Path, *, kimg: float | None = 
     weights, distance = solve(used, Profile(sigma_rel, end))
     last = next(profile for profile in used if profile.time == end)
     snapshot = load_snapshot(last.folder)
-    mixture = _mix(used, weights, [name for name, _ in snapshot.generator.named_parameters()])
-    snapshot.generator.load_state_dict({**snapshot.generator.state_dict(), **mixture})
-    _calibrate(snapshot.generator)
-    rewrite_snapshot(last.folder, out, snapshot.generator, sigma_rel=sigma_rel, profile_error=distance)
+    for name, network in snapshot.networks.items():
+        mixture = _mix(used, weights, name, [key for key, _ in network.named_parameters()])
+        network.load_state_dict({**network.state_dict(), **mixture})
+    with torch.no_grad():  # the statistics that sampling needs are no averages of others
+        snapshot.sampler.calibrate(snapshot.networks, Draws(0, torch.arange(_CALIBRATION), "calibrate"))
+    rewrite_snapshot(last.folder, out, snapshot.networks, sigma_rel=sigma_rel, profile_error=distance)
     return distance
 
 
-def _mix(profiles: Sequence[Profile], weights: NDArray[np.float64], names: Sequence[str]) -> dict[str, Tensor]:
-    """Add up weighted parameters in float64: weights of either sign almost cancel."""
+def _mix(
+    profiles: Sequence[Profile], weights: NDArray[np.float64], network: str, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Add up a network's weighted parameters in float64: weights of either sign almost cancel."""
     total: dict[str, Tensor] = {}
     for profile, weight in zip(profiles, weights.tolist(), strict=True):
-        state = load_file(profile.folder / "generator.safetensors")
+        state = read_weights(profile.folder, network)
         for name in names:
             part = state[name].double() * weight
             total[name] = total[name].add_(part) if name in total else part
     return {name: value.float() for name, value in total.items()}
-
-
-@torch.no_grad()
-def _calibrate(generator: Generator) -> None:
-    """Take the statistics that sampling needs anew: they are no averages of others."""
-    draws = Draws(0, torch.arange(_CALIBRATION), "calibrate")
-    label = draws.of("label").integers(max(generator.image.classes, 1), 1).squeeze(1)
-    generator.calibrate(draws.of("z").normal(generator.z_dim), label)

@@ -1,13 +1,15 @@
 """Pictures of a run: the same scenes at every preview, so that a slider over them shows the training alone."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bigtrain.core.batch import Batch
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
@@ -15,9 +17,10 @@ from bigtrain.core.to_host import one_behind
 from bigtrain.distributed.collectives import to_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals
+from bigtrain.engine.task import Task
+from bigtrain.generate.averaged import AveragedNetworks
 from bigtrain.generate.pictures import at_most, captioned, image_grid
-from bigtrain.models import Generator
-from bigtrain.tasks.base import Task
+from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
@@ -25,7 +28,7 @@ REALS = 64
 """Real images that are asked for, at most."""
 _PAGE = 1280
 """Pixels that a page of a browser shows side by side."""
-_CLASSES, _ROWS = 20, 8
+_CLASSES, _ROWS, _TRANSLATED = 20, 8, 8
 _CAPTIONS = [f"truncation {TRUNCATIONS[0]:g}", *(f"{psi:g}" for psi in TRUNCATIONS[1:])]
 
 
@@ -34,16 +37,16 @@ class _Scene:
     """A picture to be.
 
     Attributes:
-        index: of the latents, shape [N].
-        compose: makes a picture of the images, uint8, shape [truncations * N, C, H, W], one truncation after the other.
-        label: class of each; None draws them.
-        truncations: each latent is shown at all of them.
+        index: of the draws, shape [N].
+        compose: makes a picture of the outputs, uint8, shape [choices * N, C, H, W], one choice after the other.
+        inputs: by field, each [N, …]; those that are left out are drawn.
+        choices: of the sampler; each sample is shown with all of them.
     """
 
     index: Tensor
     compose: Callable[[Tensor], Pixels]
-    label: Tensor | None = None
-    truncations: Sequence[float] = (1.0,)
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    choices: Sequence[Mapping[str, Any]] = ({},)
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ class Previews:
     """Draws the scenes of a run; the ranks share the work.
 
     Attributes:
-        task: generates.
-        reals: fixed real images.
+        task: whose run it is.
+        averaged: generates.
+        reals: fixed real samples.
         class_names: in the order of their indices; empty when unconditional.
         seed: the run's.
         chunk: images that are generated at once.
@@ -60,51 +64,79 @@ class Previews:
     """
 
     task: Task
+    averaged: AveragedNetworks
     reals: Reals
     class_names: Sequence[str]
     seed: int
     chunk: int
     ranks: Ranks
 
-    def draw(self, generator: Generator, progress: Progress) -> dict[str, Pixels]:
+    def draw(self, progress: Progress) -> dict[str, Pixels]:
         """Draw all scenes. Collective.
 
         Args:
-            generator: the averaged one, ready to sample.
             progress: where the run is.
 
         Returns:
             Pictures by the key of their slider, uint8, shape [height, width] or [height, width, 3]; none but on rank 0.
         """
-        scenes = {
-            "samples/fakes": self._fakes(generator),
-            "samples/truncation": self._truncation(),
-            "samples/real_and_fake": self._real_and_fake(generator),
-        }
-        if self.class_names:
-            scenes["samples/by_class"] = self._by_class(generator)
-        images = self._generate(generator, list(scenes.values()))
+        given = [name for name in self.task.sampler.inputs if name != CLASS]
+        scenes = self._translations(given) if given else self._syntheses()
+        images = self._generate(list(scenes.values()))
         if not images:
             return {}
         pictures = {key: scene.compose(found) for (key, scene), found in zip(scenes.items(), images, strict=True)}
-        seen = self._as_seen(progress)
-        if seen is not None:
-            pictures["data/augmented"] = seen
-        return {key: at_most(picture, _PAGE) for key, picture in pictures.items()}
+        return {key: at_most(picture, _PAGE) for key, picture in {**pictures, **self._as_seen(progress)}.items()}
 
-    def _fakes(self, generator: Generator) -> _Scene:
-        columns = _columns(generator)
+    def _syntheses(self) -> dict[str, _Scene]:
+        """Return the scenes of a generator that needs no input but a class."""
+        (name,) = self.task.sampler.outputs
+        scenes = {
+            "samples/fakes": self._fakes(name),
+            "samples/truncation": self._truncation(),
+            "samples/real_and_fake": self._real_and_fake(name),
+        }
+        if self.class_names:
+            scenes["samples/by_class"] = self._by_class(name)
+        return scenes
+
+    def _translations(self, given: Sequence[str]) -> dict[str, _Scene]:
+        """Return, for each output, rows of real inputs, what becomes of them, and the true target if there is one."""
+        scenes = {}
+        for output in self.task.sampler.outputs:
+            sources = self.task.sampler.sources(output)
+            scenes[f"samples/{output}"] = self._translation([name for name in given if name in sources], output)
+        return scenes
+
+    def _translation(self, sources: Sequence[str], output: str) -> _Scene:
+        rows = range(min(_TRANSLATED, len(self.reals)))
+        real = self.reals.batch(rows, torch.device("cpu"))
+        target = {"target": real[output]} if output in self.task.sampler.pairs_with_targets else {}
+
+        def compose(images: Tensor) -> Pixels:
+            shown = {**{name: real[name] for name in sources}, "output": None, **target}
+            columns = [images if one is None else displayed(one) for one in shown.values()]
+            size = max((image.shape[1:] for image in columns), key=lambda shape: shape[1])
+            grid = torch.stack([_like(image, size) for image in columns], dim=1).flatten(0, 1)
+            pairs = 2 if len(rows) % 2 == 0 and size[2] <= 128 else 1
+            return captioned(image_grid(grid, pairs * len(columns)), columns=[*shown] * pairs)
+
+        inputs = {name: real[name] for name in sources}
+        return _Scene(torch.arange(len(rows)), compose, inputs, [{"output": output}])
+
+    def _fakes(self, name: str) -> _Scene:
+        columns = self._columns(name)
         return _Scene(torch.arange(_ROWS * columns), lambda images: image_grid(images, columns))
 
-    def _by_class(self, generator: Generator) -> _Scene:
+    def _by_class(self, name: str) -> _Scene:
         """Show a row a class, the latents of a column being the same; of many classes, some, evenly chosen."""
-        columns, count = _columns(generator), len(self.class_names)
+        columns, count = self._columns(name), len(self.class_names)
         shown = np.linspace(0, count - 1, min(count, _CLASSES)).round().astype(int).tolist()
         names = [self.class_names[label] for label in shown]
         return _Scene(
             torch.arange(columns).repeat(len(shown)),
             lambda images: captioned(image_grid(images, columns), rows=names),
-            label=torch.tensor(shown).repeat_interleave(columns),
+            {CLASS: torch.tensor(shown).repeat_interleave(columns)},
         )
 
     def _truncation(self) -> _Scene:
@@ -112,52 +144,68 @@ class Previews:
             rows = images.reshape(len(TRUNCATIONS), _ROWS, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
             return captioned(image_grid(rows, len(TRUNCATIONS)), columns=_CAPTIONS)
 
-        return _Scene(torch.arange(_ROWS), compose, truncations=TRUNCATIONS)
+        return _Scene(torch.arange(_ROWS), compose, choices=[{"truncation": psi} for psi in TRUNCATIONS])
 
-    def _real_and_fake(self, generator: Generator) -> _Scene:
+    def _real_and_fake(self, name: str) -> _Scene:
+        real = self.reals.batch(slice(None), torch.device("cpu"))
+
         def compose(images: Tensor) -> Pixels:
-            return _beside(self.reals.images, images, ("real", "generated"), _columns(generator) // 2)
+            return _beside(displayed(real[name]), images, ("real", "generated"), self._columns(name) // 2)
 
-        return _Scene(torch.arange(len(self.reals)), compose, label=self.reals.label)
+        inputs = {CLASS: real[CLASS]} if CLASS in real.fields else {}
+        return _Scene(torch.arange(len(self.reals)), compose, inputs)
 
-    def _as_seen(self, progress: Progress) -> Pixels | None:
-        """Draw real images beside what D is shown of them; None where it sees them as they are."""
-        device = self.ranks.device
-        real = self.reals.images.to(device).float() / 127.5 - 1.0
-        draws = Draws(self.seed, torch.arange(len(real), device=device), "preview")
-        seen = to_uint8(self.task.shown(real, draws, progress)).cpu()
-        if torch.equal(seen, self.reals.images):
-            return None
-        columns = max(2, min(5, _PAGE // 2 // real.shape[3]))
-        return _beside(self.reals.images, seen, ("real", "as D sees it"), columns)
+    def _as_seen(self, progress: Progress) -> dict[str, Pixels]:
+        """Draw real images beside what a discriminator is shown of them; nothing where it sees them as they are."""
+        real = self.reals.batch(slice(None), self.ranks.device)
+        real = Batch(real.fields, Draws(self.seed, real.draws.index, "preview"))
+        pictures = {}
+        for name, seen in self.task.shown(real, progress).items():
+            before, after = displayed(real[name]), displayed(seen).cpu()
+            if seen.ndim == 4 and not torch.equal(before.cpu(), after):
+                columns = max(2, min(5, _PAGE // 2 // before.shape[3]))
+                key = "data/augmented" if name == "image" else f"data/augmented_{name}"
+                pictures[key] = _beside(before.cpu(), after, ("real", "as D sees it"), columns)
+        return pictures
 
-    def _generate(self, generator: Generator, scenes: Sequence[_Scene]) -> list[Tensor]:
+    def _generate(self, scenes: Sequence[_Scene]) -> list[Tensor]:
         """Return the images of each scene, on rank 0; nothing on the others. Collective."""
         parts = [
-            (scene, truncation, slice(start, start + self.chunk))
+            (scene, choice, slice(start, start + self.chunk))
             for scene in scenes
-            for truncation in scene.truncations
+            for choice in scene.choices
             for start in range(0, len(scene.index), self.chunk)
         ]
         rank, world_size = self.ranks.rank, self.ranks.world_size
-        mine = (self._chunk(generator, *part) for part in parts[rank::world_size])
+        self.averaged.networks()  # what they compute before sampling, all ranks compute
+        mine = (self._chunk(*part) for part in parts[rank::world_size])
         by_rank = [iter(found) for found in to_rank_zero(list(one_behind(mine)))]
         if not by_rank:
             return []
         in_order = (next(by_rank[number % world_size]) for number in range(len(parts)))
-        of_scene = [len(scene.truncations) * -(-len(scene.index) // self.chunk) for scene in scenes]
+        of_scene = [len(scene.choices) * -(-len(scene.index) // self.chunk) for scene in scenes]
         return [torch.cat(list(islice(in_order, count))) for count in of_scene]
 
-    def _chunk(self, generator: Generator, scene: _Scene, truncation: float, rows: slice) -> Tensor:
+    def _chunk(self, scene: _Scene, choice: Mapping[str, Any], rows: slice) -> Tensor:
         device = self.ranks.device
         draws = Draws(self.seed, scene.index[rows].to(device), "preview")
-        label = None if scene.label is None else scene.label[rows].to(device)
-        return to_uint8(self.task.generate(generator, draws, label=label, truncation=truncation))
+        inputs = {name: values[rows].to(device) for name, values in scene.inputs.items()}
+        return displayed(next(iter(self.averaged.sample(inputs, draws, **choice).values())))
+
+    def _columns(self, name: str) -> int:
+        """Return how many images fit side by side: 4 to 10, and even."""
+        return max(4, min(10, _PAGE // self.task.sampler.outputs[name].shape[1] // 2 * 2))
 
 
-def _columns(generator: Generator) -> int:
-    """Return how many images fit side by side: 4 to 10, and even."""
-    return max(4, min(10, _PAGE // generator.image.shape[2] // 2 * 2))
+def displayed(images: Tensor) -> Tensor:
+    """Return what people are shown of images around [-1, 1]: uint8, [N, 1 to 4, H, W]; three of more channels."""
+    return to_uint8(images if images.shape[1] <= 4 else images[:, :3])
+
+
+def _like(images: Tensor, shape: torch.Size) -> Tensor:
+    """Return images with the channels and the size of others, enlarged without smoothing."""
+    grown = images.repeat_interleave(shape[1] // images.shape[2], 2).repeat_interleave(shape[2] // images.shape[3], 3)
+    return grown.expand(-1, shape[0], -1, -1) if len(grown[0]) == 1 else grown
 
 
 def _beside(left: Tensor, right: Tensor, titles: tuple[str, str], columns: int) -> Pixels:

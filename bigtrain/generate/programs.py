@@ -9,8 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from bigtrain.engine.sampler import Sampler
 from bigtrain.generate.snapshot import Snapshot, SnapshotError
 from bigtrain.models import Generator, StyleGenerator
+from bigtrain.tasks.samplers import CLASS
 
 GENERATOR_FILE, LATENTS_FILE = "generator.pt2", "latents.pt2"
 TOLERANCE = 1e-4
@@ -51,18 +53,18 @@ class LatentsProgram(nn.Module):
 
     Args:
         z_dim: length of the latent.
-        classes: 0 without.
+        sampler: draws the class.
     """
 
-    def __init__(self, z_dim: int, classes: int) -> None:
+    def __init__(self, z_dim: int, sampler: Sampler) -> None:
         super().__init__()
-        self.z_dim, self.classes = z_dim, classes
+        self.z_dim, self.sampler = z_dim, sampler
 
     def forward(self, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Map seeds, int64, shape [N], to latents [N, z_dim] and class indices [N]."""
         draws = Snapshot.draws(seed)
-        label = draws.of("label").integers(max(self.classes, 1), 1).squeeze(1)
-        return draws.of("z").normal(self.z_dim), label
+        label = self.sampler.draw_inputs(draws).get(CLASS)
+        return draws.of("z").normal(self.z_dim), torch.zeros_like(seed) if label is None else label
 
 
 def write_programs(snapshot: Snapshot, folder: Path) -> float:
@@ -78,7 +80,7 @@ def write_programs(snapshot: Snapshot, folder: Path) -> float:
     """
     generator = snapshot.generator
     seeds = torch.arange(3)
-    latents = LatentsProgram(generator.z_dim, generator.image.classes)
+    latents = LatentsProgram(generator.z_dim, snapshot.sampler)
     program = GeneratorProgram(generator).eval()
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), _without_warnings():

@@ -1,37 +1,38 @@
-"""A snapshot: the averaged generator's weights and what is needed to rebuild and sample it; no code in it.
+"""A snapshot: averaged networks' weights and what is needed to rebuild and sample them; no code in it.
 
-It may hold a discriminator too, which further training starts from.
+It may hold networks that are not averaged too, such as discriminators, which further training starts from.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config, nearest
+from bigtrain.core.config import nearest
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import State
-from bigtrain.models import Generator, GeneratorConfig, ImageSpec, StyleGenerator
+from bigtrain.engine.sampler import Sampler
+from bigtrain.models import Generator, ImageSpec, StyleGenerator
+from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.tasks import read_sampler
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler
 from data_pipelines.files import atomic_write, write_json
 
-FORMAT = "bigtrain-snapshot/1"
+FORMAT = "bigtrain-snapshot/2"
 DESCRIPTION = "snapshot.json"
 """The file by which a folder is known to be a snapshot."""
 
-_WEIGHTS = "generator.safetensors"
-_DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 _AT_LEAST = 16
 """Images that are computed at once, a multiple of it: fewer go through other kernels, which round in another way."""
-_GENERATOR: TypeAdapter[Any] = TypeAdapter(GeneratorConfig)
 
 
 class SnapshotError(UserError):
@@ -40,17 +41,38 @@ class SnapshotError(UserError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A generator, ready to sample.
+    """Averaged networks, ready to sample.
 
     Attributes:
-        generator: in evaluation mode.
+        networks: by name, in evaluation mode.
+        sampler: makes outputs with them.
         class_names: in the order of their indices; empty when unconditional.
         description: the rest of `snapshot.json`: samples seen, dataset, scores.
     """
 
-    generator: Generator
+    networks: Mapping[str, nn.Module]
+    sampler: Sampler
     class_names: tuple[str, ...]
     description: dict[str, Any]
+
+    @property
+    def generator(self) -> Generator:
+        """The generator of a synthesis task.
+
+        Raises:
+            SnapshotError: the snapshot is of another task.
+        """
+        generator = self.networks.get("G")
+        if not isinstance(generator, Generator):
+            task = self.sampler.describe()["kind"]
+            raise SnapshotError(f"this is a snapshot of the task '{task}', and generates nothing from seeds alone")
+        return generator
+
+    def to(self, device: torch.device) -> "Snapshot":
+        """Move the networks to a device; return the same snapshot."""
+        for network in self.networks.values():
+            network.to(device)
+        return self
 
     @property
     def average(self) -> str:
@@ -59,16 +81,19 @@ class Snapshot:
         return f"sigma_rel {sigma_rel:g}" if sigma_rel else "half_life"
 
     def class_index(self, name: str) -> int:
-        """Return the index of a class given by its name or number.
+        """Return the index of a class given by its name, or by its number where no class has that name.
 
         Raises:
-            SnapshotError: there is no such class.
+            SnapshotError: there is no such class, or several have the name.
         """
-        if name.isdecimal():
-            return int(name)
-        if name not in self.class_names:
+        if self.class_names.count(name) > 1:
+            numbers = [str(index) for index, other in enumerate(self.class_names) if other == name]
+            raise SnapshotError(f"class {name!r}: the classes {' and '.join(numbers)} have this name; give a number")
+        if name in self.class_names:
+            return self.class_names.index(name)
+        if not name.isdecimal():
             raise SnapshotError(f"unknown class {name!r}" + nearest(name, self.class_names))
-        return self.class_names.index(name)
+        return int(name)
 
     def class_indices(self, names: str) -> list[int]:
         """Return the indices of one class, of several with commas between them, or of `all`.
@@ -84,9 +109,12 @@ class Snapshot:
         return [self.class_index(name) for name in found]
 
     def labels(self, seeds: Sequence[int]) -> list[int]:
-        """Return the class that belongs to each seed where none is asked for; 0 for all without classes."""
-        drawn = self.draws(torch.tensor(seeds, dtype=torch.int64)).of("label")
-        labels: list[int] = drawn.integers(max(self.generator.image.classes, 1), 1).squeeze(1).tolist()
+        """Return the class that belongs to each seed where none is asked for: with the training data's shares.
+
+        Without classes, 0 for all.
+        """
+        drawn = self.sampler.draw_inputs(self.draws(torch.tensor(seeds, dtype=torch.int64))).get(CLASS)
+        labels: list[int] = [0] * len(seeds) if drawn is None else drawn.tolist()
         return labels
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
@@ -145,12 +173,12 @@ class Snapshot:
             raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
         device = next(self.generator.parameters()).device
         for start in range(0, len(seeds), batch):
-            few = list(seeds[start : start + batch])
-            z = self.latents(few)
+            few = torch.tensor(seeds[start : start + batch], dtype=torch.int64)
             label = torch.tensor(labels[start : start + batch], dtype=torch.int64)
             filled = torch.arange(-(-len(few) // _AT_LEAST) * _AT_LEAST) % len(few)
-            z, label = z[filled].to(device), label[filled].to(device)
-            yield self.generator(z, label, **limits)[: len(few)]
+            inputs = {CLASS: label[filled].to(device)} if classes else {}
+            made = self.sampler(self.networks, inputs, self.draws(few[filled].to(device)), **limits)
+            yield next(iter(made.values()))[: len(few)]
 
     @staticmethod
     def draws(seeds: Tensor) -> Draws:
@@ -177,34 +205,32 @@ def parse_seeds(text: str) -> list[int]:
 
 def save_snapshot(
     folder: Path,
-    generator: Generator,
-    config: Config,
+    networks: Mapping[str, nn.Module],
+    specs: Mapping[str, NetworkSpec],
+    sampler: Sampler,
     *,
     class_names: Sequence[str],
-    facts: dict[str, Any],
-    discriminator: tuple[Config, nn.Module] | None = None,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write a snapshot into `folder`; the description goes last, so that a half-written snapshot is not one.
 
     Args:
         folder: made if missing.
-        generator: with its calibrated sampling statistics.
-        config: the generator's own config.
+        networks: by name; those that are averaged with their statistics for sampling.
+        specs: what they were built from, by the same names; others are left out.
+        sampler: of the task.
         class_names: empty when unconditional.
         facts: what else to tell of it (samples seen, dataset, scores); JSON values.
-        discriminator: with what it was built from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_weights(folder / _WEIGHTS, generator)
-    if discriminator is not None:
-        _write_weights(folder / _DISCRIMINATOR_WEIGHTS, discriminator[1])
-        facts = {"discriminator": discriminator[0].model_dump(mode="json"), **facts}
+    for name, network in networks.items():
+        _write_weights(folder / _file_of(name), network)
     write_json(
         folder / DESCRIPTION,
         {
             "format": FORMAT,
-            "generator": config.model_dump(mode="json"),
-            "image": asdict(generator.image),
+            "networks": {name: specs[name].describe() for name in networks},
+            "sampler": sampler.describe(),
             "class_names": list(class_names),
             **facts,
         },
@@ -212,59 +238,120 @@ def save_snapshot(
 
 
 def load_snapshot(folder: str | Path) -> Snapshot:
-    """Read a snapshot.
+    """Read the networks of a snapshot that its sampler uses.
 
     Raises:
         SnapshotError: missing or damaged.
     """
     folder = Path(folder)
-    for name in (DESCRIPTION, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise SnapshotError(f"{folder}: not a snapshot folder, {name} is missing")
+    description = _read_description(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description.pop("format") != FORMAT:
-            raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
-        config = _GENERATOR.validate_json(json.dumps(description.pop("generator")))
-        generator: Generator = config.build(ImageSpec(**description.pop("image")))
-        generator.load_state_dict(load_file(folder / _WEIGHTS))
-        description.pop("discriminator", None)
-    except (KeyError, TypeError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SnapshotError(f"{folder}: damaged snapshot ({reason})") from None
-    return Snapshot(generator.eval().requires_grad_(False), tuple(description.pop("class_names")), description)
+        sampler = read_sampler(description.pop("sampler"))
+        networks: dict[str, nn.Module] = {}
+        for name, document in description.pop("networks").items():
+            spec = NetworkSpec.read(document)
+            if "discriminator" in spec.role:
+                continue
+            weights = _weights_of(folder, name)
+            if not weights.is_file():
+                raise SnapshotError(f"{folder}: not a snapshot folder, {weights.name} is missing")
+            networks[name] = spec.build()
+            networks[name].load_state_dict(load_file(weights))
+            networks[name].eval().requires_grad_(False)
+        class_names = tuple(description.pop("class_names"))
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from None
+    return Snapshot(networks, sampler, class_names, description)
 
 
-def rewrite_snapshot(folder: Path, out: Path, generator: Generator, **facts: Any) -> None:
-    """Write a snapshot like the one in `folder` with other weights of its generator, and some facts new or changed.
+def rewrite_snapshot(folder: Path, out: Path, networks: Mapping[str, nn.Module], **facts: Any) -> None:
+    """Write a snapshot like the one in `folder` with other weights of its networks, and some facts new or changed.
 
-    Its scores are those of the other weights, and are left out.
+    Its scores, and networks that are not given, belong to the other weights and are left out.
     """
     document = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    for name in ("scores", "discriminator"):
-        document.pop(name, None)
+    document.pop("scores", None)
+    document["networks"] = {name: spec for name, spec in document["networks"].items() if name in networks}
     out.mkdir(parents=True, exist_ok=True)
-    _write_weights(out / _WEIGHTS, generator)
+    for name, network in networks.items():
+        _write_weights(out / _file_of(name), network)
     write_json(out / DESCRIPTION, {**document, **facts})
 
 
-def read_network(folder: str | Path, part: Literal["generator", "discriminator"]) -> tuple[ImageSpec, State]:
-    """Read what further training starts from: what images a network is for, and its weights.
+def networks_in(folder: str | Path) -> dict[str, NetworkSpec]:
+    """Return what the networks of a snapshot are built from, by name, discriminators included.
 
     Raises:
         SnapshotError: missing or damaged.
     """
     folder = Path(folder)
-    weights = folder / {"generator": _WEIGHTS, "discriminator": _DISCRIMINATOR_WEIGHTS}[part]
+    try:
+        return {name: NetworkSpec.read(spec) for name, spec in _read_description(folder)["networks"].items()}
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from None
+
+
+def read_weights(folder: str | Path, network: str) -> State:
+    """Read the weights of one network of a snapshot.
+
+    Raises:
+        SnapshotError: missing or damaged.
+    """
+    path = _weights_of(Path(folder), network)
+    if not path.is_file():
+        raise SnapshotError(f"{folder}: holds no weights of {network}, {path.name} is missing")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _damaged(Path(folder), error) from None
+
+
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError, RuntimeError)
+
+
+def _damaged(folder: Path, error: Exception) -> SnapshotError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return SnapshotError(f"{folder}: damaged snapshot ({reason})")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
     if not (folder / DESCRIPTION).is_file():
         raise SnapshotError(f"{folder}: not a snapshot folder, {DESCRIPTION} is missing")
-    if not weights.is_file():
-        raise SnapshotError(f"{folder}: holds no {part}")
     try:
-        image = ImageSpec(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["image"])
-        return image, load_file(weights)
-    except (KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
-        raise SnapshotError(f"{folder}: damaged snapshot ({error!r})") from None
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if description.get("format") == _FORMER:
+            return _from_former(folder, description)
+        if description.pop("format") != FORMAT:
+            raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from None
+    found: dict[str, Any] = description
+    return found
+
+
+_FORMER = "bigtrain-snapshot/1"
+
+
+def _from_former(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a snapshot of the former format, which held one generator, as one of this format."""
+    image = ImageSpec(**description.pop("image"))
+    networks = {}
+    for name, role in (("G", "generator"), ("D", "discriminator")):
+        if role in description:
+            networks[name] = {"key": role, "role": role, "config": description.pop(role), "images": [asdict(image)]}
+    description.pop("format")
+    return {**description, "networks": networks, "sampler": SynthesisSampler.for_images(image).describe()}
+
+
+def _file_of(network: str) -> str:
+    return f"{network}.safetensors"
+
+
+def _weights_of(folder: Path, network: str) -> Path:
+    """Return the file of a network's weights, which the former format called by the network's role."""
+    former = folder / {"G": "generator.safetensors", "D": "discriminator.safetensors"}.get(network, "")
+    path = folder / _file_of(network)
+    return former if former.is_file() and not path.is_file() else path
 
 
 def _write_weights(path: Path, network: nn.Module) -> None:

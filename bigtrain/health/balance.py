@@ -31,7 +31,7 @@ class DiscriminatorWins(Monitor):
 
     symptom = "discriminator_wins"
     advice = (
-        "lower lr_d or raise lr_g, regularise D (R1 with a larger gamma), give G a non-saturating loss, "
+        "lower D's learning rate or raise G's, regularise D (R1 with a larger gamma), give G a non-saturating loss, "
         "augment where data are few"
     )
     reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake", "gradient_norm/g_main")
@@ -59,7 +59,9 @@ class GeneratorWins(Monitor):
     """
 
     symptom = "generator_wins"
-    advice = "raise lr_d or lower lr_g, let D take more steps, give D more width, check that real images reach D"
+    advice = (
+        "raise D's learning rate or lower G's, let D take more steps, give D more width, check that real images reach D"
+    )
     reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake")
     least, window = _RECENT, _RECENT
     collapse = True

@@ -13,7 +13,9 @@ from bigtrain.interop.foreign import Foreign
 from bigtrain.interop.load import build_networks
 from bigtrain.interop.nvidia import read_nvidia
 from bigtrain.interop.state_dicts import read_state_dicts
-from bigtrain.models import Generator, ImageSpec
+from bigtrain.models import ImageSpec
+from bigtrain.models.network_spec import NetworkSpec, Role
+from bigtrain.tasks.samplers import SynthesisSampler
 
 _CALIBRATION = 10_000
 """Latents whose mean style is taken where a file does not hold it."""
@@ -54,28 +56,23 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     if untold:
         raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
-    config, generator, _ = networks["G"]
+    _, generator, _ = networks["G"]
     image: ImageSpec = generator.image
+    sampler = SynthesisSampler.for_images(image)
     if not foreign.calibrated:
-        _calibrate(generator)
-    discriminator = networks.get("D")
+        with torch.no_grad():
+            sampler.calibrate({"G": generator}, Draws(0, torch.arange(_CALIBRATION), "calibrate"))
+    roles: dict[str, Role] = {"G": "generator", "D": "discriminator"}
     save_snapshot(
         out,
-        generator,
-        config,
+        {name: network for name, (_, network, _) in networks.items()},
+        {name: NetworkSpec(roles[name], roles[name], one, (image,)) for name, (one, _, _) in networks.items()},
+        sampler,
         class_names=[str(index) for index in range(image.classes)],
         facts={"imported_from": source},
-        discriminator=discriminator[:2] if discriminator else None,
     )
     return [
         f"{part}: {config.model_dump()['kind']}, {image.resolution} pixels, {image.classes or 'no'} classes, "
         f"{sum(value.numel() for value in network.parameters()):,} parameters"
         for part, (config, network, _) in networks.items()
     ]
-
-
-@torch.no_grad()
-def _calibrate(generator: Generator) -> None:
-    draws = Draws(0, torch.arange(_CALIBRATION), "calibrate")
-    label = draws.of("label").integers(max(generator.image.classes, 1), 1).squeeze(1)
-    generator.calibrate(draws.of("z").normal(generator.z_dim), label)

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from torch import Tensor
 
-from bigtrain.core.config import Config
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
+from bigtrain.models import NetworkConfig
 
 
 class Built(NamedTuple):
     """A network, what it was built from, and how the reference's names lead to its own."""
 
-    config: Config
+    config: NetworkConfig
     network: Any
     rename: Rename
 

@@ -1,10 +1,21 @@
-"""The network families, one file each; a new one is a new file and one name in each union below."""
+"""The network families, one file each; a new one is a new file and one name in each list below.
 
-from typing import Annotated
+Other packages add theirs by entry points of the group `bigtrain.networks`.
+"""
 
-from pydantic import Field
-
-from bigtrain.models.base import Discriminator, Generator, ImageSpec, StyleGenerator
+from bigtrain.models.base import (
+    DISCRIMINATORS,
+    GENERATORS,
+    BaseDiscriminatorConfig,
+    BaseGeneratorConfig,
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    ImageSpec,
+    NetworkConfig,
+    StyleGenerator,
+)
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
@@ -28,61 +39,79 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
-from bigtrain.models.translator import PatchDiscriminator, Translator
+from bigtrain.models.translator import (
+    PATCH_DISCRIMINATORS,
+    TRANSLATORS,
+    BasePatchDiscriminatorConfig,
+    BaseTranslatorConfig,
+    PatchDiscriminator,
+    TranslationDiscriminatorConfig,
+    Translator,
+    TranslatorConfig,
+)
 from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
 from bigtrain.models.wgan import WGANDiscriminatorConfig
 
-GeneratorConfig = Annotated[
-    BigGANGeneratorConfig
-    | BigGANDeepGeneratorConfig
-    | CGANGeneratorConfig
-    | DCGANGeneratorConfig
-    | MLPGeneratorConfig
-    | ProGANGeneratorConfig
-    | R3GANGeneratorConfig
-    | SAGANGeneratorConfig
-    | SNGANGeneratorConfig
-    | StyleGAN1GeneratorConfig
-    | StyleGAN2GeneratorConfig
-    | StyleGAN3GeneratorConfig
-    | ViTGeneratorConfig,
-    Field(discriminator="kind"),
-]
-DiscriminatorConfig = Annotated[
-    BigGANDeepDiscriminatorConfig
-    | BigGANDiscriminatorConfig
-    | CGANDiscriminatorConfig
-    | DCGANDiscriminatorConfig
-    | MinibatchDiscriminatorConfig
-    | MLPDiscriminatorConfig
-    | ProGANDiscriminatorConfig
-    | MultiScaleDiscriminatorConfig
-    | R3GANDiscriminatorConfig
-    | SAGANDiscriminatorConfig
-    | SNGANDiscriminatorConfig
-    | StyleGAN1DiscriminatorConfig
-    | StyleGAN2DiscriminatorConfig
-    | ViTDiscriminatorConfig
-    | WGANDiscriminatorConfig,
-    Field(discriminator="kind"),
-]
-for _wrapper in (MinibatchDiscriminatorConfig, MultiScaleDiscriminatorConfig):
-    _wrapper.model_rebuild()  # they hold any other discriminator, which was not known yet
-
-TranslatorConfig = Annotated[
-    Pix2PixUNetConfig | ResNetTranslatorConfig | RRDBConfig | SRResNetConfig, Field(discriminator="kind")
-]
-TranslationDiscriminatorConfig = Annotated[
-    PatchDiscriminatorConfig | PixelDiscriminatorConfig | UNetDiscriminatorConfig | VGGDiscriminatorConfig,
-    Field(discriminator="kind"),
-]
+GENERATORS.add_classes(
+    BigGANGeneratorConfig,
+    BigGANDeepGeneratorConfig,
+    CGANGeneratorConfig,
+    DCGANGeneratorConfig,
+    MLPGeneratorConfig,
+    ProGANGeneratorConfig,
+    R3GANGeneratorConfig,
+    SAGANGeneratorConfig,
+    SNGANGeneratorConfig,
+    StyleGAN1GeneratorConfig,
+    StyleGAN2GeneratorConfig,
+    StyleGAN3GeneratorConfig,
+    ViTGeneratorConfig,
+)
+DISCRIMINATORS.add_classes(
+    BigGANDeepDiscriminatorConfig,
+    BigGANDiscriminatorConfig,
+    CGANDiscriminatorConfig,
+    DCGANDiscriminatorConfig,
+    MinibatchDiscriminatorConfig,
+    MLPDiscriminatorConfig,
+    ProGANDiscriminatorConfig,
+    MultiScaleDiscriminatorConfig,
+    R3GANDiscriminatorConfig,
+    SAGANDiscriminatorConfig,
+    SNGANDiscriminatorConfig,
+    StyleGAN1DiscriminatorConfig,
+    StyleGAN2DiscriminatorConfig,
+    ViTDiscriminatorConfig,
+    WGANDiscriminatorConfig,
+)
+TRANSLATORS.add_classes(
+    Pix2PixUNetConfig,
+    ResNetTranslatorConfig,
+    RRDBConfig,
+    SRResNetConfig,
+)
+PATCH_DISCRIMINATORS.add_classes(
+    PatchDiscriminatorConfig,
+    PixelDiscriminatorConfig,
+    UNetDiscriminatorConfig,
+    VGGDiscriminatorConfig,
+)
 
 __all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "PATCH_DISCRIMINATORS",
+    "TRANSLATORS",
+    "BaseDiscriminatorConfig",
+    "BaseGeneratorConfig",
+    "BasePatchDiscriminatorConfig",
+    "BaseTranslatorConfig",
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
     "ImageSpec",
+    "NetworkConfig",
     "PatchDiscriminator",
     "StyleGenerator",
     "TranslationDiscriminatorConfig",

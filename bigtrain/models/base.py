@@ -3,10 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
+from bigtrain.core.config import Config
+from bigtrain.core.registry import ConfigUnion
 from bigtrain.core.rng import Draws
+
+GROUP = "bigtrain.networks"
+"""Entry points of this group name the configs of networks that other packages bring."""
 
 
 @dataclass(frozen=True)
@@ -167,3 +173,37 @@ class Discriminator(nn.Module, ABC):
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         """Judge images: logits, float32, shape [N]."""
         return self.head(self.features(image, label)[-1], label)
+
+
+class NetworkConfig(Config, ABC):
+    """The config of a network of any role; its `kind` is the family's name."""
+
+    @abstractmethod
+    def build(self, *images: Any, **choices: Any) -> nn.Module:
+        """Build the network; what for is up to its role, see the subclasses.
+
+        Raises:
+            ValueError: the config does not fit the images.
+        """
+
+
+class BaseGeneratorConfig(NetworkConfig):
+    """The config of a generator."""
+
+    @abstractmethod
+    def build(self, image: ImageSpec) -> Generator:
+        """Build a generator of `image`."""
+
+
+class BaseDiscriminatorConfig(NetworkConfig):
+    """The config of a discriminator."""
+
+    @abstractmethod
+    def build(self, image: ImageSpec) -> Discriminator:
+        """Build a discriminator of `image`."""
+
+
+GENERATORS: ConfigUnion[BaseGeneratorConfig] = ConfigUnion(GROUP, BaseGeneratorConfig)
+DISCRIMINATORS: ConfigUnion[BaseDiscriminatorConfig] = ConfigUnion(GROUP, BaseDiscriminatorConfig)
+GeneratorConfig = Annotated[BaseGeneratorConfig, GENERATORS]
+DiscriminatorConfig = Annotated[BaseDiscriminatorConfig, DISCRIMINATORS]

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.attention import SelfAttention
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm, set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
@@ -47,7 +46,7 @@ DISCRIMINATOR_WIDTHS = {
 """Channels after each block as multiples of the base width."""
 
 
-class ResidualGeneratorConfig(Config):
+class ResidualGeneratorConfig(BaseGeneratorConfig):
     """Size and shape of a residual generator; the families that have one differ in their defaults.
 
     Attributes:
@@ -90,7 +89,7 @@ class BigGANGeneratorConfig(ResidualGeneratorConfig):
     kind: Literal["biggan"] = "biggan"
 
 
-class ResidualDiscriminatorConfig(Config):
+class ResidualDiscriminatorConfig(BaseDiscriminatorConfig):
     """Size and shape of a residual discriminator; the families that have one differ in their defaults.
 
     Attributes:

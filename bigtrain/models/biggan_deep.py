@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.biggan import (
     DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
@@ -43,7 +42,7 @@ from bigtrain.ops.layout import channels_last
 _BOTTLENECK = 4
 
 
-class BigGANDeepGeneratorConfig(Config):
+class BigGANDeepGeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape.
 
     Attributes:

@@ -8,16 +8,15 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
 
 _STYLE = WeightStyle("xavier", spectral=False)
 
 
-class CGANGeneratorConfig(Config):
+class CGANGeneratorConfig(BaseGeneratorConfig):
     """The generator's size; the defaults are the paper's for MNIST. Without classes it has one branch.
 
     Attributes:
@@ -45,7 +44,7 @@ class Maxout(NamedTuple):
     pieces: PositiveInt
 
 
-class CGANDiscriminatorConfig(Config):
+class CGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size, as units and pieces of maxout layers; the defaults are the paper's for MNIST.
 
     Attributes:

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm, set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.layer_norm import ChannelLayerNorm
@@ -28,7 +27,7 @@ _STYLE = WeightStyle("normal", spectral=False)
 Norm = Literal["batch", "layer", "none"]
 
 
-class DCGANGeneratorConfig(Config):
+class DCGANGeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape.
 
     Attributes:
@@ -51,7 +50,7 @@ class DCGANGeneratorConfig(Config):
         return DCGANGenerator(self, image)
 
 
-class DCGANDiscriminatorConfig(Config):
+class DCGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size and shape.
 
     Attributes:

@@ -7,35 +7,29 @@ The StyleGANs and the transformers, which draw in another order as they are buil
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch._guards import detect_fake_mode
 
 from bigtrain.models.base import ImageSpec
 
-NetworkT = TypeVar("NetworkT", bound=nn.Module, covariant=True)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
-class Buildable(Protocol[NetworkT]):
-    """A network's config."""
-
-    def build(self, image: ImageSpec) -> NetworkT:
-        """Build the network for `image`."""
-
-
-def build_network(config: Buildable[NetworkT], image: ImageSpec, device: torch.device) -> NetworkT:
-    """Build a network on its device.
+def build_network(config: Any, *images: ImageSpec | None, device: torch.device) -> Any:
+    """Build a network on its device, its weights laid out as channels_last.
 
     Args:
-        config: of the network.
-        image: what it makes or judges.
+        config: of the network; it has a method `build`.
+        images: what the network makes, judges or is given.
         device: where it will live.
 
     Raises:
-        ValueError: the config and the image do not fit.
+        ValueError: the config and the images do not fit.
     """
-    return build_on_device(lambda: config.build(image), device)
+    return build_on_device(lambda: config.build(*images), device)
 
 
 def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> NetworkT:
@@ -45,11 +39,31 @@ def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> Netw
         build: makes the network, for example `lambda: config.build(source, target)`.
         device: where it will live.
     """
+    if detect_fake_mode() is not None:  # there is no memory to save, and fake tensors cannot be allocated anew
+        with torch.device(device):
+            return lay_out(build())
     with torch.device("meta"):
         network = build()
     network.to_empty(device=device)
     with torch.device(device):
         initialise(network)
+    return lay_out(network)
+
+
+@torch.no_grad()
+def lay_out(network: NetworkT) -> NetworkT:
+    """Lay out a network's weights as convolutions like them best; return the same network.
+
+    It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails.
+    """
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.ndim == 4:
+                laid_out = parameter.detach().contiguous(memory_format=torch.channels_last)
+                module._parameters[name] = nn.Parameter(laid_out, parameter.requires_grad)
+        for name, value in module._buffers.items():
+            if value is not None and value.ndim == 4 and value.is_floating_point():
+                module._buffers[name] = value.contiguous(memory_format=torch.channels_last)
     return network
 
 

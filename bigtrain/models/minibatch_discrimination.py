@@ -2,20 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
-from bigtrain.models.base import Discriminator, ImageSpec
-
-if TYPE_CHECKING:
-    from bigtrain.models import DiscriminatorConfig
+from bigtrain.models.base import BaseDiscriminatorConfig, Discriminator, DiscriminatorConfig, ImageSpec
 
 
-class MinibatchDiscriminatorConfig(Config):
+class MinibatchDiscriminatorConfig(BaseDiscriminatorConfig):
     """A discriminator and the comparison.
 
     Attributes:
@@ -25,7 +21,7 @@ class MinibatchDiscriminatorConfig(Config):
     """
 
     kind: Literal["minibatch_discrimination"] = "minibatch_discrimination"
-    base: "DiscriminatorConfig"
+    base: DiscriminatorConfig
     kernels: PositiveInt = 32
     kernel_dim: PositiveInt = 8
 

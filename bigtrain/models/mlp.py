@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
 
@@ -20,7 +19,7 @@ _STYLE = WeightStyle("xavier", spectral=False)
 Hidden = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class MLPGeneratorConfig(Config):
+class MLPGeneratorConfig(BaseGeneratorConfig):
     """The generator's size; the defaults are the paper's for MNIST.
 
     Attributes:
@@ -39,7 +38,7 @@ class MLPGeneratorConfig(Config):
         return MLPGenerator(self, image)
 
 
-class MLPDiscriminatorConfig(Config):
+class MLPDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size; leaky ReLUs, where the paper has maxout (see `kind: cgan`) and dropout.
 
     Attributes:

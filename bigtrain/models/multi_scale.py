@@ -4,21 +4,17 @@ Wang et al. 2018 (pix2pixHD), section 3.2.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
-from bigtrain.models.base import Discriminator, ImageSpec
-
-if TYPE_CHECKING:
-    from bigtrain.models import DiscriminatorConfig
+from bigtrain.models.base import BaseDiscriminatorConfig, Discriminator, DiscriminatorConfig, ImageSpec
 
 
-class MultiScaleDiscriminatorConfig(Config):
+class MultiScaleDiscriminatorConfig(BaseDiscriminatorConfig):
     """Several of one discriminator.
 
     Attributes:
@@ -27,7 +23,7 @@ class MultiScaleDiscriminatorConfig(Config):
     """
 
     kind: Literal["multi_scale"] = "multi_scale"
-    base: "DiscriminatorConfig"
+    base: DiscriminatorConfig
     scales: int = Field(default=3, ge=2)
 
     def build(self, image: ImageSpec) -> "MultiScaleDiscriminator":

@@ -6,14 +6,13 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.layers.normalisation import ImageNorm, bias_before, image_norm
 from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
-from bigtrain.models.translator import PatchDiscriminator, channels_judged
+from bigtrain.models.translator import BasePatchDiscriminatorConfig, PatchDiscriminator, channels_judged
 
 
-class PatchDiscriminatorConfig(Config):
+class PatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """The PatchGAN's size and shape; its defaults judge patches of 70x70 pixels.
 
     Attributes:
@@ -38,7 +37,7 @@ class PatchDiscriminatorConfig(Config):
         return PatchGAN(self, image, condition)
 
 
-class PixelDiscriminatorConfig(Config):
+class PixelDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """The discriminator of single pixels.
 
     Attributes:

@@ -8,21 +8,20 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.layers.drawn_dropout import DrawnDropout
 from bigtrain.models.layers.normalisation import ImageNorm, bias_before, image_norm
 from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
 from bigtrain.models.layers.transposed import TransposedConv2d
-from bigtrain.models.translator import Translator, check_same_size
+from bigtrain.models.translator import BaseTranslatorConfig, Translator, check_same_size
 from bigtrain.ops.layout import channels_last
 
 _STYLE = WeightStyle("normal", spectral=False)
 _MOST_DOWNS = 8
 
 
-class Pix2PixUNetConfig(Config):
+class Pix2PixUNetConfig(BaseTranslatorConfig):
     """The U-Net's size and shape.
 
     Attributes:

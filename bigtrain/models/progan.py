@@ -9,9 +9,8 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.growth import Growth, GrowthConfig, at_rest, enlarge
@@ -21,7 +20,7 @@ from bigtrain.models.layers.style_mapping import unit_second_moment
 from bigtrain.ops.layout import channels_last
 
 
-class ProGANGeneratorConfig(Config):
+class ProGANGeneratorConfig(BaseGeneratorConfig):
     """The generator's size, shape and growth; the defaults are the paper's (table 2).
 
     Attributes:
@@ -42,7 +41,7 @@ class ProGANGeneratorConfig(Config):
         return ProGANGenerator(self, image)
 
 
-class ProGANDiscriminatorConfig(Config):
+class ProGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size, shape and growth; the defaults are the paper's (table 2).
 
     Attributes:

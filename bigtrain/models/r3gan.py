@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.ops.bias_act import leaky_relu
 from bigtrain.ops.convolution import conv2d
@@ -89,7 +89,7 @@ class _ShapeConfig(Config):
         return Shape(widths, groups, blocks)
 
 
-class R3GANGeneratorConfig(_ShapeConfig):
+class R3GANGeneratorConfig(_ShapeConfig, BaseGeneratorConfig):
     """The generator; `preset`, or `widths`, `groups` and `blocks`.
 
     Attributes:
@@ -106,7 +106,7 @@ class R3GANGeneratorConfig(_ShapeConfig):
         return R3GANGenerator(self, image)
 
 
-class R3GANDiscriminatorConfig(_ShapeConfig):
+class R3GANDiscriminatorConfig(_ShapeConfig, BaseDiscriminatorConfig):
     """The discriminator, a mirror of the generator; stages are given from the lowest resolution up there, too.
 
     Attributes:

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bigtrain.models.base import Discriminator, Generator
-from bigtrain.models.translator import PatchDiscriminator, Translator
+
+def stages_of(network: nn.Module) -> list[nn.Module]:
+    """Return the stages of a network in order; none where it tells of none."""
+    stages = getattr(network, "stages", None)
+    return list(stages()) if callable(stages) else []
 
 
-def recompute_stages(network: Generator | Discriminator | Translator | PatchDiscriminator) -> None:
+def recompute_stages(network: nn.Module) -> None:
     """Let the stages of a network be computed again in the backward pass; names and copies of it stay as they are."""
-    for stage in network.stages():
+    for stage in stages_of(network):
         stage.__class__ = _recomputed(type(stage))
 
 

@@ -8,9 +8,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import BaseGeneratorConfig, ImageSpec
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.growth import Growth, GrowthConfig
 from bigtrain.models.layers.pyramid import Pyramid
@@ -21,7 +20,7 @@ from bigtrain.ops.bias_act import bias_act
 from bigtrain.ops.layout import channels_last
 
 
-class StyleGAN1GeneratorConfig(Config):
+class StyleGAN1GeneratorConfig(BaseGeneratorConfig):
     """The generator's size, shape and growth; the defaults are those of the paper's configuration F.
 
     Attributes:

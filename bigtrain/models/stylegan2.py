@@ -11,9 +11,8 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, ImageSpec
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.minibatch import minibatch_stddev
 from bigtrain.models.layers.pyramid import Pyramid
@@ -30,7 +29,7 @@ Noise = Literal["random", "constant", "none"]
 """Drawn for each image where there are draws, and the layer's own pattern otherwise; always that; no noise at all."""
 
 
-class StyleGAN2GeneratorConfig(Config):
+class StyleGAN2GeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape; the defaults are those of the paper's configuration F.
 
     Attributes:
@@ -61,7 +60,7 @@ class StyleGAN2GeneratorConfig(Config):
         return StyleGAN2Generator(self, image)
 
 
-class StyleGAN2DiscriminatorConfig(Config):
+class StyleGAN2DiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size and shape; the defaults are those of the paper's configuration F.
 
     Attributes:

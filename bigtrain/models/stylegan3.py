@@ -12,9 +12,8 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import BaseGeneratorConfig, ImageSpec
 from bigtrain.models.layers.equalized import EqualizedLinear
 from bigtrain.models.layers.fourier_input import FourierInput
 from bigtrain.models.layers.style_mapping import MappedGenerator
@@ -26,7 +25,7 @@ from bigtrain.ops.modulated_conv import modulated_conv2d
 from bigtrain.ops.resampling import Resampling
 
 
-class StyleGAN3GeneratorConfig(Config):
+class StyleGAN3GeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape; the defaults are those of the paper's configuration T (figure 5 and appendix D).
 
     Attributes:

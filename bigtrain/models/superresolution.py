@@ -14,19 +14,24 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm
 from bigtrain.models.layers.spectral import StoredSpectralConv2d
-from bigtrain.models.translator import PatchDiscriminator, Translator, channels_judged
+from bigtrain.models.translator import (
+    BasePatchDiscriminatorConfig,
+    BaseTranslatorConfig,
+    PatchDiscriminator,
+    Translator,
+    channels_judged,
+)
 from bigtrain.ops.layout import channels_last
 
 _RESIDUAL_INIT = 0.1
 """Factor on He's initialisation inside residual branches (Wang et al. 2018, section 3.1, "smaller initialization")."""
 
 
-class RRDBConfig(Config):
+class RRDBConfig(BaseTranslatorConfig):
     """ESRGAN's generator: residual-in-residual dense blocks.
 
     Attributes:
@@ -51,7 +56,7 @@ class RRDBConfig(Config):
         return RRDBUpscaler(self, source, target)
 
 
-class SRResNetConfig(Config):
+class SRResNetConfig(BaseTranslatorConfig):
     """SRGAN's generator without batch normalisation, which adds to a bilinear enlargement.
 
     Attributes:
@@ -74,7 +79,7 @@ class SRResNetConfig(Config):
         return SRResNetUpscaler(self, source, target)
 
 
-class VGGDiscriminatorConfig(Config):
+class VGGDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """SRGAN's discriminator.
 
     Attributes:
@@ -93,7 +98,7 @@ class VGGDiscriminatorConfig(Config):
         return VGGDiscriminator(self, image, condition)
 
 
-class UNetDiscriminatorConfig(Config):
+class UNetDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """Real-ESRGAN's discriminator: one logit a pixel.
 
     Attributes:

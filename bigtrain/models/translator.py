@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from bigtrain.core.registry import ConfigUnion
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import GROUP, ImageSpec, NetworkConfig
 from bigtrain.ops.layout import channels_last
 
 
@@ -106,6 +107,28 @@ class PatchDiscriminator(nn.Module, ABC):
                 "the discriminator was built " + ("with" if self.condition else "without") + " a condition"
             )
         return channels_last(image if condition is None else torch.cat([condition, image], dim=1))
+
+
+class BaseTranslatorConfig(NetworkConfig):
+    """The config of a translator."""
+
+    @abstractmethod
+    def build(self, source: ImageSpec, target: ImageSpec) -> Translator:
+        """Build a translator of `source` into `target`."""
+
+
+class BasePatchDiscriminatorConfig(NetworkConfig):
+    """The config of a discriminator that judges patches."""
+
+    @abstractmethod
+    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> PatchDiscriminator:
+        """Build a discriminator of `image`, which sees `condition` beside it."""
+
+
+TRANSLATORS: ConfigUnion[BaseTranslatorConfig] = ConfigUnion(GROUP, BaseTranslatorConfig)
+PATCH_DISCRIMINATORS: ConfigUnion[BasePatchDiscriminatorConfig] = ConfigUnion(GROUP, BasePatchDiscriminatorConfig)
+TranslatorConfig = Annotated[BaseTranslatorConfig, TRANSLATORS]
+TranslationDiscriminatorConfig = Annotated[BasePatchDiscriminatorConfig, PATCH_DISCRIMINATORS]
 
 
 def channels_judged(image: ImageSpec, condition: ImageSpec | None) -> int:

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import Discriminator, Generator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.spectral import SpectralEmbedding, SpectralLinear, WeightStyle
 from bigtrain.models.layers.transformer import (
@@ -31,7 +30,7 @@ from bigtrain.models.layers.transformer import (
 _PLAIN = WeightStyle("xavier", spectral=False)
 
 
-class ViTGeneratorConfig(Config):
+class ViTGeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape; the defaults are for 32x32 (ViTGAN-S).
 
     Attributes:
@@ -65,7 +64,7 @@ class ViTGeneratorConfig(Config):
         return ViTGenerator(self, image)
 
 
-class ViTDiscriminatorConfig(Config):
+class ViTDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size and shape; the defaults are for 32x32 (ViTGAN-S).
 
     Attributes:

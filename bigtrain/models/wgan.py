@@ -9,12 +9,11 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from bigtrain.core.config import Config
-from bigtrain.models.base import Discriminator, ImageSpec
+from bigtrain.models.base import BaseDiscriminatorConfig, Discriminator, ImageSpec
 from bigtrain.models.dcgan import ConvolutionalDiscriminator
 
 
-class WGANDiscriminatorConfig(Config):
+class WGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The critic's size and shape.
 
     Attributes:

@@ -7,11 +7,9 @@ share, which it then exchanges with its peers in other nodes, all cards of a nod
 """
 
 import math
-from typing import Literal
 
 from bigtrain.planning.hardware import Cluster
-
-Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "broadcast"]
+from bigtrain.strategies.plans.base import Kind
 
 
 def seconds(kind: Kind, size: float, cluster: Cluster) -> float:

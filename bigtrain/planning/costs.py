@@ -4,7 +4,7 @@ Nothing that observes a step may change its bits (decision 43). So the operators
 is counted once on tensors without content, as a plan is, on rank 0 alone, for all ranks compute the same.
 """
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
@@ -22,7 +22,7 @@ class PhaseCosts:
         config: of the run, with a number for `micro_batch`.
     """
 
-    def __init__(self, config: AnyTraining) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         self._config = config
         self._run: FakeRun | None = None
         self._known: dict[tuple[object, ...], Cost] = {}
@@ -43,6 +43,6 @@ class PhaseCosts:
         self._run = self._run or FakeRun(self._config)
         kind = (phase.name, *sorted(phase.values), *self._run.grow_to(progress))
         if kind not in self._known:
-            work = self._run.work(phase, self._config.images_at_once)
+            work = self._run.work(phase, self._config.micro_batch_size)
             self._known[kind] = Cost(int(work.flops.sum()), int(work.activations))
         return self._known[kind]

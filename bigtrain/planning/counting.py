@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -25,20 +24,21 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import autocast
+from bigtrain.engine.made_up import empty_batch
 from bigtrain.engine.player import Phase, Player
+from bigtrain.engine.task import Task
 from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.operations import operations
-from bigtrain.planning.work import Sizes, Work
 from bigtrain.strategies.fsdp import stages_of
-from bigtrain.tasks.base import Task
+from bigtrain.strategies.plans.work import Sizes, Work
 
 _CPU = torch.device("cpu")
 _PERIOD = 4096
@@ -58,20 +58,20 @@ class FakeRun:
         task: on fake tensors.
     """
 
-    def __init__(self, config: AnyTraining) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         self._config = config.model_copy(update={"compile": False})
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
-        image = config.data.image
-        with self._mode, patch.object(nn.Module, "_apply", _replace_tensors):
-            self.task: Task = self._config.build_task(image, [1] * image.classes, seed=0, device=_CPU)
+        self._fields = config.data.field_specs()
+        with self._mode:
+            self.task: Task = self._config.build_task(self._fields, {}, seed=0, device=_CPU)
             end = Progress(round(config.total_kimg * 1000), config.global_batch)
             end.samples_seen = end.total
             self.task.before_step(end)  # networks that grow have grown
         for player in self.task.players.values():
             if config.activation_checkpointing:
                 for network in player.networks().values():
-                    recompute_stages(network)  # type: ignore[arg-type]
+                    recompute_stages(network)
             for module in player.modules():
                 if hasattr(module, "over_ranks"):
                     vars(module)["over_ranks"] = self._over_ranks
@@ -100,6 +100,16 @@ class FakeRun:
             buffers=sum(value.nbytes for value in player.buffers()),
             parts=tuple(tuple(key for key in part if shapes[key]) for part in parts),
         )
+
+    def averaged(self) -> dict[str, tuple[int, int]]:
+        """Return the bytes of weights and of buffers of each player's networks that are averaged."""
+        found: dict[str, tuple[int, int]] = {}
+        for network in self.task.averaged.values():
+            name, _ = self.task.owner_of(network)
+            weights, buffers = found.get(name, (0, 0))
+            weights += sum(4 * value.numel() for value in network.parameters())
+            found[name] = (weights, buffers + sum(value.nbytes for value in network.buffers()))
+        return found
 
     def kinds(self) -> dict[Kind, tuple[Phase, float]]:
         """Return every kind of phase: one of them, and how often a step has it."""
@@ -170,8 +180,7 @@ class FakeRun:
     def _batch(self, size: int) -> Batch:
         with unset_fake_temporarily():
             index = torch.arange(size)  # real: which samples a term takes may depend on it
-        real = torch.empty(size, *self._config.data.image.shape).contiguous(memory_format=torch.channels_last)
-        return Batch(real, torch.zeros(size, dtype=torch.int64), Draws(0, index))
+        return empty_batch(self._fields, size, Draws(0, index))
 
     def _rivals(self, phase: Phase) -> dict[str, Any]:
         """Freeze all players but the phase's own, as the trainer does."""
@@ -263,18 +272,6 @@ class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
 def _terms(player: Player) -> list[tuple[str, Any]]:
     terms: Mapping[str, Any] = getattr(player, "terms", {})
     return list(terms.items())
-
-
-@torch.no_grad()
-def _replace_tensors(module: nn.Module, convert: Any, recurse: bool = True) -> nn.Module:
-    """Do what `Module._apply` does by new parameters; torch swaps those of fake tensors, and then refuses to."""
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                part._parameters[name] = nn.Parameter(convert(parameter), parameter.requires_grad)
-        for name, value in part._buffers.items():
-            part._buffers[name] = None if value is None else convert(value)
-    return module
 
 
 @contextmanager

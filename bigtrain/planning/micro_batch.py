@@ -11,21 +11,22 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from bigtrain.config import TrainingConfig
-from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError, read_yaml
 from bigtrain.core.logging import log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import MIB, measured_peak
+from bigtrain.engine.made_up import random_batch
+from bigtrain.engine.step import compute_gradients
+from bigtrain.engine.strategy import Strategy
 from bigtrain.strategies.single import SingleConfig
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
@@ -82,14 +83,15 @@ def candidates(config: TrainingConfig, world_size: int) -> list[int]:
     share, rest = divmod(config.global_batch, world_size)
     if rest:
         raise ConfigError(f"global_batch {config.global_batch} does not divide over {world_size} ranks")
-    networks: dict[str, nn.Module] = {}
-    with torch.device("meta"):
-        for part, network in config.networks().items():  # type: ignore[attr-defined]
-            networks[part] = network.build(config.data.image)
+    try:
+        with torch.device("meta"):
+            networks = {name: spec.build() for name, spec in config.networks(config.data.field_specs()).items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     reason, found = "", []
     for size in (number for number in range(1, share + 1) if share % number == 0):
         try:
-            config.check_task(networks, micro_batch=size)  # type: ignore[attr-defined]
+            config.check_task(networks, micro_batch=size)
         except ValueError as error:
             reason = str(error)
         else:
@@ -123,47 +125,39 @@ def predict(measure: Callable[[int], int], sizes: list[int]) -> Callable[[int], 
 
 
 class Trial:
-    """The players of a run, on random images.
+    """The players of a run, on random samples.
 
     Args:
         config: of the run.
         device: where to.
 
     Attributes:
-        kept: bytes of weights, gradients (in DDP's buckets) and moments of all players, and of the average.
+        kept: bytes of weights, gradients (in DDP's buckets) and moments of all players, and of the averages.
     """
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self._config, self._device = config, device
-        image = config.data.image
-        self._task = config.build_task(  # type: ignore[attr-defined]
-            image, [1] * image.classes, seed=0, device=device
-        )
-        self._strategies = {
+        self._fields = config.data.field_specs()
+        self._task = config.build_task(self._fields, {}, seed=0, device=device)
+        self._strategies: dict[str, Strategy] = {
             name: SingleConfig().build(player, self._task.optimizers[name], config.precision, 1, Ranks(0, 1, 0, device))
             for name, player in self._task.players.items()
         }
         weights = [held.parameters + 3 * held.gradients for held in (one.held() for one in self._strategies.values())]
-        self.kept = sum(weights) + sum(value.nbytes for value in self._task.generator().state_dict().values())
+        averaged = [value for network in self._task.averaged.values() for value in network.state_dict().values()]
+        self.kept = sum(weights) + sum(value.nbytes for value in averaged)
 
     def peak(self, size: int) -> int:
         """Return the bytes that a micro-batch needs at most, in the phase that needs most."""
-        batch = self._batch(size)
+        batch = random_batch(self._fields, Draws(0, torch.arange(size, device=self._device), "micro_batch"))
         whole = round(self._config.total_kimg * 1000)
         start, end = (Progress(whole, self._config.global_batch) for _ in range(2))
         end.samples_seen = whole
         self._task.before_step(end)  # networks that grow have grown
         most = 0
         for phase in self._task.phases(start):  # at the start every lazy term is due
-            networks: dict[str, Any] = {}
-            for name, strategy in self._strategies.items():
-                strategy.set_trainable(name == phase.player)
-                if name != phase.player:
-                    networks.update(strategy.infer())
             with measured_peak(self._device) as peak:
-                loss, _ = self._strategies[phase.player].loss(phase, batch, networks, last_micro=True)
-                self._strategies[phase.player].backward(loss)
-                del loss
+                compute_gradients(self._task, self._strategies, phase, batch, size)
             most = max(most, peak())
             self._task.players[phase.player].zero_grad(set_to_none=True)
         return most
@@ -176,9 +170,3 @@ class Trial:
             torch.cuda.empty_cache()
             return False
         return True
-
-    def _batch(self, size: int) -> Batch:
-        draws = Draws(0, torch.arange(size, device=self._device), "micro_batch")
-        real = draws.uniform(*self._config.data.image.shape) * 2 - 1
-        label = draws.integers(max(self._config.data.image.classes, 1), 1).squeeze(1)
-        return Batch(real.contiguous(memory_format=torch.channels_last), label, draws)

@@ -7,10 +7,10 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import console
-from bigtrain.models import Discriminator, Generator
+from bigtrain.models.recompute import stages_of
 
 
 class Part(NamedTuple):
@@ -29,10 +29,10 @@ class Part(NamedTuple):
     buffers: int
 
 
-def parts(network: Generator | Discriminator) -> list[Part]:
+def parts(network: nn.Module) -> list[Part]:
     """Return a network's stages and whatever else holds parameters or buffers, in order."""
     paths = {module: path for path, module in network.named_modules()}
-    stages = [paths[stage] for stage in network.stages()]
+    stages = [paths[stage] for stage in stages_of(network)]
     counts: dict[str, list[int]] = {}
     for column, tensors in enumerate((network.named_parameters(), network.named_buffers())):
         for name, value in tensors:
@@ -45,19 +45,21 @@ def parts(network: Generator | Discriminator) -> list[Part]:
     ]
 
 
-def show_parameters(config: AnyTraining) -> None:
+def show_parameters(config: TrainingConfig) -> None:
     """Print the table of each network, on the meta device: nothing is allocated.
 
     Raises:
         ConfigError: a network and the images do not fit.
     """
-    for name, network_config in config.networks().items():
+    specs = config.networks(config.data.field_specs())
+    for name, spec in specs.items():
         try:
             with torch.device("meta"):
-                network = network_config.build(config.data.image)
+                network = spec.build()
         except ValueError as error:
-            raise ConfigError(f"{name}: {error}") from None
-        table = Table(title=f"{name}: {network_config.kind}", title_justify="left", box=None, show_footer=True)
+            raise ConfigError(str(error)) from None
+        kind = spec.config.model_dump()["kind"]
+        table = Table(title=f"{name}: {kind}", title_justify="left", box=None, show_footer=True)
         found = parts(network)
         learnt, kept = sum(part.parameters for part in found), sum(part.buffers for part in found)
         table.add_column("part", footer="total")

@@ -1,9 +1,12 @@
 """The plan of a run, as a table, a file or a plot can show it."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bigtrain.config import AnyTraining
+import numpy as np
+
+from bigtrain.config import TrainingConfig
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.micro_batch import SHARE
 from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
@@ -98,7 +101,7 @@ class Plan:
         return {**asdict(self), "cluster": {**asdict(cluster), **place}}
 
 
-def make_plan(config: AnyTraining, cluster: Cluster, *, price: float | None = None) -> Plan:
+def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None = None) -> Plan:
     """Plan a run.
 
     Args:
@@ -182,10 +185,10 @@ def _best(estimates: list[Estimate]) -> tuple[str | None, str]:
     return first.name, reason + (f"; {', '.join(too_large)} would not fit" if too_large else "")
 
 
-def _checkpoint(config: AnyTraining, planner: Planner, own: Estimate, cluster: Cluster) -> dict[str, float]:
+def _checkpoint(config: TrainingConfig, planner: Planner, own: Estimate, cluster: Cluster) -> dict[str, float]:
     networks = {name: sizes.weights + sizes.buffers for name, sizes in planner.players.items()}
     moments = sum(2 * sizes.bytes_of(sizes.trainable) for sizes in planner.players.values())
-    averages = (1 + len(config.ema.profiles)) * networks["G"]
+    averages = (1 + len(config.ema.profiles)) * sum(map(sum, planner.averaged.values()))
     size = sum(networks.values()) + moments + averages
     on_rank = own.memory.parameters + own.memory.optimizer + own.memory.average
     stall = on_rank / (cluster.assumed.host_copy_gb_s * 1e9)
@@ -199,20 +202,23 @@ def _checkpoint(config: AnyTraining, planner: Planner, own: Estimate, cluster: C
     }
 
 
-def _data(config: AnyTraining, own: Estimate, cluster: Cluster) -> dict[str, float]:
-    channels, height, width = config.data.image.shape
-    size, rate = channels * height * width, own.img_per_s
+def _data(config: TrainingConfig, own: Estimate, cluster: Cluster) -> dict[str, float]:
+    specs = config.data.field_specs().values()
+    size, rate = (
+        sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs if spec.shape),
+        own.img_per_s,
+    )
     return {
         "bytes_per_img": size,
         "bytes_per_s": size * rate,
         "bytes_per_s_node": size * rate / cluster.nodes,
         # While one window is read the next is fetched, and each rank of a node begins with another shard of it.
-        "least_shards": 2 * max(config.data.window, cluster.gpus_per_node),
+        "least_shards": 2 * max(max(stream.window for stream in config.data.streams.values()), cluster.gpus_per_node),
     }
 
 
 def _curve(
-    config: AnyTraining, planner: Planner, cluster: Cluster, strategy: Any, micro_batch: int, images: int
+    config: TrainingConfig, planner: Planner, cluster: Cluster, strategy: Any, micro_batch: int, images: int
 ) -> list[Point]:
     points = []
     for gpus in CURVE:
@@ -230,7 +236,7 @@ def _curve(
     return points
 
 
-def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
+def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     assumed = cluster.assumed
     products, bandwidth = f"{assumed.arithmetic_share:.0%}", f"{assumed.bandwidth_share:.0%}"
     when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
@@ -245,7 +251,7 @@ def _notes(config: AnyTraining, cluster: Cluster) -> list[str]:
     ]
     if "bf16" in config.precision and "bf16" not in cluster.gpu.tflops:
         notes.append(f"{cluster.gpu.name} has no bfloat16: planned at its peak in float32")
-    if any(getattr(strategy_of(config.strategy, player), "offload_optimizer", False) for player in ("G", "D")):
+    if any(getattr(strategy_of(config.strategy, player), "offload_optimizer", False) for player in config.demands()):
         notes.append("Adam's time on the host is not counted")
     if config.init_from is not None:
         notes.append("planned as if init_from froze nothing")

@@ -1,20 +1,21 @@
 """Plans a run: what it takes on a cluster, by each strategy."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.micro_batch import SHARE, candidates
-from bigtrain.planning.sharing import Parts, Single, sharing
 from bigtrain.planning.step import Setup, StepTime, phase_messages, step_messages, step_time, summed
-from bigtrain.planning.work import Work
 from bigtrain.strategies import StrategyConfig, strategy_of
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.strategies.fsdp import FSDPConfig
+from bigtrain.strategies.plans.base import Parts, StrategyPlan
+from bigtrain.strategies.plans.work import Work
 from bigtrain.strategies.single import SingleConfig
 
 CONTEXT = 2**30
@@ -62,12 +63,13 @@ class Planner:
         works: a micro-batch of each kind of phase.
         often: how often a step has it.
         players: the players' sizes.
+        averaged: bytes of weights and of buffers of each player's networks that are averaged.
 
     Raises:
         ConfigError: the batch does not divide over the ranks, or the objective does not take it.
     """
 
-    def __init__(self, config: AnyTraining, world_size: int) -> None:
+    def __init__(self, config: TrainingConfig, world_size: int) -> None:
         self.config = config
         self.sizes = candidates(config, world_size)
         if config.micro_batch != "auto":
@@ -78,6 +80,7 @@ class Planner:
         self.often = {kind: often for kind, (_, often) in kinds.items()}
         self.works = {kind: self._run.work(phase, self.micro_batch) for kind, (phase, _) in kinds.items()}
         self.players = {name: self._run.sizes(name) for name in self._run.task.players}
+        self.averaged = self._run.averaged()
         self.batches_per_step = self._run.task.batches_per_step
         fullest = max(self.works, key=lambda kind: self.works[kind].activations)
         self._slope = self._share_of_size(kinds[fullest][0], self.works[fullest])
@@ -120,6 +123,7 @@ class Planner:
             accumulation=images // micro_batch,
             precision=config.precision,
             tf32=config.tf32,
+            averaged={name: weights for name, (weights, _) in self.averaged.items()},
             averages=1 + len(config.ema.profiles),
         )
 
@@ -156,19 +160,18 @@ class Planner:
             messages=self.messages(setup, players),
         )
 
-    def memory(self, setup: Setup, players: Mapping[str, Single], images: int) -> Parts:
+    def memory(self, setup: Setup, players: Mapping[str, StrategyPlan], images: int) -> Parts:
         """Return a rank's memory at its fullest moment: in one of the phases, at the end of one, or at the average."""
-        picture = 4 * self._pixels
-        batch = picture * (images * self.batches_per_step + setup.micro_batch)
-        whole = players[setup.averaged].sizes
+        batch = self._sample_bytes * (images * self.batches_per_step + setup.micro_batch)
         kept = sum((player.kept() for player in players.values()), Parts(buffers=batch))
-        kept += Parts(average=setup.averages * (whole.weights + whole.buffers))
-        moments = [players[setup.averaged].at_average(), *(player.at_step() for player in players.values())]
+        kept += Parts(average=setup.averages * sum(map(sum, self.averaged.values())))
+        moments = [players[name].at_average() for name in setup.averaged]
+        moments += [player.at_step() for player in players.values()]
         for work in setup.works.values():
             moments += players[work.player].in_phase(work)
         return kept + max(moments, key=lambda parts: parts.total)
 
-    def messages(self, setup: Setup, players: Mapping[str, Single]) -> list[dict[str, Any]]:
+    def messages(self, setup: Setup, players: Mapping[str, StrategyPlan]) -> list[dict[str, Any]]:
         """Return what a rank sends in a mean step, by purpose."""
         found = [(message, 1.0) for message in step_messages(players, setup)]
         for kind, often in setup.often.items():
@@ -176,15 +179,15 @@ class Planner:
         return summed(found)
 
     @property
-    def _pixels(self) -> int:
-        channels, height, width = self.config.data.image.shape
-        return channels * height * width
+    def _sample_bytes(self) -> int:
+        """Bytes of a sample on the device: images and the like become float32."""
+        return sum(4 * math.prod(spec.shape) for spec in self.config.data.field_specs().values() if spec.shape)
 
-    def shared(self, strategy: StrategyConfig, ranks: int, accumulation: int) -> dict[str, Single]:
+    def shared(self, strategy: StrategyConfig, ranks: int, accumulation: int) -> dict[str, StrategyPlan]:
         """Return what a strategy does with each player."""
-        precision = self.config.precision
+        optimizers, precision = self._run.task.optimizers, self.config.precision
         return {
-            name: sharing(strategy_of(strategy, name), sizes, ranks, precision, accumulation)
+            name: strategy_of(strategy, name).plan(sizes, optimizers[name], ranks, precision, accumulation)
             for name, sizes in self.players.items()
         }
 
@@ -209,7 +212,7 @@ class Planner:
         return None
 
 
-def choices(config: AnyTraining, cluster: Cluster) -> dict[str, StrategyConfig]:
+def choices(config: TrainingConfig, cluster: Cluster) -> dict[str, StrategyConfig]:
     """Return the strategies to compare by name; the config's own is `configured` where it is none of the usual ones."""
     usual: dict[str, StrategyConfig] = {
         "single": SingleConfig(),
@@ -226,7 +229,7 @@ def _one_of(cluster: Cluster) -> Cluster:
     return replace(cluster, nodes=1, gpus_per_node=1)
 
 
-def _formats(config: AnyTraining) -> tuple[Any, ...]:
+def _formats(config: TrainingConfig) -> tuple[Any, ...]:
     """Return the formats whose peak a run is compared with, the best first."""
     by_precision: dict[str, tuple[str, ...]] = {"fp16": ("fp16",), "bf16": ("bf16",), "pure_bf16": ("bf16",)}
     return by_precision.get(config.precision, ("tf32",) if config.tf32 else ())

@@ -17,11 +17,11 @@ from bigtrain.distributed.precision import Precision
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import Kind
 from bigtrain.planning.hardware import Cluster
-from bigtrain.planning.sharing import Message, Single
-from bigtrain.planning.work import Work
+from bigtrain.strategies.plans.base import Message, StrategyPlan
+from bigtrain.strategies.plans.work import Work
 
-_ADAM, _AVERAGE = 28, 12
-"""Bytes that Adam, and the average, move a weight: read and written in float32."""
+_AVERAGE = 12
+"""Bytes that the average moves a weight: read and written in float32."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Setup:
         accumulation: micro-batches a step and rank.
         precision: of the run.
         tf32: whether float32 products may be rounded.
-        averaged: the player that is averaged.
-        averages: how many averages it has.
+        averaged: bytes of the weights of each player's networks that are averaged.
+        averages: how many averages each of them has.
     """
 
     works: Mapping[Kind, Work]
@@ -45,7 +45,7 @@ class Setup:
     accumulation: int
     precision: Precision
     tf32: bool
-    averaged: str = "G"
+    averaged: Mapping[str, int]
     averages: int = 1
 
     @property
@@ -61,7 +61,7 @@ class StepTime:
 
     Attributes:
         compute: operators of all phases.
-        update: Adam and the average.
+        update: the optimizers and the average.
         waiting: messages that are not hidden.
         sending: all messages, one after the other.
     """
@@ -77,7 +77,7 @@ class StepTime:
         return self.compute + self.update + self.waiting
 
 
-def step_time(setup: Setup, players: Mapping[str, Single], cluster: Cluster) -> StepTime:
+def step_time(setup: Setup, players: Mapping[str, StrategyPlan], cluster: Cluster) -> StepTime:
     """Return the time of a mean step."""
     compute = waiting = sending = 0.0
     for kind, often in setup.often.items():
@@ -91,12 +91,12 @@ def step_time(setup: Setup, players: Mapping[str, Single], cluster: Cluster) -> 
     waiting += sum(message_seconds(message, cluster) for message in between)
     sending += sum(message_seconds(message, cluster) for message in between)
     bandwidth = cluster.gpu.bandwidth_gb_s * 1e9 * cluster.assumed.bandwidth_share
-    moved = sum(_ADAM * player.kept().optimizer / 8 for player in players.values())  # two moments a weight
-    moved += _AVERAGE * setup.averages * players[setup.averaged].sizes.weights / 4
+    moved = sum(player.updated() for player in players.values())
+    moved += _AVERAGE * setup.averages * sum(setup.averaged.values()) / 4
     return StepTime(compute, moved / bandwidth, waiting, sending)
 
 
-def phase_messages(work: Work, players: Mapping[str, Single], setup: Setup) -> list[Message]:
+def phase_messages(work: Work, players: Mapping[str, StrategyPlan], setup: Setup) -> list[Message]:
     """Return all messages of a phase, in order."""
     own = players[work.player]
     gradients = _gradients(work, own) * (own.accumulation if own.every_time else 1)
@@ -106,12 +106,12 @@ def phase_messages(work: Work, players: Mapping[str, Single], setup: Setup) -> l
     return messages if own.ranks > 1 else []
 
 
-def step_messages(players: Mapping[str, Single], setup: Setup) -> list[Message]:
+def step_messages(players: Mapping[str, StrategyPlan], setup: Setup) -> list[Message]:
     """Return the messages after the phases: whole weights for the average, and averages that steer terms."""
-    averaged = players[setup.averaged]
-    if averaged.ranks == 1:
+    if all(player.ranks == 1 for player in players.values()):
         return []
-    return [*averaged.whole(f"{setup.averaged} for the average"), Message("averages", "all_reduce", 16)]
+    whole = [message for name in setup.averaged for message in players[name].whole(f"{name} for the average")]
+    return [*whole, Message("averages", "all_reduce", 16)]
 
 
 def message_seconds(message: Message, cluster: Cluster) -> float:
@@ -133,7 +133,7 @@ def operator_seconds(work: Work, setup: Setup, cluster: Cluster) -> NDArray[np.f
 
 
 def _waiting(
-    work: Work, times: NDArray[np.float64], players: Mapping[str, Single], setup: Setup, cluster: Cluster
+    work: Work, times: NDArray[np.float64], players: Mapping[str, StrategyPlan], setup: Setup, cluster: Cluster
 ) -> float:
     """Return the time that a phase waits for messages."""
     own = players[work.player]
@@ -151,7 +151,7 @@ def _waiting(
     return exposed + max(free - end, 0.0) * (own.accumulation if own.every_time else 1)
 
 
-def _gradients(work: Work, own: Single) -> list[Message]:
+def _gradients(work: Work, own: StrategyPlan) -> list[Message]:
     return own.of_gradients([name for _, name in work.arrivals])
 
 

@@ -116,10 +116,13 @@ def how_it_ended(
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())
-    grids = sorted((folder / "images" / "samples").glob("fakes-*.png"))
+    grids = sorted((folder / "images" / "samples").glob("*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
-    lines += [f"{'more':<10}{_command('bigtrain')} sample {snapshot} --seeds 0-63 --out grid.png"]
+    translates = any(spec.role == "translator" for spec in config.networks(config.data.field_specs()).values())
+    more = f"sample {snapshot} --seeds 0-63 --out grid.png"
+    more = f"apply {snapshot} IMAGES --out translated" if translates else more
+    lines += [f"{'more':<10}{_command('bigtrain')} {more}"]
     if config.tracking.mlflow:
         uri = json.loads((folder / "mlflow.json").read_text())["uri"] if (folder / "mlflow.json").is_file() else None
         lines += [f"{'MLflow':<10}{_command('mlflow')} ui --backend-store-uri {uri}"] if uri else []

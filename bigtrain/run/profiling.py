@@ -1,15 +1,14 @@
 """Where a run's wall time goes: a timeline for Chrome's trace viewer, the operators of some steps, and a table."""
 
 import contextlib
-import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -154,17 +153,6 @@ class Profile:
     def _event(self, span: Span) -> dict[str, object]:
         place = {"pid": self._ranks.rank, "tid": 0, "ph": "X"}
         return {"name": span.path[-1], "ts": 1e6 * span.began, "dur": 1e6 * (span.ended - span.began), **place}
-
-
-def profiled(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Make a method of an object that has a `profile` a span in it, under the method's name."""
-
-    @functools.wraps(method)
-    def timed(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.profile.span(method.__name__):
-            return method(self, *args, **kwargs)
-
-    return timed
 
 
 def profile_table(rows: list[Row]) -> Table:

@@ -14,8 +14,8 @@ from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
-from bigtrain.config import AnyTraining, TrainingConfig  # noqa: E402
-from bigtrain.core.config import ConfigError, load_config  # noqa: E402
+from bigtrain.config import TrainingConfig, load_training  # noqa: E402
+from bigtrain.core.config import ConfigError  # noqa: E402
 from bigtrain.core.logging import log  # noqa: E402
 from bigtrain.core.state import Progress  # noqa: E402
 from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
@@ -50,7 +50,8 @@ class Watch:
 
     def __init__(self, run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> None:
         self._run, self._config, self._scores, self._ranks = run, config, scores, ranks
-        self._dataset = ShardDataset(config.data.path)
+        (self._stream,) = config.data.streams.values()
+        self._dataset = ShardDataset(self._stream.path)
         self._best = Best(config.eval.best)
         self._done: set[str] = set()
         if is_rank_zero():
@@ -85,7 +86,7 @@ class Watch:
             self._scores,
             self._ranks,
             seeds=(self._config.seed,),
-            on_corrupt=self._config.data.on_corrupt,
+            on_corrupt=self._stream.on_corrupt,
             stop=lambda: stop.received() is not None,
         )
         if is_rank_zero():
@@ -168,7 +169,7 @@ def main() -> NoReturn:
     """Run as one of the ranks: exit code 0 when the run is complete and scored, 3 when stopped."""
     settings = settings_of_program(WatchSettings, "bigtrain.run.watch")
     with as_one_of_the_ranks() as ranks:
-        config = load_config(AnyTraining, settings.run / "config.yaml")
+        config = load_training(settings.run / "config.yaml")
         complete = _watch(settings.run, config, scores_for(config, settings.scores), ranks)
     sys.exit(0 if complete else _STOPPED)
 

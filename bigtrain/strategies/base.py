@@ -1,24 +1,23 @@
-"""What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
+"""What the strategies have in common: their settings, and the optimizer step of those that PyTorch alone carries."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import Config
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import Held, local_bytes
 from bigtrain.distributed.precision import LossScaler, MasterWeights, autocast
 from bigtrain.distributed.precision import Precision as Precision
+from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig, limit_weights
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-
-Capability = Literal["double_backward"]
-"""What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
+from bigtrain.engine.strategy import Capability, Strategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class StrategySettings(Config, ABC):
@@ -44,57 +43,31 @@ class StrategySettings(Config, ABC):
     ) -> "Strategy":
         """Wrap a player. Collective: rank 0's weights go to all."""
 
-
-class Strategy(ABC):
-    """Trains one player."""
-
     @abstractmethod
-    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
-        """Run the wrapped forward on a micro-batch; gradients are synchronised at the last one only."""
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """Return what the strategy would keep of a player and send, in formulas.
 
-    @abstractmethod
-    def backward(self, loss: Tensor) -> None:
-        """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
-
-    @abstractmethod
-    def step(self, rates: Rates) -> Stats:
-        """Check and clip the gradients, move the weights, forget the gradients."""
-
-    @abstractmethod
-    def set_trainable(self, trainable: bool) -> None:
-        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
-
-    @abstractmethod
-    def infer(self) -> Rivals:
-        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
-
-    @abstractmethod
-    def full_params(self) -> Iterator[tuple[str, Tensor]]:
-        """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
-
-    @abstractmethod
-    def held(self) -> Held:
-        """Tell what this rank's memory holds of the player."""
-
-    @abstractmethod
-    def state_dict(self) -> State:
-        """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
-
-    @abstractmethod
-    def load_state_dict(self, state: State) -> None:
-        """See Stateful."""
+        Args:
+            sizes: the player's.
+            optimizer: the player's.
+            ranks: all of them.
+            precision: of the run.
+            accumulation: micro-batches a step.
+        """
 
 
-class AdamStrategy(Strategy):
-    """Adam on a player's parameters; base of the strategies that step in this process, whole or sharded.
+class TorchStrategy(Strategy):
+    """An optimizer on a player's parameters; base of the strategies that step in this process, whole or sharded.
 
     Attributes:
         whole: whether this rank holds whole weights.
 
     Args:
         player: already on its device, and sharded where it is to be.
-        optimizer: Adam's settings.
-        precision: see `Precision`; what Adam moves is float32.
+        optimizer: its config.
+        precision: see `Precision`; what the optimizer moves is float32.
         accumulation: micro-batches a step.
     """
 
@@ -114,7 +87,7 @@ class AdamStrategy(Strategy):
         self._moved = self._masters.masters if self._masters else trainable
         self._scaler = LossScaler(device) if precision == "fp16" else None
         self._limits = optimizer
-        self._optimizer = torch.optim.Adam(self._moved.values(), eps=optimizer.eps, fused=True)
+        self._optimizer = optimizer.build(self._moved.values())
 
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
         """See Strategy."""
@@ -129,7 +102,7 @@ class AdamStrategy(Strategy):
         if self._masters:
             self._masters.take_gradients()
 
-    def step(self, rates: Rates) -> Stats:
+    def step(self, settings: GroupSettings) -> Stats:
         """See Strategy; a step with a gradient that is not finite is skipped, on all ranks alike.
 
         The device decides that by itself: the host does not wait for it.
@@ -144,10 +117,11 @@ class AdamStrategy(Strategy):
             self._scaler.update(skipped)
         self._clip(gradients, norm)
         for group in self._optimizer.param_groups:
-            group["lr"], group["betas"] = rates
-        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how fused Adam is told to leave all as it is
+            group.update(settings)
+        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how fused kernels are told to leave all as it is
         self._optimizer.step()
-        self._limit_weights()
+        with torch.no_grad():
+            limit_weights(list(self._moved.values()), self._limits.weight_limit)
         if self._masters:
             self._masters.publish()
         self._optimizer.zero_grad(set_to_none=True)
@@ -195,7 +169,8 @@ class AdamStrategy(Strategy):
             self._scaler.load_state_dict(state["scaler"])
         for name, parameter in self._moved.items():
             moments = state["optimizer"].get(name, {})  # a parameter that never had a gradient has none
-            self._optimizer.state[parameter] = {
+            zeros = () if self._limits.counts_steps else self._limits.moments  # Adam itself begins where it has none
+            self._optimizer.state[parameter] = {key: torch.zeros_like(parameter) for key in zeros} | {
                 # The fused kernel reads the number of steps where the parameter is.
                 key: value.to(parameter.device, copy=True) if key == "step" else self._mine(value, parameter)
                 for key, value in moments.items()
@@ -230,10 +205,3 @@ class AdamStrategy(Strategy):
         if self._limits.clip_value is not None:
             torch._foreach_clamp_min_(gradients, -self._limits.clip_value)
             torch._foreach_clamp_max_(gradients, self._limits.clip_value)
-
-    @torch.no_grad()
-    def _limit_weights(self) -> None:
-        if self._limits.weight_limit is not None:
-            weights = list(self._moved.values())
-            torch._foreach_clamp_min_(weights, -self._limits.weight_limit)
-            torch._foreach_clamp_max_(weights, self._limits.weight_limit)

@@ -1,12 +1,13 @@
 """One strategy for all players, or one for each."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Discriminator, Field, Tag
 
-from bigtrain.core.config import Config, ConfigError
-from bigtrain.strategies.base import Capability, StrategySettings
+from bigtrain.core.config import ConfigError
+from bigtrain.engine.strategy import Demands
+from bigtrain.strategies.base import StrategySettings
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.strategies.flat import FlatConfig
@@ -16,55 +17,44 @@ from bigtrain.strategies.single import SingleConfig
 AnyStrategy = Annotated[
     SingleConfig | DDPConfig | FlatConfig | FSDPConfig | DeepSpeedConfig, Field(discriminator="kind")
 ]
-"""Every strategy: a new one is a new file and one name in this union, and in the one below."""
+"""Every strategy: a new one is a new file and one name in this union."""
 
 
-class ByPlayer(Config):
-    """A strategy for each player; written `strategy: {G: {kind: …}, D: {kind: …}}`.
-
-    Attributes:
-        G: the generators'.
-        D: the discriminators'.
-    """
-
-    kind: Literal["by_player"] = "by_player"
-    G: AnyStrategy
-    D: AnyStrategy
-
-
-def _name_the_kind(data: Any) -> Any:
-    """Let `{G: …, D: …}` do without its kind."""
-    by_player = isinstance(data, Mapping) and "kind" not in data and not {"G", "D"}.isdisjoint(data)
-    return {"kind": "by_player", **data} if by_player else data
+def _is_by_player(data: Any) -> str:
+    """Tell `{kind: …}` from `{PLAYER: {kind: …}, …}`."""
+    by_player = isinstance(data, Mapping) and bool(data) and all(isinstance(one, Mapping) for one in data.values())
+    by_player = by_player or (
+        isinstance(data, Mapping) and any(isinstance(one, StrategySettings) for one in data.values())
+    )
+    return "by_player" if by_player else "one"
 
 
 StrategyConfig = Annotated[
-    SingleConfig | DDPConfig | FlatConfig | FSDPConfig | DeepSpeedConfig | ByPlayer,
-    Field(discriminator="kind"),
-    BeforeValidator(_name_the_kind),
+    Annotated[AnyStrategy, Tag("one")] | Annotated[dict[str, AnyStrategy], Tag("by_player")],
+    Discriminator(_is_by_player),
 ]
-
-Demands = Mapping[str, Mapping[Capability, str]]
-"""What an objective asks of each player's strategy, and the key that asks it."""
+"""One strategy for all players: `strategy: {kind: ddp}`; or one for each: `strategy: {G: {kind: …}, D: {kind: …}}`."""
 
 
 def strategy_of(config: StrategyConfig, player: str) -> StrategySettings:
     """Return a player's strategy."""
-    if isinstance(config, ByPlayer):
-        chosen: StrategySettings = getattr(config, player)
-        return chosen
-    return config
+    return config[player] if isinstance(config, dict) else config
 
 
 def check_strategies(config: StrategyConfig, demands: Demands, world_size: int) -> None:
     """Find out whether each player's strategy can do what is asked of it.
 
     Raises:
-        ConfigError: it cannot, with the key, the reason and the way out.
+        ConfigError: it cannot, with the key, the reason and the way out; or strategies and players do not fit.
     """
+    if isinstance(config, dict) and config.keys() != demands.keys():
+        raise ConfigError(
+            f"strategy: has {', '.join(sorted(config))}, and this task has the players {', '.join(sorted(demands))}: "
+            "name a strategy for each, or one for all"
+        )
     for player, asked in demands.items():
         settings = strategy_of(config, player)
-        place = f"strategy.{player}" if isinstance(config, ByPlayer) else "strategy"
+        place = f"strategy.{player}" if isinstance(config, dict) else "strategy"
         try:
             settings.check(world_size)
         except ConfigError as error:

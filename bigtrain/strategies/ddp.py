@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.ddp import DDPPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class DDPConfig(StrategySettings):
@@ -33,6 +36,12 @@ class DDPConfig(StrategySettings):
     ) -> "DDPStrategy":
         """Wrap a player. Collective: rank 0's weights go to all."""
         return DDPStrategy(player, optimizer, precision, accumulation, self.bucket_mb)
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return DDPPlan(sizes, optimizer, ranks, precision, accumulation, bucket_mb=self.bucket_mb)
 
 
 class _SteadyDDP(DistributedDataParallel):
@@ -54,7 +63,7 @@ class _SteadyDDP(DistributedDataParallel):
         return parameters[::-1], is_sparse[::-1]
 
 
-class DDPStrategy(AdamStrategy):
+class DDPStrategy(TorchStrategy):
     """A player inside DDP."""
 
     def __init__(

@@ -10,10 +10,14 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from bigtrain.core.config import ConfigError, nearest
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
-from bigtrain.strategies.base import Capability, Precision, Strategy, StrategySettings
+from bigtrain.engine.strategy import Capability, Strategy
+from bigtrain.strategies.base import Precision, StrategySettings
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
+from bigtrain.strategies.plans.zero import ZeROPlan
 
 PASSED_ON = frozenset(
     {
@@ -37,7 +41,7 @@ DECIDED_BY = {
     "train_micro_batch_size_per_gpu": "micro_batch",
     "gradient_accumulation_steps": "global_batch and micro_batch",
     "managed_gradient_accumulation": "the training loop",
-    "gradient_clipping": "optim.clip_norm",
+    "gradient_clipping": "optim.PLAYER.clip_norm",
     "optimizer": "optim",
     "scheduler": "optim's schedules",
     "fp16": "precision",
@@ -124,6 +128,21 @@ class DeepSpeedConfig(StrategySettings):
 
         settings = self.deepspeed_json(accumulation, optimizer.clip_norm)
         return ZeROStrategy(player, optimizer, precision, settings, ranks, whole_phase=self.gather == "phase")
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return ZeROPlan(
+            sizes,
+            optimizer,
+            ranks,
+            precision,
+            accumulation,
+            stage=self.stage,
+            offloaded=self.offload_optimizer,
+            bucket_mb=self.bucket_mb,
+        )
 
     def deepspeed_json(self, accumulation: int, clip_norm: float | None) -> dict[str, Any]:
         """Return DeepSpeed's config.

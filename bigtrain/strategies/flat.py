@@ -8,11 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.collectives import mean_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.flat import FlatPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class FlatConfig(StrategySettings):
@@ -26,8 +29,14 @@ class FlatConfig(StrategySettings):
         """Wrap a player."""
         return FlatStrategy(player, optimizer, precision, accumulation)
 
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return FlatPlan(sizes, optimizer, ranks, precision, accumulation)
 
-class FlatStrategy(AdamStrategy):
+
+class FlatStrategy(TorchStrategy):
     """A bare player."""
 
     def _average_gradients(self) -> None:

@@ -15,16 +15,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
+from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
+from bigtrain.strategies.gathering import in_messages
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.fsdp import FSDPPlan
+from bigtrain.strategies.plans.work import Sizes
 from bigtrain.strategies.rival import PlainCopy
-
-GATHERED_TOGETHER = 4 * 2**20
-"""Bytes of whole weights that one message gathers, if a single weight is not larger."""
 
 
 class FSDPConfig(StrategySettings):
@@ -49,6 +50,12 @@ class FSDPConfig(StrategySettings):
         """Shard a player. Collective: rank 0's weights go to all."""
         return FSDPStrategy(player, optimizer, precision, accumulation, self._mesh(ranks))
 
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return FSDPPlan(sizes, optimizer, ranks, precision, accumulation, shard_ranks=self.shard_ranks or ranks)
+
     def _mesh(self, ranks: Ranks) -> DeviceMesh:
         if self.shard_ranks in (None, ranks.world_size):
             return init_device_mesh(ranks.device.type, (ranks.world_size,), mesh_dim_names=("shard",))
@@ -56,7 +63,7 @@ class FSDPConfig(StrategySettings):
         return init_device_mesh(ranks.device.type, shape, mesh_dim_names=("replicate", "shard"))
 
 
-class FSDPStrategy(AdamStrategy):
+class FSDPStrategy(TorchStrategy):
     """A player whose weights are gathered for a phase and given back before the step.
 
     They stay gathered from the forward to the end of the last backward, because a gradient penalty differentiates
@@ -94,11 +101,11 @@ class FSDPStrategy(AdamStrategy):
             module.unshard()
         return super().loss(phase, batch, rivals, last_micro=last_micro)
 
-    def step(self, rates: Rates) -> Stats:
+    def step(self, settings: GroupSettings) -> Stats:
         """See Strategy; stale gathered weights must not outlive the step."""
         for module in self._sharded:
             module.reshard()
-        return super().step(rates)
+        return super().step(settings)
 
     def infer(self) -> Rivals:
         """See Strategy: a plain frozen copy, which is given the weights of the moment. Collective."""
@@ -159,18 +166,6 @@ def _policy(precision: Precision) -> MixedPrecisionPolicy:
     if precision != "pure_bf16":
         return MixedPrecisionPolicy()
     return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-
-
-def in_messages(sizes: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:
-    """Cut weights, given with their padded numbers of elements, into what one message gathers."""
-    together: list[tuple[Any, int]] = []
-    for entry in sizes:
-        if together and 4 * (entry[1] + sum(count for _, count in together)) > GATHERED_TOGETHER:
-            yield together
-            together = []
-        together.append(entry)
-    if together:
-        yield together
 
 
 def _padded(shape: Sequence[int], ranks: int) -> int:

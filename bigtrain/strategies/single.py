@@ -3,10 +3,12 @@
 from typing import Literal
 
 from bigtrain.core.config import ConfigError
-from bigtrain.core.schedules import OptimizerConfig
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
-from bigtrain.strategies.base import AdamStrategy, Precision, StrategySettings
+from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
+from bigtrain.strategies.plans.base import StrategyPlan
+from bigtrain.strategies.plans.work import Sizes
 
 
 class SingleConfig(StrategySettings):
@@ -21,6 +23,12 @@ class SingleConfig(StrategySettings):
 
     def build(
         self, player: Player, optimizer: OptimizerConfig, precision: Precision, accumulation: int, ranks: Ranks
-    ) -> AdamStrategy:
+    ) -> TorchStrategy:
         """Wrap a player."""
-        return AdamStrategy(player, optimizer, precision, accumulation)
+        return TorchStrategy(player, optimizer, precision, accumulation)
+
+    def plan(
+        self, sizes: Sizes, optimizer: OptimizerConfig, ranks: int, precision: Precision, accumulation: int
+    ) -> StrategyPlan:
+        """See StrategySettings."""
+        return StrategyPlan(sizes, optimizer, ranks, precision, accumulation)

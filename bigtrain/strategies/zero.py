@@ -14,24 +14,23 @@ from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import Held, local_bytes
+from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig, limit_weights
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import Precision, Strategy
+from bigtrain.engine.strategy import Strategy
+from bigtrain.strategies.base import Precision
 from bigtrain.strategies.rival import PlainCopy
 from bigtrain.strategies.zero_traffic import count_messages
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
 
 class ZeROStrategy(Strategy):
-    """A player whose Adam, gradients or weights DeepSpeed shares out over the ranks.
+    """A player whose moments, gradients or weights DeepSpeed shares out over the ranks.
 
     Args:
         player: already on its device.
-        optimizer: Adam's settings.
+        optimizer: its config.
         precision: of matrix products and convolutions; weights and optimizer stay float32.
         settings: DeepSpeed's JSON.
         ranks: this process's place.
@@ -53,14 +52,18 @@ class ZeROStrategy(Strategy):
         self._copy = PlainCopy(player) if self._stage == 3 else None
         player.to(memory_format=torch.contiguous_format)  # DeepSpeed lays all weights out in one row
         self._parameters = {name: value for name, value in player.named_parameters() if value.requires_grad}
-        self._adam = (WholeAdam if self._stage == 0 else LimitedAdam)(list(self._parameters.values()), optimizer)
+        self._config = optimizer
+        self._optimizer: Any = optimizer.build(list(self._parameters.values()))
+        bound_elements(self._optimizer, optimizer)
+        if self._stage == 0:
+            check_whole_gradients(self._optimizer, optimizer)
         # How DeepSpeed gathers and scatters: it says so with every message.
         warnings.filterwarnings("ignore", ".*(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning)
         with quietly(), _scalars_as_rows(player, self._stage):
             self._deepspeed = import_deepspeed(ranks)
             wrapped = InPrecision(player, precision, ranks.device.type)
             self._engine, *_ = self._deepspeed.initialize(
-                model=wrapped, optimizer=self._adam, config=settings, dist_init_required=False
+                model=wrapped, optimizer=self._optimizer, config=settings, dist_init_required=False
             )
         count_messages(self._deepspeed)
         self._whole_phase = self._stage == 3 and whole_phase
@@ -79,10 +82,10 @@ class ZeROStrategy(Strategy):
         """See Strategy; the engine divides by the number of micro-batches."""
         self._engine.backward(loss)
 
-    def step(self, rates: Rates) -> Stats:
+    def step(self, settings: GroupSettings) -> Stats:
         """See Strategy; DeepSpeed skips a step with a gradient that is not finite, on all ranks alike."""
-        for group in self._adam.param_groups:
-            group["lr"], group["betas"] = rates
+        for group in self._optimizer.param_groups:
+            group.update(settings)
         self._engine.step()
         skipped = bool(self._engine.optimizer.overflow)
         norm = 0.0 if skipped else float(self._engine.optimizer._global_grad_norm)
@@ -108,7 +111,7 @@ class ZeROStrategy(Strategy):
         """See Strategy; of gradients, what DeepSpeed says that it keeps: all up to stage 1, shares from 2 on."""
         weights = [getattr(weight, "ds_tensor", weight) for weight in self._player.parameters()]
         kept = local_bytes([*weights, *self._player.buffers(), *(self._shares() if self._stage else ())])
-        state = [value for moments in self._adam.state.values() for value in moments.values()]
+        state = [value for moments in self._optimizer.state.values() for value in moments.values()]
         gradients = local_bytes(self._shares() if self._stage >= 2 else self._parameters.values())
         return Held(kept, gradients, local_bytes(value for value in state if isinstance(value, Tensor)))
 
@@ -121,12 +124,13 @@ class ZeROStrategy(Strategy):
         """See Strategy.
 
         Raises:
-            UserError: Adam has made more steps for some weights than for others, which DeepSpeed cannot remember.
+            UserError: the optimizer has made more steps for some weights than for others, which DeepSpeed cannot
+                remember.
         """
-        steps = {float(moments["step"]) for moments in state["optimizer"].values() if moments}
+        steps = {float(moments["step"]) for moments in state["optimizer"].values() if "step" in moments}
         if len(steps) > 1:
             raise UserError(
-                "DeepSpeed counts Adam's steps for all weights of a player together, and this state counts "
+                "DeepSpeed counts the optimizer's steps for all weights of a player together, and this state counts "
                 f"{' and '.join(f'{step:g}' for step in sorted(steps))}: go on with another strategy"
             )
         buffers = {name: state["player"][name] for name, _ in self._player.named_buffers() if name in state["player"]}
@@ -137,7 +141,7 @@ class ZeROStrategy(Strategy):
             self._set_steps(steps.pop() if steps else 0.0)
             for name, parameter in self._parameters.items():
                 moments = state["optimizer"].get(name, {})
-                for key in MOMENTS:
+                for key in self._config.moments:
                     self._set(parameter, moments.get(key, torch.zeros(())), key)
 
     @contextlib.contextmanager
@@ -164,7 +168,7 @@ class ZeROStrategy(Strategy):
             away[0].all_gather(away)
 
     def _shares(self) -> list[Tensor]:
-        """Return the rows of weights that this rank's Adam moves."""
+        """Return the rows of weights that this rank's optimizer moves."""
         if self._stage == 0:
             return list(self._parameters.values())
         optimizer = self._engine.optimizer
@@ -175,19 +179,21 @@ class ZeROStrategy(Strategy):
 
     def _moments(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         for name, parameter in self._parameters.items():
-            state = self._adam.state[parameter if self._stage == 0 else self._shares()[0]]
+            state = self._optimizer.state[parameter if self._stage == 0 else self._shares()[0]]
             if self._stage == 0 or not state:
                 yield name, dict(state)
             else:
                 read = self._deepspeed.utils.safe_get_full_optimizer_state
-                yield name, {"step": state["step"].clone(), **{key: read(parameter, key) for key in MOMENTS}}
+                steps = {"step": state["step"].clone()} if self._config.counts_steps else {}
+                yield name, {**steps, **{key: read(parameter, key) for key in self._config.moments}}
 
     def _set_steps(self, steps: float) -> None:
-        """Tell Adam how many steps it has made, and make room for its moments if it has made none here."""
+        """Tell the optimizer how many steps it has made, and make room for its moments if it has made none here."""
         for row in self._shares():
-            state = self._adam.state[row]
-            state.setdefault("step", torch.zeros((), device=row.device)).fill_(steps)
-            for key in MOMENTS:
+            state = self._optimizer.state[row]
+            if self._config.counts_steps:
+                state.setdefault("step", torch.zeros((), device=row.device)).fill_(steps)
+            for key in self._config.moments:
                 state.setdefault(key, torch.zeros_like(row))
         if self._stage in (1, 2):
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()
@@ -202,12 +208,12 @@ class ZeROStrategy(Strategy):
             self._set(parameter, whole)
 
     def _set(self, parameter: Tensor, whole: Tensor, key: str | None = None) -> None:
-        """Give Adam's weight, or its moment `key`, the value `whole`."""
+        """Give the optimizer's weight, or its moment `key`, the value `whole`."""
         utils = self._deepspeed.utils
         shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
         value = whole.to(parameter.device, torch.float32).expand(shape)
         if self._stage == 0:
-            self._adam.state[parameter][key].copy_(value)
+            self._optimizer.state[parameter][key].copy_(value)
         elif self._stage < 3 and key is None:
             utils.safe_set_full_fp32_param(parameter, value)
         elif self._stage < 3:
@@ -264,53 +270,46 @@ class InPrecision(nn.Module):
         return loss, stats
 
 
-class LimitedAdam(torch.optim.Adam):
-    """Adam that bounds each element of the gradient before a step, and each weight after it.
+def bound_elements(optimizer: torch.optim.Optimizer, limits: OptimizerConfig) -> None:
+    """Have an optimizer bound each element of the gradient before a step, and each weight after it.
 
     Args:
-        parameters: to move; DeepSpeed puts its rows in their place.
+        optimizer: DeepSpeed puts its rows in the place of the parameters.
         limits: the bounds.
     """
 
-    def __init__(self, parameters: list[Tensor], limits: OptimizerConfig) -> None:
-        super().__init__(parameters, eps=limits.eps, fused=True)
-        self._limits = limits
+    def before(stepping: torch.optim.Optimizer, *_: Any) -> None:
+        limit_weights([value.grad for value in _with_gradients(stepping)], limits.clip_value)
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make a step on what has a gradient."""
-        weights = [value for group in self.param_groups for value in group["params"] if value.grad is not None]
-        self._bound([value.grad for value in weights], self._limits.clip_value)
-        super().step()
-        self._bound(weights, self._limits.weight_limit)
+    def after(stepping: torch.optim.Optimizer, *_: Any) -> None:
+        limit_weights(_with_gradients(stepping), limits.weight_limit)
 
-    def _bound(self, tensors: list[Tensor], limit: float | None) -> None:
-        if limit is not None:
-            torch._foreach_clamp_min_(tensors, -limit)
-            torch._foreach_clamp_max_(tensors, limit)
+    if limits.clip_value is not None:
+        optimizer.register_step_pre_hook(torch.no_grad()(before))
+    if limits.weight_limit is not None:
+        optimizer.register_step_post_hook(torch.no_grad()(after))
 
 
-class WholeAdam(LimitedAdam):
-    """The same for whole gradients, where DeepSpeed neither measures nor checks them.
+def check_whole_gradients(optimizer: Any, limits: OptimizerConfig) -> None:
+    """Have an optimizer skip steps whose gradient is not finite, and bound its norm, where DeepSpeed does neither.
 
-    Attributes:
-        overflow: whether the last step was skipped, because a gradient was not finite.
+    The optimizer tells of its last step as DeepSpeed's own do: `overflow` and `_global_grad_norm`.
     """
+    optimizer.overflow, optimizer._global_grad_norm = False, 0.0
 
-    overflow: bool = False
-    _global_grad_norm: float = 0.0
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make a step if all gradients are finite."""
-        gradients = [value.grad for group in self.param_groups for value in group["params"] if value.grad is not None]
+    def before(stepping: Any, *_: Any) -> None:
+        gradients: list[Tensor] = [value.grad for value in _with_gradients(stepping)]
         norm = torch.nn.utils.get_total_norm(gradients)
-        self.overflow, self._global_grad_norm = not bool(norm.isfinite()), float(norm)
-        if self.overflow:
-            return
-        if self._limits.clip_norm is not None:
-            torch._foreach_mul_(gradients, (self._limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-        super().step()
+        stepping.overflow, stepping._global_grad_norm = not bool(norm.isfinite()), float(norm)
+        stepping.found_inf = (~norm.isfinite()).float()
+        if limits.clip_norm is not None:
+            torch._foreach_mul_(gradients, (limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+
+    optimizer.register_step_pre_hook(torch.no_grad()(before))
+
+
+def _with_gradients(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
 
 
 def import_deepspeed(ranks: Ranks) -> Any:

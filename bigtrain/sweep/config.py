@@ -92,7 +92,7 @@ class SweepConfig(Config):
         seed: seed of the search and of all its trials.
         presets: names of predefined search spaces: ttur, r1, ttur_r1, ada, ema.
         space: parameters by dotted key of the training config; they override those of the presets.
-        constraints: conditions on values, such as `optim.lr_d >= optim.lr_g`.
+        constraints: conditions on values, such as `optim.D.lr >= optim.G.lr`.
         metric: metric by which trials are compared.
         scheduler: rule that stops trials early, or PBT.
         searcher: search algorithm.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import Config, ConfigError, nearest
 from bigtrain.evaluation.metrics import METRICS
 from bigtrain.evaluation.noise import is_better
@@ -22,7 +22,7 @@ class MetricConfig(Config):
     name: str = "fid"
     evaluation: Literal["progress", "full"] = "progress"
 
-    def check(self, base: AnyTraining) -> None:
+    def check(self, base: TrainingConfig) -> None:
         """Check that the base config computes the metric.
 
         Raises:
@@ -39,7 +39,7 @@ class MetricConfig(Config):
         if not config.interval_kimg:
             raise ConfigError(f"metric.name '{self.name}': eval.interval_kimg is 0, the base config never evaluates")
 
-    def samples(self, base: AnyTraining) -> int:
+    def samples(self, base: TrainingConfig) -> int:
         """Return the number of generated images of its scores, which tells them from those of the other evaluation."""
         config = base.eval.full if self.evaluation == "full" else base.eval
         assert config is not None

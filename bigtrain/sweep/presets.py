@@ -3,24 +3,24 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from bigtrain.config import AnyTraining
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import flatten
-from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Uniform
+from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Same, Uniform
 
 PresetName = Literal["ttur", "r1", "ttur_r1", "ada", "ema"]
 Parameters = dict[str, Parameter]
 
 _R1 = "objective.terms.r1"
-_LEARNING_RATES = {"generator": "optim.lr_g", "discriminator": "optim.lr_d"}
+_LEARNING_RATES = {"generator": "optim.G.lr", "discriminator": "optim.D.lr"}
 """Keys of the players' learning rates, by role."""
 
 
-def preset(name: PresetName, base: AnyTraining) -> Parameters:
+def preset(name: PresetName, base: TrainingConfig) -> Parameters:
     """Return a preset's parameters around a base config."""
     return PRESETS[name](base)
 
 
-def ttur(base: AnyTraining) -> Parameters:
+def ttur(base: TrainingConfig) -> Parameters:
     """Two time-scale updates (Heusel et al. 2017): learning rates, Adam's betas, discriminator steps a generator step.
 
     The discriminator's learning rate varies as a multiple of the generator's.
@@ -30,13 +30,25 @@ def ttur(base: AnyTraining) -> Parameters:
     return {
         generator: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
         discriminator: Ratio(kind="ratio", of=generator, low=0.25, high=4.0),
-        _key(base, "optim.beta1"): Choice(kind="choice", values=(0.0, 0.5)),
-        _key(base, "optim.beta2"): Choice(kind="choice", values=(0.9, 0.99, 0.999)),
+        **_moments(base),
         "objective.n_critic": Choice(kind="choice", values=(1, 2)),
     }
 
 
-def r1(base: AnyTraining) -> Parameters:
+def _moments(base: TrainingConfig) -> Parameters:
+    """Return the decays of Adam's moments, the same for both players; none where one has another optimizer."""
+    values: dict[str, tuple[float, ...]] = {"beta1": (0.0, 0.5), "beta2": (0.9, 0.99, 0.999)}
+    known = flatten(base.model_dump(mode="json"))
+    found: Parameters = {}
+    for name, choices in values.items():
+        first, second = (_key(base, f"optim.{player}.{name}") for player in "GD")
+        if {first, second} <= known.keys():
+            found[first] = Choice(kind="choice", values=choices)
+            found[second] = Same(kind="same", of=first)
+    return found
+
+
+def r1(base: TrainingConfig) -> Parameters:
     """R1's weight in powers of two around 0.0002 · resolution² / batch (Karras et al. 2020b), and its interval."""
     centre = usual_gamma(base)
     return {
@@ -45,14 +57,14 @@ def r1(base: AnyTraining) -> Parameters:
     }
 
 
-def ttur_r1(base: AnyTraining) -> Parameters:
+def ttur_r1(base: TrainingConfig) -> Parameters:
     """Learning rates and R1's weight, which interact; what else `ttur` and `r1` vary keeps the base config's values."""
     rates, penalty = ttur(base), r1(base)
     kept = {_key(base, key) for key in (*_LEARNING_RATES.values(), f"{_R1}.gamma")}
     return {key: parameter for key, parameter in {**rates, **penalty}.items() if key in kept}
 
 
-def ada(base: AnyTraining) -> Parameters:
+def ada(base: TrainingConfig) -> Parameters:
     """Adaptive augmentation (Karras et al. 2020b): its target and speed, or a fixed p; and the average's half-life."""
     kind = "augment.probability.kind"
     return {
@@ -67,7 +79,7 @@ def ada(base: AnyTraining) -> Parameters:
     }
 
 
-def ema(base: AnyTraining) -> Parameters:
+def ema(base: TrainingConfig) -> Parameters:
     """The half-life of the weights' average, and its ramp-up."""
     key = _key(base, "ema.half_life_kimg")
     now = float(flatten(base.model_dump(mode="json"))[key])
@@ -77,7 +89,7 @@ def ema(base: AnyTraining) -> Parameters:
     }
 
 
-PRESETS: Mapping[PresetName, Callable[[AnyTraining], Parameters]] = {
+PRESETS: Mapping[PresetName, Callable[[TrainingConfig], Parameters]] = {
     "ttur": ttur,
     "r1": r1,
     "ttur_r1": ttur_r1,
@@ -86,11 +98,11 @@ PRESETS: Mapping[PresetName, Callable[[AnyTraining], Parameters]] = {
 }
 
 
-def usual_gamma(base: AnyTraining) -> float:
+def usual_gamma(base: TrainingConfig) -> float:
     """Return the usual centre of a search for R1's gamma: 0.0002 · resolution² / batch."""
-    return float(f"{0.0002 * base.data.resolution**2 / base.global_batch:.4g}")
+    return float(f"{0.0002 * next(iter(base.data.streams.values())).resolution ** 2 / base.global_batch:.4g}")
 
 
-def _key(base: AnyTraining, key: str) -> str:
+def _key(base: TrainingConfig, key: str) -> str:
     """Return the key of a number: the given key, or its `value` if the base config has a schedule there."""
     return f"{key}.value" if f"{key}.value" in flatten(base.model_dump(mode="json")) else key

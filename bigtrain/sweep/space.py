@@ -96,7 +96,7 @@ class LogUniform(_Range):
 
 
 class Ratio(_Range):
-    """A multiple of another key's value, on a logarithmic scale: `optim.lr_d: {kind: ratio, of: optim.lr_g, …}`.
+    """A multiple of another key's value, on a logarithmic scale: `optim.D.lr: {kind: ratio, of: optim.G.lr, …}`.
 
     Attributes:
         of: the other key.
@@ -137,7 +137,31 @@ class Choice(Parameter):
         return self.values[min(max(place + (1 if factor > 1 else -1), 0), len(self.values) - 1)]
 
 
-AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice, Field(discriminator="kind")]
+class Same(Parameter):
+    """The value of another key: `optim.D.beta1: {kind: same, of: optim.G.beta1}`.
+
+    Attributes:
+        of: the other key.
+    """
+
+    kind: Literal["same"]
+    of: str
+
+    @property
+    def needs(self) -> set[str]:
+        """See Parameter."""
+        return {*self.when, self.of}
+
+    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+        """See Parameter."""
+        return known.get(self.of)
+
+
+AnyParameter = Annotated[Uniform | LogUniform | Ratio | Choice | Same, Field(discriminator="kind")]
 
 _COMPARISON = re.compile(r"^\s*([\w.]+)\s*(<=|>=|<|>)\s*(?:([\d.eE+-]+)\s*\*\s*)?([\w.+-]+)\s*$")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -149,7 +173,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Constraint:
-    """A condition on the values of keys: `optim.lr_d >= 0.5 * optim.lr_g`, `optim.beta1 < 0.9`.
+    """A condition on the values of keys: `optim.D.lr >= 0.5 * optim.G.lr`, `optim.G.beta1 < 0.9`.
 
     Raises:
         ConfigError: the text has another form.
@@ -205,9 +229,12 @@ class Space:
 
     @property
     def varying(self) -> list[str]:
-        """Keys with more than one value, in the order in which they were declared."""
-        constant = {key for key, one in self.parameters.items() if isinstance(one, Choice) and len(one.values) == 1}
-        return [key for key in self._declared if key not in constant]
+        """Keys with more than one value of their own, in the order in which they were declared."""
+
+        def follows(one: Parameter) -> bool:
+            return isinstance(one, Same) or (isinstance(one, Choice) and len(one.values) == 1)
+
+        return [key for key in self._declared if not follows(self.parameters[key])]
 
     def base_point(self) -> Point:
         """Return the base config's values of the space's keys."""

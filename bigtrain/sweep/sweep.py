@@ -2,13 +2,14 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bigtrain.build import check as check_run
-from bigtrain.config import AnyTraining, TrainingConfig
+from bigtrain.config import TrainingConfig, parse_training
 from bigtrain.core.config import (
     ConfigError,
     apply_overrides,
@@ -32,14 +33,8 @@ SWEEP_FILE, BASE_FILE = "sweep.yaml", "base.yaml"
 _CHECKED_POINTS = 24
 """Number of random points with which the base config is checked before the sweep starts."""
 
-_CHANGEABLE_IN_TRAINING = (
-    "optim.lr_",
-    "optim.beta",
-    "optim.eps",
-    "optim.clip_",
-    "objective.terms.",
-    "augment.probability.",
-    "ema.half_life",
+_CHANGEABLE_IN_TRAINING = re.compile(
+    r"optim\.\w+\.(lr|beta|eps|alpha|momentum|clip_)|objective\.terms\.|augment\.probability\.|ema\.half_life"
 )
 """Prefixes of keys that PBT may change during training: only the next step depends on their values."""
 
@@ -60,7 +55,7 @@ class Sweep:
 
     config: SweepConfig
     source: str
-    base: AnyTraining
+    base: TrainingConfig
     space: Space
 
     @property
@@ -73,7 +68,7 @@ class Sweep:
         """Metric by which trials are compared."""
         return self.config.metric
 
-    def training(self, trial: Trial) -> AnyTraining:
+    def training(self, trial: Trial) -> TrainingConfig:
         """Return a trial's config.
 
         Raises:
@@ -83,7 +78,7 @@ class Sweep:
         own: Point = {"run_dir": str(self.folder / trial.name), "seed": trial.seed, **tracking}
         return self.with_point({**own, **trial.point})
 
-    def with_point(self, point: Point) -> AnyTraining:
+    def with_point(self, point: Point) -> TrainingConfig:
         """Return the base config with some values changed.
 
         Raises:
@@ -93,7 +88,7 @@ class Sweep:
             tree = set_values(self.base.model_dump(mode="json"), point)
         except ConfigError as error:
             raise ConfigError(f"{self.source}: {error}") from None
-        return parse_config(AnyTraining, tree, source=f"{self.source}: space")
+        return parse_training(tree, source=f"{self.source}: space")
 
     def write(self) -> None:
         """Write the configs into the sweep's folder, which is created if it does not exist."""
@@ -192,7 +187,7 @@ def set_values(tree: dict[str, Any], point: Point) -> dict[str, Any]:
 def _assemble(config: SweepConfig, source: str) -> Sweep:
     overrides = flatten(config.overrides)
     tree = set_values(read_yaml(config.base), overrides)
-    base: AnyTraining = parse_config(AnyTraining, tree, source=f"{source}: base {config.base}")
+    base: TrainingConfig = parse_training(tree, source=f"{source}: base {config.base}")
     parameters: dict[str, Parameter] = {}
     for name in config.presets:
         parameters |= preset(name, base)
@@ -268,7 +263,7 @@ def _check_scheduler(sweep: Sweep) -> None:
     fixed = [
         key
         for key in sweep.space.varying
-        if not key.startswith(_CHANGEABLE_IN_TRAINING) or key.endswith((".kind", ".interval"))
+        if not _CHANGEABLE_IN_TRAINING.match(key) or key.endswith((".kind", ".interval"))
     ]
     if fixed:
         raise ConfigError(

@@ -114,9 +114,11 @@ def start_publisher(sweep: Sweep) -> "subprocess.Popen[bytes] | None":
 
 
 def short_name(key: str) -> str:
-    """Return the name of a key's column: `optim.lr_g.value` is `lr_g`, `objective.terms.r1.gamma` is `r1.gamma`."""
+    """Return the name of a key's column: `optim.G.lr.value` is `G.lr`, `objective.terms.r1.gamma` is `r1.gamma`."""
     parts = [part for part in key.split(".") if part != "value"]
-    return ".".join(parts[2:] if parts[:2] == ["objective", "terms"] else parts[-1:])
+    prefixes = (["objective", "terms"], ["optim"])
+    skipped = next((len(prefix) for prefix in prefixes if parts[: len(prefix)] == prefix), len(parts) - 1)
+    return ".".join(parts[skipped:])
 
 
 def _brief(value: object) -> str:

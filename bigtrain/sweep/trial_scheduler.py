@@ -166,7 +166,7 @@ class TrialScheduler:
             "metric": sweep.metric.name,
             "samples": sweep.metric.samples(sweep.base),
             "stop_at_kimg": None if boundary is None else boundary / 1000,
-            "data": sweep.base.data.path,
+            "data": list(sweep.base.data.paths),
             "backend": sweep.config.backend.model_dump(mode="json"),
         }
         path = sweep.folder / f"{trial.name}.json"

@@ -5,13 +5,14 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
+from bigtrain.core.registry import WithMoreKeys
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
 from bigtrain.models import Discriminator, StyleGenerator
 from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
 from bigtrain.objectives.adversarial import GAMES, Game, GameName
-from bigtrain.tasks.terms import DiscriminatorTerm, GeneratorTerm, Setting, Term, TermsConfig
+from bigtrain.tasks.terms import OTHER_TERMS, DiscriminatorTerm, GeneratorTerm, Setting, Term, TermsConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,7 +46,7 @@ class ObjectiveConfig(Config):
     """
 
     adversarial: GameName = "non_saturating"
-    terms: TermsConfig = TermsConfig()
+    terms: Annotated[TermsConfig, WithMoreKeys(TermsConfig, OTHER_TERMS)] = TermsConfig()
     n_critic: PositiveInt = 1
     real_target: Share = 1.0
     fake_target: Share = 0.0

@@ -14,6 +14,7 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
 from bigtrain.tasks.compiled import Compiler
+from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
 from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
@@ -22,8 +23,8 @@ from bigtrain.tasks.unrolled import unrolled
 StepT = TypeVar("StepT", bound=Step)
 
 
-class Glasses:
-    """What stands between images and D: the augmentation, then the instance noise.
+class DiscriminatorView:
+    """What a discriminator is shown of images: augmented, then with instance noise.
 
     Args:
         augment: see `bigtrain.augment`.
@@ -48,32 +49,41 @@ class SynthesisPlayer(Player):
 
     Args:
         objective: the game and its terms.
-        glasses: what D looks through.
+        view: what D is shown of images.
         averages: moving averages that steer terms.
         compiler: of the networks.
+        field: what is generated.
     """
 
     terms: Mapping[str, Any]
 
-    def __init__(self, objective: ObjectiveConfig, glasses: Glasses, averages: Averages, compiler: Compiler) -> None:
+    def __init__(
+        self,
+        objective: ObjectiveConfig,
+        view: DiscriminatorView,
+        averages: Averages,
+        compiler: Compiler,
+        field: str = "image",
+    ) -> None:
         super().__init__()
+        self.field = field
         self.objective, self.game = objective, objective.game
-        self.glasses, self.averages, self.compiler = glasses, averages, compiler
+        self.view, self.averages, self.compiler = view, averages, compiler
 
     def step(self, kind: type[StepT], phase: Phase, batch: Batch, rivals: Rivals) -> StepT:
         """Return a micro-batch as the phase's loss and terms look at it."""
         twice = any(term.second_order for name, term in self.terms.items() if name in phase.values)
         ahead = kind is GeneratorStep and self.objective.unrolled is not None
         networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
-        draws = batch.draws.of(phase.name)
+        draws, label = batch.draws.of(phase.name), batch.label()
         mixing = self.objective.style_mixing
         return kind(
             networks=networks,
-            label=batch.label,
+            label=label,
             draws=draws,
-            real=networks["D"].as_generated(batch.real),
-            generate=partial(sample, networks["G"], label=batch.label, draws=draws, style_mixing=mixing),
-            show=partial(self.glasses.show, noise=phase.values["instance_noise"]),
+            real=networks["D"].as_generated(batch[self.field]),
+            generate=partial(sample, networks["G"], label=label, draws=draws, style_mixing=mixing),
+            show=partial(self.view.show, noise=phase.values["instance_noise"]),
             averages=self.averages,
         )
 
@@ -85,11 +95,12 @@ class DiscriminatorPlayer(SynthesisPlayer):
         self,
         network: Discriminator,
         objective: ObjectiveConfig,
-        glasses: Glasses,
+        view: DiscriminatorView,
         averages: Averages,
         compiler: Compiler,
+        field: str = "image",
     ) -> None:
-        super().__init__(objective, glasses, averages, compiler)
+        super().__init__(objective, view, averages, compiler, field)
         self.D = network
         self.terms = objective.discriminator_terms()
         for name, term in self.terms.items():
@@ -99,25 +110,10 @@ class DiscriminatorPlayer(SynthesisPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and as many fakes, the due terms folded in."""
-        due = {name: term for name, term in self.terms.items() if name in phase.values}
         step = self.step(DiscriminatorStep, phase, batch, rivals)
-        step.real = self.glasses.present(step.real, step.fake, step.draws).detach()
-        for images in {images for term in due.values() for images in term.differentiates}:
-            getattr(step, images).requires_grad_()
-        loss = self.game.discriminator(step.real_logits, step.fake_logits).mean()
-        signs = (step.real_logits.detach() - (self.game.neutral or 0.0)).sign()
-        self.averages.observe("signs/real", signs, decay=0.0)
-        stats = {
-            "loss/d_main": loss.detach(),
-            "logits/real_mean": step.real_logits.detach().mean(),
-            "logits/fake_mean": step.fake_logits.detach().mean(),
-            "signs/real": signs.mean(),
-        }
-        for name, term in due.items():
-            value = term.in_discriminator(step).mean()
-            loss = loss + phase.values[name] * value
-            stats[f"reg/{name}"] = value.detach()
-        return loss, stats
+        step.real = self.view.present(step.real, step.fake, step.draws).detach()
+        observe = partial(self.averages.observe, "signs/real", decay=0.0)
+        return discriminator_loss(step, self.game, due_terms(self.terms, phase.values), observe=observe)
 
 
 class GeneratorPlayer(SynthesisPlayer):
@@ -127,11 +123,12 @@ class GeneratorPlayer(SynthesisPlayer):
         self,
         network: Generator,
         objective: ObjectiveConfig,
-        glasses: Glasses,
+        view: DiscriminatorView,
         averages: Averages,
         compiler: Compiler,
+        field: str = "image",
     ) -> None:
-        super().__init__(objective, glasses, averages, compiler)
+        super().__init__(objective, view, averages, compiler, field)
         self.G = network
         self.terms = objective.generator_terms()
 
@@ -140,18 +137,13 @@ class GeneratorPlayer(SynthesisPlayer):
         step = self.step(GeneratorStep, phase, batch, rivals)
         if self.objective.unrolled is not None:
             self._look_ahead(step)
-        logits = step.fake_logits
-        losses = self.game.generator_loss(lambda: step.real_logits, logits)
-        loss = losses[most_real(logits, phase.values["top_k"])].mean()
-        signs = (logits.detach() - (self.game.neutral or 0.0)).sign()
-        stats = {"loss/g_main": loss.detach(), "signs/fake": signs.mean()}
-        for name, term in self.terms.items():
-            if name in phase.values:
-                value = term.in_generator(step).mean()
-                loss = loss + phase.values[name] * value
-                both = name in self.objective.discriminator_terms()
-                stats[f"reg/{name}_g" if both else f"reg/{name}"] = value.detach()
-        return loss, stats
+        return generator_loss(
+            step,
+            self.game,
+            due_terms(self.terms, phase.values),
+            chosen=partial(most_real, share=phase.values["top_k"]),
+            both=frozenset(self.objective.discriminator_terms()),
+        )
 
     def _look_ahead(self, step: GeneratorStep) -> None:
         """Replace D's logits by those of a later D."""

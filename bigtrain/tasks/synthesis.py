@@ -1,87 +1,50 @@
-"""Image synthesis: a generator against a discriminator, conditional on a class or not."""
+"""Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
-from bigtrain.core.config import Config
-from bigtrain.core.rng import Draws
-from bigtrain.core.schedules import ConstantSchedule, LrScaling, OptimizerConfig, Schedule
+from bigtrain.core.batch import Batch
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
+from bigtrain.engine.strategy import Capability, Demands
+from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
-from bigtrain.models.initialise import build_network
-from bigtrain.strategies import Capability, Demands
-from bigtrain.tasks.base import Task
+from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.objective import ObjectiveConfig
-from bigtrain.tasks.players import DiscriminatorPlayer, GeneratorPlayer, Glasses
+from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler
 from bigtrain.tasks.terms import Setting, Term
 
 
-class OptimConfig(Config):
-    """Adam for both players; two learning rates make it TTUR (Heusel et al. 2017).
-
-    Attributes:
-        lr_g: the generator's learning rate.
-        lr_d: the discriminator's.
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
-        eps: added to the denominator.
-        clip_norm: bound on the L2 norm of a player's gradient.
-        clip_value: bound on each element of the gradient.
-        scale_lr: how the learning rates follow the global batch, for example `{rule: sqrt, batch: 256}`; null leaves
-            them.
-    """
-
-    lr_g: Schedule
-    lr_d: Schedule
-    beta1: Schedule = ConstantSchedule(value=0.0)
-    beta2: Schedule = ConstantSchedule(value=0.99)
-    eps: PositiveFloat = 1e-8
-    clip_norm: PositiveFloat | None = None
-    clip_value: PositiveFloat | None = None
-    scale_lr: LrScaling | None = None
-
-    def adam(self, lr: Schedule, *, weight_limit: float | None = None) -> OptimizerConfig:
-        """Return one player's optimizer."""
-        return OptimizerConfig(
-            lr=lr,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            eps=self.eps,
-            clip_norm=self.clip_norm,
-            clip_value=self.clip_value,
-            weight_limit=weight_limit,
-            scale_lr=self.scale_lr,
-        )
-
-
-class SynthesisConfig(Config):
+class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        compile: run G and D through `torch.compile` in the phases that differentiate no gradient.
+        field: what is generated: a field of images, or an array of the shape [C, H, W].
     """
 
+    field: str = "image"
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
-    optim: OptimConfig
-    compile: bool = False
 
-    def networks(self) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
-        """Return the configs of all networks by their keys."""
-        return {"generator": self.generator, "discriminator": self.discriminator}
+    def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
+        """See TaskConfig: `D` and `G`."""
+        image = image_of(fields, self.field, class_count(fields))
+        return {
+            "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
+            "G": NetworkSpec("generator", "generator", self.generator, (image,)),
+        }
 
     def demands(self) -> Demands:
-        """Return what the objective asks of each player's strategy, and the key that asks it."""
+        """See TaskConfig."""
         terms: dict[str, Mapping[str, Term]] = {
             "G": self.objective.generator_terms(),
             "D": self.objective.discriminator_terms(),
@@ -94,16 +57,8 @@ class SynthesisConfig(Config):
         return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
-        """Find out whether the objective fits its surroundings.
-
-        Args:
-            networks: built, perhaps without data, by the keys of `networks()`.
-            micro_batch: samples that are computed together.
-
-        Raises:
-            ValueError: it does not, with the key and the reason.
-        """
-        self.objective.check(Setting(networks["generator"], networks["discriminator"], micro_batch))
+        """See TaskConfig."""
+        self.objective.check(Setting(networks["G"], networks["D"], micro_batch))
         if self.compile:
             self._check_compile()
         if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
@@ -122,61 +77,54 @@ class SynthesisConfig(Config):
             )
 
     def build_task(
-        self, image: ImageSpec, class_histogram: Sequence[int], *, seed: int, device: torch.device
+        self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "SynthesisTask":
-        """Build the task; see SynthesisTask for the arguments."""
-        return SynthesisTask(self, image, class_histogram, seed=seed, device=device)
+        """See TaskConfig."""
+        return SynthesisTask(self, fields, class_counts, seed=seed, device=device)
 
 
 class SynthesisTask(Task):
-    """D's steps, each on a fresh batch, then one G step.
-
-    Args:
-        config: networks, objective, augmentation, optimizers.
-        image: what the data look like.
-        class_histogram: number of training images of each class; empty when unconditional.
-        seed: of everything random that is not tied to a training sample.
-        device: where the networks live.
-    """
-
-    averaged = ("G", "G")
+    """D's steps, each on a fresh batch, then one G step; see `TaskConfig.build_task` for the arguments."""
 
     def __init__(
         self,
         config: SynthesisConfig,
-        image: ImageSpec,
-        class_histogram: Sequence[int],
+        fields: Fields,
+        class_counts: Mapping[str, Sequence[int]],
         *,
         seed: int,
         device: torch.device,
     ) -> None:
-        self._seed, self._device, self._objective = seed, device, config.objective
-        self.generator_config = config.generator
-        self._class_histogram = class_histogram or [1]
+        self._objective, self._field = config.objective, config.field
+        self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
         self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
-        self._glasses = Glasses(config.augment.build(), self._probability)
-        compiler = Compiler(active=config.compile)
-        shared = (config.objective, self._glasses, self._averages, compiler)
-        self.players = {
-            "D": DiscriminatorPlayer(build_network(config.discriminator, image, device), *shared),
-            "G": GeneratorPlayer(build_network(config.generator, image, device), *shared),
-        }
-        for player in self.players.values():
-            player.to(device).to(memory_format=torch.channels_last)
+        self._view = DiscriminatorView(config.augment.build(), self._probability)
+        shared = (config.objective, self._view, self._averages, Compiler(active=config.compile), config.field)
+        D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
+        assert isinstance(D, Discriminator)
+        assert isinstance(G, Generator)
+        with torch.device(device):  # terms may bring weights of their own
+            self.players = {"D": DiscriminatorPlayer(D, *shared), "G": GeneratorPlayer(G, *shared)}
         self.optimizers = {
-            "D": config.optim.adam(config.optim.lr_d, weight_limit=config.objective.weight_clip),
-            "G": config.optim.adam(config.optim.lr_g),
+            "D": config.optim["D"].model_copy(update={"weight_limit": config.objective.weight_clip}),
+            "G": config.optim["G"],
         }
+        self.averaged = {"G": G}
+        classes = class_count(fields)
+        self.sampler = SynthesisSampler(
+            inputs={CLASS: fields[CLASS]} if classes else {},
+            outputs={config.field: fields[config.field]},
+            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
+        )
 
     def before_step(self, progress: Progress) -> None:
         """See Task: networks that grow do so together."""
-        for player in self.players.values():
-            for network in player.networks().values():
-                if isinstance(network, Generator | Discriminator):
-                    network.grow(progress.samples_seen)
+        for network in self.networks().values():
+            if isinstance(network, Generator | Discriminator):
+                network.grow(progress.samples_seen)
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""
@@ -193,38 +141,33 @@ class SynthesisTask(Task):
         return {"averages": self._averages, "augment": self._probability}
 
     @torch.no_grad()
-    def labels(self, draws: Draws) -> Tensor:
-        """See Task."""
-        return draws.of("label").categorical(self._class_histogram)
-
-    @torch.no_grad()
-    def generate(
-        self, generator: Generator, draws: Draws, *, label: Tensor | None = None, truncation: float = 1.0
-    ) -> Tensor:
-        """See Task."""
-        label = self.labels(draws) if label is None else label
-        image: Tensor = generator(draws.of("z").normal(generator.z_dim), label, truncation=truncation)
-        return image
-
-    def calibrate(self, generator: Generator) -> None:
-        """See Task: 1,024 latents that depend on the run's seed alone."""
-        draws = Draws(self._seed, torch.arange(1024, device=self._device), "calibrate")
-        label = draws.of("label").categorical(self._class_histogram)
-        generator.calibrate(draws.of("z").normal(generator.z_dim), label)
-
-    @torch.no_grad()
-    def shown(self, real: Tensor, draws: Draws, progress: Progress) -> Tensor:
+    def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
         noise = self._objective.phases(progress)[0].values["instance_noise"]
-        return self._glasses.show(real, draws, noise=noise)
+        return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()
-    def judge(self, networks: Rivals, image: Tensor, label: Tensor) -> Tensor:
-        """See Task; D sees them as in training, and its statistics are put back."""
+    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
+        """See Task; D sees the samples as in training, and its statistics are put back."""
         D = networks["D"]
         assert isinstance(D, nn.Module)
         before = [(buffer, buffer.clone()) for buffer in D.buffers()]
-        logits: Tensor = D(image, label)
+        logits: Tensor = D(batch[self._field], batch.label())
         for buffer, value in before:
             buffer.copy_(value)
         return logits
+
+
+def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
+    """Return what a network is built for, from a field of the shape [C, H, W].
+
+    Raises:
+        ValueError: there is no such field, or it has another shape.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    if len(shape) != 3:
+        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
+    channels, height, width = shape
+    return ImageSpec(height, channels, classes, None if width == height else width)

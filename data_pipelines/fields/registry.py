@@ -1,6 +1,6 @@
 """The kinds of fields by their names: our own, and those of other packages."""
 
-from functools import cache
+from typing import Any
 
 from data_pipelines.fields.array import ArrayKind
 from data_pipelines.fields.audio import AudioKind
@@ -11,14 +11,23 @@ from data_pipelines.fields.kind import FieldKind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.fields.text import TextKind
 from data_pipelines.fields.video import VideoKind
+from data_pipelines.plugins import Registry
 
 GROUP = "bigtrain.field_kinds"
 """Entry points of this group name subclasses of `FieldKind`; other packages add kinds so."""
 
-_OWN: dict[str, FieldKind] = {
-    kind.name: kind
-    for kind in (ImageKind(), ClassKind(), ClassesKind(), TextKind(), ArrayKind(), AudioKind(), VideoKind())
-}
+
+def _read(name: str, found: Any) -> tuple[str, FieldKind] | None:
+    return (found.name, found()) if isinstance(found, type) and issubclass(found, FieldKind) else None
+
+
+KINDS: Registry[FieldKind] = Registry(GROUP, "a subclass of FieldKind", _read)
+KINDS.add(
+    *(
+        (kind.name, kind)
+        for kind in (ImageKind(), ClassKind(), ClassesKind(), TextKind(), ArrayKind(), AudioKind(), VideoKind())
+    )
+)
 
 
 def kind_of(spec: FieldSpec) -> FieldKind:
@@ -36,32 +45,17 @@ def find_kind(name: str) -> FieldKind:
     Raises:
         ValueError: no package that is installed brings such a kind.
     """
-    kind = _OWN.get(name) or _foreign().get(name)
-    if kind is None:
-        known = ", ".join(sorted({*_OWN, *_foreign()}))
+    if name not in KINDS:
+        known = ", ".join(sorted(KINDS))
         raise ValueError(f"kind {name!r} is not known: {known} (other packages add kinds by entry points of {GROUP})")
-    return kind
+    return KINDS[name]
 
 
 def kind_names() -> tuple[str, ...]:
     """Return the names of all kinds that are installed."""
-    return tuple(sorted({*_OWN, *_foreign()}))
+    return tuple(sorted(KINDS))
 
 
 def check_spec(spec: FieldSpec) -> None:
     """Raise ValueError, with what would be right, if there can be no such field."""
     kind_of(spec).check(spec)
-
-
-@cache
-def _foreign() -> dict[str, FieldKind]:
-    """Return the kinds of other packages; reading what is installed takes some milliseconds, and so does the import."""
-    from importlib.metadata import entry_points
-
-    kinds: dict[str, FieldKind] = {}
-    for entry in entry_points(group=GROUP):
-        kind = entry.load()()
-        if not isinstance(kind, FieldKind):
-            raise ValueError(f"entry point {entry.name!r} of {GROUP} is {entry.value}, which is no FieldKind")
-        kinds[kind.name] = kind
-    return kinds

@@ -24,14 +24,14 @@ class Request:
         name: of the job.
         run: the run's folder; an array's tasks have theirs in it, `seed0`, `seed1`, …
         here: where paths in the config begin.
-        data: the dataset's place.
+        data: the datasets' places.
         allow_config_change: see `bigtrain train`.
     """
 
     name: str
     run: Path
     here: Path
-    data: str
+    data: tuple[str, ...]
     allow_config_change: bool = False
 
 
@@ -93,7 +93,7 @@ def _task(settings: SlurmConfig, request: Request) -> list[str]:
     task += [f"--save-seconds={settings.save_seconds}"]
     task += [f"--threads={settings.cpus_per_task}"] if settings.cpus_per_task else []
     task += [f"--interface={settings.interface}"] if settings.interface else []
-    task += [f"--stage={settings.stage}", f"--data={request.data}"] if settings.stage else []
+    task += [f"--stage={settings.stage}", *(f"--data={place}" for place in request.data)] if settings.stage else []
     return task
 
 
@@ -102,7 +102,7 @@ def _in_container(settings: SlurmConfig, request: Request) -> list[str]:
     container = settings.container
     if container is None:
         return []
-    places = {request.here, request.run, *([Path(request.data).absolute()] if "://" not in request.data else [])}
+    places = {request.here, request.run, *(Path(place).absolute() for place in request.data if "://" not in place)}
     mounts = [f"{place}:{place}" for place in sorted(map(str, places))] + list(container.mounts)
     if container.runtime == "pyxis":
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]

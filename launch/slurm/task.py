@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of a rank")
     parser.add_argument("--interface", help="for the ranks' messages")
     parser.add_argument("--stage", help="folder on this node's disk")
-    parser.add_argument("--data", help="the dataset to copy there")
+    parser.add_argument("--data", action="append", default=[], help="a dataset to copy there")
     parser.add_argument("words", nargs="+", help="for bigtrain.train")
     options = parser.parse_args()
     if os.environ["SLURM_NNODES"] == "1":  # nobody else has to reach the ranks
@@ -92,7 +92,8 @@ def main() -> None:
     if options.stage:
         from data_pipelines.staging import stage_or_say_why_not
 
-        stage_or_say_why_not(options.data, options.stage)
+        for place in options.data:
+            stage_or_say_why_not(place, options.stage)
     command = command_of(options, os.environ)
     os.execv(command[0], command)  # noqa: S606 - a list, no shell
 

@@ -59,7 +59,7 @@ class SlurmJob:
         settings_of_job = {**spec["backend"]["settings"], "ranks_per_node": spec["nproc"]}
         profile = spec["backend"]["profile"]
         settings = load_settings(Path(profile) if profile else None, settings_of_job)
-        request = Request(spec["name"], self._folder, Path(spec["cwd"]), spec["data"], allow_config_change=True)
+        request = Request(spec["name"], self._folder, Path(spec["cwd"]), tuple(spec["data"]), allow_config_change=True)
         return submit(settings, request, {None: Path(spec["config"]).read_text()})
 
     def _look(self) -> Job | None:

@@ -13,11 +13,16 @@ import torch.multiprocessing as mp
 
 def on_ranks(world_size: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Call `function(*arguments)` on every rank; return what each returned."""
+    mp.start_processes(_enter, (world_size, free_port(), function, folder, arguments), world_size, start_method="spawn")
+    return [torch.load(folder / f"returned-{rank}.pt") for rank in range(world_size)]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(_enter, (world_size, port, function, folder, arguments), world_size, start_method="spawn")
-    return [torch.load(folder / f"returned-{rank}.pt") for rank in range(world_size)]
+        port: int = free.getsockname()[1]
+        return port
 
 
 def _enter(rank: int, world_size: int, port: int, function: Callable[..., Any], folder: Path, arguments: Any) -> None:

@@ -16,7 +16,7 @@ EVERY_DRAW = {
     "generator": {**STYLEGAN2["generator"], "channel_base": 128},
     "discriminator": {**STYLEGAN2["discriminator"], "channel_base": 128},
     "objective": {"style_mixing": 0.5, "instance_noise": 0.05, "terms": {"wgan_gp": {}, "path_length": {}}},
-    "optim": {"lr_g": 1e-12, "lr_d": 1e-12},  # the weights stay: what differs then is a draw
+    "optim": {"G": {"lr": 1e-12}, "D": {"lr": 1e-12}},  # the weights stay: what differs then is a draw
     "augment": {"kind": "ada", "transforms": "bgcfnc", "probability": {"kind": "fixed", "p": 0.7}},
 }
 STEPS = 2

@@ -13,8 +13,7 @@ import torch.distributed as dist
 
 from bigtrain.build import build
 from bigtrain.chaos.compare import differences
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import load_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.run.folder import open_run_folder
@@ -57,7 +56,7 @@ def run(folder: Path, data: Path, precision: str, strategy: str, terms: dict[str
     own = {"precision": precision, "strategy": settings, "objective": {"terms": terms}}
     changes = [f"{key}={json.dumps(value)}" for key, value in {**CONFIG, **own}.items()]
     paths = [f"run_dir={folder}", f"data.path={data}"]
-    config = load_config(AnyTraining, str(ROOT / "tests" / "tiny.yaml"), [*changes, *paths])
+    config = load_training(str(ROOT / "tests" / "tiny.yaml"), [*changes, *paths])
     if is_rank_zero():
         open_run_folder(config)
     barrier()

@@ -32,7 +32,10 @@ CASES: dict[str, dict[str, Any]] = {
     "path_length": {"objective": {"terms": {"path_length": {"interval": 2, "decay": 0.5}}, "style_mixing": 0.9}},
     "top_k, clipping": {
         "objective": {"top_k": 0.5},
-        "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4, "clip_norm": 0.1, "clip_value": 0.01},
+        "optim": {
+            "G": {"lr": 1e-3, "eps": 1e-4, "clip_norm": 0.1, "clip_value": 0.01},
+            "D": {"lr": 1e-3, "eps": 1e-4, "clip_norm": 0.1, "clip_value": 0.01},
+        },
     },
     "unrolled": {"objective": {"unrolled": {"steps": 2, "lr": 0.01}}},
     "multi_scale": {

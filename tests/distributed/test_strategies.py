@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch.distributed as dist
 from torch import nn
 
 from bigtrain.checkpoint.contents import join, split
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.collectives import RunningMeans
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase, Player
+from bigtrain.engine.strategy import Strategy
 from bigtrain.models import Discriminator, ImageSpec
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.single import SingleConfig
@@ -75,7 +77,7 @@ def train(
         **FAMILIES[family],
         "objective": {"terms": {"r1": {"gamma": 1.0, "interval": 2}}},
         # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        "optim": {"lr_g": 1e-3, "lr_d": 1e-3, "eps": 1e-4},
+        "optim": {"G": {"lr": 1e-3, "eps": 1e-4}, "D": {"lr": 1e-3, "eps": 1e-4}},
     }
     training = Training(
         config,
@@ -86,7 +88,20 @@ def train(
         strategy=strategy,
         seed=seed,
     )
-    return training.run(steps, freeze=freeze)
+    if freeze:
+        return training.run(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bigtrain.engine.step.freeze_rivals", _rivals_left_trainable)
+        return training.run(steps)
+
+
+def _rivals_left_trainable(strategies: Mapping[str, Strategy], player: str) -> dict[str, Any]:
+    """Do what `freeze_rivals` does, without the freeze."""
+    rivals: dict[str, Any] = {}
+    for name, strategy in strategies.items():
+        if name != player:
+            rivals.update(strategy.infer())
+    return rivals
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -185,14 +200,14 @@ class Plain(nn.Module):
 
 def _step_with_a_nan_on_one_rank() -> Any:
     player = Plain()
-    strategy = DDPConfig().build(player, OptimizerConfig(lr=0.1), "fp32", 1, None)
+    strategy = DDPConfig().build(player, AdamConfig(lr=0.1), "fp32", 1, None)
     rank = dist.get_rank()
     skipped = []
     for bad in (False, True, False):
         value = torch.full((3,), float("nan")) if bad and rank == 1 else torch.ones(3)
         loss, _ = strategy.loss(None, value, {}, last_micro=True)
         strategy.backward(loss)
-        skipped.append(float(strategy.step(Rates(0.1, (0.0, 0.99)))["skipped_step"]))
+        skipped.append(float(strategy.step({"lr": 0.1, "betas": (0.0, 0.99)})["skipped_step"]))
     return skipped, player.weight.detach()
 
 
@@ -241,7 +256,7 @@ def _hand_over() -> Any:
         state: Any = None
         for name in (first, second):
             torch.manual_seed(rank + 1)  # the ranks' own weights must not matter
-            strategy = STRATEGIES[name].build(Shapes(), OptimizerConfig(lr=0.1), "fp32", 1, ranks)
+            strategy = STRATEGIES[name].build(Shapes(), AdamConfig(lr=0.1), "fp32", 1, ranks)
             if state is None:
                 state = {"player": {key: value * 0 + 0.3 for key, value in strategy.full_params()}, "optimizer": {}}
             strategy.load_state_dict(copy.deepcopy(state))
@@ -249,7 +264,7 @@ def _hand_over() -> Any:
                 image = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(10 * step + rank))
                 loss, _ = strategy.loss(Phase("main", "D"), image, {}, last_micro=True)
                 strategy.backward(loss)
-                strategy.step(Rates(0.01, (0.5, 0.99)))
+                strategy.step({"lr": 0.01, "betas": (0.5, 0.99)})
             structure, tensors = split(strategy.state_dict())
             state = join(structure, {key: strategy._whole(value) for key, value in tensors.items()})
         ends.append(state)

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from bigtrain.core.errors import UserError
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.distributed.ranks import on_ranks
@@ -34,7 +34,7 @@ R1_ONCE = {
     ),
 }
 """Methods of R1 that differentiate once, and what they need of D. Small steps would divide rounding by their length."""
-USUAL = Rates(0.1, (0.0, 0.99))
+USUAL = {"lr": 0.1, "betas": (0.0, 0.99)}
 
 
 def place() -> Ranks:
@@ -43,7 +43,7 @@ def place() -> Ranks:
 
 def step(name: str, gradient: list[float], **limits: float) -> Any:
     """What a step with the same gradient on all ranks reports, the moment and the weight it leaves."""
-    strategy = STRATEGIES[name].build(Line(), OptimizerConfig(lr=0.1, **limits), "fp32", 1, place())
+    strategy = STRATEGIES[name].build(Line(), AdamConfig(lr=0.1, **limits), "fp32", 1, place())
     stats = one_step(strategy, torch.tensor(gradient))
     state = strategy.state_dict()
     moments = state["optimizer"]["weight"]
@@ -55,7 +55,7 @@ def step(name: str, gradient: list[float], **limits: float) -> Any:
     }
 
 
-def one_step(strategy: Any, batch: Any, rates: Rates = USUAL) -> Any:
+def one_step(strategy: Any, batch: Any, rates: dict[str, Any] = USUAL) -> Any:
     loss, _ = strategy.loss(Phase("main", "D"), batch, {}, last_micro=True)
     strategy.backward(loss)
     return strategy.step(rates)
@@ -77,13 +77,13 @@ def hand_over(chain: tuple[str, ...], state: Any = None) -> Any:
     start = None if state is None else copy.deepcopy(state)
     for number, name in enumerate(chain):
         torch.manual_seed(dist.get_rank() + 1)  # the ranks' own weights must not matter
-        strategy = STRATEGIES[name].build(Shapes(), OptimizerConfig(lr=0.1), "fp32", 1, place())
+        strategy = STRATEGIES[name].build(Shapes(), AdamConfig(lr=0.1), "fp32", 1, place())
         if start is None:
             start = {"player": {key: value * 0 + 0.3 for key, value in strategy.full_params()}, "optimizer": {}}
         strategy.load_state_dict(start)
         for image in images(2 * number, 2):
             strategy.set_trainable(True)
-            one_step(strategy, image, Rates(0.01, (0.5, 0.99)))
+            one_step(strategy, image, {"lr": 0.01, "betas": (0.5, 0.99)})
             strategy.set_trainable(False)  # as the rival's phase leaves it
         start = whole(strategy.state_dict())
     return start
@@ -116,7 +116,7 @@ def r1_once(strategy: str) -> dict[str, dict[str, Any]]:
 def _two_ranks() -> dict[str, Any]:
     uneven = {"player": dict(Line().state_dict()), "optimizer": {"weight": {"step": torch.tensor(3.0)}, "other": {}}}
     uneven["optimizer"]["other"] = {"step": torch.tensor(2.0)}
-    strategy = DeepSpeedConfig(stage=1).build(Line(), OptimizerConfig(lr=0.1), "fp32", 1, place())
+    strategy = DeepSpeedConfig(stage=1).build(Line(), AdamConfig(lr=0.1), "fp32", 1, place())
     return {
         "steps": {name: steps(name) for name in STAGES},
         "r1_once": {name: r1_once(name) for name in ("flat", "zero3_module")},

@@ -31,7 +31,7 @@ def test_ranks_and_strategies_change_in_one_run(runs: Runs, networks: str) -> No
     every_step = runs.having(
         # Rounding is all that differs. With its usual epsilon Adam makes a full step of either sign out of a gradient
         # that is only rounding, and with larger rates the steps drift apart faster.
-        *("optim.eps=1.0e-4", "optim.lr_g.value=2.0e-4", "optim.lr_d.value=2.0e-4"),
+        *("optim.G.eps=1.0e-4", "optim.D.eps=1.0e-4", "optim.G.lr.value=2.0e-4", "optim.D.lr.value=2.0e-4"),
         *("log.interval_kimg=0.016", "data.flip=true"),
     )
     if networks == "stylegan2":  # nothing of it moves in a forward: the batch may be cut into any pieces

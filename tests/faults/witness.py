@@ -32,7 +32,7 @@ def main() -> None:
     def watched_step(trainer: Trainer, batches: Sequence[Batch]) -> None:
         seen.clear()
         for batch in batches:
-            note("real", batch.draws.index, batch.real)
+            note("real", batch.draws.index, batch["image"])
         train_step(trainer, batches)
         with (trainer.folder / f"witness-{os.environ['RANK']}.jsonl").open("a") as file:
             file.write(json.dumps([trainer.progress.samples_seen, seen]) + "\n")

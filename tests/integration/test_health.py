@@ -15,15 +15,14 @@ from torch import Tensor
 
 from bigtrain.build import build
 from bigtrain.checkpoint import load_state
-from bigtrain.config import AnyTraining
+from bigtrain.config import load_training
 from bigtrain.core.batch import Batch
-from bigtrain.core.config import load_config
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.player import Phase
 from bigtrain.health.report import is_critical, read_report
 from bigtrain.models.biggan import ResidualGenerator
 from bigtrain.run.folder import open_run_folder
-from bigtrain.strategies.base import AdamStrategy
+from bigtrain.strategies.base import TorchStrategy
 from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.trainer import Result, Trainer
 from data_pipelines.prepare.arrays import from_arrays
@@ -55,7 +54,7 @@ class Run:
             "snapshot.interval_kimg=0",
             "tracking.mlflow=false",
         ]
-        config = load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", [*small, *overrides])
+        config = load_training(ROOT / "tests" / "tiny.yaml", [*small, *overrides])
         open_run_folder(config)
         return build(config, ALONE, config.folder)
 
@@ -104,9 +103,9 @@ def test_of_a_healthy_run_nothing_is_said(run: Run) -> None:
     assert not is_critical(read_report(run.root / "run"))
 
 
-SCALED_UP = ("optim={lr_g: 0.05, lr_d: 0.05}", NO_FEATURES)
-STRONG_D = ("optim={lr_g: 1.0e-4, lr_d: 5.0e-3}", "objective={adversarial: minimax}", NO_FEATURES)
-STRONG_G = ("optim={lr_g: 1.0e-2, lr_d: 1.0e-5}", NO_FEATURES)
+SCALED_UP = ("optim={G: {lr: 0.05}, D: {lr: 0.05}}", NO_FEATURES)
+STRONG_D = ("optim={G: {lr: 1.0e-4}, D: {lr: 5.0e-3}}", "objective={adversarial: minimax}", NO_FEATURES)
+STRONG_G = ("optim={G: {lr: 1.0e-2}, D: {lr: 1.0e-5}}", NO_FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_an_ill_run_is_diagnosed(run: Run, ill: tuple[str, ...], kimg: float, sy
 def test_a_discriminator_without_r1_overfits_few_images(run: Run) -> None:
     data = few(run, images=20, copies=1)
     wide = "discriminator={kind: biggan, width: 8, multiples: [1, 2, 4, 4], halvings: 3}"
-    rates, unregularised = "optim={lr_g: 1.0e-3, lr_d: 1.0e-3, beta1: 0.5}", "objective={}"
+    rates, unregularised = "optim={G: {lr: 1.0e-3, beta1: 0.5}, D: {lr: 1.0e-3, beta1: 0.5}}", "objective={}"
     half = "health={features_kimg: 0, held_out: 0.5}"
     _, symptoms = run("total_kimg=0.8", data, wide, rates, unregularised, half)
     assert symptoms["discriminator_overfits"]["state"] == "critical", symptoms["discriminator_overfits"]["evidence"]
@@ -158,7 +157,7 @@ def test_a_generator_of_copies_memorises(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def batch_images(trainer: Trainer) -> Tensor:
-    return trainer.next_batch().real
+    return next(trainer.feed)["image"]
 
 
 def test_duplicated_data_are_found_out(run: Run) -> None:
@@ -170,16 +169,16 @@ def test_duplicated_data_are_found_out(run: Run) -> None:
 
 def poison(monkeypatch: pytest.MonkeyPatch, *, begin: int, steps: int) -> None:
     """Make D's loss NaN from a place of the run on, for so many steps in all, wherever they are taken."""
-    honest, left = AdamStrategy.loss, [steps]
+    honest, left = TorchStrategy.loss, [steps]
 
-    def loss(strategy: AdamStrategy, phase: Phase, batch: Batch, *rest: Any, **more: Any) -> Any:
+    def loss(strategy: TorchStrategy, phase: Phase, batch: Batch, *rest: Any, **more: Any) -> Any:
         value, stats = honest(strategy, phase, batch, *rest, **more)
         if phase.name == "d_main" and int(batch.draws.index[0]) >= begin and left[0]:
             left[0] -= 1
             value = value * torch.nan
         return value, stats
 
-    monkeypatch.setattr(AdamStrategy, "loss", loss)
+    monkeypatch.setattr(TorchStrategy, "loss", loss)
 
 
 SKIPPING = ("total_kimg=1.28", NO_FEATURES, "checkpoint={interval_kimg: 0.32, keep: 9}", "log.interval_kimg=0.16")
@@ -211,7 +210,7 @@ def test_a_run_rolls_back_and_ends_slower(run: Run, monkeypatch: pytest.MonkeyPa
 def test_after_a_rollback_it_resumes_with_the_same_bits(
     run: Run, fashion: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = AdamStrategy.loss
+    honest = TorchStrategy.loss
 
     def final(one: Run) -> dict[str, Any]:
         state: dict[str, Any] = load_state(one.root / "run/checkpoints/kimg000001.280")
@@ -219,7 +218,7 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
 
     poison(monkeypatch, begin=640, steps=5)
     run(*SKIPPING, ROLLBACK)
-    monkeypatch.setattr(AdamStrategy, "loss", honest)
+    monkeypatch.setattr(TorchStrategy, "loss", honest)
     poison(monkeypatch, begin=640, steps=5)
     other = Run(fashion, tmp_path_factory.mktemp("other"))
     stopped = other.trainer(*SKIPPING, ROLLBACK)
@@ -245,7 +244,7 @@ def test_two_ranks_roll_back_together(fashion: Path, tmp_path: Path) -> None:
         *(str(Path(sys.executable).parent / "bigtrain"), "train", str(ROOT / "tests" / "tiny.yaml"), "--nproc", "2"),
         *(f"data.path={fashion}", f"run_dir={tmp_path / 'run'}", "micro_batch=8", "log.interval_kimg=0.08"),
         *("eval.interval_kimg=0", "preview.interval_kimg=0", "snapshot.interval_kimg=0", "tracking.mlflow=false"),
-        *("optim={lr_g: 0.1, lr_d: 0.1}", "health={features_kimg: 0, on_collapse: rollback, max_rollbacks: 1}"),
+        *("optim={G: {lr: 0.1}, D: {lr: 0.1}}", "health={features_kimg: 0, on_collapse: rollback, max_rollbacks: 1}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr

@@ -25,13 +25,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.state import Progress
-from bigtrain.generate.snapshot import load_snapshot, save_snapshot
+from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.cgan import CGANGeneratorConfig
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from data_pipelines.files import write_json
 from tests.conftest import ROOT
 from tests.integration.clean_environment import clean_environment
+from tests.snapshots import save_generator
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -42,6 +43,7 @@ FIDS = {"first": 30.0, "better": 12.5, "worse": 20.0}
 SCRIPT = """
 import importlib.util, json, sys
 import mlflow, numpy, pandas
+from tests.snapshots import save_generator
 assert importlib.util.find_spec("bigtrain") is None and importlib.util.find_spec("typer") is None
 model = mlflow.pyfunc.load_model(sys.argv[1])
 table = pandas.DataFrame({"seed": [5, 6, 7], "class": [2, 0, 1], "truncation": [1.0, 1.0, 0.5]})
@@ -92,7 +94,7 @@ def make_run(folder: Path, fid: float) -> None:
     generator = config.build(ImageSpec(8, 3, 3)).eval()
     place = folder / "snapshots" / "kimg000000.100"
     facts = {"samples_seen": 100, "dataset": DATASET}
-    save_snapshot(place, generator, config, class_names=["cat", "dog", "cow"], facts=facts)
+    save_generator(place, generator, config, class_names=["cat", "dog", "cow"], facts=facts)
     write_json(folder / "environment.json", {"git_commit": "1234", "command": "bigtrain train x.yaml"})
     progress = Progress(total=100, batch=100)
     tracker = Tracker(TrackingConfig(mlflow=False, experiment=EXPERIMENT), folder, active=True)

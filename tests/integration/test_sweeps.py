@@ -18,8 +18,7 @@ import torch
 from ruamel.yaml import YAML
 
 from bigtrain.checkpoint import load_state
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import load_training
 from bigtrain.sweep.event_log import EventLog, read_events
 from bigtrain.tracking.spool import read_metrics
 from tests.conftest import ROOT
@@ -88,8 +87,8 @@ def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> N
         fashion,
         overrides={"total_kimg": 0.16, "strategy.kind": "single", "checkpoint.interval_kimg": 0.032},
         space={
-            "optim.lr_g.value": {"kind": "choice", "values": [1.0e-4]},
-            "optim.beta1": {"kind": "choice", "values": [0.0, 0.5]},
+            "optim.G.lr.value": {"kind": "choice", "values": [1.0e-4]},
+            "optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]},
         },
         budget={"trials": 2},
         trial={"cpus": 1, "at_once": 1},
@@ -116,7 +115,7 @@ def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> N
     assert [row["state"] for row in rows] == ["complete", "complete"]
     assert float(rows[1]["low"]) < float(rows[1]["fid"]) < float(rows[1]["high"])
     assert _begun(folder / "trial-000") == begun  # what was complete is not trained again
-    winner = load_config(AnyTraining, folder / "winner.yaml")
+    winner = load_training(folder / "winner.yaml")
     assert winner.total_kimg == 0.16
     assert not (folder / "ray").exists()
 
@@ -129,8 +128,8 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
         fashion,
         overrides={"total_kimg": 0.64, "strategy.kind": "single", "checkpoint.keep": 20, "eval.samples": 200},
         space={
-            "optim.lr_g.value": {"kind": "log_uniform", "low": 1.0e-5, "high": 4.0e-3},
-            "optim.lr_d.value": {"kind": "ratio", "of": "optim.lr_g.value", "low": 0.5, "high": 2.0},
+            "optim.G.lr.value": {"kind": "log_uniform", "low": 1.0e-5, "high": 4.0e-3},
+            "optim.D.lr.value": {"kind": "ratio", "of": "optim.G.lr.value", "low": 0.5, "high": 2.0},
             "objective.terms.r1.gamma": {"kind": "log_uniform", "low": 0.01, "high": 1.0},
         },
         scheduler={"kind": "pbt", "interval_kimg": 0.16, "evaluations": 1},
@@ -164,7 +163,7 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
         ]
         later = [one for place, one in moves if one["number"] == move["number"] and place > at]
         if not later:  # a schedule takes it down to 0 from half of the run on
-            assert max(after) <= move["point"]["optim.lr_g.value"] * 1.001
+            assert max(after) <= move["point"]["optim.G.lr.value"] * 1.001
             assert points[move["number"]] == move["point"]
         begun = _begun(folder / f"trial-{move['number']:03}")
         assert f"checkpoints/kimg{at / 1000:010.3f}" in begun
@@ -187,7 +186,7 @@ def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
             "tracking.mlflow": True,
             "tracking.flush_seconds": 600,
         },
-        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        space={"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
         budget={"trials": 2},
         trial={"cpus": 1},
         champion=True,
@@ -213,9 +212,9 @@ def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
     assert parent.info.end_time > max(child.info.start_time for child in children)
     (model,) = client.search_registered_models()
     champion = client.get_model_version_by_alias(model.name, "champion")
-    winner = load_config(AnyTraining, folder / "winner.yaml")
+    winner = load_training(folder / "winner.yaml")
     best = next(run for run in children if run.info.run_id == champion.run_id)
-    assert float(best.data.params["optim.beta1"]) == winner.optim.beta1.value
+    assert float(best.data.params["optim.G.beta1"]) == winner.optim["G"].beta1.value
 
     again = subprocess.run(
         [sys.executable, "-m", "bigtrain.sweep.publish", str(folder)], capture_output=True, text=True
@@ -234,7 +233,7 @@ def test_ray_spans_the_nodes_of_a_slurm_job(tmp_path: Path, fashion: Path) -> No
         tmp_path,
         fashion,
         overrides={"total_kimg": 0.16, "strategy.kind": "single"},
-        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        space={"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
         budget={"trials": 2},
         trial={"cpus": "node"},
     )
@@ -277,7 +276,7 @@ def test_trials_are_jobs_where_slurm_is_the_backend(
         tmp_path,
         fashion,
         overrides={"total_kimg": 0.16},
-        space={"optim.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+        space={"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
         budget={"trials": 2},
         trial={"nproc": 1, "at_once": 1},
         backend={"kind": "slurm", "settings": {"nodes": 2, "cpus_per_task": 1}},

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from bigtrain.checkpoint import load_state
-from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorConfig
 from tests.conftest import ROOT
 from tests.integration.test_training import BIGTRAIN
+from tests.snapshots import save_generator
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,7 +24,7 @@ def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
     torch.manual_seed(7)
     G, D = G_config.build(image), D_config.build(image)
     snapshot = tmp_path / "snapshot"
-    save_snapshot(snapshot, G, G_config, class_names=list("0123456789"), facts={}, discriminator=(D_config, D))
+    save_generator(snapshot, G, G_config, class_names=list("0123456789"), discriminator=(D_config, D))
     overrides = [
         f"data.path={fashion}",
         f"run_dir={tmp_path / 'run'}",

@@ -16,8 +16,7 @@ from bigtrain.chaos.starts import Starts
 from bigtrain.chaos.victims import Victim
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints
 from bigtrain.checkpoint.folders import is_whole
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import load_training
 from bigtrain.core.presence import Heartbeat, hold
 from bigtrain.core.state import Progress, State
 from bigtrain.tracking.events import EventLog
@@ -95,7 +94,7 @@ def test_a_run_is_ready_when_it_trains(tmp_path: Path) -> None:
 def test_a_disturbed_run_goes_on_with_every_kind_of_step(tmp_path: Path) -> None:
     """The config's own checkpoints come every 10 steps, where R1, due every 8, would be met at every fourth."""
     changes = ["objective.terms.r1.interval=8", "checkpoint.interval_kimg=0.16", "data.path=nowhere", "run_dir=nowhere"]
-    starts = Starts(load_config(AnyTraining, str(ROOT / "tests" / "tiny.yaml"), changes))
+    starts = Starts(load_training(str(ROOT / "tests" / "tiny.yaml"), changes))
     assert starts.checkpoint_kimg == 12 * 16 / 1000
     events = EventLog(tmp_path)
     events.append("start", kimg=0.0)

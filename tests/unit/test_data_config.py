@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bigtrain.build import check
-from bigtrain.config import AnyTraining, DataConfig
-from bigtrain.core.config import ConfigError, load_config, parse_config
+from bigtrain.config import DataConfig, load_training
+from bigtrain.core.config import ConfigError, parse_config
 from data_pipelines.errors import DataError
 from data_pipelines.sampling import Shares
 from tests.conftest import ROOT
@@ -51,9 +51,8 @@ def test_a_mistake_is_named(entries: dict[str, object], words: str) -> None:
 
 
 def checked(fashion: Path, tmp_path: Path, *overrides: str) -> None:
-    config = load_config(
-        AnyTraining, ROOT / "tests" / "tiny.yaml", [f"data.path={fashion}", f"run_dir={tmp_path / 'run'}", *overrides]
-    )
+    fixed = [f"data.path={fashion}", f"run_dir={tmp_path / 'run'}"]
+    config = load_training(ROOT / "tests" / "tiny.yaml", [*fixed, *overrides])
     check(config, world_size=1, allow_change=False)
 
 

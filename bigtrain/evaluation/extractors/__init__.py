@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator
 
-from bigtrain.core.config import nearest
+from bigtrain.core.names import NameOf
 from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype
+from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, FeatureNetwork
 from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0
 from bigtrain.evaluation.extractors.from_file import FromFile
 from bigtrain.evaluation.extractors.inception_v3 import InceptionV3, InceptionV3LikePytorchFid
 from bigtrain.evaluation.extractors.vgg16 import VGG16
 from bigtrain.evaluation.weights import Weights, find_weights, has_weights
+from data_pipelines.plugins import Registry
 
 _FILE = "file:"
 
@@ -50,25 +50,35 @@ def _naming(weights: Weights) -> Iterator[None]:
         ) from None
 
 
-EXTRACTORS: dict[str, Callable[[Path | None], EfficientNetLite0 | InceptionV3 | VGG16]] = {
-    "efficientnet-lite0": _efficientnet_lite0,
-    "inception-v3-compat": _inception_v3,
-    "inception-v3-pytorch-fid": lambda weights: _inception_v3(weights, InceptionV3LikePytorchFid, "pytorch_fid"),
-    "vgg16": _vgg16,
-}
-"""Every extractor by its name in a config; none downloads anything."""
+Build = Callable[[Path | None], FeatureNetwork]
+"""Builds an extractor, on the CPU in float32, from the file or folder of its weights; None for where they usually are.
+
+Raises:
+    EvaluationError: the weights are missing or wrong.
+"""
+
+
+def _read(name: str, found: Any) -> tuple[str, Build] | None:
+    return (name, found) if callable(found) else None
+
+
+EXTRACTORS: Registry[Build] = Registry(
+    "bigtrain.extractors", "a function from a path of weights, or None, to an extractor", _read
+)
+"""Every extractor by its name in a config, which other packages add to; none of ours downloads anything."""
+
+EXTRACTORS.add(
+    ("efficientnet-lite0", _efficientnet_lite0),
+    ("inception-v3-compat", _inception_v3),
+    ("inception-v3-pytorch-fid", lambda weights: _inception_v3(weights, InceptionV3LikePytorchFid, "pytorch_fid")),
+    ("vgg16", _vgg16),
+)
 
 AUTO = "auto"
 """`inception-v3-compat` where its weights are, else `efficientnet-lite0`; the names of scores tell which it was."""
 
-
-def _known(name: str) -> str:
-    if name not in (AUTO, *EXTRACTORS) and not name.startswith(_FILE):
-        raise ValueError(f"unknown extractor '{name}'" + nearest(name, (AUTO, *EXTRACTORS, "file:PATH")))
-    return name
-
-
-ExtractorName = Annotated[str, AfterValidator(_known)]
+_NAME = NameOf("extractor", lambda: (AUTO, *EXTRACTORS), prefix=_FILE)
+ExtractorName = Annotated[str, _NAME]
 """A name in the table, `auto`, or `file:PATH` of a user's network."""
 
 
@@ -85,7 +95,7 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
         EvaluationError: there is none of this name, or its weights are missing or wrong.
     """
     try:
-        _known(name)
+        _NAME.check(name)
     except ValueError as error:
         raise EvaluationError(str(error)) from None
     if name.startswith(_FILE):

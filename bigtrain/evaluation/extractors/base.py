@@ -1,7 +1,7 @@
 """What every extractor of features offers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from torch import Tensor
 
@@ -36,6 +36,14 @@ class Extractor(Protocol):
 
     def __call__(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
         """Map uint8 images [N, 1 or 3, H, W] to float32 features [N, F] of each of `layers`."""
+        ...
+
+
+class FeatureNetwork(Extractor, Protocol):
+    """An extractor that is a module."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """See `nn.Module.to`."""
         ...
 
 

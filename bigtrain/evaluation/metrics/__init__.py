@@ -1,7 +1,8 @@
 """Scores as functions of statistics of features; a new one is a new file and one line in the table below."""
 
-from typing import Literal
+from typing import Annotated, Any
 
+from bigtrain.core.names import NameOf
 from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.metrics.class_fid import CLASS_FID, INTRA_FID
 from bigtrain.evaluation.metrics.density_coverage import DENSITY_COVERAGE
@@ -11,30 +12,28 @@ from bigtrain.evaluation.metrics.kid import KID
 from bigtrain.evaluation.metrics.memorisation import MEMORISATION
 from bigtrain.evaluation.metrics.mmd import MMD
 from bigtrain.evaluation.metrics.precision_recall import PRECISION_RECALL
+from data_pipelines.plugins import Registry
 
-MetricName = Literal[
-    "fid",
-    "sfid",
-    "kid",
-    "inception_score",
-    "precision_recall",
-    "density_coverage",
-    "mmd",
-    "memorisation",
-    "intra_fid",
-    "class_fid",
-]
 
-METRICS: dict[MetricName, Metric] = {
-    "fid": FID,
-    "sfid": SFID,
-    "kid": KID,
-    "inception_score": INCEPTION_SCORE,
-    "precision_recall": PRECISION_RECALL,
-    "density_coverage": DENSITY_COVERAGE,
-    "mmd": MMD,
-    "memorisation": MEMORISATION,
-    "intra_fid": INTRA_FID,
-    "class_fid": CLASS_FID,
-}
-"""Every metric of features by its name in a config."""
+def _read(name: str, found: Any) -> tuple[str, Metric] | None:
+    return (name, found) if isinstance(found, Metric) else None
+
+
+METRICS: Registry[Metric] = Registry("bigtrain.metrics", "a Metric", _read)
+"""Every metric of features by its name in a config; other packages add theirs by entry points of the group."""
+
+METRICS.add(
+    ("fid", FID),
+    ("sfid", SFID),
+    ("kid", KID),
+    ("inception_score", INCEPTION_SCORE),
+    ("precision_recall", PRECISION_RECALL),
+    ("density_coverage", DENSITY_COVERAGE),
+    ("mmd", MMD),
+    ("memorisation", MEMORISATION),
+    ("intra_fid", INTRA_FID),
+    ("class_fid", CLASS_FID),
+)
+
+MetricName = Annotated[str, NameOf("metric", METRICS.keys)]
+"""A name in the table."""

@@ -1,6 +1,6 @@
 """Fakes beside real images, in the feature space of the evaluation's extractor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,10 @@ from bigtrain.engine.reals import Reals
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.health.diversity import different_bins, mean_distance
 from bigtrain.health.memorisation import nearest, rank_z
+from bigtrain.tasks.samplers import CLASS
 
-Generate = Callable[[Draws, Tensor], Tensor]
-"""Maps draws and labels of n samples to n images around [-1, 1]."""
+Generate = Callable[[Draws, Mapping[str, Tensor]], Tensor]
+"""Maps draws and inputs of n samples to n images around [-1, 1]."""
 
 _BATCH = 32
 _PER_LABEL = 4
@@ -44,8 +45,11 @@ class FeatureProbe:
 
     Args:
         build_extractor: called once, when the first features are needed.
-        trained: images that are trained on.
-        held_out: images that are not.
+        trained: samples that are trained on.
+        held_out: samples that are not.
+        field: the images of a sample that fakes are compared with.
+        conditions: fields that fakes are made from; a class is shared by several fakes, so that there are pairs of one
+            class however many classes there are.
         count: fakes to look at.
         seed: of their latents.
         ranks: who shares the work.
@@ -57,12 +61,20 @@ class FeatureProbe:
         trained: Reals,
         held_out: Reals,
         *,
+        field: str,
+        conditions: Sequence[str],
         count: int,
         seed: int,
         ranks: Ranks,
     ) -> None:
-        self._build_extractor, self._trained, self._held_out = build_extractor, trained, held_out
-        self._labels = trained.label[: max(count // _PER_LABEL, 1)].repeat_interleave(_PER_LABEL)
+        self._build_extractor = build_extractor
+        self._trained, self._held_out = trained.fields[field], held_out.fields[field]
+        repeats = _PER_LABEL if set(conditions) <= {CLASS} else 1
+        rows = torch.arange(min(max(count // repeats, 1), len(trained))).repeat_interleave(repeats)
+        labels = trained.fields.get(CLASS, torch.zeros(len(trained), dtype=torch.int64))
+        self._label, self._labels = labels, labels[rows]
+        self._given = trained.batch(rows, torch.device("cpu")) if conditions else None
+        self._conditions = conditions
         self._seed, self._ranks = seed, ranks
         self._extractor: Extractor | None = None
 
@@ -71,14 +83,16 @@ class FeatureProbe:
         """Return readings `features/…`, and pictures if there are held-out images to compare with. Collective."""
         if self._extractor is None:
             self._extractor = self._build_extractor()
-            self._trained_features = self._extract(len(self._trained), lambda rows: self._trained.images[rows])
-            self._held_out_features = self._extract(len(self._held_out), lambda rows: self._held_out.images[rows])
+            self._trained_features = self._extract(len(self._trained), lambda rows: self._trained[rows])
+            self._held_out_features = self._extract(len(self._held_out), lambda rows: self._held_out[rows])
             self._twins = share_of_twins(self._trained_features)
-        fakes = torch.zeros(len(self._labels), *self._trained.images.shape[1:], dtype=torch.uint8)
+        fakes = torch.zeros(len(self._labels), *self._trained.shape[1:], dtype=torch.uint8)
 
         def generated(rows: Tensor) -> Tensor:
             draws = Draws(self._seed, rows.to(self._ranks.device), "health")
-            fakes[rows] = to_uint8(generate(draws, self._labels[rows].to(self._ranks.device))).cpu()
+            given = self._given.fields if self._given else {}
+            inputs = {name: given[name][rows].to(self._ranks.device) for name in self._conditions}
+            fakes[rows] = to_uint8(generate(draws, inputs)).cpu()
             return fakes[rows]
 
         features = self._extract(len(self._labels), generated)
@@ -93,15 +107,15 @@ class FeatureProbe:
         first, second = fake_distance.argsort()[:columns], real_distance.argsort()[:columns]
         rows = [
             sum_over_ranks(fakes.int()).byte()[first],
-            self._trained.images[fake_nearest[first]],
-            self._held_out.images[second],
-            self._trained.images[real_nearest[second]],
+            self._trained[fake_nearest[first]],
+            self._held_out[second],
+            self._trained[real_nearest[second]],
         ]
         return readings, Neighbours(torch.cat(rows), columns)
 
     def _variety(self, fake: Tensor) -> dict[str, float]:
         """Compare distances between fakes with those between real images."""
-        real, label = self._trained_features, self._trained.label
+        real, label = self._trained_features, self._label
         known = torch.isin(label, self._labels)
         overall = mean_distance(fake) / mean_distance(real)
         inside = mean_distance(fake, self._labels) / mean_distance(real[known], label[known])

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bigtrain.core.batch import Batch
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals
 
-Judge = Callable[[Tensor, Tensor], Tensor | None]
-"""Maps images in [-1, 1] and labels to logits [N]; to None in a task where nothing judges whole images."""
+Judge = Callable[[Batch], Tensor | None]
+"""Maps real samples to logits [N]; to None in a task where no network judges whole samples."""
 
 
 class LogitProbe:
@@ -44,9 +45,7 @@ class LogitProbe:
             for batch in range(self._ranks.rank, batches + self._ranks.rank, self._ranks.world_size):
                 # The last micro-batch is filled up from the front.
                 rows = torch.arange(batch * self._micro_batch, (batch + 1) * self._micro_batch) % len(reals)
-                image = reals.images[rows].to(self._ranks.device).float() / 127.5 - 1.0
-                label = reals.label[rows].to(self._ranks.device)
-                logits = judge(image.contiguous(memory_format=torch.channels_last), label)
+                logits = judge(reals.batch(rows, self._ranks.device))
                 if logits is None:
                     return {}
                 wide = logits.double().cpu()

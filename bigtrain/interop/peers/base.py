@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from bigtrain.core.config import Config
-from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec, NetworkConfig
 
 Settings = Mapping[str, Any]
 """A network's settings in the reference's own words."""
@@ -24,7 +23,7 @@ and no state. It raises KeyError for names that the reference does not have."""
 class Blueprint(NamedTuple):
     """A network's config, how to build it, and how its weights are called."""
 
-    config: Config
+    config: NetworkConfig
     build: Callable[[], nn.Module]
     rename: Rename
 

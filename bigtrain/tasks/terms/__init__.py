@@ -1,14 +1,16 @@
-"""The terms that an objective adds to its game: one class each, and one line in the table below."""
+"""The terms that an objective adds to its game: one class each, and one line in the table below.
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+Other packages add theirs by entry points of the group `bigtrain.terms`.
+"""
 
-from bigtrain.core.config import Config
 from bigtrain.tasks.terms.auxiliary_classifier import AuxiliaryClassifier
 from bigtrain.tasks.terms.base import (
+    OTHER_TERMS,
     DiscriminatorStep,
     DiscriminatorTerm,
     GeneratorStep,
     GeneratorTerm,
+    NamedTerms,
     Setting,
     Step,
     Term,
@@ -21,7 +23,7 @@ from bigtrain.tasks.terms.orthogonal import Orthogonal
 from bigtrain.tasks.terms.path_length import PathLength
 
 
-class TermsConfig(Config):
+class TermsConfig(NamedTerms):
     """Which terms, each under its name: `terms: {r1: {gamma: 1.0, interval: 16}, lecam: {}}`."""
 
     r1: R1 | None = None
@@ -37,20 +39,14 @@ class TermsConfig(Config):
     path_length: PathLength | None = None
     orthogonal: Orthogonal | None = None
 
-    def chosen(self) -> dict[str, Term]:
-        """Return the terms that are used, by name."""
-        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: term for name, term in write(self).items() if term is not None}
-
 
 __all__ = [
+    "OTHER_TERMS",
     "DiscriminatorStep",
     "DiscriminatorTerm",
     "GeneratorStep",
     "GeneratorTerm",
+    "NamedTerms",
     "Setting",
     "Step",
     "Term",

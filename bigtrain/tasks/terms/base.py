@@ -6,14 +6,15 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config
 from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.engine.averages import Averages
-from bigtrain.models import Discriminator, Generator
+from bigtrain.models import Discriminator
+from data_pipelines.plugins import Registry
 
 
 @dataclass
@@ -71,29 +72,35 @@ class Step:
     @cached_property
     def real_features(self) -> list[Tensor]:
         """D's activations on `real`; see `Discriminator.features`."""
-        found: list[Tensor] = self.D.features(self.real_shown, self.label)
-        return found
+        return self.features(self.real_shown)
 
     @cached_property
     def fake_features(self) -> list[Tensor]:
         """D's activations on `fake`."""
-        found: list[Tensor] = self.D.features(self.fake_shown, self.label)
-        return found
+        return self.features(self.fake_shown)
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """D(x), shape [N] or [N, K]."""
-        logits: Tensor = self.D.head(self.real_features[-1], self.label)
-        return logits
+        """D(x), shape [N] or [N, …]."""
+        return self.head(self.real_features[-1])
 
     @cached_property
     def fake_logits(self) -> Tensor:
-        """D(G(z)), shape [N] or [N, K]."""
-        logits: Tensor = self.D.head(self.fake_features[-1], self.label)
+        """D(G(z)), shape [N] or [N, …]."""
+        return self.head(self.fake_features[-1])
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return D's activations on images, under this micro-batch's condition."""
+        found: list[Tensor] = self.D.features(image, self.label)
+        return found
+
+    def head(self, feature: Tensor) -> Tensor:
+        """Return D's logits from the last of its activations."""
+        logits: Tensor = self.D.head(feature, self.label)
         return logits
 
     def judge(self, image: Tensor) -> Tensor:
-        """Return D's logits of other images, as they are, with this micro-batch's labels."""
+        """Return D's logits of other images, as they are, under this micro-batch's condition."""
         logits: Tensor = self.D(image, self.label)
         return logits
 
@@ -115,15 +122,13 @@ class GeneratorStep(Step):
     def real_features(self) -> list[Tensor]:
         """See Step."""
         with torch.no_grad():
-            found: list[Tensor] = self.D.features(self.real_shown, self.label)
-        return found
+            return self.features(self.real_shown)
 
     @cached_property
     def real_logits(self) -> Tensor:
         """See Step."""
         with torch.no_grad():
-            logits: Tensor = self.D.head(self.real_features[-1], self.label)
-        return logits
+            return self.head(self.real_features[-1])
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,13 @@ class Setting:
         generator: built, perhaps without data (`meta` device).
         discriminator: likewise.
         micro_batch: samples that are computed together.
+        paired: whether `Step.real` is what `Step.fake` should become, sample by sample.
     """
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: nn.Module
+    discriminator: Any
     micro_batch: int
+    paired: bool = False
 
 
 class Term(Config):
@@ -194,3 +201,25 @@ class GeneratorTerm(Term):
     def in_generator(self, step: GeneratorStep) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
+
+
+class NamedTerms(Config):
+    """Which terms, each under its name; a subclass declares the names, and None for what is not used."""
+
+    def chosen(self) -> dict[str, Term]:
+        """Return the terms that are used, by name."""
+        return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: term for name, term in write(self).items() if term is not None}
+
+
+def _read(name: str, found: Any) -> tuple[str, type[Term]] | None:
+    return (name, found) if isinstance(found, type) and issubclass(found, Term) else None
+
+
+OTHER_TERMS: Registry[type[Term]] = Registry(
+    "bigtrain.terms", "a subclass of DiscriminatorTerm or GeneratorTerm", _read
+)
+"""The terms of other packages, which every task with terms takes, by the names of their entry points."""

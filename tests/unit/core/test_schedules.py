@@ -10,9 +10,9 @@ from bigtrain.core.schedules import (
     CosineSchedule,
     LinearSchedule,
     LrScaling,
-    OptimizerConfig,
     Schedule,
 )
+from bigtrain.engine.optimizers import AdamConfig
 
 
 class Lamp(Config):
@@ -75,17 +75,18 @@ def test_mistakes(override: str, words: str) -> None:
 
 
 def test_adam_goes_by_its_schedules() -> None:
-    adam = OptimizerConfig(lr=CosineSchedule(value=2e-3), beta1=LinearSchedule(value=0.5))
-    assert adam.rates_at(500, 1000, global_batch=8) == (pytest.approx(1e-3), (pytest.approx(0.25), 0.99))
+    adam = AdamConfig(lr=CosineSchedule(value=2e-3), beta1=LinearSchedule(value=0.5))
+    settings = adam.settings_at(500, 1000, global_batch=8)
+    assert settings == {"lr": pytest.approx(1e-3), "betas": (pytest.approx(0.25), 0.99)}
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 4.0), ("sqrt", 2.0)])
 def test_the_learning_rate_follows_the_batch(rule: Any, factor: float) -> None:
-    adam = OptimizerConfig(lr=CosineSchedule(value=2e-3), scale_lr=LrScaling(rule=rule, batch=256))
-    assert adam.rates_at(500, 1000, global_batch=256).lr == pytest.approx(1e-3)
-    assert adam.rates_at(500, 1000, global_batch=1024).lr == pytest.approx(factor * 1e-3)
+    adam = AdamConfig(lr=CosineSchedule(value=2e-3), scale_lr=LrScaling(rule=rule, batch=256))
+    assert adam.settings_at(500, 1000, global_batch=256)["lr"] == pytest.approx(1e-3)
+    assert adam.settings_at(500, 1000, global_batch=1024)["lr"] == pytest.approx(factor * 1e-3)
 
 
 def test_a_moment_that_never_forgets_is_refused() -> None:
     with pytest.raises(ValueError, match="beta2 must stay below 1"):
-        OptimizerConfig(lr=1e-3, beta2=LinearSchedule(value=0.9, final=1.0))
+        AdamConfig(lr=1e-3, beta2=LinearSchedule(value=0.9, final=1.0))

@@ -20,6 +20,7 @@ from data_pipelines.fields.decoder import new_batch
 from data_pipelines.fields.registry import check_spec, find_kind, kind_names, kind_of
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import Manifest
+from data_pipelines.plugins import load_plugins
 from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
@@ -196,9 +197,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange-kinds\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\nvoxels = strange_kinds:Voxels\n")
     monkeypatch.syspath_prepend(tmp_path)
-    registry._foreign.cache_clear()
+    monkeypatch.setattr(registry.KINDS, "_foreign", None)
+    load_plugins.cache_clear()
     yield
-    registry._foreign.cache_clear()
+    load_plugins.cache_clear()
 
 
 @pytest.mark.usefixtures("stranger")

@@ -15,9 +15,9 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints, load_state
 from bigtrain.checkpoint.contents import Stage, join, split, write_tensors
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.core.state import Progress
-from bigtrain.strategies.base import AdamStrategy
+from bigtrain.engine.optimizers import AdamConfig
+from bigtrain.strategies.base import TorchStrategy
 
 pytestmark = pytest.mark.usefixtures("alone")
 GPU = torch.device("cuda", 0)
@@ -34,18 +34,18 @@ class Scale(nn.Module):
         return {}
 
 
-def step(strategy: AdamStrategy) -> None:
+def step(strategy: TorchStrategy) -> None:
     """Take a step on gradients of one: the engine has no thread for a GPU that is not there."""
     for weight in strategy._moved.values():
         weight.grad = torch.ones_like(weight)
-    strategy.step(Rates(1e-3, (0.0, 0.99)))
+    strategy.step({"lr": 1e-3, "betas": (0.0, 0.99)})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "pure_bf16"])
 def test_a_state_from_the_host_goes_to_the_gpu_whole(precision: Any) -> None:
     """Fused Adam reads its number of steps there, and reads garbage, or crashes, where it lies on the host."""
     with FakeTensorMode():
-        first, second = (AdamStrategy(Scale(GPU), OptimizerConfig(lr=1e-3), precision, 1) for _ in range(2))  # type: ignore[arg-type]
+        first, second = (TorchStrategy(Scale(GPU), AdamConfig(lr=1e-3), precision, 1) for _ in range(2))  # type: ignore[arg-type]
         step(first)
         structure, tensors = split(first.state_dict())
         expected = {name: tensor.device for name, tensor in split(first.state_dict())[1].items()}

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from bigtrain.config import SynthesisTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import load_training
+from bigtrain.core.config import ConfigError
+from bigtrain.strategies import check_strategies
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from tests.conftest import ROOT
 
 
 def load(strategy: str) -> Any:
-    return load_config(SynthesisTraining, ROOT / "tests/tiny.yaml", [f"strategy={strategy}"]).strategy
+    return load_training(ROOT / "tests/tiny.yaml", [f"strategy={strategy}"]).strategy
 
 
 def test_deepspeeds_json_says_what_our_config_says() -> None:
@@ -42,7 +43,10 @@ def test_further_keys_are_passed_on() -> None:
         ("{kind: deepspeed, stage: 4}", "'strategy.stage': input should be 0, 1, 2 or 3, got 4"),
         ("{kind: deepspeed, stage: 0, offload_optimizer: true}", "offload_optimizer needs stage 1, 2 or 3"),
         ("{kind: deepspeed, stage: 2, gather: module}", "gather 'module' is for stage 3"),
-        ("{kind: deepspeed, extra: {gradient_clipping: 1}}", "extra.gradient_clipping is decided by optim.clip_norm"),
+        (
+            "{kind: deepspeed, extra: {gradient_clipping: 1}}",
+            "extra.gradient_clipping is decided by optim.PLAYER.clip_norm",
+        ),
         (
             "{G: {kind: ddp}, D: {kind: deepspeed, extra: {zero_optimization: {stage: 1}}}}",
             "'strategy.D': extra.zero_optimization.stage is decided by stage",
@@ -51,7 +55,6 @@ def test_further_keys_are_passed_on() -> None:
         ("{kind: deepspeed, extra: {zero_optimization: 3}}", "extra.zero_optimization must be a mapping"),
         ("{G: {kind: fsdp, shard_rank: 2}, D: {kind: ddp}}", "did you mean 'strategy.G.shard_ranks'?"),
         ("{G: {kind: fsdp}, D: {kind: dpp}}", "unknown strategy.D.kind 'dpp' (did you mean 'ddp'?)"),
-        ("{G: {kind: fsdp}}", "missing key 'strategy.D'"),
         ("{bucket_mb: 3}", "missing key 'strategy.kind'"),
     ],
 )
@@ -62,7 +65,14 @@ def test_a_mistake_is_told_with_its_key(strategy: str, message: str) -> None:
 
 def test_players_may_have_strategies_of_their_own() -> None:
     chosen = load("{G: {kind: deepspeed, stage: 3}, D: {kind: fsdp, shard_ranks: 2}}")
-    assert (chosen.G.kind, chosen.G.stage, chosen.D.shard_ranks) == ("deepspeed", 3, 2)
+    assert (chosen["G"].kind, chosen["G"].stage, chosen["D"].shard_ranks) == ("deepspeed", 3, 2)
+
+
+@pytest.mark.parametrize("strategy", ["{G: {kind: fsdp}}", "{G: {kind: fsdp}, D: {kind: ddp}, E: {kind: ddp}}"])
+def test_every_player_has_a_strategy_and_nobody_else(strategy: str) -> None:
+    config = load_training(ROOT / "tests/tiny.yaml", [f"strategy={strategy}"])
+    with pytest.raises(ConfigError, match="strategy: has .*, and this task has the players D, G: name a strategy for"):
+        check_strategies(config.strategy, config.demands(), 2)
 
 
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

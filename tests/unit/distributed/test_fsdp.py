@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigtrain.strategies.fsdp import GATHERED_TOGETHER, in_messages
+from bigtrain.strategies.gathering import GATHERED_TOGETHER, in_messages
 
 LARGEST = GATHERED_TOGETHER // 4
 

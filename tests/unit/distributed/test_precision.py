@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from bigtrain.core.config import ConfigError
-from bigtrain.core.schedules import OptimizerConfig, Rates
 from bigtrain.distributed.precision import LossScaler, advice_on, allow_tf32, check_precision, convolution_speeds
-from bigtrain.strategies.base import AdamStrategy
+from bigtrain.engine.optimizers import AdamConfig
+from bigtrain.strategies.base import TorchStrategy
 from tests.training import SMALL, STYLEGAN2, Training
 
-RATES = Rates(1e-3, (0.0, 0.99))
+RATES = {"lr": 1e-3, "betas": (0.0, 0.99)}
 
 
 class Line(nn.Module):
@@ -29,12 +29,12 @@ class Line(nn.Module):
         return {}
 
 
-def strategy(precision: Any, accumulation: int = 1) -> tuple[Line, AdamStrategy]:
+def strategy(precision: Any, accumulation: int = 1) -> tuple[Line, TorchStrategy]:
     player: Any = Line()
-    return player, AdamStrategy(player, OptimizerConfig(lr=1e-3), precision, accumulation)
+    return player, TorchStrategy(player, AdamConfig(lr=1e-3), precision, accumulation)
 
 
-def move(training: AdamStrategy, *gradients: float) -> dict[str, torch.Tensor]:
+def move(training: TorchStrategy, *gradients: float) -> dict[str, torch.Tensor]:
     phase: Any = None
     for gradient in gradients:
         batch: Any = torch.full((2,), gradient)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bigtrain.core.schedules import OptimizerConfig, Rates
+from bigtrain.engine.optimizers import AdamConfig
 from bigtrain.engine.player import Phase, Player
 from bigtrain.strategies.single import SingleConfig
 
@@ -22,17 +22,17 @@ class Line(Player):
         return (self.weight * batch).sum(), {}
 
 
-USUAL = Rates(0.1, (0.0, 0.99))
+USUAL = {"lr": 0.1, "betas": (0.0, 0.99)}
 
 
-def step(gradient: list[float], rates: Rates = USUAL, **limits: float) -> tuple[Any, Tensor, Tensor]:
+def step(gradient: list[float], rates: dict[str, Any] = USUAL, **limits: float) -> tuple[Any, Tensor, Tensor]:
     """Return what the step reports, the gradient that Adam saw, and the new weights."""
     player = Line()
-    strategy = SingleConfig().build(player, OptimizerConfig(lr=0.1, **limits), "fp32", 1, None)
+    strategy = SingleConfig().build(player, AdamConfig(lr=0.1, **limits), "fp32", 1, None)
     loss, _ = strategy.loss(Phase("line", "L"), torch.tensor(gradient), {}, last_micro=True)
     strategy.backward(loss)
     stats = strategy.step(rates)
-    moment = strategy.state_dict()["optimizer"]["weight"]["exp_avg"] / (1 - rates.betas[0])
+    moment = strategy.state_dict()["optimizer"]["weight"]["exp_avg"] / (1 - rates["betas"][0])
     return stats, moment, player.weight.detach()
 
 
@@ -52,6 +52,6 @@ def test_weights_are_bounded_after_the_step() -> None:
 
 
 def test_adam_goes_by_the_rates_of_the_step() -> None:
-    _, seen, weight = step([2.0, 2.0], Rates(0.2, (0.5, 0.9)))
+    _, seen, weight = step([2.0, 2.0], {"lr": 0.2, "betas": (0.5, 0.9)})
     torch.testing.assert_close(seen, torch.tensor([2.0, 2.0]))
     torch.testing.assert_close(weight, torch.tensor([0.3, -0.7]))

@@ -13,63 +13,63 @@ def small() -> torch.nn.Module:
     return BigGANGeneratorConfig(z_dim=4, width=1, multiples=(1, 1)).build(ImageSpec(8, 1))
 
 
-def prefixed(network: torch.nn.Module, prefix: str = "G.") -> list[tuple[str, torch.Tensor]]:
-    return [(prefix + name, value) for name, value in network.state_dict().items()]
+def live(network: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return list(network.state_dict().items())
 
 
 def test_a_half_life_halves_the_distance() -> None:
     generator = small()
-    ema = EMA(EMAConfig(half_life_kimg=0.1, rampup=0), generator, prefix="G.")
+    ema = EMA(EMAConfig(half_life_kimg=0.1, rampup=0), generator)
     with torch.no_grad():
         for value in generator.parameters():
             value.add_(1.0)
     progress = Progress(1000, 50)
     for distance in (0.5**0.5, 0.5, 0.5**1.5):
-        ema.update(prefixed(generator), progress)
+        ema.update(live(generator), progress)
         progress.advance()
-        for name, value in ema.generator.named_parameters():
+        for name, value in ema.network.named_parameters():
             torch.testing.assert_close(generator.get_parameter(name) - value, torch.full_like(value, distance))
 
 
 def test_a_young_average_forgets_faster() -> None:
     generator = small()
-    ema = EMA(EMAConfig(half_life_kimg=1000, rampup=0.1), generator, prefix="G.")
+    ema = EMA(EMAConfig(half_life_kimg=1000, rampup=0.1), generator)
     with torch.no_grad():
         for value in generator.parameters():
             value.add_(1.0)
-    ema.update(prefixed(generator), Progress(10_000, 10))
-    moved = ema.generator.linear.bias - (generator.linear.bias - 1)
+    ema.update(live(generator), Progress(10_000, 10))
+    moved = ema.network.linear.bias - (generator.linear.bias - 1)
     assert moved.mean().item() == pytest.approx(1 - 0.5 ** (10 / 1), rel=1e-4)
 
 
 def test_buffers_are_copied_not_averaged() -> None:
     generator = small()
-    ema = EMA(EMAConfig(half_life_kimg=1000, rampup=0), generator, prefix="G.")
+    ema = EMA(EMAConfig(half_life_kimg=1000, rampup=0), generator)
     for value in generator.buffers():
         value.add_(1.0)
-    ema.update(prefixed(generator), Progress(1000, 10))
-    for name, value in ema.generator.named_buffers():
+    ema.update(live(generator), Progress(1000, 10))
+    for name, value in ema.network.named_buffers():
         assert torch.equal(value, generator.get_buffer(name)), name
 
 
 def test_it_keeps_its_own_weights_and_never_trains() -> None:
     generator = small()
     ema = EMA(EMAConfig(half_life_kimg=1), generator)
-    assert not ema.generator.training
-    assert not any(value.requires_grad for value in ema.generator.parameters())
-    assert ema.generator.linear.weight.data_ptr() != generator.linear.weight.data_ptr()
+    assert not ema.network.training
+    assert not any(value.requires_grad for value in ema.network.parameters())
+    assert ema.network.linear.weight.data_ptr() != generator.linear.weight.data_ptr()
 
 
 def test_the_half_life_follows_its_schedule() -> None:
     generator = small()
     half_life = LinearSchedule(value=0.1, final=0.05)
-    ema = EMA(EMAConfig(half_life_kimg=half_life, rampup=0), generator, prefix="G.")
+    ema = EMA(EMAConfig(half_life_kimg=half_life, rampup=0), generator)
     with torch.no_grad():
         generator.linear.bias.add_(1.0)
     progress = Progress(1000, 50)
     progress.samples_seen = 500
-    ema.update(prefixed(generator), progress)
-    moved = ema.generator.linear.bias - (generator.linear.bias - 1)
+    ema.update(live(generator), progress)
+    moved = ema.network.linear.bias - (generator.linear.bias - 1)
     assert moved.mean().item() == pytest.approx(1 - 0.5 ** (50 / 75), rel=1e-4)
 
 
@@ -86,12 +86,12 @@ def test_a_profile_weighs_the_past_by_its_power_function() -> None:
     """After T steps of a weight that is one-hot in time, the average holds step t with (t^(γ+1) - (t-1)^(γ+1)) / T^…"""
     steps, sigma_rel, marked = 20, 0.1, 13
     generator = small()
-    ema = EMA(EMAConfig(half_life_kimg=1, profiles=(sigma_rel,)), generator, prefix="G.")
+    ema = EMA(EMAConfig(half_life_kimg=1, profiles=(sigma_rel,)), generator)
     progress = Progress(1000, 10)
     for step in range(1, steps + 1):
         with torch.no_grad():
             generator.linear.bias.fill_(float(step == marked))
-        ema.update(prefixed(generator), progress)
+        ema.update(live(generator), progress)
         progress.advance()
     power = gamma_of(sigma_rel) + 1
     kept = 1.0

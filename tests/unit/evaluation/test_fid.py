@@ -16,13 +16,13 @@ from torchvision.models import vgg16
 from bigtrain.cli import main
 from bigtrain.core.logging import console
 from bigtrain.evaluation.weights import WEIGHTS
-from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from data_pipelines.write import write_shards
 from tests.conftest import tiny_source
 from tests.inception import vouch
+from tests.snapshots import save_generator
 
 PIXELS = """
 import torch
@@ -68,7 +68,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name == "nan":
             next(generator.parameters()).data.fill_(torch.nan)
         names = [f"class {number}" for number in range(classes)]
-        save_snapshot(root / name, generator, config, class_names=names, facts={"samples_seen": 0})
+        save_generator(root / name, generator, config, class_names=names, facts={"samples_seen": 0})
     rows = np.random.default_rng(0).random((60, 12)).astype(np.float32)
     mu, sigma = rows.mean(0), np.cov(rows, rowvar=False)
     np.savez(root / "pytorch-fid.npz", mu=mu, sigma=sigma)

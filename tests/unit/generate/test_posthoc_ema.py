@@ -11,9 +11,10 @@ from bigtrain.core.config import parse_config
 from bigtrain.core.state import Progress
 from bigtrain.engine.ema import EMA, EMAConfig
 from bigtrain.generate.posthoc_ema import PosthocError, Profile, inner_product, reconstruct
-from bigtrain.generate.snapshot import load_snapshot, save_snapshot
+from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.mlp import MLPGeneratorConfig
+from tests.snapshots import save_generator
 
 TRACKED = 0.07
 
@@ -35,7 +36,7 @@ def run(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
             for width in (0.05, 0.1):
                 folder = tmp_path / "snapshots" / f"kimg{progress.kimg:010.3f}" / f"sigma-{width:g}"
                 facts = {"samples_seen": progress.samples_seen, "sigma_rel": width}
-                save_snapshot(folder, ema.profiles[width], config, class_names=[], facts=facts)
+                save_generator(folder, ema.profiles[width], config, facts=facts)
     return tmp_path, ema.profiles[TRACKED]
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from bigtrain.generate.programs import GENERATOR_FILE, LATENTS_FILE, write_programs
-from bigtrain.generate.snapshot import Snapshot, SnapshotError
+from bigtrain.generate.snapshot import SnapshotError
 from bigtrain.models import ImageSpec
 from bigtrain.models.cgan import CGANGeneratorConfig
 from bigtrain.models.progan import ProGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
+from tests.snapshots import snapshot_of
 
 SMALL = {"z_dim": 8, "w_dim": 8, "mapping_layers": 1, "channel_base": 64, "channel_max": 8}
 GENERATORS = {
@@ -23,7 +24,7 @@ GENERATORS = {
 def test_the_programs_are_the_snapshot(name: str, tmp_path: Path) -> None:
     generator = GENERATORS[name].eval().requires_grad_(False)
     generator.calibrate(torch.randn(64, 8), torch.zeros(64, dtype=torch.int64))
-    snapshot = Snapshot(generator, (), {})
+    snapshot = snapshot_of(generator)
     assert write_programs(snapshot, tmp_path) < 1e-5
     seeds = [3, 2**40, 7, 8, 9]
     z, label = torch.export.load(tmp_path / LATENTS_FILE).module()(torch.tensor(seeds))
@@ -38,6 +39,6 @@ def test_the_programs_are_the_snapshot(name: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
     config = ProGANGeneratorConfig(kind="progan", z_dim=8, channel_base=64, channel_max=8)
-    snapshot = Snapshot(config.build(ImageSpec(8, 1)).eval(), (), {})
+    snapshot = snapshot_of(config.build(ImageSpec(8, 1)).eval())
     with pytest.raises(SnapshotError, match="cannot be written as a program"):
         write_programs(snapshot, tmp_path)

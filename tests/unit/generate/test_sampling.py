@@ -16,12 +16,13 @@ from bigtrain.core.quantise import to_uint8
 from bigtrain.distributed.init import Ranks
 from bigtrain.generate.outputs import FORMATS, Samples, class_folder
 from bigtrain.generate.ranks import Request, compute
-from bigtrain.generate.snapshot import Snapshot, load_snapshot, save_snapshot
+from bigtrain.generate.snapshot import Snapshot, load_snapshot
 from bigtrain.generate.walks import mix_table, slerp, walk
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from data_pipelines.read import ShardDataset
+from tests.snapshots import save_generator
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -37,7 +38,7 @@ def snapshots(tmp_path: Path) -> dict[str, Path]:
     for name, (config, image) in CONFIGS.items():
         generator = config.build(image)
         generator.calibrate(torch.randn(64, generator.z_dim), torch.arange(64) % max(image.classes, 1))
-        save_snapshot(tmp_path / name, generator, config, class_names=NAMES[: image.classes], facts={})
+        save_generator(tmp_path / name, generator, config, class_names=NAMES[: image.classes])
     return {name: tmp_path / name for name in CONFIGS}
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigtrain.generate.snapshot import SnapshotError, load_snapshot, parse_seeds, save_snapshot
+from bigtrain.generate.snapshot import SnapshotError, load_snapshot, parse_seeds
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
+from tests.snapshots import save_generator
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
     config = BigGANGeneratorConfig(z_dim=4, width=4, multiples=(2, 1, 1))
     generator = config.build(ImageSpec(16, 1, 3))
     generator.calibrate(torch.randn(32, 4), torch.arange(32) % 3)
-    save_snapshot(tmp_path / "snap", generator, config, class_names=["cat", "dog", "cow"], facts={"samples_seen": 7})
+    save_generator(tmp_path / "snap", generator, config, class_names=["cat", "dog", "cow"], facts={"samples_seen": 7})
     return tmp_path / "snap"
 
 
@@ -41,7 +42,7 @@ def test_a_cutoff_truncates_the_first_layers_of_a_style_generator(folder: Path, 
     with pytest.raises(SnapshotError, match="no styles"):
         load_snapshot(folder).sample([1], truncation=0.5, cutoff=2)
     config = StyleGAN2GeneratorConfig(z_dim=4, w_dim=4, mapping_layers=1, channel_base=64)
-    save_snapshot(tmp_path / "s", config.build(ImageSpec(16, 1)), config, class_names=[], facts={})
+    save_generator(tmp_path / "s", config.build(ImageSpec(16, 1)), config)
     snapshot = load_snapshot(tmp_path / "s")
     images = [snapshot.sample([1], truncation=0.5, cutoff=cutoff) for cutoff in (None, 6, 2)]
     assert torch.equal(images[0], images[1])
@@ -49,15 +50,15 @@ def test_a_cutoff_truncates_the_first_layers_of_a_style_generator(folder: Path, 
 
 
 def test_there_is_no_code_in_it(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"snapshot.json", "generator.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"snapshot.json", "G.safetensors"}
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda folder: (folder / "snapshot.json").unlink(), "snapshot.json is missing"),
-        (lambda folder: (folder / "generator.safetensors").unlink(), "generator.safetensors is missing"),
-        (lambda folder: (folder / "generator.safetensors").write_bytes(b"x" * 20), "damaged"),
+        (lambda folder: (folder / "G.safetensors").unlink(), "G.safetensors is missing"),
+        (lambda folder: (folder / "G.safetensors").write_bytes(b"x" * 20), "damaged"),
         (lambda folder: (folder / "snapshot.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "snapshot.json").write_text(json.dumps({"format": "x"})), "not a snapshot of format"),
     ],

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigtrain.core.batch import Batch
 from bigtrain.core.config import parse_config
+from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.logits import LogitProbe
@@ -12,8 +14,10 @@ from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.models import ImageSpec
 from bigtrain.tasks.synthesis import SynthesisConfig
 from data_pipelines.batches import BatchPlan
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.order import trained_counts
 from data_pipelines.stream import BatchStream
+from tests.training import fields_of
 
 ALONE = Ranks(0, 1, 0, torch.device("cpu"))
 
@@ -37,16 +41,17 @@ def test_units_that_stand_still_are_counted_also_after_a_resume() -> None:
 def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
     sizes: list[int] = []
 
-    def judge(image: Tensor, label: Tensor) -> Tensor:
-        sizes.append(len(image))
-        return image.mean((1, 2, 3))
+    def judge(batch: Batch) -> Tensor:
+        sizes.append(len(batch))
+        return batch["image"].mean((1, 2, 3))
 
-    white, black = (Reals(torch.full((6, 1, 2, 2), value, dtype=torch.uint8), torch.zeros(6)) for value in (255, 0))
+    spec = {"image": FieldSpec("image", (1, 2, 2), "uint8")}
+    white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
     readings = LogitProbe(white, black, micro_batch=4, ranks=ALONE).read(judge)
     assert readings.pop("logits/held_out_z") > 1e6  # all images of a set are alike
     assert readings == {"logits/train": 1, "signs/train": 1, "logits/held_out": -1, "signs/held_out": -1}
     assert sizes == [4, 4, 4, 4]
-    nothing = Reals(torch.empty(0, 1, 2, 2, dtype=torch.uint8), torch.empty(0))
+    nothing = Reals({"image": torch.empty(0, 1, 2, 2, dtype=torch.uint8)}, spec)
     assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(judge) == {}
 
 
@@ -54,13 +59,14 @@ def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
 def test_what_is_held_out_is_never_trained_on(tiny_shards: Path, max_images: int | None) -> None:
     plan = BatchPlan(str(tiny_shards), seed=1, global_batch=10, held_out=0.2, max_images=max_images)
     stream = BatchStream(plan)
-    held_out = held_out_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
-    trained = trained_reals(stream.dataset, plan, 100, (8, 8), labelled=True)
+    specs = {"image": FieldSpec("image", (1, 8, 8), "uint8")}
+    held_out = held_out_reals(stream.dataset, plan, 100, specs)
+    trained = trained_reals(stream.dataset, plan, 100, specs)
     assert (len(held_out), len(trained)) == (10, max_images or 40)
     seen = {image.tobytes() for _ in range(8) for image in next(stream).fields["image"]}
     stream.close()
-    assert seen == {image.numpy().tobytes() for image in trained.images}
-    assert not seen & {image.numpy().tobytes() for image in held_out.images}
+    assert seen == {image.numpy().tobytes() for image in trained.fields["image"]}
+    assert not seen & {image.numpy().tobytes() for image in held_out.fields["image"]}
 
 
 def test_shards_give_evenly_and_keep_at_least_one() -> None:
@@ -74,14 +80,15 @@ def test_asking_d_changes_nothing() -> None:
     networks = {
         "generator": {"kind": "biggan", "z_dim": 4, "width": 2},
         "discriminator": {"kind": "biggan", "width": 2},
-        "optim": {"lr_g": 1e-3, "lr_d": 1e-3},
+        "optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}},
     }
     config = parse_config(SynthesisConfig, networks, source="test")
-    task = config.build_task(ImageSpec(32, 1, 3), [1, 1, 1], seed=0, device=torch.device("cpu"))
+    task = config.build_task(fields_of(ImageSpec(32, 1, 3)), {}, seed=0, device=torch.device("cpu"))
     player = task.players["D"]
     before = {name: value.clone() for name, value in player.state_dict().items()}
     image, label = torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 2, 0])
-    once, again = (task.judge(player.networks(), image, label) for _ in range(2))
+    batch = Batch({"image": image, "class": label}, Draws(0, torch.arange(4)))
+    once, again = (task.judge(player.networks(), batch) for _ in range(2))
     assert torch.equal(once, again)
     assert all(torch.equal(before[name], value) for name, value in player.state_dict().items())
     player.networks()["D"](image, label)

@@ -8,12 +8,13 @@ import torch
 from typer.testing import CliRunner
 
 from bigtrain.cli import app
-from bigtrain.generate.snapshot import load_snapshot, save_snapshot
+from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.exporting import FORMATS, Program, export_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
+from tests.snapshots import save_generator
 
 CONFIGS = {
     "biggan": (BigGANGeneratorConfig(z_dim=16, width=8, shared_dim=8, hierarchical=True, attention=(16,)), 3),
@@ -26,7 +27,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config, classes = CONFIGS[request.param]
     names = [str(index) for index in range(classes)]
-    save_snapshot(tmp_path / "s", config.build(ImageSpec(32, 3, classes)), config, class_names=names, facts={})
+    save_generator(tmp_path / "s", config.build(ImageSpec(32, 3, classes)), config, class_names=names)
     return tmp_path / "s"
 
 

@@ -36,7 +36,7 @@ def same_images(folder: Path, generator: nn.Module) -> bool:
 
 
 def same_judge(folder: Path, discriminator: nn.Module) -> bool:
-    found, own = load_file(folder / "discriminator.safetensors"), discriminator.state_dict()
+    found, own = load_file(folder / "D.safetensors"), discriminator.state_dict()
     return found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 

@@ -26,9 +26,9 @@ def test_every_tensor_is_filled_as_building_directly_would(config) -> None:
     direct = tensors(config.build(IMAGE))
     other = tensors(config.build(IMAGE))
     torch.manual_seed(0)
-    in_place = tensors(build_network(config, IMAGE, CPU))
+    in_place = tensors(build_network(config, IMAGE, device=CPU))
     torch.manual_seed(0)
-    again = tensors(build_network(config, IMAGE, CPU))
+    again = tensors(build_network(config, IMAGE, device=CPU))
     assert in_place.keys() == direct.keys()
     for name, value in in_place.items():
         assert torch.equal(value, again[name]), f"{name} is not a function of the seed"
@@ -49,10 +49,10 @@ def resident(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind))
 
-build_network(StyleGAN2GeneratorConfig(channel_max=8), ImageSpec(8, 3), torch.device("cpu"))
+build_network(StyleGAN2GeneratorConfig(channel_max=8), ImageSpec(8, 3), device=torch.device("cpu"))
 Path("/proc/self/clear_refs").write_text("5")  # forget the peak
 before = resident("VmRSS")
-network = build_network(StyleGAN2GeneratorConfig(), ImageSpec(1024, 3), torch.device("cpu"))
+network = build_network(StyleGAN2GeneratorConfig(), ImageSpec(1024, 3), device=torch.device("cpu"))
 weights = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
 print((resident("VmHWM") - before) / weights)
 """

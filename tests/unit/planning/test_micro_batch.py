@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import ConfigError
 from bigtrain.distributed.init import Ranks
 from bigtrain.planning.micro_batch import Trial, candidates, predict, remember_micro_batch, resolve_micro_batch
 from bigtrain.run.folder import open_run_folder
@@ -17,9 +17,9 @@ CPU = torch.device("cpu")
 ALONE = Ranks(0, 1, 0, CPU)
 
 
-def config(tmp_path: Path, *overrides: str) -> AnyTraining:
+def config(tmp_path: Path, *overrides: str) -> TrainingConfig:
     fixed = [f"run_dir={tmp_path / 'run'}", "data.path=nowhere", "strategy={kind: single}"]
-    return load_config(AnyTraining, str(ROOT / "tests" / "tiny.yaml"), [*fixed, "micro_batch=auto", *overrides])
+    return load_training(str(ROOT / "tests" / "tiny.yaml"), [*fixed, "micro_batch=auto", *overrides])
 
 
 def test_what_fits_is_found_and_remembered(tmp_path: Path, alone: None) -> None:

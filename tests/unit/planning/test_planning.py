@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bigtrain import cli
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
@@ -21,8 +21,8 @@ from tests.conftest import ROOT
 TINY = str(ROOT / "tests" / "tiny.yaml")
 
 
-def config(*overrides: str) -> AnyTraining:
-    return load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
+def config(*overrides: str) -> TrainingConfig:
+    return load_training(TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
 
 
 def cluster(nodes: int = 1, cards: int = 8, gpu: str = "h100") -> Cluster:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import TrainingConfig, load_training
 from bigtrain.models import ImageSpec
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
@@ -32,8 +31,8 @@ NARROW = {
 """Of each recipe, what makes its networks narrow."""
 
 
-def recipe(name: str, *overrides: str) -> AnyTraining:
-    return load_config(AnyTraining, str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
+def recipe(name: str, *overrides: str) -> TrainingConfig:
+    return load_training(str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
 
 
 def planned(name: str) -> tuple[str, Plan]:
@@ -56,8 +55,8 @@ def test_all_recipes_are_here() -> None:
 def test_builds_on_the_meta_device(name: str) -> None:
     config = recipe(name)
     with torch.device("meta"):
-        networks = {part: network.build(config.data.image) for part, network in config.networks().items()}
-    config.check_task(networks, micro_batch=config.images_at_once)
+        networks = {part: spec.build() for part, spec in config.networks(config.data.field_specs()).items()}
+    config.check_task(networks, micro_batch=config.micro_batch_size)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +82,14 @@ def test_trains_two_steps_narrow(name: str, alone: None) -> None:
 
 def _train(name: str, *, small: bool) -> None:
     config = recipe(name, *NARROW[name])
-    parts = {part: network.model_dump(mode="json") for part, network in config.networks().items()}
-    rest = {key: getattr(config, key).model_dump(mode="json") for key in ("objective", "augment", "optim")}
-    image = config.data.image
+    document = config.model_dump(mode="json")
+    parts = {key: document[key] for key in ("generator", "discriminator", "objective", "augment", "optim")}
+    spec, *_ = config.networks(config.data.field_specs())["G"].images
+    assert spec is not None
+    image = spec
     if small:
         image = ImageSpec(64 if "r3gan" in name else 32, image.channels, 10 if image.classes else 0)
-    training = Training({**parts, **rest}, image, global_batch=4, micro_batch=4, precision=config.precision)
+    training = Training(parts, image, global_batch=4, micro_batch=4, precision=config.precision)
     after = training.run(2)
     assert all(value.isfinite().all() for value in after["weights"].values())
     moved = {key for key, value in after["weights"].items() if not torch.equal(value, after["start"][key])}

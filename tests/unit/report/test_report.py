@@ -47,7 +47,7 @@ def test_tables_say_what_a_run_came_to_and_cost(folders: list[Path]) -> None:
 
 
 def test_only_settings_that_differ_are_differences(folders: list[Path]) -> None:
-    assert differing([run.config for run in read_runs(folders)]) == ["optim.lr_g"]
+    assert differing([run.config for run in read_runs(folders)]) == ["optim.G.lr"]
 
 
 def test_charts_have_every_metric_once_in_its_section(folders: list[Path]) -> None:

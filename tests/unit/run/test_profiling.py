@@ -6,19 +6,18 @@ import pytest
 import torch
 
 from bigtrain.distributed.init import Ranks
-from bigtrain.run.profiling import COUNT, FIRST, Profile, Row, profile_table, profiled
+from bigtrain.run.profiling import COUNT, FIRST, Profile, Row, profile_table
 
 ALONE = Ranks(0, 1, 0, torch.device("cpu"))
 
 
 class Work(SimpleNamespace):
-    @profiled
     def inner(self, value: int) -> int:
-        return value + 1
+        with self.profile.span("inner"):
+            return value + 1
 
-    @profiled
     def outer(self) -> int:
-        with self.profile.span("phase"):
+        with self.profile.span("outer"), self.profile.span("phase"):
             return int(self.inner(1)) + int(self.inner(2))
 
 

@@ -6,16 +6,16 @@ import pytest
 
 from bigtrain.build import check
 from bigtrain.checkpoint.folders import FORMAT, CheckpointFolder
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import ConfigError
 from bigtrain.core.presence import Heartbeat
 from bigtrain.core.state import Progress
 from bigtrain.run.folder import check_run_folder, how_it_ended, mark_stopped, open_run_folder
 from tests.conftest import ROOT
 
 
-def tiny(folder: Path, *overrides: str) -> AnyTraining:
-    return load_config(AnyTraining, ROOT / "tests" / "tiny.yaml", ["data.path=x", f"run_dir={folder}", *overrides])
+def tiny(folder: Path, *overrides: str) -> TrainingConfig:
+    return load_training(ROOT / "tests" / "tiny.yaml", ["data.path=x", f"run_dir={folder}", *overrides])
 
 
 def test_a_folder_holds_one_run(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_it_tells_what_the_run_runs_on(tmp_path: Path) -> None:
     folder = open_run_folder(tiny(tmp_path / "run"))
     facts = json.loads((folder / "environment.json").read_text())
     assert {"git_commit", "git_dirty", "host", "command", "packages"} <= facts.keys()
-    assert load_config(AnyTraining, folder / "config.yaml") == tiny(folder)
+    assert load_training(folder / "config.yaml") == tiny(folder)
 
 
 def test_the_word_of_a_stop_counts_until_the_next_start(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_who_is_stopped_before_training_goes_on_has_lost_nothing(tmp_path: Path)
     assert how_it_ended(config, 143, None, since=now + 1)[1] == 143
 
 
-@pytest.mark.parametrize(("fact", "words"), [("data", "holds other images"), ("rng", "its random numbers came from")])
+@pytest.mark.parametrize(("fact", "words"), [("data", "holds other samples"), ("rng", "its random numbers came from")])
 def test_a_run_does_not_go_on_with_other_images_or_draws(tmp_path: Path, fashion: Path, fact: str, words: str) -> None:
     config = tiny(tmp_path / "run", f"data.path={fashion}")
     open_run_folder(config)

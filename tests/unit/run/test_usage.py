@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, load_config
+from bigtrain.config import load_training, parse_training
+from bigtrain.core.config import ConfigError
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
 from bigtrain.planning.costs import PhaseCosts
@@ -18,7 +18,7 @@ TINY = str(ROOT / "tests" / "tiny.yaml")
 
 def counted(*overrides: str, steps: int) -> list[float]:
     """Return GFLOP an image of each step of a tiny run."""
-    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
+    config = load_training(TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
     usage, task = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), FakeRun(config).task
     progress, found = Progress(10_000, 16), []
     for _ in range(steps):
@@ -40,9 +40,9 @@ def test_a_step_with_a_penalty_costs_more_than_one_without() -> None:
 
 def test_networks_are_counted_anew_as_they_grow() -> None:
     progan = {"kind": "progan", "channel_base": 64, "channel_max": 8, "growth": {"first": 16, "stable_kimg": 0.016}}
-    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere"])
-    values = {**config.model_dump(), "generator": progan, "discriminator": progan, "objective": {}}
-    config = AnyTraining.model_validate(values)
+    config = load_training(TINY, ["run_dir=nowhere", "data.path=nowhere"])
+    values = {**config.model_dump(mode="json"), "generator": progan, "discriminator": progan, "objective": {}}
+    config = parse_training(values, source="test")
     young, grown = Progress(10_000, 16), Progress(10_000, 16)
     cost, phase = PhaseCosts(config), FakeRun(config).task.phases(young)[-1]
     grown.samples_seen = 10_000
@@ -60,7 +60,7 @@ def test_networks_that_cannot_be_counted_do_not_stop_a_run(monkeypatch: pytest.M
         raise ConfigError("it goes by what is in a tensor")
 
     monkeypatch.setattr(FakeRun, "work", refuse)
-    config = load_config(AnyTraining, TINY, ["run_dir=nowhere", "data.path=nowhere"])
+    config = load_training(TINY, ["run_dir=nowhere", "data.path=nowhere"])
     usage, progress = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), Progress(10_000, 16)
     for phase in FakeRun(config).task.phases(progress):
         usage.take(phase, progress)

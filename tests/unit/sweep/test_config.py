@@ -29,7 +29,7 @@ def write(folder: Path, data: Path, **changes: Any) -> Path:
 def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path) -> None:
     path = write(tmp_path, fashion)
     sweep = open_sweep(path, ["budget.trials=3"])
-    assert sweep.space.varying == ["optim.lr_g.value", "optim.lr_d.value", "objective.terms.r1.gamma"]
+    assert sweep.space.varying == ["optim.G.lr.value", "optim.D.lr.value", "objective.terms.r1.gamma"]
     sweep.write()
     (sweep.folder / "events.jsonl").touch()
     with pytest.raises(ConfigError, match="holds a sweep; go on with: bigtrain tune --resume"):
@@ -43,8 +43,8 @@ def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path)
 
 GAMMA = {"kind": "log_uniform", "low": 0.01, "high": 1.0}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown key": ({"space": {"optim.lr_gg": GAMMA}}, r"unknown key 'optim.lr_gg' \(did you mean 'optim.lr_g'\?\)"),
-    "key below a value": ({"space": {"optim.beta1.low": GAMMA}}, "'optim.beta1' is a value, it has no keys"),
+    "unknown key": ({"space": {"optim.G.lrr": GAMMA}}, r"unknown key 'optim.G.lrr' \(did you mean 'optim.G.lr'\?\)"),
+    "key below a value": ({"space": {"optim.G.beta1.low": GAMMA}}, "'optim.G.beta1' is a value, it has no keys"),
     "value out of range": ({"space": {"ema.rampup": {"kind": "choice", "values": [-1.0]}}}, "'ema.rampup'"),
     "metric": ({"metric": {"name": "kid"}}, "metric.name 'kid': the base config does not compute it"),
     "never evaluates": ({"overrides": {"eval.interval_kimg": 0}}, "eval.interval_kimg is 0"),

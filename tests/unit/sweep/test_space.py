@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import ConfigError, flatten, load_config
+from bigtrain.config import TrainingConfig, load_training, parse_training
+from bigtrain.core.config import ConfigError, flatten
 from bigtrain.sweep.presets import PRESETS, preset, usual_gamma
-from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Space, Uniform
+from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Same, Space, Uniform
 from bigtrain.sweep.sweep import set_values
 from tests.conftest import ROOT
 
@@ -17,8 +17,8 @@ LR_D = Ratio(kind="ratio", of="lr_g", low=0.5, high=2.0, steps=2)
 
 
 @pytest.fixture(scope="module")
-def base() -> AnyTraining:
-    return load_config(AnyTraining, ROOT / "configs" / "quickstart.yaml")
+def base() -> TrainingConfig:
+    return load_training(ROOT / "configs" / "quickstart.yaml")
 
 
 def test_draws_are_logarithmic_and_the_same_of_a_seed() -> None:
@@ -35,6 +35,14 @@ def test_a_ratio_follows_the_other_key_even_if_it_stands_first() -> None:
     for number in range(50):
         point = space.draw(str(number))
         assert 0.49 <= float(point["lr_d"]) / float(point["lr_g"]) <= 2.01  # type: ignore[arg-type]
+
+
+def test_a_key_has_the_value_of_another() -> None:
+    space = Space(
+        {"beta_d": Same(kind="same", of="beta_g"), "beta_g": Choice(kind="choice", values=(0.0, 0.5))}, [], {}
+    )
+    assert list(space.grid()) == [{"beta_g": 0.0, "beta_d": 0.0}, {"beta_g": 0.5, "beta_d": 0.5}]
+    assert space.parameters["beta_d"].move(0.0, 1.25, {"beta_g": 0.5}) == 0.5
 
 
 def test_a_grid_has_every_combination_once_conditions_included() -> None:
@@ -82,14 +90,16 @@ def test_moves_stay_in_the_space() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_fit_the_configs_that_they_are_made_for(base: AnyTraining, name: str) -> None:
+def test_presets_fit_the_configs_that_they_are_made_for(base: TrainingConfig, name: str) -> None:
     values = flatten(base.model_dump(mode="json"))
     space = Space(preset(name, base), [], values)  # type: ignore[arg-type]
     for number in range(20):
-        AnyTraining.model_validate_json(_json(set_values(base.model_dump(mode="json"), space.draw(str(number)))))
+        tree = set_values(base.model_dump(mode="json"), space.draw(str(number)))
+        assert tree["optim"]["G"]["beta1"] == tree["optim"]["D"]["beta1"]
+        parse_training(tree, source="test")
 
 
-def test_gamma_is_tried_around_the_usual_one(base: AnyTraining) -> None:
+def test_gamma_is_tried_around_the_usual_one(base: TrainingConfig) -> None:
     assert usual_gamma(base) == pytest.approx(0.0002 * 32**2 / 32, rel=1e-3)
     gamma = preset("r1", base)["objective.terms.r1.gamma"]
     assert isinstance(gamma, Choice)
@@ -97,22 +107,16 @@ def test_gamma_is_tried_around_the_usual_one(base: AnyTraining) -> None:
 
 
 def test_presets_scale_a_schedule_where_the_base_has_one(tmp_path: Path) -> None:
-    tiny = load_config(AnyTraining, ROOT / "tests" / "tiny.yaml")
+    tiny = load_training(ROOT / "tests" / "tiny.yaml")
     point = preset("ttur_r1", tiny)
-    assert {"optim.lr_g.value", "optim.lr_d.value"} < point.keys()
-    tree = set_values(tiny.model_dump(mode="json"), {"optim.lr_g.value": 2e-3})
-    assert tree["optim"]["lr_g"]["kind"] == "linear"
-    assert tree["optim"]["lr_g"]["value"] == 2e-3
+    assert {"optim.G.lr.value", "optim.D.lr.value"} < point.keys()
+    tree = set_values(tiny.model_dump(mode="json"), {"optim.G.lr.value": 2e-3})
+    assert tree["optim"]["G"]["lr"]["kind"] == "linear"
+    assert tree["optim"]["G"]["lr"]["value"] == 2e-3
 
 
-def test_a_new_kind_clears_what_the_old_one_had(base: AnyTraining) -> None:
+def test_a_new_kind_clears_what_the_old_one_had(base: TrainingConfig) -> None:
     augment = {"kind": "ada", "probability": {"kind": "fixed", "p": 0.5}}
     tree = {**base.model_dump(mode="json"), "augment": augment}
     point = {"augment.probability.target": 0.5, "augment.probability.kind": "adaptive"}
     assert set_values(tree, point)["augment"] == {"kind": "ada", "probability": {"kind": "adaptive", "target": 0.5}}
-
-
-def _json(tree: object) -> str:
-    import json
-
-    return json.dumps(tree)

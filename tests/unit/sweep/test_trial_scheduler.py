@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bigtrain.checkpoint.folders import CheckpointFolder, hashes_of
-from bigtrain.config import AnyTraining
-from bigtrain.core.config import load_config
+from bigtrain.config import load_training
 from bigtrain.core.state import Progress
 from bigtrain.sweep.exploit import copy_checkpoint
 from bigtrain.sweep.page import importances, write_page
@@ -56,12 +55,12 @@ def test_the_base_comes_first_and_the_best_come_again(tmp_path: Path, fashion: P
     assert summary(ranked, scheduler.direction) == (
         "the best is trial-001, 20.50 ± 0.98 over 2 seeds: better than the base config, 30.50 ± 0.98 over 2 seeds"
     )
-    winner = load_config(AnyTraining, sweep.folder / "winner.yaml")
-    assert winner.optim.lr_g.value == scheduler.trials[1].point["optim.lr_g.value"]
+    winner = load_training(sweep.folder / "winner.yaml")
+    assert winner.optim["G"].lr.value == scheduler.trials[1].point["optim.G.lr.value"]
     assert winner.tracking.parent is None
     rows = (sweep.folder / "results.csv").read_text().splitlines()
     assert len(rows) == 6
-    assert rows[0].startswith("trial,state,repeats,seed,kimg,fid,low,high,img_per_s,rank,pareto,optim.lr_g.value")
+    assert rows[0].startswith("trial,state,repeats,seed,kimg,fid,low,high,img_per_s,rank,pareto,optim.G.lr.value")
 
 
 def test_a_resume_goes_on_where_it_was(tmp_path: Path, fashion: Path) -> None:
@@ -88,18 +87,18 @@ def test_a_resume_goes_on_where_it_was(tmp_path: Path, fashion: Path) -> None:
 
 
 def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> None:
-    space = {"optim.beta1": {"kind": "uniform", "low": 0.0, "high": 0.9}}
+    space = {"optim.G.beta1": {"kind": "uniform", "low": 0.0, "high": 0.9}}
     searcher = {"kind": "optuna", "startup": 6}
     sweep = opened(tmp_path, fashion, presets=[], space=space, searcher=searcher, budget={"trials": 24})
     scheduler = TrialScheduler(sweep)
     tried = []
     while (spec := scheduler.next_trial()) != "finished":
         number = number_of(spec)
-        beta = float(scheduler.trials[number].point.get("optim.beta1", 0.0))  # type: ignore[arg-type]
+        beta = float(scheduler.trials[number].point.get("optim.G.beta1", 0.0))  # type: ignore[arg-type]
         tried.append(beta)
         finish(scheduler, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
-    assert importances(sweep, scheduler.trials, scheduler.direction) == {"optim.beta1": pytest.approx(1.0)}
+    assert importances(sweep, scheduler.trials, scheduler.direction) == {"optim.G.beta1": pytest.approx(1.0)}
 
 
 def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
@@ -167,8 +166,8 @@ def test_pbt_copies_the_best_and_moves_its_numbers(tmp_path: Path, fashion: Path
     assert loser != donor
     spec = json.loads(Path(specs[3]).read_text())
     assert spec["stop_at_kimg"] == 1.6
-    config = load_config(AnyTraining, spec["config"])
-    assert config.optim.lr_g.value == loser["optim.lr_g.value"]
+    config = load_training(spec["config"])
+    assert config.optim["G"].lr.value == loser["optim.G.lr.value"]
     assert config.generator == sweep.base.generator
     assert "copied" in json.loads((sweep.folder / "generations" / "000.json").read_text())
 

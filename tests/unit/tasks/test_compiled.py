@@ -52,15 +52,15 @@ def test_what_is_compiled_has_no_second_derivative() -> None:
     training = Training({})
     D = CompiledNetwork(training.task.players["D"].networks()["D"])
     batch = training.batch(0)
-    real = batch.real.requires_grad_()
-    (slope,) = torch.autograd.grad(D(real, batch.label).sum(), real, create_graph=True)
+    real = batch["image"].requires_grad_()
+    (slope,) = torch.autograd.grad(D(real, batch.label()).sum(), real, create_graph=True)
     with pytest.raises(RuntimeError, match="double backward"):
         slope.square().sum().backward()
 
 
 def test_a_penalty_in_every_step_is_refused() -> None:
     objective = {"terms": {"r1": {"gamma": 1.0}}}
-    optim = {"lr_g": 1e-3, "lr_d": 1e-3}
+    optim = {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}}
     config = parse_config(
         SynthesisConfig, {**STYLEGAN2, "optim": optim, "objective": objective, "compile": True}, source="test"
     )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from bigtrain.core.schedules import ConstantSchedule
 from bigtrain.engine.ema import EMA, EMAConfig
 from tests.training import Training
 from tests.waits import Waits
@@ -40,14 +41,14 @@ EVERYTHING = {
 )
 def test_a_step_never_asks_the_device(config: dict[str, Any], precision: str) -> None:
     training = Training(config, precision=precision)
-    average = copy.deepcopy(training.task.generator()).float()
-    ema = EMA(EMAConfig(half_life_kimg={"kind": "constant", "value": 1.0}), average)
+    average = EMA(
+        EMAConfig(half_life_kimg=ConstantSchedule(value=1.0)), copy.deepcopy(training.task.averaged["G"]).float()
+    )
+    training.averages = {"G": average}
     training.run(1)  # constants are made, and sent to the device, at their first use
     with Waits() as waits:
         for _ in range(2):
             training.step()
-            live = training.strategies["G"].full_params()
-            ema.update(((name.removeprefix("G."), value) for name, value in live), training.progress)
     assert waits.found == []
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from bigtrain.core.rng import Draws
 from bigtrain.engine.averages import Averages
+from bigtrain.engine.step import compute_gradients
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.tasks.players import most_real
@@ -30,15 +31,7 @@ def gradients(
     found = {}
     batch = training.batch(0)
     for phase in training.task.phases(training.progress):
-        rivals: dict[str, Any] = {}
-        for name, strategy in training.strategies.items():
-            strategy.set_trainable(name == phase.player)
-            if name != phase.player:
-                rivals.update(strategy.infer())
-        strategy = training.strategies[phase.player]
-        for micro, last in batch.micro_batches(micro_batch, training.task.group):
-            loss, _ = strategy.loss(phase, micro, rivals, last_micro=last)
-            strategy.backward(loss)
+        compute_gradients(training.task, training.strategies, phase, batch, micro_batch)
         for name, parameter in training.task.players[phase.player].named_parameters():
             found[f"{phase.player}.{name}"] = parameter.grad.clone()
     return found
@@ -83,10 +76,10 @@ def test_r1_is_folded_into_ds_one_gradient() -> None:
     training = Training({}, micro_batch=16)
     D, batch = training.task.players["D"].D, training.batch(0)
     G, draws = training.task.players["G"].G, batch.draws.of("d_main")
-    fake = G(draws.of("z").normal(G.z_dim), batch.label, draws=draws).detach()
-    real = batch.real.clone().requires_grad_()
-    loss = F.softplus(-D(real, batch.label)).mean() + F.softplus(D(fake, batch.label)).mean()
-    (slope,) = torch.autograd.grad(D(real, batch.label).sum(), real, create_graph=True)
+    fake = G(draws.of("z").normal(G.z_dim), batch.label(), draws=draws).detach()
+    real = batch["image"].clone().requires_grad_()
+    loss = F.softplus(-D(real, batch.label())).mean() + F.softplus(D(fake, batch.label())).mean()
+    (slope,) = torch.autograd.grad(D(real, batch.label()).sum(), real, create_graph=True)
     (loss + 1.5 * slope.square().sum((1, 2, 3)).mean()).backward()
     expected = {f"D.D.{name}": value.grad for name, value in D.named_parameters()}
     assert_same(expected, {name: folded[name] for name in expected})
@@ -95,19 +88,19 @@ def test_r1_is_folded_into_ds_one_gradient() -> None:
 def test_an_unrolled_step_is_a_step_of_descent() -> None:
     training = Training({})
     D, batch = training.task.players["D"].D, training.batch(0)
-    game, real, fake = GAMES["non_saturating"], batch.real, batch.real.flip(0).clone().requires_grad_()
+    game, real, fake = GAMES["non_saturating"], batch["image"], batch["image"].flip(0).clone().requires_grad_()
     later = copy.deepcopy(D)
     for _ in range(2):
-        game.discriminator(later(real, batch.label), later(fake.detach(), batch.label)).mean().backward()
+        game.discriminator(later(real, batch.label()), later(fake.detach(), batch.label())).mean().backward()
         with torch.no_grad():
             for value in later.parameters():
                 value -= 0.05 * value.grad
                 value.grad = None
     D.requires_grad_(False)
-    judge = unrolled(D, game, real, fake, batch.label, steps=2, lr=0.05)
-    torch.testing.assert_close(judge(fake), later(fake, batch.label), rtol=1e-4, atol=1e-6)
+    judge = unrolled(D, game, real, fake, batch.label(), steps=2, lr=0.05)
+    torch.testing.assert_close(judge(fake), later(fake, batch.label()), rtol=1e-4, atol=1e-6)
     (through,) = torch.autograd.grad(judge(fake).sum(), fake)
-    (direct,) = torch.autograd.grad(later(fake, batch.label).sum(), fake)
+    (direct,) = torch.autograd.grad(later(fake, batch.label()).sum(), fake)
     assert (through - direct).abs().max() > 1e-6, "the gradient goes through the steps too"
     assert all(value.grad is None for value in D.parameters())
 

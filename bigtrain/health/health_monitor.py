@@ -1,33 +1,68 @@
-"""A check-up: probes take readings, the same for all ranks, and the monitors judge them."""
+"""Watches a run's health: probes take readings, the same for all ranks, and the monitors judge them."""
 
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import from_rank_zero
+from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
+from bigtrain.engine.step import StepResult
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe, Generate, Neighbours
 from bigtrain.health.probes.logits import Judge, LogitProbe
 from bigtrain.health.probes.weights import WeightProbe
+from bigtrain.health.recovery import Recovery
+from bigtrain.health.report import write_report
+from bigtrain.health.skipped_steps import SkippedSteps
 
 _SHOWN = ("logits/", "signs/", "features/")
 
 
-class Checkup:
+class HealthMonitor:
     """Looks at a run, quickly at each log interval, and thoroughly now and then.
 
     Args:
         health: judges and remembers.
         logits: shows D real images.
         weights: compares weights.
-        features: compares fakes with real images.
+        features: compares fakes with real images; None where the run makes none.
+        folder: the run folder, which gets a report.
     """
 
-    def __init__(self, health: Health, logits: LogitProbe, weights: WeightProbe, features: FeatureProbe) -> None:
-        self.health = health
+    def __init__(
+        self,
+        health: Health,
+        logits: LogitProbe,
+        weights: WeightProbe,
+        features: FeatureProbe | None,
+        folder: Path,
+    ) -> None:
+        self.health, self._folder = health, folder
         self._logits, self._weights, self._features = logits, weights, features
+        self._skipped = SkippedSteps()
+
+    def add_steps(self, result: StepResult, progress: Progress) -> None:
+        """Add the optimizer steps of a training step, taken at this place of the run."""
+        for phase, skipped in result.skipped:
+            self._skipped.add(phase.name, progress, skipped)
+
+    def read_skipped(self) -> list[tuple[str, Progress]]:
+        """Count the optimizer steps since the last time; the device alone knows them, and is waited for now.
+
+        Returns:
+            Phase and place of each that was skipped.
+        """
+        steps = self._skipped.read()
+        for phase, _, skipped in steps:
+            self.health.count_step(phase, skipped=skipped)
+        return [(phase, where) for phase, where, skipped in steps if skipped]
+
+    def write_report(self, recovery: Recovery, progress: Progress) -> None:
+        """Leave a report in the run folder."""
+        if is_rank_zero():
+            write_report(self._folder, self.health, recovery, progress)
 
     def quick(
         self,
@@ -40,7 +75,7 @@ class Checkup:
 
         Args:
             metrics: of the interval that ends here.
-            judge: D.
+            judge: gives the discriminator's logits of real samples.
             parameters: of all players, whole, by names such as `D.blocks.0.conv1.bias`.
             progress: where the run is.
 
@@ -54,12 +89,18 @@ class Checkup:
         levels = self.health.observe(readings, progress)
         return {**_shown(probed), **levels, "time/health_s": time.perf_counter() - began}
 
+    @property
+    def looks_at_features(self) -> bool:
+        """Whether `thorough` has anything to do."""
+        return self._features is not None
+
     def thorough(self, generate: Generate, progress: Progress) -> tuple[dict[str, float], Neighbours | None]:
         """Judge a fixed-seed batch of fakes by their features. Collective.
 
         Returns:
             What to log, and pictures of nearest neighbours.
         """
+        assert self._features is not None
         began = time.perf_counter()
         probed, neighbours = self._features.read(generate)
         readings = from_rank_zero(probed)

@@ -1,0 +1,72 @@
+"""The one answer to "make me outputs": previews, evaluation, snapshots and `bigtrain sample` all ask a sampler."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from bigtrain.core.rng import Draws
+from data_pipelines.fields.spec import FieldSpec
+
+Networks = Mapping[str, nn.Module]
+"""Networks by name, in evaluation mode."""
+
+
+class Sampler(Protocol):
+    """Turns inputs and random numbers into outputs. It is data, not a network: it travels in a snapshot.
+
+    Attributes:
+        inputs: what it is given, by field; fields that `draw_inputs` can make up need not be given.
+        outputs: what it makes, by field.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, FieldSpec]:
+        """See the class."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, FieldSpec]:
+        """See the class."""
+        ...
+
+    @property
+    def pairs_with_targets(self) -> frozenset[str]:
+        """The outputs for which the data have the truth, as the field of the same name of the same sample."""
+        ...
+
+    def sources(self, output: str) -> Sequence[str]:
+        """Return the inputs that an output is made from."""
+        ...
+
+    def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
+        """Draw inputs where nobody gives any, with the shares that the training data have: a class for each sample.
+
+        Raises:
+            UserError: an input must be given, for example an image to translate.
+        """
+        ...
+
+    def __call__(
+        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
+    ) -> dict[str, Tensor]:
+        """Make outputs.
+
+        Args:
+            networks: by the names of the task's averaged networks.
+            inputs: by field, each [N, …], normalised as its kind says.
+            draws: one a sample.
+            choices: what a family lets people choose, such as `truncation`.
+
+        Returns:
+            Outputs by field, each [N, …], normalised likewise and not clamped.
+        """
+        ...
+
+    def calibrate(self, networks: Networks, draws: Draws) -> None:
+        """Set the statistics that sampling from the networks needs, in place; most need none."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return the sampler as JSON values, for a snapshot; `kind` names who reads it back."""
+        ...

@@ -1,0 +1,138 @@
+"""One step of training, written once: the trainer, `micro_batch: auto`, the planner, tests and benchmarks call it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.state import Progress
+from bigtrain.engine.ema import EMA
+from bigtrain.engine.player import Phase, Rivals, Stats
+from bigtrain.engine.strategy import Strategy
+from bigtrain.engine.task import Task
+
+
+class Spans:
+    """What surrounds the parts of a step, to time, count or watch them; this one does nothing."""
+
+    def phase(self, phase: Phase) -> AbstractContextManager[None]:
+        """Surround a phase: all its micro-batches and the optimizer's step."""
+        return nullcontext()
+
+    def micro_batch(self, phase: Phase) -> AbstractContextManager[None]:
+        """Surround a micro-batch of a phase: its loss and the backward pass."""
+        return nullcontext()
+
+
+NO_SPANS = Spans()
+
+
+@dataclass
+class StepResult:
+    """What a step tells of itself; all of it stays on the device, so that nobody waits.
+
+    Attributes:
+        stats: every observation of each number by name: one a micro-batch, or one a phase.
+        skipped: for each phase in order, 1 where its gradient was not finite and the weights stayed, else 0.
+    """
+
+    stats: list[Mapping[str, Tensor | float]] = field(default_factory=list)
+    skipped: list[tuple[Phase, Tensor]] = field(default_factory=list)
+
+
+def take_step(
+    task: Task,
+    strategies: Mapping[str, Strategy],
+    batches: Sequence[Batch],
+    progress: Progress,
+    *,
+    micro_batch: int,
+    global_batch: int,
+    averages: Mapping[str, EMA] | None = None,
+    lr_factor: float = 1.0,
+    spans: Spans = NO_SPANS,
+) -> StepResult:
+    """Let the players move in turn, then their averages, and count the step. Collective.
+
+    Args:
+        task: whose players move.
+        strategies: of the players, by name.
+        batches: this rank's shares of `task.batches_per_step` global batches.
+        progress: before the step; it is advanced.
+        micro_batch: samples that are computed at once.
+        global_batch: samples of a batch over all ranks.
+        averages: of the task's averaged networks, by name.
+        lr_factor: multiplies the learning rates.
+        spans: surround the parts of the step.
+    """
+    result = StepResult()
+    task.before_step(progress)
+    for phase in task.phases(progress):
+        with spans.phase(phase):
+            result.stats += compute_gradients(task, strategies, phase, batches[phase.batch], micro_batch, spans=spans)
+            settings = task.optimizers[phase.player].settings_at(
+                progress.samples_seen, progress.total, global_batch=global_batch
+            )
+            settings["lr"] *= lr_factor
+            moved = strategies[phase.player].step(settings)
+        result.skipped.append((phase, moved["skipped_step"]))
+        result.stats.append({f"{name}/{phase.name}": value for name, value in moved.items()})
+        result.stats.append({f"lr/{phase.player}": settings["lr"]})
+    if averages:
+        update_averages(task, strategies, averages, progress)
+        result.stats.append({"ema/half_life_kimg": next(iter(averages.values())).half_life(progress) / 1000})
+    progress.advance()
+    result.stats.append(task.after_step(progress))
+    return result
+
+
+def compute_gradients(
+    task: Task,
+    strategies: Mapping[str, Strategy],
+    phase: Phase,
+    batch: Batch,
+    micro_batch: int,
+    *,
+    spans: Spans = NO_SPANS,
+) -> list[Stats]:
+    """Compute a phase's gradients on a batch, micro-batch after micro-batch; return what each tells. Collective."""
+    strategy, rivals = strategies[phase.player], freeze_rivals(strategies, phase.player)
+    stats = []
+    for part, last in batch.micro_batches(micro_batch, task.group):
+        with spans.micro_batch(phase):
+            loss, told = strategy.loss(phase, part, rivals, last_micro=last)
+            strategy.backward(loss)
+        stats.append(told)
+    return stats
+
+
+def freeze_rivals(strategies: Mapping[str, Strategy], player: str) -> Rivals:
+    """Freeze all players but one, and return the networks of the others. Collective where weights are sharded."""
+    networks: dict[str, Callable[..., Any]] = {}
+    for name, strategy in strategies.items():
+        strategy.set_trainable(name == player)
+        if name != player:
+            networks.update(strategy.infer())
+    return networks
+
+
+def update_averages(
+    task: Task, strategies: Mapping[str, Strategy], averages: Mapping[str, EMA], progress: Progress
+) -> None:
+    """Move each average towards its network after a step, before the step is counted. Collective where sharded."""
+    by_player: dict[str, list[tuple[str, EMA]]] = {}
+    for name, average in averages.items():
+        player, key = task.owner_of(task.averaged[name])
+        by_player.setdefault(player, []).append((f"{key}.", average))
+    for player, owned in by_player.items():
+        live = list(strategies[player].full_params()) if len(owned) > 1 else strategies[player].full_params()
+        for prefix, average in owned:
+            average.update(without_prefix(live, prefix), progress)
+
+
+def without_prefix(named: Iterable[tuple[str, Tensor]], prefix: str) -> Iterable[tuple[str, Tensor]]:
+    """Iterate over the tensors whose names begin with `prefix`, by the rest of their names."""
+    return ((name.removeprefix(prefix), value) for name, value in named if name.startswith(prefix))

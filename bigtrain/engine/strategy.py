@@ -1,0 +1,66 @@
+"""What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.state import State
+from bigtrain.distributed.memory import Held
+from bigtrain.engine.optimizers import GroupSettings
+from bigtrain.engine.player import Phase, Rivals, Stats
+
+Capability = Literal["double_backward"]
+"""What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
+
+Demands = Mapping[str, Mapping[Capability, str]]
+"""What a task asks of each player's strategy, and the key that asks it; every player of the task is in it."""
+
+
+class Strategy(ABC):
+    """Trains one player."""
+
+    @abstractmethod
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """Run the wrapped forward on a micro-batch; gradients are synchronised at the last one only."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
+
+    @abstractmethod
+    def step(self, settings: GroupSettings) -> Stats:
+        """Check and clip the gradients, move the weights, forget the gradients.
+
+        Args:
+            settings: of the optimizer, for this step.
+
+        Returns:
+            `gradient_norm`, and `skipped_step`: 1 where the gradient was not finite and the weights stayed, else 0.
+        """
+
+    @abstractmethod
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
+
+    @abstractmethod
+    def infer(self) -> Rivals:
+        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
+
+    @abstractmethod
+    def full_params(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
+
+    @abstractmethod
+    def held(self) -> Held:
+        """Tell what this rank's memory holds of the player."""
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """See Stateful."""

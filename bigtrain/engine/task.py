@@ -1,0 +1,153 @@
+"""What a task is: what it reads, its players, the phases of a step, and how to sample."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.engine.optimizers import OptimizerConfig
+from bigtrain.engine.player import Phase, Player, Rivals
+from bigtrain.engine.sampler import Sampler
+from bigtrain.engine.strategy import Demands
+from bigtrain.models.network_spec import NetworkSpec
+from data_pipelines.fields.spec import FieldSpec
+
+Fields = Mapping[str, FieldSpec]
+"""The fields of a run's samples by name, as its config or its manifest declares them."""
+
+
+class Task(ABC):
+    """The objective of a run. The engine knows no task; a task knows no ranks.
+
+    Attributes:
+        players: by name; any number of them.
+        optimizers: each player's.
+        averaged: every network whose exponential moving average is kept, by name: what is evaluated, previewed and
+            exported. Each belongs to one of the players.
+        specs: what each network, averaged or not, is built from, by name.
+        sampler: how outputs are made with the averaged networks.
+        batches_per_step: fresh global batches that the phases of a step read between them.
+        group: neighbours in a batch that a network compares with each other, see `Batch.micro_batches`.
+    """
+
+    players: Mapping[str, Player]
+    optimizers: Mapping[str, OptimizerConfig]
+    averaged: Mapping[str, nn.Module]
+    specs: Mapping[str, NetworkSpec]
+    sampler: Sampler
+    batches_per_step: int = 1
+    group: int = 1
+
+    @abstractmethod
+    def phases(self, progress: Progress) -> Sequence[Phase]:
+        """Return the phases of the step that comes, in order."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks of all players by name."""
+        return {name: network for player in self.players.values() for name, network in player.networks().items()}
+
+    def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
+        """Bring the networks to where the training is."""
+
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """Adapt what is adapted during training, and return what to log of it. Collective."""
+        return {}
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """Return the objects, besides players and optimizers, that must survive a crash."""
+        return {}
+
+    def judge(self, networks: Rivals, batch: Batch) -> Tensor | None:
+        """Return the logits [N] by which a discriminator tells real samples from fakes, changing nothing.
+
+        Args:
+            networks: of all players, by name.
+            batch: real samples.
+
+        Returns:
+            None where no network judges whole samples.
+        """
+        return None
+
+    def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
+        """Return the fields of real samples as a discriminator is shown them now: augmented, where they are."""
+        return batch.fields
+
+    def owner_of(self, network: nn.Module) -> tuple[str, str]:
+        """Return the player that a network belongs to, and the network's name in it."""
+        for name, player in self.players.items():
+            for key, candidate in player.networks().items():
+                if candidate is network:
+                    return name, key
+        raise KeyError("the network belongs to none of the task's players")
+
+
+class TaskConfig(Config, ABC):
+    """The part of a run's config that a task reads.
+
+    Attributes:
+        optim: the optimizer of each player, by the player's name.
+        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
+    """
+
+    optim: dict[str, OptimizerConfig]
+    compile: bool = False
+
+    @abstractmethod
+    def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
+        """Return what every network is built from, by the network's name.
+
+        Raises:
+            ValueError: the fields lack one that the task reads, or have it in another kind or shape.
+        """
+
+    @abstractmethod
+    def demands(self) -> Demands:
+        """Return what the objective asks of each player's strategy, and the key that asks it."""
+
+    @abstractmethod
+    def check_task(self, networks: Mapping[str, nn.Module], *, micro_batch: int) -> None:
+        """Find out whether the objective fits its surroundings.
+
+        Args:
+            networks: built, perhaps without content, by the names of `networks`.
+            micro_batch: samples that are computed together.
+
+        Raises:
+            ValueError: it does not, with the key and the reason.
+        """
+
+    @abstractmethod
+    def build_task(
+        self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
+    ) -> Task:
+        """Build the task.
+
+        Args:
+            fields: of the samples.
+            class_counts: number of training samples of each class, by class field; without an entry, all are equal.
+            seed: of everything random that is not tied to a training sample.
+            device: where the networks live.
+        """
+
+    def check_players(self) -> None:
+        """Find out whether the config names an optimizer for each player.
+
+        Raises:
+            ValueError: it does not, with the key and what would be right.
+        """
+        players = self.demands().keys()
+        if self.optim.keys() != players:
+            raise ValueError(
+                f"optim: has {', '.join(sorted(self.optim)) or 'nothing'}, and this task has the players "
+                f"{', '.join(sorted(players))}: write an optimizer for each, for example optim.{min(players)}.lr"
+            )
+
+
+def class_count(fields: Fields, name: str = "class") -> int:
+    """Return the number of classes of a class field; 0 where the samples have none."""
+    return len(fields[name].classes) if name in fields else 0

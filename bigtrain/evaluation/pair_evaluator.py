@@ -1,0 +1,70 @@
+"""Score outputs against the true targets of the same samples, while training."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bigtrain.distributed.collectives import from_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
+from bigtrain.evaluation.images import Images
+from bigtrain.evaluation.images.generated import Generate, GeneratedImages
+from bigtrain.evaluation.lpips import build_lpips
+from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score, seen_by
+
+
+class PairEvaluator:
+    """Computes metrics of pairs: output i beside target i.
+
+    Args:
+        names: which.
+        targets: of the samples whose inputs are given, in their order.
+        ranks: who shares the work.
+        weights: folder of LPIPS's weights; None for where `find_weights` looks.
+        batch: pairs at once.
+
+    Raises:
+        EvaluationError: LPIPS is asked for, and its weights are missing.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[PairMetricName],
+        targets: Images,
+        ranks: Ranks,
+        *,
+        weights: Path | None = None,
+        batch: int = 32,
+    ) -> None:
+        self._names, self._targets, self._ranks, self._batch = names, targets, ranks, batch
+        self._distance = build_lpips(ranks.device, weights=weights) if "lpips" in names else None
+
+    def run(self, generate: Generate, sampling: Sampling, *, seed: int) -> dict[str, Score]:
+        """Score outputs. Collective.
+
+        Args:
+            generate: makes output i from input i.
+            sampling: how it does that.
+            seed: of its draws.
+
+        Returns:
+            Scores by their full names, such as `eval/psnr`; the same on every rank.
+        """
+        count = len(self._targets)
+        made = GeneratedImages(generate, count, seed=seed, device=self._ranks.device)
+        found = score_pairs(self._names, made, self._targets, self._ranks, distance=self._distance, batch=self._batch)
+        return from_rank_zero(dict(self._score(name, found[name], sampling) for name in self._names))
+
+    def _score(self, name: PairMetricName, value: float, sampling: Sampling) -> tuple[str, Score]:
+        network = self._distance if name == "lpips" else None
+        suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
+        protocol = Protocol(
+            metric=name,
+            samples=len(self._targets),
+            quantisation=QUANTISATION,
+            reference=self._targets.digest or self._targets.name,
+            reference_samples=len(self._targets),
+            **seen_by(network),
+            **asdict(sampling),
+        )
+        return f"eval/{name}{suffix}", Score(value, protocol, higher_is_better=name != "lpips")

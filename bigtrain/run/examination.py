@@ -1,0 +1,94 @@
+"""Looks at a run's health: hands metrics, logits, weights and samples to the health monitor."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from torch import Tensor
+
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
+from bigtrain.engine.strategy import Strategy
+from bigtrain.engine.task import Task
+from bigtrain.generate.averaged import AveragedNetworks
+from bigtrain.generate.pictures import image_grid
+from bigtrain.health.health_monitor import HealthMonitor
+from bigtrain.health.recovery import Recovery
+from bigtrain.run.log import RunLog
+
+
+class Examination:
+    """Examines a run, quickly at each log interval, and thoroughly now and then.
+
+    Args:
+        monitor: takes readings and judges them.
+        task: whose discriminator is asked.
+        strategies: of the players.
+        averaged: makes samples.
+        recovery: is told of in reports.
+        progress: of the run.
+        log: is told.
+        global_batch: samples of a step's batch.
+    """
+
+    def __init__(
+        self,
+        monitor: HealthMonitor,
+        task: Task,
+        strategies: Mapping[str, Strategy],
+        averaged: AveragedNetworks,
+        recovery: Recovery,
+        progress: Progress,
+        log: RunLog,
+        *,
+        global_batch: int,
+    ) -> None:
+        self.monitor, self._task, self._strategies, self._averaged = monitor, task, strategies, averaged
+        self._recovery, self._progress, self._log, self._global_batch = recovery, progress, log, global_batch
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a checkpoint of now is one to come back to."""
+        return self.monitor.health.healthy
+
+    def interval(self, features_kimg: float) -> float:
+        """Return thousands of images between two thorough examinations; 0 where the run makes nothing to examine so."""
+        return features_kimg if self.monitor.looks_at_features else 0
+
+    def read_skipped(self) -> None:
+        """Count and note the optimizer steps that were skipped since the last time."""
+        self._log.skipped(self.monitor.read_skipped())
+
+    def quick(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Examine the interval's metrics, the discriminator and the weights; return all to log. Collective."""
+        step_seconds = metrics["time/sec_per_kimg"] * self._global_batch / 1000
+        metrics = {**metrics, "time/data_wait_share": metrics["time/data_wait_s"] / step_seconds}
+        networks = {key: network for strategy in self._strategies.values() for key, network in strategy.infer().items()}
+        judge = partial(self._task.judge, networks)
+        found = self.monitor.quick(metrics, judge, self._parameters(), self._progress)
+        self.monitor.write_report(self._recovery, self._progress)
+        return {**metrics, **found}
+
+    def thorough(self) -> None:
+        """Compare samples with real ones. Collective."""
+        began = time.perf_counter()
+        self._averaged.networks()
+
+        def generate(draws: Draws, inputs: Mapping[str, Tensor]) -> Tensor:
+            return next(iter(self._averaged.sample(inputs, draws).values()))
+
+        found, neighbours = self.monitor.thorough(generate, self._progress)
+        self._log.metrics(found)
+        if neighbours:
+            self._log.pictures({"health/neighbours": image_grid(neighbours.images, neighbours.columns)})
+        self.monitor.write_report(self._recovery, self._progress)
+        self._log.leave_out(time.perf_counter() - began)
+
+    def _parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over the weights of all players. Collective where sharded."""
+        for name, strategy in self._strategies.items():
+            player = self._task.players[name]
+            # A bias that a normalisation undoes never moves, and says nothing of the units.
+            idle = {f"{path}.bias" for path, one in player.named_modules() if getattr(one, "idle_bias", False)}
+            names = {key for key, _ in player.named_parameters()} - idle
+            yield from ((f"{name}.{key}", value) for key, value in strategy.full_params() if key in names)

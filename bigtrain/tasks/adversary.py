@@ -1,0 +1,55 @@
+"""How a task that has an aim of its own plays the adversarial game beside it."""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+
+from bigtrain.core.config import Config
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.core.state import Progress
+from bigtrain.objectives.adversarial import GAMES, Game, GameName
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GameConfig(Config):
+    """The game between G and D.
+
+    Attributes:
+        adversarial: the game, see `objectives.adversarial`.
+        adversarial_weight: of the game in G's loss. The `least_squares` game has a factor of 1/2 in both losses (Mao et
+            al. 2017), which pix2pix and CycleGAN have in D's only: 2 makes up for it.
+        discriminator_weight: of the game in D's loss; the published pix2pix and CycleGAN halve it where the game has no
+            factor of its own, so that D learns more slowly.
+        adversary_from_kimg: thousands of samples after which the game begins; before, G follows its other terms alone.
+        real_target: what D should say of reals; below 1 it is one-sided label smoothing (Salimans et al. 2016).
+        fake_target: what D should say of fakes.
+        weight_clip: bound on D's weights (Arjovsky et al. 2017).
+    """
+
+    adversarial: GameName = "non_saturating"
+    adversarial_weight: Schedule = ConstantSchedule(value=1.0)
+    discriminator_weight: PositiveFloat = 1.0
+    adversary_from_kimg: NonNegativeFloat = 0.0
+    real_target: Share = 1.0
+    fake_target: Share = 0.0
+    weight_clip: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> "GameConfig":
+        smoothed = (self.real_target, self.fake_target) != (1.0, 0.0)
+        if smoothed and not GAMES[self.adversarial].takes_targets:
+            raise ValueError(f"real_target and fake_target: '{self.adversarial}' has no targets that could be smoothed")
+        if self.real_target <= self.fake_target:
+            raise ValueError(f"real_target {self.real_target} must be above fake_target {self.fake_target}")
+        return self
+
+    @property
+    def game(self) -> Game:
+        """The game, with its targets."""
+        game = GAMES[self.adversarial]
+        return game.with_targets(self.real_target, self.fake_target) if game.takes_targets else game
+
+    def begun(self, progress: Progress) -> bool:
+        """Tell whether the game is played in the step that comes."""
+        return progress.samples_seen >= 1000 * self.adversary_from_kimg

@@ -1,0 +1,139 @@
+"""What the samplers of tasks have in common, and the sampler of synthesis."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bigtrain.core.rng import Draws
+from bigtrain.engine.sampler import Networks
+from bigtrain.models import Generator, ImageSpec
+from data_pipelines.fields.spec import FieldSpec
+
+CLASS = "class"
+"""The field that conditions a network on a class."""
+
+
+@dataclass(frozen=True)
+class TaskSampler(ABC):
+    """What the samplers have in common: they are data, written into snapshots under their `kind`.
+
+    Attributes:
+        inputs: what must or can be given, by field.
+        outputs: what is made, by field.
+    """
+
+    kind: ClassVar[str]
+    inputs: Mapping[str, FieldSpec]
+    outputs: Mapping[str, FieldSpec]
+
+    @abstractmethod
+    def __call__(
+        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
+    ) -> dict[str, Tensor]:
+        """See Sampler."""
+
+    @property
+    def pairs_with_targets(self) -> frozenset[str]:
+        """See Sampler."""
+        return frozenset()
+
+    def sources(self, output: str) -> Sequence[str]:
+        """See Sampler."""
+        return tuple(self.inputs)
+
+    def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
+        """See Sampler."""
+        return {}
+
+    def calibrate(self, networks: Networks, draws: Draws) -> None:  # noqa: B027 - most networks need nothing
+        """See Sampler."""
+
+    def describe(self) -> dict[str, Any]:
+        """See Sampler."""
+        return {
+            "kind": self.kind,
+            "inputs": {name: spec.document() for name, spec in self.inputs.items()},
+            "outputs": {name: spec.document() for name, spec in self.outputs.items()},
+        }
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any]) -> "TaskSampler":
+        """Read a description; the kind has told the class."""
+        specs = {
+            side: {name: FieldSpec.parse(spec) for name, spec in description[side].items()}
+            for side in ("inputs", "outputs")
+        }
+        rest = {name: value for name, value in description.items() if name not in ("kind", "inputs", "outputs")}
+        return cls(**specs, **rest)
+
+
+@dataclass(frozen=True)
+class SynthesisSampler(TaskSampler):
+    """Latents, and perhaps a class, to one output: every generator of `models`.
+
+    Attributes:
+        class_weights: shares of the classes where none is asked for, those of the training data; empty without classes.
+        network: name of the generator.
+    """
+
+    kind: ClassVar[str] = "synthesis"
+
+    class_weights: Sequence[float] = field(default=())
+    network: str = "G"
+
+    @classmethod
+    def for_images(cls, image: ImageSpec) -> "SynthesisSampler":
+        """Return the sampler of a generator of images whose classes are equally frequent."""
+        classes = tuple(map(str, range(image.classes)))
+        return cls(
+            inputs={CLASS: FieldSpec("class", (), "int64", classes)} if classes else {},
+            outputs={"image": FieldSpec("image", image.shape, "uint8")},
+            class_weights=(1.0,) * image.classes,
+        )
+
+    def with_shares(self, class_counts: Sequence[float]) -> "SynthesisSampler":
+        """Return a sampler that draws classes with other shares."""
+        return replace(self, class_weights=tuple(class_counts)) if CLASS in self.inputs else self
+
+    def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
+        """Draw class indices with the shares that the training data have: int64, shape [N]."""
+        if CLASS not in self.inputs:
+            return {}
+        return {CLASS: draws.of("label").categorical(self.class_weights)}
+
+    @torch.no_grad()
+    def __call__(
+        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
+    ) -> dict[str, Tensor]:
+        """Generate one output a draw.
+
+        Args:
+            networks: holds the generator.
+            inputs: `class`, int64, shape [N]; without it, as `draw_inputs` says.
+            draws: one a sample; the latent is their stream `z`.
+            choices: `truncation`, and `cutoff` for style-based generators; see `Generator.forward`.
+
+        Returns:
+            The one output, around [-1, 1], shape [N, *shape].
+        """
+        generator: Any = networks[self.network]
+        label = {**self.draw_inputs(draws), **inputs}.get(CLASS)
+        z = draws.of("z").normal(generator.z_dim)
+        label = torch.zeros_like(draws.index) if label is None else label
+        (name,) = self.outputs
+        return {name: generator(z, label, **choices)}
+
+    def calibrate(self, networks: Networks, draws: Draws) -> None:
+        """See Sampler: mean style or standing statistics, from latents and classes as they are drawn."""
+        generator = networks[self.network]
+        assert isinstance(generator, Generator)
+        label = self.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
+        generator.calibrate(draws.of("z").normal(generator.z_dim), label)
+
+    def describe(self) -> dict[str, Any]:
+        """See Sampler."""
+        return {**super().describe(), "class_weights": list(self.class_weights), "network": self.network}

@@ -1,0 +1,36 @@
+"""Distances between what G makes and what it should have made."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.core.schedules import ConstantSchedule, Schedule
+from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+
+
+class _Paired(GeneratorTerm):
+    """Base of the distances to a target, which a task has or has not."""
+
+    def check(self, setting: Setting) -> None:
+        """Refuse a task whose samples have no target."""
+        if not setting.paired:
+            raise ValueError("it compares what G makes with the sample's target, and this task has none")
+
+
+class L1(_Paired):
+    """lambda · E |G(x) - y| (Isola et al. 2017, equation 3)."""
+
+    weight: Schedule = ConstantSchedule(value=100.0)
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """See GeneratorTerm."""
+        return F.l1_loss(step.fake, step.real)
+
+
+class L2(_Paired):
+    """lambda · E (G(x) - y)²."""
+
+    weight: Schedule = ConstantSchedule(value=100.0)
+
+    def in_generator(self, step: GeneratorStep) -> Tensor:
+        """See GeneratorTerm."""
+        return F.mse_loss(step.fake, step.real)

@@ -1,0 +1,346 @@
+"""Translation: from one field of a sample to another, with a discriminator or without (Isola et al. 2017)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.errors import UserError
+from bigtrain.core.registry import WithMoreKeys
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.engine.averages import Averages
+from bigtrain.engine.player import Phase, Player, Rivals, Stats
+from bigtrain.engine.sampler import Networks
+from bigtrain.engine.strategy import Capability, Demands
+from bigtrain.engine.task import Fields, Task, TaskConfig
+from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
+from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.tasks.adversary import GameConfig
+from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
+from bigtrain.tasks.samplers import TaskSampler
+from bigtrain.tasks.synthesis import image_of
+from bigtrain.tasks.terms import (
+    OTHER_TERMS,
+    DiscriminatorStep,
+    DiscriminatorTerm,
+    GeneratorStep,
+    GeneratorTerm,
+    NamedTerms,
+    Setting,
+    Step,
+    Term,
+)
+from bigtrain.tasks.terms.feature_matching import FeatureMatching
+from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
+from bigtrain.tasks.terms.pixels import L1, L2
+
+
+class TranslationTermsConfig(NamedTerms):
+    """What is added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
+
+    l1: L1 | None = None
+    l2: L2 | None = None
+    feature_matching: FeatureMatching | None = None
+    r1: R1 | None = None
+    r2: R2 | None = None
+    wgan_gp: WGANGP | None = None
+    dragan: DRAGAN | None = None
+
+
+class TranslationObjectiveConfig(GameConfig):
+    """What G and D want.
+
+    Attributes:
+        terms: what is added to the game.
+    """
+
+    terms: Annotated[TranslationTermsConfig, WithMoreKeys(TranslationTermsConfig, OTHER_TERMS)] = (
+        TranslationTermsConfig()
+    )
+
+
+class TranslationConfig(TaskConfig):
+    """The part of a run's config that this task reads.
+
+    Attributes:
+        input: the field that is translated.
+        target: the field that it should become.
+        generator: of the target from the input.
+        discriminator: null trains G by its terms alone.
+        conditional: let D see the input beside the image that it judges.
+    """
+
+    input: str = "input"
+    target: str = "target"
+    generator: TranslatorConfig
+    discriminator: TranslationDiscriminatorConfig | None = None
+    conditional: bool = True
+    objective: TranslationObjectiveConfig = TranslationObjectiveConfig()
+
+    def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
+        """See TaskConfig: `G`, and `D` if there is one."""
+        source, target = image_of(fields, self.input), image_of(fields, self.target)
+        condition = source if self.conditional else None
+        networks = {"G": NetworkSpec("generator", "translator", self.generator, (source, target))}
+        if self.discriminator is not None:
+            D = NetworkSpec("discriminator", "patch_discriminator", self.discriminator, (target, condition))
+            networks["D"] = D
+        return networks
+
+    def demands(self) -> Demands:
+        """See TaskConfig."""
+        if self.discriminator is None:
+            return {"G": {}}
+        twice = [f"objective.terms.{name}" for name, term in self.discriminator_terms().items() if term.second_order]
+        asked: dict[Capability, str] = {"double_backward": " and ".join(twice)} if twice else {}
+        return {"G": {}, "D": asked}
+
+    def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
+        """See TaskConfig."""
+        terms = self.objective.terms.chosen()
+        if self.discriminator is None:
+            needless = [name for name, term in terms.items() if not isinstance(term, L1 | L2)]
+            if needless:
+                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
+            if not terms:
+                raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.l1")
+        setting = Setting(networks["G"], networks.get("D"), micro_batch, paired=True)
+        for name, term in terms.items():
+            try:
+                term.check(setting)
+            except ValueError as error:
+                raise ValueError(f"objective.terms.{name}: {error}") from None
+        if self.objective.adversary_from_kimg and not self.generator_terms():
+            raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")
+
+    def discriminator_terms(self) -> dict[str, DiscriminatorTerm]:
+        """Return the terms of D's loss by name."""
+        return {n: term for n, term in self.objective.terms.chosen().items() if isinstance(term, DiscriminatorTerm)}
+
+    def generator_terms(self) -> dict[str, GeneratorTerm]:
+        """Return the terms of G's loss by name."""
+        return {n: term for n, term in self.objective.terms.chosen().items() if isinstance(term, GeneratorTerm)}
+
+    def build_task(
+        self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
+    ) -> "TranslationTask":
+        """See TaskConfig."""
+        return TranslationTask(self, fields, device=device)
+
+
+@dataclass
+class _Conditioned(Step):
+    """A micro-batch whose images D judges under a condition.
+
+    Attributes:
+        condition: what D sees beside each image, shape [N, C, H, W]; None for nothing.
+    """
+
+    condition: Tensor | None = None
+
+    @cached_property
+    def z(self) -> Tensor:
+        """A translator draws no latents; the samples' positions stand for them."""
+        return self.draws.index
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """See Step."""
+        found: list[Tensor] = self.D.features(image, self.condition)
+        return found
+
+    def head(self, feature: Tensor) -> Tensor:
+        """See Step."""
+        logits: Tensor = self.D.head(feature)
+        return logits
+
+    def judge(self, image: Tensor) -> Tensor:
+        """See Step."""
+        logits: Tensor = self.D(image, self.condition)
+        return logits
+
+
+@dataclass
+class TranslationDiscriminatorStep(_Conditioned, DiscriminatorStep):
+    """A micro-batch in D's phase."""
+
+
+@dataclass
+class TranslationGeneratorStep(_Conditioned, GeneratorStep):
+    """A micro-batch in G's phase."""
+
+
+class TranslationPlayer(Player):
+    """What G and D have in common.
+
+    Args:
+        config: of the task.
+        averages: moving averages that steer terms.
+    """
+
+    def __init__(self, config: TranslationConfig, averages: Averages) -> None:
+        super().__init__()
+        self.config, self.game, self.averages = config, config.objective.game, averages
+
+    def step_arguments(self, phase: Phase, batch: Batch, rivals: Rivals) -> dict[str, Any]:
+        """Return a micro-batch as the phase's loss and terms look at it: the arguments of its step."""
+        networks: dict[str, Any] = {**self.networks(), **rivals}
+        draws, source = batch.draws.of(phase.name), batch[self.config.input]
+        return {
+            "networks": networks,
+            "label": batch.label(),
+            "draws": draws,
+            "real": batch[self.config.target],
+            "generate": lambda z: networks["G"](source, draws.of("G")),
+            "show": lambda image, draws: image,
+            "averages": self.averages,
+            "condition": source if self.config.conditional else None,
+        }
+
+
+class TranslationDiscriminator(TranslationPlayer):
+    """D, moved by the difference between targets and translations; see TranslationPlayer."""
+
+    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
+        super().__init__(config, averages)
+        self.D = network
+        self.terms = config.discriminator_terms()
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return D's loss on the batch and its translations, the due terms folded in."""
+        step = TranslationDiscriminatorStep(**self.step_arguments(phase, batch, rivals))
+        weight = self.config.objective.discriminator_weight
+        return discriminator_loss(step, self.game, due_terms(self.terms, phase.values), weight=weight)
+
+
+class TranslationGenerator(TranslationPlayer):
+    """G, moved by D's opinion of its translations and by their distance to the targets; see TranslationPlayer."""
+
+    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
+        super().__init__(config, averages)
+        self.G = network
+        self.terms = config.generator_terms()
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return G's loss on the batch, the due terms folded in."""
+        step = TranslationGeneratorStep(**self.step_arguments(phase, batch, rivals))
+        due = due_terms(self.terms, phase.values)
+        if "adversarial" in phase.values:
+            return generator_loss(step, self.game, due, weight=phase.values["adversarial"])
+        loss = torch.zeros((), device=step.real.device)
+        stats: Stats = {}
+        for name, (term, factor) in due.items():
+            value = term.in_generator(step).mean()
+            loss = loss + factor * value
+            stats[f"reg/{name}"] = value.detach()
+        return loss, stats
+
+
+@dataclass(frozen=True)
+class TranslationSampler(TaskSampler):
+    """An input field to the target field.
+
+    Attributes:
+        network: name of the translator.
+    """
+
+    kind: ClassVar[str] = "translation"
+
+    network: str = "G"
+
+    @property
+    def pairs_with_targets(self) -> frozenset[str]:
+        """See Sampler: the data have the true target of each input."""
+        return frozenset(self.outputs)
+
+    def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
+        """Raise UserError: an image to translate must be given."""
+        (name,) = self.inputs
+        raise UserError(f"this network translates '{name}': give it images, as `bigtrain apply` does")
+
+    @torch.no_grad()
+    def __call__(
+        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
+    ) -> dict[str, Tensor]:
+        """Translate.
+
+        Args:
+            networks: holds the translator.
+            inputs: the input field, float32 in [-1, 1], shape [N, C, H, W].
+            draws: one a sample.
+            choices: `noise=True` lets the network draw its own noise, such as dropout; `output` is ignored: there is
+                one.
+
+        Returns:
+            The target field, around [-1, 1], shape [N, C, H, W].
+        """
+        (source,), (target,) = self.inputs, self.outputs
+        own = draws.of("G") if choices.get("noise") else None
+        return {target: networks[self.network](inputs[source], own)}
+
+
+class TranslationTask(Task):
+    """D's step, then G's, on the same batch; see `TaskConfig.build_task` for the arguments."""
+
+    def __init__(self, config: TranslationConfig, fields: Fields, *, device: torch.device) -> None:
+        self._config = config
+        self.specs = config.networks(fields)
+        self._averages = Averages(device)
+        networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
+        self.players = {"G": TranslationGenerator(networks["G"], config, self._averages)}
+        self.optimizers = dict(config.optim)
+        if "D" in networks:
+            self.players["D"] = TranslationDiscriminator(networks["D"], config, self._averages)
+            limit = config.objective.weight_clip
+            self.optimizers["D"] = config.optim["D"].model_copy(update={"weight_limit": limit})
+        self.averaged = {"G": networks["G"]}
+        self.sampler = TranslationSampler(
+            inputs={config.input: fields[config.input]}, outputs={config.target: fields[config.target]}
+        )
+
+    def phases(self, progress: Progress) -> Sequence[Phase]:
+        """See Task: D's first, once the game has begun."""
+        config, now = self._config, (progress.samples_seen, progress.total)
+        plays = "D" in self.players and config.objective.begun(progress)
+        weights = partial(weights_of, progress=progress)
+        generator = weights("G", config.generator_terms())
+        if not plays:
+            return [Phase("g_main", player="G", values=generator)]
+        generator = {"adversarial": config.objective.adversarial_weight.value_at(*now), **generator}
+        return [
+            Phase("d_main", player="D", values=weights("D", config.discriminator_terms())),
+            Phase("g_main", player="G", values=generator),
+        ]
+
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """See Task."""
+        self._averages.move()
+        return {}
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """See Task."""
+        return {"averages": self._averages}
+
+    @torch.no_grad()
+    def judge(self, networks: Rivals, batch: Batch) -> Tensor | None:
+        """See Task: the mean over all patches; statistics are put back."""
+        if "D" not in networks:
+            return None
+        D = networks["D"]
+        assert isinstance(D, nn.Module)
+        before = [(buffer, buffer.clone()) for buffer in D.buffers()]
+        logits: Tensor = D(batch[self._config.target], batch[self._config.input] if self._config.conditional else None)
+        for buffer, value in before:
+            buffer.copy_(value)
+        return logits.flatten(1).mean(1)
+
+
+def weights_of(player: str, terms: Mapping[str, Term], progress: Progress) -> dict[str, float]:
+    """Return the weights of the terms that are due in a player's next update."""
+    now = (progress.samples_seen, progress.total)
+    due = {name: term for name, term in terms.items() if progress.step % term.interval == 0}
+    return {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}

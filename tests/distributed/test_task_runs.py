@@ -1,0 +1,159 @@
+"""Whole runs of every task on two ranks, through the config: stopped and resumed to the same bits, on any fields."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from bigtrain.build import build, check
+from bigtrain.chaos.compare import differences
+from bigtrain.config import parse_training
+from bigtrain.distributed.collectives import barrier, is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.generate.snapshot import load_snapshot
+from bigtrain.run.folder import open_run_folder
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.write import write_shards
+from tests.distributed.ranks import on_ranks
+
+STEPS = 4
+IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
+LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
+ADAM = {"lr": 1e-3, "beta1": 0.5}
+COMMON: dict[str, Any] = {
+    "global_batch": 8,
+    "micro_batch": 2,
+    "total_kimg": 0.008 * STEPS,
+    "precision": "bf16",
+    "strategy": {"kind": "ddp"},
+    "optim": {"G": ADAM, "D": ADAM},
+    "ema": {"half_life_kimg": 0.1},
+    "log": {"interval_kimg": 0.016},
+    "preview": {"interval_kimg": 0.032},
+    "checkpoint": {"interval_kimg": 1.0},
+    "snapshot": {"interval_kimg": 0.032, "discriminators": True},
+    "health": {"held_out": 0.2, "images": 8, "neighbours": 8, "features_kimg": 0},
+    "tracking": {"mlflow": False},
+}
+RESNET = {"kind": "resnet_translator", "width": 4, "blocks": 1, "dropout": 0.5}
+PATCHES = {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"}
+BIGGAN = {"kind": "biggan", "width": 4, "multiples": [2, 1]}
+RUNS: dict[str, dict[str, Any]] = {
+    "translation": {
+        "task": "translation",
+        "generator": RESNET,
+        "discriminator": PATCHES,
+        "objective": {"terms": {"l1": {"weight": 10}}},
+        "data": {
+            "path": "pairs",
+            "resolution": 16,
+            "fields": {"input": {"kind": "image"}, "target": {"kind": "image"}},
+            "flip": True,
+        },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "ssim"]},
+    },
+    "unpaired": {
+        "task": "unpaired",
+        "generator": RESNET,
+        "discriminator": PATCHES,
+        "objective": {"adversarial": "least_squares", "identity": 5.0, "pool": 12},
+        "data": {
+            "streams": {
+                "A": {"path": "one", "resolution": 16, "flip": True},
+                "B": {"path": "other", "resolution": 16, "flip": True},
+            }
+        },
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
+    "latents": {
+        "task": "synthesis",
+        "field": "latent",
+        "generator": {**BIGGAN, "z_dim": 8},
+        "discriminator": {"kind": "biggan", "width": 4, "multiples": [1, 2], "halvings": 1},
+        "data": {
+            "path": "latents",
+            "resolution": 8,
+            "fields": {"latent": {"kind": "array", "shape": [16, 8, 8], "dtype": "float32"}},
+        },
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 40, *IMAGE.shape), dtype=np.uint8)
+    latents = rng.standard_normal((40, *LATENT.shape)).astype(np.float32)
+    pairs = {"input": images[0], "target": images[1]}
+    for name, arrays, spec in (
+        ("pairs", pairs, IMAGE),
+        ("one", {"image": images[1]}, IMAGE),
+        ("other", {"image": images[2]}, IMAGE),
+        ("latents", {"latent": latents}, LATENT),
+    ):
+        source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
+        write_shards(source, folder / name, shard_samples=10)
+    return folder
+
+
+def config_of(name: str, data: Path, folder: Path) -> Any:
+    """Return the config of a run, its data found in a folder."""
+
+    def located(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: str(data / value) if key == "path" else located(value) for key, value in tree.items()}
+        return tree
+
+    return parse_training(located({**COMMON, **RUNS[name], "run_dir": str(folder)}), source="test")
+
+
+def run(name: str, data: Path, folder: Path, until: int) -> None:
+    config = config_of(name, data, folder)
+    check(config, world_size=dist.get_world_size(), allow_change=False)
+    if is_rank_zero():
+        open_run_folder(config)
+    barrier()
+    trainer = build(config, Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), torch.device("cpu")), folder)
+    trainer.report = lambda scores: trainer.progress.step >= until
+    trainer.run()
+
+
+def with_and_without_a_stop(root: Path, data: Path) -> None:
+    for name in RUNS:
+        run(name, data, root / f"straight-{name}", STEPS)
+        run(name, data, root / f"resumed-{name}", STEPS // 2)
+        run(name, data, root / f"resumed-{name}", STEPS)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    on_ranks(2, with_and_without_a_stop, folder, folder, data)
+    return folder
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_a_run_resumes_to_the_same_bits(root: Path, name: str) -> None:
+    assert differences(root / f"straight-{name}", root / f"resumed-{name}") == []
+
+
+def test_pairs_are_scored_and_shown(root: Path) -> None:
+    folder = root / "straight-translation"
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["key"] for line in lines if line["kind"] == "score"}
+    assert {"eval/psnr", "eval/ssim"} <= scores
+    assert list((folder / "images" / "samples").glob("target-*.png"))
+
+
+def test_snapshots_hold_all_networks(root: Path) -> None:
+    (folder,) = (root / "straight-unpaired" / "snapshots").glob("kimg*")
+    assert {path.name for path in folder.glob("*.safetensors")} == {
+        f"{name}.safetensors" for name in ("G_AB", "G_BA", "D_A", "D_B")
+    }
+    assert load_snapshot(folder).networks.keys() == {"G_AB", "G_BA"}

@@ -1,0 +1,172 @@
+"""`import bigtrain as bt`: the README's lines, and one-line errors."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+import bigtrain as bt
+from bigtrain.core.config import read_yaml
+from bigtrain.core.errors import UserError
+from data_pipelines.errors import DataError
+from data_pipelines.write import write_shards
+from tests.conftest import ROOT, tiny_source
+
+NEVER = {"interval_kimg": 0}
+TRANSLATION = {
+    "task": "translation",
+    "input": "image",
+    "target": "image",
+    "generator": {"kind": "resnet_translator", "width": 4, "blocks": 1},
+    "conditional": False,
+    "objective": {"terms": {"l1": {}}},
+    "optim": {"G": {"lr": 1e-3}},
+}
+
+
+def config(data: Path, folder: Path, **changes: Any) -> dict[str, Any]:
+    """The config of a run of four steps."""
+    return {
+        "run_dir": str(folder),
+        "total_kimg": 0.032,
+        "global_batch": 8,
+        "micro_batch": 8,
+        "data": {"path": str(data), "resolution": 8, "channels": 1},
+        "strategy": {"kind": "single"},
+        "ema": {"half_life_kimg": 0.02},
+        "log": {"interval_kimg": 0.016},
+        "preview": NEVER,
+        "eval": NEVER,
+        "checkpoint": {"interval_kimg": 0.016},
+        "snapshot": NEVER,
+        "tracking": {"mlflow": False, "system_seconds": 0},
+        "health": {"images": 16, "neighbours": 40},
+        **TRANSLATION,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    write_shards(tiny_source(), folder, shard_samples=25)
+    return folder
+
+
+def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lines,) = re.findall(r"```python\n(import bigtrain as bt\n.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len([line for line in lines.splitlines() if line]) <= 10
+    small = (ROOT / "configs" / "quickstart.yaml").read_text()
+    for big, little in {
+        "total_kimg: 40": "total_kimg: 0.064\ntracking: {mlflow: false}",
+        "width: 32": "width: 4",
+        "interval_kimg: 10\n  samples: 1000\n  reference_samples: 2000": "interval_kimg: 0",
+        "images: 64\n  neighbours: 250": "images: 16\n  neighbours: 20",
+    }.items():
+        assert big in small
+        small = small.replace(big, little)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "quickstart.yaml").write_text(small)
+    for big, little in {
+        "samples=5000": "samples=40",
+        '"data/fashion-mnist-10k")\nrun': '"data/fashion-mnist-10k", max_samples=80, workers=1)\nrun',
+    }.items():
+        assert big in lines
+        lines = lines.replace(big, little)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(lines, "README.md", "exec"), names)
+    assert names["run"].complete
+    assert names["run"].snapshot == Path("runs/python/snapshots/kimg000000.064")
+    assert read_yaml("runs/python/config.yaml")["optim"]["G"]["lr"] == 4e-4
+    assert names["images"].shape == (16, 1, 32, 32)
+    assert names["images"].dtype == torch.float32
+    assert [name for name in names["scores"] if "fid40" in name]
+    assert not dist.is_initialized()
+
+
+def test_a_translator_is_trained_stopped_resumed_and_applied(tiny: Path, tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    stopped = bt.train(config(tiny, tmp_path / "run"), stop_at_kimg=0.016)
+    assert (stopped.complete, stopped.snapshot) == (False, None)
+    run = bt.train(config(tiny, tmp_path / "run"))
+    assert run.complete
+    assert run.folder == tmp_path / "run"
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert run.snapshot is not None
+    model = bt.load(run.snapshot, device="cpu")
+    images = torch.rand(3, 1, 10, 13) * 2 - 1
+    made = model.apply(images, batch=2)
+    assert made.shape == images.shape
+    torch.testing.assert_close(model.apply(images[2:]), made[2:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match=r"reads images \[N, 1, H, W\], not \[3, 3, 8, 8\]"):
+        model.apply(torch.zeros(3, 3, 8, 8))
+    with pytest.raises(UserError, match="generates nothing from seeds"):
+        model.sample(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda data: bt.train(ROOT / "tests" / "tiny.yaml", run_dri="x"),
+            "unknown key 'run_dri' (did you mean 'run_di",
+        ),
+        (lambda data: bt.train(ROOT / "tests" / "tny.yaml"), "tny.yaml: no such file (did you mean 'tiny.yaml'?)"),
+        (lambda data: bt.train(config(data, data), **{"optim.G.lr": "x"}), "config: 'optim.G.lr"),
+        (lambda data: bt.train(config(data, data)), "exists and is not a run folder"),
+        (lambda data: bt.load("nowhere"), "nowhere: not a snapshot folder"),
+        (lambda data: bt.evaluate("nowhere", data, metrics=["fdi"]), "unknown metric 'fdi' (did you mean 'fid'?)"),
+        (lambda data: bt.evaluate("nowhere", data), "nowhere: not a snapshot folder"),
+        (lambda data: bt.prepare("fashion-mnist-10k", data, tst=3), "unknown option 'tst'"),
+        (lambda data: bt.prepare("fashion-mnst", data), "unknown dataset 'fashion-mnst' (did you mean"),
+    ],
+)
+def test_a_mistake_is_one_line(call: Callable[[Path], Any], words: str, tiny: Path) -> None:
+    with pytest.raises((UserError, DataError)) as caught:
+        call(tiny)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not dist.is_initialized()
+
+
+def test_overrides_merge_but_for_another_kind(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        bt.train(
+            config(tiny, tmp_path),
+            generator={"kind": "pix2pix_unet", "dwns": 3},
+            optim={"D": {"lr": 1.0}},
+            **{"data.chanels": 1},
+        )
+    assert str(caught.value) == (
+        "config: unknown key 'data.chanels' (did you mean 'data.channels'?)"
+        " (and 1 more: unknown key 'generator.dwns' (did you mean 'generator.downs'?))"
+    )
+
+
+def test_a_process_group_of_others_is_refused(alone: None, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has a process group already"):
+        bt.train(config(tiny, tmp_path / "run"))
+    assert dist.is_initialized()
+
+
+def test_importing_bigtrain_imports_nothing_heavy() -> None:
+    program = "import sys, bigtrain; print([name for name in ('torch', 'pydantic', 'numpy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_train_stays_a_function_when_the_module_of_that_name_is_imported() -> None:
+    import bigtrain.train
+
+    assert callable(bt.train)
+    assert sys.modules["bigtrain.train"] is not bt.train
+    assert bigtrain.train is bt.train

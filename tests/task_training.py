@@ -1,0 +1,144 @@
+"""Train tiny networks of any task by `take_step`, on random samples: for tests of what a task computes."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import parse_config
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress, State, Stateful
+from bigtrain.distributed.collectives import RunningMeans
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.engine.made_up import random_batch
+from bigtrain.engine.step import take_step
+from bigtrain.engine.task import TaskConfig
+from bigtrain.strategies import strategy_of
+from bigtrain.tasks.translation import TranslationConfig
+from bigtrain.tasks.unpaired import UnpairedConfig
+from data_pipelines.fields.spec import FieldSpec
+from tests.training import CPU, by_name
+
+IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
+# With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
+ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
+OPTIM = {"optim": {"G": ADAM, "D": ADAM}}
+RESNET = {"kind": "resnet_translator", "width": 4, "blocks": 1}
+TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] = {
+    "pix2pix": (
+        TranslationConfig,
+        {
+            "generator": {"kind": "pix2pix_unet", "width": 4, "downs": 3, "norm": "instance"},
+            "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
+            "objective": {"discriminator_weight": 0.5, "terms": {"l1": {"weight": 10}}},
+            **OPTIM,
+        },
+        {"input": IMAGE, "target": IMAGE},
+    ),
+    "pix2pix_penalised": (
+        TranslationConfig,
+        {
+            "generator": RESNET,
+            "discriminator": {"kind": "pixel", "width": 4, "norm": "none"},
+            "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}, "l2": {}, "feature_matching": {}}},
+            **OPTIM,
+        },
+        {"input": IMAGE, "target": IMAGE},
+    ),
+    "cyclegan": (
+        UnpairedConfig,
+        {
+            "global_batch": 8,
+            "generator": RESNET,
+            "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
+            "objective": {"adversarial": "least_squares", "adversarial_weight": 2.0, "identity": 5.0, "pool": 12},
+            **OPTIM,
+        },
+        {"A.image": IMAGE, "B.image": IMAGE},
+    ),
+}
+
+
+class TaskTraining:
+    """Players, strategies and batches of one rank.
+
+    Args:
+        name: of `TASKS`.
+        strategy: of all players, see `tests.training.by_name`.
+        global_batch: samples of a batch over all ranks.
+        micro_batch: samples that are computed at once.
+        seed: of the weights.
+        changes: of the config.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        strategy: str = "single",
+        global_batch: int = 8,
+        micro_batch: int = 4,
+        seed: int = 0,
+        **changes: Any,
+    ) -> None:
+        torch.manual_seed(seed)
+        schema, config, self.fields = TASKS[name]
+        self.config = parse_config(schema, {**config, **changes}, source="test")
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        self.global_batch, self.micro_batch = global_batch, micro_batch
+        self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
+        self.task = self.config.build_task(self.fields, {}, seed=seed, device=CPU)
+        self.strategies = {}
+        for player, module in self.task.players.items():
+            synchronise_statistics(module, world_size)
+            accumulation = global_batch // world_size // micro_batch
+            build = strategy_of(by_name(strategy), player).build
+            ranks = Ranks(rank, world_size, rank, CPU)
+            self.strategies[player] = build(module, self.task.optimizers[player], "fp32", accumulation, ranks)
+        self.progress, self.means = Progress(10_000, global_batch), RunningMeans()
+        self.start = self.weights()
+
+    def batch(self) -> Batch:
+        """Return this rank's share of the next global batch."""
+        index = torch.arange(self.progress.samples_seen, self.progress.samples_seen + self.global_batch)
+        return random_batch(self.fields, Draws(1, index[self.share], "data"))
+
+    def run(self, steps: int) -> dict[str, Any]:
+        """Take some steps; return the weights before and after, and the means of what was measured."""
+        for _ in range(steps):
+            result = take_step(
+                self.task,
+                self.strategies,
+                [self.batch()],
+                self.progress,
+                micro_batch=self.micro_batch,
+                global_batch=self.global_batch,
+            )
+            for told in result.stats:
+                self.means.add(told)
+        return {"start": self.start, "weights": self.weights(), "means": self.means.read()}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return copies of all parameters. Collective where sharded."""
+        names = {name: dict(player.named_parameters()) for name, player in self.task.players.items()}
+        return {
+            f"{name}.{key}": value.detach().clone()
+            for name, strategy in self.strategies.items()
+            for key, value in strategy.full_params()
+            if key in names[name]
+        }
+
+    def parts(self) -> dict[str, Stateful]:
+        """Return what a checkpoint holds."""
+        return {"progress": self.progress, **self.strategies, **self.task.stateful()}
+
+    def state_dict(self) -> State:
+        """Return the state of all parts. Collective."""
+        return {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state."""
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])

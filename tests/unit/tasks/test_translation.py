@@ -1,0 +1,154 @@
+"""Translation and unpaired translation: their losses against the same thing written out, and what they refuse."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bigtrain.core.config import ConfigError, parse_config
+from bigtrain.core.errors import UserError
+from bigtrain.core.rng import Draws
+from bigtrain.engine.step import compute_gradients
+from bigtrain.tasks.translation import TranslationConfig
+from bigtrain.tasks.unpaired import ImagePools
+from tests.task_training import TASKS, TaskTraining
+from tests.training import distance
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+
+def gradients(training: TaskTraining, player: str) -> dict[str, torch.Tensor]:
+    """Return the gradients of a player's phase on the first batch."""
+    phase = next(phase for phase in training.task.phases(training.progress) if phase.player == player)
+    compute_gradients(training.task, training.strategies, phase, training.batch(), training.micro_batch)
+    return {name: p.grad for name, p in training.task.players[player].named_parameters() if p.grad is not None}
+
+
+def assert_gradients(loss: torch.Tensor, network: torch.nn.Module, found: dict[str, torch.Tensor], prefix: str) -> None:
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    expected = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+    for name, gradient in zip(names, expected, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close(found[f"{prefix}{name}"], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_pix2pix_is_its_paper() -> None:
+    generator = {"kind": "pix2pix_unet", "width": 4, "downs": 3, "norm": "instance", "dropout": 0.0}
+    training = TaskTraining("pix2pix", micro_batch=8, generator=generator)
+    G, D, batch = training.task.players["G"].G, training.task.players["D"].D, training.batch()
+    x, y = batch["input"], batch["target"]
+    fake = G(x)
+    loss_d = 0.5 * (F.softplus(-D(y, x)).mean() + F.softplus(D(fake.detach(), x)).mean())
+    loss_g = F.softplus(-D(fake, x)).mean() + 10 * (fake - y).abs().mean()
+    assert_gradients(loss_d, D, gradients(training, "D"), "D.")
+    assert_gradients(loss_g, G, gradients(training, "G"), "G.")
+
+
+def test_cyclegan_is_its_paper() -> None:
+    training = TaskTraining("cyclegan", micro_batch=8, objective={**TASKS["cyclegan"][1]["objective"], "pool": 0})
+    ours, theirs = training.task.players["G"], training.task.players["D"]
+    batch = training.batch()
+    a, b = batch["A.image"], batch["B.image"]
+    fake_b, fake_a = ours.G_AB(a), ours.G_BA(b)
+    loss_d = 0.5 * sum(
+        (D(real) - 1).square().mean() + D(fake.detach()).square().mean()
+        for D, real, fake in ((theirs.D_A, a, fake_a), (theirs.D_B, b, fake_b))
+    )
+    game = (theirs.D_B(fake_b) - 1).square().mean() + (theirs.D_A(fake_a) - 1).square().mean()
+    cycle = 10 * (F.l1_loss(ours.G_BA(fake_b), a) + F.l1_loss(ours.G_AB(fake_a), b))
+    identity = 5 * (F.l1_loss(ours.G_AB(b), b) + F.l1_loss(ours.G_BA(a), a))
+    assert_gradients(loss_d, theirs, gradients(training, "D"), "")
+    assert_gradients(game + cycle + identity, ours, gradients(training, "G"), "")
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_micro_batches_change_nothing(name: str) -> None:
+    whole, cut = (TaskTraining(name, micro_batch=size).run(2) for size in (8, 2))
+    assert distance(whole, cut) < 1e-4
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_state_is_all_there_is(name: str) -> None:
+    straight, first, second = (TaskTraining(name, seed=seed) for seed in (0, 0, 1))
+    expected = straight.run(4)["weights"]
+    first.run(2)
+    second.load_state_dict(first.state_dict())
+    found = second.run(2)["weights"]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_the_game_begins_when_it_is_told_to() -> None:
+    objective = {"adversary_from_kimg": 0.008, "terms": {"l1": {}}}
+    training = TaskTraining("pix2pix", objective=objective)
+    assert [phase.name for phase in training.task.phases(training.progress)] == ["g_main"]
+    before = training.weights()
+    training.run(1)
+    after = training.weights()
+    moved = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert moved == {"G"}
+    assert [phase.name for phase in training.task.phases(training.progress)] == ["d_main", "g_main"]
+
+
+def test_pools_are_the_published_one_for_a_batch_of_one() -> None:
+    pools, draws = ImagePools(2, batch=1), Draws(0, torch.arange(6), "pool")
+    images = torch.arange(6.0).reshape(6, 1, 1, 1)
+    seen = [pools.exchange(images[row : row + 1], draws[row : row + 1]) for row in range(6)]
+    assert [float(one) for one in seen[:2]] == [0.0, 1.0]  # it fills first
+    assert any(float(one) != row for row, one in enumerate(seen))  # older ones come back
+    assert all(float(one) <= row for row, one in enumerate(seen))
+
+
+def test_pools_go_by_the_place_in_the_batch() -> None:
+    together, apart = ImagePools(8, batch=4), ImagePools(8, batch=4)
+    images = torch.arange(16.0).reshape(16, 1, 1, 1)
+    for step in range(4):
+        rows = slice(4 * step, 4 * step + 4)
+        draws = Draws(0, torch.arange(4 * step, 4 * step + 4), "pool")
+        whole = together.exchange(images[rows], draws)
+        halves = [apart.exchange(images[rows][part], draws[part]) for part in (slice(2, 4), slice(0, 2))]
+        assert torch.equal(whole, torch.cat(halves[::-1]))
+
+
+def refused(task: str, **changes: Any) -> str:
+    with pytest.raises((ConfigError, ValueError)) as caught:
+        training = TaskTraining(task, **changes)
+        networks = training.task.networks()
+        training.config.check_task(networks, micro_batch=4)
+        training.config.check_players()
+    return str(caught.value)
+
+
+def test_what_does_not_fit_is_told_with_its_key() -> None:
+    assert "objective.terms: without a discriminator" in refused(
+        "pix2pix", discriminator=None, objective={}, optim={"G": {"lr": 1e-3}}
+    )
+    r1 = {"terms": {"l1": {}, "r1": {"gamma": 1.0}}}
+    assert "objective.terms.r1 needs a discriminator" in refused(
+        "pix2pix", discriminator=None, objective=r1, optim={"G": {"lr": 1e-3}}
+    )
+    assert "write an optimizer for each" in refused("pix2pix", discriminator=None, objective={"terms": {"l1": {}}})
+    assert "has no such pairs here" in refused("cyclegan", objective={"adversarial": "relativistic_average"})
+
+
+def test_a_synthesis_has_no_target() -> None:
+    with pytest.raises(ConfigError, match="unknown key"):
+        parse_config(TranslationConfig, {**TASKS["pix2pix"][1], "augment": {"kind": "ada"}}, source="test")
+
+
+def test_a_translator_is_given_its_input() -> None:
+    sampler = TaskTraining("pix2pix").task.sampler
+    with pytest.raises(UserError, match="bigtrain apply"):
+        sampler.draw_inputs(Draws(0, torch.arange(2)))
+
+
+def test_dropout_is_the_noise_of_a_position() -> None:
+    training = TaskTraining("pix2pix")
+    batch, networks = training.batch(), training.task.networks()
+    sample = training.task.sampler
+    plain, again = (sample(networks, batch.fields, batch.draws)["target"] for _ in range(2))
+    noisy = sample(networks, batch.fields, batch.draws, noise=True)["target"]
+    assert torch.equal(plain, again)
+    assert not torch.equal(plain, noisy)
+    part = sample(networks, {"input": batch["input"][2:4]}, batch.draws[2:4], noise=True)["target"]
+    torch.testing.assert_close(part, noisy[2:4], rtol=1e-4, atol=1e-5)
