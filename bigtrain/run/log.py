@@ -55,8 +55,8 @@ class RunLog:
         samples: int,
     ) -> None:
         self._folder, self._progress = folder, progress
-        self.tracker, self.journal, self._means = tracker, journal, means
-        self._load, self._usage, self.profile = load, usage, profile
+        self.tracker, self.journal, self.means = tracker, journal, means
+        self._load, self.usage, self.profile = load, usage, profile
         self._samples = samples
         self._display = Display(progress, active=is_rank_zero())
 
@@ -93,14 +93,14 @@ class RunLog:
         asked = time.perf_counter()
         with self._load.data_wait():
             yield
-        self._means.add({"time/data_wait_s": time.perf_counter() - asked})
+        self.means.add({"time/data_wait_s": time.perf_counter() - asked})
 
     def step(self, result: StepResult) -> None:
         """Add what a step tells, after the step is counted."""
         for stats in result.stats:
-            self._means.add(stats)
+            self.means.add(stats)
         began = time.perf_counter()
-        self._means.add(self._usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
+        self.means.add(self.usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
         self.leave_out(time.perf_counter() - began)
         self.journal.beat(self._progress)
 
@@ -113,15 +113,15 @@ class RunLog:
         speed = self._speed.read()
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
         metrics = {
-            **self._means.read(),
+            **self.means.read(),
             **speed,
-            **self._load.read(self._usage.activations),
+            **self._load.read(self.usage.activations),
             "data/replaced": replaced,
             "data/retries": retries,
             "progress/kimg": self._progress.kimg,
             "progress/epoch": self._progress.samples_seen / self._samples,
         }
-        return {**metrics, **self._usage.of_interval(metrics)}
+        return {**metrics, **self.usage.of_interval(metrics)}
 
     def interval(self, metrics: Mapping[str, float]) -> None:
         """Report the metrics of an interval, and show them."""

@@ -12,6 +12,7 @@ from bigtrain.engine.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.models import ImageSpec
+from bigtrain.ops.convolution import conv2d
 from bigtrain.tasks.synthesis import SynthesisConfig
 from data_pipelines.batches import BatchPlan
 from data_pipelines.fields.spec import FieldSpec
@@ -53,6 +54,15 @@ def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
     assert sizes == [4, 4, 4, 4]
     nothing = Reals({"image": torch.empty(0, 1, 2, 2, dtype=torch.uint8)}, spec)
     assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(logits_of) == {}
+
+
+def test_logits_of_weights_in_bfloat16(alone: None) -> None:
+    spec = {"image": FieldSpec("image", (1, 2, 2), "uint8")}
+    white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
+    weight = torch.ones(1, 1, 2, 2, dtype=torch.bfloat16)
+    probe = LogitProbe(white, black, micro_batch=4, ranks=ALONE, precision="pure_bf16")
+    readings = probe.read(lambda batch: conv2d(batch["image"], weight).flatten())
+    assert (readings["logits/train"], readings["logits/held_out"]) == (4, -4)
 
 
 @pytest.mark.parametrize("max_images", [None, 20])
