@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: rank 0 speaks, the others are silent."""
+"""Console output: rank 0 writes, the other ranks are silent."""
 
 import contextlib
 import logging

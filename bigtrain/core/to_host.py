@@ -1,4 +1,4 @@
-"""From the device to the host, without the host waiting for more than it needs."""
+"""Asynchronous copies from the device to the host."""
 
 from collections.abc import Iterable, Iterator
 

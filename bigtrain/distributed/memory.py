@@ -1,4 +1,4 @@
-"""What a rank's memory holds: parameters, gradients, optimizer and activations, and the highest level of all."""
+"""Memory of a rank: parameters, gradients, optimizer state, activations and the peak."""
 
 import contextlib
 import resource

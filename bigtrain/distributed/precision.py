@@ -1,4 +1,4 @@
-"""In which precision a player computes, and what keeps its training sound where that is a low one."""
+"""The precision in which players compute: autocast, float32 master weights and loss scaling."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank shows of itself every few seconds.
+    """The sign of life that a rank publishes every few seconds.
 
     Attributes:
         rank: whose it is.

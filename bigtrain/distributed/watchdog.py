@@ -1,4 +1,4 @@
-"""Notice that a rank hangs, keep the stacks of all ranks, name the culprit, and end the run so that it can go on.
+"""Detect that a rank hangs, save the stacks of all ranks, name the rank at fault, and end the run for a restart.
 
 A rank that is stopped, or waits for ever, makes all others wait in the next collective operation, where nothing tells
 whose fault it is. So every rank has a thread that shows signs of life in the group's store: how often the training

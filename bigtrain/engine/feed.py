@@ -1,4 +1,4 @@
-"""From the samples that a stream reads to batches on the device: normalised, cut, mirrored, all by position."""
+"""Turn the samples of a stream into batches on the device: normalised, cropped and flipped, all by position."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ from data_pipelines.stream import HostBatch
 
 
 class Faults(Protocol):
-    """Counts of what was met on the way, since the start."""
+    """Counts of damaged samples and of retries since the start."""
 
     @property
     def replaced(self) -> int:
@@ -29,7 +29,7 @@ class Faults(Protocol):
 
 
 class Stream(Protocol):
-    """What a feed takes samples from: one stream or several that advance together."""
+    """The source of a feed's samples: one stream, or several that advance together."""
 
     @property
     def faults(self) -> Faults:
@@ -47,7 +47,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class BatchTransform:
-    """What happens to the samples of a stream on the device, by random numbers of their positions.
+    """The transform of a stream's samples on the device; its random numbers depend on their positions.
 
     Attributes:
         crop: where larger images are cut: in the middle, or anywhere, drawn for each sample.

@@ -55,7 +55,7 @@ class ScoreConfig(Config):
 
 
 class FullEvalConfig(ScoreConfig):
-    """The scores that a report tells, made seldom.
+    """The scores for reports, which are computed rarely.
 
     Attributes:
         interval_kimg: thousands of training images between two of them; the end of a run has one in any case.

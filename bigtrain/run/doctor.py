@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and what that costs."""
+"""`bigtrain doctor`: the hardware and packages of this machine, and what does not work without those missing."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ from bigtrain.evaluation.extractors.efficientnet_lite0 import weights_path
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that was looked for.
+    """A component that bigtrain can use, and whether it was found.
 
     Attributes:
         what: its name.

@@ -1,4 +1,4 @@
-"""Looks at a run's health: hands metrics, logits, weights and samples to the health monitor."""
+"""Examinations of a run's health, from its metrics, logits, weights and samples."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What ranks failed of, a file a rank in the run folder, and which of them was the cause."""
+"""Failures of ranks: one file per rank in the run folder, and which of them was the cause."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""A run's own account of what happens to it: events, heartbeat, and what its faults have cost."""
+"""The journal of a run: its events, its heartbeat, and the cost of faults."""
 
 import contextlib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What a run costs every rank: time, messages and memory, as metrics, as tables, and as `ranks.json`."""
+"""The load of every rank (time, messages and memory) as metrics, as tables, and as `ranks.json`."""
 
 import contextlib
 from collections.abc import Mapping

@@ -27,16 +27,16 @@ from data_pipelines.codec import Pixels
 
 
 class RunLog:
-    """Tells of a run. Metrics are averaged over micro-batches, steps and ranks until they are read.
+    """The log of a run. Metrics are averaged over micro-batches, steps and ranks until they are read.
 
     Args:
         folder: the run folder.
         progress: of the run.
         tracker: copies everything to MLflow.
         journal: events and the heartbeat.
-        means: of what steps tell.
-        load: what the run costs every rank.
-        usage: what it computes.
+        means: of the statistics of steps.
+        load: time, messages and memory of every rank.
+        usage: floating-point operations and memory.
         profile: where its wall time goes.
         samples: in the dataset, for the number of epochs.
     """
@@ -61,7 +61,7 @@ class RunLog:
         self._display = Display(progress, active=is_rank_zero())
 
     def begin(self, loaded: Path | None, description: Mapping[str, Any], **facts: Any) -> None:
-        """Open the books: report what the run is, and from where it goes on.
+        """Report the run's description, and the checkpoint from which it resumes.
 
         Args:
             loaded: the checkpoint; None for nothing.
@@ -89,7 +89,7 @@ class RunLog:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Measure how long samples are waited for."""
+        """Measure the time that the training waits for samples."""
         asked = time.perf_counter()
         with self._load.data_wait():
             yield

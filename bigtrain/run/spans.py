@@ -1,4 +1,4 @@
-"""What surrounds the parts of a run's steps: the profile, the watchdog, the count of operations."""
+"""Spans around the parts of a run's steps, for the profile, the watchdog and the count of operations."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""What the strategies have in common: their settings, and the optimizer step of those that PyTorch alone carries."""
+"""Base classes of the strategies: their settings, and the optimizer step of those that use PyTorch alone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

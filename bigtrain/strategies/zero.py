@@ -26,7 +26,7 @@ from bigtrain.strategies.zero_traffic import count_messages
 
 
 class ZeROStrategy(Strategy):
-    """A player whose moments, gradients or weights DeepSpeed shares out over the ranks.
+    """A player whose optimizer state, gradients or weights DeepSpeed shards over the ranks.
 
     Args:
         player: already on its device.

@@ -45,7 +45,7 @@ class DiscriminatorView:
 
 
 class SynthesisPlayer(Player):
-    """What G and D have in common.
+    """Base class of G and D.
 
     Args:
         objective: the game and its terms.
@@ -89,7 +89,7 @@ class SynthesisPlayer(Player):
 
 
 class DiscriminatorPlayer(SynthesisPlayer):
-    """D, moved by the difference between real and fake; see SynthesisPlayer for the arguments."""
+    """The discriminator; see SynthesisPlayer for the arguments."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class DiscriminatorPlayer(SynthesisPlayer):
 
 
 class GeneratorPlayer(SynthesisPlayer):
-    """G, moved by D's opinion of what it makes; see SynthesisPlayer for the arguments."""
+    """The generator; see SynthesisPlayer for the arguments."""
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ from bigtrain.tasks.terms.pixels import L1, L2
 
 
 class TranslationTermsConfig(NamedTerms):
-    """What is added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
+    """The terms added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
 
     l1: L1 | None = None
     l2: L2 | None = None
@@ -53,7 +53,7 @@ class TranslationTermsConfig(NamedTerms):
 
 
 class TranslationObjectiveConfig(GameConfig):
-    """What G and D want.
+    """The objective of G and D.
 
     Attributes:
         terms: what is added to the game.
@@ -175,7 +175,7 @@ class TranslationGeneratorContext(_ConditionedContext, GeneratorLossContext):
 
 
 class TranslationPlayer(Player):
-    """What G and D have in common.
+    """Base class of G and D.
 
     Args:
         config: of the task.
@@ -203,7 +203,7 @@ class TranslationPlayer(Player):
 
 
 class TranslationDiscriminator(TranslationPlayer):
-    """D, moved by the difference between targets and translations; see TranslationPlayer."""
+    """The discriminator of targets and translations; see TranslationPlayer."""
 
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
@@ -218,7 +218,7 @@ class TranslationDiscriminator(TranslationPlayer):
 
 
 class TranslationGenerator(TranslationPlayer):
-    """G, moved by D's opinion of its translations and by their distance to the targets; see TranslationPlayer."""
+    """The generator, with an adversarial loss and distances to the targets; see TranslationPlayer."""
 
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
@@ -242,7 +242,7 @@ class TranslationGenerator(TranslationPlayer):
 
 @dataclass(frozen=True)
 class TranslationSampler(TaskSampler):
-    """An input field to the target field.
+    """Samples the target field from the input field.
 
     Attributes:
         network: name of the translator.

@@ -1,4 +1,4 @@
-"""What a term of an objective is, and what it may look at."""
+"""The interface of the terms of an objective, and the context that they are computed from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from data_pipelines.plugins import Registry
 
 @dataclass
 class LossContext:
-    """One micro-batch in a player's phase. What is not asked for is not computed.
+    """A micro-batch in a player's phase, from which losses are computed. Its properties are computed on first use.
 
     Attributes:
         networks: `G`, `D`, and what terms have added to D under their names; the rivals' are frozen.
@@ -27,7 +27,7 @@ class LossContext:
         draws: the phase's random numbers.
         real: images in [-1, 1], shape [N, C, H, W].
         generate: turns latents [N, z_dim] into images, as the phase does.
-        show: turns images into what D gets to see of them: augmented, with instance noise.
+        show: prepares images for D: augmentation and instance noise.
         averages: moving averages that steer terms.
     """
 
@@ -116,7 +116,7 @@ class DiscriminatorLossContext(LossContext):
 
 
 class GeneratorLossContext(LossContext):
-    """A micro-batch in G's phase: D is frozen, what it thinks of reals is constant."""
+    """A micro-batch in G's phase: D is frozen, its outputs for reals are constants."""
 
     @cached_property
     def real_features(self) -> list[Tensor]:
@@ -204,7 +204,7 @@ class GeneratorTerm(Term):
 
 
 class NamedTerms(Config):
-    """Which terms, each under its name; a subclass declares the names, and None for what is not used."""
+    """The terms in use, each under its name; a subclass declares the names, with None for a term that is not used."""
 
     def chosen(self) -> dict[str, Term]:
         """Return the terms that are used, by name."""

@@ -1,4 +1,4 @@
-"""D should not change its mind over what does not matter; G should."""
+"""Consistency regularisation: D's logits under small changes of its input, and G's images under changes of z."""
 
 from pydantic import PositiveFloat
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Feature matching: G aims at what D sees in reals."""
+"""Feature matching: G matches the mean features that D has of reals."""
 
 import torch
 from torch import Tensor
