@@ -84,7 +84,7 @@ class Trainer:
         return self.finish()
 
     def start(self) -> None:
-        """Go on from the newest checkpoint, if there is one, and open the books."""
+        """Resume from the newest checkpoint, if there is one, and start the log."""
         with self.log.profile.span("start"):
             loaded = self.saving.load(keep_one=self.config.health.on_collapse == "rollback")
             self.feed.seek(self.progress.samples_seen)
@@ -134,7 +134,7 @@ class Trainer:
         return any_rank(asked or there or self.saving.failed)  # who stops saves, and so learns that saving fails
 
     def finish(self) -> Result:
-        """Save what is not saved, and close the books. Collective."""
+        """Save what is not saved, and finish the log. Collective."""
         if self.stopping:
             self.saving.save_if_news()
         self.saving.wait()

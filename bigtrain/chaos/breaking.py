@@ -142,8 +142,8 @@ def break_run(
         if code in (2, 3):
             raise UserError(f"{disturbed}: ended with exit code {code}, see {disturbed}.log")
         run.start()
-    toll = faults_of(disturbed)
-    report.restarts, report.lost_kimg = int(toll["restarts"]), toll["lost_kimg"]
+    faults = faults_of(disturbed)
+    report.restarts, report.lost_kimg = int(faults["restarts"]), faults["lost_kimg"]
     report.most_lost_kimg = max((event.get("lost_kimg", 0.0) for event in read_events(disturbed)), default=0.0)
     report.differences = differences(undisturbed, disturbed)
     return report

@@ -53,7 +53,7 @@ class DiscriminatorWins(Monitor):
 
 
 class GeneratorWins(Monitor):
-    """G overpowers D: D takes fakes for real and real images for fakes, so that its opinion is worth nothing.
+    """G overpowers D: D takes fakes for real and real images for fakes, so that its gradient is of no use.
 
     Guessing alone is no sign of illness: where the game ends, D's logits are 0 (Goodfellow et al. 2014, theorem 1).
     """

@@ -103,9 +103,9 @@ class Journal:
         if replaced > 0:
             self.note("replaced_sample", progress, count=int(replaced))
             self._replaced += replaced
-        toll = faults_of(self._folder)
-        if toll["restarts"]:
-            self._tracker.log({f"faults/{name}": float(value) for name, value in toll.items()}, progress)
+        faults = faults_of(self._folder)
+        if faults["restarts"]:
+            self._tracker.log({f"faults/{name}": float(value) for name, value in faults.items()}, progress)
 
 
 def faults_of(folder: Path) -> dict[str, float]:

@@ -170,7 +170,7 @@ class RunLog:
         self.tracker.log_snapshot(key, folder, self._progress)
 
     def complete(self, final: Path, best: Path | None) -> None:
-        """Close the books of a run that is complete: curves, and its snapshots as models."""
+        """Report a run that is complete: curves, and its snapshots as models."""
         self.journal.beat(self._progress, now=True)
         if is_rank_zero():
             curves = self._folder / "curves.png"
@@ -182,7 +182,7 @@ class RunLog:
         self.journal.note("complete", self._progress)
 
     def stopped(self, signal: str | None, collapse: str | None) -> None:
-        """Close the books of a run that goes on another time.
+        """Report a run that stops before its end.
 
         Args:
             signal: what asked for it from outside; None where nothing did.

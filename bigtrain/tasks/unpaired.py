@@ -206,9 +206,9 @@ class UnpairedGenerators(Player):
         for domain, real, there, back, D in ways:
             fake = there(real, draws.of(f"{domain}/there"))
             if "adversarial" in phase.values:
-                opinion = self.game.generator(rivals[D](fake)).mean()
-                loss = loss + phase.values["adversarial"] * opinion
-                stats[f"loss/g_{domain}"] = opinion.detach()
+                adversarial = self.game.generator(rivals[D](fake)).mean()
+                loss = loss + phase.values["adversarial"] * adversarial
+                stats[f"loss/g_{domain}"] = adversarial.detach()
             cycle = F.l1_loss(back(fake, draws.of(f"{domain}/back")), real)
             loss = loss + phase.values["cycle"] * cycle
             stats[f"reg/cycle_{domain}"] = cycle.detach()

@@ -72,17 +72,17 @@ class SynthesisQuantities(Quantities):
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """D's opinion of the real images."""
+        """D's logits of the real images."""
         return self.logits_of(self.real)
 
     @cached_property
     def fake_logits(self) -> Tensor:
-        """D's opinion of G's images, attached to both."""
+        """D's logits of G's images, attached to both."""
         return self.logits_of(self.fake)
 
     @cached_property
     def fixed_fake_logits(self) -> Tensor:
-        """D's opinion of G's images, attached to D only."""
+        """D's logits of G's images, attached to D only."""
         return self.logits_of(self.fixed_fake)
 
     @cached_property
