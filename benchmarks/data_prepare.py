@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.prepare.files import from_folder
-from data_pipelines.protocol import Protocol
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.write import write_shards
 
 PHOTOGRAPHS = Path("/usr/share/backgrounds")
@@ -137,7 +137,7 @@ def bigtrain(originals: Path, out: Path, workers: int) -> None:
     write_shards(
         from_folder(originals),
         out,
-        protocol=Protocol(TARGET, TARGET),
+        protocol=ImageProtocol(TARGET, TARGET),
         codec="jpeg",
         quality=QUALITY,
         shard_samples=SHARD,

@@ -1,4 +1,4 @@
-"""Runs that are made to fail, and healthy ones, and what the doctor says of them: writes `health.md` beside this file.
+"""Runs that are made to fail, and healthy ones, and what the health monitors report: writes `health.md` here.
 
     nice python benchmarks/health.py DATA [--out FOLDER]
 
@@ -73,7 +73,7 @@ SCENARIOS = (
 )
 
 
-_HEAD = """# What the doctor says
+_HEAD = """# What the health monitors report
 
 {date}, `python benchmarks/health.py DATA`, {machine} CPU, one rank, one thread; BigGAN of width 4 on Fashion-MNIST at
 32x32, batches of 16, a log interval of 80 images, features of 64 fakes against 200 training images each 800 images.

@@ -24,15 +24,16 @@ import torch
 import torch.multiprocessing as mp
 from pydantic import TypeAdapter
 
-from bigtrain.core.batch import Batch
 from bigtrain.core.config import parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import join_ranks, leave_ranks
 from bigtrain.distributed.memory import MIB, highest_ever
-from bigtrain.models import ImageSpec
+from bigtrain.engine.made_up import random_batch
+from bigtrain.engine.step import compute_gradients
 from bigtrain.strategies import StrategyConfig
-from bigtrain.tasks.synthesis import SynthesisConfig, SynthesisTask
+from bigtrain.tasks.synthesis import SynthesisConfig
+from data_pipelines.fields.spec import FieldSpec
 
 KINDS: dict[str, tuple[dict[str, Any], Callable[[int], tuple[float, float, float]]]] = {
     "ddp": ({"kind": "ddp"}, lambda n: (4, 4, 8)),
@@ -57,10 +58,10 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
     torch.set_num_threads(1)
     ranks = join_ranks()
     before = highest_ever(ranks.device)
-    image = ImageSpec(32, 3)
     network = {"kind": "stylegan2", "channel_base": 32 * width, "channel_max": width}
     config = {"generator": network, "discriminator": network, "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}}}
-    task = SynthesisTask(parse_config(SynthesisConfig, config, source="memory"), image, [], seed=0, device=ranks.device)
+    fields = {"image": FieldSpec("image", (3, 32, 32), "uint8")}
+    task = parse_config(SynthesisConfig, config, source="memory").build_task(fields, {}, seed=0, device=ranks.device)
     weights = sum(value.numel() for player in task.players.values() for value in player.parameters())
     strategy_config: Any = TypeAdapter(StrategyConfig).validate_python(settings)
     strategies = {
@@ -69,21 +70,14 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
     }
     progress = Progress(1000, 4 * world_size)
     for step in range(2):
-        draws = Draws(0, torch.arange(4) + 4 * (rank + world_size * step))
-        real = (draws.uniform(*image.shape) * 2 - 1).contiguous(memory_format=torch.channels_last)
-        batch = Batch(real, torch.zeros(4, dtype=torch.int64), draws)
+        batch = random_batch(fields, Draws(0, torch.arange(4) + 4 * (rank + world_size * step)))
         for phase in task.phases(progress):
-            rivals: dict[str, Any] = {}
-            for name, strategy in strategies.items():
-                strategy.set_trainable(name == phase.player)
-                if name != phase.player:
-                    rivals.update(strategy.infer())
-            loss, _ = strategies[phase.player].loss(phase, batch, rivals, last_micro=True)
-            strategies[phase.player].backward(loss)
+            compute_gradients(task, strategies, phase, batch, 4)
             now = (progress.samples_seen, progress.total)
-            strategies[phase.player].step(task.optimizers[phase.player].rates_at(*now, global_batch=4 * world_size))
-    held = [asdict(strategy.held()) for strategy in strategies.values()]
-    parts = {part: sum(one[part] for one in held) for part in ("parameters", "gradients", "optimizer")}
+            settings = task.optimizers[phase.player].settings_at(*now, global_batch=4 * world_size)
+            strategies[phase.player].step(settings)
+    memory_use = [asdict(strategy.memory_use()) for strategy in strategies.values()]
+    parts = {part: sum(one[part] for one in memory_use) for part in ("parameters", "gradients", "optimizer")}
     found = {**parts, "weights": weights, "resident": highest_ever(ranks.device) - before}
     Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
     leave_ranks()

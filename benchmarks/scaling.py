@@ -103,19 +103,18 @@ def rank_process(pipe: Connection, place: dict[str, str], core: int, settings: d
     ranks = join_ranks()
     config.folder.mkdir(parents=True, exist_ok=True)
     trainer = build(config, ranks, config.folder)
-    trainer.batches.seek(0)
+    trainer.feed.seek(0)
     pipe.send("ready")
     while count := pipe.recv():
         barrier()
         traffic.read()
         began = time.perf_counter()
         for _ in range(count):
-            with trainer.load.step():
-                trainer.train_step([trainer.next_batch() for _ in range(trainer.task.batches_per_step)])
+            trainer.take_step()
         barrier()
         seconds = time.perf_counter() - began
         pipe.send({"seconds": seconds / count} | communication_metrics(gather_times(traffic.read(), ranks.device)))
-    trainer.batches.close()
+    trainer.feed.close()
     leave_ranks()
 
 

@@ -194,6 +194,7 @@ class Steps:
     def __init__(self, config: Any, *, plain: bool = False, inference: bool = False) -> None:
         import torch
 
+        from bigtrain.core.rng import Draws
         from bigtrain.core.state import Progress
         from bigtrain.distributed.init import Ranks
         from bigtrain.engine.ema import EMA
@@ -201,8 +202,9 @@ class Steps:
 
         self._config = config
         self._layout = torch.contiguous_format if plain else torch.channels_last
-        image, device = config.data.image, torch.device("cpu")
-        self._task = config.build_task(image, [1] * image.classes, seed=0, device=device)
+        device = torch.device("cpu")
+        self._fields = config.data.field_specs()
+        self._task = config.build_task(self._fields, {}, seed=0, device=device)
         ranks = Ranks(0, 1, 0, device)
         for player in self._task.players.values():
             player.to(memory_format=self._layout)
@@ -210,15 +212,18 @@ class Steps:
             name: config.strategy.build(player, self._task.optimizers[name], config.precision, 1, ranks)
             for name, player in self._task.players.items()
         }
-        self._ema = EMA(config.ema, self._task.generator(), prefix=f"{self._task.averaged[1]}.")
+        self._averages = {name: EMA(config.ema, network) for name, network in self._task.averaged.items()}
+        self._averaged = {name: average.network for name, average in self._averages.items()}
         self._progress = Progress(round(config.total_kimg * 1000), config.global_batch * self._task.batches_per_step)
         found = {"+".join(kind): entry for kind, entry in kinds_of_phases(self._task, self._progress).items()}
         self._phases = {name: phase for name, (phase, _) in found.items()}
         self.often = {**{name: share for name, (_, share) in found.items()}, "average": 1.0}
         if inference:
             self.often = {SAMPLE: 1.0}
-            self._task.calibrate(self._ema.generator.to(memory_format=self._layout))
-        networks = {name: self._task.players[name].networks()[name] for name in self._task.players}
+            for network in self._averaged.values():
+                network.to(memory_format=self._layout)
+            self._task.sampler.calibrate(self._averaged, Draws(0, torch.arange(1024), "calibrate"))
+        networks = self._task.networks()
         self.parameters = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
 
     def take(self, kind: str) -> None:
@@ -226,26 +231,22 @@ class Steps:
         import torch
 
         from bigtrain.distributed.precision import autocast
+        from bigtrain.engine.step import compute_gradients, update_averages
 
         if kind == SAMPLE:
             with torch.no_grad(), autocast("cpu", self._config.precision):
-                self._task.generate(self._ema.generator, self._batch().draws)
+                self._task.sampler(self._averaged, {}, self._batch().draws)
             self._progress.advance()
             return
         if kind == "average":
-            self._ema.update(self._strategies["G"].full_params(), self._progress)
+            update_averages(self._task, self._strategies, self._averages, self._progress)
             self._progress.advance()
             self._task.after_step(self._progress)
             return
-        phase, rivals = self._phases[kind], {}
-        for name, strategy in self._strategies.items():
-            strategy.set_trainable(name == phase.player)
-            if name != phase.player:
-                rivals.update(strategy.infer())
-        strategy = self._strategies[phase.player]
-        loss, _ = strategy.loss(phase, self._batch(), rivals, last_micro=True)
-        strategy.backward(loss)
-        strategy.step(self._task.optimizers[phase.player].rates_at(0, 1, global_batch=self._config.global_batch))
+        phase, size = self._phases[kind], self._config.global_batch
+        compute_gradients(self._task, self._strategies, phase, self._batch(), size)
+        settings = self._task.optimizers[phase.player].settings_at(0, 1, global_batch=size)
+        self._strategies[phase.player].step(settings)
 
     def count(self, kind: str) -> float:
         """Return the GFLOP of a phase of this kind, which is taken."""
@@ -260,11 +261,15 @@ class Steps:
 
         from bigtrain.core.batch import Batch
         from bigtrain.core.rng import Draws
+        from bigtrain.engine.made_up import random_batch
 
-        image, size = self._config.data.image, self._config.global_batch
-        draws = Draws(0, torch.arange(size) + self._progress.samples_seen)
-        real = (torch.rand(size, *image.shape) * 2 - 1).contiguous(memory_format=self._layout)
-        return Batch(real, draws.integers(max(image.classes, 1), 1).squeeze(1), draws)
+        draws = Draws(0, torch.arange(self._config.global_batch) + self._progress.samples_seen)
+        made = random_batch(self._fields, draws)
+        fields = {
+            name: field.contiguous(memory_format=self._layout) if field.ndim == 4 else field
+            for name, field in made.fields.items()
+        }
+        return Batch(fields, draws)
 
 
 def measure(paths: dict[str, Connection], rounds: int) -> dict[str, dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The training loop."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
@@ -24,18 +25,9 @@ from bigtrain.run.rollback import Rollback
 from bigtrain.run.saving import Saving
 from bigtrain.run.scoring import Scoring
 
-Report = Callable[[Mapping[str, float]], bool]
-"""The one seam: told the latest scores after every step, answers whether to stop (a scheduler of trials does)."""
 
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        complete: False when it was stopped on the way; the same command goes on.
-        scores: of the last evaluation.
-    """
+class Result(NamedTuple):
+    """How a run ended: whether it is complete or was stopped on the way, and the scores of the last evaluation."""
 
     complete: bool
     scores: Mapping[str, float]
@@ -43,10 +35,7 @@ class Result:
 
 @dataclass
 class Trainer:
-    """Trains the players of a task against each other; every rank holds one.
-
-    Everything is handed in ready-made, see `bigtrain.build`.
-    """
+    """Trains the players of a task against each other; every rank has one, whose parts `bigtrain.build` makes."""
 
     config: TrainingConfig
     progress: Progress
@@ -64,7 +53,7 @@ class Trainer:
     rollback: Rollback
     saving: Saving
     announce: Callable[[Path | None], Mapping[str, Any]]
-    report: Report = lambda scores: False
+    stop_at: float = math.inf  # images after which to stop as a signal would
     stopping: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +84,7 @@ class Trainer:
         return self.finish()
 
     def start(self) -> None:
-        """Go on from the newest checkpoint, if there is one, and open the books."""
+        """Resume from the newest checkpoint, if there is one, and start the log."""
         with self.log.profile.span("start"):
             loaded = self.saving.load(keep_one=self.config.health.on_collapse == "rollback")
             self.feed.seek(self.progress.samples_seen)
@@ -110,11 +99,10 @@ class Trainer:
 
     def take_step(self) -> StepResult:
         """Take one step on this rank's shares of the next global batches. Collective."""
-        span = self.log.profile.span
         with self.log.measured_step():
-            with span("next_batches"):
+            with self.log.profile.span("next_batches"):
                 batches = [next(self.feed) for _ in range(self.task.batches_per_step)]
-            with span("train_step"):
+            with self.log.profile.span("train_step"):
                 result = take_step(
                     self.task,
                     self.strategies,
@@ -141,11 +129,12 @@ class Trainer:
 
     def agree_to_stop(self) -> bool:
         """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
-        asked = stop.received() is not None or self.rollback.stopped_by is not None or self.report(self.scoring.scores)
-        return any_rank(asked or self.saving.failed)  # who stops saves, and so learns that saving fails
+        asked = stop.received() is not None or self.rollback.stopped_by is not None
+        there = self.progress.samples_seen >= self.stop_at
+        return any_rank(asked or there or self.saving.failed)  # who stops saves, and so learns that saving fails
 
     def finish(self) -> Result:
-        """Save what is not saved, and close the books. Collective."""
+        """Save what is not saved, and finish the log. Collective."""
         if self.stopping:
             self.saving.save_if_news()
         self.saving.wait()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data_pipelines.codec import SUFFIXES, encode
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.protocol import Protocol, Rejected, measure
+from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import Item, Reader
 
 _OPTIONAL = ("text",)
@@ -45,7 +45,7 @@ class Encoding:
     images: tuple[str, ...]
     fields: Mapping[str, FieldSpec]
     members: tuple[str, ...]
-    protocol: Protocol | None
+    protocol: ImageProtocol | None
     codec: str
     quality: int
 

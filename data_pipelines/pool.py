@@ -11,9 +11,9 @@ from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.shard import Result, Task
+from data_pipelines.shard import ShardResult, ShardTask
 
-Make = Callable[[Task, Callable[[], None]], Result]
+Make = Callable[[ShardTask, Callable[[], None]], ShardResult]
 """Makes one shard; calls its second argument after each sample."""
 
 _ECHO_SECONDS = 0.5
@@ -21,8 +21,8 @@ _ECHO_SECONDS = 0.5
 
 
 def make_all(
-    make: Make, tasks: Sequence[Task], *, workers: int, on_progress: Callable[[int], None]
-) -> Iterator[tuple[Task, Result]]:
+    make: Make, tasks: Sequence[ShardTask], *, workers: int, on_progress: Callable[[int], None]
+) -> Iterator[tuple[ShardTask, ShardResult]]:
     """Make shards, and yield each when it is done, in any order.
 
     Args:
@@ -41,7 +41,7 @@ def make_all(
     done = context.Value("q", 0)
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_process, (make, done))
     try:
-        pending: dict[Future[Result], Task] = {pool.submit(_make_there, task): task for task in tasks}
+        pending: dict[Future[ShardResult], ShardTask] = {pool.submit(_make_there, task): task for task in tasks}
         while pending:
             finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             on_progress(done.value)
@@ -61,7 +61,9 @@ def make_all(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _make_here(make: Make, tasks: Sequence[Task], on_progress: Callable[[int], None]) -> Iterator[tuple[Task, Result]]:
+def _make_here(
+    make: Make, tasks: Sequence[ShardTask], on_progress: Callable[[int], None]
+) -> Iterator[tuple[ShardTask, ShardResult]]:
     done = 0
 
     def on_sample() -> None:
@@ -93,7 +95,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make_there(task: Task) -> Result:
+def _make_there(task: ShardTask) -> ShardResult:
     return _make(task, _count_sample)
 
 

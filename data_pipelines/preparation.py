@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sync_folder, write_json
 from data_pipelines.manifest import FILE_NAME, Manifest, Shard
 from data_pipelines.manifest_v3 import FORMAT_3
-from data_pipelines.shard import Rejection, Result
+from data_pipelines.shard import Rejection, ShardResult
 
 PREPARED = "prepared.json"
 """In the folder: the fingerprint of the source and the options that it is made with, and Pillow's version."""
@@ -88,16 +88,16 @@ class Preparation:
         if isinstance(error, OSError):
             raise DataError(f"{self.partial}: stopped: {error}; run the same command again to go on") from None
 
-    def finished(self) -> dict[int, Result]:
+    def finished(self) -> dict[int, ShardResult]:
         """Return the shards that are done, by their number."""
         results = {}
         for path in self._records.glob("*.json"):
             document = json.loads(path.read_bytes())
             shard = None if document["shard"] is None else Shard(**document["shard"])
-            results[int(path.stem)] = Result(shard, [Rejection(*entry) for entry in document["rejected"]])
+            results[int(path.stem)] = ShardResult(shard, [Rejection(*entry) for entry in document["rejected"]])
         return results
 
-    def record(self, number: int, result: Result) -> None:
+    def record(self, number: int, result: ShardResult) -> None:
         """Note that shard `number` is done; its files are on disk already."""
         shard = None if result.shard is None else vars(result.shard)
         write_json(self._records / f"{number:06d}.json", {"shard": shard, "rejected": result.rejected})

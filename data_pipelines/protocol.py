@@ -47,7 +47,7 @@ class Rejected(Exception):  # noqa: N818 - an answer, not an error
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ImageProtocol:
     """How an image of any size and mode becomes one of the set.
 
     Attributes:

@@ -1,6 +1,6 @@
 """What a reader process does: `python -m data_pipelines.reader_process`, started by `readers.ProcessReaders`.
 
-It is told over its standard input which batches to make, and ends when that does.
+It reads from its standard input which batches to make, and ends when that is closed.
 """
 
 import signal

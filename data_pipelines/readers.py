@@ -18,7 +18,7 @@ from data_pipelines.faults import FaultLog, FaultReport
 from data_pipelines.fields.decoder import FieldDecoder, Fields, batch_bytes, new_batch
 
 ORDER = struct.Struct("<qq")
-"""What a reader process is told: the position of a batch, and the slot of the shared memory that it goes into."""
+"""What is sent to a reader process: the position of a batch, and the slot of the shared memory that it goes into."""
 
 ANSWER = struct.Struct("<q")
 """What it answers: the length of the pickled pair (error or None, FaultReport) that follows."""
@@ -133,7 +133,7 @@ class ProcessReaders:
             process.stdin.write(ORDER.pack(start, slot))
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has died: who takes the batch will hear of it
+            pass  # it has died: whoever takes the batch gets the error
         self._asked += 1
 
     def take(self) -> Fields:

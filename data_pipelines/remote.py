@@ -29,8 +29,8 @@ class FinalFetchError(DataError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to put up with a server.
+class RetryPolicy:
+    """How often a fetch is tried again, and how long a server may stay silent.
 
     Attributes:
         attempts: tries in all.
@@ -50,35 +50,35 @@ def is_remote(place: str) -> bool:
     return place.startswith(("http://", "https://", "s3://", "pipe:"))
 
 
-def with_retries(fetch: Callable[[], Result], url: str, patience: Patience, faults: FaultLog) -> Result:
-    """Call `fetch` until it does not raise FetchError, or patience ends.
+def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faults: FaultLog) -> Result:
+    """Call `fetch` until it does not raise FetchError, up to `retry.attempts` times.
 
     Raises:
         UnreachableError: it never worked; the last error.
     """
-    for attempt in range(patience.attempts):
+    for attempt in range(retry.attempts):
         try:
             return fetch()
         except FetchError as error:
-            if attempt + 1 == patience.attempts:
-                raise UnreachableError(f"{error} (tried {patience.attempts} times)") from None
-            wait = min(patience.first_wait_s * 2**attempt, patience.longest_wait_s)
+            if attempt + 1 == retry.attempts:
+                raise UnreachableError(f"{error} (tried {retry.attempts} times)") from None
+            wait = min(retry.first_wait_s * 2**attempt, retry.longest_wait_s)
             faults.retry(url, str(error), wait)
             time.sleep(wait)
-    raise ValueError(f"patience of {patience.attempts} attempts")
+    raise ValueError(f"retry.attempts is {retry.attempts}: at least 1 is needed")
 
 
-def chunks_from(url: str, start: int, patience: Patience) -> Iterator[bytes]:
+def chunks_from(url: str, start: int, retry: RetryPolicy) -> Iterator[bytes]:
     """Iterate over the content of an `http(s)://` URL behind its first `start` bytes.
 
     Raises:
         FetchError: it broke off or stalled.
         FinalFetchError: there is no such file, or no way to get it.
     """
-    return _http(url, patience.stall_s, start)
+    return _http(url, retry.stall_s, start)
 
 
-def chunks_of(url: str, patience: Patience) -> Iterator[bytes]:
+def chunks_of(url: str, retry: RetryPolicy) -> Iterator[bytes]:
     """Iterate over the content of a URL.
 
     Raises:
@@ -86,8 +86,8 @@ def chunks_of(url: str, patience: Patience) -> Iterator[bytes]:
         FinalFetchError: there is no such file, or no way to get it.
     """
     if url.startswith("pipe:"):
-        return _pipe(url, patience.stall_s)
-    return _s3(url, patience.stall_s) if url.startswith("s3://") else _http(url, patience.stall_s)
+        return _pipe(url, retry.stall_s)
+    return _s3(url, retry.stall_s) if url.startswith("s3://") else _http(url, retry.stall_s)
 
 
 def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ class ShardMaker:
     encoding: Encoding
     classes: int
 
-    def write(self, task: "Task", on_sample: Callable[[], None]) -> "Result":
+    def write(self, task: "ShardTask", on_sample: Callable[[], None]) -> "ShardResult":
         """Write a tar and its index."""
         path = self.folder / f"shard-{task.number:06d}.tar"
         rows, rejected = [], []
@@ -46,10 +46,10 @@ class ShardMaker:
                 on_sample()
         if not rows:
             path.unlink()
-            return Result(None, rejected)
-        return Result(self._indexed(path.name, path, path.with_suffix(".index.npy"), rows), rejected)
+            return ShardResult(None, rejected)
+        return ShardResult(self._indexed(path.name, path, path.with_suffix(".index.npy"), rows), rejected)
 
-    def index(self, task: "Task", on_sample: Callable[[], None]) -> "Result":
+    def index(self, task: "ShardTask", on_sample: Callable[[], None]) -> "ShardResult":
         """Index the tar that a task's items lie in, and leave it as it is."""
         rows, rejected = [], []
         for item in task.items:
@@ -59,10 +59,10 @@ class ShardMaker:
                 rejected.append(Rejection(item.name, answer.reason, answer.detail))
             on_sample()
         if not rows:
-            return Result(None, rejected)
+            return ShardResult(None, rejected)
         tar = Path(_span(task.items[0].where).path)
         index = self.folder / f"shard-{task.number:06d}.index.npy"
-        return Result(self._indexed(str(tar), tar, index, rows), rejected)
+        return ShardResult(self._indexed(str(tar), tar, index, rows), rejected)
 
     def _add(self, tar: tarfile.TarFile, key: str, item: Item) -> tuple[int, ...]:
         """Add a sample's members to a tar; return its row of the index. All is read before anything is written."""
@@ -104,7 +104,7 @@ class ShardMaker:
         )
 
 
-class Task(NamedTuple):
+class ShardTask(NamedTuple):
     """A shard to be made: its number, the key of its first sample, the items that go into it."""
 
     number: int
@@ -120,7 +120,7 @@ class Rejection(NamedTuple):
     detail: str
 
 
-class Result(NamedTuple):
+class ShardResult(NamedTuple):
     """A shard that was made (None if no sample was left for it), and what did not get into it."""
 
     shard: Shard | None

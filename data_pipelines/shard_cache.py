@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data_pipelines.faults import FaultLog
-from data_pipelines.remote import FetchError, Patience, chunks_of, with_retries
+from data_pipelines.remote import FetchError, RetryPolicy, chunks_of, with_retries
 
 _POLL_SECONDS = 0.05
 
@@ -33,15 +33,15 @@ class ShardCache:
     Args:
         folder: where; on a disk of the node.
         max_bytes: what all files together may take.
-        patience: with servers.
+        retry: with servers.
         faults: where retries are counted.
     """
 
     def __init__(
-        self, folder: Path, max_bytes: int, *, patience: Patience | None = None, faults: FaultLog | None = None
+        self, folder: Path, max_bytes: int, *, retry: RetryPolicy | None = None, faults: FaultLog | None = None
     ) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        self.patience, self.faults = patience or Patience(), faults or FaultLog()
+        self.retry, self.faults = retry or RetryPolicy(), faults or FaultLog()
 
     def open(self, url: str, size: int, sha256: str) -> BufferedReader:
         """Open a file, fetched first unless it is there; it stays while it is open.
@@ -56,7 +56,7 @@ class ShardCache:
         """
         path = self.folder / f"{sha256}.tar"
         while (file := _open_shared(path)) is None:
-            with_retries(lambda: self._fetch(url, path, size, sha256), url, self.patience, self.faults)
+            with_retries(lambda: self._fetch(url, path, size, sha256), url, self.retry, self.faults)
         os.utime(path)  # the least recently opened is removed first
         return file
 
@@ -66,7 +66,7 @@ class ShardCache:
         Raises:
             DataError: it cannot be had.
         """
-        return with_retries(lambda: b"".join(chunks_of(url, self.patience)), url, self.patience, self.faults)
+        return with_retries(lambda: b"".join(chunks_of(url, self.retry)), url, self.retry, self.faults)
 
     def _fetch(self, url: str, path: Path, size: int, sha256: str) -> None:
         """Fetch a file, unless another process does so, which is waited for."""
@@ -77,7 +77,7 @@ class ShardCache:
                 try:
                     if not path.is_file():
                         self._reserve(partial, file, size)
-                        _receive(url, chunks_of(url, self.patience), file, size, sha256)
+                        _receive(url, chunks_of(url, self.retry), file, size, sha256)
                         partial.rename(path)
                 finally:
                     if not _is_still(path, file):

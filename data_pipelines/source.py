@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.protocol import Protocol as ImageProtocol
-from data_pipelines.protocol import Rejected
+from data_pipelines.protocol import ImageProtocol, Rejected
 
 LARGEST_FILE = 2**30
 """Bytes; a larger file is no image, and is not read."""

@@ -29,7 +29,7 @@ def verify(
     Args:
         place: folder or URL of the dataset.
         deep: whether to read everything.
-        on_start: told the number of shards.
+        on_start: called with the number of shards.
         on_shard: called after each of them.
 
     Returns:

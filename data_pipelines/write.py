@@ -19,8 +19,8 @@ from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import CLASS, FORMAT, Manifest
 from data_pipelines.pool import make_all
 from data_pipelines.preparation import Preparation, is_prepared
-from data_pipelines.protocol import PIXEL_LIMIT, Protocol, Rejected, measure
-from data_pipelines.shard import Rejection, ShardMaker, Task
+from data_pipelines.protocol import PIXEL_LIMIT, ImageProtocol, Rejected, measure
+from data_pipelines.shard import Rejection, ShardMaker, ShardTask
 from data_pipelines.source import Item, Source, Span
 
 _PROBES = 64
@@ -31,7 +31,7 @@ def write_shards(
     source: Source,
     folder: Path,
     *,
-    protocol: Protocol | None = None,
+    protocol: ImageProtocol | None = None,
     codec: str = "png",
     quality: int = 95,
     shard_samples: int | None = None,
@@ -107,7 +107,7 @@ def write_shards(
     return manifest
 
 
-def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_LIMIT) -> Protocol:
+def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_LIMIT) -> ImageProtocol:
     """Return the protocol of images that are alike: the size of most of some that are looked at.
 
     Raises:
@@ -126,7 +126,7 @@ def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_L
     if most < 0.75 * sizes.total():
         some = ", ".join(f"{height}x{width}" for (height, width), _ in sizes.most_common(3))
         raise DataError(f"{source.origin}: images of several sizes ({some} ...): choose a resolution")
-    return Protocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
+    return ImageProtocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
 
 
 def _check_options(encoding: Encoding, *limits: int | None) -> None:
@@ -145,13 +145,15 @@ def _check_options(encoding: Encoding, *limits: int | None) -> None:
         raise DataError("a shard holds at least one sample, and one byte")
 
 
-def _by_count(source: Source, encoding: Encoding, shard_samples: int | None, shard_bytes: int | None) -> list[Task]:
+def _by_count(
+    source: Source, encoding: Encoding, shard_samples: int | None, shard_bytes: int | None
+) -> list[ShardTask]:
     """Cut a source into shards of equal numbers of samples."""
     limits = [] if shard_samples is None else [shard_samples]
     limits += [] if shard_bytes is None else [max(1, shard_bytes // _mean_bytes(source, encoding))]
     step = min(limits, default=_SHARD_SAMPLES)
     starts = range(0, len(source.items), step)
-    return [Task(number, start, source.items[start : start + step]) for number, start in enumerate(starts)]
+    return [ShardTask(number, start, source.items[start : start + step]) for number, start in enumerate(starts)]
 
 
 def _mean_bytes(source: Source, encoding: Encoding) -> int:
@@ -167,17 +169,17 @@ def _mean_bytes(source: Source, encoding: Encoding) -> int:
     return sum(sizes) // len(sizes) if sizes else 1
 
 
-def _by_tar(items: Sequence[Item]) -> list[Task]:
+def _by_tar(items: Sequence[Item]) -> list[ShardTask]:
     """Group items by the tar that they lie in."""
 
     def tar(item: Item) -> str:
         assert isinstance(item.where, Span)
         return item.where.path
 
-    tasks: list[Task] = []
+    tasks: list[ShardTask] = []
     first = 0
     for number, (_, members) in enumerate(groupby(items, key=tar)):
-        tasks.append(Task(number, first, list(members)))
+        tasks.append(ShardTask(number, first, list(members)))
         first += len(tasks[-1].items)
     return tasks
 

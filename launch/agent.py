@@ -46,7 +46,7 @@ def _run() -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether torchrun knows more of a rank that failed than the rank itself has told, as of a user's mistake."""
+    """Return whether torchrun knows more about the failure of a rank than the rank itself has reported."""
     return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 

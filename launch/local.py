@@ -19,8 +19,8 @@ _ECHO_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How ranks ended.
+class LauncherExit:
+    """The outcome of a launch.
 
     Attributes:
         code: 0, the exit code of the first rank that failed, or 128 + the signal that ended it or the launcher.
@@ -32,7 +32,7 @@ class Ending:
 
 
 class Launcher:
-    """Starts `python -m module arguments` on some ranks, as often as it is told to, and hands signals on to them.
+    """Starts `python -m module arguments` on some ranks, any number of times, and passes signals on to them.
 
     Args:
         module: of bigtrain, run by every rank.
@@ -50,36 +50,36 @@ class Launcher:
         self._environment = agent_environment(nproc)
         self.asked: str | None = None
         self._asked_at = 0.0
-        self._untold: int | None = None
+        self._pending_signal: int | None = None
         self._agent: subprocess.Popen[bytes] | None = None
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
 
-    def run(self) -> Ending:
+    def run(self) -> LauncherExit:
         """Start the ranks and wait for their end."""
         with tempfile.TemporaryDirectory(prefix="bigtrain-") as folder:
-            told = Path(folder) / "cause"
+            cause_file = Path(folder) / "cause"
             # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
             self._agent = subprocess.Popen(
                 [*agent_command(self._nproc, shutdown_seconds=self._shutdown_seconds), *self._call],
-                env={**self._environment, "BIGTRAIN_CAUSE": str(told)},
+                env={**self._environment, "BIGTRAIN_CAUSE": str(cause_file)},
                 start_new_session=True,
             )
-            if self._untold is not None:
-                self._agent.send_signal(self._untold)
+            if self._pending_signal is not None:
+                self._agent.send_signal(self._pending_signal)
             code = self._agent.wait()
             self._agent = None
-            if told.is_file():
-                return Ending(code, told.read_text())
+            if cause_file.is_file():
+                return LauncherExit(code, cause_file.read_text())
         if code < 0:
-            return Ending(128 - code, f"the launcher was killed by {signal.Signals(-code).name}")
-        return Ending(code, f"the launcher ended with exit code {code}")
+            return LauncherExit(128 - code, f"the launcher was killed by {signal.Signals(-code).name}")
+        return LauncherExit(code, f"the launcher ended with exit code {code}")
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         again = self.asked is not None and time.monotonic() - self._asked_at > _ECHO_SECONDS
         self.asked, self._asked_at = self.asked or signal.Signals(number).name, time.monotonic()
         if self._agent is None:  # it is just being started
-            self._untold = number
+            self._pending_signal = number
             return
         if again:
             kill_all(self._agent.pid)
@@ -112,7 +112,7 @@ def agent_environment(nproc: int) -> dict[str, str]:
 
 
 def run_ranks(module: str, arguments: Sequence[str], *, nproc: int) -> int:
-    """Run `python -m module arguments` on `nproc` ranks once; return the exit code, see `Ending`."""
+    """Run `python -m module arguments` on `nproc` ranks once; return the exit code, see `LauncherExit`."""
     return Launcher(module, arguments, nproc=nproc).run().code
 
 

@@ -142,10 +142,10 @@ class AdaPipe(Augment):
         """Draw what happens to each sample."""
         uniform = draws.uniform(len(_CHOICES) + COLUMNS)
         # A rotation happens before the stretch, after it, or both: at all with probability p (algorithm 1, line 20).
-        chance = p * _row(tuple(self.multipliers.get(name, 0.0) for name, _ in _CHOICES), uniform.device)
+        probability = p * _row(tuple(self.multipliers.get(name, 0.0) for name, _ in _CHOICES), uniform.device)
         twice = _row(tuple(float(name == "rotate") for name, _ in _CHOICES), uniform.device)
-        chance = torch.where(twice > 0, 1 - (1 - chance).clamp(min=0).sqrt(), chance)
-        happens = uniform[:, : len(_CHOICES)] < chance
+        probability = torch.where(twice > 0, 1 - (1 - probability).clamp(min=0).sqrt(), probability)
+        happens = uniform[:, : len(_CHOICES)] < probability
         percentiles = Parameters.of(uniform[:, len(_CHOICES) :].clamp(min=2**-24))
         values = at_percentiles(percentiles, self.strengths, deviations=math.sqrt(2))
         return Parameters.of(values.table() * happens[:, _choice_of_column(uniform.device)])

@@ -1,4 +1,4 @@
-"""Adaptive pseudo augmentation: D is told that some fakes are real (Jiang et al. 2021, section 3)."""
+"""Adaptive pseudo augmentation: some fakes are presented to D as real (Jiang et al. 2021, section 3)."""
 
 from typing import Literal
 

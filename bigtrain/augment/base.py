@@ -22,5 +22,5 @@ class Augment:
         return images
 
     def present(self, real: Tensor, fake: Tensor, draws: Draws, p: Tensor | float) -> Tensor:
-        """Return what D is told to be real: `real`, unless the augmentation deceives D with some of `fake`."""
+        """Return the images that D is trained to call real: `real`, unless the augmentation puts some of `fake` in."""
         return real

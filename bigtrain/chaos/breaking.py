@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigtrain.chaos.compare import differences
-from bigtrain.chaos.faults import FAULTS, Fault
+from bigtrain.chaos.faults import FAULTS, InjectedFault
 from bigtrain.chaos.victims import find
 from bigtrain.core.errors import UserError
 from bigtrain.core.presence import is_held, read_place, wait_until_free
@@ -113,7 +113,7 @@ def break_run(
         others: what else is to happen, by names in `FAULTS`.
         seed: of the choice of moments and processes; which moment that is in the run depends on the machine's speed.
         hang_seconds: how long the watchdog lets a rank stand still.
-        on_fault: told the number of a fault, and what happened.
+        on_fault: called with the number of a fault, and what happened.
 
     Raises:
         UserError: the undisturbed run fails; or the run ends before everything has happened.
@@ -142,8 +142,8 @@ def break_run(
         if code in (2, 3):
             raise UserError(f"{disturbed}: ended with exit code {code}, see {disturbed}.log")
         run.start()
-    toll = faults_of(disturbed)
-    report.restarts, report.lost_kimg = int(toll["restarts"]), toll["lost_kimg"]
+    faults = faults_of(disturbed)
+    report.restarts, report.lost_kimg = int(faults["restarts"]), faults["lost_kimg"]
     report.most_lost_kimg = max((event.get("lost_kimg", 0.0) for event in read_events(disturbed)), default=0.0)
     report.differences = differences(undisturbed, disturbed)
     return report
@@ -162,7 +162,7 @@ def _in_peace(run: Run) -> tuple[float, float]:
     return started - began, (time.monotonic() - started) / saved
 
 
-def _wait(run: Run, fault: Fault | None, *, seconds: float) -> None:
+def _wait(run: Run, fault: InjectedFault | None, *, seconds: float) -> None:
     """Wait from now on, or from when the run is ready for a fault."""
     for _ in run.while_alive():
         if fault is None or fault.ready(run.folder):
@@ -173,7 +173,7 @@ def _wait(run: Run, fault: Fault | None, *, seconds: float) -> None:
             break
 
 
-def _strike(run: Run, fault: Fault, choice: random.Random) -> str:
+def _strike(run: Run, fault: InjectedFault, choice: random.Random) -> str:
     """Let a fault happen, as soon as there is something that it can happen to; say to what, "" if all had ended."""
     for _ in run.while_alive():
         if what := fault.strike(find(run.pid), run.folder, choice):
@@ -181,7 +181,7 @@ def _strike(run: Run, fault: Fault, choice: random.Random) -> str:
     return ""
 
 
-def _until_noticed(run: Run, fault: Fault, before: object, hang_seconds: float) -> None:
+def _until_noticed(run: Run, fault: InjectedFault, before: object, hang_seconds: float) -> None:
     """Wait until what was done shows: the run has let go of its folder, or holds it anew; or the command has ended."""
     until = time.monotonic() + (600 + 2 * hang_seconds if fault.missed else 20)
     while time.monotonic() < until and not run.has_ended():

@@ -34,7 +34,7 @@ def has_two_checkpoints(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Fault:
+class InjectedFault:
     """Something that happens to a run.
 
     Attributes:
@@ -117,10 +117,10 @@ def _send(number: signal.Signals, victims: Sequence[Victim]) -> bool:
     return reached > 0
 
 
-FAULTS: dict[str, Fault] = {
-    "kill": Fault(kill, ready=is_held, missed=False),
-    "hang": Fault(hang),
-    "stop": Fault(stop, ends=True),
-    "disk": Fault(disk, ends=True),
-    "damage": Fault(damage, ready=has_two_checkpoints),
+FAULTS: dict[str, InjectedFault] = {
+    "kill": InjectedFault(kill, ready=is_held, missed=False),
+    "hang": InjectedFault(hang),
+    "stop": InjectedFault(stop, ends=True),
+    "disk": InjectedFault(disk, ends=True),
+    "damage": InjectedFault(damage, ready=has_two_checkpoints),
 }

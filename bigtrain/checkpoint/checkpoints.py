@@ -34,7 +34,7 @@ class Checkpoints:
         folder: of the checkpoints.
         objects: by the names under which their state is kept.
         facts: what a checkpoint tells of the run besides, such as digests of its config and data.
-        on_damage: told of a checkpoint that is passed over.
+        on_damage: called with the path of a damaged checkpoint that is skipped.
         device: where this rank computes; None for the CPU.
 
     Attributes:

@@ -12,8 +12,8 @@ from bigtrain.core.config import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from launch.slurm.book import Job
     from launch.slurm.client import Queued
+    from launch.slurm.job_log import Job
 
 app = typer.Typer()
 
@@ -28,8 +28,8 @@ def jobs(
 ) -> None:
     """Show jobs on Slurm, and how far their runs are."""
     from bigtrain.core.logging import console
-    from launch.slurm.book import known_runs, runs_in
     from launch.slurm.client import queue
+    from launch.slurm.job_log import known_runs, runs_in
 
     folders, queued = [one for run in runs for one in runs_in(run)] if runs else known_runs(), queue()
     every = [_jobs_of(folder, queued) for folder in folders]
@@ -48,11 +48,11 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more comes, until Ctrl-C.")] = False,
 ) -> None:
     """Show what a run's newest job, or one of its ranks, has printed."""
-    from launch.slurm.book import Book
+    from launch.slurm.job_log import JobLog
 
     path = run / "logs" / f"rank{rank}.log"
     if rank is None:
-        path = Book(run).output(_jobs_of(run, {})[-1].number)
+        path = JobLog(run).output(_jobs_of(run, {})[-1].number)
     if not path.is_file() and not follow:
         raise ConfigError(f"{path}: nothing was said yet")
     command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]
@@ -66,14 +66,14 @@ def cancel(
 ) -> None:
     """End a run's jobs; one that runs saves first, as long as that takes."""
     from launch.slurm import client
-    from launch.slurm.book import Book, runs_in
+    from launch.slurm.job_log import JobLog, runs_in
 
     queued = client.queue()
     alive = [job for one in runs_in(run) for job in _jobs_of(one, queued) if job.is_alive]
     if not alive:
         typer.echo(f"{run}: no job is alive here")
     for job in alive:
-        Book(job.run).ask_to_end(job.number)
+        JobLog(job.run).ask_to_end(job.number)
         if job.state == "RUNNING" and not now:
             client.cancel(job.number, signal="TERM")
             typer.echo(f"job {job.number} saves and ends; bigtrain submit, as before, goes on from there")
@@ -84,9 +84,9 @@ def cancel(
 
 def _jobs_of(run: Path, queued: "dict[str, Queued]") -> "list[Job]":
     """Return a run folder's jobs, oldest first, at least one."""
-    from launch.slurm.book import Book
+    from launch.slurm.job_log import JobLog
 
-    found = Book(run).jobs(queued)
+    found = JobLog(run).jobs(queued)
     if not found:
         raise ConfigError(f"{run}: no job was submitted here")
     return found

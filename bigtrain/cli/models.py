@@ -112,11 +112,11 @@ def interpolate(
     width: Annotated[int, typer.Option(min=1, help="Of the picture in pixels, about.")] = 640,
 ) -> None:
     """Show what lies between images: a spherical walk as a film, mixed styles, a sweep of truncation."""
-    from bigtrain.generate.show import Wish, parse_layers, parse_numbers, show
+    from bigtrain.generate.show import ShowOptions, parse_layers, parse_numbers, show
     from bigtrain.generate.snapshot import load_snapshot, parse_seeds
 
     loaded = load_snapshot(snapshot)
-    wish = Wish(
+    options = ShowOptions(
         seeds=parse_seeds(seeds),
         classes=None if label is None else loaded.class_indices(label),
         columns=None if columns is None else parse_seeds(columns),
@@ -128,7 +128,7 @@ def interpolate(
         fps=fps,
         width=width,
     )
-    typer.echo(f"{out}: {show(kind, loaded, wish, out)}")
+    typer.echo(f"{out}: {show(kind, loaded, options, out)}")
 
 
 @app.command()
@@ -160,8 +160,8 @@ def import_(
     from bigtrain.core.config import apply_overrides
     from bigtrain.interop.importing import import_weights
 
-    told = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
-    typer.echo("\n".join([f"{out}:", *(f"  {line}" for line in told)]))
+    lines = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
+    typer.echo("\n".join([f"{out}:", *(f"  {line}" for line in lines)]))
 
 
 @app.command()

@@ -52,7 +52,7 @@ def submit(
     from bigtrain.core.config import dump_yaml
     from bigtrain.planning.micro_batch import remember_micro_batch
     from bigtrain.run.folder import check_run_folder
-    from launch.slurm.script import Request, render
+    from launch.slurm.script import JobRequest, render
     from launch.slurm.settings import load_settings
     from launch.slurm.submission import submit as hand_in
 
@@ -68,7 +68,7 @@ def submit(
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()
-    request = Request(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change)
+    request = JobRequest(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change)
     if dry_run:
         typer.echo(render(settings, request), nl=False)
         return

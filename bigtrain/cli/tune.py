@@ -40,8 +40,8 @@ def tune(
         raise ConfigError("tune: name a sweep's YAML file, or --resume DIR")
     backend = found.config.backend
     if backend.kind == "slurm":
-        wishes = {**backend.settings, "ranks_per_node": found.config.trial.nproc}
-        load_settings(Path(backend.profile) if backend.profile else None, wishes)
+        settings = {**backend.settings, "ranks_per_node": found.config.trial.nproc}
+        load_settings(Path(backend.profile) if backend.profile else None, settings)
         queue()  # Slurm answers
     set_up_logging()
     scheduler, own = TrialScheduler(found, notify=log.info), found.config.trial

@@ -1,1 +1,1 @@
-"""What every part stands on: configs, random numbers, schedules, state, logging."""
+"""Configs, random numbers, schedules, state and logging, which all other parts use."""

@@ -1,4 +1,4 @@
-"""Images with transparency, for those who know of none: pictures and feature extractors."""
+"""Composite images with an alpha channel onto white, for pictures and feature extractors."""
 
 import torch
 from torch import Tensor

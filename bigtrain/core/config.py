@@ -30,7 +30,7 @@ class Config(BaseModel):
 
 
 class ConfigError(UserError):
-    """A user's mistake in a config, told in one line that names the file, the key and what would be right."""
+    """A user's mistake in a config; the message is one line with the file, the key and what would be right."""
 
 
 def load_config(schema: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:

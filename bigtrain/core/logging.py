@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: rank 0 speaks, the others are silent."""
+"""Console output: rank 0 writes, the other ranks are silent."""
 
 import contextlib
 import logging
@@ -51,7 +51,7 @@ def close_log_file() -> None:
 
 
 class _FileHandler(logging.FileHandler):
-    """Says nothing where the disk is full: whoever must know is told by what cannot go on without it."""
+    """Ignore a full disk here: what cannot go on without disk space reports it itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         pass

@@ -1,4 +1,4 @@
-"""Whether somebody trains into a run folder, who, and how far they are: a lock and a heartbeat."""
+"""The lock and the heartbeat of a run folder: whether a process trains into it, which one, and its progress."""
 
 import contextlib
 import errno
@@ -106,7 +106,7 @@ def _holder(folder: Path) -> str:
 
 
 class Heartbeat:
-    """Says once a second how far the run is.
+    """Writes the progress of the run to a file once a second.
 
     Args:
         folder: the run folder.

@@ -1,4 +1,4 @@
-"""From a network's numbers to the bytes of an image."""
+"""Convert images in [-1, 1] to uint8."""
 
 import torch
 from torch import Tensor

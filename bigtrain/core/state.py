@@ -1,4 +1,4 @@
-"""What must survive a crash, and how far a run has come."""
+"""The interface of objects that are saved in checkpoints, and the progress of a run."""
 
 from typing import Any, Protocol
 

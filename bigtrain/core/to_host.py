@@ -1,4 +1,4 @@
-"""From the device to the host, without the host waiting for more than it needs."""
+"""Asynchronous copies from the device to the host."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class ToHost:
-    """A tensor on its way: who asks for it waits until it is there, but not for what the device was told to do since.
+    """A tensor that is being copied to the host. `wait` blocks until the copy is done, not for work queued after it.
 
     Args:
         tensor: on any device.
@@ -28,7 +28,7 @@ class ToHost:
 
 
 def one_behind(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Iterate over tensors on the host, handing on each when the device has been told of the next."""
+    """Iterate over tensors on the host; each is yielded when the copy of the next one has been queued."""
     before: ToHost | None = None
     for tensor in tensors:
         sent = ToHost(tensor)

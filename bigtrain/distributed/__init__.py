@@ -1,1 +1,1 @@
-"""Ranks, collective operations, and the strategies that train a player on them."""
+"""Ranks, collective operations, precision, and what measures and watches the ranks."""

@@ -1,5 +1,6 @@
 """Find this process's place among the ranks, whoever launched it, and join them."""
 
+import itertools
 import os
 import socket
 import sys
@@ -9,13 +10,21 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore, Store, TCPStore  # torch.distributed has them without types
+from torch._C._distributed_c10d import (
+    HashStore,
+    PrefixStore,
+    Store,
+    TCPStore,
+)  # torch.distributed has them without types
+from torch.distributed.rendezvous import rendezvous
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
 from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
+_joins = itertools.count()
+"""Number of the process's next group: the same on all ranks, which join together."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     timeout = timedelta(minutes=timeout_minutes)
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=_store(rank, world_size, timeout),
+        store=_store(rank, world_size, timeout, number=next(_joins)),
         rank=rank,
         world_size=world_size,
         timeout=timeout,
@@ -85,10 +94,13 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     return Ranks(rank, world_size, local_rank, device)
 
 
-def _store(rank: int, world_size: int, timeout: timedelta) -> Store | None:
+def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> Store | None:
     """Return the store of a process alone, or of ranks that share a machine without an agent; None for any other.
 
-    For these ranks, PyTorch would open a port of rank 0 on all interfaces; this one listens on the loopback
+    The agent's store outlives a group: the groups after a process's first one have keys of their own in it, for among
+    the first one's a rank would find the addresses of connections that are closed. `number` counts these groups.
+
+    For ranks without an agent, PyTorch would open a port of rank 0 on all interfaces; this one listens on the loopback
     interface alone.
     """
     master = os.environ.get("MASTER_ADDR")
@@ -96,6 +108,9 @@ def _store(rank: int, world_size: int, timeout: timedelta) -> Store | None:
         if sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         return HashStore()
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and number:
+        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
+        return PrefixStore(f"bigtrain-{number}", store)
     if master != _LOOPBACK or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         return None
     port = int(os.environ["MASTER_PORT"])

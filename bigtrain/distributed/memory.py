@@ -1,4 +1,4 @@
-"""What a rank's memory holds: parameters, gradients, optimizer and activations, and the highest level of all."""
+"""Memory of a rank: parameters, gradients, optimizer state, activations and the peak."""
 
 import contextlib
 import resource
@@ -20,7 +20,7 @@ _WITH_STORAGE = frozenset({Tensor, torch.nn.Parameter, FakeTensor})
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryUse:
     """What one player keeps on this rank, in bytes.
 
     Attributes:
@@ -111,18 +111,20 @@ def highest_ever(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def memory_metrics(held: Mapping[str, Held], activations: Mapping[str, int], device: torch.device) -> dict[str, float]:
+def memory_metrics(
+    memory_use: Mapping[str, MemoryUse], activations: Mapping[str, int], device: torch.device
+) -> dict[str, float]:
     """Return what to log: MiB of the rank that has most. Collective.
 
     Args:
-        held: what this rank keeps of each player.
+        memory_use: what this rank keeps of each player.
         activations: bytes that each phase needs besides; empty on ranks that do not know.
         device: where this rank computes.
     """
     parts = {
-        "parameters": sum(one.parameters for one in held.values()),
-        "gradients": sum(one.gradients for one in held.values()),
-        "optimizer": sum(one.optimizer for one in held.values()),
+        "parameters": sum(one.parameters for one in memory_use.values()),
+        "gradients": sum(one.gradients for one in memory_use.values()),
+        "optimizer": sum(one.optimizer for one in memory_use.values()),
         "activations": max(activations.values(), default=0),
         "peak": highest_ever(device),
     }
@@ -131,10 +133,10 @@ def memory_metrics(held: Mapping[str, Held], activations: Mapping[str, int], dev
     return {f"memory/{name}_mib": size / MIB for name, size in zip(parts, highest.tolist(), strict=True)}
 
 
-def memory_table(held: Mapping[str, Held], activations: Mapping[str, int]) -> Table:
+def memory_table(memory_use: Mapping[str, MemoryUse], activations: Mapping[str, int]) -> Table:
     """Show what each player keeps on this rank, and what each phase needs besides."""
     table = Table("MiB on rank 0", "parameters", "gradients", "optimizer", "activations")
-    for name, one in held.items():
+    for name, one in memory_use.items():
         table.add_row(name, *(f"{size / MIB:.1f}" for size in (one.parameters, one.gradients, one.optimizer)), "")
     for phase, size in activations.items():
         table.add_row(phase, "", "", "", f"{size / MIB:.1f}")

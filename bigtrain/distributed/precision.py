@@ -1,4 +1,4 @@
-"""In which precision a player computes, and what keeps its training sound where that is a low one."""
+"""The precision in which players compute: autocast, float32 master weights and loss scaling."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -117,7 +117,7 @@ class LossScaler:
 
     The loss is multiplied by a scale and the gradients are divided by it. A step that overflows is skipped, and halves
     it; a long time without doubles it. Whether a step overflowed is known on all ranks alike, so the scale stays equal.
-    It lives on the device, which nobody waits for.
+    It stays on the device, so that no step waits for a copy to the host.
 
     Args:
         device: of the loss.

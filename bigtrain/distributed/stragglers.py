@@ -1,4 +1,4 @@
-"""Who is slow: what each rank's steps are spent on, over all ranks."""
+"""Find slow ranks: how each rank's step time is spent."""
 
 from dataclasses import asdict, dataclass, fields
 

@@ -1,4 +1,4 @@
-"""Who keeps the others waiting: a judgement of the ranks' signs of life, without any process."""
+"""Find the ranks that keep the others waiting, from the signs of life that all ranks publish."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank shows of itself every few seconds.
+    """The sign of life that a rank publishes every few seconds.
 
     Attributes:
         rank: whose it is.
@@ -33,13 +33,13 @@ class Sign:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who is to blame, as far as that can be told, and why."""
+    """The ranks that block the others, as far as the signs of life show it, and the reason."""
 
     culprits: tuple[Sign, ...]
     text: str
 
 
-def judge(before: Mapping[int, Sign], after: Mapping[int, Sign], *, world_size: int) -> Verdict:
+def diagnose(before: Mapping[int, Sign], after: Mapping[int, Sign], *, world_size: int) -> Verdict:
     """Compare two rounds of signs, by rank, between which every process that runs has shown a new one."""
     missing = [rank for rank in range(world_size) if rank not in after]
     if missing:

@@ -1,4 +1,4 @@
-"""Notice that a rank hangs, keep the stacks of all ranks, name the culprit, and end the run so that it can go on.
+"""Detect that a rank hangs, save the stacks of all ranks, name the rank at fault, and end the run for a restart.
 
 A rank that is stopped, or waits for ever, makes all others wait in the next collective operation, where nothing tells
 whose fault it is. So every rank has a thread that shows signs of life in the group's store: how often the training
@@ -32,7 +32,7 @@ from torch.distributed import distributed_c10d as c10d
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.verdict import Sign, judge
+from bigtrain.distributed.verdict import Sign, diagnose
 
 HUNG = 4
 """Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""
@@ -146,7 +146,7 @@ class Watchdog:
         self._over.wait(4 * self._tick_seconds + 1)  # a process that runs shows another sign in this time
         self._show()
         after = self._signs()
-        verdict = judge(before, after, world_size=self._ranks.world_size)
+        verdict = diagnose(before, after, world_size=self._ranks.world_size)
         for sign in verdict.culprits:
             if sign.host == socket.gethostname():
                 _dump_other(sign.pid, self._folder / name / f"rank-{sign.rank}-from-outside.txt")

@@ -1,1 +1,1 @@
-"""What every task is trained by: players, phases, the step, averages of weights."""
+"""The training engine: players, phases, the step, optimizers, and averages of weights."""

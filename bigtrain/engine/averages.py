@@ -1,4 +1,4 @@
-"""Moving averages of what players observe, equal on all ranks: they steer a loss, and go into checkpoints."""
+"""Moving averages of scalars that losses observe, equal on all ranks and saved in checkpoints."""
 
 import torch
 from torch import Tensor

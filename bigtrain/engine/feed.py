@@ -1,4 +1,4 @@
-"""From the samples that a stream reads to batches on the device: normalised, cut, mirrored, all by position."""
+"""Turn the samples of a stream into batches on the device: normalised, cropped and flipped, all by position."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ from data_pipelines.stream import HostBatch
 
 
 class Faults(Protocol):
-    """Counts of what was met on the way, since the start."""
+    """Counts of damaged samples and of retries since the start."""
 
     @property
     def replaced(self) -> int:
@@ -29,7 +29,7 @@ class Faults(Protocol):
 
 
 class Stream(Protocol):
-    """What a feed takes samples from: one stream or several that advance together."""
+    """The source of a feed's samples: one stream, or several that advance together."""
 
     @property
     def faults(self) -> Faults:
@@ -46,8 +46,8 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """What happens to the samples of a stream on the device, by random numbers of their positions.
+class BatchTransform:
+    """The transform of a stream's samples on the device; its random numbers depend on their positions.
 
     Attributes:
         crop: where larger images are cut: in the middle, or anywhere, drawn for each sample.
@@ -101,13 +101,13 @@ class Feed(Iterator[Batch]):
         self,
         stream: Stream,
         specs: Mapping[str, FieldSpec],
-        preparations: Mapping[str, Preparation],
+        transforms: Mapping[str, BatchTransform],
         *,
         seed: Callable[[], int],
         device: torch.device,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._stream, self._specs, self._preparations = stream, specs, preparations
+        self._stream, self._specs, self._preparations = stream, specs, transforms
         self._seed, self._device, self._waiting = seed, device, waiting
 
     @property
@@ -121,11 +121,11 @@ class Feed(Iterator[Batch]):
             host = next(self._stream)
         draws = Draws(self._seed(), torch.from_numpy(host.positions).to(self._device, non_blocking=True))
         fields: dict[str, Tensor] = {}
-        for name, preparation in self._preparations.items():
+        for name, transform in self._preparations.items():
             prefix = f"{name}." if name else ""
             mine = [field for field in self._specs if field.startswith(prefix)]
             moved = {field: torch.from_numpy(host.fields[field]).to(self._device, non_blocking=True) for field in mine}
-            fields |= preparation(moved, self._specs, draws.of(name) if name else draws)
+            fields |= transform(moved, self._specs, draws.of(name) if name else draws)
         return Batch(fields, draws)
 
     def seek(self, position: int) -> None:

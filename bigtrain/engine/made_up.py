@@ -1,4 +1,4 @@
-"""Batches without data: to measure memory and time before training, and to count what a step computes."""
+"""Batches of random samples, to measure memory and time before training and to count operations."""
 
 from collections.abc import Mapping
 

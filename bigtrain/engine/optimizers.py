@@ -1,4 +1,4 @@
-"""The optimizers: one config class a kind, each with its schedules, its torch optimizer and what that keeps.
+"""The optimizers: one config class per kind, with its schedules and the `torch.optim` class that it builds.
 
 Every optimizer built here takes a `found_inf` tensor as PyTorch's fused kernels do: where it is 1, a step leaves
 weights and moments as they are, and the host does not wait for the device to find out.
@@ -21,7 +21,7 @@ GroupSettings = Mapping[str, Any]
 
 
 class OptimizerBase(Config, ABC):
-    """What every kind of optimizer has.
+    """Base class of the configs of optimizers.
 
     Attributes:
         lr: learning rate.

@@ -35,7 +35,7 @@ class Phase:
 
 
 class Player(nn.Module, ABC):
-    """The networks that one optimizer moves, and the losses that move them.
+    """The networks that one optimizer updates, and their losses.
 
     The whole loss of a phase, `autograd.grad` of a gradient penalty included, is computed inside `forward`, so that
     whatever wraps the player (DDP, DeepSpeed, FSDP2) sees one forward and one backward.

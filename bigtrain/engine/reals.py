@@ -1,4 +1,4 @@
-"""Real samples to look at: some that are trained on, and some that are not."""
+"""Fixed choices of real samples, training or held out, for previews, scores and health monitors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

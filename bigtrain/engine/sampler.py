@@ -1,4 +1,4 @@
-"""The one answer to "make me outputs": previews, evaluation, snapshots and `bigtrain sample` all ask a sampler."""
+"""The interface of samplers, which make the outputs of previews, evaluation, snapshots and `bigtrain sample`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""One step of training, written once: the trainer, `micro_batch: auto`, the planner, tests and benchmarks call it."""
+"""One step of training. The trainer, tests and benchmarks call `take_step`, others the functions that it is made of."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,7 @@ from bigtrain.engine.task import Task
 
 
 class Spans:
-    """What surrounds the parts of a step, to time, count or watch them; this one does nothing."""
+    """Context managers around the parts of a step, to time, count or watch them; this class does nothing."""
 
     def phase(self, phase: Phase) -> AbstractContextManager[None]:
         """Surround a phase: all its micro-batches and the optimizer's step."""
@@ -32,7 +32,7 @@ NO_SPANS = Spans()
 
 @dataclass
 class StepResult:
-    """What a step tells of itself; all of it stays on the device, so that nobody waits.
+    """The statistics of a step; tensors stay on the device, so that reading them later does not stall the step.
 
     Attributes:
         stats: every observation of each number by name: one a micro-batch, or one a phase.
@@ -55,10 +55,10 @@ def take_step(
     lr_factor: float = 1.0,
     spans: Spans = NO_SPANS,
 ) -> StepResult:
-    """Let the players move in turn, then their averages, and count the step. Collective.
+    """Update the players phase by phase, then the averages of their weights, and count the step. Collective.
 
     Args:
-        task: whose players move.
+        task: whose players are updated.
         strategies: of the players, by name.
         batches: this rank's shares of `task.batches_per_step` global batches.
         progress: before the step; it is advanced.
@@ -98,14 +98,14 @@ def compute_gradients(
     *,
     spans: Spans = NO_SPANS,
 ) -> list[Stats]:
-    """Compute a phase's gradients on a batch, micro-batch after micro-batch; return what each tells. Collective."""
+    """Compute the gradients of a phase on a batch, by micro-batches; return the statistics of each. Collective."""
     strategy, rivals = strategies[phase.player], freeze_rivals(strategies, phase.player)
     stats = []
     for part, last in batch.micro_batches(micro_batch, task.group):
         with spans.micro_batch(phase):
-            loss, told = strategy.loss(phase, part, rivals, last_micro=last)
+            loss, observed = strategy.loss(phase, part, rivals, last_micro=last)
             strategy.backward(loss)
-        stats.append(told)
+        stats.append(observed)
     return stats
 
 

@@ -1,4 +1,4 @@
-"""What every strategy offers: it wraps one player and owns its distribution, precision and optimizer."""
+"""The interface of strategies: each wraps one player and owns its distribution, precision and optimizer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.state import State
-from bigtrain.distributed.memory import Held
+from bigtrain.distributed.memory import MemoryUse
 from bigtrain.engine.optimizers import GroupSettings
 from bigtrain.engine.player import Phase, Rivals, Stats
 
 Capability = Literal["double_backward"]
-"""What an objective may ask of a strategy: `double_backward`, to differentiate a gradient, exactly."""
+"""A capability that an objective may require of a strategy: `double_backward` differentiates a gradient exactly."""
 
 Demands = Mapping[str, Mapping[Capability, str]]
-"""What a task asks of each player's strategy, and the key that asks it; every player of the task is in it."""
+"""For each player of a task, the required capabilities and the config key that requires each."""
 
 
 class Strategy(ABC):
@@ -32,7 +32,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def step(self, settings: GroupSettings) -> Stats:
-        """Check and clip the gradients, move the weights, forget the gradients.
+        """Check and clip the gradients, update the weights, and clear the gradients.
 
         Args:
             settings: of the optimizer, for this step.
@@ -54,8 +54,8 @@ class Strategy(ABC):
         """Iterate over all parameters and buffers, whole, by their unwrapped names. Collective where sharded."""
 
     @abstractmethod
-    def held(self) -> Held:
-        """Tell what this rank's memory holds of the player."""
+    def memory_use(self) -> MemoryUse:
+        """Return the memory that the player takes on this rank."""
 
     @abstractmethod
     def state_dict(self) -> State:

@@ -1,4 +1,4 @@
-"""What a task is: what it reads, its players, the phases of a step, and how to sample."""
+"""The interface of tasks: the fields that they read, their players, the phases of a step, and their sampler."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Fields = Mapping[str, FieldSpec]
 
 
 class Task(ABC):
-    """The objective of a run. The engine knows no task; a task knows no ranks.
+    """The objective of a run. The engine does not depend on any task, and a task does not depend on ranks.
 
     Attributes:
         players: by name; any number of them.
@@ -61,7 +61,7 @@ class Task(ABC):
         """Return the objects, besides players and optimizers, that must survive a crash."""
         return {}
 
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor | None:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor | None:
         """Return the logits [N] by which a discriminator tells real samples from fakes, changing nothing.
 
         Args:

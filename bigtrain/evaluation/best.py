@@ -8,7 +8,7 @@ from bigtrain.evaluation.protocol import ProtocolError, Score, kind_of
 
 
 class Best:
-    """Remembers the best score by one value; a difference within the noise of both replaces nothing.
+    """The best score so far; a new score replaces it only if it is better by more than the noise of both.
 
     Args:
         value: its short name, such as `fid`; None for the first of the scores.

@@ -19,7 +19,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
-from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.images.generated import GenerateImages
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.several_seeds import over_seeds
 from bigtrain.evaluation.table import score_table
@@ -150,7 +150,9 @@ def dataset_of(snapshot: Path) -> str:
     return str(read_yaml(config)["data"]["path"])
 
 
-def generate_from(snapshot: Snapshot, ranks: Ranks, *, truncation: float = 1.0, precision: str = "fp32") -> Generate:
+def generate_from(
+    snapshot: Snapshot, ranks: Ranks, *, truncation: float = 1.0, precision: str = "fp32"
+) -> GenerateImages:
     """Return what makes images of a snapshot, with classes as its sampler draws them.
 
     Args:

@@ -14,12 +14,12 @@ from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor
 from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName
-from bigtrain.evaluation.images.generated import Generate, GeneratedImages
+from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
 from bigtrain.evaluation.metrics.base import Metric
-from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score, seen_by, with_settings
+from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by, with_settings
 from bigtrain.evaluation.published import load_published
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
@@ -55,7 +55,7 @@ class ScoreConfig(Config):
 
 
 class FullEvalConfig(ScoreConfig):
-    """The scores that a report tells, made seldom.
+    """The scores for reports, which are computed rarely.
 
     Attributes:
         interval_kimg: thousands of training images between two of them; the end of a run has one in any case.
@@ -129,7 +129,7 @@ class Evaluator:
         )
         check_metrics(config.metrics, self._published or self._images, config.samples, self._extractor)
 
-    def run(self, generate: Generate, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:
+    def run(self, generate: GenerateImages, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:
         """Score a generator. Collective.
 
         Args:
@@ -166,10 +166,10 @@ class Evaluator:
         """Damaged reference images that others stand in for, over all ranks. Collective."""
         return sum(map(len, from_all_ranks(self._images.replaced)))
 
-    def _protocol(self, name: str, metric: Metric, sampling: Sampling, replaced: int) -> Protocol:
+    def _protocol(self, name: str, metric: Metric, sampling: Sampling, replaced: int) -> ScoreProtocol:
         published = self._published
         digest = f"{self._digest}, {replaced} replaced" if replaced else self._digest
-        return Protocol(
+        return ScoreProtocol(
             metric=with_settings(name, metric.settings),
             samples=self._config.samples,
             quantisation=QUANTISATION,

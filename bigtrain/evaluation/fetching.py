@@ -8,11 +8,11 @@ from bigtrain.evaluation.weights import PublishedWeights
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.files import sha256_of
-from data_pipelines.remote import Patience, chunks_from, with_retries
+from data_pipelines.remote import RetryPolicy, chunks_from, with_retries
 
-_PATIENCE = Patience()
+_RETRY = RetryPolicy()
 Report = Callable[[int], None]
-"""Told how many bytes there are now."""
+"""Called with the number of bytes received so far."""
 
 
 def fetch_weights(
@@ -20,7 +20,7 @@ def fetch_weights(
     folder: Path,
     *,
     urls: tuple[str, ...] = (),
-    patience: Patience = _PATIENCE,
+    retry: RetryPolicy = _RETRY,
     report: Report = lambda size: None,
 ) -> Path:
     """Download weights into `folder` unless they are there; what broke off, goes on where it ended.
@@ -29,8 +29,8 @@ def fetch_weights(
         weights: which.
         folder: made if missing.
         urls: to try instead of the published ones, in order.
-        patience: with each server.
-        report: told of the progress.
+        retry: with each server.
+        report: called with the number of bytes so far.
 
     Returns:
         The file, whose checksum is right.
@@ -45,7 +45,7 @@ def fetch_weights(
     partial, problems = path.with_name(f"{path.name}.partial"), []
     for url in urls or weights.urls:
         try:
-            _fetch(url, partial, patience, report)
+            _fetch(url, partial, retry, report)
         except DataError as error:
             problems.append(str(error))
             continue
@@ -58,13 +58,13 @@ def fetch_weights(
     raise EvaluationError(f"{'; '.join(problems)}; or put the file at {path} by hand")
 
 
-def _fetch(url: str, partial: Path, patience: Patience, report: Report) -> None:
+def _fetch(url: str, partial: Path, retry: RetryPolicy, report: Report) -> None:
     """Append to `partial` what it lacks of `url`; tried again where that may help."""
 
     def go_on() -> None:
         with partial.open("ab") as file:
-            for chunk in chunks_from(url, file.tell(), patience):
+            for chunk in chunks_from(url, file.tell(), retry):
                 file.write(chunk)
                 report(file.tell())
 
-    with_retries(go_on, url, patience, FaultLog())
+    with_retries(go_on, url, retry, FaultLog())

@@ -30,7 +30,7 @@ from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.lpips import LPIPS, build_lpips
 from bigtrain.evaluation.measuring import measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
-from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Score, as_json, seen_by, with_settings
+from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, load_published
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
@@ -71,8 +71,8 @@ class Comparison(Config):
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What came of a comparison.
+class ComparisonResult:
+    """The result of a comparison.
 
     Attributes:
         scores: by name.
@@ -89,7 +89,7 @@ class Compared:
         return {"scores": as_json(self.scores), "generated": self.generated, "reference": self.reference}
 
 
-def compare(comparison: Comparison, ranks: Ranks) -> Compared:
+def compare(comparison: Comparison, ranks: Ranks) -> ComparisonResult:
     """Compute all scores of a comparison. Collective.
 
     Raises:
@@ -110,11 +110,11 @@ def compare(comparison: Comparison, ranks: Ranks) -> Compared:
             scores |= _score_features(of_features, generated, reference, extractor, ranks, batch=comparison.batch)
         if of_pairs:
             scores |= _score_pairs(of_pairs, generated, reference, comparison, ranks)
-    return Compared(scores, _about(generated), _about(reference))
+    return ComparisonResult(scores, _about(generated), _about(reference))
 
 
-class Shown:
-    """Images whose reading moves a bar, and whose oddities are told at the end; see Images.
+class ImagesWithProgress:
+    """Images with a progress bar and, at the end, a report of what was unusual about them; see Images.
 
     Args:
         images: any.
@@ -153,7 +153,7 @@ class Shown:
                         self._ranks.rank, min(grey))  # fmt: skip
 
 
-Side = Shown | Published
+Side = ImagesWithProgress | Published
 
 
 def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
@@ -164,9 +164,9 @@ def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
     """
     path = Path(place).expanduser()
     if is_remote(place) or (path / MANIFEST).is_file():
-        return Shown(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
+        return ImagesWithProgress(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
-        return Shown(_of_snapshot(path, comparison, ranks, other), ranks)
+        return ImagesWithProgress(_of_snapshot(path, comparison, ranks, other), ranks)
     if path.suffix == ".npz":
         return load_published(path)
     if not path.exists():
@@ -174,7 +174,7 @@ def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
     if not path.is_dir() and path.suffix.lower() != ".zip":
         raise EvaluationError(f"{place}: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)")
     threads = max((os.cpu_count() or 1) // ranks.world_size, 1)
-    return Shown(FileImages(path, threads=threads), ranks)
+    return ImagesWithProgress(FileImages(path, threads=threads), ranks)
 
 
 def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks, other: str) -> GeneratedImages:
@@ -206,7 +206,7 @@ def _score_pairs(
     names: Sequence[PairMetricName], generated: Side, reference: Side, comparison: Comparison, ranks: Ranks
 ) -> dict[str, Score]:
     """Compute metrics of pairs: image i of one side with image i of the other, in the order of names. Collective."""
-    if not (isinstance(generated, Shown) and isinstance(reference, Shown)):
+    if not (isinstance(generated, ImagesWithProgress) and isinstance(reference, ImagesWithProgress)):
         raise EvaluationError(f"{', '.join(names)}: needs images on both sides, not statistics")
     distance = build_lpips(ranks.device, weights=comparison.weights) if "lpips" in names else None
     found = score_pairs(names, generated, reference, ranks, distance=distance, batch=comparison.batch)
@@ -219,11 +219,11 @@ def _score_pairs(
     return scores
 
 
-def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> Protocol:
+def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> ScoreProtocol:
     """Return how a score of two sides is made; of a generated reference its place is all that is known."""
     theirs = _about(reference)
-    made = isinstance(generated, Shown) and generated.digest is None
-    return Protocol(
+    made = isinstance(generated, ImagesWithProgress) and generated.digest is None
+    return ScoreProtocol(
         metric=metric,
         samples=_about(generated)["images"] or 0,
         quantisation=QUANTISATION if made else "as stored",
@@ -239,7 +239,7 @@ def _shown(side: Side) -> Iterator[None]:
     try:
         yield
     finally:
-        if isinstance(side, Shown):
+        if isinstance(side, ImagesWithProgress):
             side.done()
 
 
@@ -249,7 +249,7 @@ def _about(side: Side) -> dict[str, Any]:
     return {"place": side.name, "images": len(side)}
 
 
-def show(found: Compared) -> None:
+def show(found: ComparisonResult) -> None:
     """Print scores as a table."""
     for side, about in (("generated", found.generated), ("reference", found.reference)):
         console.print(f"{side:10} {about['place']}  ({about['images'] or 'unknown number of'} images)", markup=False)

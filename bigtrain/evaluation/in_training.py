@@ -12,7 +12,7 @@ from bigtrain.evaluation.errors import ImagesError, Interrupted
 from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
 from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.images.generated import GenerateImages
 from bigtrain.evaluation.pair_evaluator import PairEvaluator
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.schedule import EvalSchedule
@@ -87,7 +87,7 @@ class Evaluations:
         return self._schedule.unfinished
 
     def run(
-        self, kinds: Sequence[str], generate: Generate, progress: Progress, *, stop: Stop
+        self, kinds: Sequence[str], generate: GenerateImages, progress: Progress, *, stop: Stop
     ) -> tuple[dict[str, Score], bool]:
         """Score the averaged generator, as far as nobody asks to stop. Collective.
 
@@ -114,8 +114,8 @@ class Evaluations:
         self.latest, self._latest_at = scores, progress.samples_seen
         return scores, better
 
-    def _scores_of(self, kind: str, generate: Generate, progress: Progress, stop: Stop) -> dict[str, Score]:
-        """Return scores, or none of a generator that makes no images: whether to go on is for the doctor to say."""
+    def _scores_of(self, kind: str, generate: GenerateImages, progress: Progress, stop: Stop) -> dict[str, Score]:
+        """Return scores, or none of a generator that makes no images; health monitors decide whether to go on."""
         try:
             found = self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
             if kind in self._pairs:

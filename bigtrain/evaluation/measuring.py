@@ -23,7 +23,7 @@ class Measured:
     Attributes:
         value: the number.
         metric: what it is a value of.
-        noise: how far chance moves it; None where that is not known.
+        noise: standard error; None where it is not known.
     """
 
     value: float
@@ -51,7 +51,7 @@ def measure(
         extractor: makes the features.
         ranks: who shares the work.
         batch: images at once.
-        noise: whether to tell how far chance moves those scores of which that is known.
+        noise: whether to estimate the standard error of the scores that have one.
         stop: tells whether this process was asked to stop.
 
     Returns:

@@ -8,9 +8,9 @@ from bigtrain.distributed.collectives import from_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
 from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.images.generated import Generate, GeneratedImages
+from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
 from bigtrain.evaluation.lpips import build_lpips
-from bigtrain.evaluation.protocol import QUANTISATION, Protocol, Sampling, Score, seen_by
+from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by
 
 
 class PairEvaluator:
@@ -39,7 +39,7 @@ class PairEvaluator:
         self._names, self._targets, self._ranks, self._batch = names, targets, ranks, batch
         self._distance = build_lpips(ranks.device, weights=weights) if "lpips" in names else None
 
-    def run(self, generate: Generate, sampling: Sampling, *, seed: int) -> dict[str, Score]:
+    def run(self, generate: GenerateImages, sampling: Sampling, *, seed: int) -> dict[str, Score]:
         """Score outputs. Collective.
 
         Args:
@@ -58,7 +58,7 @@ class PairEvaluator:
     def _score(self, name: PairMetricName, value: float, sampling: Sampling) -> tuple[str, Score]:
         network = self._distance if name == "lpips" else None
         suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
-        protocol = Protocol(
+        protocol = ScoreProtocol(
             metric=name,
             samples=len(self._targets),
             quantisation=QUANTISATION,

@@ -18,7 +18,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, GeneratorMetricName, score_generator
 from bigtrain.evaluation.lpips import build_lpips
-from bigtrain.evaluation.protocol import Protocol, Sampling, Score, as_json, seen_by, with_settings
+from bigtrain.evaluation.protocol import Sampling, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.tasks.samplers import CLASS
@@ -77,7 +77,7 @@ def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
     return {
         f"{name}{suffix}": Score(
             found[name],
-            Protocol(
+            ScoreProtocol(
                 metric=with_settings(name, GENERATOR_METRICS[name].settings),
                 samples=settings.samples,
                 quantisation="none",

@@ -22,7 +22,7 @@ class ProtocolError(EvaluationError):
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ScoreProtocol:
     """How a score was made.
 
     Attributes:
@@ -61,7 +61,7 @@ class Protocol:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_STAMP_LENGTH]
 
-    def differences(self, other: "Protocol") -> list[str]:
+    def differences(self, other: "ScoreProtocol") -> list[str]:
         """Say in what two protocols differ: `truncation: 1.0 and 0.7`."""
         pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return [f"{name}: {_brief(mine)} and {_brief(theirs)}" for name, mine, theirs in pairs if mine != theirs]
@@ -71,7 +71,7 @@ class Protocol:
         return {"stamp": self.stamp, **asdict(self)}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Protocol":
+    def from_json(cls, document: Mapping[str, Any]) -> "ScoreProtocol":
         """Read what `as_json` wrote.
 
         Raises:
@@ -133,7 +133,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Score:
-    """A number, how it was made, and how far chance moves it.
+    """A score: its value, the protocol behind it, and its confidence interval.
 
     Attributes:
         value: the number.
@@ -143,7 +143,7 @@ class Score:
     """
 
     value: float
-    protocol: Protocol
+    protocol: ScoreProtocol
     higher_is_better: bool = False
     noise: Interval | None = None
 
@@ -179,7 +179,7 @@ class Score:
         """
         try:
             noise = Interval(**document["noise"]) if document["noise"] else None
-            protocol = Protocol.from_json(document["protocol"])
+            protocol = ScoreProtocol.from_json(document["protocol"])
             return cls(float(document["value"]), protocol, bool(document["higher_is_better"]), noise)
         except (KeyError, TypeError) as error:
             raise ProtocolError(f"not a score with its protocol ({error!r})") from None

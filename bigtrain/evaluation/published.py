@@ -97,12 +97,6 @@ def load_published(path: str | Path) -> Published:
     raise StatisticsError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma, or feats")
 
 
-def save_published(path: Path, moments: Moments) -> None:
-    """Write `mu` and `sigma`, float64, as pytorch-fid and clean-fid read them."""
-    with path.open("wb") as file:
-        np.savez(file, mu=moments.mean.numpy(), sigma=moments.covariance.numpy())
-
-
 def _moments(path: Path, archive: NpzFile, mean_name: str, covariance_name: str) -> Moments:
     mean = np.asarray(archive[mean_name], np.float64)
     covariance = np.asarray(archive[covariance_name], np.float64)

@@ -31,7 +31,7 @@ from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.manifest import IMAGE
 from data_pipelines.order import Location
 from data_pipelines.prepare.files import IMAGE_SUFFIXES
-from data_pipelines.protocol import Protocol, Rejected, measure
+from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.read import DamageError, ShardDataset
 
 NOTE, REJECTED = "apply.json", "rejected.jsonl"
@@ -233,7 +233,7 @@ def read_source(source: Source, channels: int) -> Pixels:
         data = source.file.read_bytes()
     except OSError as error:
         raise Rejected("unreadable", str(error.strerror)) from None
-    return Protocol(*measure(data), channels, crop="exact").apply(data)
+    return ImageProtocol(*measure(data), channels, crop="exact").apply(data)
 
 
 def apply(settings: ApplySettings, ranks: Ranks) -> str:
@@ -272,9 +272,9 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
         for entry in everything[:3]:
             log.warning("%s: %s: %s", *entry.values())
     there = len(sources) - sum(counts) - len(everything)
-    told = f"{settings.out}: {sum(counts)} images translated"
-    told += f", {there} were there" if there else ""
-    return told + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
+    summary = f"{settings.out}: {sum(counts)} images translated"
+    summary += f", {there} were there" if there else ""
+    return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
 
 
 def _open_folder(settings: ApplySettings) -> str | None:
@@ -303,9 +303,9 @@ def main(settings: ApplySettings | None = None) -> NoReturn:
     """Run as one of the ranks; without settings, by the words `key=value` of the command line."""
     settings = settings or settings_of_program(ApplySettings, "bigtrain.generate.apply")
     with as_one_of_the_ranks() as ranks:
-        told = apply(settings, ranks)
+        summary = apply(settings, ranks)
         if is_rank_zero():
-            print(told)
+            print(summary)
     sys.exit(0)
 
 

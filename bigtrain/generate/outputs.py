@@ -233,7 +233,7 @@ def _write_shards(samples: Samples, out: Path) -> None:
         classes=tuple(names),
         licence="generated",
         origin=samples.origin,
-        usual=protocol.Protocol(height, width, channels, crop="exact"),
+        usual=protocol.ImageProtocol(height, width, channels, crop="exact"),
     )
     write_shards(source, out, workers=_cores())
 

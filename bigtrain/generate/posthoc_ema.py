@@ -27,7 +27,7 @@ class PosthocError(UserError):
 
 
 @dataclass(frozen=True)
-class Profile:
+class PowerAverage:
     """An average with the weight t^γ for the network of time t, up to the time of its snapshot.
 
     Attributes:
@@ -46,7 +46,7 @@ class Profile:
         return gamma_of(self.sigma_rel)
 
 
-def inner_product(one: Profile, other: Profile) -> float:
+def inner_product(one: PowerAverage, other: PowerAverage) -> float:
     """Return ∫ p_one(t) p_other(t) dt of normalised profiles (Karras et al. 2024, appendix C)."""
     early, late = sorted((one, other), key=lambda profile: profile.time)
     total = one.gamma + other.gamma
@@ -54,7 +54,7 @@ def inner_product(one: Profile, other: Profile) -> float:
     return float((one.gamma + 1) * (other.gamma + 1) * ratio / ((total + 1) * late.time))
 
 
-def solve(saved: Sequence[Profile], wanted: Profile) -> tuple[NDArray[np.float64], float]:
+def solve(saved: Sequence[PowerAverage], wanted: PowerAverage) -> tuple[NDArray[np.float64], float]:
     """Return the weights of saved profiles whose sum is nearest to the wanted one, and how far that is from it.
 
     Returns:
@@ -69,7 +69,7 @@ def solve(saved: Sequence[Profile], wanted: Profile) -> tuple[NDArray[np.float64
     return weights, float(np.sqrt(max(rest, 0.0) / length))
 
 
-def find_profiles(run: Path) -> list[Profile]:
+def find_profiles(run: Path) -> list[PowerAverage]:
     """Return the power-function averages of all snapshots of a run.
 
     Raises:
@@ -78,7 +78,7 @@ def find_profiles(run: Path) -> list[Profile]:
     found = []
     for description in sorted((run / "snapshots").glob("kimg*/sigma-*/snapshot.json")):
         facts = json.loads(description.read_text(encoding="utf-8"))
-        found.append(Profile(float(facts["sigma_rel"]), float(facts["samples_seen"]), description.parent))
+        found.append(PowerAverage(float(facts["sigma_rel"]), float(facts["samples_seen"]), description.parent))
     if not found:
         raise PosthocError(f"{run}: its snapshots hold no power-function averages; train with ema.profiles=[0.05,0.1]")
     return found
@@ -110,7 +110,7 @@ def reconstruct(run: Path, sigma_rel: float, out: Path, *, kimg: float | None = 
         near = f"the nearest is {end / 1000:g}"
         raise PosthocError(f"{run}: no snapshot with averages at kimg {kimg:g}; {near}")
     used = [profile for profile in saved if profile.time <= end]
-    weights, distance = solve(used, Profile(sigma_rel, end))
+    weights, distance = solve(used, PowerAverage(sigma_rel, end))
     last = next(profile for profile in used if profile.time == end)
     snapshot = load_snapshot(last.folder)
     for name, network in snapshot.networks.items():
@@ -123,7 +123,7 @@ def reconstruct(run: Path, sigma_rel: float, out: Path, *, kimg: float | None = 
 
 
 def _mix(
-    profiles: Sequence[Profile], weights: NDArray[np.float64], network: str, names: Sequence[str]
+    profiles: Sequence[PowerAverage], weights: NDArray[np.float64], network: str, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Add up a network's weighted parameters in float64: weights of either sign almost cancel."""
     total: dict[str, Tensor] = {}

@@ -52,7 +52,7 @@ class SampleSettings(Config):
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """Which images of a snapshot.
 
     Attributes:
@@ -72,7 +72,7 @@ class Request:
     precision: Precision = "fp32"
 
 
-def compute(snapshot: Snapshot, request: Request, sink: Sink, ranks: Ranks) -> None:
+def compute(snapshot: Snapshot, request: SampleRequest, sink: Sink, ranks: Ranks) -> None:
     """Compute images, each batch on one rank; while a GPU computes one, the last one is written. Collective.
 
     Args:
@@ -122,7 +122,7 @@ def sample(options: SampleSettings, ranks: Ranks) -> str:
             columns = options.columns or len(seeds)
         labels = [label for label in classes for _ in seeds]
         seeds = seeds * len(classes)
-    request = Request(seeds, labels, options.truncation, options.cutoff, options.batch, options.precision)
+    request = SampleRequest(seeds, labels, options.truncation, options.cutoff, options.batch, options.precision)
     snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
     snapshot.generator.to(ranks.device)
     samples = Samples(

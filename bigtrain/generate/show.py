@@ -17,8 +17,8 @@ from data_pipelines.codec import Pixels
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a user asks for; None where it is not said, and what a kind does not know must stay None.
+class ShowOptions:
+    """Options of a picture or film; None for the default. Options that a kind does not have must stay None.
 
     Attributes:
         seeds: stations of each walk; rows of a table.
@@ -45,26 +45,26 @@ class Wish:
     width: int = 640
 
 
-class WishError(UserError):
-    """A wish that a kind cannot fulfil."""
+class ShowError(UserError):
+    """An option that the kind of picture does not have, or a wrong value."""
 
 
-def show(kind: str, snapshot: Snapshot, wish: Wish, out: Path) -> str:
+def show(kind: str, snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
     """Draw what is asked for into `out`; return what it is, in words.
 
     Raises:
         UserError: there is no such kind, or it does not know what is asked.
     """
     if kind not in KINDS:
-        raise WishError(f"--kind {kind!r}: use {', '.join(KINDS)}")
+        raise ShowError(f"--kind {kind!r}: use {', '.join(KINDS)}")
     known, suffixes, draw = KINDS[kind]
-    foreign = [name for name in sorted(_SPECIAL - known) if getattr(wish, name) is not None]
+    foreign = [name for name in sorted(_SPECIAL - known) if getattr(options, name) is not None]
     if foreign:
-        raise WishError(f"--kind {kind} knows no --{foreign[0]}")
+        raise ShowError(f"--kind {kind} knows no --{foreign[0]}")
     if out.suffix.lower() not in suffixes:
-        raise WishError(f"{out}: what --kind {kind} draws ends in {' or '.join(suffixes)}")
+        raise ShowError(f"{out}: what --kind {kind} draws ends in {' or '.join(suffixes)}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    return draw(snapshot, wish, out)
+    return draw(snapshot, options, out)
 
 
 def parse_numbers(text: str) -> list[float]:
@@ -76,7 +76,7 @@ def parse_numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise WishError(f"truncations {text!r}: write them like 0,0.5,1") from None
+        raise ShowError(f"truncations {text!r}: write them like 0,0.5,1") from None
 
 
 def parse_layers(text: str) -> range:
@@ -87,67 +87,67 @@ def parse_layers(text: str) -> range:
     """
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
     if not match:
-        raise WishError(f"layers {text!r}: write them like 0-3")
+        raise ShowError(f"layers {text!r}: write them like 0-3")
     return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
-def _walk(snapshot: Snapshot, wish: Wish, out: Path) -> str:
-    if len(wish.seeds) < 2:
-        raise WishError("a walk needs two seeds or more")
-    walks, frames, fps = wish.walks or 1, wish.frames or 30, wish.fps or 30
-    if len(wish.seeds) % walks or len(wish.seeds) // walks < 2:
-        raise WishError(f"{len(wish.seeds)} seeds are not two or more for each of {walks} walks")
-    stations = len(wish.seeds) // walks
-    every = _in_turn(wish.classes, len(wish.seeds)) or snapshot.labels(wish.seeds)
+def _walk(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
+    if len(options.seeds) < 2:
+        raise ShowError("a walk needs two seeds or more")
+    walks, frames, fps = options.walks or 1, options.frames or 30, options.fps or 30
+    if len(options.seeds) % walks or len(options.seeds) // walks < 2:
+        raise ShowError(f"{len(options.seeds)} seeds are not two or more for each of {walks} walks")
+    stations = len(options.seeds) // walks
+    every = _in_turn(options.classes, len(options.seeds)) or snapshot.labels(options.seeds)
     ways = []
     for number in range(walks):
-        seeds = wish.seeds[number * stations : (number + 1) * stations]
+        seeds = options.seeds[number * stations : (number + 1) * stations]
         labels = every[number * stations : (number + 1) * stations]
-        ways.append(walk(snapshot, seeds, labels, frames=frames, truncation=_truncation(wish)))
+        ways.append(walk(snapshot, seeds, labels, frames=frames, truncation=_truncation(options)))
     columns = next(count for count in range(1, walks + 1) if walks % count == 0 and count * count >= walks)
 
     def pictures() -> Iterator[Pixels]:
         for images in zip(*ways, strict=True):
-            yield image_grid(torch.stack(images), columns, width=wish.width, gap=int(walks > 1))
+            yield image_grid(torch.stack(images), columns, width=options.width, gap=int(walks > 1))
 
     count = write_film(out, pictures(), fps=fps)
     return f"{count} frames, {count / fps:.1f} s, past {stations} seeds and back"
 
 
-def _styles(snapshot: Snapshot, wish: Wish, out: Path) -> str:
-    columns = wish.columns or [seed + max(wish.seeds) + 1 for seed in range(6)]
-    if wish.classes and len(wish.classes) > 1:
-        raise WishError("--class: a styles table has one class")
-    label = wish.classes[0] if wish.classes else 0
-    images = mix_table(snapshot, wish.seeds, columns, label, layers=wish.layers, truncation=_truncation(wish))
-    _save(images, len(columns) + 1, wish, out)
-    return f"{len(wish.seeds)} rows with the styles of {len(columns)} columns"
+def _styles(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
+    columns = options.columns or [seed + max(options.seeds) + 1 for seed in range(6)]
+    if options.classes and len(options.classes) > 1:
+        raise ShowError("--class: a styles table has one class")
+    label = options.classes[0] if options.classes else 0
+    images = mix_table(snapshot, options.seeds, columns, label, layers=options.layers, truncation=_truncation(options))
+    _save(images, len(columns) + 1, options, out)
+    return f"{len(options.seeds)} rows with the styles of {len(columns)} columns"
 
 
-def _truncations(snapshot: Snapshot, wish: Wish, out: Path) -> str:
-    truncations = wish.truncations or [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    labels = _in_turn(wish.classes, len(wish.seeds)) or snapshot.labels(wish.seeds)
-    _save(truncation_table(snapshot, wish.seeds, labels, truncations), len(truncations), wish, out)
-    return f"{len(wish.seeds)} seeds at truncation {', '.join(f'{value:g}' for value in truncations)}"
+def _truncations(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
+    truncations = options.truncations or [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    labels = _in_turn(options.classes, len(options.seeds)) or snapshot.labels(options.seeds)
+    _save(truncation_table(snapshot, options.seeds, labels, truncations), len(truncations), options, out)
+    return f"{len(options.seeds)} seeds at truncation {', '.join(f'{value:g}' for value in truncations)}"
 
 
-KINDS: dict[str, tuple[set[str], tuple[str, ...], Callable[[Snapshot, Wish, Path], str]]] = {
+KINDS: dict[str, tuple[set[str], tuple[str, ...], Callable[[Snapshot, ShowOptions, Path], str]]] = {
     "walk": ({"truncation", "walks", "frames", "fps"}, SUFFIXES, _walk),
     "styles": ({"columns", "truncation", "layers"}, (".png", ".jpg", ".webp"), _styles),
     "truncation": ({"truncations"}, (".png", ".jpg", ".webp"), _truncations),
 }
-"""What each kind knows of a wish, how its file ends, and what draws it."""
+"""The options of each kind, the suffixes of its file, and the function that draws it."""
 
 _SPECIAL = {name for known, _, _ in KINDS.values() for name in known}
 
 
-def _truncation(wish: Wish) -> float:
-    return 1.0 if wish.truncation is None else wish.truncation
+def _truncation(options: ShowOptions) -> float:
+    return 1.0 if options.truncation is None else options.truncation
 
 
 def _in_turn(classes: Sequence[int] | None, count: int) -> list[int]:
     return [classes[number % len(classes)] for number in range(count)] if classes else []
 
 
-def _save(images: torch.Tensor, columns: int, wish: Wish, out: Path) -> None:
-    Image.fromarray(image_grid(images, columns, width=wish.width)).save(out)
+def _save(images: torch.Tensor, columns: int, options: ShowOptions, out: Path) -> None:
+    Image.fromarray(image_grid(images, columns, width=options.width)).save(out)

@@ -158,7 +158,7 @@ class Snapshot:
         cutoff: int | None = None,
         batch: int = 64,
     ) -> Iterator[Tensor]:
-        """Generate likewise, batch after batch, on the generator's device; nobody waits for the device.
+        """Generate likewise, batch after batch, on the generator's device, without waiting for the device.
 
         Yields:
             Images around [-1, 1], shape [batch, C, H, W]; the last ones may be fewer.

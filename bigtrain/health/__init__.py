@@ -1,1 +1,1 @@
-"""The doctor of a run: monitors that name what goes wrong, with the evidence and what usually helps."""
+"""Health of a run: monitors that name what goes wrong, with the evidence and what usually helps."""

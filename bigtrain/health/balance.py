@@ -38,7 +38,7 @@ class DiscriminatorWins(Monitor):
     least, window = _RECENT, 40
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         right, gap = mean(accuracy(history)[-_RECENT:]), mean(gaps(history)[-_RECENT:])
         norms = column(history, "gradient_norm/g_main")
@@ -53,7 +53,7 @@ class DiscriminatorWins(Monitor):
 
 
 class GeneratorWins(Monitor):
-    """G overpowers D: D takes fakes for real and real images for fakes, so that its opinion is worth nothing.
+    """G overpowers D: D takes fakes for real and real images for fakes, so that its gradient is of no use.
 
     Guessing alone is no sign of illness: where the game ends, D's logits are 0 (Goodfellow et al. 2014, theorem 1).
     """
@@ -66,7 +66,7 @@ class GeneratorWins(Monitor):
     least, window = _RECENT, _RECENT
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         right, gap = mean(accuracy(history)), mean(gaps(history))
         evidence = f"D is right about {(1 + right) / 2:.1%} of all images, logits of real less fake {gap:.2f}"
@@ -88,7 +88,7 @@ class Oscillation(Monitor):
     least, window = 10, 20
     right, fooled = 0.5, -0.2
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         leads = [value > 0 for value in accuracy(history) if value >= self.right or value <= self.fooled]
         swings = sum(before != after for before, after in pairwise(leads))

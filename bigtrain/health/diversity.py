@@ -74,7 +74,7 @@ class ModeCollapse(Monitor):
     least, window = 1, 1
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         latest = history[-1]
         overall, inside = latest["features/diversity"], latest["features/class_diversity"]

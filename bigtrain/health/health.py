@@ -1,4 +1,4 @@
-"""The patient's chart: what each monitor says, since when, and what that calls for."""
+"""State of all health monitors: the level of each symptom, since when, and whether training must be stopped."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -36,7 +36,7 @@ MONITORS: tuple[type[Monitor], ...] = (
 
 
 class HealthConfig(Config):
-    """What the doctor looks at, and what happens when training collapses.
+    """What the health monitors look at, and what happens when training collapses.
 
     Attributes:
         on_collapse: `report` it, `stop`, or `rollback` to the last healthy checkpoint.
@@ -61,11 +61,11 @@ class HealthConfig(Config):
 
 
 @dataclass
-class Chart:
-    """What is known of one symptom.
+class SymptomState:
+    """The state of one symptom.
 
     Attributes:
-        level: now; None until it could be judged.
+        level: current level; None until there are enough readings.
         evidence: the numbers that say so.
         first_seen_kimg: when it was first not well.
         since_kimg: since when the level is what it is.
@@ -80,11 +80,11 @@ class Chart:
 
 
 class Health:
-    """Lets every monitor judge the readings, and remembers what it said. The same on every rank.
+    """Passes readings to every monitor and keeps the level of each symptom. The same on every rank.
 
     Args:
         config: what calls for action.
-        event: told (symptom, line of text) when a symptom changes its level.
+        event: called with (symptom, line of text) when a symptom changes its level.
         monitors: to ask.
     """
 
@@ -96,11 +96,11 @@ class Health:
     ) -> None:
         self._config, self._event = config, event
         self._monitors = [monitor() for monitor in monitors]
-        self._charts = {monitor.symptom: Chart() for monitor in self._monitors}
+        self._states = {monitor.symptom: SymptomState() for monitor in self._monitors}
         self._skipped: dict[str, int] = {}
 
     def observe(self, readings: Readings, progress: Progress) -> dict[str, float]:
-        """Judge what these readings allow to judge.
+        """Assess every symptom whose readings are given.
 
         Args:
             readings: by name; equal on all ranks.
@@ -111,13 +111,13 @@ class Health:
         """
         levels: dict[str, float] = {}
         for monitor in self._monitors:
-            chart, selected = self._charts[monitor.symptom], monitor.select(readings)
+            symptom, selected = self._states[monitor.symptom], monitor.select(readings)
             if not selected:
                 continue
-            chart.history = [*chart.history, selected][-monitor.window :]
-            if len(chart.history) >= monitor.least:
-                self._note(monitor, chart, progress)
-                levels[f"health/{monitor.symptom}"] = float(chart.level or 0)
+            symptom.history = [*symptom.history, selected][-monitor.window :]
+            if len(symptom.history) >= monitor.least:
+                self._note(monitor, symptom, progress)
+                levels[f"health/{monitor.symptom}"] = float(symptom.level or 0)
         return levels
 
     def count_step(self, phase: str, *, skipped: bool) -> None:
@@ -135,14 +135,14 @@ class Health:
         if self.at_standstill:
             return f"not_finite: {max(self._skipped.values())} steps in a row without finite gradients"
         for monitor in self._monitors:
-            if monitor.collapse and self._charts[monitor.symptom].level == Level.CRITICAL:
-                return f"{monitor.symptom}: {self._charts[monitor.symptom].evidence}"
+            if monitor.collapse and self._states[monitor.symptom].level == Level.CRITICAL:
+                return f"{monitor.symptom}: {self._states[monitor.symptom].evidence}"
         return None
 
     @property
     def healthy(self) -> bool:
         """Whether this is a state to come back to: no sign of anything that could become a collapse."""
-        levels = [self._charts[monitor.symptom].level for monitor in self._monitors if monitor.collapse]
+        levels = [self._states[monitor.symptom].level for monitor in self._monitors if monitor.collapse]
         return not any(self._skipped.values()) and not any(levels)
 
     def report(self) -> list[dict[str, Any]]:
@@ -150,40 +150,40 @@ class Health:
         return [
             {
                 "symptom": monitor.symptom,
-                "state": "unknown" if chart.level is None else chart.level.name.lower(),
-                "first_seen_kimg": chart.first_seen_kimg,
-                "since_kimg": chart.since_kimg,
-                "evidence": chart.evidence,
+                "state": "unknown" if symptom.level is None else symptom.level.name.lower(),
+                "first_seen_kimg": symptom.first_seen_kimg,
+                "since_kimg": symptom.since_kimg,
+                "evidence": symptom.evidence,
                 "advice": monitor.advice,
             }
-            for monitor, chart in ((monitor, self._charts[monitor.symptom]) for monitor in self._monitors)
+            for monitor, symptom in ((monitor, self._states[monitor.symptom]) for monitor in self._monitors)
         ]
 
     def state_dict(self) -> State:
         """See Stateful."""
         charts = {
-            name: {**asdict(chart), "level": None if chart.level is None else int(chart.level)}
-            for name, chart in self._charts.items()
+            name: {**asdict(symptom), "level": None if symptom.level is None else int(symptom.level)}
+            for name, symptom in self._states.items()
         }
         return {"skipped": dict(self._skipped), "charts": charts}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
         self._skipped = dict(state["skipped"])
-        for name, chart in state["charts"].items():
-            level = None if chart["level"] is None else Level(chart["level"])
-            self._charts[name] = Chart(**{**chart, "level": level})
+        for name, symptom in state["charts"].items():
+            level = None if symptom["level"] is None else Level(symptom["level"])
+            self._states[name] = SymptomState(**{**symptom, "level": level})
 
-    def _note(self, monitor: Monitor, chart: Chart, progress: Progress) -> None:
-        """Ask a monitor, and say so where its answer is another than before."""
-        before = chart.level or Level.OK
-        finding = monitor.judge(chart.history)
-        chart.level, chart.evidence = finding
+    def _note(self, monitor: Monitor, symptom: SymptomState, progress: Progress) -> None:
+        """Assess a symptom, and log it if its level changed."""
+        before = symptom.level or Level.OK
+        finding = monitor.assess(symptom.history)
+        symptom.level, symptom.evidence = finding
         if finding.level == before:
             return
-        chart.since_kimg = progress.kimg
-        if chart.first_seen_kimg is None:
-            chart.first_seen_kimg = progress.kimg
+        symptom.since_kimg = progress.kimg
+        if symptom.first_seen_kimg is None:
+            symptom.first_seen_kimg = progress.kimg
         advice = f"; what usually helps: {monitor.advice}" if finding.level else ""
         line = f"{before.name.lower()} -> {finding.level.name.lower()}: {finding.evidence}{advice}"
         log.info("kimg %-7.1f health: %s %s", progress.kimg, monitor.symptom, line)

@@ -1,4 +1,4 @@
-"""Watches a run's health: probes take readings, the same for all ranks, and the monitors judge them."""
+"""Watches a run's health: probes take readings, the same on all ranks, and the monitors assess them."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
 from bigtrain.engine.step import StepResult
 from bigtrain.health.health import Health
-from bigtrain.health.probes.features import FeatureProbe, Generate, Neighbours
-from bigtrain.health.probes.logits import Judge, LogitProbe
+from bigtrain.health.probes.features import FeatureProbe, GenerateForProbe, Neighbours
+from bigtrain.health.probes.logits import BatchLogits, LogitProbe
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.health.recovery import Recovery
 from bigtrain.health.report import write_report
@@ -21,11 +21,11 @@ _SHOWN = ("logits/", "signs/", "features/")
 
 
 class HealthMonitor:
-    """Looks at a run, quickly at each log interval, and thoroughly now and then.
+    """Examines a run: logits and weights at each log interval, features of fakes less often.
 
     Args:
-        health: judges and remembers.
-        logits: shows D real images.
+        health: assesses the readings and keeps the state of the symptoms.
+        logits: reads D's logits of real images.
         weights: compares weights.
         features: compares fakes with real images; None where the run makes none.
         folder: the run folder, which gets a report.
@@ -67,15 +67,15 @@ class HealthMonitor:
     def quick(
         self,
         metrics: Mapping[str, float],
-        judge: Judge,
+        logits_of: BatchLogits,
         parameters: Iterable[tuple[str, Tensor]],
         progress: Progress,
     ) -> dict[str, float]:
-        """Judge what training logged, D's logits and the weights. Collective.
+        """Assess the logged metrics, D's logits and the weights. Collective.
 
         Args:
             metrics: of the interval that ends here.
-            judge: gives the discriminator's logits of real samples.
+            logits_of: gives the discriminator's logits of real samples.
             parameters: of all players, whole, by names such as `D.blocks.0.conv1.bias`.
             progress: where the run is.
 
@@ -83,7 +83,7 @@ class HealthMonitor:
             What to log.
         """
         began = time.perf_counter()
-        probed = {**self._logits.read(judge), **self._weights.read(parameters)}
+        probed = {**self._logits.read(logits_of), **self._weights.read(parameters)}
         # One rank's numbers for all: clocks differ, and so may the last bits of a product.
         readings = from_rank_zero({**metrics, **probed})
         levels = self.health.observe(readings, progress)
@@ -94,8 +94,8 @@ class HealthMonitor:
         """Whether `thorough` has anything to do."""
         return self._features is not None
 
-    def thorough(self, generate: Generate, progress: Progress) -> tuple[dict[str, float], Neighbours | None]:
-        """Judge a fixed-seed batch of fakes by their features. Collective.
+    def thorough(self, generate: GenerateForProbe, progress: Progress) -> tuple[dict[str, float], Neighbours | None]:
+        """Assess the features of a batch of fakes of a fixed seed. Collective.
 
         Returns:
             What to log, and pictures of nearest neighbours.

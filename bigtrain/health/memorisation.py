@@ -30,7 +30,7 @@ class Memorisation(Monitor):
     advice = "get more data or augment them (ADA), make both networks smaller, stop earlier; look at the picture"
     reads = ("features/nearest", "features/nearest_z")
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         ratio, z = history[-1]["features/nearest"], history[-1]["features/nearest_z"]
         evidence = (
@@ -49,7 +49,7 @@ class Duplicates(Monitor):
     advice = "remove duplicates from the dataset: G learns them by heart, and the test of memorisation is blind to it"
     reads = ("features/twins",)
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         share = history[-1]["features/twins"]
         evidence = f"{share:.1%} of the training images looked at have an identical twin among them"

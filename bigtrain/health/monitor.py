@@ -1,4 +1,4 @@
-"""What a monitor is: it looks at the latest readings of a run and says how it is, in words and numbers.
+"""The interface of a monitor, which derives the level of one symptom from the latest readings of a run.
 
 A reading is a number by its name: a logged metric (`logits/real_mean`), or something that a probe measured
 (`features/diversity`). Readings are equal on all ranks, and a monitor is a pure function of the last few of them:
@@ -61,8 +61,8 @@ class Monitor(ABC):
         return found
 
     @abstractmethod
-    def judge(self, history: History) -> Finding:
-        """Say how the run is, from the last `least` to `window` selections."""
+    def assess(self, history: History) -> Finding:
+        """Return the level of the symptom from the last `least` to `window` selections."""
 
 
 def grade(value: float, *, warning: float, critical: float) -> Level:

@@ -16,7 +16,7 @@ class DeadUnits(Monitor):
     reads = ("still/*", "lr/*")
     least, window = 3, 3
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         shares: dict[str, float] = {}
         for name in history[-1]:
@@ -38,7 +38,7 @@ class WeightGrowth(Monitor):
     reads = ("sigma/*",)
     least, window = 4, 10
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         first, last = history[0], history[-1]
         growths = {name: last[name] / max(first[name], 1.0) for name in last if name in first}

@@ -19,12 +19,12 @@ class DiscriminatorOverfits(Monitor):
     reads = ("logits/train", "logits/held_out", "logits/held_out_z", "logits/fake_mean", "signs/train")
     least, window = 8, 8
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         train, held_out = mean(column(history, "logits/train")), mean(column(history, "logits/held_out"))
         fake, sign = mean(column(history, "logits/fake_mean")), mean(column(history, "signs/train"))
         z = mean(column(history, "logits/held_out_z"))
-        # Where real and fake are not told apart there is nothing to overfit with: a gap of one logit at least.
+        # Where D cannot tell real from fake there is nothing to overfit with: a gap of one logit at least.
         share = (train - held_out) / max(train - fake, 1.0)
         evidence = (
             f"r_v {share:.2f}: D's logits are {train:.2f} on training images, {held_out:.2f} on held-out ones, "

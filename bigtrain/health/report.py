@@ -1,4 +1,4 @@
-"""What the doctor says of a run: a file in its folder, and a table of it for people."""
+"""The health report of a run: a JSON file in its folder, and a table on the console."""
 
 import contextlib
 import json

@@ -15,7 +15,7 @@ class Divergence(Monitor):
     least, window = 6, 30
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor: the latest reading against the median of those before, a level per power of ten."""
         *before, last = history
         growths: dict[str, float] = {}
@@ -44,7 +44,7 @@ class LearningStopped(Monitor):
     least, window = 5, 30
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor: the largest norm of the last readings against the largest ever."""
         left: dict[str, float] = {}
         for name in history[-1]:
@@ -67,7 +67,7 @@ class NotFinite(Monitor):
     reads = ("skipped_step/*",)
     collapse = True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor: any is worth a word; when every second step is lost, training stands still."""
         name, share = max(history[-1].items(), key=lambda item: item[1])
         evidence = f"{share:.1%} of the steps of {name.removeprefix('skipped_step/')} were skipped"
@@ -82,7 +82,7 @@ class Starvation(Monitor):
     reads = ("time/data_wait_share",)
     least, window = 3, 3
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         """See Monitor."""
         share = min(column(history, "time/data_wait_share"))
         evidence = f"{share:.0%} of the time, at least, goes into waiting for batches"

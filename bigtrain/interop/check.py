@@ -35,7 +35,7 @@ _NOTHING_TO_COMPARE = frozenset({"peer", "config", "made_from", "float32_agreeme
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """How far one of the reference's numbers is from ours.
 
     Attributes:
@@ -61,7 +61,7 @@ class Finding:
         return f"{self.name}: error {self.error:.2e}, tolerance {self.tolerance:.0e}{where}"
 
 
-def check(folder: Path, *, path: OperatorPath, precision: Precision, device: torch.device) -> list[Finding]:
+def check(folder: Path, *, path: OperatorPath, precision: Precision, device: torch.device) -> list[CheckResult]:
     """Compare all that a golden folder holds with our own.
 
     Args:
@@ -79,12 +79,12 @@ def check(folder: Path, *, path: OperatorPath, precision: Precision, device: tor
         try:
             if not golden.document:
                 return list(_transforms(golden.io, device))
-            return list(_findings(golden, quantities_of(golden, device)))
+            return list(_results(golden, quantities_of(golden, device)))
         except InteropError as error:
             raise InteropError(f"{folder}: {error}") from None
 
 
-def _transforms(io: Mapping[str, Tensor], device: torch.device) -> Iterator[Finding]:
+def _transforms(io: Mapping[str, Tensor], device: torch.device) -> Iterator[CheckResult]:
     """Apply what `transform@parameter=value` names to `images`."""
     for name, expected in io.items():
         if name == "images":
@@ -96,18 +96,18 @@ def _transforms(io: Mapping[str, Tensor], device: torch.device) -> Iterator[Find
             ours = apply_named(named[1], io["images"].to(device), float(named[2]))
         except ValueError as error:
             raise InteropError(f"io.safetensors: '{name}' is not understood: {error}") from None
-        yield Finding(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
+        yield CheckResult(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
 
 
-def _findings(golden: Golden, quantities: Quantities) -> Iterator[Finding]:
+def _results(golden: Golden, quantities: Quantities) -> Iterator[CheckResult]:
     for name, expected in golden.io.items():
         if name in quantities.inputs:
             continue
         if (ours := quantities.penalty(name)) is not None:
             error, _ = _relative_error({name: ours}, {name: expected})
-            yield Finding(name, error, PENALTY_TOLERANCE)
+            yield CheckResult(name, error, PENALTY_TOLERANCE)
         elif (ours := quantities.output(name)) is not None:
-            yield Finding(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
+            yield CheckResult(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
         else:
             raise InteropError(f"io.safetensors: '{name}' is not understood")
     for name, expected in golden.document.items():
@@ -115,10 +115,10 @@ def _findings(golden: Golden, quantities: Quantities) -> Iterator[Finding]:
             yield _gradient_norms(name, expected, golden, quantities)
         elif name.startswith("loss_"):
             loss = _loss(name, name.removeprefix("loss_"), quantities)
-            yield Finding(name, _scale_error(loss, torch.tensor(expected)), OUTPUT_TOLERANCE)
+            yield CheckResult(name, _scale_error(loss, torch.tensor(expected)), OUTPUT_TOLERANCE)
         elif name.startswith("params_"):
             network = quantities.network(name.removeprefix("params_"))
-            yield Finding(name, abs(sum(parameter.numel() for parameter in network.parameters()) - expected), 0.0)
+            yield CheckResult(name, abs(sum(parameter.numel() for parameter in network.parameters()) - expected), 0.0)
         elif name not in _NOTHING_TO_COMPARE:
             raise InteropError(f"config.json: '{name}' is not understood")
 
@@ -130,7 +130,7 @@ def _loss(key: str, name: str, quantities: Quantities) -> Tensor:
     return loss
 
 
-def _gradient_norms(name: str, expected: dict[str, float], golden: Golden, quantities: Quantities) -> Finding:
+def _gradient_norms(name: str, expected: dict[str, float], golden: Golden, quantities: Quantities) -> CheckResult:
     of = name.removeprefix("grad_norm_")
     loss = _loss(name, of, quantities)
     part, network = quantities.network_of(of)
@@ -143,7 +143,7 @@ def _gradient_norms(name: str, expected: dict[str, float], golden: Golden, quant
     # A parameter that the reference does not list took no part in the loss.
     wanted = {parameter: torch.tensor(reference.get(parameter, 0.0)) for parameter in ours}
     error, where = _relative_error(ours, wanted)
-    return Finding(name, error, PENALTY_TOLERANCE, where)
+    return CheckResult(name, error, PENALTY_TOLERANCE, where)
 
 
 def _renamed(rename: Rename, theirs: str, key: str) -> str:

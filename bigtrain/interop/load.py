@@ -67,8 +67,10 @@ def _ours(rename: Rename, part: str, theirs: Weights, wanted: Mapping[str, Tenso
     found = {ours: theirs[name] for name, ours in renamed.items() if ours is not None}
     missing, unused = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     if missing or unused:
-        told = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("no place for", unused)) if names]
-        raise InteropError(f"weights of {part}: {'; '.join(told)}")
+        differences = [
+            f"{what} {_some(names)}" for what, names in (("missing", missing), ("no place for", unused)) if names
+        ]
+        raise InteropError(f"weights of {part}: {'; '.join(differences)}")
     for name, value in found.items():
         if value.shape != wanted[name].shape:
             raise InteropError(f"weights of {part}: {name} is {_size(value)}, the network's is {_size(wanted[name])}")

@@ -10,7 +10,7 @@ from bigtrain.interop.errors import InteropError
 from bigtrain.interop.foreign import Foreign, numbered, shape_of, widths_rule
 from bigtrain.interop.pickles import PickledObject, PickledTensor, read_pickle
 
-_UNTOLD = object()
+_UNKNOWN = object()
 """Stands for what a file should tell, and does not."""
 
 _OF_STYLEGAN3 = {
@@ -46,13 +46,13 @@ def read_nvidia(file: Path) -> Foreign:
         if "D" in networks:
             settings["mbstd_group"] = _attribute(networks["D"], "b4.mbstd", "group_size")
             clamp = _attribute(networks["D"], f"b{settings['resolution']}.conv0", "conv_clamp")
-            if clamp not in (_UNTOLD, settings["conv_clamp"]):
+            if clamp not in (_UNKNOWN, settings["conv_clamp"]):
                 raise InteropError(
                     f"conv_clamp is {settings['conv_clamp']} in G and {clamp} in D: ours has one for both"
                 )
-        untold = frozenset(name for name, value in settings.items() if value is _UNTOLD)
-        told = {name: value for name, value in settings.items() if name not in untold}
-        return Foreign("stylegan3" if third else "stylegan2", told, weights, untold)
+        unknown = frozenset(name for name, value in settings.items() if value is _UNKNOWN)
+        known = {name: value for name, value in settings.items() if name not in unknown}
+        return Foreign("stylegan3" if third else "stylegan2", known, weights, unknown)
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -126,5 +126,5 @@ def _attribute(network: PickledObject, path: str, name: str) -> Any:
     for step in path.split("."):
         module = module.state["_modules"].get(step)
         if module is None:
-            return _UNTOLD
-    return module.state.get(name, _UNTOLD)
+            return _UNKNOWN
+    return module.state.get(name, _UNKNOWN)

@@ -171,7 +171,7 @@ class Discriminator(nn.Module, ABC):
         return real
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Judge images: logits, float32, shape [N]."""
+        """Return the logits of images, float32, shape [N]."""
         return self.head(self.features(image, label)[-1], label)
 
 

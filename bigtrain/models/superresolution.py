@@ -271,7 +271,7 @@ class VGGDiscriminator(PatchDiscriminator):
         return found
 
     def head(self, feature: Tensor) -> Tensor:
-        """Judge the whole image: logits, float32, shape [N, 1, 1, 1]."""
+        """Return the logits of whole images, float32, shape [N, 1, 1, 1]."""
         logits: Tensor = self.linear2(feature).float()
         return logits[:, :, None, None]
 
@@ -310,7 +310,7 @@ class UNetDiscriminator(PatchDiscriminator):
         return found
 
     def head(self, feature: Tensor) -> Tensor:
-        """Judge each pixel: logits, float32, shape [N, 1, H, W]."""
+        """Return the logits of each pixel, float32, shape [N, 1, H, W]."""
         logits: Tensor = self.conv9(feature)
         return logits.float()
 

@@ -89,7 +89,7 @@ class PatchDiscriminator(nn.Module, ABC):
         """Turn the last of the features into logits, float32, shape [N, 1, h, w]."""
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Judge images: logits, float32, shape [N, 1, h, w]."""
+        """Return the logits of images, float32, shape [N, 1, h, w]."""
         return self.head(self.features(image, condition)[-1])
 
     def stages(self) -> Sequence[nn.Module]:

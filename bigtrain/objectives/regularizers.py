@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bigtrain.ops.precision import gradients_of
 
-Judge = Callable[[Tensor], Tensor]
+LogitsFunction = Callable[[Tensor], Tensor]
 
 
 def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
@@ -36,14 +36,14 @@ def r2_penalty(logits: Tensor, fake: Tensor) -> Tensor:
     return _squared_slope(logits, fake)
 
 
-def squared_slope_by_differences(judge: Judge, logits: Tensor, image: Tensor, h: float) -> Tensor:
+def squared_slope_by_differences(logits_of: LogitsFunction, logits: Tensor, image: Tensor, h: float) -> Tensor:
     """The gradient of R1 or R2 without differentiating twice.
 
     With v = ∇ₓ Σ D(x), constant: ∇_θ |v|² = 2 v · ∇_θ v, and v · ∇_θ v is the derivative of ∇_θ Σ D along v, here the
     central difference over a step along v. The error is of order h².
 
     Args:
-        judge: images [N, C, H, W] to D's logits of them, as `logits` are those of `image`.
+        logits_of: images [N, C, H, W] to D's logits of them, as `logits` are those of `image`.
         logits: D(image), shape [N] or [N, K], attached to `image`.
         image: shape [N, C, H, W], requiring grad.
         h: length of the step, the root mean square over images.
@@ -56,20 +56,20 @@ def squared_slope_by_differences(judge: Judge, logits: Tensor, image: Tensor, h:
     step = h * len(image) ** 0.5
     away = (step * gradient / length).detach()
     x = image.detach()
-    along = (judge(x + away).float() - judge(x - away).float()).sum() / (2 * step)
+    along = (logits_of(x + away).float() - logits_of(x - away).float()).sum() / (2 * step)
     surrogate = 2 * length * along
     value: Tensor = surrogate - surrogate.detach() + length.square()
     return value / len(image)
 
 
-def change_under_noise(judge: Judge, logits: Tensor, image: Tensor, noise: Tensor, sigma: float) -> Tensor:
+def change_under_noise(logits_of: LogitsFunction, logits: Tensor, image: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """How far logits move with a little noise, ((D(x) - D(x + σε)) / σ)² (Lin et al. 2025, arXiv 2501.08316).
 
     Its mean over ε tends to the squared slope as σ tends to 0, but one ε is a rough guess of it: a regulariser of its
     own, for networks that cannot be differentiated twice.
 
     Args:
-        judge: images [N, C, H, W] to D's logits of them, as `logits` are those of `image`.
+        logits_of: images [N, C, H, W] to D's logits of them, as `logits` are those of `image`.
         logits: D(image), shape [N] or [N, K].
         image: shape [N, C, H, W].
         noise: ε, standard normal, shaped like `image`.
@@ -78,7 +78,7 @@ def change_under_noise(judge: Judge, logits: Tensor, image: Tensor, noise: Tenso
     Returns:
         Shape [N], float32.
     """
-    change = judge(image.detach() + sigma * noise).float() - logits.float()
+    change = logits_of(image.detach() + sigma * noise).float() - logits.float()
     return (change.reshape(len(image), -1).sum(1) / sigma).square()
 
 

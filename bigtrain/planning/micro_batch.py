@@ -52,7 +52,7 @@ def resolve_micro_batch(config: ConfigT, ranks: Ranks) -> ConfigT:
         return config
     sizes = candidates(config, ranks.world_size)
     free = free_bytes(ranks) * SHARE if config.memory_gib is None else config.memory_gib * 2**30
-    trial = Trial(config, ranks.device)
+    trial = MicroBatchTrial(config, ranks.device)
     needs = predict(trial.peak, sizes)
     fitting = [size for size in sizes if trial.kept + needs(size) <= free]
     mine = max(fitting, default=0)
@@ -65,7 +65,7 @@ def resolve_micro_batch(config: ConfigT, ranks: Ranks) -> ConfigT:
     dist.all_reduce(agreed, op=dist.ReduceOp.MIN)
     found = int(agreed)
     if not found:
-        least = (Trial(config, ranks.device).kept + needs(sizes[0])) / MIB
+        least = (MicroBatchTrial(config, ranks.device).kept + needs(sizes[0])) / MIB
         raise ConfigError(
             f"micro_batch 'auto': {sizes[0]} images at once need {least:.0f} MiB a rank, and {free / MIB:.0f} MiB are "
             "free: use a smaller network, activation_checkpointing, or fewer ranks on this machine"
@@ -124,7 +124,7 @@ def predict(measure: Callable[[int], int], sizes: list[int]) -> Callable[[int], 
     return lambda size: low + slope * (size - first)
 
 
-class Trial:
+class MicroBatchTrial:
     """The players of a run, on random samples.
 
     Args:
@@ -143,7 +143,10 @@ class Trial:
             name: SingleConfig().build(player, self._task.optimizers[name], config.precision, 1, Ranks(0, 1, 0, device))
             for name, player in self._task.players.items()
         }
-        weights = [held.parameters + 3 * held.gradients for held in (one.held() for one in self._strategies.values())]
+        weights = [
+            memory_use.parameters + 3 * memory_use.gradients
+            for memory_use in (one.memory_use() for one in self._strategies.values())
+        ]
         averaged = [value for network in self._task.averaged.values() for value in network.state_dict().values()]
         self.kept = sum(weights) + sum(value.nbytes for value in averaged)
 

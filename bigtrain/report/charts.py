@@ -47,8 +47,8 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
         silent = [name for name in mine if name.startswith("health/") and _is_silent(name, runs)]
         drawn = [{"name": name, "figure": _figure(name, runs)} for name in mine if name not in silent]
         if mine:
-            told = [name.removeprefix("health/").replace("_", " ") for name in silent]
-            sections.append({"title": section.title, "open": section.open, "silent": told, "charts": drawn})
+            silent_names = [name.removeprefix("health/").replace("_", " ") for name in silent]
+            sections.append({"title": section.title, "open": section.open, "silent": silent_names, "charts": drawn})
     return sections
 
 

@@ -29,7 +29,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Happening:
+class TimelineEvent:
     """Something that happened to a run: when (UTC), where in the run if it has a place there, what, and details."""
 
     when: datetime
@@ -49,8 +49,8 @@ class Run:
         config: flat.
         metrics: points (kimg, value) by name.
         pictures: in order.
-        happenings: in order.
-        symptoms: of the doctor's last report.
+        timeline: events, oldest first.
+        symptoms: of the last health report.
         environment: as `environment.json` has it.
         tags: of the last start.
         dataset: of the last start.
@@ -65,7 +65,7 @@ class Run:
     config: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Points] = field(repr=False)
     pictures: Sequence[Picture] = field(repr=False)
-    happenings: Sequence[Happening] = field(repr=False)
+    timeline: Sequence[TimelineEvent] = field(repr=False)
     symptoms: Sequence[Mapping[str, Any]] = field(repr=False)
     environment: Mapping[str, Any] = field(repr=False)
     tags: Mapping[str, str]
@@ -116,7 +116,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         config=config,
         metrics=read_metrics(folder),
         pictures=_pictures(records, folder),
-        happenings=_happenings(records, folder),
+        timeline=_timeline(records, folder),
         symptoms=_json(folder / "health.json").get("symptoms", []),
         environment=_json(folder / "environment.json"),
         tags=last.get("tags", {}),
@@ -180,8 +180,8 @@ def _pictures(records: Sequence[Record], folder: Path) -> list[Picture]:
     return sorted(found.values(), key=lambda picture: (picture.key, picture.kimg))
 
 
-def _happenings(records: Sequence[Record], folder: Path) -> list[Happening]:
-    told = []
+def _timeline(records: Sequence[Record], folder: Path) -> list[TimelineEvent]:
+    events = []
     params: Mapping[str, Any] = {}
     for record in records:
         when, kimg = _time(record), record["samples_seen"] / 1000
@@ -191,23 +191,25 @@ def _happenings(records: Sequence[Record], folder: Path) -> list[Happening]:
             keys = differing([params, new]) if params else []
             changed = [f"{key}: {params.get(key)} → {new.get(key)}" for key in keys]
             where = f"{tags.get('world_size', '1')} ranks on {tags.get('host', 'a machine')}"
-            told.append(Happening(when, kimg, "started" if not params else "went on", "; ".join([where, *changed])))
+            events.append(
+                TimelineEvent(when, kimg, "started" if not params else "went on", "; ".join([where, *changed]))
+            )
             params = new
         elif record["kind"] == "end":
-            told.append(Happening(when, kimg, record["status"].lower(), "", record["status"] == "FAILED"))
+            events.append(TimelineEvent(when, kimg, record["status"].lower(), "", record["status"] == "FAILED"))
         elif record["kind"] == "rollback":
             text = f"from kimg {record['begun'] / 1000:g}: {record['reason']}"
-            told.append(Happening(when, kimg, "rolled back", text, bad=True))
+            events.append(TimelineEvent(when, kimg, "rolled back", text, bad=True))
         elif record["kind"] == "event" and not record["key"].startswith("event."):  # those are in the log of events
-            told.append(Happening(when, kimg, record["key"], record["text"], bad="critical" in record["text"]))
+            events.append(TimelineEvent(when, kimg, record["key"], record["text"], bad="critical" in record["text"]))
     for event in read_events(folder):
         facts = {name: fact for name, fact in event.items() if name not in ("time", "event", "kimg")}
         if event["event"] in ("start", "complete"):
             continue
         details = ", ".join(f"{name} {fact}" for name, fact in facts.items())
         when = datetime.fromisoformat(event["time"])
-        told.append(Happening(when, event.get("kimg"), event["event"].replace("_", " "), details, _is_bad(event)))
-    return sorted(told, key=lambda happening: happening.when)
+        events.append(TimelineEvent(when, event.get("kimg"), event["event"].replace("_", " "), details, _is_bad(event)))
+    return sorted(events, key=lambda event: event.when)
 
 
 def _is_bad(event: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What happens at which step of a run, in one fixed order."""
+"""The periodic events of a run, in one fixed order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ def every(interval_kimg: float) -> Due:
 
 
 class Calendar:
-    """Events in order, each with a name and what tells whether it is due.
+    """The events in their order, each with a name and a condition that says whether it is due.
 
     Args:
         entries: name, what tells whether the event is due, and the event.

@@ -1,4 +1,4 @@
-"""What a run tells of itself when it starts: parameters, tags, dataset, and a note for whoever opens its page."""
+"""The description of a run for MLflow: parameters, tags, dataset, and a note for its page."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and what that costs."""
+"""`bigtrain doctor`: the hardware and packages of this machine, and what does not work without those missing."""
 
 import importlib.util
 import os
@@ -19,8 +19,8 @@ from bigtrain.evaluation.extractors.efficientnet_lite0 import weights_path
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that was looked for.
+class Requirement:
+    """A component that bigtrain can use, and whether it was found.
 
     Attributes:
         what: its name.
@@ -33,41 +33,41 @@ class Finding:
     detail: str
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Requirement]:
     """Look for everything that bigtrain can use."""
     return [
-        Finding("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
+        Requirement("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
         _cuda(),
-        Finding(
+        Requirement(
             "gloo",
             dist.is_gloo_available(),
             "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs",
         ),
-        Finding("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
+        Requirement("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
         _package("deepspeed", "no ZeRO strategies"),
         _package("ray", "no sweeps"),
         _package("mlflow", "no tracking server and no UI; metrics.jsonl is written all the same"),
         _command("sbatch", "Slurm client", "no submitting from here"),
-        Finding("extractor efficientnet-lite0", weights_path().is_file(), str(weights_path())),
-        Finding("cache", True, f"{cache_folder()}, {_free(cache_folder())} free"),
-        Finding("disk", True, f"{Path.cwd()}, {_free(Path.cwd())} free"),
+        Requirement("extractor efficientnet-lite0", weights_path().is_file(), str(weights_path())),
+        Requirement("cache", True, f"{cache_folder()}, {_free(cache_folder())} free"),
+        Requirement("disk", True, f"{Path.cwd()}, {_free(Path.cwd())} free"),
     ]
 
 
-def show(findings: Sequence[Finding]) -> None:
+def show(requirements: Sequence[Requirement]) -> None:
     """Print findings as a table."""
     table = Table(box=None, show_header=False)
-    for finding in findings:
-        mark = "[green]yes[/green]" if finding.present else "[yellow]no[/yellow]"
-        table.add_row(finding.what, mark, finding.detail)
+    for requirement in requirements:
+        mark = "[green]yes[/green]" if requirement.present else "[yellow]no[/yellow]"
+        table.add_row(requirement.what, mark, requirement.detail)
     console.print(table)
 
 
-def _cuda() -> Finding:
+def _cuda() -> Requirement:
     if problem := problem_with_cuda():
-        return Finding("CUDA", False, f"training runs on the CPU, for tests and small images: {problem}")
+        return Requirement("CUDA", False, f"training runs on the CPU, for tests and small images: {problem}")
     names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
-    return Finding("CUDA", True, f"{torch.version.cuda}, {torch.cuda.device_count()} x {', '.join(sorted(names))}")
+    return Requirement("CUDA", True, f"{torch.version.cuda}, {torch.cuda.device_count()} x {', '.join(sorted(names))}")
 
 
 def _cpu_features() -> str:
@@ -80,15 +80,15 @@ def _has_nccl() -> bool:
     return torch.cuda.is_available() and dist.is_nccl_available()
 
 
-def _package(name: str, cost: str) -> Finding:
+def _package(name: str, cost: str) -> Requirement:
     if importlib.util.find_spec(name) is None:
-        return Finding(name, False, f"not installed: {cost}")
-    return Finding(name, True, metadata.version(name))
+        return Requirement(name, False, f"not installed: {cost}")
+    return Requirement(name, True, metadata.version(name))
 
 
-def _command(name: str, what: str, cost: str) -> Finding:
+def _command(name: str, what: str, cost: str) -> Requirement:
     path = shutil.which(name)
-    return Finding(what, path is not None, path or f"not found: {cost}")
+    return Requirement(what, path is not None, path or f"not found: {cost}")
 
 
 def _free(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Looks at a run's health: hands metrics, logits, weights and samples to the health monitor."""
+"""Examinations of a run's health, from its metrics, logits, weights and samples."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -18,16 +18,16 @@ from bigtrain.run.log import RunLog
 
 
 class Examination:
-    """Examines a run, quickly at each log interval, and thoroughly now and then.
+    """Runs the health monitors: the quick ones at each log interval, the thorough ones less often.
 
     Args:
         monitor: takes readings and judges them.
         task: whose discriminator is asked.
         strategies: of the players.
         averaged: makes samples.
-        recovery: is told of in reports.
+        recovery: written into the health report.
         progress: of the run.
-        log: is told.
+        log: receives the readings.
         global_batch: samples of a step's batch.
     """
 
@@ -64,8 +64,8 @@ class Examination:
         step_seconds = metrics["time/sec_per_kimg"] * self._global_batch / 1000
         metrics = {**metrics, "time/data_wait_share": metrics["time/data_wait_s"] / step_seconds}
         networks = {key: network for strategy in self._strategies.values() for key, network in strategy.infer().items()}
-        judge = partial(self._task.judge, networks)
-        found = self.monitor.quick(metrics, judge, self._parameters(), self._progress)
+        logits_of = partial(self._task.logits_of, networks)
+        found = self.monitor.quick(metrics, logits_of, self._parameters(), self._progress)
         self.monitor.write_report(self._recovery, self._progress)
         return {**metrics, **found}
 

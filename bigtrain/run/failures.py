@@ -1,4 +1,4 @@
-"""What ranks failed of, a file a rank in the run folder, and which of them was the cause."""
+"""Failures of ranks: one file per rank in the run folder, and which of them was the cause."""
 
 import json
 import socket
@@ -48,7 +48,7 @@ def cause_of_failure(folder: Path, *, world_size: int) -> dict[str, Any] | None:
     one that left no word.
 
     Returns:
-        `rank` (None where it cannot be told), `host`, `error` and `traceback`.
+        `rank` (None where it is not known), `host`, `error` and `traceback`.
     """
     reports = [json.loads(path.read_text()) for path in (folder / FOLDER).glob("rank-*.json")]
     if not reports:

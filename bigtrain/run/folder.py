@@ -1,4 +1,4 @@
-"""The run folder: its config, its surroundings, and the rule that one folder holds one run."""
+"""The run folder: its config and environment, and the check that one folder holds one run."""
 
 import getpass
 import hashlib

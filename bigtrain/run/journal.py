@@ -1,4 +1,4 @@
-"""A run's own account of what happens to it: events, heartbeat, and what its faults have cost."""
+"""The journal of a run: its events, its heartbeat, and the cost of faults."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -78,10 +78,10 @@ class Journal:
     def note(self, event: str, progress: Progress, **facts: Any) -> None:
         """Write an event down; the newest of a kind is a tag in MLflow."""
         if self._active:
-            with contextlib.suppress(OSError):  # a full disk: MLflow is told all the same
+            with contextlib.suppress(OSError):  # a full disk must not keep the event from MLflow
                 self._events.append(event, kimg=progress.kimg, **facts)
-            told = ", ".join(f"{name} {value}" for name, value in facts.items())
-            self._tracker.log_event(f"event.{event}", told or event, progress)
+            text = ", ".join(f"{name} {value}" for name, value in facts.items())
+            self._tracker.log_event(f"event.{event}", text or event, progress)
 
     def _tell_cause(self, progress: Progress) -> None:
         """Let MLflow know why the run was started again, which whoever did it has written down."""
@@ -103,9 +103,9 @@ class Journal:
         if replaced > 0:
             self.note("replaced_sample", progress, count=int(replaced))
             self._replaced += replaced
-        toll = faults_of(self._folder)
-        if toll["restarts"]:
-            self._tracker.log({f"faults/{name}": float(value) for name, value in toll.items()}, progress)
+        faults = faults_of(self._folder)
+        if faults["restarts"]:
+            self._tracker.log({f"faults/{name}": float(value) for name, value in faults.items()}, progress)
 
 
 def faults_of(folder: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a run costs every rank: time, messages and memory, as metrics, as tables, and as `ranks.json`."""
+"""The load of every rank (time, messages and memory) as metrics, as tables, and as `ranks.json`."""
 
 import contextlib
 from collections.abc import Mapping
@@ -45,12 +45,12 @@ class Load:
             activations: bytes that each phase needs, by name, where known.
         """
         times = gather_times(traffic.read(), self._ranks.device)
-        held = {name: strategy.held() for name, strategy in self._strategies.items()}
-        metrics = communication_metrics(times) | memory_metrics(held, activations, self._ranks.device)
+        memory_use = {name: strategy.memory_use() for name, strategy in self._strategies.items()}
+        metrics = communication_metrics(times) | memory_metrics(memory_use, activations, self._ranks.device)
         if is_rank_zero():
             if activations and not self._shown_memory:
                 self._shown_memory = True
-                console.print(memory_table(held, activations))
+                console.print(memory_table(memory_use, activations))
             rank, factor = slowest(times)
             slow = rank if factor > SLOW else None
             if slow is not None and slow != self._slow:

@@ -19,7 +19,7 @@ from bigtrain.generate.pictures import plot_curves
 from bigtrain.run.folder import mark_stopped
 from bigtrain.run.journal import Journal
 from bigtrain.run.load import Load
-from bigtrain.run.profiling import Profile
+from bigtrain.run.profiling import Profiler
 from bigtrain.run.usage import Speed, Usage
 from bigtrain.tracking.spool import read_metrics
 from bigtrain.tracking.tracker import Tracker
@@ -27,16 +27,16 @@ from data_pipelines.codec import Pixels
 
 
 class RunLog:
-    """Tells of a run. Metrics are averaged over micro-batches, steps and ranks until they are read.
+    """The log of a run. Metrics are averaged over micro-batches, steps and ranks until they are read.
 
     Args:
         folder: the run folder.
         progress: of the run.
         tracker: copies everything to MLflow.
         journal: events and the heartbeat.
-        means: of what steps tell.
-        load: what the run costs every rank.
-        usage: what it computes.
+        means: of the statistics of steps.
+        load: time, messages and memory of every rank.
+        usage: floating-point operations and memory.
         profile: where its wall time goes.
         samples: in the dataset, for the number of epochs.
     """
@@ -51,17 +51,17 @@ class RunLog:
         means: RunningMeans,
         load: Load,
         usage: Usage,
-        profile: Profile,
+        profile: Profiler,
         samples: int,
     ) -> None:
         self._folder, self._progress = folder, progress
-        self.tracker, self.journal, self._means = tracker, journal, means
-        self._load, self._usage, self.profile = load, usage, profile
+        self.tracker, self.journal, self.means = tracker, journal, means
+        self._load, self.usage, self.profile = load, usage, profile
         self._samples = samples
         self._display = Display(progress, active=is_rank_zero())
 
     def begin(self, loaded: Path | None, description: Mapping[str, Any], **facts: Any) -> None:
-        """Open the books: report what the run is, and from where it goes on.
+        """Report the run's description, and the checkpoint from which it resumes.
 
         Args:
             loaded: the checkpoint; None for nothing.
@@ -89,18 +89,18 @@ class RunLog:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Measure how long samples are waited for."""
+        """Measure the time that the training waits for samples."""
         asked = time.perf_counter()
         with self._load.data_wait():
             yield
-        self._means.add({"time/data_wait_s": time.perf_counter() - asked})
+        self.means.add({"time/data_wait_s": time.perf_counter() - asked})
 
     def step(self, result: StepResult) -> None:
         """Add what a step tells, after the step is counted."""
-        for told in result.stats:
-            self._means.add(told)
+        for stats in result.stats:
+            self.means.add(stats)
         began = time.perf_counter()
-        self._means.add(self._usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
+        self.means.add(self.usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
         self.leave_out(time.perf_counter() - began)
         self.journal.beat(self._progress)
 
@@ -113,15 +113,15 @@ class RunLog:
         speed = self._speed.read()
         replaced, retries = sum_over_ranks(torch.tensor([faults.replaced, faults.retries])).tolist()
         metrics = {
-            **self._means.read(),
+            **self.means.read(),
             **speed,
-            **self._load.read(self._usage.activations),
+            **self._load.read(self.usage.activations),
             "data/replaced": replaced,
             "data/retries": retries,
             "progress/kimg": self._progress.kimg,
             "progress/epoch": self._progress.samples_seen / self._samples,
         }
-        return {**metrics, **self._usage.of_interval(metrics)}
+        return {**metrics, **self.usage.of_interval(metrics)}
 
     def interval(self, metrics: Mapping[str, float]) -> None:
         """Report the metrics of an interval, and show them."""
@@ -170,7 +170,7 @@ class RunLog:
         self.tracker.log_snapshot(key, folder, self._progress)
 
     def complete(self, final: Path, best: Path | None) -> None:
-        """Close the books of a run that is complete: curves, and its snapshots as models."""
+        """Report a run that is complete: curves, and its snapshots as models."""
         self.journal.beat(self._progress, now=True)
         if is_rank_zero():
             curves = self._folder / "curves.png"
@@ -182,7 +182,7 @@ class RunLog:
         self.journal.note("complete", self._progress)
 
     def stopped(self, signal: str | None, collapse: str | None) -> None:
-        """Close the books of a run that goes on another time.
+        """Report a run that stops before its end.
 
         Args:
             signal: what asked for it from outside; None where nothing did.

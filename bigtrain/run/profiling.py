@@ -52,7 +52,7 @@ class Row:
     share: float
 
 
-class Profile:
+class Profiler:
     """Takes the time of a run's parts; without effect unless active.
 
     A GPU works behind the host: there, spans say when the host did something, and the operators' trace what the GPU

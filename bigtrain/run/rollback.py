@@ -1,4 +1,4 @@
-"""What becomes of a run whose training has collapsed: it goes on, stops, or returns to a healthy checkpoint."""
+"""The reaction to a collapse of the training: go on, stop, or return to a healthy checkpoint."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from bigtrain.run.log import RunLog
 
 
 class Rollback:
-    """Decides and acts on a collapse; equal on all ranks.
+    """Reacts to a collapse, in the same way on all ranks.
 
     Args:
         config: what to do.
@@ -20,7 +20,7 @@ class Rollback:
         recovery: counts rollbacks, and slows learning after each.
         checkpoints: to return to.
         progress: of the run.
-        log: is told.
+        log: records the rollback.
         returned: called after the state of a checkpoint was loaded.
 
     Attributes:

@@ -15,7 +15,7 @@ class Saving:
         checkpoints: write and read it.
         examination: tells whether a checkpoint is one to come back to.
         progress: of the run.
-        log: is told.
+        log: records each checkpoint.
     """
 
     def __init__(self, checkpoints: Checkpoints, examination: Examination, progress: Progress, log: RunLog) -> None:

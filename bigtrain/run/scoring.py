@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
-from bigtrain.evaluation.images.generated import Generate
+from bigtrain.evaluation.images.generated import GenerateImages
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.evaluation.protocol import as_json
 from bigtrain.generate.writer import SnapshotWriter
@@ -22,7 +22,7 @@ class Scoring:
         snapshots: takes the best networks.
         checkpoints: keep the checkpoint that belongs to them.
         progress: of the run.
-        log: is told.
+        log: records the scores.
 
     Attributes:
         scores: of the last evaluation.
@@ -31,7 +31,7 @@ class Scoring:
     def __init__(
         self,
         evaluations: Evaluations,
-        generate: Generate,
+        generate: GenerateImages,
         snapshots: SnapshotWriter,
         checkpoints: Checkpoints,
         progress: Progress,

@@ -1,4 +1,4 @@
-"""What surrounds the parts of a run's steps: the profile, the watchdog, the count of operations."""
+"""Spans around the parts of a run's steps, for the profile, the watchdog and the count of operations."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -7,7 +7,7 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.player import Phase
 from bigtrain.engine.step import Spans
-from bigtrain.run.profiling import Profile
+from bigtrain.run.profiling import Profiler
 from bigtrain.run.usage import Usage
 
 
@@ -16,12 +16,12 @@ class RunSpans(Spans):
 
     Args:
         profile: takes the time of each phase.
-        watchdog: is told of each micro-batch.
+        watchdog: gets a beat for each micro-batch.
         usage: counts the operations of each phase.
         progress: of the run.
     """
 
-    def __init__(self, profile: Profile, watchdog: Watchdog, usage: Usage, progress: Progress) -> None:
+    def __init__(self, profile: Profiler, watchdog: Watchdog, usage: Usage, progress: Progress) -> None:
         self._profile, self._watchdog, self._usage, self._progress = profile, watchdog, usage, progress
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a run says when it starts."""
+"""Log the description of a run when it starts."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a run is, read from its folder alone: the run may be alive, elsewhere, or long dead."""
+"""The status of a run, read from its folder alone, wherever the run is and whether or not it is alive."""
 
 import json
 import time

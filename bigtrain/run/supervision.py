@@ -18,7 +18,7 @@ _FINAL = (0, 2, 3)
 _LONGEST_WAIT = 60.0
 
 
-class Ending(Protocol):
+class LauncherExit(Protocol):
     """How ranks ended: their exit code, and the cause in words."""
 
     @property
@@ -27,7 +27,9 @@ class Ending(Protocol):
     def cause(self) -> str: ...  # noqa: D102
 
 
-def supervise(folder: Path, launch: Callable[[], Ending], asked: Callable[[], str | None], *, max_restarts: int) -> int:
+def supervise(
+    folder: Path, launch: Callable[[], LauncherExit], asked: Callable[[], str | None], *, max_restarts: int
+) -> int:
     """Let ranks train until they are done, were stopped, or have failed once too often.
 
     A restart is immediate where the run has come further since the last one; else it waits, longer each time.

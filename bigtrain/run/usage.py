@@ -1,4 +1,4 @@
-"""What training uses: time, floating-point operations and memory."""
+"""Speed, floating-point operations and memory of the training."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class Cost(NamedTuple):
 
 
 class Usage:
-    """Adds up what the ranks compute, and looks at their memory.
+    """Counts the floating-point operations of the ranks, and reads their memory.
 
     The steps themselves are not watched, so that no bit of them depends on what is measured.
 

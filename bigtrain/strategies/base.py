@@ -1,4 +1,4 @@
-"""What the strategies have in common: their settings, and the optimizer step of those that PyTorch alone carries."""
+"""Base classes of the strategies: their settings, and the optimizer step of those that use PyTorch alone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.config import Config
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.memory import Held, local_bytes
+from bigtrain.distributed.memory import MemoryUse, local_bytes
 from bigtrain.distributed.precision import LossScaler, MasterWeights, autocast
 from bigtrain.distributed.precision import Precision as Precision
 from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig, limit_weights
@@ -118,7 +118,7 @@ class TorchStrategy(Strategy):
         self._clip(gradients, norm)
         for group in self._optimizer.param_groups:
             group.update(settings)
-        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # how fused kernels are told to leave all as it is
+        self._optimizer.found_inf = skipped  # type: ignore[attr-defined]  # makes fused kernels skip the update
         self._optimizer.step()
         with torch.no_grad():
             limit_weights(list(self._moved.values()), self._limits.weight_limit)
@@ -142,12 +142,12 @@ class TorchStrategy(Strategy):
         for name, tensor in self._player.state_dict().items():
             yield name, masters[name] if name in masters else self._whole(tensor)
 
-    def held(self) -> Held:
+    def memory_use(self) -> MemoryUse:
         """See Strategy."""
         state = [value for values in self._optimizer.state.values() for value in values.values()]
         gradients = local_bytes(self._moved.values())
         masters = self._masters.masters.values() if self._masters else ()
-        return Held(local_bytes([*self._player.state_dict().values(), *masters]), gradients, local_bytes(state))
+        return MemoryUse(local_bytes([*self._player.state_dict().values(), *masters]), gradients, local_bytes(state))
 
     def state_dict(self) -> State:
         """See Strategy; tensors by name, the same from every strategy, so that each loads another's."""

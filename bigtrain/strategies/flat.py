@@ -1,4 +1,4 @@
-"""The plainest distribution there is: one all-reduce of all gradients, after the backward.
+"""Flat data parallelism: one all-reduce of all gradients after the backward pass.
 
 Nothing overlaps, so it is slow; it is what the other strategies are compared with.
 """

@@ -1,4 +1,4 @@
-"""A player's networks as its rivals see them, where its own weights are spread over the ranks."""
+"""Whole copies of a player's networks for the losses of its rivals, where its weights are sharded over the ranks."""
 
 import copy
 from collections.abc import Callable, Iterable

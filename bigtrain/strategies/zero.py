@@ -16,7 +16,7 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
-from bigtrain.distributed.memory import Held, local_bytes
+from bigtrain.distributed.memory import MemoryUse, local_bytes
 from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig, limit_weights
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.strategy import Strategy
@@ -26,7 +26,7 @@ from bigtrain.strategies.zero_traffic import count_messages
 
 
 class ZeROStrategy(Strategy):
-    """A player whose moments, gradients or weights DeepSpeed shares out over the ranks.
+    """A player whose optimizer state, gradients or weights DeepSpeed shards over the ranks.
 
     Args:
         player: already on its device.
@@ -107,13 +107,13 @@ class ZeROStrategy(Strategy):
         for name, tensor in self._player.state_dict(keep_vars=True).items():
             yield name, self._whole(tensor)
 
-    def held(self) -> Held:
+    def memory_use(self) -> MemoryUse:
         """See Strategy; of gradients, what DeepSpeed says that it keeps: all up to stage 1, shares from 2 on."""
         weights = [getattr(weight, "ds_tensor", weight) for weight in self._player.parameters()]
         kept = local_bytes([*weights, *self._player.buffers(), *(self._shares() if self._stage else ())])
         state = [value for moments in self._optimizer.state.values() for value in moments.values()]
         gradients = local_bytes(self._shares() if self._stage >= 2 else self._parameters.values())
-        return Held(kept, gradients, local_bytes(value for value in state if isinstance(value, Tensor)))
+        return MemoryUse(kept, gradients, local_bytes(value for value in state if isinstance(value, Tensor)))
 
     def state_dict(self) -> State:
         """See Strategy; whole tensors by name, the same from every strategy, so that each loads another's."""

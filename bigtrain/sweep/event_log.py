@@ -67,7 +67,7 @@ class Trial:
         return self.scores[min(places)] if places else None
 
 
-class EventLog:
+class SweepEventLog:
     """Appends events to the log of a sweep, and keeps the trials that follow from them.
 
     Args:

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
-from bigtrain.sweep.event_log import EventLog, Trial, direction_of
+from bigtrain.sweep.event_log import SweepEventLog, Trial, direction_of
 from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.page import PAGE, write_page
 from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, summary, write_results
@@ -39,7 +39,7 @@ def publish(folder: Path) -> str | None:
     Returns:
         The id of the parent run; None as long as no trial has been reported.
     """
-    sweep, trials = read_sweep(folder), EventLog(folder).trials
+    sweep, trials = read_sweep(folder), SweepEventLog(folder).trials
     direction = direction_of(folder) or Direction()
     ranked = write_results(sweep, trials, direction)
     write_page(sweep, trials, direction)

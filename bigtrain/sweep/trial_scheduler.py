@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bigtrain.core.config import dump_yaml
-from bigtrain.sweep.event_log import EventLog, Trial, changed, direction_of
+from bigtrain.sweep.event_log import SweepEventLog, Trial, changed, direction_of
 from bigtrain.sweep.exploit import copy_checkpoint
 from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.results import finalists
@@ -36,7 +36,7 @@ class TrialScheduler:
 
     def __init__(self, sweep: Sweep, notify: Callable[[str], None] = lambda text: None) -> None:
         self.sweep, self._notify = sweep, notify
-        self.events = EventLog(sweep.folder)
+        self.events = SweepEventLog(sweep.folder)
         self._direction = direction_of(sweep.folder)
         self._proposed: set[int] = set()
         # Trials whose ranks have left at the current boundary. A score is reported before the checkpoint is written, so

@@ -1,4 +1,4 @@
-"""How a task that has an aim of its own plays the adversarial game beside it."""
+"""The adversarial game of tasks that also have losses without a discriminator."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Networks as `torch.compile` makes them faster, where no gradient is differentiated.
+"""Networks compiled by `torch.compile`, for phases that differentiate no gradient.
 
 What PyTorch compiles has no second derivative. So a phase in which a term is due that differentiates a gradient (R1
 and its kin, the path length), or a game that looks ahead, runs the networks themselves, and the other phases their

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from bigtrain.engine.player import Stats
 from bigtrain.objectives.adversarial import Game
-from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep
+from bigtrain.tasks.terms import DiscriminatorLossContext, GeneratorLossContext
 
 Due = Mapping[str, tuple[Any, float]]
 """Terms that are due, with their weights, by name."""
 
 
 def discriminator_loss(
-    step: DiscriminatorStep,
+    context: DiscriminatorLossContext,
     game: Game,
     due: Due,
     *,
@@ -24,33 +24,33 @@ def discriminator_loss(
     """Return D's loss on a micro-batch, the due terms folded in, and what to log.
 
     Args:
-        step: the micro-batch.
+        context: the micro-batch.
         game: gives the loss of logits.
         due: discriminator terms.
         weight: multiplies the game's loss.
-        observe: is told the signs of D's logits of real samples.
+        observe: called with the signs of D's logits of real samples.
     """
     for images in {images for term, _ in due.values() for images in term.differentiates}:
-        getattr(step, images).requires_grad_()
-    loss = game.discriminator(step.real_logits, step.fake_logits).mean()
-    real_signs = signs(step.real_logits, game)
+        getattr(context, images).requires_grad_()
+    loss = game.discriminator(context.real_logits, context.fake_logits).mean()
+    real_signs = signs(context.real_logits, game)
     observe(real_signs)
     stats = {
         "loss/d_main": loss.detach(),
-        "logits/real_mean": step.real_logits.detach().mean(),
-        "logits/fake_mean": step.fake_logits.detach().mean(),
+        "logits/real_mean": context.real_logits.detach().mean(),
+        "logits/fake_mean": context.fake_logits.detach().mean(),
         "signs/real": real_signs.mean(),
     }
     loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():
-        value = term.in_discriminator(step).mean()
+        value = term.in_discriminator(context).mean()
         loss = loss + factor * value
         stats[f"reg/{name}"] = value.detach()
     return loss, stats
 
 
 def generator_loss(
-    step: GeneratorStep,
+    context: GeneratorLossContext,
     game: Game,
     due: Due,
     *,
@@ -61,19 +61,19 @@ def generator_loss(
     """Return G's loss on a micro-batch, the due terms folded in, and what to log.
 
     Args:
-        step: the micro-batch.
+        context: the micro-batch.
         game: gives the loss of logits.
         due: generator terms.
         weight: multiplies the game's loss.
         chosen: from D's logits, which samples G learns from in the game.
         both: names of terms that move D as well, which are logged apart.
     """
-    logits = step.fake_logits
-    loss = game.generator_loss(lambda: step.real_logits, logits)[chosen(logits)].mean()
+    logits = context.fake_logits
+    loss = game.generator_loss(lambda: context.real_logits, logits)[chosen(logits)].mean()
     stats = {"loss/g_main": loss.detach(), "signs/fake": signs(logits, game).mean()}
     loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():
-        value = term.in_generator(step).mean()
+        value = term.in_generator(context).mean()
         loss = loss + factor * value
         stats[f"reg/{name}_g" if name in both else f"reg/{name}"] = value.detach()
     return loss, stats

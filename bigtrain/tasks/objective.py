@@ -1,4 +1,4 @@
-"""What a generator and a discriminator want of each other: the game and what is added to it."""
+"""The objective of a generator and a discriminator: the game, and the terms added to it."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ class UnrolledConfig(Config):
 
 
 class ObjectiveConfig(Config):
-    """What the players want.
+    """The objective of the players.
 
     Attributes:
         adversarial: the game, see `objectives.adversarial`.

@@ -17,10 +17,10 @@ from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
-from bigtrain.tasks.terms import DiscriminatorStep, GeneratorStep, Step
+from bigtrain.tasks.terms import DiscriminatorLossContext, GeneratorLossContext, LossContext
 from bigtrain.tasks.unrolled import unrolled
 
-StepT = TypeVar("StepT", bound=Step)
+ContextT = TypeVar("ContextT", bound=LossContext)
 
 
 class DiscriminatorView:
@@ -40,12 +40,12 @@ class DiscriminatorView:
         return seen + noise * draws.of("noise").normal(*seen.shape[1:]) if noise else seen
 
     def present(self, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
-        """Return what D is told to be real."""
+        """Return the images that D is trained to call real."""
         return self.augment.present(real, fake, draws.of("present"), self.probability.p)
 
 
 class SynthesisPlayer(Player):
-    """What G and D have in common.
+    """Base class of G and D.
 
     Args:
         objective: the game and its terms.
@@ -70,10 +70,10 @@ class SynthesisPlayer(Player):
         self.objective, self.game = objective, objective.game
         self.view, self.averages, self.compiler = view, averages, compiler
 
-    def step(self, kind: type[StepT], phase: Phase, batch: Batch, rivals: Rivals) -> StepT:
+    def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
         """Return a micro-batch as the phase's loss and terms look at it."""
         twice = any(term.second_order for name, term in self.terms.items() if name in phase.values)
-        ahead = kind is GeneratorStep and self.objective.unrolled is not None
+        ahead = kind is GeneratorLossContext and self.objective.unrolled is not None
         networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
         draws, label = batch.draws.of(phase.name), batch.label()
         mixing = self.objective.style_mixing
@@ -89,7 +89,7 @@ class SynthesisPlayer(Player):
 
 
 class DiscriminatorPlayer(SynthesisPlayer):
-    """D, moved by the difference between real and fake; see SynthesisPlayer for the arguments."""
+    """The discriminator; see SynthesisPlayer for the arguments."""
 
     def __init__(
         self,
@@ -110,14 +110,14 @@ class DiscriminatorPlayer(SynthesisPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and as many fakes, the due terms folded in."""
-        step = self.step(DiscriminatorStep, phase, batch, rivals)
-        step.real = self.view.present(step.real, step.fake, step.draws).detach()
+        context = self.context(DiscriminatorLossContext, phase, batch, rivals)
+        context.real = self.view.present(context.real, context.fake, context.draws).detach()
         observe = partial(self.averages.observe, "signs/real", decay=0.0)
-        return discriminator_loss(step, self.game, due_terms(self.terms, phase.values), observe=observe)
+        return discriminator_loss(context, self.game, due_terms(self.terms, phase.values), observe=observe)
 
 
 class GeneratorPlayer(SynthesisPlayer):
-    """G, moved by D's opinion of what it makes; see SynthesisPlayer for the arguments."""
+    """The generator; see SynthesisPlayer for the arguments."""
 
     def __init__(
         self,
@@ -134,27 +134,27 @@ class GeneratorPlayer(SynthesisPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on one fake a sample of the batch, with that sample's label, the due terms folded in."""
-        step = self.step(GeneratorStep, phase, batch, rivals)
+        context = self.context(GeneratorLossContext, phase, batch, rivals)
         if self.objective.unrolled is not None:
-            self._look_ahead(step)
+            self._look_ahead(context)
         return generator_loss(
-            step,
+            context,
             self.game,
             due_terms(self.terms, phase.values),
             chosen=partial(most_real, share=phase.values["top_k"]),
             both=frozenset(self.objective.discriminator_terms()),
         )
 
-    def _look_ahead(self, step: GeneratorStep) -> None:
+    def _look_ahead(self, context: GeneratorLossContext) -> None:
         """Replace D's logits by those of a later D."""
         ahead = self.objective.unrolled
         assert ahead is not None
-        judge = unrolled(
-            step.D, self.game, step.real_shown, step.fake_shown, step.label, steps=ahead.steps, lr=ahead.lr
+        logits_of = unrolled(
+            context.D, self.game, context.real_shown, context.fake_shown, context.label, steps=ahead.steps, lr=ahead.lr
         )
-        step.fake_logits = judge(step.fake_shown)
+        context.fake_logits = logits_of(context.fake_shown)
         if self.game.relativistic:
-            step.real_logits = judge(step.real_shown)
+            context.real_logits = logits_of(context.real_shown)
 
 
 def most_real(logits: Tensor, share: float) -> Tensor | slice:

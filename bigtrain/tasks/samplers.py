@@ -1,4 +1,4 @@
-"""What the samplers of tasks have in common, and the sampler of synthesis."""
+"""The base class of the tasks' samplers, and the sampler of synthesis."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ CLASS = "class"
 
 @dataclass(frozen=True)
 class TaskSampler(ABC):
-    """What the samplers have in common: they are data, written into snapshots under their `kind`.
+    """Base class of samplers, which are written into snapshots as data under their `kind`.
 
     Attributes:
         inputs: what must or can be given, by field.
@@ -62,7 +62,7 @@ class TaskSampler(ABC):
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> "TaskSampler":
-        """Read a description; the kind has told the class."""
+        """Build the sampler from its description, whose `kind` has selected this class."""
         specs = {
             side: {name: FieldSpec.parse(spec) for name, spec in description[side].items()}
             for side in ("inputs", "outputs")
@@ -73,7 +73,7 @@ class TaskSampler(ABC):
 
 @dataclass(frozen=True)
 class SynthesisSampler(TaskSampler):
-    """Latents, and perhaps a class, to one output: every generator of `models`.
+    """Samples one output field from latents and, if conditional, a class: for every generator of `models`.
 
     Attributes:
         class_weights: shares of the classes where none is asked for, those of the training data; empty without classes.

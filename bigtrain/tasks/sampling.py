@@ -1,4 +1,4 @@
-"""How the generator is sampled while it trains."""
+"""Sampling from the generator during training."""
 
 from typing import Any
 

@@ -147,7 +147,7 @@ class SynthesisTask(Task):
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor:
         """See Task; D sees the samples as in training, and its statistics are put back."""
         D = networks["D"]
         assert isinstance(D, nn.Module)

@@ -26,13 +26,13 @@ from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.synthesis import image_of
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
-    DiscriminatorStep,
+    DiscriminatorLossContext,
     DiscriminatorTerm,
-    GeneratorStep,
+    GeneratorLossContext,
     GeneratorTerm,
+    LossContext,
     NamedTerms,
     Setting,
-    Step,
     Term,
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
@@ -41,7 +41,7 @@ from bigtrain.tasks.terms.pixels import L1, L2
 
 
 class TranslationTermsConfig(NamedTerms):
-    """What is added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
+    """The terms added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
 
     l1: L1 | None = None
     l2: L2 | None = None
@@ -53,7 +53,7 @@ class TranslationTermsConfig(NamedTerms):
 
 
 class TranslationObjectiveConfig(GameConfig):
-    """What G and D want.
+    """The objective of G and D.
 
     Attributes:
         terms: what is added to the game.
@@ -134,7 +134,7 @@ class TranslationConfig(TaskConfig):
 
 
 @dataclass
-class _Conditioned(Step):
+class _ConditionedContext(LossContext):
     """A micro-batch whose images D judges under a condition.
 
     Attributes:
@@ -149,33 +149,33 @@ class _Conditioned(Step):
         return self.draws.index
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """See Step."""
+        """See LossContext."""
         found: list[Tensor] = self.D.features(image, self.condition)
         return found
 
     def head(self, feature: Tensor) -> Tensor:
-        """See Step."""
+        """See LossContext."""
         logits: Tensor = self.D.head(feature)
         return logits
 
-    def judge(self, image: Tensor) -> Tensor:
-        """See Step."""
+    def logits_of(self, image: Tensor) -> Tensor:
+        """See LossContext."""
         logits: Tensor = self.D(image, self.condition)
         return logits
 
 
 @dataclass
-class TranslationDiscriminatorStep(_Conditioned, DiscriminatorStep):
+class TranslationDiscriminatorContext(_ConditionedContext, DiscriminatorLossContext):
     """A micro-batch in D's phase."""
 
 
 @dataclass
-class TranslationGeneratorStep(_Conditioned, GeneratorStep):
+class TranslationGeneratorContext(_ConditionedContext, GeneratorLossContext):
     """A micro-batch in G's phase."""
 
 
 class TranslationPlayer(Player):
-    """What G and D have in common.
+    """Base class of G and D.
 
     Args:
         config: of the task.
@@ -186,7 +186,7 @@ class TranslationPlayer(Player):
         super().__init__()
         self.config, self.game, self.averages = config, config.objective.game, averages
 
-    def step_arguments(self, phase: Phase, batch: Batch, rivals: Rivals) -> dict[str, Any]:
+    def context_arguments(self, phase: Phase, batch: Batch, rivals: Rivals) -> dict[str, Any]:
         """Return a micro-batch as the phase's loss and terms look at it: the arguments of its step."""
         networks: dict[str, Any] = {**self.networks(), **rivals}
         draws, source = batch.draws.of(phase.name), batch[self.config.input]
@@ -203,7 +203,7 @@ class TranslationPlayer(Player):
 
 
 class TranslationDiscriminator(TranslationPlayer):
-    """D, moved by the difference between targets and translations; see TranslationPlayer."""
+    """The discriminator of targets and translations; see TranslationPlayer."""
 
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
@@ -212,13 +212,13 @@ class TranslationDiscriminator(TranslationPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and its translations, the due terms folded in."""
-        step = TranslationDiscriminatorStep(**self.step_arguments(phase, batch, rivals))
+        context = TranslationDiscriminatorContext(**self.context_arguments(phase, batch, rivals))
         weight = self.config.objective.discriminator_weight
-        return discriminator_loss(step, self.game, due_terms(self.terms, phase.values), weight=weight)
+        return discriminator_loss(context, self.game, due_terms(self.terms, phase.values), weight=weight)
 
 
 class TranslationGenerator(TranslationPlayer):
-    """G, moved by D's opinion of its translations and by their distance to the targets; see TranslationPlayer."""
+    """The generator, with an adversarial loss and distances to the targets; see TranslationPlayer."""
 
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
@@ -227,14 +227,14 @@ class TranslationGenerator(TranslationPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on the batch, the due terms folded in."""
-        step = TranslationGeneratorStep(**self.step_arguments(phase, batch, rivals))
+        context = TranslationGeneratorContext(**self.context_arguments(phase, batch, rivals))
         due = due_terms(self.terms, phase.values)
         if "adversarial" in phase.values:
-            return generator_loss(step, self.game, due, weight=phase.values["adversarial"])
-        loss = torch.zeros((), device=step.real.device)
+            return generator_loss(context, self.game, due, weight=phase.values["adversarial"])
+        loss = torch.zeros((), device=context.real.device)
         stats: Stats = {}
         for name, (term, factor) in due.items():
-            value = term.in_generator(step).mean()
+            value = term.in_generator(context).mean()
             loss = loss + factor * value
             stats[f"reg/{name}"] = value.detach()
         return loss, stats
@@ -242,7 +242,7 @@ class TranslationGenerator(TranslationPlayer):
 
 @dataclass(frozen=True)
 class TranslationSampler(TaskSampler):
-    """An input field to the target field.
+    """Samples the target field from the input field.
 
     Attributes:
         network: name of the translator.
@@ -326,7 +326,7 @@ class TranslationTask(Task):
         return {"averages": self._averages}
 
     @torch.no_grad()
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor | None:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor | None:
         """See Task: the mean over all patches; statistics are put back."""
         if "D" not in networks:
             return None

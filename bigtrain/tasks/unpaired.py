@@ -29,7 +29,7 @@ from bigtrain.tasks.synthesis import image_of
 
 
 class UnpairedObjectiveConfig(GameConfig):
-    """What the two generators and the two discriminators want.
+    """The objective of the two generators and the two discriminators.
 
     Attributes:
         cycle: weight of E |G_BA(G_AB(a)) - a| + E |G_AB(G_BA(b)) - b| (Zhu et al. 2017, equation 2).
@@ -146,7 +146,7 @@ def _on_host(state: State) -> State:
 
 
 class UnpairedDiscriminators(Player):
-    """D_A and D_B, each moved by the difference between its domain's images and translations into it.
+    """D_A and D_B, each of which tells its domain's images from translations into it.
 
     Args:
         networks: `D_A` and `D_B`.
@@ -184,7 +184,7 @@ class UnpairedDiscriminators(Player):
 
 
 class UnpairedGenerators(Player):
-    """G_AB and G_BA, moved by the discriminators' opinion and by what is lost on the way there and back.
+    """G_AB and G_BA, with adversarial, cycle and identity losses.
 
     Args:
         networks: `G_AB` and `G_BA`.
@@ -206,9 +206,9 @@ class UnpairedGenerators(Player):
         for domain, real, there, back, D in ways:
             fake = there(real, draws.of(f"{domain}/there"))
             if "adversarial" in phase.values:
-                opinion = self.game.generator(rivals[D](fake)).mean()
-                loss = loss + phase.values["adversarial"] * opinion
-                stats[f"loss/g_{domain}"] = opinion.detach()
+                adversarial = self.game.generator(rivals[D](fake)).mean()
+                loss = loss + phase.values["adversarial"] * adversarial
+                stats[f"loss/g_{domain}"] = adversarial.detach()
             cycle = F.l1_loss(back(fake, draws.of(f"{domain}/back")), real)
             loss = loss + phase.values["cycle"] * cycle
             stats[f"reg/cycle_{domain}"] = cycle.detach()

@@ -198,7 +198,7 @@ class MlflowRun:
         return str(found.info.run_id)
 
     def _refused(self, call: Callable[[], object]) -> str | None:
-        """Call, and return why MLflow does not want what it is told; None where it took it.
+        """Call, and return why MLflow refuses the request; None if it accepts it.
 
         Raises:
             RunDeletedError: that is why.
@@ -262,8 +262,8 @@ class MlflowRun:
     def _send_checkpoint(self, record: Record) -> None:
         """Tell where a checkpoint lies and what is in it; it is too large to be sent."""
         facts: dict[str, str] = {name: str(record[name]) for name in ("path", "sha256") if name in record}
-        told: dict[str, Any] = {"kimg": record["samples_seen"] / 1000, **facts}
-        self._client.log_dict(self.run_id, told, f"checkpoints/{Path(record['path']).name}.json")
+        contents: dict[str, Any] = {"kimg": record["samples_seen"] / 1000, **facts}
+        self._client.log_dict(self.run_id, contents, f"checkpoints/{Path(record['path']).name}.json")
         tags = [RunTag(f"checkpoint.{name}", text[:_TEXT]) for name, text in facts.items()]
         self._client.log_batch(self.run_id, tags=tags)
 

@@ -10,7 +10,7 @@ from bigtrain.tracking.spool import FILE_NAME, read_metrics, read_records
 
 
 @dataclass(frozen=True)
-class Score:
+class CardScore:
     """A score of a snapshot.
 
     Attributes:
@@ -29,30 +29,30 @@ class Score:
         return f"`{self.protocol}`" if self.protocol else "as its name says"
 
 
-def scores_of(run: Path, description: Mapping[str, Any], kimg: float) -> list[Score]:
+def scores_of(run: Path, description: Mapping[str, Any], kimg: float) -> list[CardScore]:
     """Return the scores of a snapshot: those written in it, else those of the run at its place."""
     written = description.get("scores")
     if isinstance(written, Mapping) and written:
         return [
-            Score(name, float(told["value"]), told.get("protocol", {}).get("stamp"))
-            if isinstance(told, Mapping)
-            else Score(name, float(told), None)
-            for name, told in written.items()
+            CardScore(name, float(entry["value"]), entry.get("protocol", {}).get("stamp"))
+            if isinstance(entry, Mapping)
+            else CardScore(name, float(entry), None)
+            for name, entry in written.items()
         ]
     return [
-        Score(name, points[-1][1], None)
+        CardScore(name, points[-1][1], None)
         for name, points in sorted(read_metrics(run).items())
         if name.startswith("eval/") and points[-1][0] == kimg and not name.endswith(("_low", "_high"))
     ]
 
 
-def fid_of(scores: list[Score]) -> Score | None:
+def fid_of(scores: list[CardScore]) -> CardScore | None:
     """Return the score that champions are chosen by: the first Fréchet distance."""
     return next((score for score in scores if score.name.startswith("eval/fid")), None)
 
 
 def write_card(
-    title: str, run: Path, image: Mapping[str, Any], description: Mapping[str, Any], scores: list[Score]
+    title: str, run: Path, image: Mapping[str, Any], description: Mapping[str, Any], scores: list[CardScore]
 ) -> str:
     """Return the card as Markdown; its picture is `samples.png` beside it.
 
@@ -121,7 +121,7 @@ def write_card(
 
 
 def _findings(run: Path) -> list[str]:
-    """Say what the doctor found last, where it was not well."""
+    """Return the symptoms of the last health report, if there are any."""
     symptoms = _json(run / "health.json").get("symptoms", [])
     ill = [line for line in symptoms if line["state"] in ("warning", "critical")]
     return [f"- At the end of the training, {line['symptom']} was {line['state']}: {line['evidence']}." for line in ill]

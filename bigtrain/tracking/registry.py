@@ -24,7 +24,7 @@ from bigtrain.core.quantise import to_uint8
 from bigtrain.generate.pictures import image_grid
 from bigtrain.generate.programs import write_programs
 from bigtrain.generate.snapshot import Snapshot, SnapshotError, load_snapshot
-from bigtrain.tracking.model_card import Score, fid_of, scores_of, write_card
+from bigtrain.tracking.model_card import CardScore, fid_of, scores_of, write_card
 from bigtrain.tracking.spool import Record
 
 CHAMPION = "champion"
@@ -53,7 +53,7 @@ def log_generator(client: MlflowClient, run_id: str, folder: Path, record: Recor
     A network that cannot be written as a program is no model; a tag of the run says so.
 
     Args:
-        client: of the server that `mlflow.set_tracking_uri` was told.
+        client: of the server given to `mlflow.set_tracking_uri`.
         run_id: of the run.
         folder: of the run.
         record: of kind `model`.
@@ -97,13 +97,13 @@ def _register(client: MlflowClient, run: Run, name: str, folder: Path, snapshot:
     with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(name, description="Generators trained with bigtrain, see each version's card.")
     # The page has a title of its own, and shows no picture that lies beside the card.
-    told = card.split("\n", 2)[2].replace("![samples](samples.png)", "Samples: `artifacts/generator/samples.png`.")
+    text = card.split("\n", 2)[2].replace("![samples](samples.png)", "Samples: `artifacts/generator/samples.png`.")
     return client.create_model_version(
-        name, info.model_uri, run_id, tags, description=told[:_LONGEST], model_id=info.model_id, await_creation_for=60
+        name, info.model_uri, run_id, tags, description=text[:_LONGEST], model_id=info.model_id, await_creation_for=60
     )
 
 
-def write_model_files(snapshot: Snapshot, folder: Path, *, title: str, run: Path, scores: list[Score]) -> str:
+def write_model_files(snapshot: Snapshot, folder: Path, *, title: str, run: Path, scores: list[CardScore]) -> str:
     """Write programs, facts, card and samples into `folder`; return the card.
 
     Raises:
@@ -153,8 +153,8 @@ def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> 
         same = ("score.name", "score.protocol", "dataset.digest")
         differs = [key for key in same if champion.tags.get(key, "") != version.tags.get(key, "")]
         if differs:
-            told = f"not compared with version {champion.version}: another {', '.join(differs)}"
-            client.set_model_version_tag(name, version.version, "champion", told)
+            text = f"not compared with version {champion.version}: another {', '.join(differs)}"
+            client.set_model_version_tag(name, version.version, "champion", text)
             return
         if float(champion.tags["score.value"]) <= float(version.tags["score.value"]):
             return

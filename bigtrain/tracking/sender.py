@@ -136,16 +136,16 @@ class Sender:
         from bigtrain.tracking.mlflow import Target
 
         starts = self._starts()
-        first, wishes = starts[0], starts[-1]["mlflow"]
+        first, mlflow_settings = starts[0], starts[-1]["mlflow"]
         environment = os.environ.get("MLFLOW_TRACKING_URI")
-        uri = self._asked or wishes["uri"] or self._state.uri or environment
+        uri = self._asked or mlflow_settings["uri"] or self._state.uri or environment
         if environment and uri == without_password(environment):
             uri = environment
         return Target(
             uri=uri or f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}",
-            experiment=wishes["experiment"],
-            name=wishes["name"],
-            parent=wishes["parent"],
+            experiment=mlflow_settings["experiment"],
+            name=mlflow_settings["name"],
+            parent=mlflow_settings["parent"],
             key=hashlib.sha256(json.dumps(first, sort_keys=True).encode()).hexdigest()[:32],
             started_ms=first["time_ms"],
         )

@@ -52,7 +52,7 @@ class ImageKind(FieldKind):
         return FieldSpec(self.name, value.shape, value.dtype.name, codec=codec)
 
     def read(self, spec: FieldSpec, content: bytes) -> Value:
-        """See FieldKind; nothing is resized, how people's images become those of a set, a `Protocol` says."""
+        """See FieldKind; nothing is resized, how people's images become those of a set, a `ImageProtocol` says."""
         value = _read(content)
         check_value(spec, value)
         return value

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.protocol import Protocol
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.source import ArrayReader, Item, Row, RowReader, Source
 
 
@@ -21,7 +21,7 @@ def from_arrays(
     classes: Sequence[str] = (),
     licence: str = "not stated",
     origin: str = "arrays",
-    usual: Protocol | None = None,
+    usual: ImageProtocol | None = None,
 ) -> Source:
     """Return a source of images in memory.
 
@@ -43,7 +43,7 @@ def from_arrays(
         classes=tuple(classes),
         licence=licence,
         origin=origin,
-        usual=usual or Protocol(height, width, channels, crop="exact"),
+        usual=usual or ImageProtocol(height, width, channels, crop="exact"),
         stamp=str(zlib.crc32(np.ascontiguousarray(images).data)),
     )
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.prepare.pairs import INPUT, TARGET
-from data_pipelines.protocol import Protocol, Rejected
+from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, Row, Source
 
 CACHE = Path("~/.cache/bigtrain/emoji")
-USUAL = Protocol(64, 64, 3)
+USUAL = ImageProtocol(64, 64, 3)
 OPENMOJI_LICENCE = "CC BY-SA 4.0, OpenMoji 17.0.0, openmoji.org"
 FLUENT_LICENCE = "MIT, Fluent Emoji by Microsoft, @lobehub/fluent-emoji-3d 1.1.0"
 

@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import check_gzip, fetch_gzip
 from data_pipelines.prepare.idx import read_idx
-from data_pipelines.protocol import Protocol
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.source import Source
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -20,7 +20,7 @@ EMBEDDED = Path(__file__).parent.parent / "embedded" / "fashion_mnist"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 CACHE = Path("~/.cache/bigtrain/fashion-mnist")
-PADDED = Protocol(32, 32, 1, crop="pad")
+PADDED = ImageProtocol(32, 32, 1, crop="pad")
 """28 pixels do not halve well."""
 
 CONTENT_SHA256 = {

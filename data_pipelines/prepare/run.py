@@ -7,7 +7,7 @@ from pathlib import Path
 from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
-from data_pipelines.protocol import CROPS, FILTERS, MODES, PIXEL_LIMIT, Crop, Filter, Protocol
+from data_pipelines.protocol import CROPS, FILTERS, MODES, PIXEL_LIMIT, Crop, Filter, ImageProtocol
 from data_pipelines.source import Source
 from data_pipelines.write import exact_protocol, write_shards
 
@@ -18,11 +18,11 @@ class PrepareOptions:
 
     Attributes:
         resolution: height and width; None: the images have one size, and keep it.
-        crop: see `Protocol`.
-        filter: see `Protocol`.
-        upscale: see `Protocol`.
+        crop: see `ImageProtocol`.
+        filter: see `ImageProtocol`.
+        upscale: see `ImageProtocol`.
         channels: 1 to 4.
-        pixel_limit: see `Protocol`.
+        pixel_limit: see `ImageProtocol`.
         codec: one of `CODECS`; None: png, and tars of others are indexed in place, as they are with `source`.
         quality: of JPEG and WebP.
         shard_samples: samples a shard, at most.
@@ -108,7 +108,7 @@ def prepare(
     return made
 
 
-def protocol_for(source: Source, options: PrepareOptions) -> Protocol | None:
+def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | None:
     """Return the protocol that the options ask for, else the source's usual one; None where there are no images.
 
     Raises:
@@ -128,7 +128,7 @@ def protocol_for(source: Source, options: PrepareOptions) -> Protocol | None:
         return replace(usual, channels=options.channels or usual.channels, pixel_limit=options.pixel_limit)
     height, width = options.resolution
     pads = usual is not None and usual.crop == "pad"
-    return Protocol(
+    return ImageProtocol(
         height,
         width,
         options.channels or (usual.channels if usual else 3),

@@ -14,7 +14,7 @@ from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.prepare.files import is_image, labels_from_folders, stamp_of, walk
-from data_pipelines.protocol import Protocol, Rejected, measure
+from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import FileReader, Item, Source
 
 SUFFIXES = {
@@ -97,7 +97,7 @@ def from_frames(path: Path) -> Source:
 def _frame(content: bytes) -> NDArray[np.uint8]:
     """Return a frame as RGB, [3, H, W]."""
     height, width = measure(content)
-    return Protocol(height, width, 3, crop="exact").apply(content)
+    return ImageProtocol(height, width, 3, crop="exact").apply(content)
 
 
 def _from_folder(kind: str, path: Path) -> Source:

@@ -17,7 +17,7 @@ _SHARED_OPTIONS = ("partition", "account", "qos", "constraint", "time", "mem", "
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What a batch script is written for.
 
     Attributes:
@@ -39,7 +39,7 @@ class _Bash(str):
     """A piece of the script that is ours, and is not quoted."""
 
 
-def render(settings: SlurmConfig, request: Request) -> str:
+def render(settings: SlurmConfig, request: JobRequest) -> str:
     """Return the batch script.
 
     Raises:
@@ -86,7 +86,7 @@ def _options(settings: SlurmConfig) -> list[tuple[str, str]]:
     return [(name, value) for name, value in options.items() if value is not None]
 
 
-def _task(settings: SlurmConfig, request: Request) -> list[str]:
+def _task(settings: SlurmConfig, request: JobRequest) -> list[str]:
     """Return what srun runs on each node, or for each rank."""
     own = settings.python or ("python" if settings.venv or settings.conda or settings.container else sys.executable)
     task = [own, "-m", "launch.slurm.task", f"--form={settings.launch}", f"--ranks-per-node={settings.ranks}"]
@@ -97,7 +97,7 @@ def _task(settings: SlurmConfig, request: Request) -> list[str]:
     return task
 
 
-def _in_container(settings: SlurmConfig, request: Request) -> list[str]:
+def _in_container(settings: SlurmConfig, request: JobRequest) -> list[str]:
     """Return what stands before it, where it runs in a container: options of srun, or another program."""
     container = settings.container
     if container is None:

@@ -52,7 +52,7 @@ class SlurmConfig(Config):
         env_file: a shell file of variables; read when the job starts, and the place for passwords.
         interface: of the network, for the ranks' messages; null for the one by which a node reaches the first.
         stage: folder on a node's own disk that shards are copied to before training.
-        save_seconds: how long before the time limit the ranks are told to save.
+        save_seconds: how long before the time limit the ranks are asked to save.
         max_requeues: of one job.
         max_vain_requeues: in a row, without a new checkpoint.
         sbatch: more options, as they are, such as `--exclusive`.
@@ -138,7 +138,7 @@ def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig
     values: dict[str, Any] = {}
     for path in [*_site_file(), *([profile] if profile else [])]:
         found = read_yaml(path)
-        parse_config(SlurmConfig, found, source=str(path))  # so that a mistake is told by its file
+        parse_config(SlurmConfig, found, source=str(path))  # so that the message names the file
         values |= found
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = parse_config(SlurmConfig, values, source="submit")

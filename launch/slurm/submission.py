@@ -5,8 +5,8 @@ from pathlib import Path
 
 from bigtrain.core.config import ConfigError
 from launch.slurm import client
-from launch.slurm.book import FOLDER, Book
-from launch.slurm.script import Request, render
+from launch.slurm.job_log import FOLDER, JobLog
+from launch.slurm.script import JobRequest, render
 from launch.slurm.settings import SlurmConfig
 
 SCRIPT, CONFIG = "train.sbatch", "config.yaml"
@@ -17,7 +17,7 @@ def folder_of_task(run: Path, task: int) -> Path:
     return run / f"seed{task}"
 
 
-def submit(settings: SlurmConfig, request: Request, configs: Mapping[int | None, str]) -> str:
+def submit(settings: SlurmConfig, request: JobRequest, configs: Mapping[int | None, str]) -> str:
     """Queue a job; return its number.
 
     Args:
@@ -29,29 +29,29 @@ def submit(settings: SlurmConfig, request: Request, configs: Mapping[int | None,
         ConfigError: a job of this folder is alive, and the new one does not wait for it.
         SlurmError: Slurm refuses, or could never run it; then nothing is queued.
     """
-    books = {task: Book(request.run if task is None else folder_of_task(request.run, task)) for task in configs}
+    logs = {task: JobLog(request.run if task is None else folder_of_task(request.run, task)) for task in configs}
     if settings.dependency is None:
-        _refuse_a_second_job(list(books.values()))
+        _refuse_a_second_job(list(logs.values()))
     text = render(settings, request)
     client.check_request(text)
     script = request.run / FOLDER / SCRIPT
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(text)
     for task, config in configs.items():
-        books[task].folder.mkdir(parents=True, exist_ok=True)
-        (books[task].folder / CONFIG).write_text(config)
+        logs[task].folder.mkdir(parents=True, exist_ok=True)
+        (logs[task].folder / CONFIG).write_text(config)
     number = client.submit(script)
-    for task, book in books.items():
-        book.note_submission(number if task is None else f"{number}_{task}", nodes=settings.nodes, ranks=settings.ranks)
+    for task, log in logs.items():
+        log.note_submission(number if task is None else f"{number}_{task}", nodes=settings.nodes, ranks=settings.ranks)
     return number
 
 
-def _refuse_a_second_job(books: list[Book]) -> None:
+def _refuse_a_second_job(logs: list[JobLog]) -> None:
     queue = client.queue()
-    for book in books:
-        for one in book.jobs(queue):
+    for log in logs:
+        for one in log.jobs(queue):
             if one.is_alive:
                 raise ConfigError(
-                    f"{book.run}: job {one.number} is {one.state} here; cancel it (bigtrain cancel {book.run}), or "
+                    f"{log.run}: job {one.number} is {one.state} here; cancel it (bigtrain cancel {log.run}), or "
                     f"queue after it (--dependency afterany:{one.number.split('_')[0]})"
                 )

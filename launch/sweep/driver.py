@@ -188,8 +188,8 @@ def _bundle(resources: Resources) -> tuple[float, dict[str, float]]:
     bundle = {name: amount for name, amount in wanted.items() if amount}
     if not any(all(node.get(name, 0.0) >= amount for name, amount in bundle.items()) for node in nodes):
         has = max(nodes, key=lambda node: node.get("CPU", 0.0))
-        wishes = ", ".join(f"{name} {amount:g} (at most {has.get(name, 0.0):g})" for name, amount in bundle.items())
-        raise ResourcesError(f"trial: no node of the cluster has enough resources: {wishes}")
+        lacking = ", ".join(f"{name} {amount:g} (at most {has.get(name, 0.0):g})" for name, amount in bundle.items())
+        raise ResourcesError(f"trial: no node of the cluster has enough resources: {lacking}")
     return cpus, bundle
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from launch.slurm import client
-from launch.slurm.book import Book, Job
-from launch.slurm.script import Request
+from launch.slurm.job_log import Job, JobLog
+from launch.slurm.script import JobRequest
 from launch.slurm.settings import load_settings
 from launch.slurm.submission import submit
 
@@ -23,8 +23,8 @@ class SlurmJob:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._folder = Path(spec["folder"])
-        self._book = Book(self._folder)
-        good = [job for job in self._book.jobs(client.queue()) if job.is_alive or job.state == "COMPLETED"]
+        self._log = JobLog(self._folder)
+        good = [job for job in self._log.jobs(client.queue()) if job.is_alive or job.state == "COMPLETED"]
         self._number = good[-1].number if good else self._submit(spec)
         self._queried = 0.0
         self._last = self._look()
@@ -41,7 +41,7 @@ class SlurmJob:
         """See Ranks."""
         if self.poll() is not None:
             return
-        self._book.ask_to_end(self._number)
+        self._log.ask_to_end(self._number)
         running = self._last is not None and self._last.state == "RUNNING"
         client.cancel(self._number, signal="TERM" if running else None)
         deadline = time.monotonic() + _LEAVE_SECONDS
@@ -53,16 +53,18 @@ class SlurmJob:
     def why(self) -> str:
         """See Ranks."""
         state = f"{self._last.state} {self._last.reason}".strip() if self._last else "GONE"
-        return f"job {self._number} {state}, see {self._book.output(self._number)}"
+        return f"job {self._number} {state}, see {self._log.output(self._number)}"
 
     def _submit(self, spec: dict[str, Any]) -> str:
         settings_of_job = {**spec["backend"]["settings"], "ranks_per_node": spec["nproc"]}
         profile = spec["backend"]["profile"]
         settings = load_settings(Path(profile) if profile else None, settings_of_job)
-        request = Request(spec["name"], self._folder, Path(spec["cwd"]), tuple(spec["data"]), allow_config_change=True)
+        request = JobRequest(
+            spec["name"], self._folder, Path(spec["cwd"]), tuple(spec["data"]), allow_config_change=True
+        )
         return submit(settings, request, {None: Path(spec["config"]).read_text()})
 
     def _look(self) -> Job | None:
         self._queried = time.monotonic()
-        jobs = self._book.jobs(client.queue())
+        jobs = self._log.jobs(client.queue())
         return next((job for job in jobs if job.number == self._number), None)

@@ -14,7 +14,7 @@ _SAVE_SECONDS = 150.0
 """Time that ranks have to save their state after a signal."""
 
 
-class Ranks(Protocol):
+class TrialRanks(Protocol):
     """The running ranks of a trial."""
 
     def poll(self) -> int | None:
@@ -57,11 +57,11 @@ class LocalRanks:
             )
 
     def poll(self) -> int | None:
-        """See Ranks."""
+        """See TrialRanks."""
         return self._agent.poll()
 
     def stop(self) -> None:
-        """See Ranks."""
+        """See TrialRanks."""
         if self._agent.poll() is None:
             self._agent.send_signal(signal.SIGTERM)
             try:
@@ -71,7 +71,7 @@ class LocalRanks:
                 self._agent.wait()
 
     def why(self) -> str:
-        """See Ranks."""
+        """See TrialRanks."""
         if self._cause.is_file():
             return self._cause.read_text()
         return last_line(self._log) or f"exit code {self._agent.returncode}"

@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 
 from launch.sweep.jobs import SlurmJob
-from launch.sweep.ranks import LocalRanks, Ranks, newest_checkpoint_kimg, stopped_by
+from launch.sweep.ranks import LocalRanks, TrialRanks, newest_checkpoint_kimg, stopped_by
 from launch.sweep.scores import ScoreReader
 
 _PULSE_SECONDS = 2.0
@@ -31,7 +31,7 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         self._spec: dict[str, Any] = json.loads(Path(config["spec"]).read_text())
         self._folder = Path(self._spec["folder"])
         self._reader = ScoreReader(self._folder, self._spec["metric"], self._spec["samples"])
-        self._ranks: Ranks | None = None
+        self._ranks: TrialRanks | None = None
         self._cores = float(config["cores"])
 
     def step(self) -> dict[str, Any]:
@@ -96,5 +96,5 @@ def _host() -> str:
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
-def _start(spec: dict[str, Any], cores: float) -> Ranks:
+def _start(spec: dict[str, Any], cores: float) -> TrialRanks:
     return SlurmJob(spec) if spec["backend"]["kind"] == "slurm" else LocalRanks(spec, cores=cores)

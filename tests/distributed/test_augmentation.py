@@ -33,7 +33,7 @@ def play(steps: int, state: dict[str, Any] | None = None, start: int = 0) -> dic
     for step in range(start, start + steps):
         position = torch.arange(step * GLOBAL_BATCH, (step + 1) * GLOBAL_BATCH)[rank * share : (rank + 1) * share]
         draws = Draws(0, position, "d_main")
-        batch = Batch(draws.of("images").normal(3, 8, 8) + 0.1, torch.zeros(share, dtype=torch.int64), draws)
+        batch = Batch({"image": draws.of("images").normal(3, 8, 8) + 0.1}, draws)
         shown = augment(batch["image"], batch.draws.of("real"), controller.p)
         logits = shown.mean((1, 2, 3)) - 0.05 * controller.p  # a D that augmentation confuses
         progress.advance()

@@ -61,7 +61,7 @@ def run(folder: Path, data: Path, precision: str, strategy: str, terms: dict[str
         open_run_folder(config)
     barrier()
     trainer = build(config, Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), torch.device("cpu")), folder)
-    trainer.report = lambda scores: trainer.progress.step >= until
+    trainer.stop_at = until * trainer.progress.batch
     trainer.run()
 
 

@@ -29,12 +29,12 @@ def _steps(strategy: str) -> dict[str, Any]:
             training.step()
     training.step()
     times = gather_times(traffic.read(), torch.device("cpu"))
-    held = {name: asdict(one.held()) for name, one in training.strategies.items()}
+    memory_use = {name: asdict(one.memory_use()) for name, one in training.strategies.items()}
     sizes = {
         name: sum(4 * getattr(p, "ds_numel", p.numel()) for p in player.parameters())
         for name, player in training.task.players.items()
     }
-    return {"times": [asdict(one) for one in times], "slowest": slowest(times), "held": held, "sizes": sizes} | {
+    return {"times": [asdict(one) for one in times], "slowest": slowest(times), "held": memory_use, "sizes": sizes} | {
         "metrics": communication_metrics(times),
         "table": _text(straggler_table(times)),
     }
@@ -82,10 +82,10 @@ def test_messages_are_counted_once(told: tuple[str, dict[str, Any]]) -> None:
 def test_a_rank_holds_its_share(told: tuple[str, dict[str, Any]]) -> None:
     strategy, facts = told
     for name, size in facts["sizes"].items():
-        held, share = facts["held"][name], 1 if strategy == "ddp" else 0.5
+        memory_use, share = facts["held"][name], 1 if strategy == "ddp" else 0.5
         gradients = 1 if strategy == "zero1" else share
-        assert held["gradients"] == pytest.approx(size * gradients, rel=0.15)
-        assert held["optimizer"] == pytest.approx(2 * size * share, rel=0.15)
+        assert memory_use["gradients"] == pytest.approx(size * gradients, rel=0.15)
+        assert memory_use["optimizer"] == pytest.approx(2 * size * share, rel=0.15)
 
 
 def test_live_bytes_follow_what_lives() -> None:

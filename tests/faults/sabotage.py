@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from bigtrain import train
+from bigtrain.engine.step import StepResult
 from bigtrain.trainer import Trainer
 
 STEP = 16
@@ -43,8 +44,8 @@ def clock(trainer: Trainer) -> None:
 
 def oom(trainer: Trainer) -> None:
     """No more memory, once."""
-    if not (trainer.folder / ONCE).exists():
-        (trainer.folder / ONCE).touch()
+    if not (trainer.config.folder / ONCE).exists():
+        (trainer.config.folder / ONCE).touch()
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
         torch.ones(200_000_000)
@@ -58,7 +59,7 @@ def disk(trainer: Trainer) -> None:
 
 def gates(trainer: Trainer) -> None:
     """The training waits, until the test has seen to what it wants to do at this place of the run."""
-    gate = trainer.folder / f"gate-{trainer.progress.step}"
+    gate = trainer.config.folder / f"gate-{trainer.progress.step}"
     gate.with_suffix(".reached").touch()
     while not gate.exists():
         time.sleep(0.05)
@@ -67,8 +68,8 @@ def gates(trainer: Trainer) -> None:
 def starve(trainer: Trainer) -> None:
     """The kernel kills the process, because its control group has no more memory, once."""
     group = Path(os.environ["STARVING_GROUP"])
-    if not (trainer.folder / ONCE).exists():
-        (trainer.folder / ONCE).touch()
+    if not (trainer.config.folder / ONCE).exists():
+        (trainer.config.folder / ONCE).touch()
         (group / "cgroup.procs").write_text(str(os.getpid()))
         torch.ones(200_000_000)
 
@@ -85,15 +86,16 @@ FAULTS: dict[str, Callable[[Trainer], None]] = {
 
 def main() -> None:
     name, _, rank = sys.argv[1].partition(":")
-    train_step = Trainer.train_step
+    take_step = Trainer.take_step
 
-    def sabotaged(trainer: Trainer, batches) -> None:  # type: ignore[no-untyped-def]
+    def sabotaged(trainer: Trainer) -> StepResult:
         if trainer.progress.step in (GATES if name == "gates" else (STEP,)) and rank in (os.environ["RANK"], "all"):
             FAULTS[name](trainer)
-        train_step(trainer, batches)
+        return take_step(trainer)
 
-    Trainer.train_step = sabotaged  # type: ignore[method-assign]
-    train.main(sys.argv[2:])
+    Trainer.take_step = sabotaged  # type: ignore[method-assign]
+    del sys.argv[1]
+    train.main()
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@ Each line of `witness-RANK.jsonl` is a step: where the run is after it, and the 
 import json
 import os
 import zlib
-from collections.abc import Sequence
 
 from torch import Tensor
 
 from bigtrain import train
 from bigtrain.core.batch import Batch
 from bigtrain.core.rng import Draws
+from bigtrain.engine.feed import Feed
+from bigtrain.engine.step import StepResult
 from bigtrain.trainer import Trainer
 
 
 def main() -> None:
-    train_step, bits = Trainer.train_step, Draws.bits
+    take_step, bits, take = Trainer.take_step, Draws.bits, Feed.__next__
     seen: list[tuple[str, int, int]] = []
 
     def note(what: str, positions: Tensor, rows: Tensor) -> None:
@@ -29,16 +30,21 @@ def main() -> None:
         note(draws.stream, draws.index, drawn)
         return drawn
 
-    def watched_step(trainer: Trainer, batches: Sequence[Batch]) -> None:
+    def watched_batch(feed: Feed) -> Batch:
+        batch = take(feed)
+        note("real", batch.draws.index, batch["image"])
+        return batch
+
+    def watched_step(trainer: Trainer) -> StepResult:
         seen.clear()
-        for batch in batches:
-            note("real", batch.draws.index, batch["image"])
-        train_step(trainer, batches)
-        with (trainer.folder / f"witness-{os.environ['RANK']}.jsonl").open("a") as file:
+        result = take_step(trainer)
+        with (trainer.config.folder / f"witness-{os.environ['RANK']}.jsonl").open("a") as file:
             file.write(json.dumps([trainer.progress.samples_seen, seen]) + "\n")
+        return result
 
     Draws.bits = watched_bits  # type: ignore[method-assign]
-    Trainer.train_step = watched_step  # type: ignore[method-assign]
+    Feed.__next__ = watched_batch  # type: ignore[method-assign]
+    Trainer.take_step = watched_step  # type: ignore[method-assign]
     train.main()
 
 

@@ -222,7 +222,12 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
     poison(monkeypatch, begin=640, steps=5)
     other = Run(fashion, tmp_path_factory.mktemp("other"))
     stopped = other.trainer(*SKIPPING, ROLLBACK)
-    stopped.report = lambda scores: stopped.recovery.rollbacks == 1 and stopped.progress.samples_seen == 800
+    agreed = stopped.agree_to_stop
+
+    def stops_after_the_rollback() -> bool:
+        return agreed() or (stopped.rollback.recovery.rollbacks == 1 and stopped.progress.samples_seen == 800)
+
+    monkeypatch.setattr(stopped, "agree_to_stop", stops_after_the_rollback)
     assert not stopped.run().complete
     assert other(*SKIPPING, ROLLBACK)[0].complete
     for name in ("D", "G"):

@@ -22,7 +22,7 @@ from bigtrain.checkpoint import load_state
 from bigtrain.core.presence import read_heartbeat
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import read_metrics
-from launch.slurm.book import Book
+from launch.slurm.job_log import JobLog
 from tests.conftest import ROOT
 from tests.integration.slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
 
@@ -73,9 +73,9 @@ class Site:
         while not condition():
             if time.monotonic() > until:
                 said = "\n".join(path.read_text()[-3000:] for path in run.glob("slurm/job-*.out"))
-                book = (run / "slurm/jobs.jsonl").read_text()
+                log = (run / "slurm/jobs.jsonl").read_text()
                 queue = self.cluster.run("squeue", "--all").stdout
-                pytest.fail(f"waited {seconds:g} s for {what}\n{queue}\n{book}\n{said}")
+                pytest.fail(f"waited {seconds:g} s for {what}\n{queue}\n{log}\n{said}")
             time.sleep(0.2)
 
     def wait_until_it_trains(self, run: Path, *, after: int = 0) -> None:
@@ -91,8 +91,8 @@ def book_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "slurm/jobs.jsonl").read_text().splitlines()]
 
 
-def said(book: list[dict[str, Any]]) -> list[str]:
-    return [f"{line['event']} {line.get('reason', '')}".strip() for line in book]
+def said(log: list[dict[str, Any]]) -> list[str]:
+    return [f"{line['event']} {line.get('reason', '')}".strip() for line in log]
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +138,15 @@ def test_a_requeued_run_ends_as_if_nothing_had_been(site: Site, straight: Path) 
     site.cluster.run("scontrol", "requeue", job)
     refused = site.bigtrain("submit", *site.config, f"run_dir={run}", *WIDE, code=2)
     assert re.search(rf"job {job} is \w+ here; cancel it", refused)
-    book = site.wait_for_the_end(run)
-    assert said(book)[-1] == "ended complete"
+    log = site.wait_for_the_end(run)
+    assert said(log)[-1] == "ended complete"
     assert [event["event"] for event in read_events(run)] == ["start", "stopped", "resumed", "complete"]
     assert_same_end(run, straight)
     assert not [*site.root.rglob("run-by-accident"), *Path.cwd().glob("run-by-accident")]
     (shown,) = site.jobs(run)
     assert (shown["state"], shown["requeues"], shown["kimg"]) == ("COMPLETED", 1, KIMG)
     assert "resuming from" in site.bigtrain("logs", str(run), "--rank=0")
-    assert f"bigtrain: job {job} ends: complete" in Book(run).output(job).read_text()
+    assert f"bigtrain: job {job} ends: complete" in JobLog(run).output(job).read_text()
     assert {path.name for path in (run / "metrics").iterdir()} == {"node0.jsonl", "node1.jsonl"}, "a watch a node"
 
 
@@ -188,9 +188,9 @@ def test_an_interrupted_run_goes_on_to_its_end(site: Site, straight: Path, name:
     job = site.submit(f"{name}/run", *overrides, *WIDE, *options)
     site.wait_until_it_trains(run)
     interrupt(site, job)
-    book = site.wait_for_the_end(run)
-    assert said(book)[-1] == "ended complete"
-    assert sum(line["event"] == "started" for line in book) == 2
+    log = site.wait_for_the_end(run)
+    assert said(log)[-1] == "ended complete"
+    assert sum(line["event"] == "started" for line in log) == 2
     if kimg != KIMG:
         straight = site.root / f"straight-{name}"
         site.bigtrain("train", *site.config, f"total_kimg={kimg}", f"run_dir={straight}", "--nproc=4")
@@ -203,9 +203,9 @@ def test_the_time_limit_is_no_end(site: Site) -> None:
     run, profile = site.root / "limited", site.root / "profile.yaml"
     profile.write_text("save_seconds: 20\n")
     site.submit("limited", f"total_kimg={8 * KIMG}", *WIDE, "--launch=srun", "--time=2", f"--profile={profile}")
-    book = site.wait_for_the_end(run)
-    assert "requeued stopped and saved" in said(book)
-    assert said(book)[-1] == "ended complete"
+    log = site.wait_for_the_end(run)
+    assert "requeued stopped and saved" in said(log)
+    assert said(log)[-1] == "ended complete"
     lives = [event for event in read_events(run) if event["event"] in ("stopped", "resumed")]
     assert all(lives[place]["kimg"] == lives[place + 1]["kimg"] for place in range(0, len(lives), 2)), "nothing again"
     assert read_events(run)[-1]["kimg"] == 8 * KIMG
@@ -232,9 +232,9 @@ def test_a_cancelled_job_is_saved_and_the_next_in_the_chain_goes_on(site: Site, 
     site.submit("chained", *WIDE, f"--dependency=afterany:{first}")
     site.wait_until_it_trains(run)
     site.cluster.run("scancel", first)
-    book = site.wait_for_the_end(run)
-    assert said(book)[-1] == "ended complete"
-    assert [line["event"] for line in book if line["job"] == first] == ["submitted", "started", "left"]
+    log = site.wait_for_the_end(run)
+    assert said(log)[-1] == "ended complete"
+    assert [line["event"] for line in log if line["job"] == first] == ["submitted", "started", "left"]
     assert [event["event"] for event in read_events(run)] == ["start", "stopped", "resumed", "complete"]
     assert_same_end(run, straight)
 
@@ -264,9 +264,9 @@ def test_a_crash_is_not_requeued_and_its_cause_is_told(site: Site, fashion: Path
         shard.write_bytes(content)
     run = site.root / "crashed"
     site.submit("crashed", f"data.path={damaged}", "data.on_corrupt=fail", *WIDE)
-    book = site.wait_for_the_end(run)
-    assert [line["event"] for line in book] == ["submitted", "started", "ended"]
-    assert "exit code 1" in said(book)[-1]
+    log = site.wait_for_the_end(run)
+    assert [line["event"] for line in log] == ["submitted", "started", "ended"]
+    assert "exit code 1" in said(log)[-1]
     status = json.loads(site.bigtrain("status", str(run), "--json"))
     assert status["state"] == "failed"
     assert "DamageError" in status["failure"]["error"]

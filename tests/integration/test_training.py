@@ -288,7 +288,7 @@ def test_a_profile_tells_where_the_time_went_and_changes_nothing(profile: Path, 
     table = json.loads((profile / "profile" / "table.json").read_text())
     rows = {row["name"]: row for row in table if row["depth"] == 0 or row["name"].endswith("_main")}
     steps = rows["train_step"]["count"]
-    assert steps == rows["d_main"]["count"] == rows["g_main"]["count"] == rows["next_batch"]["count"] > 0
+    assert steps == rows["d_main"]["count"] == rows["g_main"]["count"] == rows["next_batches"]["count"] > 0
     assert rows["evaluate"]["count"] == 2
     calibrated = sum(row["count"] for row in table if row["name"] == "calibrate")
     assert calibrated == 3  # at 0, 1.6 and 3.2 kimg, for previews, scores, snapshots and features alike

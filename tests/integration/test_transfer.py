@@ -48,11 +48,11 @@ def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
         assert torch.equal(trained[f"D.{name}"], before) == (stages[name] < 2), name
 
     (last,) = (tmp_path / "run" / "snapshots").glob("kimg*")
-    averaged, start = load_file(last / "generator.safetensors"), G.state_dict()
+    averaged, start = load_file(last / "G.safetensors"), G.state_dict()
     distance = max((averaged[name] - start[name]).abs().max().item() for name in dict(G.named_parameters()))
     assert 0 < distance < 0.02, "ten steps of 0.001 from where the snapshot was"
 
     refused = subprocess.run([*command, "data.classes=0", "run_dir=elsewhere"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert f"init_from: {snapshot} has classes 10, data.classes is 0" in refused.stderr
+    assert f"init_from: D in {snapshot} has classes 10, in this run 0" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -9,7 +9,7 @@ from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.to_host import ToHost
 
-Generate = Callable[[Draws], tuple[Tensor, Tensor]]
+GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
 """Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, int64, shape [n]."""
 
 
@@ -27,7 +27,7 @@ class GeneratedImages:
     digest: str | None = None
 
     def __init__(
-        self, generate: Generate, count: int, *, seed: int, device: torch.device, name: str = "the generator"
+        self, generate: GenerateImages, count: int, *, seed: int, device: torch.device, name: str = "the generator"
     ) -> None:
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name = name

@@ -1,1 +1,1 @@
-"""Probes measure what the doctor needs beyond what training logs anyway; each is cheap and changes nothing."""
+"""Probes measure what the monitors need beyond the logged metrics; each is cheap and changes nothing."""

@@ -16,7 +16,7 @@ from bigtrain.health.diversity import different_bins, mean_distance
 from bigtrain.health.memorisation import nearest, rank_z
 from bigtrain.tasks.samplers import CLASS
 
-Generate = Callable[[Draws, Mapping[str, Tensor]], Tensor]
+GenerateForProbe = Callable[[Draws, Mapping[str, Tensor]], Tensor]
 """Maps draws and inputs of n samples to n images around [-1, 1]."""
 
 _BATCH = 32
@@ -79,7 +79,7 @@ class FeatureProbe:
         self._extractor: Extractor | None = None
 
     @torch.inference_mode()
-    def read(self, generate: Generate) -> tuple[dict[str, float], Neighbours | None]:
+    def read(self, generate: GenerateForProbe) -> tuple[dict[str, float], Neighbours | None]:
         """Return readings `features/…`, and pictures if there are held-out images to compare with. Collective."""
         if self._extractor is None:
             self._extractor = self._build_extractor()

@@ -8,9 +8,10 @@ from torch import Tensor
 from bigtrain.core.batch import Batch
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.precision import Precision, autocast
 from bigtrain.engine.reals import Reals
 
-Judge = Callable[[Batch], Tensor | None]
+BatchLogits = Callable[[Batch], Tensor | None]
 """Maps real samples to logits [N]; to None in a task where no network judges whole samples."""
 
 
@@ -22,14 +23,18 @@ class LogitProbe:
         held_out: images that are not; none to measure nothing.
         micro_batch: images a forward.
         ranks: who shares the work.
+        precision: of the run; weights that are kept in bfloat16 need its autocast.
     """
 
-    def __init__(self, trained: Reals, held_out: Reals, *, micro_batch: int, ranks: Ranks) -> None:
+    def __init__(
+        self, trained: Reals, held_out: Reals, *, micro_batch: int, ranks: Ranks, precision: Precision = "fp32"
+    ) -> None:
         self._sets = {"train": trained, "held_out": held_out}
         self._micro_batch, self._ranks = micro_batch, ranks
+        self._precision: Precision = precision if precision == "pure_bf16" else "fp32"
 
     @torch.no_grad()
-    def read(self, judge: Judge) -> dict[str, float]:
+    def read(self, logits_of: BatchLogits) -> dict[str, float]:
         """Return mean logits and signs by names such as `logits/held_out`, or nothing. Collective.
 
         `logits/held_out_z` is by how many standard errors the logits of held-out images are lower.
@@ -45,7 +50,8 @@ class LogitProbe:
             for batch in range(self._ranks.rank, batches + self._ranks.rank, self._ranks.world_size):
                 # The last micro-batch is filled up from the front.
                 rows = torch.arange(batch * self._micro_batch, (batch + 1) * self._micro_batch) % len(reals)
-                logits = judge(reals.batch(rows, self._ranks.device))
+                with autocast(self._ranks.device.type, self._precision):
+                    logits = logits_of(reals.batch(rows, self._ranks.device))
                 if logits is None:
                     return {}
                 wide = logits.double().cpu()

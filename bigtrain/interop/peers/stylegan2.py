@@ -23,8 +23,10 @@ def networks(settings: Settings, weights: Weights) -> Blueprints:
     )
     resolution = settings["resolution"]
     image = ImageSpec(resolution, len(weights[f"G.synthesis.b{resolution}.torgb.bias"]), settings["c_dim"])
-    judge = discriminator(settings, weights, settings["d_arch"]) if "D.b4.conv.weight" in weights else None
-    return generator_and_discriminator(generator, judge, image, rename)
+    discriminator_blueprint = (
+        discriminator(settings, weights, settings["d_arch"]) if "D.b4.conv.weight" in weights else None
+    )
+    return generator_and_discriminator(generator, discriminator_blueprint, image, rename)
 
 
 def discriminator(settings: Settings, weights: Weights, architecture: Architecture) -> StyleGAN2DiscriminatorConfig:

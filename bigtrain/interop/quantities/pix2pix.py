@@ -141,6 +141,6 @@ class _Outputs:
 
     @cached_property
     def fixed_fake_logits(self) -> Tensor:
-        """D's opinion of the fakes, attached to D only."""
+        """D's logits of the fakes, attached to D only."""
         logits: Tensor = self.D(self.fake.detach(), self._source)
         return logits

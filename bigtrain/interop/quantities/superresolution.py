@@ -39,6 +39,6 @@ class SuperResolutionQuantities(Quantities):
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """D's opinion of the real images."""
+        """D's logits of the real images."""
         logits: Tensor = self.network("D")(2.0 * self.given("real") - 1.0)
         return logits

@@ -43,7 +43,7 @@ class SynthesisQuantities(Quantities):
         image: Tensor = self.network("G")(self.given("z"), self.label, truncation=truncation)
         return image
 
-    def judge(self, image: Tensor) -> Tensor:
+    def logits_of(self, image: Tensor) -> Tensor:
         """Return D's logits."""
         logits: Tensor = self.network("D")(image, self.label)
         return logits
@@ -72,18 +72,18 @@ class SynthesisQuantities(Quantities):
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """D's opinion of the real images."""
-        return self.judge(self.real)
+        """D's logits of the real images."""
+        return self.logits_of(self.real)
 
     @cached_property
     def fake_logits(self) -> Tensor:
-        """D's opinion of G's images, attached to both."""
-        return self.judge(self.fake)
+        """D's logits of G's images, attached to both."""
+        return self.logits_of(self.fake)
 
     @cached_property
     def fixed_fake_logits(self) -> Tensor:
-        """D's opinion of G's images, attached to D only."""
-        return self.judge(self.fixed_fake)
+        """D's logits of G's images, attached to D only."""
+        return self.logits_of(self.fixed_fake)
 
     @cached_property
     def r1(self) -> Tensor:

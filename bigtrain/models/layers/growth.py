@@ -15,7 +15,7 @@ from bigtrain.core.config import Config
 
 
 class GrowthConfig(Config):
-    """When which level comes; at each, G and D must be told the same.
+    """When which level comes; G and D must have the same schedule.
 
     Attributes:
         first: shorter side of the images that training begins with, a power of two.

@@ -81,7 +81,7 @@ class _Normalised(nn.Module):
 
 
 class SpectralConv2d(_Normalised):
-    """Convolution with "same" padding, unless told otherwise.
+    """Convolution with "same" padding by default.
 
     Args:
         channels: input channels.

@@ -1,4 +1,4 @@
-"""What is known of a run before it is planned: its players' tensors, and what their phases compute."""
+"""The input of a plan: the tensors of the players, and the work of their phases."""
 
 import math
 from collections.abc import Iterable

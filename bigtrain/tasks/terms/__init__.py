@@ -6,13 +6,13 @@ Other packages add theirs by entry points of the group `bigtrain.terms`.
 from bigtrain.tasks.terms.auxiliary_classifier import AuxiliaryClassifier
 from bigtrain.tasks.terms.base import (
     OTHER_TERMS,
-    DiscriminatorStep,
+    DiscriminatorLossContext,
     DiscriminatorTerm,
-    GeneratorStep,
+    GeneratorLossContext,
     GeneratorTerm,
+    LossContext,
     NamedTerms,
     Setting,
-    Step,
     Term,
 )
 from bigtrain.tasks.terms.consistency import BCR, CR, ZCR
@@ -42,13 +42,13 @@ class TermsConfig(NamedTerms):
 
 __all__ = [
     "OTHER_TERMS",
-    "DiscriminatorStep",
+    "DiscriminatorLossContext",
     "DiscriminatorTerm",
-    "GeneratorStep",
+    "GeneratorLossContext",
     "GeneratorTerm",
+    "LossContext",
     "NamedTerms",
     "Setting",
-    "Step",
     "Term",
     "TermsConfig",
 ]

@@ -5,7 +5,14 @@ from torch import Tensor, nn
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models import Discriminator
-from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, GeneratorStep, GeneratorTerm, Setting, Step
+from bigtrain.tasks.terms.base import (
+    DiscriminatorLossContext,
+    DiscriminatorTerm,
+    GeneratorLossContext,
+    GeneratorTerm,
+    LossContext,
+    Setting,
+)
 
 
 class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
@@ -35,16 +42,16 @@ class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
         """See Term."""
         return nn.Linear(discriminator.features_dim, discriminator.image.classes)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        return _surprise(step, step.real_features[-1]) + _surprise(step, step.fake_features[-1])
+        return _surprise(context, context.real_features[-1]) + _surprise(context, context.fake_features[-1])
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        return _surprise(step, step.fake_features[-1])
+        return _surprise(context, context.fake_features[-1])
 
 
-def _surprise(step: Step, feature: Tensor) -> Tensor:
+def _surprise(context: LossContext, feature: Tensor) -> Tensor:
     """Return -log P(c | feature), shape [N]; 0 for a sample without a label (-1)."""
-    logits = step.networks["auxiliary_classifier"](feature).float()
-    return F.cross_entropy(logits, step.label, ignore_index=-1, reduction="none")
+    logits = context.networks["auxiliary_classifier"](feature).float()
+    return F.cross_entropy(logits, context.label, ignore_index=-1, reduction="none")

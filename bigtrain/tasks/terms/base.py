@@ -1,4 +1,4 @@
-"""What a term of an objective is, and what it may look at."""
+"""The interface of the terms of an objective, and the context that they are computed from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from data_pipelines.plugins import Registry
 
 
 @dataclass
-class Step:
-    """One micro-batch in a player's phase. What is not asked for is not computed.
+class LossContext:
+    """A micro-batch in a player's phase, from which losses are computed. Its properties are computed on first use.
 
     Attributes:
         networks: `G`, `D`, and what terms have added to D under their names; the rivals' are frozen.
@@ -27,7 +27,7 @@ class Step:
         draws: the phase's random numbers.
         real: images in [-1, 1], shape [N, C, H, W].
         generate: turns latents [N, z_dim] into images, as the phase does.
-        show: turns images into what D gets to see of them: augmented, with instance noise.
+        show: prepares images for D: augmentation and instance noise.
         averages: moving averages that steer terms.
     """
 
@@ -99,34 +99,34 @@ class Step:
         logits: Tensor = self.D.head(feature, self.label)
         return logits
 
-    def judge(self, image: Tensor) -> Tensor:
+    def logits_of(self, image: Tensor) -> Tensor:
         """Return D's logits of other images, as they are, under this micro-batch's condition."""
         logits: Tensor = self.D(image, self.label)
         return logits
 
 
-class DiscriminatorStep(Step):
+class DiscriminatorLossContext(LossContext):
     """A micro-batch in D's phase: G is frozen, its images are constants."""
 
     @cached_property
     def fake(self) -> Tensor:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.generate(self.z)
 
 
-class GeneratorStep(Step):
-    """A micro-batch in G's phase: D is frozen, what it thinks of reals is constant."""
+class GeneratorLossContext(LossContext):
+    """A micro-batch in G's phase: D is frozen, its outputs for reals are constants."""
 
     @cached_property
     def real_features(self) -> list[Tensor]:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.features(self.real_shown)
 
     @cached_property
     def real_logits(self) -> Tensor:
-        """See Step."""
+        """See LossContext."""
         with torch.no_grad():
             return self.head(self.real_features[-1])
 
@@ -139,7 +139,7 @@ class Setting:
         generator: built, perhaps without data (`meta` device).
         discriminator: likewise.
         micro_batch: samples that are computed together.
-        paired: whether `Step.real` is what `Step.fake` should become, sample by sample.
+        paired: whether `LossContext.real` is what `LossContext.fake` should become, sample by sample.
     """
 
     generator: nn.Module
@@ -190,7 +190,7 @@ class DiscriminatorTerm(Term):
 
     differentiates: ClassVar[frozenset[str]] = frozenset()
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
 
@@ -198,13 +198,13 @@ class DiscriminatorTerm(Term):
 class GeneratorTerm(Term):
     """An addend of G's loss. A term that moves both players is of both kinds."""
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
 
 
 class NamedTerms(Config):
-    """Which terms, each under its name; a subclass declares the names, and None for what is not used."""
+    """The terms in use, each under its name; a subclass declares the names, with None for a term that is not used."""
 
     def chosen(self) -> dict[str, Term]:
         """Return the terms that are used, by name."""

@@ -1,11 +1,17 @@
-"""D should not change its mind over what does not matter; G should."""
+"""Consistency regularisation: D's logits under small changes of its input, and G's images under changes of z."""
 
 from pydantic import PositiveFloat
 from torch import Tensor
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.objectives.perturbations import flip_and_shift
-from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, GeneratorStep, GeneratorTerm, Step
+from bigtrain.tasks.terms.base import (
+    DiscriminatorLossContext,
+    DiscriminatorTerm,
+    GeneratorLossContext,
+    GeneratorTerm,
+    LossContext,
+)
 
 
 class CR(DiscriminatorTerm):
@@ -13,9 +19,9 @@ class CR(DiscriminatorTerm):
 
     weight: Schedule = ConstantSchedule(value=10.0)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        return _change(step, step.real_logits, step.real_shown, "cr/real")
+        return _change(context, context.real_logits, context.real_shown, "cr/real")
 
 
 class BCR(DiscriminatorTerm):
@@ -23,10 +29,10 @@ class BCR(DiscriminatorTerm):
 
     weight: Schedule = ConstantSchedule(value=10.0)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        return _change(step, step.real_logits, step.real_shown, "bcr/real") + _change(
-            step, step.fake_logits, step.fake_shown, "bcr/fake"
+        return _change(context, context.real_logits, context.real_shown, "bcr/real") + _change(
+            context, context.fake_logits, context.fake_shown, "bcr/fake"
         )
 
 
@@ -49,20 +55,20 @@ class ZCR(DiscriminatorTerm, GeneratorTerm):
         weight = self.weight if player == "D" else self.generator_weight
         return weight.value_at(samples_seen, total)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        near = step.show(self._neighbour(step).detach(), step.draws.of("fake"))
-        return (step.fake_logits - step.judge(near)).square()
+        near = context.show(self._neighbour(context).detach(), context.draws.of("fake"))
+        return (context.fake_logits - context.logits_of(near)).square()
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        return -(step.fake - self._neighbour(step)).square()
+        return -(context.fake - self._neighbour(context)).square()
 
-    def _neighbour(self, step: Step) -> Tensor:
+    def _neighbour(self, context: LossContext) -> Tensor:
         """Return images of latents near the step's own, all other randomness the same."""
-        return step.generate(step.z + self.sigma * step.draws.of("zcr").normal(*step.z.shape[1:]))
+        return context.generate(context.z + self.sigma * context.draws.of("zcr").normal(*context.z.shape[1:]))
 
 
-def _change(step: DiscriminatorStep, logits: Tensor, image: Tensor, stream: str) -> Tensor:
-    moved = flip_and_shift(image.detach(), step.draws.of(stream))
-    return (logits - step.judge(moved)).square()
+def _change(context: DiscriminatorLossContext, logits: Tensor, image: Tensor, stream: str) -> Tensor:
+    moved = flip_and_shift(image.detach(), context.draws.of(stream))
+    return (logits - context.logits_of(moved)).square()

@@ -1,10 +1,10 @@
-"""Feature matching: G aims at what D sees in reals."""
+"""Feature matching: G matches the mean features that D has of reals."""
 
 import torch
 from torch import Tensor
 
 from bigtrain.objectives.regularizers import feature_distance
-from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm
+from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm
 
 
 class FeatureMatching(GeneratorTerm):
@@ -13,7 +13,7 @@ class FeatureMatching(GeneratorTerm):
     The expectations are means over a micro-batch.
     """
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        layers = zip(step.real_features, step.fake_features, strict=True)
+        layers = zip(context.real_features, context.fake_features, strict=True)
         return torch.stack([feature_distance(real, fake) for real, fake in layers])

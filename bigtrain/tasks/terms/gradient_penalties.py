@@ -17,7 +17,7 @@ from bigtrain.objectives.regularizers import (
     squared_slope_by_differences,
 )
 from bigtrain.ops.precision import outside_autocast
-from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm, Setting
+from bigtrain.tasks.terms.base import DiscriminatorLossContext, DiscriminatorTerm, Setting
 
 
 class _GradientPenalty(DiscriminatorTerm):
@@ -43,14 +43,14 @@ class _GradientPenalty(DiscriminatorTerm):
                 "use a discriminator without it"
             )
 
-    def _logits(self, step: DiscriminatorStep, image: Tensor, trained: Callable[[], Tensor]) -> Tensor:
+    def _logits(self, context: DiscriminatorLossContext, image: Tensor, trained: Callable[[], Tensor]) -> Tensor:
         """Return D's logits of images in float32 if so wished, else those that `trained` computes."""
         device = image.device.type
-        reduced = any(weight.dtype == torch.bfloat16 for weight in step.D.parameters())
+        reduced = any(weight.dtype == torch.bfloat16 for weight in context.D.parameters())
         if not self.fp32 or reduced or not torch.is_autocast_enabled(device):
             return trained()
         with outside_autocast(device):
-            return step.judge(image.float())
+            return context.logits_of(image.float())
 
 
 class _ZeroCentred(_GradientPenalty):
@@ -89,17 +89,17 @@ class _ZeroCentred(_GradientPenalty):
         """See Term."""
         return self.gamma.value_at(samples_seen, total) / 2
 
-    def _first_order(self, step: DiscriminatorStep, logits: Tensor, image: Tensor, images: str) -> Tensor:
+    def _first_order(self, context: DiscriminatorLossContext, logits: Tensor, image: Tensor, images: str) -> Tensor:
         """Return the penalty of the step's `images`, `real` or `fake`, by the other methods."""
 
-        def judge(moved: Tensor) -> Tensor:
-            return step.judge(step.show(moved, step.draws.of(images)))
+        def logits_of(moved: Tensor) -> Tensor:
+            return context.logits_of(context.show(moved, context.draws.of(images)))
 
         with outside_autocast(image.device.type):  # small differences of logits
             if self.method == "central_difference":
-                return squared_slope_by_differences(judge, logits, image, self.h)
-            noise = step.draws.of(f"approximate/{images}").normal(*image.shape[1:])
-            return change_under_noise(judge, judge(image.detach()), image, noise, self.sigma)
+                return squared_slope_by_differences(logits_of, logits, image, self.h)
+            noise = context.draws.of(f"approximate/{images}").normal(*image.shape[1:])
+            return change_under_noise(logits_of, logits_of(image.detach()), image, noise, self.sigma)
 
 
 class R1(_ZeroCentred):
@@ -107,11 +107,11 @@ class R1(_ZeroCentred):
 
     differentiates: ClassVar[frozenset[str]] = frozenset({"real"})
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
         if self.method == "exact":
-            return r1_penalty(self._logits(step, step.real_shown, lambda: step.real_logits), step.real)
-        return self._first_order(step, step.real_logits, step.real, "real")
+            return r1_penalty(self._logits(context, context.real_shown, lambda: context.real_logits), context.real)
+        return self._first_order(context, context.real_logits, context.real, "real")
 
 
 class R2(_ZeroCentred):
@@ -119,11 +119,11 @@ class R2(_ZeroCentred):
 
     differentiates: ClassVar[frozenset[str]] = frozenset({"fake"})
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
         if self.method == "exact":
-            return r2_penalty(self._logits(step, step.fake_shown, lambda: step.fake_logits), step.fake)
-        return self._first_order(step, step.fake_logits, step.fake, "fake")
+            return r2_penalty(self._logits(context, context.fake_shown, lambda: context.fake_logits), context.fake)
+        return self._first_order(context, context.fake_logits, context.fake, "fake")
 
 
 class WGANGP(_GradientPenalty):
@@ -131,11 +131,11 @@ class WGANGP(_GradientPenalty):
 
     weight: Schedule = ConstantSchedule(value=10.0)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        along = step.draws.of("wgan_gp").uniform(1, 1, 1)
-        between = torch.lerp(step.fake_shown.detach(), step.real_shown.detach(), along).requires_grad_()
-        return slope_to_one(self._logits(step, between, lambda: step.judge(between)), between)
+        along = context.draws.of("wgan_gp").uniform(1, 1, 1)
+        between = torch.lerp(context.fake_shown.detach(), context.real_shown.detach(), along).requires_grad_()
+        return slope_to_one(self._logits(context, between, lambda: context.logits_of(between)), between)
 
 
 class DRAGAN(_GradientPenalty):
@@ -148,8 +148,8 @@ class DRAGAN(_GradientPenalty):
     weight: Schedule = ConstantSchedule(value=10.0)
     sigma: PositiveFloat = 0.5
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        real = step.real_shown.detach()
-        near = (real + self.sigma * step.draws.of("dragan").normal(*real.shape[1:])).requires_grad_()
-        return slope_to_one(self._logits(step, near, lambda: step.judge(near)), near)
+        real = context.real_shown.detach()
+        near = (real + self.sigma * context.draws.of("dragan").normal(*real.shape[1:])).requires_grad_()
+        return slope_to_one(self._logits(context, near, lambda: context.logits_of(near)), near)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.objectives.regularizers import lecam_penalty
-from bigtrain.tasks.terms.base import DiscriminatorStep, DiscriminatorTerm
+from bigtrain.tasks.terms.base import DiscriminatorLossContext, DiscriminatorTerm
 
 
 class LeCam(DiscriminatorTerm):
@@ -18,9 +18,9 @@ class LeCam(DiscriminatorTerm):
     weight: Schedule = ConstantSchedule(value=0.3)
     decay: float = Field(default=0.99, ge=0, lt=1)
 
-    def in_discriminator(self, step: DiscriminatorStep) -> Tensor:
+    def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        real, fake = step.real_logits, step.fake_logits
-        step.averages.observe("lecam/real", real, decay=self.decay)
-        step.averages.observe("lecam/fake", fake, decay=self.decay)
-        return lecam_penalty(real, fake, step.averages["lecam/real"], step.averages["lecam/fake"])
+        real, fake = context.real_logits, context.fake_logits
+        context.averages.observe("lecam/real", real, decay=self.decay)
+        context.averages.observe("lecam/fake", fake, decay=self.decay)
+        return lecam_penalty(real, fake, context.averages["lecam/real"], context.averages["lecam/fake"])

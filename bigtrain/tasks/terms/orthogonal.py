@@ -7,7 +7,7 @@ from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
 from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
 from bigtrain.objectives.regularizers import off_orthogonal
-from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
 
 class Orthogonal(GeneratorTerm):
@@ -23,8 +23,8 @@ class Orthogonal(GeneratorTerm):
                 "(equalised learning rate): their overlaps tell nothing"
             )
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
         layers = nn.Conv2d | nn.Linear | SpectralConv2d | SpectralLinear
-        weights = [module.weight for module in step.G.modules() if isinstance(module, layers)]
+        weights = [module.weight for module in context.G.modules() if isinstance(module, layers)]
         return torch.stack([off_orthogonal(weight) for weight in weights]).sum()

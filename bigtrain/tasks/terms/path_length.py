@@ -7,7 +7,7 @@ from torch import Tensor
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models import StyleGenerator
 from bigtrain.objectives.regularizers import path_lengths
-from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
 
 class PathLength(GeneratorTerm):
@@ -35,17 +35,17 @@ class PathLength(GeneratorTerm):
         if setting.micro_batch < self.shrink:
             raise ValueError(f"one of {self.shrink} samples is none of a micro_batch of {setting.micro_batch}")
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
         # By their place in the run: the same samples, however the batch is cut into micro-batches and over ranks.
-        draws = step.draws.of("path_length")
+        draws = context.draws.of("path_length")
         some = self._chosen(draws.index)
         draws = draws[some]
-        styles = step.G.styles(draws.of("z").normal(step.G.z_dim), step.label[some])
-        image = step.G.synthesize(styles, draws=draws)
+        styles = context.G.styles(draws.of("z").normal(context.G.z_dim), context.label[some])
+        image = context.G.synthesize(styles, draws=draws)
         lengths = path_lengths(image, styles, draws.of("direction").normal(*image.shape[1:]))
-        step.averages.observe("path_length", lengths, decay=self.decay)
-        return torch.square(lengths - step.averages["path_length"])
+        context.averages.observe("path_length", lengths, decay=self.decay)
+        return torch.square(lengths - context.averages["path_length"])
 
     def _chosen(self, index: Tensor) -> Tensor:
         """Return which samples of a micro-batch are computed, by their places in the run, which follow each other."""

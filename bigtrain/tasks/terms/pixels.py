@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
-from bigtrain.tasks.terms.base import GeneratorStep, GeneratorTerm, Setting
+from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
 
 class _Paired(GeneratorTerm):
@@ -21,9 +21,9 @@ class L1(_Paired):
 
     weight: Schedule = ConstantSchedule(value=100.0)
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        return F.l1_loss(step.fake, step.real)
+        return F.l1_loss(context.fake, context.real)
 
 
 class L2(_Paired):
@@ -31,6 +31,6 @@ class L2(_Paired):
 
     weight: Schedule = ConstantSchedule(value=100.0)
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        return F.mse_loss(step.fake, step.real)
+        return F.mse_loss(context.fake, context.real)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from bigtrain.tasks.terms import GeneratorStep, GeneratorTerm
+from bigtrain.tasks.terms import GeneratorLossContext, GeneratorTerm
 
 
 class Brightness(GeneratorTerm):
@@ -14,6 +14,6 @@ class Brightness(GeneratorTerm):
 
     offset: float = 0.0
 
-    def in_generator(self, step: GeneratorStep) -> Tensor:
+    def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        return (step.fake.mean() - step.real.mean() - self.offset).square()
+        return (context.fake.mean() - context.real.mean() - self.offset).square()

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipelines.protocol import Protocol, Rejected, measure
+from data_pipelines.protocol import ImageProtocol, Rejected, measure
 
-EXACT = Protocol(6, 10, 3, crop="exact")
+EXACT = ImageProtocol(6, 10, 3, crop="exact")
 
 
 def file_of(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -90,14 +90,14 @@ def test_what_does_not_fit_is_rejected(data: bytes, reason: str) -> None:
 def test_a_bomb_is_not_decoded() -> None:
     bomb = file_of(Image.new("1", (20_000, 20_000)))  # 400 Mpx in 49 KB
     with pytest.raises(Rejected, match=r"bomb: 20000x20000 is 400.0 Mpx, the limit is 89.5 Mpx"):
-        Protocol(8, 8).apply(bomb)
+        ImageProtocol(8, 8).apply(bomb)
     with pytest.raises(Rejected, match="bomb"):
         measure(bomb)
     assert Image.MAX_IMAGE_PIXELS is not None
     small = file_of(Image.new("1", (100, 100)))
     with pytest.raises(Rejected, match="bomb"):
-        Protocol(8, 8, pixel_limit=9_999).apply(small)
-    assert Protocol(8, 8, pixel_limit=10_000).apply(small).shape == (3, 8, 8)
+        ImageProtocol(8, 8, pixel_limit=9_999).apply(small)
+    assert ImageProtocol(8, 8, pixel_limit=10_000).apply(small).shape == (3, 8, 8)
 
 
 @given(data=st.binary(max_size=300), cut=st.integers(0, 80), noise=st.binary(max_size=8))
@@ -126,38 +126,38 @@ def test_orientation_is_applied() -> None:
 def test_the_centre_is_cut_out() -> None:
     pixels = np.zeros((4, 12, 3), np.uint8)
     pixels[:, 4:8] = 200
-    image = Protocol(2, 2).apply(file_of(Image.fromarray(pixels)))
+    image = ImageProtocol(2, 2).apply(file_of(Image.fromarray(pixels)))
     assert image.min() == image.max() == 200
-    whole = Protocol(2, 2, crop="none", filter="box").apply(file_of(Image.fromarray(pixels)))
+    whole = ImageProtocol(2, 2, crop="none", filter="box").apply(file_of(Image.fromarray(pixels)))
     assert whole[0, 0].tolist() == [67, 67]
 
 
 def test_the_resize_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    image = Protocol(8, 8).apply(file_of(Image.fromarray(stripes)))
+    image = ImageProtocol(8, 8).apply(file_of(Image.fromarray(stripes)))
     assert np.abs(image.astype(int) - 127).max() <= 12  # a resize without a prefilter gives black or white
 
 
 def test_small_images_are_enlarged_only_if_asked() -> None:
     data = file_of(plain("RGB", (9, 9, 9), size=(4, 4)))
     with pytest.raises(Rejected, match="size: 4x4, smaller than 8x8"):
-        Protocol(8, 8).apply(data)
-    assert Protocol(8, 8, upscale=True).apply(data).shape == (3, 8, 8)
+        ImageProtocol(8, 8).apply(data)
+    assert ImageProtocol(8, 8, upscale=True).apply(data).shape == (3, 8, 8)
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), target=st.tuples(st.integers(1, 20), st.integers(1, 20)))
 def test_any_size_fits_any_target(height: int, width: int, target: tuple[int, int]) -> None:
     data = np.full((3, height, width), 90, np.uint8)
     for crop in ("center", "none"):
-        image = Protocol(*target, crop=crop, upscale=True).apply(data)
+        image = ImageProtocol(*target, crop=crop, upscale=True).apply(data)
         assert image.shape == (3, *target)
         assert (image == 90).all()
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9))
 def test_padding_puts_zeros_around(height: int, width: int) -> None:
-    image = Protocol(9, 9, 1, crop="pad").apply(np.full((1, height, width), 7, np.uint8))
+    image = ImageProtocol(9, 9, 1, crop="pad").apply(np.full((1, height, width), 7, np.uint8))
     assert image.shape == (1, 9, 9)
     assert (image == 7).sum() == height * width
     top, left = (9 - height) // 2, (9 - width) // 2
@@ -192,11 +192,11 @@ def test_kept_files_must_stand_upright() -> None:
 
 def test_the_words_name_everything() -> None:
     words = {
-        Protocol(8, 8, crop=crop, filter=name, upscale=up, channels=channels).words
+        ImageProtocol(8, 8, crop=crop, filter=name, upscale=up, channels=channels).words
         for crop in ("center", "none")
         for name in ("lanczos", "box")
         for up in (False, True)
         for channels in (3, 4)
     }
     assert len(words) == 16
-    assert Protocol(8, 16).words.startswith("center-lanczos/8x16x3 (")
+    assert ImageProtocol(8, 16).words.startswith("center-lanczos/8x16x3 (")

@@ -16,12 +16,12 @@ import pytest
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.manifest import Manifest, Shard
 from data_pipelines.read import ShardDataset
-from data_pipelines.remote import Patience
+from data_pipelines.remote import RetryPolicy
 from data_pipelines.shard_cache import ShardCache
 from data_pipelines.trust import TRUSTED
 from tests.unit.data_pipelines.faulty_server import FaultyServer, serve
 
-QUICK = Patience(attempts=4, first_wait_s=0.01, stall_s=0.3)
+QUICK = RetryPolicy(attempts=4, first_wait_s=0.01, stall_s=0.3)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def server(tiny_shards: Path) -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> ShardCache:
-    return ShardCache(tmp_path / "cache", 10**6, patience=QUICK)
+    return ShardCache(tmp_path / "cache", 10**6, retry=QUICK)
 
 
 def everything(dataset: ShardDataset) -> np.ndarray:
@@ -151,7 +151,7 @@ def fetch(cache: ShardCache, dataset: Path, shard: Shard) -> None:
 def test_the_cache_keeps_to_its_size_and_the_latest(tiny_shards: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(tiny_shards)
     size = max(shard.bytes for shard in manifest.shards)
-    cache = ShardCache(tmp_path / "cache", 3 * size, patience=QUICK)
+    cache = ShardCache(tmp_path / "cache", 3 * size, retry=QUICK)
     for shard in manifest.shards:
         fetch(cache, tiny_shards, shard)
         held = sum(path.stat().st_size for path in cache.folder.glob("*.tar"))
@@ -163,7 +163,7 @@ def test_the_cache_keeps_to_its_size_and_the_latest(tiny_shards: Path, tmp_path:
 def test_what_is_being_read_is_never_removed(tiny_shards: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(tiny_shards)
     first, second, third = manifest.shards[:3]
-    cache = ShardCache(tmp_path / "cache", first.bytes + second.bytes, patience=QUICK)
+    cache = ShardCache(tmp_path / "cache", first.bytes + second.bytes, retry=QUICK)
 
     def opened(shard):
         return cache.open(f"pipe:cat {tiny_shards / shard.url}", shard.bytes, shard.sha256)
@@ -232,7 +232,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_makes_the_cache_smaller(small_disk: Path, tiny_shards: Path) -> None:
-    cache = ShardCache(small_disk, 10**9, patience=QUICK)
+    cache = ShardCache(small_disk, 10**9, retry=QUICK)
     manifest = Manifest.load(tiny_shards)
     for shard in manifest.shards * 2:
         fetch(cache, tiny_shards, shard)
@@ -243,4 +243,4 @@ def test_a_disk_that_others_filled_is_damage(small_disk: Path, tiny_shards: Path
     with (small_disk / "of-others").open("wb") as file:
         file.write(bytes(60 * 1024))
     with pytest.raises(DataError, match="the disk or the cache's .* full"):
-        fetch(ShardCache(small_disk, 10**9, patience=QUICK), tiny_shards, Manifest.load(tiny_shards).shards[0])
+        fetch(ShardCache(small_disk, 10**9, retry=QUICK), tiny_shards, Manifest.load(tiny_shards).shards[0])

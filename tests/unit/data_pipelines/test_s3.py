@@ -13,11 +13,11 @@ import requests
 
 from data_pipelines.errors import DataError
 from data_pipelines.read import ShardDataset
-from data_pipelines.remote import Patience
+from data_pipelines.remote import RetryPolicy
 from data_pipelines.shard_cache import ShardCache
 
 pytest.importorskip("moto.server")
-QUICK = Patience(attempts=2, first_wait_s=0.01, stall_s=5)
+QUICK = RetryPolicy(attempts=2, first_wait_s=0.01, stall_s=5)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 def test_a_set_is_read_from_s3(endpoint: str, tiny_shards: Path, tmp_path: Path) -> None:
     for path in tiny_shards.iterdir():
         requests.put(f"{endpoint}/sets/tiny/{path.name}", data=path.read_bytes(), timeout=5).raise_for_status()
-    dataset = ShardDataset("s3://sets/tiny", cache=ShardCache(tmp_path / "cache", 10**6, patience=QUICK))
+    dataset = ShardDataset("s3://sets/tiny", cache=ShardCache(tmp_path / "cache", 10**6, retry=QUICK))
     expected = ShardDataset(tiny_shards).read(list(dataset.locations()))
     fields = dataset.read(list(dataset.locations()))
     for name, array in expected.items():
@@ -58,7 +58,7 @@ def test_a_set_is_read_from_s3(endpoint: str, tiny_shards: Path, tmp_path: Path)
 
 
 def test_what_is_not_on_s3_is_said(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path / "cache", 10**6, patience=QUICK)
+    cache = ShardCache(tmp_path / "cache", 10**6, retry=QUICK)
     with pytest.raises(DataError, match="s3://sets/nothing/manifest.json: no such object"):
         ShardDataset("s3://sets/nothing", cache=cache)
     with pytest.raises(DataError, match="s3://elsewhere/set/manifest.json: "):
@@ -68,4 +68,4 @@ def test_what_is_not_on_s3_is_said(tmp_path: Path) -> None:
 def test_without_s3fs_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(DataError, match=r"needs the package s3fs \(pip install 'bigtrain\[s3\]'\)"):
-        ShardDataset("s3://sets/tiny", cache=ShardCache(tmp_path / "cache", 10**6, patience=QUICK))
+        ShardDataset("s3://sets/tiny", cache=ShardCache(tmp_path / "cache", 10**6, retry=QUICK))

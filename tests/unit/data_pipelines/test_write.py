@@ -16,7 +16,7 @@ from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.files import from_folder
 from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution, prepare
-from data_pipelines.protocol import Protocol
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.read import ShardDataset
 from data_pipelines.source import ArrayReader
 from data_pipelines.write import write_shards
@@ -152,7 +152,7 @@ def mixed(tmp_path: Path) -> Path:
 
 def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -> None:
     source = from_folder(mixed)
-    manifest = write_shards(source, tmp_path / "set", protocol=Protocol(8, 8))
+    manifest = write_shards(source, tmp_path / "set", protocol=ImageProtocol(8, 8))
     rejected = [json.loads(line) for line in (tmp_path / "set" / "rejected.jsonl").read_text().splitlines()]
     assert {entry["source"]: entry["reason"] for entry in rejected} == {
         "dog/bomb.png": "bomb",
@@ -169,7 +169,7 @@ def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=Protocol(8, 8))
+    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(8, 8))
     assert manifest.fields["text"] == FieldSpec("text", (13,), "uint8", codec="txt")
     assert manifest.members == ("json",)
     dataset = ShardDataset(tmp_path / "set")
@@ -183,7 +183,7 @@ def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
 
 
 def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=Protocol(8, 8), codec="source")
+    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(8, 8), codec="source")
     assert (manifest.codec, manifest.count) == ("source", 2)
     with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
         assert tar.extractfile(tar.getnames()[0]).read() == (mixed / "cat" / "a.png").read_bytes()
@@ -191,7 +191,7 @@ def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
 
 def test_a_source_without_one_usable_image_is_refused(tmp_path: Path, mixed: Path) -> None:
     with pytest.raises(DataError, match="none of 7 images is usable; the first, cat/a.png: size, 8x8, smaller than"):
-        write_shards(from_folder(mixed), tmp_path / "set", protocol=Protocol(99, 99))
+        write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(99, 99))
     assert not (tmp_path / "set").exists()
     with pytest.raises(DataError, match="no images in it"):
         write_shards(replace(tiny_source(), items=[]), tmp_path / "set")

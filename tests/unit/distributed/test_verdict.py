@@ -1,6 +1,6 @@
 """Who is to blame for a hang."""
 
-from bigtrain.distributed.verdict import Sign, judge
+from bigtrain.distributed.verdict import Sign, diagnose
 
 
 def signs(*, ticks: list[int], beats: list[int], collectives: list[int]) -> dict[int, Sign]:
@@ -9,7 +9,7 @@ def signs(*, ticks: list[int], beats: list[int], collectives: list[int]) -> dict
 
 
 def culprits(before: dict[int, Sign], after: dict[int, Sign]) -> list[int]:
-    return [sign.rank for sign in judge(before, after, world_size=len(after)).culprits]
+    return [sign.rank for sign in diagnose(before, after, world_size=len(after)).culprits]
 
 
 BEFORE = signs(ticks=[5, 5, 5], beats=[9, 9, 9], collectives=[40, 40, 40])
@@ -28,6 +28,6 @@ def test_then_the_rank_that_has_not_entered_what_the_others_wait_in() -> None:
 def test_nobody_is_named_where_all_wait_in_the_same_place_or_one_never_came() -> None:
     after = signs(ticks=[7] * 3, beats=[9] * 3, collectives=[41] * 3)
     assert culprits(BEFORE, after) == []
-    assert "network" in judge(BEFORE, after, world_size=3).text
-    assert "rank 3 never came" in judge(BEFORE, after, world_size=4).text
-    assert [s.rank for s in judge({0: BEFORE[0]}, {0: after[0]}, world_size=1).culprits] == [0]
+    assert "network" in diagnose(BEFORE, after, world_size=3).text
+    assert "rank 3 never came" in diagnose(BEFORE, after, world_size=4).text
+    assert [s.rank for s in diagnose({0: BEFORE[0]}, {0: after[0]}, world_size=1).culprits] == [0]

@@ -8,21 +8,17 @@ import torch
 from PIL import Image
 from pytorch_fid import inception as pytorch_fid
 from torch import nn
-from torch_fidelity import calculate_metrics
 from torch_fidelity import sample_similarity_lpips as fidelity_lpips
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.models import vgg16
 
-from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import suffix_of
 from bigtrain.evaluation.extractors.convolution import FrozenConvolution
 from bigtrain.evaluation.extractors.cores import AT_ONCE
-from bigtrain.evaluation.extractors.fidelity import register_with_torch_fidelity
 from bigtrain.evaluation.extractors.resize import resize_like_tensorflow1
-from bigtrain.evaluation.fid import Comparison, compare
 from bigtrain.evaluation.lpips import LPIPS
 from tests.inception import write_weights
 
@@ -144,29 +140,3 @@ def test_a_users_network_comes_from_a_file_of_any_kind(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
     with pytest.raises(EvaluationError, match=r"expected a .py or .pt2 file"):
         build_extractor(f"file:{tmp_path / 'picture.png'}", "fp32", CPU)
-
-
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch-fidelity's workers
-def test_torch_fidelity_computes_on_our_extractors(tmp_path: Path, alone: None) -> None:
-    for side, seed in (("a", 1), ("b", 2)):
-        (tmp_path / side).mkdir()
-        pixels = torch.randint(0, 256, (6, 20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-        for number, image in enumerate(pixels):
-            Image.fromarray(image.numpy()).save(tmp_path / side / f"{number}.png")
-    name = next(name for name in register_with_torch_fidelity() if name.endswith("efficientnet-lite0"))
-    places = str(tmp_path / "a"), str(tmp_path / "b")
-    theirs = calculate_metrics(
-        input1=places[0],
-        input2=places[1],
-        fid=True,
-        feature_extractor=name,
-        feature_layer_fid="pool",
-        cuda=False,
-        cache=False,
-        verbose=False,
-        num_workers=0,
-    )
-    comparison = Comparison(generated=places[0], reference=places[1], extractor="efficientnet-lite0")
-    ours = compare(comparison, Ranks(0, 1, 0, CPU)).scores
-    # Six images of 1280 features: the roots of the eigenvalues that should be zero are their rounding.
-    assert ours["fid_efflite0"].value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)

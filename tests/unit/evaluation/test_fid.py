@@ -160,7 +160,7 @@ MISTAKES = {
     "fid a pictures.npz": "pictures.npz: images without statistics",
     "fid a nowhere": "nowhere: no such file or folder",
     "fid a pixels.py": "pixels.py: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)",
-    "fid a b --metric fie": "fid: 'metrics': unknown metric 'fie' (did you mean 'fid'?)",
+    "fid a b --metric fie": "fid: 'metrics.0': unknown metric 'fie' (did you mean 'fid'?)",
     "fid a b --metric kid": "kid needs 1000 images, a has 12",
     "fid a clean-fid.npz --metric inception_score": "inception_score needs the layer 'logits'",
     "fid a b --extractor inception": "unknown extractor 'inception' (did you mean 'inception-v3-compat'?)",

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from bigtrain.evaluation.noise import Interval
-from bigtrain.evaluation.protocol import Protocol, ProtocolError, Score, flat_metrics, pair_up
+from bigtrain.evaluation.protocol import ProtocolError, Score, ScoreProtocol, flat_metrics, pair_up
 
-PROTOCOL = Protocol(
+PROTOCOL = ScoreProtocol(
     metric="fid",
     samples=1000,
     extractor="efficientnet-lite0",

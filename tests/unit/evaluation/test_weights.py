@@ -13,10 +13,10 @@ from bigtrain.cli import main
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.fetching import fetch_weights
 from bigtrain.evaluation.weights import WEIGHTS, PublishedWeights, find_weights, has_weights
-from data_pipelines.remote import Patience
+from data_pipelines.remote import RetryPolicy
 
 CONTENT = bytes(range(256)) * 20_000
-HASTE = Patience(attempts=4, first_wait_s=0.01, stall_s=5)
+HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, stall_s=5)
 
 
 class Server(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def published(url: str) -> PublishedWeights:
 @pytest.mark.parametrize("path", ["/ranges", "/whole"])
 def test_what_broke_off_goes_on_where_it_ended(server: str, path: str, tmp_path: Path) -> None:
     sizes: list[int] = []
-    found = fetch_weights(published(server + path), tmp_path, patience=HASTE, report=sizes.append)
+    found = fetch_weights(published(server + path), tmp_path, retry=HASTE, report=sizes.append)
     assert found.read_bytes() == CONTENT
     assert Server.asked == ["all", f"bytes={2 * 2**20}-"], "whole megabytes are kept"
     assert sizes == sorted(sizes)
@@ -87,7 +87,7 @@ def test_the_command_fetches_and_checks(
 
 def test_wrong_content_is_removed_and_named(server: str, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"/other: its content has sha256 .* expected .* by hand"):
-        fetch_weights(published(f"{server}/other"), tmp_path, patience=HASTE)
+        fetch_weights(published(f"{server}/other"), tmp_path, retry=HASTE)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from bigtrain.core.config import parse_config
 from bigtrain.core.state import Progress
 from bigtrain.engine.ema import EMA, EMAConfig
-from bigtrain.generate.posthoc_ema import PosthocError, Profile, inner_product, reconstruct
+from bigtrain.generate.posthoc_ema import PosthocError, PowerAverage, inner_product, reconstruct
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.mlp import MLPGeneratorConfig
@@ -64,9 +64,9 @@ def test_a_width_that_was_saved_comes_back(run: tuple[Path, torch.nn.Module], tm
 
 def test_products_of_profiles_are_the_integrals() -> None:
     for one, other in (((0.05, 30.0), (0.1, 100.0)), ((0.1, 30.0), (0.05, 100.0)), ((0.2, 50.0), (0.2, 50.0))):
-        a, b = Profile(*one), Profile(*other)
+        a, b = PowerAverage(*one), PowerAverage(*other)
 
-        def product(t: float, a: Profile = a, b: Profile = b) -> float:
+        def product(t: float, a: PowerAverage = a, b: PowerAverage = b) -> float:
             powers = [(p.gamma + 1) * t**p.gamma / p.time ** (p.gamma + 1) for p in (a, b)]
             return powers[0] * powers[1]
 

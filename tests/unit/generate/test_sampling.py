@@ -15,7 +15,7 @@ from bigtrain.cli import app
 from bigtrain.core.quantise import to_uint8
 from bigtrain.distributed.init import Ranks
 from bigtrain.generate.outputs import FORMATS, Samples, class_folder
-from bigtrain.generate.ranks import Request, compute
+from bigtrain.generate.ranks import SampleRequest, compute
 from bigtrain.generate.snapshot import Snapshot, load_snapshot
 from bigtrain.generate.walks import mix_table, slerp, walk
 from bigtrain.models import ImageSpec
@@ -100,7 +100,7 @@ def test_each_rank_writes_its_share_as_it_comes(
     samples.partial.mkdir()
     output.begin(samples)
     for rank in range(3):
-        compute(snapshot, Request(seeds, labels, batch=4), output.sink(samples), Ranks(rank, 3, rank, CPU))
+        compute(snapshot, SampleRequest(seeds, labels, batch=4), output.sink(samples), Ranks(rank, 3, rank, CPU))
     expected = to_uint8(snapshot.sample(seeds, labels)).numpy()
     if form == "npz":
         np.testing.assert_array_equal(samples.images, expected)

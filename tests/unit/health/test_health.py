@@ -14,7 +14,7 @@ class Fever(Monitor):
     symptom, advice, reads = "fever", "rest", ("temperature",)
     least, window, collapse = 2, 3, True
 
-    def judge(self, history: History) -> Finding:
+    def assess(self, history: History) -> Finding:
         warmest = max(readings["temperature"] for readings in history)
         return Finding(Level.CRITICAL if warmest > 40 else Level.OK, f"{warmest} degrees")
 

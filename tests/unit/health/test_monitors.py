@@ -81,7 +81,7 @@ def test_a_monitor_tells_well_from_ill(monitor: type[Monitor], history: Sequence
     asked = monitor()
     selected = [asked.select({**readings, "time/img_per_s": 1.0}) for readings in history]
     assert all(selected)
-    finding = asked.judge(selected[-asked.window :])
+    finding = asked.assess(selected[-asked.window :])
     assert finding.level == level, finding.evidence
     assert any(character.isdigit() for character in finding.evidence) or level == Level.OK
 

@@ -12,6 +12,7 @@ from bigtrain.engine.reals import Reals, held_out_reals, trained_reals
 from bigtrain.health.probes.logits import LogitProbe
 from bigtrain.health.probes.weights import WeightProbe
 from bigtrain.models import ImageSpec
+from bigtrain.ops.convolution import conv2d
 from bigtrain.tasks.synthesis import SynthesisConfig
 from data_pipelines.batches import BatchPlan
 from data_pipelines.fields.spec import FieldSpec
@@ -41,18 +42,27 @@ def test_units_that_stand_still_are_counted_also_after_a_resume() -> None:
 def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
     sizes: list[int] = []
 
-    def judge(batch: Batch) -> Tensor:
+    def logits_of(batch: Batch) -> Tensor:
         sizes.append(len(batch))
         return batch["image"].mean((1, 2, 3))
 
     spec = {"image": FieldSpec("image", (1, 2, 2), "uint8")}
     white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
-    readings = LogitProbe(white, black, micro_batch=4, ranks=ALONE).read(judge)
+    readings = LogitProbe(white, black, micro_batch=4, ranks=ALONE).read(logits_of)
     assert readings.pop("logits/held_out_z") > 1e6  # all images of a set are alike
     assert readings == {"logits/train": 1, "signs/train": 1, "logits/held_out": -1, "signs/held_out": -1}
     assert sizes == [4, 4, 4, 4]
     nothing = Reals({"image": torch.empty(0, 1, 2, 2, dtype=torch.uint8)}, spec)
-    assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(judge) == {}
+    assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(logits_of) == {}
+
+
+def test_logits_of_weights_in_bfloat16(alone: None) -> None:
+    spec = {"image": FieldSpec("image", (1, 2, 2), "uint8")}
+    white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
+    weight = torch.ones(1, 1, 2, 2, dtype=torch.bfloat16)
+    probe = LogitProbe(white, black, micro_batch=4, ranks=ALONE, precision="pure_bf16")
+    readings = probe.read(lambda batch: conv2d(batch["image"], weight).flatten())
+    assert (readings["logits/train"], readings["logits/held_out"]) == (4, -4)
 
 
 @pytest.mark.parametrize("max_images", [None, 20])
@@ -88,7 +98,7 @@ def test_asking_d_changes_nothing() -> None:
     before = {name: value.clone() for name, value in player.state_dict().items()}
     image, label = torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 2, 0])
     batch = Batch({"image": image, "class": label}, Draws(0, torch.arange(4)))
-    once, again = (task.judge(player.networks(), batch) for _ in range(2))
+    once, again = (task.logits_of(player.networks(), batch) for _ in range(2))
     assert torch.equal(once, again)
     assert all(torch.equal(before[name], value) for name, value in player.state_dict().items())
     player.networks()["D"](image, label)

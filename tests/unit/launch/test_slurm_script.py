@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from bigtrain.core.config import ConfigError
-from launch.slurm.script import Request, render
+from launch.slurm.script import JobRequest, render
 from launch.slurm.settings import ContainerConfig, SlurmConfig
 
 EVIL = "$(touch run-by-accident) `touch run-by-accident` '; touch run-by-accident; ' \" \\ & | > <"
 
 
-def job(run: Path, **facts: object) -> Request:
-    return Request(**{"name": "ffhq", "run": run, "here": Path("/work"), "data": "/data/ffhq", **facts})  # type: ignore[arg-type]
+def job(run: Path, **facts: object) -> JobRequest:
+    return JobRequest(**{"name": "ffhq", "run": run, "here": Path("/work"), "data": ("/data/ffhq",), **facts})  # type: ignore[arg-type]
 
 
 def test_what_is_asked_for() -> None:

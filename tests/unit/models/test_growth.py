@@ -96,8 +96,9 @@ def test_the_average_and_a_loaded_network_have_the_size_of_the_live_one() -> Non
     ema = EMA(EMAConfig(half_life_kimg=1.0), G)
     G.grow(2000)
     ema.update([*G.named_parameters(), *G.named_buffers()], Progress(total=10, batch=1))
-    ema.generator.calibrate(Z, LABEL)
-    assert (ema.generator.growth.complete, ema.generator.growth.fading) == (0, True)
+    average = ema.network
+    average.calibrate(Z, LABEL)
+    assert (average.growth.complete, average.growth.fading) == (0, True)
     loaded = PAIRS[0][0].build(IMAGE)
     loaded.load_state_dict(copy.deepcopy(G.state_dict()))
     assert torch.equal(loaded(Z, LABEL), G(Z, LABEL))

@@ -32,14 +32,14 @@ def test_differences_along_the_slope_have_the_gradient_of_r1() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.Softplus(), nn.Linear(6, 1)).double()
     weight, image = network[1].weight, torch.randn(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
 
-    def judge(images: torch.Tensor) -> torch.Tensor:
+    def logits_of(images: torch.Tensor) -> torch.Tensor:
         return network(images).squeeze(1)
 
-    exact = r1_penalty(judge(image), image).mean()
+    exact = r1_penalty(logits_of(image), image).mean()
     (expected,) = torch.autograd.grad(exact, weight)
     errors = []
     for h in (0.4, 0.2):
-        value = squared_slope_by_differences(judge, judge(image), image, h)
+        value = squared_slope_by_differences(logits_of, logits_of(image), image, h)
         (gradient,) = torch.autograd.grad(value, weight)
         assert value.item() == pytest.approx(exact.item(), rel=1e-6)
         errors.append(float((gradient - expected).norm() / expected.norm()))
@@ -52,10 +52,10 @@ def test_the_change_under_noise_is_on_average_the_squared_slope() -> None:
     weight = torch.randn(3, 4, 4)
     image = torch.randn(1, 3, 4, 4).expand(4000, 3, 4, 4)
 
-    def judge(images: torch.Tensor) -> torch.Tensor:
+    def logits_of(images: torch.Tensor) -> torch.Tensor:
         return (images * weight).sum((1, 2, 3))
 
-    change = change_under_noise(judge, judge(image), image, torch.randn(image.shape), 0.1)
+    change = change_under_noise(logits_of, logits_of(image), image, torch.randn(image.shape), 0.1)
     assert change.shape == (4000,)
     # Squares of normal numbers: their mean strays by sqrt(2 / 4000), 2 %.
     assert change.mean().item() == pytest.approx(weight.square().sum().item(), rel=0.1)

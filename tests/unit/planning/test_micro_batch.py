@@ -9,7 +9,13 @@ import torch
 from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.distributed.init import Ranks
-from bigtrain.planning.micro_batch import Trial, candidates, predict, remember_micro_batch, resolve_micro_batch
+from bigtrain.planning.micro_batch import (
+    MicroBatchTrial,
+    candidates,
+    predict,
+    remember_micro_batch,
+    resolve_micro_batch,
+)
 from bigtrain.run.folder import open_run_folder
 from tests.conftest import ROOT
 
@@ -23,7 +29,7 @@ def config(tmp_path: Path, *overrides: str) -> TrainingConfig:
 
 
 def test_what_fits_is_found_and_remembered(tmp_path: Path, alone: None) -> None:
-    trial = Trial(config(tmp_path), CPU)
+    trial = MicroBatchTrial(config(tmp_path), CPU)
     budget = (trial.kept + trial.peak(4) * 1.3) / 2**30
     asked = config(tmp_path, f"memory_gib={budget}")
     found = resolve_micro_batch(asked, ALONE)
@@ -34,7 +40,7 @@ def test_what_fits_is_found_and_remembered(tmp_path: Path, alone: None) -> None:
 
 
 def test_memory_grows_in_a_straight_line(tmp_path: Path, alone: None) -> None:
-    trial = Trial(config(tmp_path), CPU)
+    trial = MicroBatchTrial(config(tmp_path), CPU)
     needs = predict(trial.peak, [1, 2, 4, 8, 16])
     assert needs(16) == pytest.approx(trial.peak(16), rel=0.1)
 

@@ -14,7 +14,7 @@ from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
-from bigtrain.planning.micro_batch import Trial
+from bigtrain.planning.micro_batch import MicroBatchTrial
 from bigtrain.planning.operations import Counter
 from tests.conftest import ROOT
 
@@ -45,7 +45,7 @@ def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 def test_fake_tensors_count_what_real_ones_compute(alone: None) -> None:
     # One rank's batch statistics are PyTorch's own, those of several ours: other operators, the same products.
-    run, trial = FakeRun(config()), Trial(config(), torch.device("cpu"))
+    run, trial = FakeRun(config()), MicroBatchTrial(config(), torch.device("cpu"))
     with Counter() as counter:
         trial.peak(4)
     works = {kind: run.work(phase, 4) for kind, (phase, _) in run.kinds().items()}

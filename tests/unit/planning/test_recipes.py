@@ -29,6 +29,8 @@ NARROW = {
     ],
 }
 """Of each recipe, what makes its networks narrow."""
+OTHER_TASKS = ("pix2pix-emoji64", "pix2pix-256", "cyclegan-emoji64", "cyclegan-256")
+"""Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
 
 
 def recipe(name: str, *overrides: str) -> TrainingConfig:
@@ -48,10 +50,10 @@ def planned(name: str) -> tuple[str, Plan]:
 
 
 def test_all_recipes_are_here() -> None:
-    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {"quickstart", *NARROW}
+    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {"quickstart", *NARROW, *OTHER_TASKS}
 
 
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("name", [*NARROW, *OTHER_TASKS])
 def test_builds_on_the_meta_device(name: str) -> None:
     config = recipe(name)
     with torch.device("meta"):
@@ -60,7 +62,12 @@ def test_builds_on_the_meta_device(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["biggan-imagenet128", *(pytest.param(name, marks=pytest.mark.slow) for name in list(NARROW)[1:])]
+    "name",
+    [
+        "biggan-imagenet128",
+        "pix2pix-256",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in [*list(NARROW)[1:], "cyclegan-256"]),
+    ],
 )
 def test_plans_as_its_header_says(name: str) -> None:
     figures, plan = planned(name)

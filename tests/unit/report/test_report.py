@@ -27,7 +27,7 @@ def test_a_run_is_read_whole(folders: list[Path]) -> None:
     assert (run.status, run.kimg, run.total_kimg, run.devices) == ("finished", 2.0, 2.0, 4)
     assert run.metrics["eval/fid50k"] == [(1.0, 80.0), (2.0, 40.0)]
     assert [(picture.key, picture.kimg) for picture in run.pictures] == [("samples/fakes", 1.0), ("samples/fakes", 2.0)]
-    told = {happening.what: happening for happening in run.happenings}
+    told = {event.what: event for event in run.timeline}
     assert told.keys() == {"started", "health.mode_collapse", "finished", "rank failed"}
     assert told["rank failed"].bad
     assert told["rank failed"].details == "rank 3"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bigtrain.distributed.init import Ranks
-from bigtrain.run.profiling import COUNT, FIRST, Profile, Row, profile_table
+from bigtrain.run.profiling import COUNT, FIRST, Profiler, Row, profile_table
 
 ALONE = Ranks(0, 1, 0, torch.device("cpu"))
 
@@ -22,7 +22,7 @@ class Work(SimpleNamespace):
 
 
 def test_spans_lie_in_each_other_and_are_added_up(tmp_path: Path) -> None:
-    work = Work(profile=Profile(tmp_path, ALONE, active=True))
+    work = Work(profile=Profiler(tmp_path, ALONE, active=True))
     assert work.outer() == work.outer() == 5
     rows = {row.name: row for row in work.profile.rows()}
     assert [(row.name, row.depth, row.count) for row in rows.values()] == [
@@ -35,7 +35,7 @@ def test_spans_lie_in_each_other_and_are_added_up(tmp_path: Path) -> None:
 
 
 def test_the_same_work_in_two_places_has_two_rows(tmp_path: Path) -> None:
-    profile = Profile(tmp_path, ALONE, active=True)
+    profile = Profiler(tmp_path, ALONE, active=True)
     with profile.span("start"):
         pass
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_the_same_work_in_two_places_has_two_rows(tmp_path: Path) -> None:
 
 
 def test_a_span_ends_with_an_error(tmp_path: Path) -> None:
-    profile = Profile(tmp_path, ALONE, active=True)
+    profile = Profiler(tmp_path, ALONE, active=True)
     with pytest.raises(KeyError), profile.span("wrong"), profile.span("inside"):
         raise KeyError
     with profile.span("after"):
@@ -68,7 +68,7 @@ def test_a_span_ends_with_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of torch's own recorder
 def test_writes_traces_that_chrome_reads(tmp_path: Path) -> None:
-    profile = Profile(tmp_path, ALONE, active=True)
+    profile = Profiler(tmp_path, ALONE, active=True)
     for _ in range(FIRST + COUNT + 1):
         profile.step()
         with profile.span("train_step"):
@@ -83,7 +83,7 @@ def test_writes_traces_that_chrome_reads(tmp_path: Path) -> None:
 
 
 def test_without_it_nothing_is_measured_or_written(tmp_path: Path) -> None:
-    work = Work(profile=Profile(tmp_path, ALONE, active=False))
+    work = Work(profile=Profiler(tmp_path, ALONE, active=False))
     work.profile.step()
     assert work.outer() == 5
     assert work.profile.rows() == [] and work.profile.write() == [] and not list(tmp_path.iterdir())
@@ -99,7 +99,7 @@ def test_the_table_tells_of_the_rest() -> None:
 
 def test_a_full_disk_costs_the_profile_and_not_the_run(tmp_path: Path) -> None:
     (tmp_path / "profile").write_text("a file where the folder should be: it cannot be made")
-    profile = Profile(tmp_path, ALONE, active=True)
+    profile = Profiler(tmp_path, ALONE, active=True)
     with profile.span("train_step"):
         pass
     assert profile.write() == []

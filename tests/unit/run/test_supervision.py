@@ -11,7 +11,7 @@ from bigtrain.core.state import Progress
 from bigtrain.run.folder import mark_stopped
 from bigtrain.run.supervision import supervise
 from bigtrain.tracking.events import EventLog, read_events
-from launch.local import Ending
+from launch.local import LauncherExit
 
 
 class Ranks:
@@ -21,12 +21,12 @@ class Ranks:
         self.codes, self.starts, self.moves = codes, 0, moves
         self.heartbeat, self.progress = Heartbeat(folder), Progress(1000, 10)
 
-    def __call__(self) -> Ending:
+    def __call__(self) -> LauncherExit:
         self.starts += 1
         if self.moves:
             self.progress.advance()
         self.heartbeat.beat(self.progress, now=True)
-        return Ending(self.codes[self.starts - 1], f"rank 1 was killed, {self.starts}")
+        return LauncherExit(self.codes[self.starts - 1], f"rank 1 was killed, {self.starts}")
 
 
 def never() -> None:
@@ -56,7 +56,7 @@ def test_ranks_that_were_stopped_and_have_saved_are_not_started_again(tmp_path: 
     for signal_name, starts in (("SIGTERM", 1), ("the loss of the launcher", 2)):
         ranks = Ranks(tmp_path, [143, 0])
 
-        def stopped(ranks: Ranks = ranks, signal_name: str = signal_name) -> Ending:
+        def stopped(ranks: Ranks = ranks, signal_name: str = signal_name) -> LauncherExit:
             ending = ranks()
             if ending.code:
                 mark_stopped(tmp_path, signal=signal_name, samples_seen=10)

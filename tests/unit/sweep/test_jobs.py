@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from launch.slurm import client
-from launch.slurm.book import Book
 from launch.slurm.client import Queued
+from launch.slurm.job_log import JobLog
 from launch.sweep.jobs import SlurmJob
 
 
@@ -18,9 +18,9 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(SlurmJob, "_submit", lambda self, spec: "9")
     (tmp_path / "run" / "slurm").mkdir(parents=True)
-    book = Book(tmp_path / "run")
+    log = JobLog(tmp_path / "run")
     for job in ("7", "8"):
-        book.note_submission(job)
+        log.note_submission(job)
     note(tmp_path / "run", "7", "failed with exit code 1")
     return {"folder": str(tmp_path / "run")}
 

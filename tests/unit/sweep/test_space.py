@@ -42,7 +42,7 @@ def test_a_key_has_the_value_of_another() -> None:
         {"beta_d": Same(kind="same", of="beta_g"), "beta_g": Choice(kind="choice", values=(0.0, 0.5))}, [], {}
     )
     assert list(space.grid()) == [{"beta_g": 0.0, "beta_d": 0.0}, {"beta_g": 0.5, "beta_d": 0.5}]
-    assert space.parameters["beta_d"].move(0.0, 1.25, {"beta_g": 0.5}) == 0.5
+    assert space.parameters["beta_d"].perturb(0.0, 1.25, {"beta_g": 0.5}) == 0.5
 
 
 def test_a_grid_has_every_combination_once_conditions_included() -> None:

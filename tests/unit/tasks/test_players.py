@@ -97,9 +97,9 @@ def test_an_unrolled_step_is_a_step_of_descent() -> None:
                 value -= 0.05 * value.grad
                 value.grad = None
     D.requires_grad_(False)
-    judge = unrolled(D, game, real, fake, batch.label(), steps=2, lr=0.05)
-    torch.testing.assert_close(judge(fake), later(fake, batch.label()), rtol=1e-4, atol=1e-6)
-    (through,) = torch.autograd.grad(judge(fake).sum(), fake)
+    logits_of = unrolled(D, game, real, fake, batch.label(), steps=2, lr=0.05)
+    torch.testing.assert_close(logits_of(fake), later(fake, batch.label()), rtol=1e-4, atol=1e-6)
+    (through,) = torch.autograd.grad(logits_of(fake).sum(), fake)
     (direct,) = torch.autograd.grad(later(fake, batch.label()).sum(), fake)
     assert (through - direct).abs().max() > 1e-6, "the gradient goes through the steps too"
     assert all(value.grad is None for value in D.parameters())

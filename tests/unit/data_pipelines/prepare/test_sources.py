@@ -22,7 +22,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import NAMED_SOURCES, cifar, named, open_source
 from data_pipelines.prepare.run import PrepareOptions, prepare
-from data_pipelines.protocol import Protocol, Rejected
+from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.read import ShardDataset
 
 SIZE = (6, 8)
@@ -394,7 +394,7 @@ def test_openclipart_has_its_classes_and_its_bombs() -> None:
     reasons: Counter[str] = Counter()
     for item in source.items[::60]:
         try:
-            Protocol(32, 32, pixel_limit=500_000).apply(source.reader.read(item.where))
+            ImageProtocol(32, 32, pixel_limit=500_000).apply(source.reader.read(item.where))
         except Rejected as answer:
             reasons[answer.reason] += 1
     assert set(reasons) == {"bomb"}

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.slurm.book import Book, known_runs, runs_in
 from launch.slurm.client import Queued
+from launch.slurm.job_log import JobLog, known_runs, runs_in
 
 
 def note(run: Path, job: str, event: str, reason: str = "", life: int = 0) -> None:
@@ -21,12 +21,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def states(run: Path, queue: dict[str, Queued]) -> list[tuple[str, str, str, int]]:
-    return [(job.number, job.state, job.reason, job.requeues) for job in Book(run).jobs(queue)]
+    return [(job.number, job.state, job.reason, job.requeues) for job in JobLog(run).jobs(queue)]
 
 
 def test_a_jobs_story_is_known_with_and_without_the_queue(run: Path) -> None:
-    book = Book(run)
-    book.note_submission("7", nodes=2)
+    log = JobLog(run)
+    log.note_submission("7", nodes=2)
     waiting = {"7": Queued("PENDING", "(Resources)")}
     assert states(run, waiting) == [("7", "PENDING", "(Resources)", 0)]
     note(run, "7", "started")
@@ -36,21 +36,21 @@ def test_a_jobs_story_is_known_with_and_without_the_queue(run: Path) -> None:
     assert states(run, {}) == [("7", "GONE", "Slurm took it away", 1)]
     note(run, "7", "ended", "failed with exit code 1")
     assert states(run, {}) == [("7", "FAILED", "failed with exit code 1", 1)]
-    book.note_submission("8", nodes=2)
+    log.note_submission("8", nodes=2)
     note(run, "8", "started")
     note(run, "8", "ended", "complete")
-    book.note_submission("9", nodes=2)
-    book.ask_to_end("9")
+    log.note_submission("9", nodes=2)
+    log.ask_to_end("9")
     assert [job[1] for job in states(run, {})] == ["FAILED", "COMPLETED", "CANCELLED"]
 
 
 def test_runs_are_found_again(run: Path) -> None:
-    Book(run).note_submission("7")
-    Book(run).note_submission("8")
+    JobLog(run).note_submission("7")
+    JobLog(run).note_submission("8")
     seeds = [run.parent / f"array/seed{seed}" for seed in range(2)]
     for seed in seeds:
         (seed / "slurm").mkdir(parents=True)
-        Book(seed).note_submission(f"9_{seed.name[-1]}")
+        JobLog(seed).note_submission(f"9_{seed.name[-1]}")
     assert known_runs() == [run, *seeds]
     assert runs_in(run.parent / "array") == seeds
     assert runs_in(run) == [run]

@@ -1,4 +1,4 @@
-"""What a run's folder keeps of its jobs: `slurm/` with the batch script, the frozen config, the output, and this book.
+"""The `slurm` folder of a run: the batch script, the frozen config, the output, and the log of jobs.
 
 `jobs.jsonl` has a line for all that happened: `submitted` by us, the others by the batch script itself: `started`,
 `requeued`, `left` (Slurm took the job away, perhaps to bring it back), `ended`. So a job's story is known without
@@ -15,7 +15,7 @@ from typing import Any
 from launch.slurm.client import Queued
 
 FOLDER = "slurm"
-_BOOK = "jobs.jsonl"
+_FILE_NAME = "jobs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Job:
     is_alive: bool
 
 
-class Book:
-    """A run folder's book.
+class JobLog:
+    """The log of a run folder's jobs.
 
     Args:
         run: the run folder.
@@ -52,9 +52,9 @@ class Book:
         self.run, self.folder = run, run / FOLDER
 
     def note_submission(self, job: str, **facts: Any) -> None:
-        """Write a new job down, and the folder into the list of all runs of this user."""
+        """Record a new job, and add the folder to the list of all runs of this user."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        with (self.folder / _BOOK).open("a", encoding="utf-8") as file:
+        with (self.folder / _FILE_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time, "job": job, "event": "submitted", **facts}) + "\n")
         known = _list_of_runs()
         known.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class Book:
 
     def read(self) -> list[dict[str, Any]]:
         """Return all lines, oldest first; one that a full disk left unfinished is passed over."""
-        path, lines = self.folder / _BOOK, []
+        path, lines = self.folder / _FILE_NAME, []
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
                 lines.append(json.loads(line))
@@ -81,7 +81,7 @@ class Book:
         return [self._job(number, story, queue.get(number)) for number, story in stories.items()]
 
     def ask_to_end(self, job: str) -> None:
-        """Leave word for the batch script that the job is not to be requeued."""
+        """Leave a file that keeps the batch script from requeueing the job."""
         (self.folder / f"cancel-{job}").touch()
 
     def output(self, job: str) -> Path:
@@ -107,12 +107,12 @@ def known_runs() -> list[Path]:
     """Return the run folders that jobs of this user were submitted for, as far as they still are there."""
     path = _list_of_runs()
     runs = [Path(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    return [run for run in runs if (run / FOLDER / _BOOK).is_file()]
+    return [run for run in runs if (run / FOLDER / _FILE_NAME).is_file()]
 
 
 def runs_in(folder: Path) -> list[Path]:
     """Return a run folder, or those of an array's seeds in it."""
-    seeds = sorted(path.parents[1] for path in folder.glob(f"*/{FOLDER}/{_BOOK}"))
+    seeds = sorted(path.parents[1] for path in folder.glob(f"*/{FOLDER}/{_FILE_NAME}"))
     return seeds or [folder]
 
 
