@@ -1,4 +1,4 @@
-"""State dicts of PyTorch's (`.pth`, `.pt`, `.safetensors`) of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix and CycleGAN.
+"""State dicts of PyTorch's (`.pth`, `.pt`, `.safetensors`), of BigGAN, R3GAN, rosinality's StyleGAN2 and pix2pix.
 
 Such a file names no settings: they are read off the names and shapes.
 """
