@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from bigtrain.interop.peers.base import Blueprint, Blueprints, Rename, Settings, Weights
-from bigtrain.models import ImageSpec
+from bigtrain.models import BaseTranslatorConfig, ImageSpec
 from bigtrain.models.layers.normalisation import ImageNorm
+from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
@@ -49,13 +50,17 @@ def _generator(settings: Settings, source: ImageSpec, target: ImageSpec) -> Blue
     match settings["netG"]:
         case "unet":
             unet = Pix2PixUNetConfig(downs=settings["num_downs"], dropout=dropout, **size)
-            return Blueprint(unet, lambda: unet.build(source, target), partial(_unet_name, unet.norm))
+            return Blueprint(_translator(unet, source, target), partial(_unet_name, unet.norm))
         case "resnet":
             resnet = ResNetTranslatorConfig(blocks=settings["n_blocks"], dropout=dropout, **size)
             rename = _resnet_name(settings["n_blocks"], resnet.norm, dropout=dropout > 0)
-            return Blueprint(resnet, lambda: resnet.build(source, target), rename)
+            return Blueprint(_translator(resnet, source, target), rename)
         case other:
             raise ValueError(f"netG: {other!r} is neither unet nor resnet")
+
+
+def _translator(config: BaseTranslatorConfig, source: ImageSpec, target: ImageSpec) -> NetworkSpec:
+    return NetworkSpec("generator", "translator", config, (source, target))
 
 
 def _patch(settings: Settings, image: ImageSpec, condition: ImageSpec | None) -> Blueprint:
@@ -65,13 +70,15 @@ def _patch(settings: Settings, image: ImageSpec, condition: ImageSpec | None) ->
     for block in range(1, config.layers + 1):
         layers[f"model.{3 * block - 1}"] = f"blocks.{block}.0"
         layers[f"model.{3 * block}"] = f"blocks.{block}.1"
-    return Blueprint(config, lambda: config.build(image, condition), partial(_layer_name, layers, config.norm))
+    spec = NetworkSpec("discriminator", "patch_discriminator", config, (image, condition))
+    return Blueprint(spec, partial(_layer_name, layers, config.norm))
 
 
 def _pixel(settings: Settings, image: ImageSpec, condition: ImageSpec | None) -> Blueprint:
     config = PixelDiscriminatorConfig(width=settings["ndf"], norm=settings["norm"])
     layers = {"net.0": "blocks.0.0", "net.2": "blocks.1.0", "net.3": "blocks.1.1", "net.5": "to_logits"}
-    return Blueprint(config, lambda: config.build(image, condition), partial(_layer_name, layers, config.norm))
+    spec = NetworkSpec("discriminator", "patch_discriminator", config, (image, condition))
+    return Blueprint(spec, partial(_layer_name, layers, config.norm))
 
 
 def _unet_name(norm: ImageNorm, name: str) -> str | None:
