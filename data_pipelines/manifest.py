@@ -266,8 +266,8 @@ def _parse_shard(number: int, document: Mapping[str, Any], classes: int) -> Shar
         _check(_is_count(document[key], least), f"{key} of {what} is {document[key]!r}")
     sha256 = document["sha256"]
     _check(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, f"sha256 of {what} is {sha256!r}")
-    digits = isinstance(counts, str) and f"0{counts.replace(' ', '')}".isdecimal()
-    fits = digits and len(counts.split()) == classes
+    numbers = isinstance(counts, str) and not counts.encode("ascii", "replace").translate(None, delete=b"0123456789 ")
+    fits = numbers and len(counts.split()) == classes
     _check(fits, f"class_counts of {what} is not {classes} numbers")
     return Shard(**document)
 

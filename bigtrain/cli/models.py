@@ -149,7 +149,9 @@ def ema(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2.")],
+    file: Annotated[
+        Path, typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2, pix2pix, CycleGAN.")
+    ],
     out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
     discriminator: Annotated[Path | None, typer.Option(help="The discriminator's own file, where it has one.")] = None,
     settings: Annotated[

@@ -18,11 +18,14 @@ def find_device(local_rank: int, environment: Mapping[str, str]) -> torch.device
 
     Args:
         local_rank: among the ranks of this node.
-        environment: of the process; it tells whether GPUs were asked for.
+        environment: of the process; it tells whether GPUs were asked for. `DS_ACCELERATOR=cpu`, DeepSpeed's own way to
+            ask for CPUs, goes first: DeepSpeed's launcher numbers devices in CUDA_VISIBLE_DEVICES even then.
 
     Raises:
         DeviceError: GPUs were asked for and cannot be used, or there are more ranks than GPUs.
     """
+    if environment.get("DS_ACCELERATOR") == "cpu":
+        return torch.device("cpu")
     problem = problem_with_cuda()
     if problem is not None:
         if asked := gpus_asked_for(environment):

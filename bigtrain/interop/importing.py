@@ -1,6 +1,6 @@
 """Others' weights become a snapshot, which samples, is scored and is trained further like any other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from bigtrain.interop.load import build_networks
 from bigtrain.interop.nvidia import read_nvidia
 from bigtrain.interop.state_dicts import read_state_dicts
 from bigtrain.models import ImageSpec
-from bigtrain.models.network_spec import NetworkSpec, Role
-from bigtrain.tasks.samplers import SynthesisSampler
+from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
+from bigtrain.tasks.translation import TranslationSampler
+from data_pipelines.fields.spec import FieldSpec
 
 _CALIBRATION = 10_000
 """Latents whose mean style is taken where a file does not hold it."""
@@ -25,8 +26,8 @@ def import_weights(file: Path, out: Path, *, discriminator: Path | None, setting
     """Write a snapshot of others' weights.
 
     Args:
-        file: `.pkl` of StyleGAN2-ADA or StyleGAN3; or `.pth`, `.pt`, `.safetensors` of BigGAN, R3GAN or rosinality's
-            StyleGAN2.
+        file: `.pkl` of StyleGAN2-ADA or StyleGAN3; or `.pth`, `.pt`, `.safetensors` of BigGAN, R3GAN, rosinality's
+            StyleGAN2, pix2pix or CycleGAN.
         out: the snapshot's folder, new.
         discriminator: the discriminator's own file, where it has one.
         settings: what the file does not tell, or tells wrongly, in the reference's own words.
@@ -56,23 +57,37 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     if untold:
         raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
-    _, generator, _ = networks["G"]
-    image: ImageSpec = generator.image
-    sampler = SynthesisSampler.for_images(image)
+    images = networks["G"].spec.images
+    sampler = _sampler(images)
     if not foreign.calibrated:
         with torch.no_grad():
-            sampler.calibrate({"G": generator}, Draws(0, torch.arange(_CALIBRATION), "calibrate"))
-    roles: dict[str, Role] = {"G": "generator", "D": "discriminator"}
+            sampler.calibrate({"G": networks["G"].network}, Draws(0, torch.arange(_CALIBRATION), "calibrate"))
+    made = images[-1]
+    assert made is not None
     save_snapshot(
         out,
-        {name: network for name, (_, network, _) in networks.items()},
-        {name: NetworkSpec(roles[name], roles[name], one, (image,)) for name, (one, _, _) in networks.items()},
+        {name: built.network for name, built in networks.items()},
+        {name: built.spec for name, built in networks.items()},
         sampler,
-        class_names=[str(index) for index in range(image.classes)],
+        class_names=[str(index) for index in range(made.classes)],
         facts={"imported_from": source},
     )
     return [
-        f"{part}: {config.model_dump()['kind']}, {image.resolution} pixels, {image.classes or 'no'} classes, "
+        f"{part}: {spec.config.model_dump()['kind']}, {made.resolution} pixels, {made.classes or 'no'} classes, "
         f"{sum(value.numel() for value in network.parameters()):,} parameters"
-        for part, (config, network, _) in networks.items()
+        for part, (spec, network, _) in networks.items()
     ]
+
+
+def _sampler(images: Sequence[ImageSpec | None]) -> TaskSampler:
+    """Return the sampler of a network that makes the last of the images, from the first one if there are two."""
+    match images:
+        case [ImageSpec() as image]:
+            return SynthesisSampler.for_images(image)
+        case [ImageSpec() as source, ImageSpec() as target]:
+            return TranslationSampler(
+                inputs={"input": FieldSpec("image", source.shape, "uint8")},
+                outputs={"target": FieldSpec("image", target.shape, "uint8")},
+            )
+        case _:
+            raise AssertionError(f"no network makes images from {images}")

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.peers import PEERS, Rename, Settings, Weights
-from bigtrain.models import NetworkConfig
+from bigtrain.models.network_spec import NetworkSpec
 
 
 class Built(NamedTuple):
     """A network, what it was built from, and how the reference's names lead to its own."""
 
-    config: NetworkConfig
+    spec: NetworkSpec
     network: Any
     rename: Rename
 
@@ -35,7 +35,7 @@ def build_networks(name: str, settings: Settings, weights: Weights) -> dict[str,
     """
     try:
         built = {
-            part: Built(blueprint.config, blueprint.build(), blueprint.rename)
+            part: Built(blueprint.spec, blueprint.spec.build(), blueprint.rename)
             for part, blueprint in PEERS[name].networks(settings, weights).items()
             if any(weight.startswith(f"{part}.") for weight in weights)
         }

@@ -1,4 +1,4 @@
-"""State dicts of PyTorch's (`.pth`, `.pt`, `.safetensors`) of BigGAN, R3GAN and rosinality's StyleGAN2.
+"""State dicts of PyTorch's (`.pth`, `.pt`, `.safetensors`), of BigGAN, R3GAN, rosinality's StyleGAN2 and pix2pix.
 
 Such a file names no settings: they are read off the names and shapes.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.foreign import Foreign, numbered, shape_of
 from bigtrain.interop.rosinality import from_rosinality
+from bigtrain.interop.translators import from_translator, is_translator
 from bigtrain.models.biggan import GENERATOR_WIDTHS
 
 _PARTS = {"g_ema": "G", "g": "G", "d": "D"}
@@ -42,11 +43,13 @@ def read_state_dicts(file: Path, discriminator: Path | None) -> Foreign:
             return from_rosinality(weights)
         if "G.AggregationLayer.Layer.weight" in weights:
             return Foreign("r3gan", _r3gan(weights), weights)
+        if is_translator(weights):
+            return from_translator(weights)
         if "G.output_layer.2.weight" in weights:
             return Foreign("biggan", _biggan(weights), weights)
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
-    raise InteropError(f"{file}: neither BigGAN's names, nor R3GAN's, nor those of rosinality's StyleGAN2")
+    raise InteropError(f"{file}: no names of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix or CycleGAN")
 
 
 def _parts(file: Path, *, default: str) -> dict[str, Tensor]:

@@ -43,7 +43,6 @@ FIDS = {"first": 30.0, "better": 12.5, "worse": 20.0}
 SCRIPT = """
 import importlib.util, json, sys
 import mlflow, numpy, pandas
-from tests.snapshots import save_generator
 assert importlib.util.find_spec("bigtrain") is None and importlib.util.find_spec("typer") is None
 model = mlflow.pyfunc.load_model(sys.argv[1])
 table = pandas.DataFrame({"seed": [5, 6, 7], "class": [2, 0, 1], "truncation": [1.0, 1.0, 0.5]})

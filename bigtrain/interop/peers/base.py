@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec, NetworkConfig
+from bigtrain.models import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from bigtrain.models.network_spec import NetworkSpec
 
 Settings = Mapping[str, Any]
 """A network's settings in the reference's own words."""
@@ -21,10 +22,9 @@ and no state. It raises KeyError for names that the reference does not have."""
 
 
 class Blueprint(NamedTuple):
-    """A network's config, how to build it, and how its weights are called."""
+    """What a network is built from, and how the reference's names of its weights lead to its own."""
 
-    config: NetworkConfig
-    build: Callable[[], nn.Module]
+    spec: NetworkSpec
     rename: Rename
 
 
@@ -46,9 +46,10 @@ def generator_and_discriminator(
         image: what both are built for.
         rename: a `Rename` that takes the part, `G` or `D`, first.
     """
-    blueprints = {"G": Blueprint(generator, lambda: generator.build(image), partial(rename, "G"))}
+    blueprints = {"G": Blueprint(NetworkSpec("generator", "generator", generator, (image,)), partial(rename, "G"))}
     if discriminator is not None:
-        blueprints["D"] = Blueprint(discriminator, lambda: discriminator.build(image), partial(rename, "D"))
+        D = NetworkSpec("discriminator", "discriminator", discriminator, (image,))
+        blueprints["D"] = Blueprint(D, partial(rename, "D"))
     return blueprints
 
 

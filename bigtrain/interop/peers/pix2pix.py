@@ -1,38 +1,47 @@
 """pix2pix and CycleGAN as published in PyTorch by their authors: layers are numbered there, and ours have names."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from bigtrain.interop.peers.base import Blueprint, Blueprints, Rename, Settings, Weights
-from bigtrain.models import ImageSpec
+from bigtrain.models import BaseTranslatorConfig, ImageSpec
+from bigtrain.models.layers.normalisation import ImageNorm
+from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 
 _BATCH_NORM = {"weight": "gain", "bias": "bias", "running_mean": "stored_mean", "running_var": "stored_var"}
-_UNTRACKED = "num_batches_tracked"
+_STATISTICS = {"running_mean", "running_var"}
 
 
 def networks(settings: Settings, weights: Weights) -> Blueprints:
     """See Peer."""
     A, B = (ImageSpec(settings["resolution"], settings[channels]) for channels in ("input_nc", "output_nc"))
+    makers: dict[str, Callable[[], Blueprint]]
     match settings["model"]:
         case "pix2pix":
-            return {
-                "G": _generator(settings, A, B),
-                "D": _patch(settings, B, A),
-                "D_pixel": _pixel(settings, B, A),
+            # A translator that CycleGAN trained has a discriminator without a condition.
+            first = weights.get("D.model.0.weight")
+            condition = None if first is not None and first.shape[1] == B.channels else A
+            makers = {
+                "G": lambda: _generator(settings, A, B),
+                "D": lambda: _patch(settings, B, condition),
+                "D_pixel": lambda: _pixel(settings, B, condition),
             }
         case "cyclegan":
-            return {
-                "G_A": _generator(settings, A, B),
-                "G_B": _generator(settings, B, A),
-                "D_A": _patch(settings, B, None),
-                "D_B": _patch(settings, A, None),
+            makers = {
+                "G_A": lambda: _generator(settings, A, B),
+                "G_B": lambda: _generator(settings, B, A),
+                "D_A": lambda: _patch(settings, B, None),
+                "D_B": lambda: _patch(settings, A, None),
             }
         case other:
             raise ValueError(f"model: {other!r} is neither pix2pix nor cyclegan")
+    parts = {name.partition(".")[0] for name in weights}
+    return {part: make() for part, make in makers.items() if part in parts}
 
 
 def _generator(settings: Settings, source: ImageSpec, target: ImageSpec) -> Blueprint:
@@ -41,14 +50,17 @@ def _generator(settings: Settings, source: ImageSpec, target: ImageSpec) -> Blue
     match settings["netG"]:
         case "unet":
             unet = Pix2PixUNetConfig(downs=settings["num_downs"], dropout=dropout, **size)
-            return Blueprint(unet, lambda: unet.build(source, target), _unet_name)
+            return Blueprint(_translator(unet, source, target), partial(_unet_name, unet.norm))
         case "resnet":
             resnet = ResNetTranslatorConfig(blocks=settings["n_blocks"], dropout=dropout, **size)
-            return Blueprint(
-                resnet, lambda: resnet.build(source, target), _resnet_name(settings["n_blocks"], dropout > 0)
-            )
+            rename = _resnet_name(settings["n_blocks"], resnet.norm, dropout=dropout > 0)
+            return Blueprint(_translator(resnet, source, target), rename)
         case other:
             raise ValueError(f"netG: {other!r} is neither unet nor resnet")
+
+
+def _translator(config: BaseTranslatorConfig, source: ImageSpec, target: ImageSpec) -> NetworkSpec:
+    return NetworkSpec("generator", "translator", config, (source, target))
 
 
 def _patch(settings: Settings, image: ImageSpec, condition: ImageSpec | None) -> Blueprint:
@@ -58,16 +70,18 @@ def _patch(settings: Settings, image: ImageSpec, condition: ImageSpec | None) ->
     for block in range(1, config.layers + 1):
         layers[f"model.{3 * block - 1}"] = f"blocks.{block}.0"
         layers[f"model.{3 * block}"] = f"blocks.{block}.1"
-    return Blueprint(config, lambda: config.build(image, condition), partial(_layer_name, layers))
+    spec = NetworkSpec("discriminator", "patch_discriminator", config, (image, condition))
+    return Blueprint(spec, partial(_layer_name, layers, config.norm))
 
 
 def _pixel(settings: Settings, image: ImageSpec, condition: ImageSpec | None) -> Blueprint:
     config = PixelDiscriminatorConfig(width=settings["ndf"], norm=settings["norm"])
     layers = {"net.0": "blocks.0.0", "net.2": "blocks.1.0", "net.3": "blocks.1.1", "net.5": "to_logits"}
-    return Blueprint(config, lambda: config.build(image, condition), partial(_layer_name, layers))
+    spec = NetworkSpec("discriminator", "patch_discriminator", config, (image, condition))
+    return Blueprint(spec, partial(_layer_name, layers, config.norm))
 
 
-def _unet_name(name: str) -> str | None:
+def _unet_name(norm: ImageNorm, name: str) -> str | None:
     """See `Rename`. Each block holds the next one inside: `model.model.1.model.3.model.5.weight`."""
     found = re.fullmatch(r"model((?:\.model\.\d+)+)\.(\w+)", name)
     if found is None:
@@ -81,10 +95,10 @@ def _unet_name(name: str) -> str | None:
         encoder, decoder = f"encoder.{level}", f"decoder.{level - 1}"
         layers = {1: f"{encoder}.conv", 2: f"{encoder}.norm"}
         layers |= {3: f"{decoder}.conv", 4: f"{decoder}.norm", 5: f"{decoder}.conv", 6: f"{decoder}.norm"}
-    return _parameter_name(layers[place], found[2])
+    return _parameter_name(layers[place], found[2], norm)
 
 
-def _resnet_name(blocks: int, dropout: bool) -> Rename:
+def _resnet_name(blocks: int, norm: ImageNorm, *, dropout: bool) -> Rename:
     """Return the `Rename` of a network with so many residual blocks, all of whose convolutions reflect."""
     layers: dict[str, str] = {}
     for level in range(3):
@@ -98,17 +112,17 @@ def _resnet_name(blocks: int, dropout: bool) -> Rename:
     for level in range(2):
         layers |= {f"model.{up + 3 * level}": f"decoder.{level}.0", f"model.{up + 3 * level + 1}": f"decoder.{level}.1"}
     layers[f"model.{up + 7}"] = "to_image"
-    return partial(_layer_name, layers)
+    return partial(_layer_name, layers, norm)
 
 
-def _layer_name(layers: dict[str, str], name: str) -> str | None:
+def _layer_name(layers: dict[str, str], norm: ImageNorm, name: str) -> str | None:
     layer, _, end = name.rpartition(".")
-    return _parameter_name(layers[layer], end)
+    return _parameter_name(layers[layer], end, norm)
 
 
-def _parameter_name(layer: str, end: str) -> str | None:
+def _parameter_name(layer: str, end: str, norm: ImageNorm) -> str | None:
     """Return the name of a layer's parameter or buffer, which the reference calls `end`."""
-    if end == _UNTRACKED:
-        return None
     is_norm = layer.rpartition(".")[2] in ("norm", "norm1", "norm2", "1")
+    if end == "num_batches_tracked" or (is_norm and end in _STATISTICS and norm == "instance"):
+        return None  # PyTorch before 0.4 wrote running statistics of instance normalisation, which no one reads
     return f"{layer}.{_BATCH_NORM[end] if is_norm else end}"

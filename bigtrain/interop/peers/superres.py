@@ -4,6 +4,7 @@ from typing import Any
 
 from bigtrain.interop.peers.base import Blueprint, Blueprints, Settings, Weights
 from bigtrain.models import ImageSpec
+from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.superresolution import (
     RRDBConfig,
     SRResNetConfig,
@@ -31,8 +32,8 @@ def networks(settings: Settings, weights: Weights) -> Blueprints:
     large = ImageSpec(settings["resolution"], weights["G.conv_last.weight"].shape[0])
     small = ImageSpec(large.resolution // generator.scale, large.channels)
     return {
-        "G": Blueprint(generator, lambda: generator.build(small, large), rename),
-        "D": Blueprint(discriminator, lambda: discriminator.build(large, None), rename),
+        "G": Blueprint(NetworkSpec("generator", "translator", generator, (small, large)), rename),
+        "D": Blueprint(NetworkSpec("discriminator", "patch_discriminator", discriminator, (large, None)), rename),
     }
 
 

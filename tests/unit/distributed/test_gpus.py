@@ -66,6 +66,14 @@ def test_gpus_that_were_asked_for_and_do_not_work_end_the_rank(machine: Any) -> 
     assert find_device(0, {"CUDA_VISIBLE_DEVICES": ""}) == torch.device("cpu")
 
 
+@pytest.mark.parametrize(("count", "problem"), [(2, None), (0, "no NVIDIA driver")])
+def test_deepspeeds_word_for_cpus_is_kept_though_its_launcher_numbers_gpus(
+    machine: Any, count: int, problem: str | None
+) -> None:
+    machine(count, problem)
+    assert find_device(1, {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "0,1"}) == torch.device("cpu")
+
+
 def test_a_build_is_told_from_one_for_other_gpus() -> None:
     built_for = ["sm_75", "sm_80", "sm_90a", "compute_90"]
     assert not runs_on(7, 0, built_for)  # V100

@@ -196,7 +196,7 @@ def test_refusals_are_one_clear_line(tmp_path: Path) -> None:
         "evil.pkl": "system, which is not data",
         "evil.pth": "system, which is not data",
         "other.pkl": "holds no G_ema",
-        "other.pth": "neither BigGAN's names",
+        "other.pth": "no names of BigGAN",
         "silent.pkl": "does not tell conv_clamp",
         "none.pth": "no such file",
     }
