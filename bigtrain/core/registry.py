@@ -5,6 +5,7 @@ pydantic sees every class that is registered by the time a config is validated.
 """
 
 import json
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, Union, cast, get_args
 
@@ -17,25 +18,25 @@ from data_pipelines.plugins import PluginError, Registry
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class LazyType:
+class LazyType(ABC):
     """A type that is known when the first value is validated, not when the config's class is made."""
 
+    @abstractmethod
     def base(self) -> type[BaseModel]:
         """Return the class that all values have in common."""
-        raise NotImplementedError
 
+    @abstractmethod
     def models(self) -> list[type[BaseModel]]:
         """Return the classes that a value may have."""
-        raise NotImplementedError
 
     def convert(self, value: Any) -> Any:
         """Return a value of the base class as it is used."""
         return value
 
-    @cached_property
+    @property
+    @abstractmethod
     def adapter(self) -> TypeAdapter[Any]:
         """What validates values."""
-        raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let pydantic call `_validate`."""
