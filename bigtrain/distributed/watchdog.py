@@ -195,7 +195,7 @@ class Watchdog:
     def _leave(self, text: str) -> None:
         """End the process, whatever the main thread waits for."""
         if not self._over.is_set():
-            print(f"bigtrain: rank {self._ranks.rank} leaves: {text}", file=sys.stderr, flush=True)
+            print_line(f"rank {self._ranks.rank} leaves: {text}")
             os._exit(HUNG)
 
 
