@@ -63,7 +63,7 @@ def _without_user(found: re.Match[str]) -> str:
         if ":" not in user and not _ALONE.fullmatch(scheme):
             return found[0]
         return f"{scheme}://{_HIDDEN}@{rest}"
-    # A password with `/`, `?` or `#` in it, which some clients take: everything from the colon to the `@` belongs to it.
+    # A password with `/`, `?` or `#` in it, which some clients take: all from the colon to the `@` belongs to it.
     if "@" in rest and ":" in authority and not (_ALONE.fullmatch(scheme) and _PORT.match(rest)):
         return f"{scheme}://{_HIDDEN}@{rest.split('@', 1)[1]}"
     return found[0]

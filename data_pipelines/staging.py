@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sha256_of
 from data_pipelines.manifest import FILE_NAME, Manifest
 from data_pipelines.remote import is_remote
+from data_pipelines.secrets import print_line
 
 STAGED = "BIGTRAIN_STAGED"
 """The variable that names the folder of copies."""

@@ -33,6 +33,7 @@ from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.verdict import Sign, diagnose
+from data_pipelines.secrets import print_line
 
 HUNG = 4
 """Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""

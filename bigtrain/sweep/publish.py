@@ -23,6 +23,7 @@ from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, 
 from bigtrain.sweep.sweep import Sweep, read_sweep
 from bigtrain.tracking.mlflow import describe_failure
 from bigtrain.tracking.registry import CHAMPION
+from data_pipelines.secrets import print_line
 
 _CHUNK = 1000
 _TEXT = 5000

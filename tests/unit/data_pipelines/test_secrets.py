@@ -31,7 +31,10 @@ from data_pipelines.secrets import hide_secrets
         ("https://me:a/b?c#d@host/x", "https://***@host/x"),
         ("postgresql://me:1/2@db/x, postgresql://me@db/x", "postgresql://***@db/x, postgresql://me@db/x"),
         ("http://host:4873/@fluentui/x and https://h/@a/b", "http://host:4873/@fluentui/x and https://h/@a/b"),
-        ("/x?client_secret=a&api-key=b&auth=c&passwd=d&n=1", "/x?client_secret=***&api-key=***&auth=***&passwd=***&n=1"),
+        (
+            "/x?client_secret=a&api-key=b&auth=c&passwd=d&n=1",
+            "/x?client_secret=***&api-key=***&auth=***&passwd=***&n=1",
+        ),
         ("https://h/a#access_token=hush", "https://h/a#access_token=***"),
         ("pipe:curl -H 'Authorization: Bearer hush' https://h", "pipe:curl -H 'Authorization: ***' https://h"),
         ("curl -u me:hush -H 'X-Api-Key: hush' h", "curl -u *** -H 'X-Api-Key: ***' h"),
