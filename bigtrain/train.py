@@ -26,7 +26,7 @@ from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
 from data_pipelines.errors import DataError, UnreachableError
-from data_pipelines.secrets import hide_secrets
+from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
@@ -142,12 +142,13 @@ def main() -> NoReturn:
     Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
     """
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    hide_in_tracebacks()
     try:
         settings = settings_from_words(sys.argv[1:])
         config = load_training(settings.config, settings.overrides)
         result = train(config, allow_change=settings.allow_config_change, stop_at_kimg=settings.stop_at_kimg)
     except LostDataError as error:
-        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        print_line(str(error))
         sys.exit(1)
     except (UserError, DataError) as error:
         print_error(error, place_from_environment(os.environ)[0])
