@@ -11,10 +11,11 @@ from torch import Tensor
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
+from bigtrain.core.launchers import node_from_environment
 from bigtrain.core.rng import SCHEME, Draws
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks, node_from_environment
+from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog

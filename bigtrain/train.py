@@ -15,10 +15,11 @@ from bigtrain.build import build, check
 from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import Config, ConfigError, apply_overrides, parse_config
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
 from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
 from bigtrain.run.failures import note_failure
