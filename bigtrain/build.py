@@ -11,12 +11,13 @@ from torch import Tensor
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
+from bigtrain.core.launchers import node_from_environment
 from bigtrain.core.rng import SCHEME, Draws
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks, node_from_environment
+from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import allow_tf32, check_precision
-from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.statistics import statistics_group, synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.reals import Reals
@@ -194,8 +195,9 @@ def _build_task(config: TrainingConfig, data: RunData, ranks: Ranks) -> Task:
 
 def _build_strategies(config: TrainingConfig, task: Task, ranks: Ranks) -> dict[str, Strategy]:
     strategies = {}
+    group = statistics_group(ranks)
     for name, player in task.players.items():
-        synchronise_statistics(player, ranks.world_size)
+        synchronise_statistics(player, ranks.world_size, group)
         strategies[name] = strategy_of(config.strategy, name).build(
             player, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )

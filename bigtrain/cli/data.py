@@ -41,11 +41,11 @@ def prepare(
     """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
     end_on_signals("the same command goes on")
     from bigtrain.core.logging import progress_bars
+    from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
-    from data_pipelines.protocol import PIXEL_LIMIT
 
     options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
