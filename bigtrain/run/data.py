@@ -1,5 +1,6 @@
 """The datasets that a run trains on, and the real samples that its previews, scores and health monitors look at."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -120,17 +121,18 @@ def feed_of(
 
 
 def _plan(config: TrainingConfig, stream: StreamConfig, ranks: Ranks) -> BatchPlan:
-    return replace(
-        stream.plan(
-            seed=config.seed,
-            global_batch=config.global_batch,
-            held_out=config.health.held_out,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            pieces=config.accumulation(ranks.world_size),
-        ),
-        fields=tuple(stream.specs()),
+    plan = stream.plan(
+        seed=config.seed,
+        global_batch=config.global_batch,
+        held_out=config.health.held_out,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pieces=config.accumulation(ranks.world_size),
     )
+    # The other ranks, which wait for this one, must not take it for one that hangs.
+    longest = 0.8 * (config.watchdog.step_seconds or math.inf)
+    cache = replace(plan.cache, patience_s=min(plan.cache.patience_s, longest))
+    return replace(plan, fields=tuple(stream.specs()), cache=cache)
 
 
 def _named_classes(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:
