@@ -77,8 +77,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         config.check_players()
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    check_strategies(config.strategy, config.demands(), world_size)
-    _check_switches(config)
+    check_strategies(config.strategy, config.requirements(), world_size)
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
@@ -297,12 +296,3 @@ def _build_monitor(
             ranks=ranks,
         )
     return HealthMonitor(health, logits, weights, features, folder)
-
-
-def _check_switches(config: TrainingConfig) -> None:
-    for player in config.demands():
-        kind = strategy_of(config.strategy, player).kind
-        if kind == "deepspeed" and config.precision in ("pure_bf16", "fp16"):
-            raise ConfigError(f"precision '{config.precision}': not with strategy 'deepspeed'; use 'bf16'")
-        if kind in ("fsdp", "deepspeed") and config.compile:
-            raise ConfigError(f"compile: not with strategy '{kind}', which gathers weights as it goes; use 'ddp'")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -91,11 +92,13 @@ class TaskConfig(Config, ABC):
 
     Attributes:
         optim: the optimizer of each player, by the player's name.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     optim: dict[str, OptimizerConfig]
-    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """Return the config of the same training whose networks are not compiled."""
+        return self
 
     @abstractmethod
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:

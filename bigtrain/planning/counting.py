@@ -59,7 +59,7 @@ class FakeRun:
     """
 
     def __init__(self, config: TrainingConfig) -> None:
-        self._config = config.model_copy(update={"compile": False})
+        self._config = config.uncompiled()
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
         self._fields = config.data.field_specs()

@@ -1,7 +1,7 @@
 """Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class SynthesisConfig(TaskConfig):
 
     Attributes:
         field: what is generated: a field of images, or an array of the shape [C, H, W].
+        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     field: str = "image"
@@ -34,6 +35,11 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
+    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """See TaskConfig."""
+        return self.model_copy(update={"compile": False}) if self.compile else self
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
@@ -54,6 +60,8 @@ class SynthesisConfig(TaskConfig):
             second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
             if second_order:
                 demands[player]["double_backward"] = " and ".join(second_order)
+            if self.compile:
+                demands[player]["compile"] = "compile"
         return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:

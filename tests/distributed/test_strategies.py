@@ -188,7 +188,7 @@ def _train_short(family: str, precision: str, micro_batch: int) -> dict[str, Any
 
 def test_several_ranks_are_refused_by_the_strategy_for_one() -> None:
     with pytest.raises(ValueError, match="use 'ddp'"):
-        SingleConfig().check(2)
+        SingleConfig().check_ranks(2)
 
 
 class Plain(nn.Module):

@@ -78,4 +78,4 @@ def test_every_player_has_a_strategy_and_nobody_else(strategy: str) -> None:
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=re.escape("pip install bigtrain[deepspeed]")):
-        DeepSpeedConfig().check(2)
+        DeepSpeedConfig().check_installed()
