@@ -10,15 +10,15 @@ import torch
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
+from bigtrain.core.launchers import node_from_environment
 from bigtrain.core.rng import SCHEME
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks, node_from_environment
+from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import allow_tf32, check_precision
-from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.statistics import statistics_group, synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
-from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Task
 from bigtrain.evaluation.extractors import build_extractor
@@ -35,7 +35,7 @@ from bigtrain.health.recovery import Recovery
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.costs import PhaseCosts
 from bigtrain.planning.micro_batch import candidates
-from bigtrain.run.data import RunData, open_data
+from bigtrain.run.data import RunData, feed_of, open_data
 from bigtrain.run.data_checks import check_checkpoint, check_data
 from bigtrain.run.examination import Examination
 from bigtrain.run.folder import check_run_folder, digest_of
@@ -53,7 +53,6 @@ from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
-from data_pipelines.streams import Streams
 
 
 def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: bool | None = None) -> None:
@@ -158,7 +157,9 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         before_failing=saving.wait,
     )
     watchdog = Watchdog(config.watchdog, ranks, folder)
-    feed = _build_feed(config, data, streams, recovery, run_log, ranks)
+    feed = feed_of(
+        config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=run_log.waiting_for_data
+    )
 
     def returned() -> None:
         averaged.forget()
@@ -196,8 +197,9 @@ def _build_task(config: TrainingConfig, data: RunData, ranks: Ranks) -> Task:
 
 def _build_strategies(config: TrainingConfig, task: Task, ranks: Ranks) -> dict[str, Strategy]:
     strategies = {}
+    group = statistics_group(ranks)
     for name, player in task.players.items():
-        synchronise_statistics(player, ranks.world_size)
+        synchronise_statistics(player, ranks.world_size, group)
         strategies[name] = strategy_of(config.strategy, name).build(
             player, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
@@ -224,23 +226,6 @@ def _build_log(
         usage=Usage(PhaseCosts(config), ranks, config.accumulation(ranks.world_size)),
         profile=Profiler(folder, ranks, active=config.profile),
         samples=max(manifest.count for manifest in data.manifests.values()),
-    )
-
-
-def _build_feed(
-    config: TrainingConfig, data: RunData, streams: Streams, recovery: Recovery, run_log: RunLog, ranks: Ranks
-) -> Feed:
-    transforms = {
-        name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
-        for name, stream in config.data.streams.items()
-    }
-    return Feed(
-        streams,
-        data.fields,
-        transforms,
-        seed=lambda: recovery.seed,
-        device=ranks.device,
-        waiting=run_log.waiting_for_data,
     )
 
 

@@ -12,16 +12,16 @@ from bigtrain.distributed.traffic import traffic
 T = TypeVar("T")
 
 
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Add a tensor up over all ranks, in place; return it."""
+def sum_over_ranks(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Add a tensor up over all ranks, in place, by the messages of a group of all of them; return it."""
     with traffic.blocking(tensor.nbytes):
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM, group=group)
     return tensor
 
 
-def mean_over_ranks(tensor: Tensor) -> Tensor:
-    """Average a tensor over all ranks, in place; return it."""
-    return sum_over_ranks(tensor).div_(dist.get_world_size())
+def mean_over_ranks(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Average a tensor over all ranks, in place, by the messages of a group of all of them; return it."""
+    return sum_over_ranks(tensor, group).div_(dist.get_world_size())
 
 
 def max_over_ranks(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,12 +1,17 @@
 """The datasets that a run trains on, and the real samples that its previews, scores and health monitors look at."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from bigtrain.augment.derived import DerivedField
 from bigtrain.config import StreamConfig, TrainingConfig
 from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.task import Fields
@@ -29,11 +34,13 @@ class RunData:
         plans: of this rank's batches, by stream.
         datasets: of each stream.
         fields: of a batch by name, with the names that the datasets have for their classes.
+        derived: those of them that are computed from others.
     """
 
     plans: Mapping[str, BatchPlan]
     datasets: Mapping[str, ShardDataset]
     fields: Fields
+    derived: Mapping[str, DerivedField]
 
     @property
     def manifests(self) -> Mapping[str, Manifest]:
@@ -44,6 +51,11 @@ class RunData:
     def digest(self) -> str:
         """Digest of the content of all datasets."""
         return "+".join(manifest.digest for manifest in self.manifests.values())
+
+    @property
+    def stored(self) -> Fields:
+        """The fields that the datasets have."""
+        return {name: spec for name, spec in self.fields.items() if name not in self.derived}
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -74,9 +86,9 @@ class RunData:
         parts = []
         for name, dataset in self.datasets.items():
             prefix = f"{name}." if name else ""
-            mine = {field.removeprefix(prefix): spec for field, spec in self.fields.items() if field.startswith(prefix)}
+            mine = {field.removeprefix(prefix): spec for field, spec in self.stored.items() if field.startswith(prefix)}
             parts.append(choose(dataset, self.plans[name], count, mine).renamed(prefix))
-        return side_by_side(parts)
+        return side_by_side(parts).with_derived(self.derived)
 
 
 def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[RunData, Streams]:
@@ -97,18 +109,36 @@ def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[R
     return _with_fields(config, plans, streams.datasets), streams
 
 
+def feed_of(
+    config: TrainingConfig,
+    data: RunData,
+    streams: Streams,
+    *,
+    seed: Callable[[], int],
+    device: torch.device,
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Feed:
+    """Return the batches that a run trains on; see `Feed` for the arguments."""
+    transforms = {
+        name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
+        for name, stream in config.data.streams.items()
+    }
+    return Feed(streams, data.stored, transforms, data.derived, seed=seed, device=device, waiting=waiting)
+
+
 def find_data(config: TrainingConfig) -> RunData:
     """Open the datasets of a run to look at them, on any number of ranks."""
     plans = {name: _plan(config, stream) for name, stream in config.data.streams.items()}
     return _with_fields(config, plans, {name: plan.open(FaultLog()) for name, plan in plans.items()})
 
 
-def data_at(places: Mapping[str, str], sampler: Sampler) -> RunData:
+def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, DerivedField]) -> RunData:
     """Open datasets that have the inputs and outputs of a sampler, to look at all of their samples.
 
     Args:
         places: folder or URL of the dataset of each stream; the only one of a sampler without streams has no name.
         sampler: makes the outputs.
+        derived: fields that can be computed, where the datasets do not have them.
 
     Raises:
         UserError: a stream or a field is missing.
@@ -120,20 +150,26 @@ def data_at(places: Mapping[str, str], sampler: Sampler) -> RunData:
         raise UserError(f"data: the networks were trained on {', '.join(names)}; name the data as {wanted}")
     plans = {name: BatchPlan(places[name], seed=0, global_batch=1) for name in streams}
     datasets = {name: plan.open(FaultLog()) for name, plan in plans.items()}
-    fields = {}
+    fields, computed = {}, set()
     for name in names:
         stream, _, field = name.rpartition(".")
         found = datasets[stream].manifest.fields
-        if field not in found:
+        if field in found:
+            fields[name] = found[field]
+        elif name in derived:
+            fields[name] = sampler.inputs[name]
+            computed.add(name)
+            names.append(derived[name].of)
+        else:
             raise UserError(f"data: {places[stream]} has no field '{field}', its fields are {', '.join(found)}")
-        fields[name] = found[field]
-    return RunData(plans, datasets, fields)
+    return RunData(plans, datasets, fields, {name: one for name, one in derived.items() if name in computed})
 
 
 def _with_fields(
     config: TrainingConfig, plans: Mapping[str, BatchPlan], datasets: Mapping[str, ShardDataset]
 ) -> RunData:
-    return RunData(plans, datasets, {**config.data.field_specs(), **_named_classes(config, datasets)})
+    fields = {**config.data.field_specs(), **_named_classes(config, datasets)}
+    return RunData(plans, datasets, fields, config.data.derived_fields())
 
 
 def _plan(

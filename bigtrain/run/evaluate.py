@@ -128,15 +128,15 @@ def data_of(settings: EvaluateSettings, sampler: Sampler) -> RunData:
     Raises:
         UserError: the snapshot lies in no run folder, or the data lack what its sampler needs.
     """
+    file = settings.snapshot.resolve().parent.parent / "config.yaml"
+    config = load_training(file) if file.is_file() else None
     if settings.data is not None:
-        data = data_at({"": settings.data} if isinstance(settings.data, str) else settings.data, sampler)
+        places = {"": settings.data} if isinstance(settings.data, str) else settings.data
+        data = data_at(places, sampler, config.data.derived_fields() if config else {})
+    elif config is not None:
+        data = find_data(config)
     else:
-        config = settings.snapshot.resolve().parent.parent / "config.yaml"
-        if not config.is_file():
-            raise SnapshotError(
-                f"{settings.snapshot}: lies in no run folder; name the dataset to compare with: --data DIR"
-            )
-        data = find_data(load_training(config))
+        raise SnapshotError(f"{settings.snapshot}: lies in no run folder; name the dataset to compare with: --data DIR")
     return replace(data, plans={n: replace(plan, on_corrupt=settings.on_corrupt) for n, plan in data.plans.items()})
 
 

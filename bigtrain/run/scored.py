@@ -2,6 +2,7 @@
 
 import torch
 
+from bigtrain.core.config import ConfigError
 from bigtrain.core.errors import UserError
 from bigtrain.engine.reals import Reals
 from bigtrain.engine.sampler import Sampler
@@ -58,6 +59,11 @@ def scored_outputs(sampler: Sampler, data: RunData, reals: Reals, device: torch.
 
 
 def _check_fit(sampler: Sampler, data: RunData) -> None:
+    for name in sampler.outputs:
+        if name in data.derived:
+            raise ConfigError(
+                f"data.derived.{name}: what a network makes must be a field of the samples, to be compared with"
+            )
     for name, ours in {**sampler.inputs, **sampler.outputs}.items():
         theirs = data.fields[name]
         where = data.datasets[name.rpartition(".")[0]].folder

@@ -48,6 +48,9 @@ def test_containers() -> None:
     container = ContainerConfig(image="train.sif", runtime="apptainer")
     text = render(settings.model_copy(update={"container": container}), job(Path("/runs/x")))
     assert "apptainer exec --nv --bind /data/ffhq:/data/ffhq" in text
+    gres = SlurmConfig(container=container, sbatch=("--gres=lscratch:10,gpu:h100:8(S:0)",))
+    assert "apptainer exec --nv" in render(gres, job(Path("/runs/x")))
+    assert gres.ranks == 8, "GPUs that a site takes as --gres alone are GPUs"
 
 
 def test_no_value_is_ever_run(tmp_path: Path) -> None:
@@ -77,12 +80,14 @@ STUBS = {
     # The step: it waits for a signal where it is told to, leaves what ranks leave, and ends.
     "srun": """
         case "$*" in *--overlap*) exit ${NODES_ANSWER:-0};; esac
+        [ -z "$FAILED" ] || mkdir -p "$RUN_FOLDER/failures"
+        [ -z "$FAILED" ] || { sleep 0.05; echo "$FAILED" > "$RUN_FOLDER/failures/rank-0.json"; }
         [ -z "$STOPPED" ] || echo "$STOPPED" > "$RUN_FOLDER/stopped.json"
         exit $CODE""",
-    "squeue": 'echo "${STATE:-RUNNING}"',
+    "squeue": 'echo "Welcome to the site"; echo ------; echo "${STATE:-RUNNING}"',
     "scontrol": """
         case "$*" in
-        *hostnames*) echo n1;;
+        *hostnames*) echo 'Welcome to the site'; echo ------; echo n1;;
         *oneliner*) echo "NodeName=n1 NodeAddr=127.0.0.1 Port=1";;
         requeue*) echo "requeue $2" >> "$CALLS"; kill -TERM $PPID;;
         esac""",
@@ -120,6 +125,7 @@ def end(text: str, folder: Path, *, code: int, life: int = 0, **facts: str) -> t
 
 SAVED = '{"signal": "SIGTERM", "samples_seen": 640, "by_signal": true}'
 COLLAPSED = '{"signal": "mode collapse", "samples_seen": 640, "by_signal": false}'
+LOST, OWN = '{"rank": 0, "lost": true}', '{"rank": 0, "lost": false}'
 ENDINGS = {
     "complete": ({"code": 0}, 0, "ended: complete", ""),
     "crash": ({"code": 1}, 1, "ended: failed with exit code 1", ""),
@@ -130,6 +136,15 @@ ENDINGS = {
     "hung": ({"code": 4}, 0, "requeued: hung", "requeue 7\n"),
     "too early": ({"code": 143}, 0, "requeued: stopped before training began", "requeue 7\n"),
     "node gone": ({"code": 1, "NODES_ANSWER": "1"}, 0, "requeued: a node does not answer", "requeue 7\n"),
+    "link gone": ({"code": 1, "FAILED": LOST}, 0, "requeued: the ranks lost each other", "requeue 7\n"),
+    "own fault": ({"code": 1, "FAILED": OWN}, 1, "ended: failed with exit code 1", ""),
+    "aborted": (
+        {"code": 134},
+        0,
+        "requeued: a rank was aborted, as NCCL does that loses another",
+        "requeue 7\n",
+    ),
+    "aborted for a reason": ({"code": 134, "FAILED": OWN}, 134, "ended: failed with exit code 134", ""),
     "Slurm's own": ({"code": 3, "STOPPED": SAVED, "STATE": "COMPLETING"}, 3, "left: COMPLETING", ""),
     "too often": ({"code": 0, "life": 101}, 1, "ended: requeued 100 times", ""),
 }
