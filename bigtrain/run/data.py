@@ -1,5 +1,6 @@
 """The datasets that a run trains on, and the real samples that its previews, scores and health monitors look at."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -157,7 +158,7 @@ def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, D
         if field in found:
             fields[name] = found[field]
         elif name in derived:
-            fields[name] = sampler.inputs[name]
+            fields |= {name: sampler.inputs[name]} if name in sampler.inputs else {}
             computed.add(name)
             names.append(derived[name].of)
         else:
@@ -175,17 +176,18 @@ def _with_fields(
 def _plan(
     config: TrainingConfig, stream: StreamConfig, *, rank: int = 0, world_size: int = 1, pieces: int = 1
 ) -> BatchPlan:
-    return replace(
-        stream.plan(
-            seed=config.seed,
-            global_batch=config.global_batch,
-            held_out=config.health.held_out,
-            rank=rank,
-            world_size=world_size,
-            pieces=pieces,
-        ),
-        fields=tuple(stream.specs()),
+    plan = stream.plan(
+        seed=config.seed,
+        global_batch=config.global_batch,
+        held_out=config.health.held_out,
+        rank=rank,
+        world_size=world_size,
+        pieces=pieces,
     )
+    # The other ranks, which wait for this one, must not take it for one that hangs.
+    longest = 0.8 * (config.watchdog.step_seconds or math.inf)
+    cache = replace(plan.cache, patience_s=min(plan.cache.patience_s, longest))
+    return replace(plan, fields=tuple(stream.specs()), cache=cache)
 
 
 def _named_classes(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:
