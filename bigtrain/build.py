@@ -106,7 +106,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     reals = given_samples(task.sampler, data, config.eval.samples)
     outputs = scored_outputs(task.sampler, data, reals, ranks.device)
     evaluations = Evaluations(config.eval, outputs, ranks, seed=config.seed, quarantine=quarantine)
-    more = {"health": health, "weights": weights, "recovery": recovery, "evaluations": evaluations}
+    more: dict[str, Stateful] = {"health": health, "weights": weights, "recovery": recovery, "evaluations": evaluations}
     checkpoints = _build_checkpoints(run, {**more, **task.stateful()})
     monitor = _build_monitor(run, health, weights)
     examination = Examination(
