@@ -5,10 +5,8 @@ operations and the bytes that it reads and writes; storages are followed from
 birth to death, as `bigtrain.distributed.memory` follows them. Nothing is read: images and labels are made up.
 """
 
-import math
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,20 +30,16 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import autocast
 from bigtrain.engine.made_up import empty_batch
-from bigtrain.engine.player import Phase, Player
+from bigtrain.engine.player import Phase
 from bigtrain.engine.task import Task
 from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.operations import operations
+from bigtrain.planning.phases import Kind, kinds_of_phases, terms_of
 from bigtrain.strategies.fsdp import stages_of
 from bigtrain.strategies.plans.work import Sizes, Work
 
 _CPU = torch.device("cpu")
-_PERIOD = 4096
-"""Steps after which the phases that are due are taken to repeat, if not before."""
-
-Kind = tuple[str, ...]
-"""A kind of phase: its name and the terms that are due."""
 
 
 class FakeRun:
@@ -165,7 +159,7 @@ class FakeRun:
         rows = np.array(counter.rows, dtype=np.float64).reshape(-1, 3)
         return Work(
             player=phase.player,
-            second_order=any(term.second_order for name, term in _terms(player) if name in phase.values),
+            second_order=any(term.second_order for name, term in terms_of(player).items() if name in phase.values),
             flops=rows[:, 0],
             bytes=rows[:, 1],
             reduced=rows[:, 2] > 0,
@@ -207,32 +201,6 @@ class FakeRun:
                 assert set(self._trainable[name]) <= dict(player.named_parameters()).keys()
 
 
-def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, float]]:
-    """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
-    progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
-    first: dict[Kind, Phase] = {}
-    period = period_of(task)
-    for _ in range(period):
-        for phase in task.phases(progress):
-            kind = kind_of(task, phase)
-            first.setdefault(kind, phase)
-            seen[kind] += 1
-        progress.advance()
-    return {kind: (first[kind], count / period) for kind, count in seen.items()}
-
-
-def kind_of(task: Task, phase: Phase) -> Kind:
-    """Return the kind of a phase."""
-    terms = _terms(task.players[phase.player])
-    return (phase.name, *sorted(name for name, _ in terms if name in phase.values))
-
-
-def period_of(task: Task) -> int:
-    """Return the number of steps after which the same terms are due again, by their intervals."""
-    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
-    return min(math.lcm(*intervals), _PERIOD) if intervals else 1
-
-
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down (FLOPs, bytes, 16 bits?) of every operator; what depends on no fake tensor is really computed."""
 
@@ -267,11 +235,6 @@ class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
         super()._follow(storage)
         self.peak_besides = max(self.peak_besides, self.now - self.finished)
         self.late = max(self.late, self.now) if self.finished else 0
-
-
-def _terms(player: Player) -> list[tuple[str, Any]]:
-    terms: Mapping[str, Any] = getattr(player, "terms", {})
-    return list(terms.items())
 
 
 @contextmanager

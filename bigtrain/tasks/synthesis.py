@@ -106,7 +106,6 @@ class SynthesisTask(Task):
         self._objective, self._field = config.objective, config.field
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
-        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
@@ -114,6 +113,7 @@ class SynthesisTask(Task):
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
+        self.group = D.group
         with torch.device(device):  # terms may bring weights of their own
             self.players = {"D": DiscriminatorPlayer(D, *shared), "G": GeneratorPlayer(G, *shared)}
         self.optimizers = {
