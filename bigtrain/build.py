@@ -276,7 +276,7 @@ def _generate(averaged: AveragedNetworks, inputs: RealInputs) -> GenerateImages:
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
         given = inputs.take(output, draws)
         made = averaged.sample(given, draws)[output]
-        return made, given.get(CLASS, torch.zeros_like(draws.index))
+        return made, given.get(CLASS, torch.full_like(draws.index, -1))
 
     return generate
 

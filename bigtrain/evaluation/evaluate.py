@@ -12,11 +12,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.config import Config, read_yaml
-from bigtrain.core.logging import console
+from bigtrain.core.logging import console, log
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.evaluation.class_names import OtherClassesError, match_classes
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.images.generated import GenerateImages
@@ -101,7 +102,8 @@ def evaluate(
     generate = generate_from(snapshot, ranks, truncation=truncation, precision=precision)
     sampling = Sampling(truncation, snapshot.average, precision)
     evaluator = Evaluator(config, dataset, ranks, on_corrupt=on_corrupt)
-    return over_seeds([evaluator.run(generate, sampling, seed=seed, stop=stop) for seed in seeds])
+    names = snapshot.class_names
+    return over_seeds([evaluator.run(generate, sampling, seed=seed, classes=names, stop=stop) for seed in seeds])
 
 
 def check_fit(snapshot: Snapshot, folder: Path, dataset: ShardDataset) -> None:
@@ -168,17 +170,23 @@ def generate_from(
         inputs = snapshot.sampler.draw_inputs(draws)
         with half:
             made = snapshot.sampler(networks, inputs, draws, truncation=truncation)
-        return next(iter(made.values())), inputs.get(CLASS, torch.zeros_like(draws.index))
+        return next(iter(made.values())), inputs.get(CLASS, torch.full_like(draws.index, -1))
 
     return generate
 
 
 def with_shares_of(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
-    """Return a snapshot that draws classes as often as a reference has them, where it knows as many classes."""
+    """Return a snapshot that draws classes as often as a reference has them, where it knows the same classes."""
     sampler = snapshot.sampler
-    if isinstance(sampler, SynthesisSampler) and len(sampler.class_weights) == len(manifest.classes):
-        return replace(snapshot, sampler=sampler.with_shares(manifest.class_histogram))
-    return snapshot
+    if not isinstance(sampler, SynthesisSampler) or len(sampler.class_weights) != len(manifest.classes):
+        return snapshot
+    try:
+        order = match_classes(snapshot.class_names, manifest.classes, "the snapshot", manifest.name)
+    except OtherClassesError as error:
+        log.warning("%s: classes are drawn with the shares of the snapshot's own training data", error)
+        return snapshot
+    shares = manifest.class_histogram
+    return replace(snapshot, sampler=sampler.with_shares([shares[i] for i in order] if order else shares))
 
 
 def evaluate_as(settings: EvaluateSettings, ranks: Ranks) -> dict[str, Score]:
