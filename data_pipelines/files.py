@@ -70,6 +70,19 @@ def confined(folder: Path, name: str) -> Path:
     return path
 
 
+def confined_tree(folder: Path, name: str) -> Path:
+    """Return the path of a file or folder as `confined` does, with all that is in it.
+
+    Raises:
+        ValueError: it, or a link inside of it, leads out of `folder`.
+    """
+    path = confined(folder, name)
+    for inside in path.rglob("*") if path.is_dir() else ():
+        if inside.is_symlink():
+            confined(folder, str(inside.relative_to(folder)))
+    return path
+
+
 def parse_json(content: bytes | str) -> Any:
     """Parse JSON that may come from a stranger.
 

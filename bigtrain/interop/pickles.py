@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -91,8 +91,8 @@ def _check_sizes(content: mmap.mmap) -> None:
 
     The unpickler takes memory for all places of its memo up to the one that is named: nine bytes can ask for gigabytes.
     """
-    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+    for count, (operation, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", content))):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
             raise InteropError(f"refused: place {argument} of its memo, after {count} operations")
 
 

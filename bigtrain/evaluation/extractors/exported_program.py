@@ -36,12 +36,15 @@ _FUNCTIONS = re.compile(
 )
 """What a graph may call: ATen's functions, but those that open files, and arithmetic of sizes."""
 
-_SIZES = frozenset(
-    "Symbol Integer Float Rational Add Mul Pow Max Min Eq Ne Lt Le Gt Ge And Or Not Equality Unequality StrictLessThan"
-    " LessThan StrictGreaterThan GreaterThan FloorDiv ModularIndexing Where PythonMod Mod CleanDiv CeilToInt FloorToInt"
-    " CeilDiv LShift RShift PowByNatural FloatPow FloatTrueDiv IntTrueDiv TruncToFloat TruncToInt RoundToInt ToFloat"
-    " Identity".split()
-)
+# fmt: off
+_SIZES = frozenset({
+    "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge",
+    "And", "Or", "Not", "Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan",
+    "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv", "CeilToInt", "FloorToInt", "CeilDiv",
+    "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt",
+    "RoundToInt", "ToFloat", "Identity",
+})
+# fmt: on
 """What the expression of a size may call."""
 
 _PLAIN = (ast.Expression, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.keyword)

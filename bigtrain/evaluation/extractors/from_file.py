@@ -1,6 +1,7 @@
 """Any network as an extractor: a Python file or a `torch.export` file that the user names.
 
-A Python file is run: naming it is asking for that. A `torch.export` file is not (see `exported_program`). DINOv2 and CLIP come this way, from their own packages and weights.
+A Python file is run: naming it is asking for that; a `torch.export` file is not (see `exported_program`). DINOv2 and
+CLIP come this way, from their own packages and weights.
 """
 
 import importlib.util
