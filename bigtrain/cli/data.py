@@ -102,6 +102,20 @@ def info(
 
 
 @app.command()
+def show(
+    config: Annotated[Path, typer.Argument(help="YAML file of a run.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes of the config: KEY=VALUE.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("data.png"),
+) -> None:
+    """Write a picture of what the networks of a run see: samples, cut and mirrored, and what is derived from them."""
+    from bigtrain.config import load_training
+    from bigtrain.run.shown_data import write_sheet
+
+    columns = write_sheet(load_training(config, overrides or []), out)
+    typer.echo(f"{out}: {', '.join(columns)}")
+
+
+@app.command()
 def verify(
     place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
     deep: Annotated[

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from bigtrain.core.config import ConfigT, config_from_words
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import console, set_up_logging
 from bigtrain.distributed.gpus import DeviceError
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from data_pipelines.errors import DataError
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 
