@@ -214,7 +214,6 @@ class Applier:
             self.snapshot.networks,
             {self.translation.source: padded},
             Draws(0, torch.tensor(numbers, device=self.device), "apply"),
-            output=self.translation.target,
             noise=self.noise,
         )[self.translation.target]
         tall, wide = made.shape[2] / padded.shape[2], made.shape[3] / padded.shape[3]
