@@ -107,7 +107,7 @@ class Health:
             progress: where the run is.
 
         Returns:
-            `health/<symptom>` for each judged symptom, `health/<symptom>/<part>` for each of several networks or outputs:
+            `health/<symptom>` for each judged symptom, `health/<symptom>/<part>` where there are several parts:
             0 is well, 1 a warning, 2 critical.
         """
         levels: dict[str, float] = {}
