@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
+from bigtrain.distributed.affinity import stay_near
 from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
@@ -68,7 +69,8 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     A process that was started alone becomes a group of one, so that nothing else needs a special case. PyTorch's
     flight recorder keeps the latest collective operations, for the log and for the watchdog. CPUs take numbers below
     1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
-    where they compute, the process keeps the memory that it frees (decision 42).
+    where they compute, the process keeps the memory that it frees (decision 42). A rank with a GPU stays on the cores
+    of its NUMA node.
 
     Raises:
         DeviceError: this rank cannot use the GPU that it should.
@@ -80,6 +82,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
+        stay_near(device)
     else:
         keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
