@@ -64,7 +64,7 @@ def submit(
     loaded = remember_micro_batch(load_training(config, overrides or []))
     configs = _configs_of(loaded, settings)
     first, *others = configs.values()
-    check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus_per_node > 0)
+    check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus > 0)
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bigtrain.core.constants import constant
+
 SCHEME = "philox4x32-10, key (seed, crc32 of the stream), counter (block, 0, position)"
 """What a checkpoint calls this: a run cannot go on with other numbers as if nothing had happened."""
 
@@ -78,8 +80,14 @@ class Draws:
 
     def categorical(self, weights: Sequence[float]) -> Tensor:
         """Return an index a sample, with probability proportional to its weight: int64, shape [N]."""
-        edges = torch.tensor(weights, dtype=torch.float64, device=self.index.device).cumsum(0)
+        edges = _edges(tuple(weights), self.index.device)
         return torch.searchsorted(edges, self.uniform(1).squeeze(1).double() * edges[-1], right=True)
+
+
+@constant
+def _edges(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the running sums of weights, which every device is given from the host: a GPU's differ in the last bits."""
+    return torch.tensor(weights, dtype=torch.float64).cumsum(0).to(device)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

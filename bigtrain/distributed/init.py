@@ -4,7 +4,9 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,10 +22,13 @@ from torch.distributed.rendezvous import rendezvous
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
+from bigtrain.core.launchers import check_meeting_place, place_from_environment
+from bigtrain.core.logging import log
 from bigtrain.distributed.affinity import stay_near
 from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
+_PATIENCE_SECONDS = 30.0
 _joins = itertools.count()
 """Number of the process's next group: the same on all ranks, which join together."""
 
@@ -45,24 +50,6 @@ class Ranks:
     device: torch.device
 
 
-def place_from_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return (rank, world_size, local_rank) from torchrun's or accelerate's variables, else srun's, else (0, 1, 0)."""
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0"))
-    if "SLURM_PROCID" in environment and "SLURM_STEP_ID" in environment:
-        return (
-            int(environment["SLURM_PROCID"]),
-            int(environment["SLURM_NTASKS"]),
-            int(environment.get("SLURM_LOCALID", "0")),
-        )
-    return 0, 1, 0
-
-
-def node_from_environment(environment: Mapping[str, str]) -> int:
-    """Return this node's number from torchrun's or srun's variables; 0 where there is one node."""
-    return int(environment.get("GROUP_RANK") or environment.get("SLURM_NODEID") or 0)
-
-
 def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     """Join the process group: NCCL beside gloo where there are GPUs, gloo alone otherwise.
 
@@ -74,7 +61,9 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
 
     Raises:
         DeviceError: this rank cannot use the GPU that it should.
+        LauncherError: the environment tells of other ranks, but not where they meet.
     """
+    check_meeting_place(os.environ)
     torch.set_flush_denormal(True)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
     rank, world_size, local_rank = place_from_environment(os.environ)
@@ -86,13 +75,14 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     else:
         keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
-    dist.init_process_group(
-        backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=_store(rank, world_size, timeout, number=next(_joins)),
-        rank=rank,
-        world_size=world_size,
-        timeout=timeout,
-    )
+    with _tell_who_is_missing(rank, world_size):
+        dist.init_process_group(
+            backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=_store(rank, world_size, timeout, number=next(_joins)),
+            rank=rank,
+            world_size=world_size,
+            timeout=timeout,
+        )
     stop.joined()
     return Ranks(rank, world_size, local_rank, device)
 
@@ -107,7 +97,7 @@ def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> St
     interface alone.
     """
     master = os.environ.get("MASTER_ADDR")
-    if world_size == 1 and master is None:
+    if world_size == 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         if sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         return HashStore()
@@ -121,6 +111,26 @@ def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> St
         return TCPStore(master, port, world_size, is_master=False, timeout=timeout)
     listener = socket.create_server((master, port)).detach()
     return TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
+
+
+@contextmanager
+def _tell_who_is_missing(rank: int, world_size: int) -> Iterator[None]:
+    """Log that the other ranks are waited for, where that takes long: there may be none."""
+    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    told = threading.Timer(
+        _PATIENCE_SECONDS,
+        lambda: log.warning(
+            "rank %d waits at %s for the others of %d ranks; if it was started alone, unset RANK and WORLD_SIZE (or "
+            "SLURM_PROCID)", rank, place, world_size,
+        ),
+    )  # fmt: skip
+    told.daemon = True
+    if world_size > 1:
+        told.start()
+    try:
+        yield
+    finally:
+        told.cancel()
 
 
 def leave_ranks(*, failed: bool = False) -> None:

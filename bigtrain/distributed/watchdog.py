@@ -37,6 +37,7 @@ from bigtrain.core.logging import log
 from bigtrain.distributed.device_progress import DeviceProgress
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.verdict import Sign, diagnose
+from data_pipelines.secrets import print_line
 
 HUNG = 4
 """Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""
@@ -218,7 +219,7 @@ class Watchdog:
     def _leave(self, text: str) -> None:
         """End the process, whatever the main thread waits for."""
         if not self._over.is_set():
-            print(f"bigtrain: rank {self._ranks.rank} leaves: {text}", file=sys.stderr, flush=True)
+            print_line(f"rank {self._ranks.rank} leaves: {text}")
             os._exit(HUNG)
 
 

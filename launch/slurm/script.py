@@ -108,7 +108,7 @@ def _in_container(settings: SlurmConfig, request: JobRequest) -> list[str]:
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]
         return [*options, f"--container-workdir={request.here}"]
     bound = [word for mount in mounts for word in ("--bind", mount)]
-    gpus = ["--nv"] if settings.gpus_per_node else []
+    gpus = ["--nv"] if settings.gpus else []
     return ["apptainer", "exec", *gpus, *bound, "--pwd", str(request.here), container.image]
 
 

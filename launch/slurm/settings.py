@@ -13,6 +13,9 @@ from data_pipelines.secrets import hide_secrets
 
 _SITE_IN_REPO = Path("slurm/site.yaml")
 _SECRET = re.compile(r"(?i)password|secret|token|api_?key")
+_GPUS = re.compile(
+    r"--gres=(?:[^,]+,)*(?:gres[:/])?gpu(?::[A-Za-z][\w.-]*)?(?::(?P<gres>\d+))?(?:[,(].*)?|--gpus-per-node=(?:[\w.-]+:)?(?P<gpus>\d+)"
+)
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 CORES_OF_A_GPU = 8
@@ -37,7 +40,7 @@ class SlurmConfig(Config):
 
     Attributes:
         nodes: of the job.
-        gpus_per_node: GPUs, and ranks, of a node.
+        gpus_per_node: GPUs, and ranks, of a node; 0 where `sbatch` asks for them, as `--gres=gpu:8`.
         gpu_type: as the site calls it, such as `h100`.
         ranks_per_node: null for one a GPU, or a single one where there is no GPU.
         cpus_per_task: cores of a rank; null for 8 where it has a GPU (two launch kernels, NCCL and the checkpoint's
@@ -118,9 +121,16 @@ class SlurmConfig(Config):
         return env
 
     @property
+    def gpus(self) -> int:
+        """GPUs of a node, also where the site takes them as `sbatch: ["--gres=gpu:8"]` only."""
+        found = filter(None, map(_GPUS.fullmatch, self.sbatch))
+        asked = [int(match["gres"] or match["gpus"] or 1) for match in found]
+        return self.gpus_per_node or max(asked, default=0)
+
+    @property
     def ranks(self) -> int:
         """Ranks of a node."""
-        return self.ranks_per_node or max(self.gpus_per_node, 1)
+        return self.ranks_per_node or max(self.gpus, 1)
 
     @property
     def cores(self) -> int:
@@ -150,8 +160,8 @@ def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig
         values |= found
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = parse_config(SlurmConfig, values, source="submit")
-    if settings.gpus_per_node and settings.ranks > settings.gpus_per_node:
-        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus_per_node} GPUs: one rank a GPU")
+    if settings.gpus and settings.ranks > settings.gpus:
+        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus} GPUs: one rank a GPU")
     if settings.time and seconds_of(settings.time) < 2 * settings.save_seconds:
         raise ConfigError(
             f"submit: a time of {settings.time} leaves nothing beside save_seconds {settings.save_seconds}"

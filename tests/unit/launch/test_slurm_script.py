@@ -48,6 +48,9 @@ def test_containers() -> None:
     container = ContainerConfig(image="train.sif", runtime="apptainer")
     text = render(settings.model_copy(update={"container": container}), job(Path("/runs/x")))
     assert "apptainer exec --nv --bind /data/ffhq:/data/ffhq" in text
+    gres = SlurmConfig(container=container, sbatch=("--gres=lscratch:10,gpu:h100:8(S:0)",))
+    assert "apptainer exec --nv" in render(gres, job(Path("/runs/x")))
+    assert gres.ranks == 8, "GPUs that a site takes as --gres alone are GPUs"
 
 
 def test_no_value_is_ever_run(tmp_path: Path) -> None:
@@ -81,10 +84,10 @@ STUBS = {
         [ -z "$FAILED" ] || { sleep 0.05; echo "$FAILED" > "$RUN_FOLDER/failures/rank-0.json"; }
         [ -z "$STOPPED" ] || echo "$STOPPED" > "$RUN_FOLDER/stopped.json"
         exit $CODE""",
-    "squeue": 'echo "${STATE:-RUNNING}"',
+    "squeue": 'echo "Welcome to the site"; echo ------; echo "${STATE:-RUNNING}"',
     "scontrol": """
         case "$*" in
-        *hostnames*) echo n1;;
+        *hostnames*) echo 'Welcome to the site'; echo ------; echo n1;;
         *oneliner*) echo "NodeName=n1 NodeAddr=127.0.0.1 Port=1";;
         requeue*) echo "requeue $2" >> "$CALLS"; kill -TERM $PPID;;
         esac""",
