@@ -41,11 +41,13 @@ def _grad(outputs: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -
     return tuple(found.get(_edge(tensor)) for tensor in inputs)
 
 
-def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: Any = None, create_graph: bool = False) -> None:
-    for (node, _), gradient in _walk([self], [gradient], create_graph).items():
+def _backward(
+    self: Tensor, gradient: Tensor | None = None, retain_graph: Any = None, create_graph: bool = False
+) -> None:
+    for (node, _), found in _walk([self], [gradient], create_graph).items():
         leaf = getattr(node, "variable", None)
         if leaf is not None and leaf.requires_grad:
-            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+            leaf.grad = found if leaf.grad is None else leaf.grad + found
 
 
 def _edge(tensor: Tensor) -> tuple[Any, int]:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,8 +13,8 @@ def stay_near(device: torch.device, devices: Path = _DEVICES) -> frozenset[int] 
     """Let this process, and threads that it starts from here on, run on the cores of its GPU's NUMA node alone.
 
     Memory and page-locked buffers of a process lie where it runs: from another node every copy to the GPU crosses the
-    processor's own network. Cores that the process was not given stay forbidden; where none is left, or the machine does
-    not tell, nothing changes.
+    processor's own network. Cores that the process was not given stay forbidden; where none is left, or the machine
+    does not tell, nothing changes.
 
     Args:
         device: a GPU.
@@ -22,7 +23,7 @@ def stay_near(device: torch.device, devices: Path = _DEVICES) -> frozenset[int] 
     Returns:
         The cores; None where nothing changed.
     """
-    card = torch.cuda.get_device_properties(device)
+    card: Any = torch.cuda.get_device_properties(device)
     address = f"{card.pci_domain_id:04x}:{card.pci_bus_id:02x}:{card.pci_device_id:02x}.0"
     try:
         near = cores_of((devices / address / "local_cpulist").read_text())

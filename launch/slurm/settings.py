@@ -135,7 +135,7 @@ class SlurmConfig(Config):
     @property
     def cores(self) -> int:
         """Cores of a rank."""
-        return self.cpus_per_task or (CORES_OF_A_GPU if self.gpus_per_node else 1)
+        return self.cpus_per_task or (CORES_OF_A_GPU if self.gpus else 1)
 
     @property
     def world_size(self) -> int:

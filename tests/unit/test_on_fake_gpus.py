@@ -21,7 +21,6 @@ from bigtrain.engine.step import take_step
 from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.strategies.single import SingleConfig
-from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
 from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
