@@ -37,6 +37,7 @@ from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
 from data_pipelines.fields.registry import kind_names
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.remote import RetryPolicy
 from data_pipelines.sampling import Shares
 from data_pipelines.secrets import refuse_secrets
 from data_pipelines.stream import Loader
@@ -88,10 +89,13 @@ class CacheConfig(Config):
     Attributes:
         folder: null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
         max_bytes: what they may take together; it must hold twice the window's shards.
+        patience_seconds: how long a server that does not answer is asked again before the run ends, to be started
+            again; a run with a watchdog takes at most four fifths of `watchdog.step_seconds`.
     """
 
     folder: str | None = None
     max_bytes: PositiveInt = 100 * 2**30
+    patience_seconds: NonNegativeFloat = RetryPolicy.patience_s
 
 
 class FieldConfig(Config):
@@ -238,7 +242,7 @@ class StreamConfig(Config):
             max_images=self.max_images,
             held_out=held_out,
             on_corrupt=self.on_corrupt,
-            cache=CachePlan(self.cache.folder or "", self.cache.max_bytes),
+            cache=CachePlan(self.cache.folder or "", self.cache.max_bytes, self.cache.patience_seconds),
         )
 
 
@@ -340,8 +344,8 @@ class TrainingConfig(TaskConfig, ABC):
         precision: `bf16` computes products and convolutions in bfloat16; `pure_bf16` keeps weights in it too, beside
             float32 masters; `fp16` scales losses, and needs a GPU.
         tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.
-        deterministic: let GPUs use only algorithms whose bits repeat, so that a run's bits are a function of its config,
-            of the GPU and of the libraries, as they are on a CPU in any case; slower, by how much was not measured. An
+        deterministic: let GPUs use only algorithms whose bits repeat, so that a run's bits follow from its config,
+            the GPU and the libraries, as they do on a CPU in any case; slower, by how much was not measured. An
             operator without such an algorithm, of a package's network for example, ends the run at its first step with
             PyTorch's words.
         init_from: networks to start from; null for random weights.

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 from bigtrain.build import build, check
@@ -18,7 +19,7 @@ from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
-from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero
+from bigtrain.distributed.collectives import checked_by_rank_zero, from_rank_zero, is_rank_zero
 from bigtrain.distributed.determinism import choose_algorithms
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
@@ -31,6 +32,10 @@ from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
+
+
+_MISTAKES = (ConfigError, UnreachableError, DataError, UserError)
+"""What a check finds; all ranks raise the first that fits."""
 
 
 class LostDataError(DataError):
@@ -69,12 +74,12 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
     config = remember_micro_batch(config)
-    check(config, world_size=world_size, allow_change=allow_change)
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
-    failed = True
+    failed, checked = True, False
     try:
+        checked_by_rank_zero(partial(check, config, world_size=world_size, allow_change=allow_change), _MISTAKES)
+        checked = True
         choose_algorithms(ranks.device, deterministic=config.deterministic)
-        barrier()  # every rank has checked the folder before one of them writes into it
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
@@ -92,8 +97,9 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     except LostDataError:
         raise
     except Exception as error:
-        note_failure(config.folder, rank, error)
-        crash_log.exception("rank %d failed", rank)
+        if checked:
+            note_failure(config.folder, rank, error)
+            crash_log.exception("rank %d failed", rank)
         raise
     finally:
         close_log_file()

@@ -1,7 +1,9 @@
 """Find this process's place among the ranks, whoever launched it, and join them."""
 
+import contextlib
 import itertools
 import os
+import resource
 import socket
 import sys
 import threading
@@ -56,8 +58,9 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     A process that was started alone becomes a group of one, so that nothing else needs a special case. PyTorch's
     flight recorder keeps the latest collective operations, for the log and for the watchdog. CPUs take numbers below
     1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
-    where they compute, the process keeps the memory that it frees (decision 42). A rank with a GPU stays on the cores
-    of its NUMA node.
+    where they compute, the process keeps the memory that it frees (decision 42). Gloo connects two ranks when they
+    first talk, and the limit of open files is raised as far as the system allows: 1,024 ranks that connect at once need
+    2,050 descriptors each, and the usual limit is 1,024. A rank with a GPU stays on the cores of its NUMA node.
 
     Raises:
         DeviceError: this rank cannot use the GPU that it should.
@@ -66,6 +69,8 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     check_meeting_place(os.environ)
     torch.set_flush_denormal(True)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
+    _raise_limit_of_open_files()
     rank, world_size, local_rank = place_from_environment(os.environ)
     device = find_device(local_rank, os.environ)
     cuda = device.type == "cuda"
@@ -85,6 +90,14 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
         )
     stop.joined()
     return Ranks(rank, world_size, local_rank, device)
+
+
+def _raise_limit_of_open_files() -> None:
+    """Allow this process, and those that it starts, as many open files as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS caps it below the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> Store | None:

@@ -1,5 +1,6 @@
 """The run folder: its config and environment, and the check that one folder holds one run."""
 
+import contextlib
 import getpass
 import hashlib
 import json
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import TrainingConfig
+from bigtrain.config import TrainingConfig, parse_training
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
 from bigtrain.core.presence import LOCK, read_heartbeat, read_place
@@ -206,6 +207,9 @@ def _git(*arguments: str) -> str | None:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Compare a saved config with a new one; keys that came up since it was written have had their defaults."""
+    with contextlib.suppress(ConfigError):
+        old = parse_training(old, source=_CONFIG).model_dump(mode="json")
     before, after = flatten(old), flatten(new)
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"

@@ -1,10 +1,11 @@
 """What a job asks Slurm for: the site's defaults, a profile, and the command line, each over the one before."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -13,6 +14,9 @@ from data_pipelines.secrets import hide_secrets
 
 _SITE_IN_REPO = Path("slurm/site.yaml")
 _SECRET = re.compile(r"(?i)password|secret|token|api_?key")
+_SAVE_SECONDS = 120
+_SAVES = 3
+"""How many times the time of a measured save a run has to save: the step before it ends first, and disks are busy."""
 _GPUS = re.compile(
     r"--gres=(?:[^,]+,)*(?:gres[:/])?gpu(?::[A-Za-z][\w.-]*)?(?::(?P<gres>\d+))?(?:[,(].*)?|--gpus-per-node=(?:[\w.-]+:)?(?P<gpus>\d+)"
 )
@@ -58,8 +62,9 @@ class SlurmConfig(Config):
         env_file: a shell file of variables; read when the job starts, and the place for passwords.
         interface: of the network, for the ranks' messages; null for the one by which a node reaches the first.
         stage: folder on a node's own disk that shards are copied to before training.
-        save_seconds: how long before the time limit the ranks are asked to save.
-        max_requeues: of one job.
+        save_seconds: how long before the time limit the ranks are asked to save; null for 120, or three times what the
+            run's newest checkpoint took to write, where that is more.
+        max_requeues: of one job; null for no limit.
         max_vain_requeues: in a row, without a new checkpoint.
         sbatch: more options, as they are, such as `--exclusive`.
     """
@@ -87,8 +92,8 @@ class SlurmConfig(Config):
     env_file: str | None = None
     interface: str | None = None
     stage: str | None = None
-    save_seconds: Annotated[int, Field(ge=5)] = 120
-    max_requeues: NonNegativeInt = 100
+    save_seconds: Annotated[int, Field(ge=5)] | None = None
+    max_requeues: NonNegativeInt | None = None
     max_vain_requeues: PositiveInt = 5
     sbatch: tuple[str, ...] = ()
 
@@ -119,6 +124,17 @@ class SlurmConfig(Config):
             if _SECRET.search(name) or hide_secrets(value) != value:
                 raise ValueError(f"{name} would be written into the batch script; put it into env_file")
         return env
+
+    def for_run(self, save_took: float) -> Self:
+        """Return the settings of a run of which a checkpoint took so many seconds to write; 0 for a new one.
+
+        Raises:
+            ConfigError: the time of the job leaves nothing beside saving.
+        """
+        seconds = self.save_seconds or max(_SAVE_SECONDS, math.ceil(_SAVES * save_took))
+        if self.time and seconds_of(self.time) < 2 * seconds:
+            raise ConfigError(f"submit: a time of {self.time} leaves nothing beside save_seconds {seconds}")
+        return self.model_copy(update={"save_seconds": seconds})
 
     @property
     def gpus(self) -> int:
@@ -162,10 +178,7 @@ def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig
     settings = parse_config(SlurmConfig, values, source="submit")
     if settings.gpus and settings.ranks > settings.gpus:
         raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus} GPUs: one rank a GPU")
-    if settings.time and seconds_of(settings.time) < 2 * settings.save_seconds:
-        raise ConfigError(
-            f"submit: a time of {settings.time} leaves nothing beside save_seconds {settings.save_seconds}"
-        )
+    settings.for_run(0.0)
     if settings.venv and settings.conda:
         raise ConfigError("submit: venv or conda, not both")
     for name in ("env_file", "venv"):

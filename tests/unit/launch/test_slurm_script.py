@@ -153,7 +153,6 @@ ENDINGS = {
     ),
     "aborted for a reason": ({"code": 134, "FAILED": OWN}, 134, "ended: failed with exit code 134", ""),
     "Slurm's own": ({"code": 3, "STOPPED": SAVED, "STATE": "COMPLETING"}, 3, "left: COMPLETING", ""),
-    "too often": ({"code": 0, "life": 101}, 1, "ended: requeued 100 times", ""),
 }
 
 
@@ -165,6 +164,25 @@ def test_only_what_can_go_on_is_requeued(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as several:
         for name, found in zip(ENDINGS, several.map(run, ENDINGS), strict=True):
             assert found == ENDINGS[name][1:], name
+
+
+def test_hundreds_of_preemptions_do_not_end_a_run(tmp_path: Path) -> None:
+    book = tmp_path / "run/slurm"
+    book.mkdir(parents=True)
+    (book / "lives-7").write_text("".join(f"kimg{life}\n" for life in range(300)))
+    asked = {"folder": tmp_path, "code": 3, "life": 300, "STOPPED": SAVED}
+    assert end(render(SlurmConfig(), job(tmp_path / "run")), **asked)[1] == "requeued: stopped and saved"
+    text = render(SlurmConfig(max_requeues=100), job(tmp_path / "run"))
+    assert end(text, **asked)[1] == "ended: requeued 100 times"
+
+
+def test_a_run_has_the_time_to_save_that_it_was_seen_to_need(tmp_path: Path) -> None:
+    for asked, took, seconds in ((None, 0.0, 120), (None, 30.2, 120), (None, 200.5, 602), (60, 200.0, 60)):
+        text = render(SlurmConfig(save_seconds=asked), job(tmp_path / "run", save_took=took))
+        assert f"--signal=B:USR1@{seconds}\n" in text
+        assert f"--save-seconds={seconds} " in text
+    with pytest.raises(ConfigError, match="a time of 20 leaves nothing beside save_seconds 602"):
+        render(SlurmConfig(time="20"), job(tmp_path / "run", save_took=200.5))
 
 
 def test_a_cancelled_job_stays_away(tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     check_run_folder(changed, allow_change=True)
 
 
+def test_keys_that_came_up_since_a_run_began_have_their_defaults(tmp_path: Path) -> None:
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    saved = folder / "config.yaml"
+    old = saved.read_text()
+    assert "patience_seconds" in old
+    saved.write_text("".join(line for line in old.splitlines(keepends=True) if "patience_seconds" not in line))
+    check_run_folder(tiny(folder), allow_change=False)
+    with pytest.raises(ConfigError, match=r"data.cache.patience_seconds: 240.0 -> 9.0"):
+        check_run_folder(tiny(folder, "data.cache.patience_seconds=9"), allow_change=False)
+
+
 def test_a_run_folder_may_move(tmp_path: Path) -> None:
     open_run_folder(tiny(tmp_path / "here"))
     (tmp_path / "here").rename(tmp_path / "there")
