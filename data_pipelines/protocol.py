@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_pipelines.codec import Pixels
+from data_pipelines.content import why_no_image
 
 Crop = Literal["center", "none", "pad", "exact"]
 Filter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
@@ -28,6 +29,7 @@ _CROP_WORDS = {
     "pad": "zeros around",
     "exact": "images of this size only",
 }
+_HEAD = 512
 _ADDRESS = re.compile(r"<[^>]* at 0x[0-9a-f]+>")
 _ORIENTATION = 0x0112  # of EXIF: 1 is upright, 5 to 8 lie on their sides
 _UNTOUCHED_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
@@ -182,6 +184,8 @@ def _from_file(data: bytes, pixel_limit: int) -> Image.Image:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         picture = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise Rejected("unreadable", why_no_image(data[:_HEAD])) from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if picture.width * picture.height > pixel_limit:

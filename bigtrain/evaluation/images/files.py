@@ -14,7 +14,7 @@ from bigtrain.evaluation.errors import EvaluationError
 from data_pipelines.codec import Pixels
 from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.files import from_folder, from_zip
+from data_pipelines.prepare import open_images
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item
 
@@ -38,7 +38,7 @@ class FileImages:
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         try:
-            source = from_folder(path) if path.is_dir() else from_zip(path)
+            source = open_images(path)
         except DataError as error:
             raise EvaluationError(str(error)) from None
         self.name, self.digest = str(path), f"files {source.stamp}"
