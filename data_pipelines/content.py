@@ -12,7 +12,6 @@ _IMAGES = {
     b"MM\0*": "TIFF",
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"qoif": "QOI",
 }
 _OTHERS = {
     b"\x1f\x8b": "gzip",
@@ -29,13 +28,18 @@ _OTHERS = {
     b"ARROW1": "arrow",
     b"\x89HDF\r\n\x1a\n": "hdf5",
     b"%PDF": "pdf",
+    b"%!PS": "PostScript",
+    b"8BPS": "Photoshop",
+    b"qoif": "QOI",
+    b"\0\0\1\0": "icon",
+    b"DDS ": "DDS",
 }
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 LFS_POINTER = b"version https://git-lfs"
 
 
 def image_format(head: bytes) -> str | None:
-    """Return the format of an image that begins with these bytes; None: no image that Pillow could read."""
+    """Return the format of an image that begins with these bytes; None: no image of a format that is read."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
@@ -62,13 +66,13 @@ def why_no_image(head: bytes) -> str:
     if head.startswith(LFS_POINTER):
         return "a pointer of Git LFS, not the file itself; git lfs pull fetches it"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
-        return "a HEIC image, which Pillow cannot read; convert it to JPEG or PNG"
+        return "a HEIC image, which is not read; convert it to JPEG or PNG"
     if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
-        return "a JPEG XL image, which Pillow cannot read; convert it to JPEG or PNG"
+        return "a JPEG XL image, which is not read; convert it to JPEG or PNG"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         return "an HTML page, not an image"
     if head.lstrip()[:4].lower() == b"<svg" or b"<svg" in head.lower():
         return "an SVG drawing, not an image of pixels"
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
-    return f"a {found} file, not an image" if (found := archive_format(head)) else "not an image that Pillow knows"
+    return f"a {found} file, not an image" if (found := archive_format(head)) else "not an image"

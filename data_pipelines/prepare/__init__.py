@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, values
+from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, photos, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import from_files, images_of
 from data_pipelines.prepare.huggingface import from_huggingface
@@ -75,6 +75,7 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "emoji-lines": emoji.lines,
     "emoji-2d": emoji.flat,
     "emoji-3d": emoji.solid,
+    "photos": photos.photos,
     "openclipart": lambda split: _of_path(named.openclipart)(Place(named.OPENCLIPART, split)),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""

@@ -1,19 +1,19 @@
-"""Image files in a folder or a zip, all of one size, as other tools read them: RGB, not resized, not turned."""
+"""Image files in a folder, a zip or tars, all of one size, as other tools read them: RGB, not resized, not turned."""
 
-import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from bigtrain.evaluation.errors import EvaluationError
-from data_pipelines.codec import Pixels
+from data_pipelines.codec import Pixels, encode
 from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import ImageFileError, open_picture
 from data_pipelines.prepare import open_images
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item
@@ -22,10 +22,10 @@ _GREY = frozenset({"1", "L", "I;16", "I", "F"})
 
 
 class FileImages:
-    """Images below a folder, or in a zip, in the order of their names; see Images.
+    """Images below a folder, or in an archive or array, in the order of their names; see Images.
 
     Args:
-        path: of the folder or zip.
+        path: see `open_images`.
         threads: that decode at once.
 
     Attributes:
@@ -42,7 +42,7 @@ class FileImages:
         except DataError as error:
             raise EvaluationError(str(error)) from None
         self.name, self.digest = str(path), f"files {source.stamp}"
-        self._items, self._reader = list(source.items), source.reader
+        self._items, self._source = list(source.items), source
         self.faults: list[str] = []
         self.grey: list[str] = []
         height, width = self._first_size()
@@ -64,9 +64,9 @@ class FileImages:
         """Return height and width of the first image that can be read."""
         for item in self._items:
             try:
-                with Image.open(io.BytesIO(self._content(item))) as picture:
+                with open_picture(self._content(item)) as picture:
                     return picture.height, picture.width
-            except (Rejected, OSError, Image.DecompressionBombError):
+            except (Rejected, ImageFileError, OSError):
                 continue
         raise EvaluationError(f"{self.name}: none of its {len(self._items)} images can be read")
 
@@ -77,25 +77,21 @@ class FileImages:
                 self._decoder.decode(memoryview(content), out)
             except ValueError:  # unreadable, or of another mode or size: Pillow tells which
                 self._convert(item, content, out)
-        except UnidentifiedImageError:
-            self.faults.append(f"{item.name} (not an image)")
-            out[:] = 0
-        except (Rejected, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (Rejected, ImageFileError, OSError) as error:
             self.faults.append(f"{item.name} ({error})")
             out[:] = 0
 
     def _content(self, item: Item) -> bytes:
-        content = self._reader.read(item.where)
-        assert isinstance(content, bytes)
-        return content
+        content = self._source.read(item.where)
+        return content if isinstance(content, bytes) else encode(content, "png")  # of an array, such as an .npz
 
     def _convert(self, item: Item, content: bytes, out: Pixels) -> None:
         """Decode an image of another mode; transparency lies on white, as everywhere in bigtrain."""
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             size = (picture.height, picture.width)
             if size != self._decoder.shape[1:]:
                 height, width = self._decoder.shape[1:]
-                raise ValueError(f"is {size[0]}x{size[1]}, the first image is {height}x{width}")
+                raise ImageFileError("size", f"is {size[0]}x{size[1]}, the first image is {height}x{width}")
             if picture.mode in _GREY:
                 self.grey.append(item.name)
             opaque: Image.Image = picture

@@ -16,7 +16,7 @@ from bigtrain.evaluation.weights import WEIGHTS, PublishedWeights, find_weights,
 from data_pipelines.remote import RetryPolicy
 
 CONTENT = bytes(range(256)) * 20_000
-HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, stall_s=5)
+HASTE = RetryPolicy(attempts=4, patience_s=0.05, first_wait_s=0.01, stall_s=5)
 
 
 class Server(BaseHTTPRequestHandler):
