@@ -181,12 +181,13 @@ def _an_image_each(tar: str, sample: Sample, fields: MemberFields) -> list[tuple
 
 def _items(samples: Sequence[tuple[str, Sample]], fields: MemberFields) -> tuple[list[Item], list[str]]:
     """Return the items of samples, and the names of members that are part of none."""
-    items, left = [], []
+    items: list[Item] = []
+    left: dict[Span | Lost, str] = {}
     for tar, sample in samples:
         item, unused = fields.item(f"{tar}/{sample.name}", sample.parts)
         items.append(item)
-        left += [f"{tar}/{sample.name}.{extension}" for extension in unused]
-    return items, left
+        left |= {sample.parts[extension]: f"{tar}/{sample.name}.{extension}" for extension in unused}
+    return items, list(left.values())
 
 
 def _with_classes(

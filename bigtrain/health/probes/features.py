@@ -130,7 +130,7 @@ class FeatureProbe:
         """Extract features of images 0 .. count - 1, each on one rank: float64 on the CPU, shape [count, F]."""
         assert self._extractor is not None
         features = torch.zeros(count, self._extractor.layers["pool"], dtype=torch.float64)
-        mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
+        mine = torch.arange(count)[self._ranks.rank :: self._ranks.world_size]  # none, where there are more ranks
         for rows in torch.split(mine, _BATCH):
             if len(rows):
                 features[rows] = self._extractor(images(rows).to(self._ranks.device))["pool"].double().cpu()
