@@ -12,7 +12,7 @@ from bigtrain.core.config import ConfigError, config_to_words
 
 app = typer.Typer()
 
-_OF_SCORES = ("pairs", "samples", "reference_samples", "reference", "extractor", "weights", "dtype")
+_OF_SCORES = ("pairs", "samples", "reference_samples", "reference", "extractor", "weights", "dtype", "kid_subset_size")
 _OF_SAMPLES = ("snapshot", "truncation", "ema", "precision", "seed", "seeds", "on_corrupt")
 """Options that settings call as the command does."""
 
@@ -33,6 +33,9 @@ def evaluate(
     extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/metrics.md.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
+    kid_subset_size: Annotated[
+        int | None, typer.Option(help="Images of each of KID's subsets; default: 1,000.")
+    ] = None,
     truncation: Annotated[float | None, typer.Option(help="Of the latents (psi); default: 1, for none.")] = None,
     ema: Annotated[str | None, typer.Option(help="Width of a power-function average, such as 0.05.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the generator: fp32 (default) or bf16.")] = None,

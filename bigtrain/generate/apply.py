@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.config import Config
@@ -24,13 +25,15 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
+from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.manifest import IMAGE
 from data_pipelines.order import Location
-from data_pipelines.prepare.files import IMAGE_SUFFIXES
+from data_pipelines.prepare.listing import list_folder
+from data_pipelines.prepare.names import stem_of
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.read import DamageError, ShardDataset
 
@@ -47,6 +50,8 @@ class ApplySettings(Config):
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
         precision: of the network's forward.
+        tile: translate larger images in tiles of so many pixels a side; null for images as a whole.
+        overlap: pixels around a tile that are computed with it.
     """
 
     snapshot: Path
@@ -55,6 +60,8 @@ class ApplySettings(Config):
     output: str | None = None
     noise: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    tile: PositiveInt | None = None
+    overlap: NonNegativeInt = 32
 
 
 class Source(NamedTuple):
@@ -129,7 +136,7 @@ def find_sources(inputs: Sequence[str], field: str) -> list[Source]:
             raise UserError(f"{source.file}: would be written to {source.name}.png, as {names[source.name].file}")
         names[source.name] = source
     if not sources:
-        raise UserError(f"{', '.join(inputs)}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise UserError(f"{', '.join(inputs)}: no images in it")
     return sources
 
 
@@ -141,11 +148,9 @@ def _sources_in(path: Path, field: str) -> Iterator[Source]:
         for number, location in enumerate(dataset.locations()):
             yield Source(f"{number:08d}", sample=(dataset, chosen, location))
     elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            inside = file.relative_to(path)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if file.is_file() and not hidden and file.suffix.lower() in IMAGE_SUFFIXES:
-                yield Source(str(inside.with_suffix("")), file)
+        listing = list_folder(path)
+        for name in listing.images():
+            yield Source(stem_of(name), path / str(listing.files[name].where))
     elif path.is_file():
         yield Source(path.stem, path)
     else:
@@ -161,12 +166,14 @@ class Applier:
         translation: which direction.
         device: where the networks are.
         noise: whether the network draws its own noise.
+        tiling: of larger images; None translates them as a whole.
     """
 
     snapshot: Snapshot
     translation: Translation
     device: torch.device
     noise: bool = False
+    tiling: Tiling | None = None
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels, number: int) -> Pixels:
@@ -179,8 +186,13 @@ class Applier:
         Returns:
             uint8, shape [C', H', W'], larger by what the network enlarges.
         """
-        image = torch.from_numpy(pixels.copy()).to(self.device)[None].float() / 127.5 - 1
-        result: Pixels = to_uint8(self.translate(image, [number])[0]).cpu().numpy()
+        image = torch.from_numpy(pixels.copy())[None]
+
+        def translated(part: Tensor) -> Tensor:
+            return to_uint8(self.translate(part.to(self.device).float() / 127.5 - 1, [number])).cpu()
+
+        made = translated(image) if self.tiling is None else in_tiles(translated, image, self.tiling)
+        result: Pixels = made[0].numpy()
         return result
 
     @torch.inference_mode()
@@ -247,7 +259,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
-    applier = Applier(snapshot, translation, ranks.device, settings.noise)
+    applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation))
     rejected, done = [], 0
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]
     with progress_bars() as bars, autocast(ranks.device.type, settings.precision):
@@ -274,6 +286,17 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     summary = f"{settings.out}: {sum(counts)} images translated"
     summary += f", {there} were there" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
+
+
+def _tiling(settings: ApplySettings, translation: Translation) -> Tiling | None:
+    if settings.tile is None:
+        return None
+    tiling = Tiling(settings.tile, settings.overlap)
+    try:
+        tiling.check(translation.multiple)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return tiling
 
 
 def _open_folder(settings: ApplySettings) -> str | None:
