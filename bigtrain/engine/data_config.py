@@ -33,7 +33,7 @@ class ShuffleSampling(Config):
 
     @property
     def shares(self) -> Shares | None:
-        """Those that the data have."""
+        """The shares of the classes; None for those of the dataset."""
         return None
 
 
@@ -44,7 +44,7 @@ class BalancedSampling(Config):
 
     @property
     def shares(self) -> Shares | None:
-        """Equal ones."""
+        """Equal shares of all classes."""
         return Shares({})
 
 
@@ -62,7 +62,7 @@ class WeightedSampling(Config):
 
     @property
     def shares(self) -> Shares | None:
-        """As given."""
+        """The given shares of the classes."""
         return Shares(self.weights, self.others)
 
 

@@ -10,7 +10,6 @@ from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
 from bigtrain.planning.counting import FakeRun
-from bigtrain.planning.phases import phase_kind
 from bigtrain.run.usage import Cost
 
 _UNKNOWN = Cost(0, 0)
@@ -42,7 +41,7 @@ class PhaseCosts:
 
     def _count(self, phase: Phase, progress: Progress) -> Cost:
         self._run = self._run or FakeRun(self._config)
-        kind = (phase_kind(phase), *self._run.grow_to(progress))
+        kind = (phase.name, *sorted(phase.values), *self._run.grow_to(progress))
         if kind not in self._known:
             work = self._run.work(phase, self._config.micro_batch_size)
             self._known[kind] = Cost(int(work.flops.sum()), int(work.activations))

@@ -158,9 +158,10 @@ class MicroBatchTrial:
         start, end = (Progress(whole, self._config.global_batch * self._task.batches_per_step) for _ in range(2))
         end.samples_seen = whole
         self._task.before_step(end)  # networks that grow have grown
-        # Every lazy term is due at both places; a part of the game may join after the first one.
+        # Every lazy term is due at both places; a part of the game may join after the first one, and the later phase of
+        # a kind has all of its loss.
         places = (start, last_period(self._task, start))
-        phases = {phase_kind(phase): phase for place in places for phase in self._task.phases(place)}
+        phases = {phase_kind(self._task, phase): phase for place in places for phase in self._task.phases(place)}
         most = 0
         for phase in phases.values():
             with measured_peak(self._device) as peak:

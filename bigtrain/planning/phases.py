@@ -12,7 +12,7 @@ _PERIOD = 4096
 """Steps after which the phases that are due are taken to repeat, if not before."""
 
 Kind = tuple[str, ...]
-"""A kind of phase: its name, and the terms that are due and other parts of its loss that have a weight."""
+"""A kind of phase: its name and the terms that are due."""
 
 
 def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, float]]:
@@ -26,22 +26,23 @@ def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, f
         progress: for the length of the run and of a step.
     """
     period = period_of(task)
-    first: dict[Kind, Phase] = {}
+    phases: dict[Kind, Phase] = {}
     counts: Counter[Kind] = Counter()
     for place in (Progress(progress.total, progress.batch), last_period(task, progress)):
         counts.clear()
         for _ in range(period):
             for phase in task.phases(place):
-                kind = phase_kind(phase)
-                first.setdefault(kind, phase)
+                kind = phase_kind(task, phase)
+                phases[kind] = phase  # the later one has all of its loss
                 counts[kind] += 1
             place.advance()
-    return {kind: (phase, counts[kind] / period) for kind, phase in first.items()}
+    return {kind: (phase, counts[kind] / period) for kind, phase in phases.items()}
 
 
-def phase_kind(phase: Phase) -> Kind:
+def phase_kind(task: Task, phase: Phase) -> Kind:
     """Return the kind of a phase."""
-    return (phase.name, *sorted(phase.values))
+    terms = terms_of(task.players[phase.player])
+    return (phase.name, *sorted(name for name in terms if name in phase.values))
 
 
 def period_of(task: Task) -> int:

@@ -73,7 +73,7 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """All that counts."""
+        """The seconds of a whole step; sending counts where something waits for it."""
         return self.compute + self.update + self.waiting
 
 

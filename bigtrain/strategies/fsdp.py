@@ -187,7 +187,7 @@ def _share(tensor: Tensor, count: int) -> Tensor:
 
 
 class _Gather(DefaultAllGather):
-    """FSDP2's own, with the time taken."""
+    """FSDP2's own all-gather, timed."""
 
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         with traffic.blocking(output_tensor.nbytes):
@@ -195,7 +195,7 @@ class _Gather(DefaultAllGather):
 
 
 class _Scatter(DefaultReduceScatter):
-    """Likewise."""
+    """FSDP2's own reduce-scatter, timed."""
 
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         with traffic.blocking(input_tensor.nbytes):

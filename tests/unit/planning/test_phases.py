@@ -12,11 +12,9 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 def test_a_part_of_the_game_that_joins_later_is_planned() -> None:
     task = TaskTraining("pix2pix", objective={"adversary_from_kimg": 0.1, "terms": {"l1": {}}}).task
-    assert {kind: often for kind, (_, often) in kinds_of_phases(task, Progress(1000, 8)).items()} == {
-        ("g_main", "l1"): 0.0,  # of the first steps alone
-        ("d_main",): 1.0,
-        ("g_main", "adversarial", "l1"): 1.0,
-    }
+    found = kinds_of_phases(task, Progress(1000, 8))
+    assert {kind: often for kind, (_, often) in found.items()} == {("d_main",): 1.0, ("g_main", "l1"): 1.0}
+    assert "adversarial" in found["g_main", "l1"][0].values
 
 
 def test_the_last_period_begins_where_every_lazy_term_is_due() -> None:
