@@ -157,7 +157,7 @@ class FakeRun:
                 loss.backward()
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise ConfigError(
-                f"{phase.name} cannot be planned: {error.func} depends on the values of a tensor, and a plan knows only shapes"
+                f"{phase.name} cannot be planned: {error.func} depends on values, and a plan knows only shapes"
             ) from None
         for hook in hooks:
             hook.remove()

@@ -8,7 +8,8 @@ third of the audit's numbers.
 import pytest
 
 from bigtrain.config import load_training
-from bigtrain.planning.counting import FakeRun, Kind
+from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.phases import Kind
 from tests.conftest import ROOT
 
 
