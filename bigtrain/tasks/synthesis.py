@@ -144,7 +144,7 @@ class SynthesisTask(Task):
     @torch.no_grad()
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
-        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        noise = self._objective.phases(progress)[0].values.get("instance_noise", 0.0)
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()
