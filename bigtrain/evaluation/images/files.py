@@ -12,7 +12,7 @@ from data_pipelines.codec import Pixels
 from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import open_picture
-from data_pipelines.prepare.files import from_folder, from_zip
+from data_pipelines.prepare import open_images
 from data_pipelines.protocol import ImageProtocol, Rejected, is_upright, largest_of_16_bits, measure
 from data_pipelines.source import Item
 
@@ -21,10 +21,10 @@ _TWELVE_BITS = 4096
 
 
 class FileImages:
-    """Images below a folder, or in a zip, in the order of their names; see Images.
+    """Images below a folder, or in an archive or array, in the order of their names; see Images.
 
     Args:
-        path: of the folder or zip.
+        path: see `open_images`.
         threads: that decode at once.
 
     Attributes:
@@ -39,12 +39,12 @@ class FileImages:
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         try:
-            source = from_folder(path) if path.is_dir() else from_zip(path)
+            source = open_images(path)
         except DataError as error:
             raise EvaluationError(str(error)) from None
         self.name, self.digest = str(path), f"files upright {source.stamp}"
         self.classes = source.classes
-        self._items, self._reader = list(source.items), source.reader
+        self._items, self._source = list(source.items), source
         self.faults: list[str] = []
         self.grey: list[str] = []
         self.dark: list[str] = []
@@ -113,5 +113,4 @@ class FileImages:
         return error.detail if isinstance(error, Rejected) else str(error)
 
     def _content(self, item: Item) -> bytes | Pixels:
-        content: bytes | Pixels = self._reader.read(item.where)
-        return content
+        return self._source.read(item.where)
