@@ -146,7 +146,8 @@ def watch(run: Path) -> dict[str, float]:
     """Score a complete run's snapshots beside it, and return the scores."""
     training = load_training(run / "config.yaml")
     ranks = join_ranks()
-    assert Watch(run, training, scores_for(training, ScoreConfig(extractor=training.eval.extractor)), ranks).until_the_end()
+    scores = scores_for(training, ScoreConfig(extractor=training.eval.extractor))
+    assert Watch(run, training, scores, ranks).until_the_end()
     leave_ranks(failed=False)
     records = [record for record, _ in read_records(run / WATCH_NAME)]
     return {record["key"]: record["score"]["value"] for record in records if record["kind"] == "score"}
