@@ -51,7 +51,7 @@ from bigtrain.run.spans import RunSpans
 from bigtrain.run.start import announce
 from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
-from bigtrain.tracking.tracker import Tracker
+from bigtrain.tracking.tracker import Tracker, check_tracking
 from bigtrain.trainer import Trainer
 
 
@@ -77,6 +77,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
+    check_tracking(config.tracking)
     check_precision(config.precision, cuda=torch.cuda.is_available() if cuda is None else cuda)
     check_run_folder(config, allow_change=allow_change)
     digest = check_data(config)
