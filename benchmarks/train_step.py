@@ -198,7 +198,7 @@ class Steps:
         from bigtrain.core.state import Progress
         from bigtrain.distributed.init import Ranks
         from bigtrain.engine.ema import EMA
-        from bigtrain.planning.phases import kinds_of_phases
+        from bigtrain.planning.counting import kinds_of_phases
 
         self._config = config
         self._layout = torch.contiguous_format if plain else torch.channels_last

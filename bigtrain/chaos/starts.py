@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bigtrain.config import TrainingConfig
 from bigtrain.core.state import Progress
-from bigtrain.planning.counting import FakeRun
-from bigtrain.planning.phases import period_of, phase_kind
+from bigtrain.planning.counting import FakeRun, kind_of, period_of
 from bigtrain.tracking.events import read_events
 
 
@@ -43,4 +42,4 @@ class Starts:
     def _at(self, samples_seen: int) -> set[str]:
         progress = Progress(self._total, self._batch)
         progress.samples_seen = samples_seen
-        return {"+".join(phase_kind(self._task, phase)) for phase in self._task.phases(progress)}
+        return {"+".join(kind_of(phase)) for phase in self._task.phases(progress)}

@@ -5,8 +5,10 @@ operations and the bytes that it reads and writes; storages are followed from
 birth to death, as `bigtrain.distributed.memory` follows them. Nothing is read: images and labels are made up.
 """
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -31,20 +33,27 @@ from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import autocast
 from bigtrain.engine.made_up import empty_batch
-from bigtrain.engine.player import Phase
+from bigtrain.engine.player import Phase, Player
 from bigtrain.engine.task import Task
 from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.operations import operations
-from bigtrain.planning.phases import Kind, kinds_of_phases, terms_of
 from bigtrain.strategies.fsdp import stages_of
 from bigtrain.strategies.plans.work import Sizes, Work
 
 _CPU = torch.device("cpu")
+_PERIOD = 4096
+"""Steps after which the phases that are due are taken to repeat, if not before."""
+_PARTS = 16
+"""Parts of a run whose ends are looked at."""
+
 _LAUNCH_NOTHING = {
     getattr(torch.ops.aten, name)
     for name in ("detach", "empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view")
 } | {torch.ops.aten.new_empty_strided, torch.ops.aten.scalar_tensor}
+
+Kind = tuple[str, ...]
+"""A kind of phase: its name, and the names of its values, such as the terms that are due."""
 
 
 class FakeRun:
@@ -157,7 +166,7 @@ class FakeRun:
                 loss.backward()
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise ConfigError(
-                f"{phase.name} cannot be planned: {error.func} depends on values, and a plan knows only shapes"
+                f"{phase.name} cannot be planned: {error.func} goes by what is in a tensor, and here are only shapes"
             ) from None
         for hook in hooks:
             hook.remove()
@@ -166,7 +175,7 @@ class FakeRun:
         rows = np.array(counter.rows, dtype=np.float64).reshape(-1, 3)
         return Work(
             player=phase.player,
-            second_order=any(term.second_order for name, term in terms_of(player).items() if name in phase.values),
+            second_order=any(term.second_order for name, term in _terms(player) if name in phase.values),
             flops=rows[:, 0],
             bytes=rows[:, 1],
             reduced=rows[:, 2] > 0,
@@ -208,6 +217,45 @@ class FakeRun:
                 assert set(self._trainable[name]) <= dict(player.named_parameters()).keys()
 
 
+def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, float]]:
+    """Return every kind of phase of a run: one of them, and how often a step has it.
+
+    A run is looked at in some places from its first steps to its last, because a game may begin late, and a schedule
+    may end a term.
+    """
+    period, steps = period_of(task), -(-progress.total // progress.batch)
+    last = max(steps // period - 1, 0)
+    places = {round(last * part / _PARTS) * period for part in range(_PARTS + 1)}
+    seen = Counter[Kind]()
+    first: dict[Kind, Phase] = {}
+    for place in sorted(places):
+        there = Progress(progress.total, progress.batch)
+        there.samples_seen = place * progress.batch
+        for _ in range(period):
+            for phase in task.phases(there):
+                first.setdefault(kind_of(phase), phase)
+                seen[kind_of(phase)] += 1
+            there.advance()
+    return {kind: (first[kind], count / period / len(places)) for kind, count in seen.items()}
+
+
+def fullest_phases(task: Task, progress: Progress) -> list[Phase]:
+    """Return a phase of each kind that computes all that another one of its name does, and more."""
+    kinds = kinds_of_phases(task, progress)
+    return [phase for kind, (phase, _) in kinds.items() if not any(set(kind) < set(other) for other in kinds)]
+
+
+def kind_of(phase: Phase) -> Kind:
+    """Return the kind of a phase."""
+    return (phase.name, *sorted(phase.values))
+
+
+def period_of(task: Task) -> int:
+    """Return the number of steps after which the same terms are due again, by their intervals."""
+    intervals = [term.interval for player in task.players.values() for _, term in _terms(player)]
+    return min(math.lcm(*intervals), _PERIOD) if intervals else 1
+
+
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down (FLOPs, bytes, 16 bits?) of every operator; what depends on no fake tensor is really computed.
 
@@ -246,6 +294,11 @@ class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
         super()._follow(storage)
         self.peak_besides = max(self.peak_besides, self.now - self.finished)
         self.late = max(self.late, self.now) if self.finished else 0
+
+
+def _terms(player: Player) -> list[tuple[str, Any]]:
+    terms: Mapping[str, Any] = getattr(player, "terms", {})
+    return list(terms.items())
 
 
 @contextmanager

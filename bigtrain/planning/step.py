@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bigtrain.distributed.precision import Precision
 from bigtrain.planning.collectives import seconds
+from bigtrain.planning.counting import Kind
 from bigtrain.planning.hardware import Cluster
-from bigtrain.planning.phases import Kind
 from bigtrain.strategies.plans.base import Message, StrategyPlan
 from bigtrain.strategies.plans.work import Work
 
@@ -73,7 +73,7 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """The seconds of a whole step; sending counts where something waits for it."""
+        """All that counts."""
         return self.compute + self.update + self.waiting
 
 

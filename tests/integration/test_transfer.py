@@ -18,7 +18,7 @@ from tests.snapshots import save_generator
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_transfer_learning_with_freeze_d(
+def test_transfer_learning_with_frozen_stages(
     fashion: Path, tmp_path: Path, bigtrain: Callable[..., tuple[int, str, str]]
 ) -> None:
     image = ImageSpec(32, 1, 10)
@@ -32,7 +32,7 @@ def test_transfer_learning_with_freeze_d(
         f"data.path={fashion}",
         f"run_dir={tmp_path / 'run'}",
         f"init_from.snapshot={snapshot}",
-        "init_from.freeze_d=2",
+        "init_from.freeze={D: 2}",
         "activation_checkpointing=true",
         "total_kimg=0.16",
         "eval.interval_kimg=0",

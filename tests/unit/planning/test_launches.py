@@ -8,8 +8,7 @@ third of the audit's numbers.
 import pytest
 
 from bigtrain.config import load_training
-from bigtrain.planning.counting import FakeRun
-from bigtrain.planning.phases import Kind
+from bigtrain.planning.counting import FakeRun, Kind
 from tests.conftest import ROOT
 
 
