@@ -90,8 +90,11 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         if config.init_from is not None:
             config.init_from.check(specs, networks)
         config.check_task(networks, micro_batch=config.micro_batch_size)
+        sampler = config.build_sampler(config.data.field_specs(), {})
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.eval.best is not None:
+        config.eval.check_value("eval.best", config.eval.best, list(sampler.outputs))
 
 
 def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
