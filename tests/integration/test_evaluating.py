@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bigtrain.checkpoint.contents import load_state
+from bigtrain.core.logging import console
 from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, read_metrics, read_records
 from tests.conftest import ROOT
 
@@ -113,8 +114,9 @@ def test_a_stop_in_the_middle_of_an_evaluation_saves_and_the_curve_is_whole(
 
 
 def test_scores_are_compared_only_where_the_protocol_is_the_same(
-    watched: Path, tmp_path: Path, bigtrain: Callable[..., tuple[int, str, str]]
+    watched: Path, tmp_path: Path, bigtrain: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(console, "width", 200)  # no table is broken
     snapshot = str(watched / "snapshots" / "kimg000000.640")
     options = ["--samples", "160", "--reference-samples", "60", "--dtype", "bf16", "--json"]
     for name, more in (("whole", ["--nproc", "2"]), ("truncated", ["--truncation", "0.5"])):

@@ -72,15 +72,15 @@ def profile(command: Command) -> Path:
     profiled = command("profiled", "profile=true", "tracking.uri=http://127.0.0.1:9")
     done = subprocess.run(profiled, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert "MLflow at http://127.0.0.1:9 does not answer" in line
+    assert done.stderr.count("MLflow at http://127.0.0.1:9 does not answer") == 1
+    assert "Traceback" not in done.stderr
     assert "share of the run" in done.stdout
     return command.root / "profiled"
 
 
 def wait_for(folder: Path, samples_seen: int, process: subprocess.Popen[str]) -> None:
     """Wait until a run has reported metrics from so far on."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if any(record["samples_seen"] >= samples_seen for record, _ in read_records(folder / "metrics.jsonl")):
             return
