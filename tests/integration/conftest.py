@@ -32,9 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def seeds(server: Server, fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two seeds that train at once; the last is killed on the way and started again."""
+    """Three seeds that train at once; the last is killed on the way and started again."""
     root = tmp_path_factory.mktemp("runs")
-    folders = [root / f"seed{seed}" for seed in range(2)]
+    folders = [root / f"seed{seed}" for seed in range(3)]
 
     def start(folder: Path) -> subprocess.Popen[str]:
         options = [f"data.path={fashion}", f"run_dir={folder}", f"seed={folder.name[-1]}", f"tracking.uri={server.url}"]

@@ -62,7 +62,7 @@ def test_several_runs_at_once_have_every_point_once(server: Server, seeds: list[
     for folder in seeds:
         assert stored(server, run_id_of(folder)) == spooled(folder)
     rows = server.query("select name, status from runs where lifecycle_stage = 'active'")
-    assert sorted(rows) == [(name, "FINISHED") for name in ("hard cases", "seed0", "seed1")]
+    assert sorted(rows) == [(name, "FINISHED") for name in ("hard cases", "seed0", "seed1", "seed2")]
     (names,) = server.query("select name from experiments where experiment_id > 0")
     assert names == ("fashion-mnist-10k",)  # after the dataset
 
