@@ -96,6 +96,11 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         config.check_task(networks, micro_batch=config.micro_batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    config.check_weights()
+    for one in config.eval.kinds:
+        one.check_weights()
+    if config.eval.paired and not config.paired:
+        raise ConfigError(f"eval.pairs: the task '{config.task}' has no targets to compare its outputs with")
 
 
 def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
@@ -188,6 +193,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
 
 def _build_task(config: TrainingConfig, data: RunData, ranks: Ranks) -> Task:
     task = config.build_task(data.fields, data.class_counts, seed=config.seed, device=ranks.device)
+    for network in task.frozen():
+        network.load(ranks.device)
     if config.init_from is not None:
         config.init_from.load(task.networks())
     return task
@@ -297,7 +304,9 @@ def _build_monitor(
     features = None
     if spec.kind == "image":
         features = FeatureProbe(
-            lambda: build_extractor(config.eval.extractor, config.eval.dtype, ranks.device),
+            lambda: build_extractor(
+                config.eval.extractor, config.eval.dtype, ranks.device, weights=config.eval.weights_path
+            ),
             data.trained(config.health.neighbours),
             held_out,
             field=output,

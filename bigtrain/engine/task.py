@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
 from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.pretrained import FeatureMaps
 from data_pipelines.fields.spec import FieldSpec
 
 Fields = Mapping[str, FieldSpec]
@@ -49,6 +51,10 @@ class Task(ABC):
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks of all players by name."""
         return {name: network for player in self.players.values() for name, network in player.networks().items()}
+
+    def frozen(self) -> list[FeatureMaps]:
+        """Return the pretrained networks that the players' losses look through; see `Player.frozen`."""
+        return [network for player in self.players.values() for network in player.frozen.values()]
 
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
@@ -92,7 +98,10 @@ class TaskConfig(Config, ABC):
     Attributes:
         optim: the optimizer of each player, by the player's name.
         compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
+        paired: whether samples hold the true target of each output.
     """
+
+    paired: ClassVar[bool] = False
 
     optim: dict[str, OptimizerConfig]
     compile: bool = False
@@ -132,6 +141,13 @@ class TaskConfig(Config, ABC):
             class_counts: number of training samples of each class, by class field; without an entry, all are equal.
             seed: of everything random that is not tied to a training sample.
             device: where the networks live.
+        """
+
+    def check_weights(self) -> None:
+        """Find out whether the weights of the networks that nobody trains are there.
+
+        Raises:
+            UserError: they are missing or wrong, with the key.
         """
 
     def check_players(self) -> None:

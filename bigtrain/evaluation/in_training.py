@@ -66,9 +66,7 @@ class Evaluations:
             for kind in intervals
         }
         self._pairs = {
-            kind: PairEvaluator(
-                one.pairs, targets, ranks, weights=Path(one.weights) if one.weights else None, batch=one.batch
-            )
+            kind: PairEvaluator(one.pairs, targets, ranks, weights=one.weights_path, batch=one.batch)
             for kind, one in wanted.items()
             if one.pairs and targets is not None and kind in intervals
         }

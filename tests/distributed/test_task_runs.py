@@ -48,14 +48,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": "translation",
         "generator": RESNET,
         "discriminator": PATCHES,
-        "objective": {"terms": {"l1": {"weight": 10}}},
+        "objective": {"terms": {"l1": {"weight": 10}, "perceptual": {}}},
         "data": {
             "path": "pairs",
             "resolution": 16,
             "fields": {"input": {"kind": "image"}, "target": {"kind": "image"}},
             "flip": True,
         },
-        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "ssim"]},
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "perceptual"]},
     },
     "unpaired": {
         "task": "unpaired",
@@ -147,7 +147,7 @@ def test_pairs_are_scored_and_shown(root: Path) -> None:
     folder = root / "straight-translation"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     scores = {line["key"] for line in lines if line["kind"] == "score"}
-    assert {"eval/psnr", "eval/ssim"} <= scores
+    assert {"eval/psnr", "eval/perceptual_efflite0"} <= scores
     assert list((folder / "images" / "samples").glob("target-*.png"))
 
 
