@@ -113,7 +113,9 @@ def rank_process(pipe: Connection, place: dict[str, str], core: int, settings: d
             trainer.take_step()
         barrier()
         seconds = time.perf_counter() - began
-        pipe.send({"seconds": seconds / count} | communication_metrics(gather_times(traffic.read(), ranks.device)))
+        pipe.send(
+            {"seconds": seconds / count} | communication_metrics(gather_times(traffic.read(), ranks.device), timed=True)
+        )
     trainer.feed.close()
     leave_ranks()
 

@@ -11,15 +11,15 @@ from torch import Tensor
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
+from bigtrain.core.launchers import node_from_environment
 from bigtrain.core.rng import SCHEME, Draws
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
-from bigtrain.distributed.init import Ranks, node_from_environment
+from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import allow_tf32, check_precision
-from bigtrain.distributed.statistics import synchronise_statistics
+from bigtrain.distributed.statistics import statistics_group, synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
-from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals
 from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Task
@@ -40,7 +40,7 @@ from bigtrain.health.recovery import Recovery
 from bigtrain.models.recompute import recompute_stages
 from bigtrain.planning.costs import PhaseCosts
 from bigtrain.planning.micro_batch import candidates
-from bigtrain.run.data import RunData, open_data
+from bigtrain.run.data import RunData, feed_of, open_data
 from bigtrain.run.data_checks import check_checkpoint, check_data
 from bigtrain.run.examination import Examination
 from bigtrain.run.folder import check_run_folder, digest_of
@@ -161,7 +161,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         before_failing=saving.wait,
     )
     watchdog = Watchdog(config.watchdog, ranks, folder)
-    feed = _build_feed(config, data, recovery, run_log, ranks)
+    feed = feed_of(config, data, seed=lambda: recovery.seed, device=ranks.device, waiting=run_log.waiting_for_data)
 
     def returned() -> None:
         averaged.forget()
@@ -202,8 +202,9 @@ def _build_task(config: TrainingConfig, data: RunData, ranks: Ranks) -> Task:
 
 def _build_strategies(config: TrainingConfig, task: Task, ranks: Ranks) -> dict[str, Strategy]:
     strategies = {}
+    group = statistics_group(ranks)
     for name, player in task.players.items():
-        synchronise_statistics(player, ranks.world_size)
+        synchronise_statistics(player, ranks.world_size, group)
         strategies[name] = strategy_of(config.strategy, name).build(
             player, task.optimizers[name], config.precision, config.accumulation(ranks.world_size), ranks
         )
@@ -233,21 +234,6 @@ def _build_log(
     )
 
 
-def _build_feed(config: TrainingConfig, data: RunData, recovery: Recovery, run_log: RunLog, ranks: Ranks) -> Feed:
-    transforms = {
-        name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
-        for name, stream in config.data.streams.items()
-    }
-    return Feed(
-        data.stream,
-        data.fields,
-        transforms,
-        seed=lambda: recovery.seed,
-        device=ranks.device,
-        waiting=run_log.waiting_for_data,
-    )
-
-
 def _scored_reals(config: TrainingConfig, task: Task, data: RunData) -> Reals:
     """Return the samples whose inputs are translated for evaluations and previews: held-out ones, if there are any."""
     given = any(spec.kind != "class" for spec in task.sampler.inputs.values())
@@ -260,6 +246,10 @@ def _build_evaluations(
     config: TrainingConfig, task: Task, data: RunData, scored: Reals, ranks: Ranks, quarantine: Path
 ) -> Evaluations:
     output, spec = next(iter(task.sampler.outputs.items()))
+    if output in data.derived:
+        raise ConfigError(
+            f"data.derived.{output}: what a network makes must be a field of the samples, to be compared with"
+        )
     stream, _, field = output.rpartition(".")
     paired = output in task.sampler.pairs_with_targets
     return Evaluations(

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from bigtrain.augment.derived import DerivedFieldConfig
+from bigtrain.augment.derived.base import DerivedField, derived_specs
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError, apply_overrides, nearest, parse_config, read_yaml
 from bigtrain.core.names import NameOf
@@ -35,6 +37,7 @@ from bigtrain.tracking.tracker import TrackingConfig
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
 from data_pipelines.fields.registry import kind_names
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.remote import RetryPolicy
 from data_pipelines.sampling import Shares
 from data_pipelines.secrets import refuse_secrets
 from data_pipelines.stream import Loader
@@ -86,10 +89,13 @@ class CacheConfig(Config):
     Attributes:
         folder: null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
         max_bytes: what they may take together; it must hold twice the window's shards.
+        patience_seconds: how long a server that does not answer is asked again before the run ends, to be started
+            again; a run with a watchdog takes at most four fifths of `watchdog.step_seconds`.
     """
 
     folder: str | None = None
     max_bytes: PositiveInt = 100 * 2**30
+    patience_seconds: NonNegativeFloat = RetryPolicy.patience_s
 
 
 class FieldConfig(Config):
@@ -122,6 +128,9 @@ class FieldConfig(Config):
         return self
 
 
+_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+"""Of fields and streams, as a config's key and a dotted name can hold them."""
+
 _USUAL_DTYPES = {"image": "uint8", "text": "uint8", "array": "float32", "audio": "int16", "video": "uint8"}
 
 
@@ -135,6 +144,7 @@ class StreamConfig(Config):
         channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); the shards must have them.
         classes: how many, for a conditional network; 0 ignores the labels.
         fields: what is read of each sample, by name; null for `image`, and `class` where there are classes.
+        derived: fields that are computed from those, by name, in this order: a smaller, damaged or colourless image.
         sampling: how often images come.
         max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
         label_dropout: share of the images that are shown without their label.
@@ -154,6 +164,7 @@ class StreamConfig(Config):
     channels: Annotated[int, Field(ge=1, le=4)] = 3
     classes: Annotated[int, Field(ge=0)] = 0
     fields: dict[str, FieldConfig] | None = None
+    derived: dict[Annotated[str, Field(pattern=_NAME)], DerivedFieldConfig] = Field(default_factory=dict)
     sampling: Annotated[ShuffleSampling | BalancedSampling | WeightedSampling, Field(discriminator="kind")] = (
         ShuffleSampling(kind="shuffle")
     )
@@ -172,6 +183,14 @@ class StreamConfig(Config):
     def _holds_no_secret(cls, path: str) -> str:
         return refuse_secrets(path, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://")
 
+    @model_validator(mode="after")
+    def _derives_what_it_can(self) -> Self:
+        try:
+            self.derived_specs()
+        except ValueError as error:
+            raise ValueError(f"derived.{error}") from None
+        return self
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
@@ -183,6 +202,10 @@ class StreamConfig(Config):
             image = {"image": FieldSpec("image", (self.channels, *self.size), "uint8")}
             return image | ({"class": FieldSpec("class", (), "int64", _numbers(self.classes))} if self.classes else {})
         return {name: self._spec(field) for name, field in self.fields.items()}
+
+    def derived_specs(self) -> dict[str, FieldSpec]:
+        """Return the fields that are computed from those which are read."""
+        return derived_specs(self.derived, self.specs())
 
     def _spec(self, field: FieldConfig) -> FieldSpec:
         if field.kind == "class":
@@ -219,7 +242,7 @@ class StreamConfig(Config):
             max_images=self.max_images,
             held_out=held_out,
             on_corrupt=self.on_corrupt,
-            cache=CachePlan(self.cache.folder or "", self.cache.max_bytes),
+            cache=CachePlan(self.cache.folder or "", self.cache.max_bytes, self.cache.patience_seconds),
         )
 
 
@@ -242,7 +265,11 @@ class DataConfig(StreamConfig):
 
     def field_specs(self) -> dict[str, FieldSpec]:
         """Return all fields of a batch by name."""
-        return self.specs()
+        return {**self.specs(), **self.derived_specs()}
+
+    def derived_fields(self) -> dict[str, DerivedField]:
+        """Return the fields of a batch that are computed from others, by name."""
+        return self.derived
 
 
 class StreamsConfig(Config):
@@ -252,7 +279,7 @@ class StreamsConfig(Config):
         streams: by name. A field is called by its stream and its name: `A.image`, `A.class`, `B.image`.
     """
 
-    streams: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], StreamConfig]
+    streams: dict[Annotated[str, Field(pattern=_NAME)], StreamConfig]
 
     @field_validator("streams")
     @classmethod
@@ -271,7 +298,17 @@ class StreamsConfig(Config):
     def field_specs(self) -> dict[str, FieldSpec]:
         """Return all fields of a batch by name."""
         return {
-            f"{name}.{field}": spec for name, stream in self.streams.items() for field, spec in stream.specs().items()
+            f"{name}.{field}": spec
+            for name, stream in self.streams.items()
+            for field, spec in {**stream.specs(), **stream.derived_specs()}.items()
+        }
+
+    def derived_fields(self) -> dict[str, DerivedField]:
+        """Return the fields of a batch that are computed from others, by name."""
+        return {
+            f"{name}.{field}": derived.model_copy(update={"of": f"{name}.{derived.of}"})
+            for name, stream in self.streams.items()
+            for field, derived in stream.derived.items()
         }
 
 

@@ -9,26 +9,32 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 from bigtrain.build import build, check
 from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import Config, ConfigError, apply_overrides, parse_config
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
-from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.collectives import checked_by_rank_zero, from_rank_zero, is_rank_zero
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
 from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
 from data_pipelines.errors import DataError, UnreachableError
-from data_pipelines.secrets import hide_secrets
+from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 STOPPED = 3
 """Exit code of a run that was stopped, has saved its state, and can go on."""
+
+
+_MISTAKES = (ConfigError, UnreachableError, DataError, UserError)
+"""What a check finds; all ranks raise the first that fits."""
 
 
 class LostDataError(DataError):
@@ -67,11 +73,11 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     rank, world_size, _ = place_from_environment(os.environ)
     set_up_logging(rank=rank)
     config = remember_micro_batch(config)
-    check(config, world_size=world_size, allow_change=allow_change)
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
-    failed = True
+    failed, checked = True, False
     try:
-        barrier()  # every rank has checked the folder before one of them writes into it
+        checked_by_rank_zero(partial(check, config, world_size=world_size, allow_change=allow_change), _MISTAKES)
+        checked = True
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)
@@ -89,8 +95,9 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     except LostDataError:
         raise
     except Exception as error:
-        note_failure(config.folder, rank, error)
-        crash_log.exception("rank %d failed", rank)
+        if checked:
+            note_failure(config.folder, rank, error)
+            crash_log.exception("rank %d failed", rank)
         raise
     finally:
         close_log_file()
@@ -141,12 +148,13 @@ def main() -> NoReturn:
     Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
     """
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    hide_in_tracebacks()
     try:
         settings = settings_from_words(sys.argv[1:])
         config = load_training(settings.config, settings.overrides)
         result = train(config, allow_change=settings.allow_config_change, stop_at_kimg=settings.stop_at_kimg)
     except LostDataError as error:
-        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        print_line(str(error))
         sys.exit(1)
     except (UserError, DataError) as error:
         print_error(error, place_from_environment(os.environ)[0])

@@ -12,12 +12,13 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import Fields
 from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import EachOnce, Integers, Location, SampleOrder, Turns, trained_counts
 from data_pipelines.read import DamageError, ShardDataset
+from data_pipelines.remote import RetryPolicy
 from data_pipelines.sampling import ByClass, Shares, subset
 from data_pipelines.shard_cache import ShardCache, default_folder
 
@@ -35,15 +36,17 @@ class CachePlan:
     Attributes:
         folder: on this machine; empty for the user's cache.
         max_bytes: what they may take together.
+        patience_s: how long a server that does not answer is asked again.
     """
 
     folder: str = ""
     max_bytes: int = 100 * 2**30
+    patience_s: float = RetryPolicy.patience_s
 
     def open(self, faults: FaultLog) -> ShardCache:
         """Return the cache."""
         folder = Path(self.folder).expanduser() if self.folder else default_folder()
-        return ShardCache(folder, self.max_bytes, faults=faults)
+        return ShardCache(folder, self.max_bytes, retry=RetryPolicy(patience_s=self.patience_s), faults=faults)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class BatchMaker:
         """Read this rank's share of the global batch at position `start` into memory that is there.
 
         Raises:
-            DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it.
+            DataError: a sample is damaged, and the plan is to fail or nothing can stand in for it; or it cannot be
+            reached, whatever the plan.
         """
         damaged = self.dataset.read_batch(self.locations(start), out)
         for slot in sorted(damaged):
@@ -205,6 +209,8 @@ def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
     """
     try:
         return dataset.labels_of(number)
+    except UnreachableError:
+        raise
     except DataError:
         entry = dataset.manifest.shards[number]
         labels = np.repeat(np.arange(len(entry.class_histogram), dtype=np.int32), entry.class_histogram)

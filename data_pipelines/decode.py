@@ -18,6 +18,7 @@ from PIL import Image
 
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.decoder import FieldDecoder
+from data_pipelines.pictures import ImageFileError, open_picture
 from data_pipelines.tiny_png import LARGEST, TinyPNGs
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -136,12 +137,14 @@ def decode_with_pillow(data: memoryview, out: Pixels) -> None:
     """
     shape = out.shape
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(data) as picture:
             found = f"{picture.width}x{picture.height} {picture.mode}"
-            _check((picture.mode, picture.height, picture.width) == (_MODES[shape[0]], *shape[1:]), found, shape)
-            pixels: NDArray[np.uint8] = np.asarray(picture)
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+            fits = (picture.mode, picture.height, picture.width) == (_MODES[shape[0]], *shape[1:])
+            pixels: NDArray[np.uint8] | None = np.asarray(picture) if fits else None
+    except ImageFileError as error:
         raise ValueError(f"unreadable image ({error})") from None
+    if pixels is None:
+        raise ValueError(f"an image of {found}, where {_words(shape)} is expected")
     out[...] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
@@ -168,11 +171,6 @@ def _array_header(shape: tuple[int, ...]) -> bytes:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()
-
-
-def _check(fits: bool, found: str, shape: tuple[int, ...]) -> None:
-    if not fits:
-        raise ValueError(f"an image of {found}, where {_words(shape)} is expected")
 
 
 def _words(shape: tuple[int, ...]) -> str:

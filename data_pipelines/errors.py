@@ -6,4 +6,7 @@ class DataError(ValueError):
 
 
 class UnreachableError(DataError):
-    """A server did not answer, or not well, however often it was asked; later it may."""
+    """Something could not be fetched now, though it may be whole: a server does not answer, or a disk is full.
+
+    No other sample stands in for what is unreachable: a run that met this ends, and goes on where it was.
+    """

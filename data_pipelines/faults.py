@@ -80,7 +80,8 @@ class FaultLog:
         log.warning("damaged: %s", fault)
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(hide_secrets(json.dumps(asdict(fault))) + "\n")
+                shown = replace(fault, file=hide_secrets(fault.file), problem=hide_secrets(fault.problem))
+                file.write(json.dumps(asdict(shown)) + "\n")
 
     def replace(self) -> None:
         """Count a sample that another one stands in for."""

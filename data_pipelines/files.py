@@ -51,6 +51,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def confined(folder: Path, name: str) -> Path:
+    """Return the path of a file that a document in `folder` names, which may come from a stranger.
+
+    Args:
+        folder: where the file must lie; it may itself be reached by a link.
+        name: relative to the folder, with `/` between its parts.
+
+    Raises:
+        ValueError: the name is absolute, climbs out of the folder, or a link on its way leads out of it.
+    """
+    path = folder / name
+    if "\\" in name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of {folder}")
+    return path
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:

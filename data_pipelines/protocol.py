@@ -1,7 +1,5 @@
 """From whatever a source holds to images that are all alike: one protocol, by name, recorded in the manifest."""
 
-import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data_pipelines.codec import Pixels
+from data_pipelines.pictures import PIXEL_LIMIT, ImageFileError, open_picture
 
 Crop = Literal["center", "none", "pad", "exact"]
 Filter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
 
 CROPS: tuple[str, ...] = get_args(Crop)
 FILTERS: tuple[str, ...] = get_args(Filter)
-PIXEL_LIMIT = 89_478_485  # Pillow's own: a quarter of a GiB of RGB
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Channels -> Pillow's name for such an image."""
 
@@ -28,7 +26,6 @@ _CROP_WORDS = {
     "pad": "zeros around",
     "exact": "images of this size only",
 }
-_ADDRESS = re.compile(r"<[^>]* at 0x[0-9a-f]+>")
 _ORIENTATION = 0x0112  # of EXIF: 1 is upright, 5 to 8 lie on their sides
 _UNTOUCHED_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
@@ -167,27 +164,14 @@ def _opened(image: bytes | Pixels, pixel_limit: int) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and of sizes; what matters we reject
-            picture = _from_pixels(image) if isinstance(image, np.ndarray) else _from_file(image, pixel_limit)
-            with picture:
+            if isinstance(image, np.ndarray):
+                with _from_pixels(image) as picture:
+                    yield picture
+                return
+            with open_picture(image, pixel_limit=pixel_limit, passing=(Rejected,)) as picture:
                 yield picture
-    except Rejected:
-        raise
-    except Exception as error:  # Pillow's plugins raise anything on damaged data
-        words = _ADDRESS.sub("", str(error))  # the list of rejected images is the same each time
-        raise Rejected("unreadable", f"{type(error).__name__}: {words}") from None
-
-
-def _from_file(data: bytes, pixel_limit: int) -> Image.Image:
-    """Read an image's header; Pillow's own limit gives way to ours."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        picture = Image.open(io.BytesIO(data))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    if picture.width * picture.height > pixel_limit:
-        size = f"{picture.width * picture.height / 1e6:.1f} Mpx"
-        raise Rejected("bomb", f"{_size_words(picture.size)} is {size}, the limit is {pixel_limit / 1e6:.1f} Mpx")
-    return picture
+    except ImageFileError as error:
+        raise Rejected("bomb" if error.reason == "bomb" else "unreadable", str(error)) from None
 
 
 def _from_pixels(image: Pixels) -> Image.Image:

@@ -1,6 +1,7 @@
 """Fetch files from `http(s)://`, `s3://` and `pipe:COMMAND`, again and again where that may help."""
 
 import os
+import random
 import select
 import subprocess
 import time
@@ -14,14 +15,26 @@ from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 
 _CHUNK = 1 << 20
-_FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410})
+_FINAL_STATUS = frozenset({400, 404, 405, 410})
 """HTTP answers that asking again does not change."""
+
+_REFUSALS = frozenset({401, 403})
+
+_chance = random.Random()  # noqa: S311 - pauses are no secret, and draw nothing from anybody's generator
 
 Result = TypeVar("Result")
 
 
 class FetchError(DataError):
     """A file could not be fetched; asking again may help."""
+
+
+class WrongContentError(FetchError):
+    """A file came that is not what it should be: damaged on the way, which may pass, or where it lies."""
+
+
+class NotAllowedError(UnreachableError):
+    """A server refuses to hand a file out; who has the right credentials may get it."""
 
 
 class FinalFetchError(DataError):
@@ -33,13 +46,17 @@ class RetryPolicy:
     """How often a fetch is tried again, and how long a server may stay silent.
 
     Attributes:
-        attempts: tries in all.
-        first_wait_s: pause after the first failure; every further pause is twice as long.
-        longest_wait_s: but not longer than this.
+        attempts: times that wrong content may come before it counts as damaged where it lies.
+        patience_s: how long a server is asked again that does not answer, or answers that it is too busy. It ends
+            before the watchdog takes a rank that waits for data for one that hangs.
+        first_wait_s: longest pause after the first failure; every further one is twice as long.
+        longest_wait_s: but not longer than this. Pauses are random, from half of this length on, so that a thousand
+            ranks do not ask again in the same moment.
         stall_s: how long a server may send nothing.
     """
 
     attempts: int = 6
+    patience_s: float = 240.0
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     stall_s: float = 20.0
@@ -51,21 +68,29 @@ def is_remote(place: str) -> bool:
 
 
 def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faults: FaultLog) -> Result:
-    """Call `fetch` until it does not raise FetchError, up to `retry.attempts` times.
+    """Call `fetch` until it does not raise FetchError, as long as `retry` says.
 
     Raises:
-        UnreachableError: it never worked; the last error.
+        UnreachableError: nothing came; the last error.
+        DataError: what came was wrong every time.
     """
-    for attempt in range(retry.attempts):
+    began, tries, wrong = time.monotonic(), 0, 0
+    while True:
+        tries += 1
         try:
             return fetch()
         except FetchError as error:
-            if attempt + 1 == retry.attempts:
-                raise UnreachableError(f"{error} (tried {retry.attempts} times)") from None
-            wait = min(retry.first_wait_s * 2**attempt, retry.longest_wait_s)
+            damaged = isinstance(error, WrongContentError)
+            wrong += damaged
+            if damaged and wrong >= retry.attempts:
+                raise DataError(f"{error} (tried {tries} times)") from None
+            spent = time.monotonic() - began
+            if not damaged and spent >= retry.patience_s:
+                raise UnreachableError(f"{error} (tried {tries} times in {spent:.3g} s)") from None
+            longest = min(retry.first_wait_s * 2 ** min(tries - 1, 16), retry.longest_wait_s)
+            wait = _chance.uniform(longest / 2, longest)
             faults.retry(url, str(error), wait)
             time.sleep(wait)
-    raise ValueError(f"retry.attempts is {retry.attempts}: at least 1 is needed")
 
 
 def chunks_from(url: str, start: int, retry: RetryPolicy) -> Iterator[bytes]:
@@ -97,8 +122,9 @@ def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:
             if start and response.status_code == 416:  # there is nothing behind it
                 return
             if response.status_code not in (200, 206):
-                kind = FinalFetchError if response.status_code in _FINAL_STATUS else FetchError
-                raise kind(f"{url}: the server answers {response.status_code} {response.reason}")
+                raise _answer(response.status_code)(
+                    f"{url}: the server answers {response.status_code} {response.reason}"
+                )
             before = start if response.status_code == 200 else 0  # a server that knows no ranges sends all of it
             for chunk in response.iter_content(_CHUNK):
                 if before < len(chunk):
@@ -112,6 +138,13 @@ def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:
         stalled = "Read timed out" in str(error)  # urllib3 wraps a stall inside a body in a connection error
         problem = f"the server stalled, nothing came for {stall_s:g} s" if stalled else f"broken off ({error})"
         raise FetchError(f"{url}: {problem}") from None
+
+
+def _answer(status: int) -> type[DataError]:
+    """Return what an HTTP answer that is no success means."""
+    if status in _REFUSALS:
+        return NotAllowedError
+    return FinalFetchError if status in _FINAL_STATUS else FetchError
 
 
 def _s3(url: str, stall_s: float) -> Iterator[bytes]:
@@ -129,7 +162,7 @@ def _s3(url: str, stall_s: float) -> Iterator[bytes]:
     except FileNotFoundError:
         raise FinalFetchError(f"{url}: no such object") from None
     except (PermissionError, NoCredentialsError) as error:
-        raise FinalFetchError(f"{url}: not allowed ({error})") from None
+        raise NotAllowedError(f"{url}: not allowed ({error})") from None
     except (OSError, BotoCoreError, ClientError, TimeoutError) as error:
         raise FetchError(f"{url}: broken off ({error})") from None
 

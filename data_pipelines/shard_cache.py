@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data_pipelines.faults import FaultLog
-from data_pipelines.remote import FetchError, RetryPolicy, chunks_of, with_retries
+from data_pipelines.remote import FetchError, RetryPolicy, WrongContentError, chunks_of, with_retries
 
 _POLL_SECONDS = 0.05
 
@@ -123,13 +123,15 @@ def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha25
         digest.update(chunk)
         received += len(chunk)
         if received > size:
-            raise FetchError(f"{url}: more than {size} bytes came")
+            raise WrongContentError(f"{url}: more than {size} bytes came")
         file.write(chunk)
     file.flush()
     if received < size:
-        raise FetchError(f"{url}: {received} of {size} bytes came")
+        raise WrongContentError(f"{url}: {received} of {size} bytes came")
     if digest.hexdigest() != sha256:
-        raise FetchError(f"{url}: damaged on the way, or not the file that the manifest lists (its sha256 differs)")
+        raise WrongContentError(
+            f"{url}: damaged on the way, or not the file that the manifest lists (its sha256 differs)"
+        )
 
 
 def _open_shared(path: Path) -> BufferedReader | None:

@@ -7,13 +7,13 @@ instead of the original. So the config, and with it the run, is the same whereve
 import fcntl
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sha256_of
 from data_pipelines.manifest import FILE_NAME, Manifest
 from data_pipelines.remote import is_remote
+from data_pipelines.secrets import print_line
 
 STAGED = "BIGTRAIN_STAGED"
 """The variable that names the folder of copies."""
@@ -57,12 +57,12 @@ def stage(folder: Path, disk: Path) -> Path:
 def stage_or_say_why_not(place: str, disk: str) -> None:
     """Stage a dataset for this process and its children; where that fails, say so, and let them read the original."""
     if is_remote(place):
-        print(f"bigtrain: {place} is fetched as it is read, into data.cache.folder; nothing is staged", file=sys.stderr)
+        print_line(f"{place} is fetched as it is read, into data.cache.folder; nothing is staged")
         return
     try:
         stage(Path(place), Path(disk))
     except DataError as error:
-        print(f"bigtrain: {error}; reading {place} instead", file=sys.stderr)
+        print_line(f"{error}; reading {place} instead")
     else:
         os.environ[STAGED] = disk
 

@@ -17,9 +17,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import CLASS, FORMAT, Manifest
+from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import make_all
 from data_pipelines.preparation import Preparation, is_prepared
-from data_pipelines.protocol import PIXEL_LIMIT, ImageProtocol, Rejected, measure
+from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.shard import Rejection, ShardMaker, ShardTask
 from data_pipelines.source import Item, Source, Span
 

@@ -132,10 +132,7 @@ def recolour(images: Tensor, parameters: Parameters) -> Tensor:
 
 def amplify_bands(images: Tensor, parameters: Parameters) -> Tensor:
     """Amplify frequency bands, each in turn re-normalised to the power that is expected of natural images."""
-    # A power spectrum of 1 / f gives each of the octaves the same power, and the rest ten times as much.
-    power = torch.ones(BANDS, device=images.device)
-    power[0] = 10
-    power = power / power.sum()
+    power = _expected_power(images.device)
     one_band = torch.diag_embed(parameters.log2_band_gain).exp2()  # [N, step, band]: 1 but for the step's own band
     gain = (one_band * (one_band.square() @ power).rsqrt()[:, :, None]).prod(1).to(images.dtype)
     *_, height, width = images.shape
@@ -166,6 +163,17 @@ def _rotation(angle: Tensor) -> Tensor:
     """Return the matrices of `x cos - y sin, x sin + y cos`: shape [N, 2, 2]."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
+
+
+@constant
+def _expected_power(device: torch.device) -> Tensor:
+    """Return each band's share of the power of natural images, shape [BANDS].
+
+    A power spectrum of 1 / f gives each of the octaves the same power, and the rest ten times as much.
+    """
+    power = torch.ones(BANDS)
+    power[0] = 10
+    return (power / power.sum()).to(device)
 
 
 @constant

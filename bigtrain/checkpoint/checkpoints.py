@@ -93,7 +93,7 @@ class Checkpoints:
             "state": structure,
         }
         self._best = False
-        self._writing = self._thread.submit(self._write, path, self._stage.copy(tensors), description)
+        self._writing = self._thread.submit(self._write, path, self._stage.copy(tensors), description, began)
         self.blocked_s = time.perf_counter() - began
         return path
 
@@ -167,8 +167,8 @@ class Checkpoints:
                 value.load_state_dict(state[name])
         barrier()
 
-    def _write(self, path: Path, tensors: Mapping[str, Tensor], description: Description) -> Path:
-        """Write a checkpoint, in the thread. Collective over the thread's group."""
+    def _write(self, path: Path, tensors: Mapping[str, Tensor], description: Description, began: float) -> Path:
+        """Write a checkpoint whose saving began at that time, in the thread. Collective over the thread's group."""
         partial: Path | None = None
         problem = None
         try:
@@ -176,7 +176,9 @@ class Checkpoints:
             write_tensors(partial, tensors, self._group)
             parts = self._gather(hashes_of(files_of(partial, dist.get_rank())))
             files = {name: about for part in parts for name, about in part.items()}
-            on_rank_zero(lambda: self._folder.commit(path, {**description, "files": files}), self._group)
+            seconds = round(time.perf_counter() - began, 3)
+            whole = {**description, "files": files, "seconds": seconds}
+            on_rank_zero(lambda: self._folder.commit(path, whole), self._group)
             on_rank_zero(lambda: self._folder.prune(self._config), self._group)
         except CheckpointException as error:
             problem = "; ".join(sorted({str(failure) for failure, _ in error.failures.values()}))

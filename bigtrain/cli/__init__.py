@@ -23,8 +23,9 @@ from bigtrain.cli import (
     weights,
 )
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import forget_launchers
 from data_pipelines.errors import DataError
-from data_pipelines.secrets import hide_secrets
+from data_pipelines.secrets import hide_in_tracebacks, print_line
 from data_pipelines.trust import TRUSTED
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -55,8 +56,10 @@ def options_of_all_commands(
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    forget_launchers(os.environ)  # of the shell: a command is started alone, and starts its ranks itself
+    hide_in_tracebacks()
     try:
         app()
     except (UserError, DataError) as error:
-        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        print_line(str(error))
         sys.exit(2)

@@ -41,11 +41,11 @@ def prepare(
     """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
     end_on_signals("the same command goes on")
     from bigtrain.core.logging import progress_bars
+    from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
-    from data_pipelines.protocol import PIXEL_LIMIT
 
     options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
@@ -99,6 +99,20 @@ def info(
     out = out or dataset.folder / CONTACT_SHEET
     write_contact_sheet(dataset, out)
     typer.echo(f"contact sheet: {out}")
+
+
+@app.command()
+def show(
+    config: Annotated[Path, typer.Argument(help="YAML file of a run.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes of the config: KEY=VALUE.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("data.png"),
+) -> None:
+    """Write a picture of what the networks of a run see: samples, cut and mirrored, and what is derived from them."""
+    from bigtrain.config import load_training
+    from bigtrain.run.shown_data import write_sheet
+
+    columns = write_sheet(load_training(config, overrides or []), out)
+    typer.echo(f"{out}: {', '.join(columns)}")
 
 
 @app.command()

@@ -48,6 +48,7 @@ def submit(
 ) -> None:
     """Queue a run on Slurm, where it goes on by itself until it is complete. What cannot run is refused at once."""
     from bigtrain.build import check
+    from bigtrain.checkpoint import newest_description
     from bigtrain.config import load_training
     from bigtrain.core.config import dump_yaml
     from bigtrain.planning.micro_batch import remember_micro_batch
@@ -64,11 +65,13 @@ def submit(
     loaded = remember_micro_batch(load_training(config, overrides or []))
     configs = _configs_of(loaded, settings)
     first, *others = configs.values()
-    check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus_per_node > 0)
+    check(first, world_size=settings.world_size, allow_change=allow_config_change, cuda=settings.gpus > 0)
     for other in others:
         check_run_folder(other, allow_change=allow_config_change)
     folder = loaded.folder.absolute()
-    request = JobRequest(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change)
+    newest = [newest_description(one.folder / "checkpoints") for one in configs.values()]
+    save_took = max(float(about.get("seconds", 0.0)) for about in newest)
+    request = JobRequest(folder.name, folder, Path.cwd(), loaded.data.paths, allow_config_change, save_took)
     if dry_run:
         typer.echo(render(settings, request), nl=False)
         return

@@ -25,7 +25,7 @@ console = Console(highlight=False, soft_wrap=True)
 def set_up_logging(*, rank: int = 0) -> None:
     """Send bigtrain's log to the terminal: from rank 0 everything, from the others warnings."""
     handler = _ConsoleHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     for logger in (log, logging.getLogger("data_pipelines")):
         logger.handlers[:] = [handler]
         logger.setLevel(logging.INFO if rank == 0 else logging.WARNING)
@@ -36,7 +36,7 @@ def log_to_file(path: Path, *, rank: int = 0) -> None:
     """Keep the log in a file too, and what a process dies of; a rank that has nothing to say makes no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _FileHandler(path, encoding="utf-8", delay=rank > 0)
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s  %(message)s"))
     for logger in (log, logging.getLogger("data_pipelines")):
         logger.addHandler(handler)
     crash_log.handlers[:] = [handler]
@@ -48,6 +48,14 @@ def close_log_file() -> None:
         for logger in (log, logging.getLogger("data_pipelines"), crash_log):
             logger.removeHandler(handler)
         handler.close()
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Formats a record, its traceback included, without the secrets in it: logs are copied to MLflow and to people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or the lines."""
+        return hide_secrets(super().format(record))
 
 
 class _FileHandler(logging.FileHandler):
@@ -62,7 +70,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # it may go to a file, on a disk that is full
-            console.print(hide_secrets(self.format(record)), markup=False)
+            console.print(self.format(record), markup=False)
 
 
 def progress_bars() -> Bars:

@@ -1,6 +1,6 @@
 """The few collective operations that bigtrain uses; every rank must call them in the same order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,16 +12,16 @@ from bigtrain.distributed.traffic import traffic
 T = TypeVar("T")
 
 
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Add a tensor up over all ranks, in place; return it."""
+def sum_over_ranks(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Add a tensor up over all ranks, in place, by the messages of a group of all of them; return it."""
     with traffic.blocking(tensor.nbytes):
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM, group=group)
     return tensor
 
 
-def mean_over_ranks(tensor: Tensor) -> Tensor:
-    """Average a tensor over all ranks, in place; return it."""
-    return sum_over_ranks(tensor).div_(dist.get_world_size())
+def mean_over_ranks(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Average a tensor over all ranks, in place, by the messages of a group of all of them; return it."""
+    return sum_over_ranks(tensor, group).div_(dist.get_world_size())
 
 
 def max_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
@@ -61,6 +61,33 @@ def on_rank_zero(act: Callable[[], T], group: dist.ProcessGroup | None = None) -
     if box[1] is not None:
         raise OSError(box[1])
     return cast(T, box[0])
+
+
+def checked_by_rank_zero(check: Callable[[], None], kinds: Sequence[type[Exception]]) -> None:
+    """Let rank 0 check something for all ranks: a thousand that do so ask a file system a thousand times as much.
+
+    Args:
+        check: raises what is wrong.
+        kinds: of errors that every rank raises then, with rank 0's words; the first that fits.
+
+    Raises:
+        Exception: the check failed; on all ranks. Collective.
+    """
+    failed: Exception | None = None
+    box: list[Any] = [None]
+    if is_rank_zero():
+        try:
+            check()
+        except Exception as error:
+            failed = error
+            kind = next((number for number, kind in enumerate(kinds) if isinstance(error, kind)), None)
+            box[0] = kind, str(error)
+    dist.broadcast_object_list(box, src=0)
+    if failed is not None:
+        raise failed
+    if box[0] is not None:
+        kind, words = box[0]
+        raise RuntimeError(f"rank 0 failed: {words}") if kind is None else kinds[kind](words)
 
 
 def from_all_ranks(value: T) -> list[T]:

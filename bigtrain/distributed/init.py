@@ -1,10 +1,14 @@
 """Find this process's place among the ranks, whoever launched it, and join them."""
 
+import contextlib
 import itertools
 import os
+import resource
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,9 +24,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
+from bigtrain.core.launchers import check_meeting_place, place_from_environment
+from bigtrain.core.logging import log
 from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
+_PATIENCE_SECONDS = 30.0
 _joins = itertools.count()
 """Number of the process's next group: the same on all ranks, which join together."""
 
@@ -44,37 +51,25 @@ class Ranks:
     device: torch.device
 
 
-def place_from_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return (rank, world_size, local_rank) from torchrun's or accelerate's variables, else srun's, else (0, 1, 0)."""
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0"))
-    if "SLURM_PROCID" in environment and "SLURM_STEP_ID" in environment:
-        return (
-            int(environment["SLURM_PROCID"]),
-            int(environment["SLURM_NTASKS"]),
-            int(environment.get("SLURM_LOCALID", "0")),
-        )
-    return 0, 1, 0
-
-
-def node_from_environment(environment: Mapping[str, str]) -> int:
-    """Return this node's number from torchrun's or srun's variables; 0 where there is one node."""
-    return int(environment.get("GROUP_RANK") or environment.get("SLURM_NODEID") or 0)
-
-
 def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     """Join the process group: NCCL beside gloo where there are GPUs, gloo alone otherwise.
 
     A process that was started alone becomes a group of one, so that nothing else needs a special case. PyTorch's
     flight recorder keeps the latest collective operations, for the log and for the watchdog. CPUs take numbers below
     1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
-    where they compute, the process keeps the memory that it frees (decision 42).
+    where they compute, the process keeps the memory that it frees (decision 42). Gloo connects two ranks when they
+    first talk, and the limit of open files is raised as far as the system allows: 1,024 ranks that connect at once need
+    2,050 descriptors each, and the usual limit is 1,024.
 
     Raises:
         DeviceError: this rank cannot use the GPU that it should.
+        LauncherError: the environment tells of other ranks, but not where they meet.
     """
+    check_meeting_place(os.environ)
     torch.set_flush_denormal(True)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
+    _raise_limit_of_open_files()
     rank, world_size, local_rank = place_from_environment(os.environ)
     device = find_device(local_rank, os.environ)
     cuda = device.type == "cuda"
@@ -83,15 +78,24 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     else:
         keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
-    dist.init_process_group(
-        backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=_store(rank, world_size, timeout, number=next(_joins)),
-        rank=rank,
-        world_size=world_size,
-        timeout=timeout,
-    )
+    with _tell_who_is_missing(rank, world_size):
+        dist.init_process_group(
+            backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=_store(rank, world_size, timeout, number=next(_joins)),
+            rank=rank,
+            world_size=world_size,
+            timeout=timeout,
+        )
     stop.joined()
     return Ranks(rank, world_size, local_rank, device)
+
+
+def _raise_limit_of_open_files() -> None:
+    """Allow this process, and those that it starts, as many open files as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS caps it below the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> Store | None:
@@ -104,7 +108,7 @@ def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> St
     interface alone.
     """
     master = os.environ.get("MASTER_ADDR")
-    if world_size == 1 and master is None:
+    if world_size == 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         if sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         return HashStore()
@@ -118,6 +122,26 @@ def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> St
         return TCPStore(master, port, world_size, is_master=False, timeout=timeout)
     listener = socket.create_server((master, port)).detach()
     return TCPStore(master, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener)
+
+
+@contextmanager
+def _tell_who_is_missing(rank: int, world_size: int) -> Iterator[None]:
+    """Log that the other ranks are waited for, where that takes long: there may be none."""
+    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    told = threading.Timer(
+        _PATIENCE_SECONDS,
+        lambda: log.warning(
+            "rank %d waits at %s for the others of %d ranks; if it was started alone, unset RANK and WORLD_SIZE (or "
+            "SLURM_PROCID)", rank, place, world_size,
+        ),
+    )  # fmt: skip
+    told.daemon = True
+    if world_size > 1:
+        told.start()
+    try:
+        yield
+    finally:
+        told.cancel()
 
 
 def leave_ranks(*, failed: bool = False) -> None:

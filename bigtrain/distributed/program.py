@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 from bigtrain.core.config import ConfigT, config_from_words
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import console, set_up_logging
 from bigtrain.distributed.gpus import DeviceError
-from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks, place_from_environment
+from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from data_pipelines.errors import DataError
-from data_pipelines.secrets import hide_secrets
+from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 USERS_MISTAKE = 2
 """Exit code of a program that the user can mend something for."""
@@ -25,11 +26,12 @@ def settings_of_program(schema: type[ConfigT], program: str) -> ConfigT:
         schema: the settings' class.
         program: its name, for messages.
     """
+    hide_in_tracebacks()
     try:
         return config_from_words(schema, sys.argv[1:], source=f"python -m {program}")
     except UserError as error:
         if place_from_environment(os.environ)[0] == 0:
-            print(f"bigtrain: {error}", file=sys.stderr)
+            print_line(str(error))
         sys.exit(USERS_MISTAKE)
 
 
@@ -63,6 +65,6 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
 def print_error(error: UserError | DataError, rank: int) -> None:
     """Print what the user can mend: once, where all ranks have met it; with its place where it is one rank's own."""
     if isinstance(error, DeviceError):
-        print(f"bigtrain: rank {rank} on {socket.gethostname()}: {error}", file=sys.stderr)
+        print_line(f"rank {rank} on {socket.gethostname()}: {error}")
     elif rank == 0:
-        print(f"bigtrain: {hide_secrets(str(error))}", file=sys.stderr)
+        print_line(str(error))

@@ -56,17 +56,24 @@ def slowest(times: list[RankTimes]) -> tuple[int, float]:
     return rank, work[rank] / max(median, 1e-9)
 
 
-def communication_metrics(times: list[RankTimes]) -> dict[str, float]:
-    """Return what to log of a mean step."""
+def communication_metrics(times: list[RankTimes], *, timed: bool) -> dict[str, float]:
+    """Return what to log of a mean step.
+
+    Args:
+        times: of every rank.
+        timed: whether the host waits for messages; on GPUs it does not, and its clock tells nothing of them.
+    """
 
     def mean(name: str) -> float:
         return sum(float(getattr(one, name)) for one in times) / len(times)
 
+    counts = {"comm/mib": mean("mib"), "comm/messages": mean("messages")}
+    if not timed:
+        return counts
     rank, factor = slowest(times)
     sending = mean("sending")
     metrics = {
-        "comm/mib": mean("mib"),
-        "comm/messages": mean("messages"),
+        **counts,
         "comm/sending_s": sending,
         "comm/exposed_s": mean("exposed"),
         "comm/exposed_share": mean("exposed") / max(mean("step"), 1e-9),

@@ -5,7 +5,7 @@ synchronisation. A blocking operation makes the training wait from its beginning
 computation, such as DDP's buckets during the backward, makes it wait from the time when the last one of a row was
 begun, because that one needs the last gradient; one that is over before the next one of its backward begins is hidden.
 
-On a GPU, where the host does not wait for messages, times are those of launching them and mean little; count and
+On a GPU, where the host does not wait for messages, times are those of launching them and are not reported; count and
 bytes hold.
 """
 

@@ -16,6 +16,7 @@ class Sign:
         beats: how often the training has reported where it is.
         collectives: collective operations that the rank has begun.
         where: what it reported last.
+        done: places that its GPU has got past; 0 on a CPU, which is where its training is.
     """
 
     rank: int
@@ -25,6 +26,7 @@ class Sign:
     beats: int
     collectives: int
     where: str
+    done: int = 0
 
     def __str__(self) -> str:
         """Name the rank as a person looks for it."""
@@ -55,6 +57,10 @@ def diagnose(before: Mapping[int, Sign], after: Mapping[int, Sign], *, world_siz
     behind = tuple(sign for sign in after.values() if sign.beats < furthest)
     if behind:
         return Verdict(behind, f"{_listed(behind)} is behind the others")
+    most = max(sign.done for sign in after.values())
+    behind = tuple(sign for sign in after.values() if sign.done < most)
+    if behind:
+        return Verdict(behind, f"the GPU of {_listed(behind)} is behind the others")
     if world_size == 1:
         return Verdict(tuple(after.values()), f"{_listed(list(after.values()))} stands still")
     return Verdict((), f"all {world_size} ranks are in the same operation ({after[0].where}): look at the network")

@@ -5,6 +5,9 @@ whose fault it is. So every rank has a thread that shows signs of life in the gr
 reported where it is, and how many collective operations it has begun. When one rank's training has not moved for too
 long, it calls the alarm: every rank writes down where it stands, the rank that called compares the signs of life and
 says who keeps the others waiting, and all leave with exit code 4. The same command goes on from the last checkpoint.
+
+A GPU is watched by events, because the host runs ahead of it: a kernel that hangs is found by the limit of the phase
+that it belongs to, wherever the host waits.
 """
 
 import contextlib
@@ -23,7 +26,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import PositiveFloat
@@ -31,8 +34,10 @@ from torch.distributed import distributed_c10d as c10d
 
 from bigtrain.core.config import Config
 from bigtrain.core.logging import log
+from bigtrain.distributed.device_progress import DeviceProgress
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.verdict import Sign, diagnose
+from data_pipelines.secrets import print_line
 
 HUNG = 4
 """Exit code of a run that hung and was ended; the same command goes on from its last checkpoint."""
@@ -75,6 +80,7 @@ class Watchdog:
         self._where, self._beats, self._limit = "start", 0, config.longest
         self._stepped = False
         self._moved = time.monotonic()
+        self._device = DeviceProgress() if ranks.device.type == "cuda" else None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._tick_seconds = min((config.step_seconds or 0.0) / 10, 5.0)
@@ -109,20 +115,26 @@ class Watchdog:
         self._limit = self._config.longest if unhurried else self._config.step_seconds or 0.0
         self._moved = time.monotonic()
         self._beats += 1
+        if self._device is not None and self._config.step_seconds is not None:
+            self._device.mark(where, self._limit)
 
     def _watch(self) -> None:
+        if self._ranks.device.type == "cuda":
+            torch.cuda.set_device(self._ranks.device)  # a thread begins on GPU 0
         while not self._over.wait(self._tick_seconds):
-            overdue = time.monotonic() - self._moved > self._limit
+            stuck = self._stuck()
             try:
                 self._show()
                 alarm = self._store.check(["alarm"])
-                if overdue and not alarm:
+                if stuck and not alarm:
+                    self._where, self._limit = stuck
                     mine = str(self._ranks.rank)
                     if self._store.compare_set("alarm", "", mine).decode() == mine:
                         self._call()
                     alarm = True
             except (RuntimeError, OSError) as error:  # whoever holds the store is gone or stands still
-                if overdue:
+                if stuck:
+                    self._where, self._limit = stuck
                     self._dump(time.strftime(_TIME))
                     self._leave(f"hung in {self._where}, and the group's store does not answer ({error})")
                 continue
@@ -131,10 +143,21 @@ class Watchdog:
             # Where another thread holds the interpreter for good, this one cannot run: then C code ends the process.
             faulthandler.dump_traceback_later(2 * self._config.longest, exit=True, file=2)
 
+    def _stuck(self) -> tuple[str, float] | None:
+        """Return the place in which the host or the GPU has been for too long, and how long it may; None for neither.
+
+        A GPU's place goes first: while its kernel hangs, the host waits somewhere else.
+        """
+        place = self._device.place() if self._device is not None else None
+        if place is not None and place.overdue:
+            return f"{place.where} on the GPU", place.limit
+        return (self._where, self._limit) if time.monotonic() - self._moved > self._limit else None
+
     def _show(self) -> None:
         """Put a new sign of life into the store."""
         rank, host, pid, tick = self._ranks.rank, socket.gethostname(), os.getpid(), time.monotonic_ns()
-        sign = Sign(rank, host, pid, tick, self._beats, _collectives_begun(), self._where)
+        done = self._device.reached if self._device is not None else 0
+        sign = Sign(rank, host, pid, tick, self._beats, _collectives_begun(), self._where, done)
         self._store.set(f"sign/{rank}", json.dumps(asdict(sign)))
 
     def _call(self) -> None:
@@ -190,12 +213,13 @@ class Watchdog:
             file.write(f"rank {self._ranks.rank}, host {socket.gethostname()}, pid {os.getpid()}, in {self._where}\n")
             file.flush()
             faulthandler.dump_traceback(file)
-        (folder / f"collectives-rank-{self._ranks.rank}.json").write_bytes(_recorded_collectives())
+        for backend, recorded in _recorded_collectives().items():
+            (folder / f"{backend}-rank-{self._ranks.rank}.json").write_bytes(recorded)
 
     def _leave(self, text: str) -> None:
         """End the process, whatever the main thread waits for."""
         if not self._over.is_set():
-            print(f"bigtrain: rank {self._ranks.rank} leaves: {text}", file=sys.stderr, flush=True)
+            print_line(f"rank {self._ranks.rank} leaves: {text}")
             os._exit(HUNG)
 
 
@@ -220,18 +244,29 @@ def _own_store() -> c10d.Store:
 
 
 def _collectives_begun() -> int:
-    """Count this rank's collective operations so far, over all groups that it belongs to."""
+    """Count this rank's collective operations so far, over all groups that it belongs to and all their backends."""
     begun = 0
     for group in list(c10d._world.pg_map):
-        with contextlib.suppress(RuntimeError):  # none yet
-            begun += group._get_sequence_number_for_group()  # type: ignore[attr-defined]
+        backends: dict[int, Any] = {}  # one backend may serve both devices
+        for device in ("cpu", "cuda"):
+            with contextlib.suppress(RuntimeError):  # none for this device
+                backend = group._get_backend(torch.device(device))
+                backends[id(backend)] = backend
+        for backend in backends.values():
+            with contextlib.suppress(RuntimeError):  # no operation yet
+                begun += backend._get_sequence_number_for_group()
     return begun
 
 
-def _recorded_collectives() -> bytes:
-    """Return what PyTorch's flight recorder holds of the latest operations (JSON); `join_ranks` turns it on."""
-    recorded: bytes = torch._C._distributed_c10d._dump_fr_trace_json()  # type: ignore[attr-defined]
-    return recorded
+def _recorded_collectives() -> dict[str, bytes]:
+    """Return what PyTorch's flight recorders hold of the latest operations (JSON); `join_ranks` turns them on.
+
+    Gloo and NCCL have one each; the files are called by their names.
+    """
+    recorders = {"collectives": "_dump_fr_trace_json", "nccl": "_dump_nccl_trace_json"}
+    if "nccl" not in c10d.get_backend_config():
+        del recorders["nccl"]
+    return {name: getattr(torch._C._distributed_c10d, function)() for name, function in recorders.items()}
 
 
 def _dump_other(pid: int, path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from bigtrain.augment.derived import DerivedField, derive
 from bigtrain.core.batch import Batch, dense
 from bigtrain.core.crop import center_crop, random_crop
 from bigtrain.core.rng import Draws
+from bigtrain.core.to_device import ToDevice
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.stream import HostBatch
@@ -90,8 +92,9 @@ class Feed(Iterator[Batch]):
 
     Args:
         stream: of samples, read ahead.
-        specs: of the fields.
-        preparations: of each stream, by its name; one stream has the name "".
+        specs: of the fields that the samples have.
+        transforms: of each stream, by its name; one stream has the name "".
+        derived: fields that are computed from them, by name.
         seed: of the draws, asked for at each batch.
         device: where to.
         waiting: surrounds the time for which samples are waited for.
@@ -102,13 +105,14 @@ class Feed(Iterator[Batch]):
         stream: Stream,
         specs: Mapping[str, FieldSpec],
         transforms: Mapping[str, BatchTransform],
+        derived: Mapping[str, DerivedField],
         *,
         seed: Callable[[], int],
         device: torch.device,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._stream, self._specs, self._preparations = stream, specs, transforms
-        self._seed, self._device, self._waiting = seed, device, waiting
+        self._stream, self._specs, self._transforms, self._derived = stream, specs, transforms, derived
+        self._seed, self._to_device, self._waiting = seed, ToDevice(device), waiting
 
     @property
     def faults(self) -> Faults:
@@ -119,14 +123,14 @@ class Feed(Iterator[Batch]):
         """Return the next batch."""
         with self._waiting():
             host = next(self._stream)
-        draws = Draws(self._seed(), torch.from_numpy(host.positions).to(self._device, non_blocking=True))
+        draws = Draws(self._seed(), self._to_device.send("positions", host.positions))
         fields: dict[str, Tensor] = {}
-        for name, transform in self._preparations.items():
+        for name, transform in self._transforms.items():
             prefix = f"{name}." if name else ""
             mine = [field for field in self._specs if field.startswith(prefix)]
-            moved = {field: torch.from_numpy(host.fields[field]).to(self._device, non_blocking=True) for field in mine}
+            moved = {field: self._to_device.send(field, host.fields[field]) for field in mine}
             fields |= transform(moved, self._specs, draws.of(name) if name else draws)
-        return Batch(fields, draws)
+        return Batch(derive(self._derived, fields, draws), draws)
 
     def seek(self, position: int) -> None:
         """Go to a position of the run: the next batch begins there."""

@@ -1,13 +1,14 @@
 """Fixed choices of real samples, training or held out, for previews, scores and health monitors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bigtrain.augment.derived import DerivedField, derive
 from bigtrain.core.batch import Batch, dense
 from bigtrain.core.crop import center_crop
 from bigtrain.core.rng import Draws
@@ -27,10 +28,12 @@ class Reals:
     Attributes:
         fields: as they are stored, by name, each [N, …]; images are cut to the size of their spec.
         specs: of the fields.
+        derived: fields that are computed from them, by name.
     """
 
     fields: Mapping[str, Tensor]
     specs: Mapping[str, FieldSpec]
+    derived: Mapping[str, DerivedField] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -39,23 +42,27 @@ class Reals:
     def renamed(self, prefix: str) -> "Reals":
         """Return the same samples with a prefix before the names of their fields."""
         return Reals(
-            {f"{prefix}{name}": field for name, field in self.fields.items()},
+            {f"{prefix}{name}": stored for name, stored in self.fields.items()},
             {f"{prefix}{name}": spec for name, spec in self.specs.items()},
         )
 
     def batch(self, rows: slice | Sequence[int] | Tensor, device: torch.device) -> Batch:
         """Return some of the samples as networks take them, in the middle of what training cuts out."""
         fields = {
-            name: dense(normalise(self.specs[name], field[rows].to(device))) for name, field in self.fields.items()
+            name: dense(normalise(self.specs[name], stored[rows].to(device))) for name, stored in self.fields.items()
         }
-        index = torch.arange(len(self))[rows].to(device)
-        return Batch(fields, Draws(0, index, _STREAM))
+        draws = Draws(0, torch.arange(len(self))[rows].to(device), _STREAM)
+        return Batch(derive(self.derived, fields, draws), draws)
+
+    def with_derived(self, derived: Mapping[str, DerivedField]) -> "Reals":
+        """Return the same samples with fields that are computed from theirs, always in the same way."""
+        return replace(self, derived=derived)
 
 
 def side_by_side(parts: Sequence[Reals]) -> Reals:
     """Return the fields of several choices together, as many samples as the shortest has."""
     count = min(map(len, parts))
-    fields = {name: field[:count] for part in parts for name, field in part.fields.items()}
+    fields = {name: stored[:count] for part in parts for name, stored in part.fields.items()}
     return Reals(fields, {name: spec for part in parts for name, spec in part.specs.items()})
 
 

@@ -9,7 +9,7 @@ from data_pipelines.faults import FaultLog
 from data_pipelines.files import sha256_of
 from data_pipelines.remote import RetryPolicy, chunks_from, with_retries
 
-_RETRY = RetryPolicy()
+_RETRY = RetryPolicy(patience_s=30.0)
 Report = Callable[[int], None]
 """Called with the number of bytes received so far."""
 

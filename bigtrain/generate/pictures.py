@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from bigtrain.core.alpha import opaque
+from bigtrain.core.quantise import to_uint8
 from data_pipelines.codec import Pixels
 
 Points = Sequence[tuple[float, float]]
@@ -37,6 +39,34 @@ def image_grid(images: Tensor, columns: int, *, width: int = 640, gap: int = 1) 
     scale = max(1, round(width / sheet.shape[2]))
     sheet = sheet.repeat(scale, axis=1).repeat(scale, axis=2)
     return sheet[0] if channels == 1 else np.ascontiguousarray(sheet.transpose(1, 2, 0))
+
+
+def image_columns(columns: Mapping[str, Tensor]) -> Pixels:
+    """Lay images out in captioned columns, a row a sample; two samples a row where they are small and even in number.
+
+    Args:
+        columns: by caption, uint8, each [N, 1 to 4, H, W]; smaller ones are enlarged without smoothing.
+
+    Returns:
+        uint8, shape [height, width, 3].
+    """
+    laid = {caption: opaque(images) for caption, images in columns.items()}
+    channels, height, width = (
+        max(sizes) for sizes in zip(*(images.shape[1:] for images in laid.values()), strict=True)
+    )
+    grid = torch.stack([_enlarged(images, channels, height, width) for images in laid.values()], dim=1)
+    together = 2 if len(grid) % 2 == 0 and width <= 128 else 1
+    return captioned(image_grid(grid.flatten(0, 1), together * len(laid)), columns=[*laid] * together)
+
+
+def displayed(images: Tensor) -> Tensor:
+    """Return what people are shown of images around [-1, 1]: uint8, [N, 1 to 4, H, W]; three of more channels."""
+    return to_uint8(images if images.shape[1] <= 4 else images[:, :3])
+
+
+def _enlarged(images: Tensor, channels: int, height: int, width: int) -> Tensor:
+    grown = images.repeat_interleave(height // images.shape[2], 2).repeat_interleave(width // images.shape[3], 3)
+    return grown.expand(-1, channels, -1, -1)
 
 
 def captioned(grid: Pixels, *, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> Pixels:

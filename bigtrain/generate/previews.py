@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bigtrain.core.batch import Batch
-from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.core.to_host import one_behind
@@ -19,7 +18,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals
 from bigtrain.engine.task import Task
 from bigtrain.generate.averaged import AveragedNetworks
-from bigtrain.generate.pictures import at_most, captioned, image_grid
+from bigtrain.generate.pictures import at_most, captioned, displayed, image_columns, image_grid
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
 
@@ -115,11 +114,7 @@ class Previews:
 
         def compose(images: Tensor) -> Pixels:
             shown = {**{name: real[name] for name in sources}, "output": None, **target}
-            columns = [images if one is None else displayed(one) for one in shown.values()]
-            size = max((image.shape[1:] for image in columns), key=lambda shape: shape[1])
-            grid = torch.stack([_like(image, size) for image in columns], dim=1).flatten(0, 1)
-            pairs = 2 if len(rows) % 2 == 0 and size[2] <= 128 else 1
-            return captioned(image_grid(grid, pairs * len(columns)), columns=[*shown] * pairs)
+            return image_columns({key: images if one is None else displayed(one) for key, one in shown.items()})
 
         inputs = {name: real[name] for name in sources}
         return _Scene(torch.arange(len(rows)), compose, inputs, [{"output": output}])
@@ -195,17 +190,6 @@ class Previews:
     def _columns(self, name: str) -> int:
         """Return how many images fit side by side: 4 to 10, and even."""
         return max(4, min(10, _PAGE // self.task.sampler.outputs[name].shape[1] // 2 * 2))
-
-
-def displayed(images: Tensor) -> Tensor:
-    """Return what people are shown of images around [-1, 1]: uint8, [N, 1 to 4, H, W]; three of more channels."""
-    return to_uint8(images if images.shape[1] <= 4 else images[:, :3])
-
-
-def _like(images: Tensor, shape: torch.Size) -> Tensor:
-    """Return images with the channels and the size of others, enlarged without smoothing."""
-    grown = images.repeat_interleave(shape[1] // images.shape[2], 2).repeat_interleave(shape[2] // images.shape[3], 3)
-    return grown.expand(-1, shape[0], -1, -1) if len(grown[0]) == 1 else grown
 
 
 def _beside(left: Tensor, right: Tensor, titles: tuple[str, str], columns: int) -> Pixels:

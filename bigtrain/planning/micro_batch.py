@@ -60,8 +60,8 @@ def resolve_micro_batch(config: ConfigT, ranks: Ranks) -> ConfigT:
         while mine and not trial.runs(mine):
             mine = max((size for size in sizes if size < mine), default=0)
     del trial
-    gc.collect()
-    agreed = torch.tensor(mine, device=ranks.device)
+    give_back_memory(ranks.device)
+    agreed = torch.tensor(mine)  # on the host: NCCL's first operation takes memory of the card
     dist.all_reduce(agreed, op=dist.ReduceOp.MIN)
     found = int(agreed)
     if not found:
@@ -173,6 +173,18 @@ class MicroBatchTrial:
         try:
             self.peak(size)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return False
-        return True
+            fits = False  # the error holds the tensors of the trial until this block ends
+        else:
+            fits = True
+        if not fits:
+            for player in self._task.players.values():
+                player.zero_grad(set_to_none=True)
+        give_back_memory(self._device)
+        return fits
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return to the GPU what PyTorch keeps for later: messages and other libraries take memory of their own there."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

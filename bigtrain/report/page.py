@@ -10,13 +10,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from bigtrain.core.errors import UserError
 from bigtrain.report import facts
 from bigtrain.report.charts import COLOURS, charts
 from bigtrain.report.runs import Picture, Run, differing
 from data_pipelines.files import atomic_write
+from data_pipelines.pictures import OWN_FORMATS, ImageFileError, open_picture
 
 _WIDTH = 900
 """Pixels of a picture, at most."""
@@ -88,9 +89,12 @@ def _spread(pictures: Sequence[Picture], key: str, count: int) -> list[Picture]:
 
 def _embed(picture: Picture) -> str:
     stream = io.BytesIO()
-    with Image.open(picture.file) as image:
-        image.thumbnail((_WIDTH, 4 * _WIDTH))
-        image.convert("RGB").save(stream, "WEBP", quality=88)
+    try:
+        with open_picture(picture.file, formats=OWN_FORMATS) as image:
+            image.thumbnail((_WIDTH, 4 * _WIDTH))
+            image.convert("RGB").save(stream, "WEBP", quality=88)
+    except ImageFileError as error:
+        raise UserError(f"{picture.file}: {error}; remove it, and the report is made without it") from None
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

@@ -1,11 +1,17 @@
 """The datasets that a run trains on, and the real samples that its previews, scores and health monitors look at."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from bigtrain.augment.derived import DerivedField
 from bigtrain.config import StreamConfig, TrainingConfig
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
 from bigtrain.engine.task import Fields
 from bigtrain.tasks.samplers import CLASS
@@ -26,11 +32,13 @@ class RunData:
         plans: of this rank's batches, by stream.
         stream: the samples of all streams.
         fields: of a batch by name, with the names that the datasets have for their classes.
+        derived: those of them that are computed from others.
     """
 
     plans: Mapping[str, BatchPlan]
     stream: Streams
     fields: Fields
+    derived: Mapping[str, DerivedField]
 
     @property
     def datasets(self) -> Mapping[str, ShardDataset]:
@@ -46,6 +54,11 @@ class RunData:
     def digest(self) -> str:
         """Digest of the content of all datasets."""
         return "+".join(manifest.digest for manifest in self.manifests.values())
+
+    @property
+    def stored(self) -> Fields:
+        """The fields that the datasets have."""
+        return {name: spec for name, spec in self.fields.items() if name not in self.derived}
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -71,9 +84,9 @@ class RunData:
         parts = []
         for name, dataset in self.datasets.items():
             prefix = f"{name}." if name else ""
-            mine = {field.removeprefix(prefix): spec for field, spec in self.fields.items() if field.startswith(prefix)}
+            mine = {field.removeprefix(prefix): spec for field, spec in self.stored.items() if field.startswith(prefix)}
             parts.append(choose(dataset, self.plans[name], count, mine).renamed(prefix))
-        return side_by_side(parts)
+        return side_by_side(parts).with_derived(self.derived)
 
 
 def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> RunData:
@@ -88,21 +101,38 @@ def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> RunData
     first = next(iter(config.data.streams.values()))  # loader and workers are the same in all streams
     stream = Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
     fields = {**config.data.field_specs(), **_named_classes(config, stream.datasets)}
-    return RunData(plans, stream, fields)
+    return RunData(plans, stream, fields, config.data.derived_fields())
+
+
+def feed_of(
+    config: TrainingConfig,
+    data: RunData,
+    *,
+    seed: Callable[[], int],
+    device: torch.device,
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Feed:
+    """Return the batches that a run trains on; see `Feed` for the arguments."""
+    transforms = {
+        name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
+        for name, stream in config.data.streams.items()
+    }
+    return Feed(data.stream, data.stored, transforms, data.derived, seed=seed, device=device, waiting=waiting)
 
 
 def _plan(config: TrainingConfig, stream: StreamConfig, ranks: Ranks) -> BatchPlan:
-    return replace(
-        stream.plan(
-            seed=config.seed,
-            global_batch=config.global_batch,
-            held_out=config.health.held_out,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            pieces=config.accumulation(ranks.world_size),
-        ),
-        fields=tuple(stream.specs()),
+    plan = stream.plan(
+        seed=config.seed,
+        global_batch=config.global_batch,
+        held_out=config.health.held_out,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pieces=config.accumulation(ranks.world_size),
     )
+    # The other ranks, which wait for this one, must not take it for one that hangs.
+    longest = 0.8 * (config.watchdog.step_seconds or math.inf)
+    cache = replace(plan.cache, patience_s=min(plan.cache.patience_s, longest))
+    return replace(plan, fields=tuple(stream.specs()), cache=cache)
 
 
 def _named_classes(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:

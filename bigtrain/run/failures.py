@@ -12,7 +12,7 @@ from data_pipelines.secrets import hide_secrets
 
 FOLDER = "failures"
 _LOST = (
-    *("DistBackendError", "DistNetworkError", "DistStoreError", "gloo/transport"),
+    *("DistBackendError", "DistNetworkError", "DistStoreError", "gloo/transport", "NCCL error", "NCCL communicator"),
     *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe"),
     *("Socket Timeout", "Timed out waiting"),
 )
@@ -21,11 +21,13 @@ _LOST = (
 
 def note_failure(folder: Path, rank: int, error: BaseException) -> None:
     """Write down what a rank fails of; a disk that is full, or a folder that is not there, is no second failure."""
+    text = hide_secrets(f"{type(error).__name__}: {error}")
     report = {
         "rank": rank,
         "host": socket.gethostname(),
         "time": time.time(),
-        "error": hide_secrets(f"{type(error).__name__}: {error}"),
+        "error": text,
+        "lost": any(sign in text for sign in _LOST),  # the batch script requeues a job whose ranks lost each other
         "traceback": hide_secrets("".join(traceback.format_exception(error))),
     }
     try:
@@ -54,7 +56,7 @@ def cause_of_failure(folder: Path, *, world_size: int) -> dict[str, Any] | None:
     if not reports:
         return None
     reports.sort(key=lambda report: report["time"])
-    own = [report for report in reports if not any(sign in report["error"] for sign in _LOST)]
+    own = [report for report in reports if not report["lost"]]
     if own:
         return {key: own[0][key] for key in ("rank", "host", "error", "traceback")}
     silent = sorted(set(range(world_size)) - {report["rank"] for report in reports})

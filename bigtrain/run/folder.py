@@ -1,5 +1,6 @@
 """The run folder: its config and environment, and the check that one folder holds one run."""
 
+import contextlib
 import getpass
 import hashlib
 import json
@@ -12,13 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import TrainingConfig
+from bigtrain.config import TrainingConfig, parse_training
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
-from bigtrain.core.presence import LOCK, read_heartbeat
+from bigtrain.core.presence import LOCK, read_heartbeat, read_place
 from bigtrain.distributed.watchdog import HUNG
 from bigtrain.run.failures import FOLDER as FAILURES
-from bigtrain.run.failures import forget_failures
+from bigtrain.run.failures import cause_of_failure, forget_failures
+from bigtrain.tracking.events import EventLog, read_events
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
@@ -63,8 +65,17 @@ def open_run_folder(config: TrainingConfig) -> Path:
         file.write(dump_yaml(config).encode())
     write_json(folder / _ENVIRONMENT, environment())
     forget_stop(folder)
+    _keep_cause(folder)
     forget_failures(folder)
     return folder
+
+
+def _keep_cause(folder: Path) -> None:
+    """Note in the run's events what the ranks failed of, before it is forgotten, unless the launcher has noted it."""
+    cause = cause_of_failure(folder, world_size=read_place(folder).get("world_size", 1))
+    if cause is not None and [event["event"] for event in read_events(folder)[-1:]] != ["restart"]:
+        who = "" if cause["rank"] is None else f"rank {cause['rank']}: "
+        EventLog(folder).append("failed", cause=f"{who}{cause['error']}".partition("\n")[0])
 
 
 def mark_stopped(folder: Path, *, signal: str, samples_seen: int, by_signal: bool = True) -> None:
@@ -196,6 +207,9 @@ def _git(*arguments: str) -> str | None:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Compare a saved config with a new one; keys that came up since it was written have had their defaults."""
+    with contextlib.suppress(ConfigError):
+        old = parse_training(old, source=_CONFIG).model_dump(mode="json")
     before, after = flatten(old), flatten(new)
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"

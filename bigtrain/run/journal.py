@@ -84,11 +84,13 @@ class Journal:
             self._tracker.log_event(f"event.{event}", text or event, progress)
 
     def _tell_cause(self, progress: Progress) -> None:
-        """Let MLflow know why the run was started again, which whoever did it has written down."""
+        """Let MLflow know why the run was started again, which whoever did it, or the last life, has written down."""
         for event in read_events(self._folder)[-1:]:
             if event["event"] == "restart":
                 text = f"{event['cause']}; restart {event['number']} of {event['of']}"
                 self._tracker.log_event("event.restart", text, progress)
+            elif event["event"] == "failed":
+                self._tracker.log_event("event.failed", event["cause"], progress)
 
     def beat(self, progress: Progress, *, now: bool = False) -> None:
         """Show that the run is alive, and where it is."""

@@ -46,13 +46,16 @@ class Load:
         """
         times = gather_times(traffic.read(), self._ranks.device)
         memory_use = {name: strategy.memory_use() for name, strategy in self._strategies.items()}
-        metrics = communication_metrics(times) | memory_metrics(memory_use, activations, self._ranks.device)
+        timed = self._ranks.device.type != "cuda"
+        metrics = communication_metrics(times, timed=timed) | memory_metrics(
+            memory_use, activations, self._ranks.device
+        )
         if is_rank_zero():
             if activations and not self._shown_memory:
                 self._shown_memory = True
                 console.print(memory_table(memory_use, activations))
             rank, factor = slowest(times)
-            slow = rank if factor > SLOW else None
+            slow = rank if timed and factor > SLOW else None
             if slow is not None and slow != self._slow:
                 console.print(straggler_table(times))
             self._slow = slow

@@ -54,7 +54,10 @@ def _counted(send: Callable[..., Any]) -> Callable[..., Any]:
                 return send(*args, **kwargs)
         ended = traffic.begin_beside(size)
         work = send(*args, **kwargs)
-        work.get_future().then(lambda _: ended())
+        try:
+            work.get_future().then(lambda _: ended())
+        except (AttributeError, NotImplementedError, RuntimeError):  # a handle that tells nobody when it is over
+            ended()
         return work
 
     return counted

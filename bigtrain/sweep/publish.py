@@ -23,6 +23,7 @@ from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, 
 from bigtrain.sweep.sweep import Sweep, read_sweep
 from bigtrain.tracking.mlflow import describe_failure
 from bigtrain.tracking.registry import CHAMPION
+from data_pipelines.secrets import print_line
 
 _CHUNK = 1000
 _TEXT = 5000
@@ -150,7 +151,7 @@ def main() -> None:
         except Exception as error:  # whatever MLflow, its server or its database raise, the sweep goes on
             text = describe_failure(error)
             time.sleep(wait)
-    print(f"bigtrain: MLflow did not take the sweep ({text}); send it with: python -m bigtrain.sweep.publish {folder}")
+    print_line(f"MLflow did not take the sweep ({text}); send it with: python -m bigtrain.sweep.publish {folder}")
     sys.exit(1)
 
 

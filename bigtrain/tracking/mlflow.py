@@ -32,10 +32,10 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.dataset import Dataset
 from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as database
-from PIL import Image
 
 from bigtrain.tracking.registry import log_generator
 from bigtrain.tracking.spool import Record
+from data_pipelines.pictures import OWN_FORMATS, ImageFileError, open_picture
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 warnings.simplefilter("ignore")  # MLflow gives advice on how to log models; nobody who trains can take it
@@ -205,6 +205,8 @@ class MlflowRun:
         """
         try:
             call()
+        except ImageFileError as error:
+            return str(error)
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
@@ -237,7 +239,7 @@ class MlflowRun:
         stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}"
         stem += f"+{uuid.uuid5(uuid.NAMESPACE_OID, stem)}"
         source = self._folder / record["file"]
-        with tempfile.TemporaryDirectory() as folder, Image.open(source) as picture:
+        with tempfile.TemporaryDirectory() as folder, open_picture(source, formats=OWN_FORMATS) as picture:
             copyfile(source, Path(folder, f"{stem}.png"))
             picture.convert("RGB").save(Path(folder, f"{stem}+compressed.webp"), quality=90)
             self._client.log_artifacts(self.run_id, folder, "images")

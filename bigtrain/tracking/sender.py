@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigtrain.core.presence import is_held
-from bigtrain.tracking.sent import SentState, is_alive, only_sender, without_password
+from bigtrain.tracking.sent import SentState, is_alive, only_sender
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
+from data_pipelines.secrets import hide_secrets, print_line
 
 if TYPE_CHECKING:
     from bigtrain.tracking.mlflow import MlflowRun, Target
@@ -43,7 +44,7 @@ def send_run(folder: Path, *, uri: str | None = None, follow: int | None = None)
     """
     with only_sender(folder, wait=follow is not None) as alone:
         if not alone:
-            _say(f"{folder}: the training that runs there is sending; there is nothing to do")
+            print_line(f"{folder}: the training that runs there is sending; there is nothing to do")
             return False
         return Sender(folder, uri, follow).run()
 
@@ -76,8 +77,8 @@ class Sender:
                 if last:
                     return True
             except RunDeletedError as error:
-                _say(f"the run {error} was deleted in MLflow; after `mlflow runs restore --run-id {error}`,")
-                _say(f"this sends the rest: bigtrain sync {self._folder}")
+                print_line(f"the run {error} was deleted in MLflow; after `mlflow runs restore --run-id {error}`,")
+                print_line(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
             except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
                 failures += 1
@@ -97,7 +98,7 @@ class Sender:
             name = str(path.relative_to(self._folder))
             for records, offset in self._pieces(path, name):
                 for left_out in self._send(records):
-                    _say(f"MLflow does not get {left_out}")
+                    print_line(f"MLflow does not get {left_out}")
                 self._sent.offsets[name] = offset
                 self._state.save(self._target.uri, self._sent)
 
@@ -139,7 +140,7 @@ class Sender:
         first, mlflow_settings = starts[0], starts[-1]["mlflow"]
         environment = os.environ.get("MLFLOW_TRACKING_URI")
         uri = self._asked or mlflow_settings["uri"] or self._state.uri or environment
-        if environment and uri == without_password(environment):
+        if environment and uri == hide_secrets(environment):
             uri = environment
         return Target(
             uri=uri or f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}",
@@ -175,9 +176,8 @@ class Sender:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(2 * timeout, _LONGEST_TIMEOUT))
         if not self._warned:
             self._warned = True
-            uri = without_password(self._find_target().uri)
-            _say(f"MLflow at {uri} does not answer ({why}): training goes on, everything is")
-            _say(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
+            print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): training goes on, everything is")
+            print_line(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
 
 
 def _has_ended(spool: Path) -> bool:
@@ -188,10 +188,6 @@ def _has_ended(spool: Path) -> bool:
         file.seek(max(spool.stat().st_size - 1000, 0))
         lines = file.read().splitlines()
     return bool(lines) and b'"kind": "end"' in lines[-1]
-
-
-def _say(text: str) -> None:
-    print(f"bigtrain: {text}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

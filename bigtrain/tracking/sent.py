@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
 from bigtrain.core.presence import NO_LOCKS
 from data_pipelines.files import write_json
+from data_pipelines.secrets import hide_secrets
 
 STATE_FILE = "mlflow.json"
 _LOCK = ".mlflow.lock"
@@ -36,7 +36,7 @@ class Sent:
 class SentState:
     """Remembers for each server what it has; the one that was used last stands first.
 
-    A password in a server's address is not written down.
+    A secret in a server's address is not written down.
 
     Args:
         folder: the run folder.
@@ -45,31 +45,26 @@ class SentState:
     def __init__(self, folder: Path) -> None:
         self._path = folder / STATE_FILE
         document = _read(self._path)
-        self._others: dict[str, dict[str, Any]] = document.pop("others", {})
-        self.uri: str | None = document.pop("uri", None)
+        # Addresses are compared in the form of `hide_secrets`, in which earlier versions kept the user's name.
+        self._others: dict[str, dict[str, Any]] = {
+            hide_secrets(uri): known for uri, known in document.pop("others", {}).items()
+        }
+        uri = document.pop("uri", None)
+        self.uri: str | None = hide_secrets(uri) if uri is not None else None
         if self.uri is not None:
             self._others[self.uri] = document
 
     def at(self, uri: str) -> Sent:
         """Return what a server has."""
-        known = self._others.get(without_password(uri), {})
+        known = self._others.get(hide_secrets(uri), {})
         return Sent(**{name: known[name] for name in vars(Sent()) if name in known})
 
     def save(self, uri: str, sent: Sent) -> None:
         """Write down what a server has."""
-        self.uri = without_password(uri)
+        self.uri = hide_secrets(uri)
         self._others[self.uri] = vars(sent)
         others = {other: known for other, known in self._others.items() if other != self.uri}
         write_json(self._path, {"uri": self.uri, **vars(sent), "others": others})
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown: `postgresql://user:***@host/mlflow`."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    user, place = parts.netloc.rsplit("@", 1)
-    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{place}"))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from PIL import Image
 from pydantic import NonNegativeFloat, field_validator
@@ -20,6 +19,7 @@ from bigtrain.tracking.sent import STATE_FILE
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
 from data_pipelines.files import write_json
+from data_pipelines.secrets import refuse_secrets
 
 
 class TrackingConfig(Config):
@@ -45,13 +45,9 @@ class TrackingConfig(Config):
 
     @field_validator("uri")
     @classmethod
-    def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri and urlsplit(uri).password is not None:
-            raise ValueError(
-                "holds a password, which would be written into config.yaml and shown in MLflow; put it into "
-                "$MLFLOW_TRACKING_PASSWORD or ~/.pgpass, or the whole address into $MLFLOW_TRACKING_URI"
-            )
-        return uri
+    def _holds_no_secret(cls, uri: str | None) -> str | None:
+        instead = "use $MLFLOW_TRACKING_PASSWORD or ~/.pgpass, or the whole address in $MLFLOW_TRACKING_URI"
+        return refuse_secrets(uri, instead) if uri else uri
 
 
 class Tracker:

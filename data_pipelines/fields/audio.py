@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.fields.decoder import FieldDecoder
-from data_pipelines.fields.kind import FieldKind, Value, check_codec, check_value
+from data_pipelines.fields.kind import LARGEST_VALUE, FieldKind, Value, check_codec, check_value
 from data_pipelines.fields.npy import NpyDecoder, encode_npy
 from data_pipelines.fields.spec import FieldSpec
 
@@ -95,6 +95,8 @@ def _read(content: bytes, dtype: str | None = None) -> tuple[Value, int]:
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             dtype = dtype or ("int16" if file.subtype == "PCM_16" else "float32")
+            if file.frames * file.channels * np.dtype(dtype).itemsize > LARGEST_VALUE:
+                raise ValueError(f"a sound of more than {LARGEST_VALUE} bytes")
             value: Value = file.read(dtype=dtype, always_2d=True)
             return value.T, int(file.samplerate)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:

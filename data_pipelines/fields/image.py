@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_pipelines.codec import check_channels, encode
 from data_pipelines.decode import Decoder
@@ -16,6 +16,7 @@ from data_pipelines.fields.decoder import FieldDecoder
 from data_pipelines.fields.kind import FieldKind, Value, check_codec, check_value
 from data_pipelines.fields.npy import MAGIC, NpyDecoder, encode_npy, read_npy
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.pictures import ImageFileError, open_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,14 +87,14 @@ def _read(content: bytes) -> Value:
     if content.startswith(MAGIC):
         return read_npy(content)
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             if picture.mode in _GREY_16:
                 pixels: Value = np.asarray(picture).astype(np.uint16)
             elif picture.mode in ("L", "LA", "RGB", "RGBA"):
                 pixels = np.asarray(picture)
             else:
                 pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except ImageFileError as error:
         raise ValueError(f"unreadable image ({error})") from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

@@ -14,6 +14,9 @@ from data_pipelines.fields.spec import FieldSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
+LARGEST_VALUE = 2**31
+"""Bytes of a decoded sample; a compressed file that holds more is a bomb, and is not decoded."""
+
 Value = NDArray[Any]
 """A sample's field, decoded."""
 

@@ -1,6 +1,7 @@
 """Raw NumPy files: read and written bit for bit, and without NumPy's parser of headers."""
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,13 @@ def read_npy(content: bytes) -> NDArray[Any]:
     """
     if not content.startswith(MAGIC):
         raise ValueError("not a NumPy file (.npy)")
+    stream = io.BytesIO(content)
     try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        if math.prod(shape) * dtype.itemsize > len(content):  # NumPy would take the memory before it looks
+            raise ValueError(f"{len(content)} bytes that claim to be {dtype.name} {shape}")
         array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     except (EOFError, OSError, SyntaxError) as error:
         raise ValueError(f"unreadable NumPy file ({error})") from None

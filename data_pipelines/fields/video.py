@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 
 from data_pipelines.fields.decoder import FieldDecoder
 from data_pipelines.fields.image import scale_pixels
-from data_pipelines.fields.kind import FieldKind, Value, check_codec, check_value
+from data_pipelines.fields.kind import LARGEST_VALUE, FieldKind, Value, check_codec, check_value
 from data_pipelines.fields.npy import MAGIC, NpyDecoder, encode_npy, read_npy
 from data_pipelines.fields.spec import FieldSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_CONTAINERS = "matroska,webm,mov,mp4,avi,gif"
+"""FFmpeg's names of what a video may be: other readers of its open further files and URLs that the content names."""
 _FORMATS = {1: "gray", 3: "rgb24"}
 """Channels -> FFmpeg's name of such pixels."""
 
@@ -43,7 +46,7 @@ class VideoKind(FieldKind):
 
     def read(self, spec: FieldSpec, content: bytes) -> Value:
         """See FieldKind; a longer video is cut off, a shorter one is an error."""
-        value, _ = _read(content, spec.shape[1])
+        value, _ = _read(content, spec.shape[1], spec.shape[0])
         if len(value) < spec.shape[0]:
             raise ValueError(f"a video of {len(value)} frames, expected {spec.shape[0]} or more")
         value = value[: spec.shape[0]]
@@ -68,23 +71,27 @@ class VideoKind(FieldKind):
 class _VideoDecoder(FieldDecoder):
     def decode(self, data: memoryview, out: NDArray[Any]) -> None:
         """See FieldDecoder."""
-        value, _ = _read(bytes(data), self.shape[1])
+        value, _ = _read(bytes(data), self.shape[1], self.shape[0] + 1)
         if value.shape != self.shape:
             raise ValueError(f"a video of {value.shape}, where {self.shape} is expected (T, C, H, W)")
         out[...] = value
 
 
-def _read(content: bytes, channels: int) -> tuple[Value, float | None]:
-    """Return a video's frames [T, C, H, W] and its rate, None where it has none."""
+def _read(content: bytes, channels: int, most: int | None = None) -> tuple[Value, float | None]:
+    """Return a video's frames [T, C, H, W], the first `most` of them, and its rate, None where it has none."""
     if content.startswith(MAGIC):
         return read_npy(content), None
     import av  # loads FFmpeg, which only sets of videos need
 
     try:
-        with av.open(io.BytesIO(content), mode="r") as file:
+        with av.open(io.BytesIO(content), mode="r", options={"format_whitelist": _CONTAINERS}) as file:
             stream = file.streams.video[0]
             rate = None if stream.average_rate is None else float(stream.average_rate)
-            frames = [frame.to_ndarray(format=_FORMATS[channels]) for frame in file.decode(stream)]
+            frames: list[Value] = []
+            for frame in islice(file.decode(stream), most):
+                if (len(frames) + 1) * channels * frame.width * frame.height > LARGEST_VALUE:
+                    raise ValueError(f"a video of more than {LARGEST_VALUE} bytes")
+                frames.append(frame.to_ndarray(format=_FORMATS[channels]))
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"unreadable video ({error})") from None
     if not frames:

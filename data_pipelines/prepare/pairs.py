@@ -4,9 +4,10 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import ImageFileError, open_picture
 from data_pipelines.prepare.files import is_image, stamp_of, walk
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import FileReader, Half, Item, Source
@@ -25,7 +26,7 @@ class HalfReader:
         """Return a half as a PNG, which stands upright and keeps the file's mode."""
         content = FileReader(self.folder).read(where.name)
         try:
-            with Image.open(io.BytesIO(content)) as picture:
+            with open_picture(content, passing=(Rejected,)) as picture:
                 upright = ImageOps.exif_transpose(picture)
                 half, odd = divmod(upright.width, 2)
                 if odd or not half:
@@ -33,10 +34,8 @@ class HalfReader:
                 stream = io.BytesIO()
                 upright.crop((half * where.right, 0, half * (1 + where.right), upright.height)).save(stream, "PNG")
                 return stream.getvalue()
-        except Rejected:
-            raise
-        except Exception as error:  # Pillow's plugins raise anything on damaged data
-            raise Rejected("unreadable", f"{type(error).__name__}: {error}") from None
+        except ImageFileError as error:
+            raise Rejected("bomb" if error.reason == "bomb" else "unreadable", str(error)) from None
 
 
 def from_two_folders(text: str) -> Source:

@@ -7,7 +7,8 @@ from pathlib import Path
 from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
-from data_pipelines.protocol import CROPS, FILTERS, MODES, PIXEL_LIMIT, Crop, Filter, ImageProtocol
+from data_pipelines.pictures import PIXEL_LIMIT
+from data_pipelines.protocol import CROPS, FILTERS, MODES, Crop, Filter, ImageProtocol
 from data_pipelines.source import Source
 from data_pipelines.write import exact_protocol, write_shards
 

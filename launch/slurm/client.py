@@ -1,18 +1,40 @@
-"""Slurm's own commands, their answers and their refusals. Nothing here needs Slurm's accounting."""
+"""Slurm's own commands, their answers and their refusals. Nothing here needs Slurm's accounting.
 
+Sites print banners and notes around the answers, and the controller may not answer for a while: an answer is what has
+its form, and what did not answer is asked again. The commands get nothing of an outer job's environment.
+"""
+
+import os
 import re
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import for_new_jobs
 
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "PREEMPTED")
 """States of a job that is not over."""
+_WAITS = (1, 2, 4, 8, 16, 32)
+"""Seconds before the next try where Slurm does not answer: a minute in all."""
+_ANSWER_SECONDS = 60.0
+_NO_ANSWER = re.compile(
+    r"timed? ?out|unable to contact|connect|temporar|zero bytes|try again|not responding|standby|communicat|transport|"
+    r"unavailable|unexpected message|broken pipe|reset by peer|resource busy|no route|unknown host|resolve",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(\d+)(?:;[\w.-]+)?")
+_IN_QUEUE = re.compile(r"(\d+(?:_\d+|_\[[^]]*\]|\+\d+)?)\|([A-Z_]+)\|(.*)")
 
 
 class SlurmError(UserError):
     """Slurm refuses, or is not there."""
+
+
+class SlurmSilentError(SlurmError):
+    """Slurm does not answer, which says nothing about any job."""
 
 
 @dataclass(frozen=True)
@@ -39,36 +61,104 @@ def check_request(script: str) -> None:
     Raises:
         SlurmError: it could not.
     """
-    _call("sbatch", "--test-only", script=script)
+    _ask("sbatch", "--test-only", script=script)
 
 
 def submit(script: Path) -> str:
-    """Queue a batch script; return the job's number."""
-    return _call("sbatch", "--parsable", str(script)).stdout.strip().split(";")[0]
+    """Queue a batch script; return the job's number. What else the site's sbatch prints goes to standard error.
+
+    A controller that does not answer may have queued the job all the same: before the next try, the queue is searched
+    for a new job of this script.
+    """
+    before = set(_jobs_of(script))
+    for wait in (*_WAITS, None):
+        try:
+            answer = _call("sbatch", "--parsable", str(script))
+        except SlurmSilentError as error:
+            if new := sorted(set(_jobs_of(script)) - before):
+                return new[-1]
+            _wait_or_raise(wait, error)
+            continue
+        return _number_in(answer)
+    raise AssertionError("unreachable")
 
 
 def queue() -> dict[str, Queued]:
     """Return my jobs by number, each task of an array by itself; those that ended minutes ago are among them."""
-    answer = _call("squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%R").stdout
-    lines = (line.split("|", 2) for line in answer.splitlines())
-    return {number: Queued(state, reason) for number, state, reason in lines}
+    answer = _ask("squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%R")
+    found = filter(None, (_IN_QUEUE.fullmatch(line.strip()) for line in answer.splitlines()))
+    return {one[1]: Queued(one[2], one[3]) for one in found}
 
 
 def cancel(job: str, *, signal: str | None = None) -> None:
     """End a job, or send its ranks a signal."""
-    _call("scancel", *([f"--signal={signal}"] if signal else []), job)
+    _ask("scancel", *([f"--signal={signal}"] if signal else []), job)
 
 
-def _call(*command: str, script: str | None = None) -> "subprocess.CompletedProcess[str]":
+def _jobs_of(script: Path) -> list[str]:
+    """Return the numbers of my jobs that run a batch script; an array has one."""
+    answer = _ask("squeue", "--me", "--noheader", "--states=all", "--format=%A|%o")
+    pairs = (line.strip().partition("|") for line in answer.splitlines())
+    return [number for number, _, command in pairs if number.isdecimal() and command == str(script)]
+
+
+def _number_in(answer: str) -> str:
+    """Return the job's number from what sbatch answers to --parsable: a line of the number, or `NUMBER;CLUSTER`."""
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    numbers = [match[1] for line in lines if (match := _NUMBER.fullmatch(line))]
+    if not numbers:
+        said = _in_one_line(answer) or "nothing"
+        raise SlurmError(f"sbatch --parsable answered with no job's number, but: {said}; look with squeue --me")
+    for line in lines:
+        if _NUMBER.fullmatch(line) is None and re.search(r"\w", line):
+            print(f"sbatch: {line}", file=sys.stderr)
+    return numbers[-1]
+
+
+def _ask(*command: str, script: str | None = None) -> str:
+    """Run a command that may be run twice, and again while Slurm does not answer; return what it prints.
+
+    Raises:
+        SlurmError: Slurm refuses.
+        SlurmSilentError: it did not answer for a minute.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            return _call(*command, script=script)
+        except SlurmSilentError as error:
+            _wait_or_raise(wait, error)
+    raise AssertionError("unreachable")
+
+
+def _wait_or_raise(wait: int | None, error: SlurmSilentError) -> None:
+    if wait is None:
+        raise SlurmSilentError(f"{error} (asked again for {sum(_WAITS)} s)") from None
+    if wait == _WAITS[0]:
+        print(f"bigtrain: {error}; asking again", file=sys.stderr)
+    time.sleep(wait)
+
+
+def _call(*command: str, script: str | None = None) -> str:
     try:
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command,
+            input=script or "",
+            env=for_new_jobs(os.environ),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_SECONDS,
+        )
     except FileNotFoundError:
         raise SlurmError(f"{command[0]}: not found; Slurm's commands are on a cluster's login nodes") from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]}: Slurm does not answer") from None
+        raise SlurmSilentError(f"{command[0]}: Slurm does not answer within {_ANSWER_SECONDS:g} s") from None
     if done.returncode:
-        raise SlurmError(f"Slurm refuses: {_in_one_line(done.stderr) or f'{command[0]} failed'}")
-    return done
+        said = _in_one_line(done.stderr) or f"{command[0]} failed"
+        if command[0] == "squeue" or _NO_ANSWER.search(said):  # a look that failed has seen nothing
+            raise SlurmSilentError(f"{command[0]}: Slurm does not answer: {said}")
+        raise SlurmError(f"Slurm refuses: {said}")
+    return done.stdout
 
 
 def _in_one_line(errors: str) -> str:

@@ -26,6 +26,7 @@ class JobRequest:
         here: where paths in the config begin.
         data: the datasets' places.
         allow_config_change: see `bigtrain train`.
+        save_took: seconds that the run's newest checkpoint took to write; 0 if there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class JobRequest:
     here: Path
     data: tuple[str, ...]
     allow_config_change: bool = False
+    save_took: float = 0.0
 
 
 class _Bash(str):
@@ -45,6 +47,7 @@ def render(settings: SlurmConfig, request: JobRequest) -> str:
     Raises:
         ConfigError: a value that cannot stand in a batch script.
     """
+    settings = settings.for_run(request.save_took)
     if "\\" in f"{request.run}{request.here}":
         raise ConfigError(f"submit: {request.run}: Slurm cannot write into a folder with a backslash in its path")
     engine = Environment(  # noqa: S701 - no HTML
@@ -108,7 +111,7 @@ def _in_container(settings: SlurmConfig, request: JobRequest) -> list[str]:
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]
         return [*options, f"--container-workdir={request.here}"]
     bound = [word for mount in mounts for word in ("--bind", mount)]
-    gpus = ["--nv"] if settings.gpus_per_node else []
+    gpus = ["--nv"] if settings.gpus else []
     return ["apptainer", "exec", *gpus, *bound, "--pwd", str(request.here), container.image]
 
 

@@ -1,10 +1,11 @@
 """What a job asks Slurm for: the site's defaults, a profile, and the command line, each over the one before."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -13,6 +14,12 @@ from data_pipelines.secrets import hide_secrets
 
 _SITE_IN_REPO = Path("slurm/site.yaml")
 _SECRET = re.compile(r"(?i)password|secret|token|api_?key")
+_SAVE_SECONDS = 120
+_SAVES = 3
+"""How many times the time of a measured save a run has to save: the step before it ends first, and disks are busy."""
+_GPUS = re.compile(
+    r"--gres=(?:[^,]+,)*(?:gres[:/])?gpu(?::[A-Za-z][\w.-]*)?(?::(?P<gres>\d+))?(?:[,(].*)?|--gpus-per-node=(?:[\w.-]+:)?(?P<gpus>\d+)"
+)
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -35,7 +42,7 @@ class SlurmConfig(Config):
 
     Attributes:
         nodes: of the job.
-        gpus_per_node: GPUs, and ranks, of a node.
+        gpus_per_node: GPUs, and ranks, of a node; 0 where `sbatch` asks for them, as `--gres=gpu:8`.
         gpu_type: as the site calls it, such as `h100`.
         ranks_per_node: null for one a GPU, or a single one where there is no GPU.
         cpus_per_task: cores of a rank.
@@ -52,8 +59,9 @@ class SlurmConfig(Config):
         env_file: a shell file of variables; read when the job starts, and the place for passwords.
         interface: of the network, for the ranks' messages; null for the one by which a node reaches the first.
         stage: folder on a node's own disk that shards are copied to before training.
-        save_seconds: how long before the time limit the ranks are asked to save.
-        max_requeues: of one job.
+        save_seconds: how long before the time limit the ranks are asked to save; null for 120, or three times what the
+            run's newest checkpoint took to write, where that is more.
+        max_requeues: of one job; null for no limit.
         max_vain_requeues: in a row, without a new checkpoint.
         sbatch: more options, as they are, such as `--exclusive`.
     """
@@ -81,8 +89,8 @@ class SlurmConfig(Config):
     env_file: str | None = None
     interface: str | None = None
     stage: str | None = None
-    save_seconds: Annotated[int, Field(ge=5)] = 120
-    max_requeues: NonNegativeInt = 100
+    save_seconds: Annotated[int, Field(ge=5)] | None = None
+    max_requeues: NonNegativeInt | None = None
     max_vain_requeues: PositiveInt = 5
     sbatch: tuple[str, ...] = ()
 
@@ -114,10 +122,28 @@ class SlurmConfig(Config):
                 raise ValueError(f"{name} would be written into the batch script; put it into env_file")
         return env
 
+    def for_run(self, save_took: float) -> Self:
+        """Return the settings of a run of which a checkpoint took so many seconds to write; 0 for a new one.
+
+        Raises:
+            ConfigError: the time of the job leaves nothing beside saving.
+        """
+        seconds = self.save_seconds or max(_SAVE_SECONDS, math.ceil(_SAVES * save_took))
+        if self.time and seconds_of(self.time) < 2 * seconds:
+            raise ConfigError(f"submit: a time of {self.time} leaves nothing beside save_seconds {seconds}")
+        return self.model_copy(update={"save_seconds": seconds})
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a node, also where the site takes them as `sbatch: ["--gres=gpu:8"]` only."""
+        found = filter(None, map(_GPUS.fullmatch, self.sbatch))
+        asked = [int(match["gres"] or match["gpus"] or 1) for match in found]
+        return self.gpus_per_node or max(asked, default=0)
+
     @property
     def ranks(self) -> int:
         """Ranks of a node."""
-        return self.ranks_per_node or max(self.gpus_per_node, 1)
+        return self.ranks_per_node or max(self.gpus, 1)
 
     @property
     def world_size(self) -> int:
@@ -142,12 +168,9 @@ def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig
         values |= found
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = parse_config(SlurmConfig, values, source="submit")
-    if settings.gpus_per_node and settings.ranks > settings.gpus_per_node:
-        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus_per_node} GPUs: one rank a GPU")
-    if settings.time and seconds_of(settings.time) < 2 * settings.save_seconds:
-        raise ConfigError(
-            f"submit: a time of {settings.time} leaves nothing beside save_seconds {settings.save_seconds}"
-        )
+    if settings.gpus and settings.ranks > settings.gpus:
+        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus} GPUs: one rank a GPU")
+    settings.for_run(0.0)
     if settings.venv and settings.conda:
         raise ConfigError("submit: venv or conda, not both")
     for name in ("env_file", "venv"):

@@ -35,6 +35,34 @@ def interface_of(address: str) -> str:
     raise OSError(f"no network interface has the address {address}")
 
 
+def sockets_of(
+    head: str, *, alone: bool, interface: str | None, environment: Mapping[str, str]
+) -> tuple[dict[str, str], str | None]:
+    """Return the variables that name the interface of the ranks' messages, and what is wrong with them.
+
+    A name that a distribution's /etc/hosts maps to 127.0.1.1 leads the first node to its own loopback interface, by
+    which no other node is reached: the ranks would wait for each other until their time is up.
+
+    Args:
+        head: address of the first node.
+        alone: whether the job has one node, which uses the loopback interface.
+        interface: as configured; None to find it.
+        environment: of the task; what it says already wins.
+    """
+    found = "lo" if alone else interface or interface_of(address_towards(head))
+    names = {name: environment.get(name, found) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    loopback = sorted(name for name, value in names.items() if value == "lo")
+    if alone or not loopback:
+        return names, None
+    why = f"the first node is called {head}, which is its loopback interface here"
+    if loopback[0] in environment:
+        why = f"the environment has {loopback[0]}=lo"
+    return (
+        names,
+        f"{why}: other nodes cannot be reached by it; set `interface` in the site's file (see `ip -brief addr`)",
+    )
+
+
 def place_of(form: str, ranks_per_node: int, environment: Mapping[str, str]) -> dict[str, str]:
     """Return a rank's variables from those of its task; with an agent, which numbers its ranks itself, none."""
     if form == "torchrun":
@@ -77,15 +105,13 @@ def main() -> None:
     parser.add_argument("--data", action="append", default=[], help="a dataset to copy there")
     parser.add_argument("words", nargs="+", help="for bigtrain.train")
     options = parser.parse_args()
-    if os.environ["SLURM_NNODES"] == "1":  # nobody else has to reach the ranks
-        options.head, options.interface = _LOOPBACK, None
-    interface = options.interface or interface_of(address_towards(options.head))
-    defaults = {
-        "GLOO_SOCKET_IFNAME": interface,
-        "NCCL_SOCKET_IFNAME": interface,
-        "OMP_NUM_THREADS": str(options.threads),
-        "TORCHELASTIC_ERROR_FILE": os.devnull,
-    }
+    alone = os.environ["SLURM_NNODES"] == "1"  # nobody else has to reach the ranks
+    options.head = _LOOPBACK if alone else options.head
+    sockets, problem = sockets_of(options.head, alone=alone, interface=options.interface, environment=os.environ)
+    if problem:
+        print(f"bigtrain: node {socket.gethostname()}: {problem}", file=sys.stderr)
+        sys.exit(2)
+    defaults = {**sockets, "OMP_NUM_THREADS": str(options.threads), "TORCHELASTIC_ERROR_FILE": os.devnull}
     place = place_of(options.form, options.ranks_per_node, os.environ)
     meeting = {"MASTER_ADDR": options.head, "MASTER_PORT": options.port}
     os.environ.update({**defaults, **os.environ, **place, **meeting})

@@ -1,5 +1,6 @@
 """A trial as a Slurm job on any number of nodes, which do not run Ray."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from launch.slurm.submission import submit
 
 _POLL_SECONDS = 3.0
 _LEAVE_SECONDS = 600.0
+_GONE_SECONDS = 90.0
+"""How long a job must be missing in the queue before it is lost: its last line in `jobs.jsonl` may come later, over a
+network file system."""
 
 
 class SlurmJob:
@@ -26,19 +30,22 @@ class SlurmJob:
         self._log = JobLog(self._folder)
         good = [job for job in self._log.jobs(client.queue()) if job.is_alive or job.state == "COMPLETED"]
         self._number = good[-1].number if good else self._submit(spec)
-        self._queried = 0.0
-        self._last = self._look()
+        self._queried, self._last_seen = 0.0, time.monotonic()
+        self._last: Job | None = None
+        self._look()
 
     def poll(self) -> int | None:
-        """See Ranks. Slurm is queried every few seconds."""
+        """See TrialRanks. Slurm is queried every few seconds; while it does not answer, the job is taken to go on."""
         if time.monotonic() > self._queried + _POLL_SECONDS:
-            self._last = self._look()
+            self._look()
         if self._last is None or self._last.is_alive:
+            return None
+        if self._last.state == "GONE" and time.monotonic() < self._last_seen + _GONE_SECONDS:
             return None
         return {"COMPLETED": 0, "CANCELLED": 3}.get(self._last.state, 1)
 
     def stop(self) -> None:
-        """See Ranks."""
+        """See TrialRanks."""
         if self.poll() is not None:
             return
         self._log.ask_to_end(self._number)
@@ -51,7 +58,7 @@ class SlurmJob:
             client.cancel(self._number)
 
     def why(self) -> str:
-        """See Ranks."""
+        """See TrialRanks."""
         state = f"{self._last.state} {self._last.reason}".strip() if self._last else "GONE"
         return f"job {self._number} {state}, see {self._log.output(self._number)}"
 
@@ -64,7 +71,16 @@ class SlurmJob:
         )
         return submit(settings, request, {None: Path(spec["config"]).read_text()})
 
-    def _look(self) -> Job | None:
-        self._queried = time.monotonic()
-        jobs = self._log.jobs(client.queue())
-        return next((job for job in jobs if job.number == self._number), None)
+    def _look(self) -> None:
+        """Ask the queue. A look that fails has seen nothing: what was known before holds."""
+        try:
+            queued = client.queue()
+        except client.SlurmSilentError as error:
+            print(f"job {self._number} is taken to go on: {error}", file=sys.stderr)
+            self._last_seen = time.monotonic()
+            return
+        finally:
+            self._queried = time.monotonic()
+        self._last = next((job for job in self._log.jobs(queued) if job.number == self._number), None)
+        if self._last is None or self._last.state != "GONE":
+            self._last_seen = time.monotonic()

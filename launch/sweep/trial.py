@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from launch.slurm.client import SlurmSilentError
 from launch.sweep.jobs import SlurmJob
 from launch.sweep.ranks import LocalRanks, TrialRanks, newest_checkpoint_kimg, stopped_by
 from launch.sweep.scores import ScoreReader
@@ -48,7 +49,10 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         if boundary is not None and newest_checkpoint_kimg(self._folder) >= boundary:
             return self._result(boundary=True)
         if self._ranks is None:
-            self._ranks = _start(self._spec, self._cores)
+            try:
+                self._ranks = _start(self._spec, self._cores)
+            except SlurmSilentError:  # which says nothing about the trial
+                return self._result()
         until = time.monotonic() + _PULSE_SECONDS
         while time.monotonic() < until:
             code = self._ranks.poll()

@@ -35,7 +35,7 @@ def _steps(strategy: str) -> dict[str, Any]:
         for name, player in training.task.players.items()
     }
     return {"times": [asdict(one) for one in times], "slowest": slowest(times), "held": memory_use, "sizes": sizes} | {
-        "metrics": communication_metrics(times),
+        "metrics": communication_metrics(times, timed=True),
         "table": _text(straggler_table(times)),
     }
 

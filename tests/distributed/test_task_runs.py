@@ -70,6 +70,24 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0, "samples": 8},
     },
+    "upscaling": {
+        "task": "translation",
+        "target": "image",
+        "generator": {"kind": "srresnet", "width": 4, "blocks": 1, "scale": 2},
+        "discriminator": {"kind": "vgg", "width": 4},
+        "conditional": False,
+        "objective": {"adversary_from_kimg": 0.01, "terms": {"l1": {"weight": 10}}},
+        "data": {
+            "path": "one",
+            "resolution": 16,
+            "flip": True,
+            "derived": {
+                "small": {"kind": "downscale", "scale": 2},
+                "input": {"kind": "noise", "of": "small"},
+            },
+        },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr"]},
+    },
     "latents": {
         "task": "synthesis",
         "field": "latent",

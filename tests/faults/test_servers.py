@@ -94,7 +94,7 @@ def files_below(folder: Path) -> list[Path]:
 def test_a_shard_server_stutters_and_then_goes_away_for_a_time(runs: Runs, tmp_path: Path) -> None:
     # So small that the training comes to another one every four steps.
     write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "shards", shard_samples=64)
-    options = ("data.window=1", "data.on_corrupt=fail")
+    options = ("data.window=1", "data.on_corrupt=fail", "data.cache.patience_seconds=1")
     with serve(tmp_path / "shards") as server:
         served = Runs(server.url, runs.root, (*runs.settings, *options), restarts=9)
         peaceful = served.having(f"data.cache.folder={tmp_path / 'cache'}").finish("well-served")

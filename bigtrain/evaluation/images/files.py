@@ -1,19 +1,19 @@
 """Image files in a folder or a zip, all of one size, as other tools read them: RGB, not resized, not turned."""
 
-import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from bigtrain.evaluation.errors import EvaluationError
 from data_pipelines.codec import Pixels
 from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import ImageFileError, open_picture
 from data_pipelines.prepare.files import from_folder, from_zip
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item
@@ -64,9 +64,9 @@ class FileImages:
         """Return height and width of the first image that can be read."""
         for item in self._items:
             try:
-                with Image.open(io.BytesIO(self._content(item))) as picture:
+                with open_picture(self._content(item)) as picture:
                     return picture.height, picture.width
-            except (Rejected, OSError, Image.DecompressionBombError):
+            except (Rejected, ImageFileError, OSError):
                 continue
         raise EvaluationError(f"{self.name}: none of its {len(self._items)} images can be read")
 
@@ -77,10 +77,7 @@ class FileImages:
                 self._decoder.decode(memoryview(content), out)
             except ValueError:  # unreadable, or of another mode or size: Pillow tells which
                 self._convert(item, content, out)
-        except UnidentifiedImageError:
-            self.faults.append(f"{item.name} (not an image)")
-            out[:] = 0
-        except (Rejected, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (Rejected, ImageFileError, OSError) as error:
             self.faults.append(f"{item.name} ({error})")
             out[:] = 0
 
@@ -91,11 +88,11 @@ class FileImages:
 
     def _convert(self, item: Item, content: bytes, out: Pixels) -> None:
         """Decode an image of another mode; transparency lies on white, as everywhere in bigtrain."""
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             size = (picture.height, picture.width)
             if size != self._decoder.shape[1:]:
                 height, width = self._decoder.shape[1:]
-                raise ValueError(f"is {size[0]}x{size[1]}, the first image is {height}x{width}")
+                raise ImageFileError("size", f"is {size[0]}x{size[1]}, the first image is {height}x{width}")
             if picture.mode in _GREY:
                 self.grey.append(item.name)
             opaque: Image.Image = picture

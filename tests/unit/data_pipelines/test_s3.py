@@ -17,7 +17,7 @@ from data_pipelines.remote import RetryPolicy
 from data_pipelines.shard_cache import ShardCache
 
 pytest.importorskip("moto.server")
-QUICK = RetryPolicy(attempts=2, first_wait_s=0.01, stall_s=5)
+QUICK = RetryPolicy(attempts=2, patience_s=0.01, first_wait_s=0.01, stall_s=5)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_environment
+from bigtrain.core.launchers import LauncherError, forget_launchers, place_from_environment
+from bigtrain.distributed.init import join_ranks, leave_ranks
 
 
 @pytest.mark.parametrize(
@@ -15,10 +16,43 @@ from bigtrain.distributed.init import join_ranks, leave_ranks, place_from_enviro
         ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "RANK": "5", "WORLD_SIZE": "8"}, (5, 8, 0)),
         # a batch script's own shell is no step
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1, 0)),
+        # nor is an interactive one, which has a step of a special number
+        ({"SLURM_STEP_ID": "4294967290", "SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}, (0, 1, 0)),
+        ({"SLURM_STEP_ID": "4294967290", "SLURM_PROCID": "0"}, (0, 1, 0)),
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}, (0, 1, 0)),
+        ({"RANK": "", "WORLD_SIZE": ""}, (0, 1, 0)),
     ],
 )
 def test_every_launcher_is_understood(environment: dict[str, str], place: tuple[int, int, int]) -> None:
     assert place_from_environment(environment) == place
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"RANK": "0", "WORLD_SIZE": "4"}, {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}],
+)
+def test_left_over_variables_are_told(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        LauncherError, match=r"rank 0 of 4, but MASTER_ADDR and MASTER_PORT .*unset (RANK|SLURM_PROCID)"
+    ):
+        join_ranks()
+
+
+def test_a_command_is_nobodys_rank() -> None:
+    left = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "1", "PET_NNODES": "2", "PMI_RANK": "1"}
+    left |= {"SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "TORCHELASTIC_RUN_ID": "x"}
+    forget_launchers(left)
+    assert place_from_environment(left) == (0, 1, 0)
+    assert left == {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4"}
+
+
+def test_one_rank_meets_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "9"}.items():
+        monkeypatch.setenv(name, value)  # an address that never answers
+    assert join_ranks().world_size == 1
+    leave_ranks()
 
 
 def test_ranks_take_denormal_numbers_for_zero() -> None:

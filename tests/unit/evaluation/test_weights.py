@@ -15,7 +15,7 @@ from bigtrain.models.pretrained.weights import WEIGHTS, PublishedWeights, Weight
 from data_pipelines.remote import RetryPolicy
 
 CONTENT = bytes(range(256)) * 20_000
-HASTE = RetryPolicy(attempts=4, first_wait_s=0.01, stall_s=5)
+HASTE = RetryPolicy(attempts=4, patience_s=0.05, first_wait_s=0.01, stall_s=5)
 
 
 class Server(BaseHTTPRequestHandler):

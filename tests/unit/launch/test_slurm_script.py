@@ -48,6 +48,9 @@ def test_containers() -> None:
     container = ContainerConfig(image="train.sif", runtime="apptainer")
     text = render(settings.model_copy(update={"container": container}), job(Path("/runs/x")))
     assert "apptainer exec --nv --bind /data/ffhq:/data/ffhq" in text
+    gres = SlurmConfig(container=container, sbatch=("--gres=lscratch:10,gpu:h100:8(S:0)",))
+    assert "apptainer exec --nv" in render(gres, job(Path("/runs/x")))
+    assert gres.ranks == 8, "GPUs that a site takes as --gres alone are GPUs"
 
 
 def test_no_value_is_ever_run(tmp_path: Path) -> None:
@@ -77,12 +80,14 @@ STUBS = {
     # The step: it waits for a signal where it is told to, leaves what ranks leave, and ends.
     "srun": """
         case "$*" in *--overlap*) exit ${NODES_ANSWER:-0};; esac
+        [ -z "$FAILED" ] || mkdir -p "$RUN_FOLDER/failures"
+        [ -z "$FAILED" ] || { sleep 0.05; echo "$FAILED" > "$RUN_FOLDER/failures/rank-0.json"; }
         [ -z "$STOPPED" ] || echo "$STOPPED" > "$RUN_FOLDER/stopped.json"
         exit $CODE""",
-    "squeue": 'echo "${STATE:-RUNNING}"',
+    "squeue": 'echo "Welcome to the site"; echo ------; echo "${STATE:-RUNNING}"',
     "scontrol": """
         case "$*" in
-        *hostnames*) echo n1;;
+        *hostnames*) echo 'Welcome to the site'; echo ------; echo n1;;
         *oneliner*) echo "NodeName=n1 NodeAddr=127.0.0.1 Port=1";;
         requeue*) echo "requeue $2" >> "$CALLS"; kill -TERM $PPID;;
         esac""",
@@ -120,6 +125,7 @@ def end(text: str, folder: Path, *, code: int, life: int = 0, **facts: str) -> t
 
 SAVED = '{"signal": "SIGTERM", "samples_seen": 640, "by_signal": true}'
 COLLAPSED = '{"signal": "mode collapse", "samples_seen": 640, "by_signal": false}'
+LOST, OWN = '{"rank": 0, "lost": true}', '{"rank": 0, "lost": false}'
 ENDINGS = {
     "complete": ({"code": 0}, 0, "ended: complete", ""),
     "crash": ({"code": 1}, 1, "ended: failed with exit code 1", ""),
@@ -130,8 +136,16 @@ ENDINGS = {
     "hung": ({"code": 4}, 0, "requeued: hung", "requeue 7\n"),
     "too early": ({"code": 143}, 0, "requeued: stopped before training began", "requeue 7\n"),
     "node gone": ({"code": 1, "NODES_ANSWER": "1"}, 0, "requeued: a node does not answer", "requeue 7\n"),
+    "link gone": ({"code": 1, "FAILED": LOST}, 0, "requeued: the ranks lost each other", "requeue 7\n"),
+    "own fault": ({"code": 1, "FAILED": OWN}, 1, "ended: failed with exit code 1", ""),
+    "aborted": (
+        {"code": 134},
+        0,
+        "requeued: a rank was aborted, as NCCL does that loses another",
+        "requeue 7\n",
+    ),
+    "aborted for a reason": ({"code": 134, "FAILED": OWN}, 134, "ended: failed with exit code 134", ""),
     "Slurm's own": ({"code": 3, "STOPPED": SAVED, "STATE": "COMPLETING"}, 3, "left: COMPLETING", ""),
-    "too often": ({"code": 0, "life": 101}, 1, "ended: requeued 100 times", ""),
 }
 
 
@@ -143,6 +157,25 @@ def test_only_what_can_go_on_is_requeued(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as several:
         for name, found in zip(ENDINGS, several.map(run, ENDINGS), strict=True):
             assert found == ENDINGS[name][1:], name
+
+
+def test_hundreds_of_preemptions_do_not_end_a_run(tmp_path: Path) -> None:
+    book = tmp_path / "run/slurm"
+    book.mkdir(parents=True)
+    (book / "lives-7").write_text("".join(f"kimg{life}\n" for life in range(300)))
+    asked = {"folder": tmp_path, "code": 3, "life": 300, "STOPPED": SAVED}
+    assert end(render(SlurmConfig(), job(tmp_path / "run")), **asked)[1] == "requeued: stopped and saved"
+    text = render(SlurmConfig(max_requeues=100), job(tmp_path / "run"))
+    assert end(text, **asked)[1] == "ended: requeued 100 times"
+
+
+def test_a_run_has_the_time_to_save_that_it_was_seen_to_need(tmp_path: Path) -> None:
+    for asked, took, seconds in ((None, 0.0, 120), (None, 30.2, 120), (None, 200.5, 602), (60, 200.0, 60)):
+        text = render(SlurmConfig(save_seconds=asked), job(tmp_path / "run", save_took=took))
+        assert f"--signal=B:USR1@{seconds}\n" in text
+        assert f"--save-seconds={seconds} " in text
+    with pytest.raises(ConfigError, match="a time of 20 leaves nothing beside save_seconds 602"):
+        render(SlurmConfig(time="20"), job(tmp_path / "run", save_took=200.5))
 
 
 def test_a_cancelled_job_stays_away(tmp_path: Path) -> None:

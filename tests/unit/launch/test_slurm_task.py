@@ -2,7 +2,7 @@ from argparse import Namespace
 
 import pytest
 
-from launch.slurm.task import address_towards, command_of, interface_of, place_of
+from launch.slurm.task import address_towards, command_of, interface_of, place_of, sockets_of
 
 
 def test_the_interface_is_the_one_that_leads_to_the_first_node() -> None:
@@ -25,3 +25,20 @@ def test_a_task_becomes_an_agent_or_a_rank() -> None:
     alone = command_of(options, {**node, "SLURM_NNODES": "1"})
     assert {"--rdzv-backend=loopback", "--local-addr=127.0.0.1", "--nproc-per-node=2"} <= set(alone)
     assert not any("10.0.0.1" in word for word in alone)
+
+
+def test_several_nodes_never_talk_over_the_loopback_interface() -> None:
+    """Debian's own /etc/hosts maps a node's name to 127.0.1.1: NCCL took `lo`, and the other nodes waited."""
+    names, problem = sockets_of("127.0.0.1", alone=False, interface=None, environment={})
+    assert names["NCCL_SOCKET_IFNAME"] == "lo"
+    assert problem and "called 127.0.0.1, which is its loopback interface" in problem and "set `interface`" in problem
+    inherited = {"NCCL_SOCKET_IFNAME": "lo"}
+    _, problem = sockets_of("127.0.0.1", alone=False, interface="ib0", environment=inherited)
+    assert problem and problem.startswith("the environment has NCCL_SOCKET_IFNAME=lo")
+    ib = {"GLOO_SOCKET_IFNAME": "ib0", "NCCL_SOCKET_IFNAME": "ib0"}
+    assert sockets_of("127.0.0.1", alone=False, interface="ib0", environment={}) == (ib, None)
+
+
+def test_one_node_uses_the_loopback_interface() -> None:
+    lo = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    assert sockets_of("10.0.0.1", alone=True, interface="ib0", environment={}) == (lo, None)

@@ -44,3 +44,11 @@ def test_a_rank_that_left_no_word_is_suspected(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_no_second_failure(tmp_path: Path) -> None:
     fail(tmp_path / "nowhere", 0, ValueError("x"))
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_nccl_says_of_a_lost_rank_is_no_cause(tmp_path: Path) -> None:
+    fail(tmp_path, 0, RuntimeError("NCCL communicator was aborted on rank 0."))
+    fail(tmp_path, 1, ValueError("the cause"))
+    lost = [json.loads((tmp_path / "failures" / f"rank-{rank}.json").read_text())["lost"] for rank in (0, 1)]
+    cause = cause_of_failure(tmp_path, world_size=2)
+    assert lost == [True, False] and cause and cause["rank"] == 1

@@ -10,7 +10,9 @@ from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.core.presence import Heartbeat
 from bigtrain.core.state import Progress
+from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import check_run_folder, how_it_ended, mark_stopped, open_run_folder
+from bigtrain.tracking.events import EventLog, read_events
 from tests.conftest import ROOT
 
 
@@ -27,6 +29,17 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ema.half_life_kimg: 0.2 -> 3.0; total_kimg: 3.2 -> 9.0"):
         check_run_folder(changed, allow_change=False)
     check_run_folder(changed, allow_change=True)
+
+
+def test_keys_that_came_up_since_a_run_began_have_their_defaults(tmp_path: Path) -> None:
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    saved = folder / "config.yaml"
+    old = saved.read_text()
+    assert "patience_seconds" in old
+    saved.write_text("".join(line for line in old.splitlines(keepends=True) if "patience_seconds" not in line))
+    check_run_folder(tiny(folder), allow_change=False)
+    with pytest.raises(ConfigError, match=r"data.cache.patience_seconds: 240.0 -> 9.0"):
+        check_run_folder(tiny(folder, "data.cache.patience_seconds=9"), allow_change=False)
 
 
 def test_a_run_folder_may_move(tmp_path: Path) -> None:
@@ -77,3 +90,19 @@ def test_a_run_does_not_go_on_with_other_images_or_draws(tmp_path: Path, fashion
     with pytest.raises(ConfigError, match=words):
         check(config, world_size=2, allow_change=False)
     check(config, world_size=2, allow_change=True)
+
+
+def test_the_cause_of_a_failure_stays_in_the_events_when_the_run_is_started_again(tmp_path: Path) -> None:
+    """Slurm requeues a job whose ranks lost each other; what happened was forgotten as it began again."""
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    note_failure(folder, 0, RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:2090, remote process exited\nmore"))
+    open_run_folder(tiny(folder))
+    open_run_folder(tiny(folder))
+    assert [(event["event"], event["cause"]) for event in read_events(folder)] == [
+        ("failed", "all ranks lost each other: look at the network; rank 0: RuntimeError: NCCL error in: "
+         "ProcessGroupNCCL.cpp:2090, remote process exited")
+    ]  # fmt: skip
+    note_failure(folder, 0, ValueError("its own"))
+    EventLog(folder).append("restart", cause="the launcher's words", number=1, of=5)
+    open_run_folder(tiny(folder))
+    assert [event["event"] for event in read_events(folder)] == ["failed", "restart"]

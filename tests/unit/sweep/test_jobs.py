@@ -9,6 +9,7 @@ import pytest
 from launch.slurm import client
 from launch.slurm.client import Queued
 from launch.slurm.job_log import JobLog
+from launch.sweep import jobs
 from launch.sweep.jobs import SlurmJob
 
 
@@ -46,6 +47,32 @@ def test_one_that_has_completed_is_the_trial(spec: dict[str, Any], monkeypatch: 
     in_queue(monkeypatch)
     note(Path(spec["folder"]), "8", "complete")
     assert SlurmJob(spec).poll() == 0
+
+
+def test_a_look_that_fails_ends_no_job(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    in_queue(monkeypatch, job8=Queued("RUNNING", "n1"))
+    job = SlurmJob(spec)
+
+    def silent() -> dict[str, Queued]:
+        raise client.SlurmSilentError("squeue: Slurm does not answer")
+
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(client, "queue", silent)
+    assert [job.poll() for _ in range(5)] == [None] * 5
+    in_queue(monkeypatch)  # an empty answer may come before the job's own last line
+    assert job.poll() is None
+    note(Path(spec["folder"]), "8", "complete")
+    assert job.poll() == 0
+
+
+def test_a_job_that_is_gone_is_lost_after_a_while(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    in_queue(monkeypatch, job8=Queued("RUNNING", "n1"))
+    job = SlurmJob(spec)
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", -1.0)
+    in_queue(monkeypatch)
+    assert job.poll() is None
+    monkeypatch.setattr(jobs, "_GONE_SECONDS", -1.0)
+    assert job.poll() == 1
 
 
 def test_one_that_was_lost_is_submitted_again(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,22 @@
+"""Fields that are computed from the samples instead of stored: the damaged, small or colourless twin of an image.
+
+A new kind is a file here and a name below; other packages add theirs by entry points of `bigtrain.derived`.
+"""
+
+from bigtrain.augment.derived.base import DERIVED, DerivedField, DerivedFieldConfig, derive
+from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
+from bigtrain.augment.derived.holes import HolesConfig
+from bigtrain.augment.derived.restoration import RestorationConfig
+from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
+
+DERIVED.add_classes(
+    BlurConfig,
+    DownscaleConfig,
+    GrayscaleConfig,
+    HolesConfig,
+    JPEGConfig,
+    NoiseConfig,
+    RestorationConfig,
+)
+
+__all__ = ["DERIVED", "DerivedField", "DerivedFieldConfig", "derive"]

@@ -1,0 +1,107 @@
+"""Images with holes, the input of inpainting: strokes of a brush and rectangles (Yu et al. 2019, section 3.3)."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from bigtrain.augment.derived.base import DerivedField, image_like
+from bigtrain.augment.derived.damage import between, check_order
+from bigtrain.core.batch import dense
+from bigtrain.core.rng import Draws
+from data_pipelines.fields.spec import FieldSpec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class HolesConfig(DerivedField):
+    """The image with holes, and a channel of transparency more: 1 where the image is known, -1 in holes.
+
+    Pixels in holes are black. People give such images as PNGs with transparent places.
+
+    Attributes:
+        strokes: the most strokes of a brush; a sample has one at least. 0 for rectangles alone.
+        vertices: the most vertices of a stroke.
+        length: of a stroke's segments, least and greatest, as shares of the image's smaller side.
+        width: of a stroke, likewise.
+        rectangle: sides of a rectangle that is cut out as well, likewise; [0, 0] for none.
+    """
+
+    kind: Literal["holes"]
+    strokes: Annotated[int, Field(ge=0)] = 4
+    vertices: PositiveInt = 6
+    length: tuple[PositiveFloat, PositiveFloat] = (0.1, 0.4)
+    width: tuple[PositiveFloat, PositiveFloat] = (0.06, 0.16)
+    rectangle: tuple[NonNegativeFloat, Share] = (0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _make_holes(self) -> "HolesConfig":
+        for key in ("length", "width", "rectangle"):
+            check_order(key, getattr(self, key))
+        if not self.strokes and not self.rectangle[0]:
+            raise ValueError("strokes is 0 and rectangle may be empty: some samples would have no hole")
+        return self
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        if source.kind == "image" and source.shape[0] not in (1, 3):
+            raise ValueError(f"needs images without transparency, and its source has {source.shape[0]} channels")
+        return image_like(source, channels=source.shape[0] + 1)
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        holes = self._holes(field, draws)[:, None]
+        known = torch.where(holes, -1.0, 1.0).to(field.dtype)
+        return dense(torch.cat([field.masked_fill(holes, -1.0), known], 1))
+
+    def _holes(self, field: Tensor, draws: Draws) -> Tensor:
+        """Return where holes are, bool, shape [N, H, W]."""
+        size = (field.shape[2], field.shape[3])
+        found = torch.zeros(len(field), *size, dtype=torch.bool, device=field.device)
+        if self.strokes:
+            count = 1 + draws.of("strokes").integers(self.strokes, 1)
+            for number in range(self.strokes):
+                found |= self._stroke(size, draws.of(f"stroke{number}")) & (number < count)[..., None]
+        if self.rectangle[1]:
+            found |= self._rectangle(size, draws.of("rectangle"))
+        return found
+
+    def _stroke(self, size: tuple[int, int], draws: Draws) -> Tensor:
+        """Return where a broken line of some width passes, bool, shape [N, H, W]."""
+        side = min(size)
+        x, y = _grid(size, draws)
+        at = draws.of("start").uniform(2) * draws.index.new_tensor([size[1], size[0]])
+        turns = 2 * math.pi * draws.of("angle").uniform(self.vertices)
+        lengths = side * between(self.length, draws.of("length").uniform(self.vertices))
+        radius = side * between(self.width, draws.of("width").uniform(1)) / 2
+        last = 1 + draws.of("vertices").integers(self.vertices, 1)
+        nearest = torch.full((len(draws), *size), math.inf, device=x.device)
+        for number in range(self.vertices):
+            step = lengths[:, number, None] * torch.stack([turns[:, number].cos(), turns[:, number].sin()], 1)
+            along = (x - at[:, 0, None, None]) * step[:, 0, None, None] + (y - at[:, 1, None, None]) * step[
+                :, 1, None, None
+            ]
+            share = (along / (step**2).sum(1)[:, None, None]).clamp(0, 1)
+            squared = (x - at[:, 0, None, None] - share * step[:, 0, None, None]) ** 2
+            squared += (y - at[:, 1, None, None] - share * step[:, 1, None, None]) ** 2
+            nearest = torch.where((number < last)[..., None], torch.minimum(nearest, squared), nearest)
+            at = torch.stack([(at + step)[:, 0].clamp(0, size[1]), (at + step)[:, 1].clamp(0, size[0])], 1)
+        return nearest <= (radius**2)[..., None]
+
+    def _rectangle(self, size: tuple[int, int], draws: Draws) -> Tensor:
+        side = min(size)
+        x, y = _grid(size, draws)
+        extent = side * between(self.rectangle, draws.of("extent").uniform(2))
+        room = draws.index.new_tensor([size[1], size[0]]) - extent
+        start = room * draws.of("start").uniform(2)
+        inside = (x >= start[:, 0, None, None]) & (x < (start + extent)[:, 0, None, None])
+        return inside & (y >= start[:, 1, None, None]) & (y < (start + extent)[:, 1, None, None])
+
+
+def _grid(size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
+    """Return x and y of the middles of pixels, each [H, W]."""
+    y, x = (torch.arange(side, device=draws.index.device) + 0.5 for side in size)
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return columns, rows

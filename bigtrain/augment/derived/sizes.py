@@ -1,0 +1,70 @@
+"""Smaller images, and images without colour."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor
+
+from bigtrain.augment.derived.base import DerivedField, image_like, in_levels
+from bigtrain.core.batch import dense
+from bigtrain.core.rng import Draws
+from data_pipelines.fields.spec import FieldSpec
+
+Filter = Literal["bicubic", "bilinear", "area"]
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in brightness (ITU-R BT.601), as Pillow's mode L has them."""
+
+
+class DownscaleConfig(DerivedField):
+    """The image, smaller: the input of super-resolution.
+
+    Attributes:
+        scale: a whole number by which height and width are divided.
+        filter: `bicubic` and `bilinear` widen their kernel against aliasing, as Pillow does; `area` averages.
+    """
+
+    kind: Literal["downscale"]
+    scale: PositiveInt
+    filter: Filter = "bicubic"
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        return image_like(source, scale=self.scale)
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        height, width = field.shape[2] // self.scale, field.shape[3] // self.scale
+        return dense(in_levels(resized(field, (height, width), self.filter)))
+
+
+class GrayscaleConfig(DerivedField):
+    """The brightness of a colour image: the input of colourisation."""
+
+    kind: Literal["grayscale"]
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        grey = image_like(source, channels=1)
+        if source.shape[0] != 3:
+            raise ValueError(f"needs images of 3 channels (red, green, blue), and its source has {source.shape[0]}")
+        return grey
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        return dense(in_levels(luma(field)))
+
+
+def luma(image: Tensor) -> Tensor:
+    """Return the brightness of RGB images [N, 3, H, W], shape [N, 1, H, W]."""
+    weights = torch.tensor(_LUMA, device=image.device, dtype=image.dtype).reshape(1, 3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
+
+
+def resized(image: Tensor, size: tuple[int, int], filter_: Filter) -> Tensor:
+    """Return images of another size, [N, C, *size]; smaller ones without aliasing."""
+    if filter_ == "area":
+        return F.interpolate(image, size=size, mode="area")
+    return F.interpolate(image, size=size, mode=filter_, antialias=True, align_corners=False)
