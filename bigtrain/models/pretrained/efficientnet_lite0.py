@@ -32,15 +32,16 @@ def weights_path() -> Path:
 
 
 class EfficientNetLite0(nn.Module):
-    """The network, with batch normalisation folded into the convolutions, in evaluation mode.
+    """The network, which maps (x - 127) / 128 of images with values x from 0 to 255, of any size.
 
-    It maps (x - 127) / 128 of images with values x from 0 to 255, of any size.
+    Args:
+        folded: whether batch normalisation is folded into the convolutions, as it is once the network is pretrained.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, folded: bool = False) -> None:
         super().__init__()
-        self._conv_stem = _SameConv2d(3, 32, 3, stride=2)
-        self._bn0 = _batch_norm(32)
+        self._conv_stem = _SameConv2d(3, 32, 3, stride=2, bias=folded)
+        self._bn0 = _batch_norm(32, folded)
         shapes = [
             (kernel, stride if repeat == 0 else 1, expansion, channels)
             for repeats, kernel, stride, expansion, channels in _STAGES
@@ -48,28 +49,24 @@ class EfficientNetLite0(nn.Module):
         ]
         inputs = [32, *(channels for *_, channels in shapes)]
         self._blocks = nn.ModuleList(
-            _MobileBlock(width_in, width, kernel, stride, expansion)
+            _MobileBlock(width_in, width, kernel, stride, expansion, folded)
             for (width_in, width), (kernel, stride, expansion, _) in zip(pairwise(inputs), shapes, strict=True)
         )
-        self._conv_head = _SameConv2d(320, 1280, 1)
-        self._bn1 = _batch_norm(1280)
+        self._conv_head = _SameConv2d(320, 1280, 1, bias=folded)
+        self._bn1 = _batch_norm(1280, folded)
         self._fc = nn.Linear(1280, 1000)
 
     @classmethod
     def pretrained(cls) -> "EfficientNetLite0":
-        """Build the network with its ImageNet weights."""
+        """Build the network with its ImageNet weights, folded, in evaluation mode and channels_last."""
         network = cls()
         network.load_state_dict(torch.load(weights_path(), weights_only=True, map_location="cpu"))
-        return network.frozen().to(memory_format=torch.channels_last)
-
-    def frozen(self) -> "EfficientNetLite0":
-        """Fold batch normalisation into the convolutions, once and for all, and return the network."""
-        self.eval().requires_grad_(False)
-        for module in self.modules():
+        network.eval().requires_grad_(False)
+        for module in network.modules():
             for convolution, norm in _FOLDS:
                 if hasattr(module, convolution) and hasattr(module, norm):
                     _fold(module, convolution, norm)
-        return self
+        return network.to(memory_format=torch.channels_last)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,18 +102,20 @@ class EfficientNetLite0(nn.Module):
 class _MobileBlock(nn.Module):
     """Inverted residual: expand, depthwise convolution, project (Sandler et al. 2018)."""
 
-    def __init__(self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int, folded: bool
+    ) -> None:
         super().__init__()
         width = channels * expansion
         self.expands = expansion != 1
         self.residual = stride == 1 and channels == out_channels
         if self.expands:
-            self._expand_conv = _SameConv2d(channels, width, 1)
-            self._bn0 = _batch_norm(width)
-        self._depthwise_conv = _SameConv2d(width, width, kernel, stride=stride, groups=width)
-        self._bn1 = _batch_norm(width)
-        self._project_conv = _SameConv2d(width, out_channels, 1)
-        self._bn2 = _batch_norm(out_channels)
+            self._expand_conv = _SameConv2d(channels, width, 1, bias=folded)
+            self._bn0 = _batch_norm(width, folded)
+        self._depthwise_conv = _SameConv2d(width, width, kernel, stride=stride, groups=width, bias=folded)
+        self._bn1 = _batch_norm(width, folded)
+        self._project_conv = _SameConv2d(width, out_channels, 1, bias=folded)
+        self._bn2 = _batch_norm(out_channels, folded)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
@@ -129,8 +128,10 @@ class _MobileBlock(nn.Module):
 class _SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "SAME" padding, which puts the odd sample right and below."""
 
-    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(channels, out_channels, kernel, stride=stride, groups=groups, bias=False)
+    def __init__(
+        self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, bias: bool
+    ) -> None:
+        super().__init__(channels, out_channels, kernel, stride=stride, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -156,5 +157,5 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
     setattr(module, norm, nn.Identity())
 
 
-def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+def _batch_norm(channels: int, folded: bool) -> nn.Module:
+    return nn.Identity() if folded else nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

@@ -93,7 +93,7 @@ class EfficientNetLite0Maps(FeatureMaps):
         return sha256_of(weights_path())
 
     def _empty(self) -> nn.Module:
-        return EfficientNetLite0().frozen()
+        return EfficientNetLite0(folded=True).requires_grad_(False)
 
     def _loaded(self) -> nn.Module:
         return EfficientNetLite0.pretrained()
