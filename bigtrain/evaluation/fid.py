@@ -28,10 +28,11 @@ from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import measure
-from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics import METRICS, choose
+from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.outputs import images_of, outputs_of
 from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
-from bigtrain.evaluation.published import Published, load_published
+from bigtrain.evaluation.published import Published, holds_statistics, load_published
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
 from bigtrain.generate.snapshot import load_snapshot
@@ -46,7 +47,8 @@ class Comparison(Config):
     """What `bigtrain fid` compares, and how.
 
     Attributes:
-        generated: images to score: folder, zip, shards, snapshot, or `.npz` of statistics.
+        generated: images to score: what `open_images` reads (folder, archive, `.npz` or `.npy` of images), shards,
+            snapshot, or `.npz` of statistics.
         reference: what they are compared with: likewise.
         metrics: which; names of `METRICS`, or of pairs of images.
         extractor: see `build_extractor`.
@@ -55,6 +57,7 @@ class Comparison(Config):
         samples: images of a snapshot to generate.
         seed: of their latents.
         batch: images at once.
+        kid_subset_size: images of each of KID's subsets; null for the usual 1,000.
         as_json: print one JSON line instead of a table.
     """
 
@@ -67,6 +70,7 @@ class Comparison(Config):
     samples: int = Field(50_000, ge=2)
     seed: NonNegativeInt = 0
     batch: PositiveInt = 32
+    kid_subset_size: Annotated[int, Field(ge=2)] | None = None
     as_json: bool = False
 
 
@@ -95,7 +99,8 @@ def compare(comparison: Comparison, ranks: Ranks) -> ComparisonResult:
     Raises:
         EvaluationError, SnapshotError, DataError: missing, unreadable, or not fitting each other.
     """
-    of_features = [name for name in METRICS if name in comparison.metrics]
+    named = [name for name in METRICS if name in comparison.metrics]
+    of_features = choose(named, kid_subset_size=comparison.kid_subset_size)
     of_pairs = [name for name in PAIRED if name in comparison.metrics]
     extractor = (
         build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
@@ -122,7 +127,7 @@ class ImagesWithProgress:
 
     def __init__(self, images: Images, ranks: Ranks) -> None:
         self._images, self._ranks = images, ranks
-        self.name, self.digest = images.name, images.digest
+        self.name, self.digest, self.classes = images.name, images.digest, images.classes
         self._bars = progress_bars()
         self._bars.disable |= ranks.rank != 0
         self._task = self._bars.add_task(images.name, total=len(images), note="")
@@ -146,10 +151,17 @@ class ImagesWithProgress:
     def done(self) -> None:
         """Take the bar away, and tell what was odd."""
         self._bars.stop()
-        grey = self._images.grey if isinstance(self._images, FileImages) else []
-        if grey:
+        if not isinstance(self._images, FileImages):
+            return
+        rank = self._ranks.rank
+        if self._images.left_aside and rank == 0:
+            log.info("%s: left aside: %s", self.name, self._images.left_aside)
+        if grey := self._images.grey:
             log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
-                        self._ranks.rank, min(grey))  # fmt: skip
+                        rank, min(grey))  # fmt: skip
+        if dark := self._images.dark:
+            log.warning("%s: %d images of 16 bits among those of rank %d use 12 bits or less and are dark (%s, …): "
+                        "multiply them by 16 before", self.name, len(dark), rank, min(dark))  # fmt: skip
 
 
 Side = ImagesWithProgress | Published
@@ -166,12 +178,8 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
         return ImagesWithProgress(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
         return ImagesWithProgress(_of_snapshot(path, comparison, ranks), ranks)
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and holds_statistics(path):
         return load_published(path)
-    if not path.exists():
-        raise EvaluationError(f"{place}: no such file or folder")
-    if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise EvaluationError(f"{place}: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)")
     threads = max((os.cpu_count() or 1) // ranks.world_size, 1)
     return ImagesWithProgress(FileImages(path, threads=threads), ranks)
 
@@ -184,14 +192,21 @@ def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedI
         lambda output, draws: sampler.draw_inputs(draws),
         next(iter(sampler.outputs)),
     )
-    return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
+    return GeneratedImages(
+        generate,
+        comparison.samples,
+        seed=comparison.seed,
+        device=ranks.device,
+        name=str(path),
+        classes=snapshot.class_names,
+    )
 
 
 def _score_features(
-    names: Sequence[MetricName], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
+    metrics: Mapping[str, Metric], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
 ) -> dict[str, Score]:
     """Compute metrics of features, with one pass over each side. Collective."""
-    found = measure(names, reference, generated, extractor, ranks, batch=batch)
+    found = measure(metrics, reference, generated, extractor, ranks, batch=batch)
     return {
         f"{name.rstrip('_')}{suffix_of(extractor)}": Score(
             one.value,

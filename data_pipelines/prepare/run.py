@@ -8,9 +8,21 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.protocol import CROPS, FILTERS, MODES, Crop, Filter, ImageProtocol
+from data_pipelines.protocol import (
+    CROPS,
+    FILTERS,
+    MODES,
+    TWELVE_BITS,
+    Crop,
+    Filter,
+    ImageProtocol,
+    Rejected,
+    largest_of_16_bits,
+)
 from data_pipelines.source import Source
-from data_pipelines.write import exact_protocol, write_shards
+from data_pipelines.write import check_kept_files, exact_protocol, write_shards
+
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -79,8 +91,10 @@ def prepare(
     in_place = source.spans and options.codec in (None, "source")
     source = replace(source, name=options.name or source.name, licence=options.licence or source.licence)
     if in_place and (options.test_samples or options.max_samples):
-        raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a codec to write samples anew")
+        raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a --codec to write samples anew")
     protocol = protocol_for(source, options)
+    if in_place and protocol is not None:
+        check_kept_files(source, protocol)
     if not in_place:
         source = source if options.seed is None else source.shuffled(options.seed)
         source, _ = source.split(options.max_samples or len(source.items))
@@ -109,6 +123,22 @@ def prepare(
     return made
 
 
+def dark_note(source: Source) -> tuple[str, ...]:
+    """Return what to tell where the first images are of 16 bits and use 12 of them or less: all of them become dark."""
+    largest = []
+    for item in source.items[:_LOOKED_AT] if source.images else ():
+        try:
+            largest.append(largest_of_16_bits(source.read(item.where)))
+        except Rejected:
+            continue
+    found = [value for value in largest if value is not None]
+    if not found or max(found) >= TWELVE_BITS:
+        return ()
+    return (
+        f"its images of 16 bits use values up to {max(found)} and become dark; multiply those of 12 bits by 16 before",
+    )
+
+
 def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | None:
     """Return the protocol that the options ask for, else the source's usual one; None where there are no images.
 
@@ -122,7 +152,7 @@ def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | Non
         return None
     if options.resolution is None:
         if options.crop is not None:
-            raise DataError(f"a crop '{options.crop}' needs a resolution")
+            raise DataError(f"a crop '{options.crop}' needs a --resolution")
         if not source.items:
             raise DataError(f"{source.origin}: no images in it")
         usual = usual or exact_protocol(source, pixel_limit=options.pixel_limit)

@@ -106,6 +106,11 @@ def check_extractor(name: str, weights: Path | None = None) -> None:
         find_weights(_PUBLISHED[_FIRST], weights)
 
 
+def runs_code(name: str) -> bool:
+    """Tell whether building an extractor of this name runs a Python file that the name names."""
+    return name.startswith(_FILE) and not name.endswith(".pt2")
+
+
 def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, weights: Path | None = None) -> Extractor:
     """Build an extractor with its weights on `device`.
 
