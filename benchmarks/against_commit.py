@@ -3,8 +3,8 @@
     git worktree add /tmp/old 583f4a7
     .venv/bin/python benchmarks/against_commit.py /tmp/old --rounds 7
 
-Each tree has a process with one thread, which builds a workload of its own `benchmarks/train_step.py`, and the
-quickstart, and reads shards as its own `benchmarks/data_pipeline.py` does. The two are asked in turn, phase by phase,
+Each tree has a process with one thread, which builds the quickstart and, of its own `benchmarks/train_step.py`,
+StyleGAN2 at 64x64 with micro-batches of 4, and reads shards as its own `benchmarks/data_pipeline.py` does. The two are asked in turn, phase by phase,
 and in each round the other one goes first. What is compared is CPU time, since other processes take turns on the cores
 as well; wall time stands beside it. A ratio is the median over the rounds of the ratio in a round, with its quartiles.
 Making up a random batch is timed by itself and taken off: the trees make them up differently, and training reads them.
@@ -24,11 +24,13 @@ from typing import Any
 
 HERE = Path(__file__).resolve()
 DATA, BATCHES = "data", 40
+STYLEGAN_BATCH = 4
 WORKLOADS = ("quickstart", "stylegan2-64")
 
 
 def serve(workload: str, data: str) -> None:
     """Be a tree's process."""
+    sys.path[0] = str(Path("benchmarks").resolve())  # the tree's own, not this file's
     import torch
     import train_step
     from data_pipeline import ours
@@ -70,7 +72,8 @@ def _config(train_step: Any, workload: str) -> Any:
         kept = {key: config[key] for key in ("generator", "discriminator", "objective", "micro_batch")}
         data = {key: config["data"][key] for key in ("resolution", "channels", "classes")}
         train_step.WORKLOADS[workload] = {**kept, "data": data}
-    settings = train_step.settings_of(workload, None, "bf16", compiled=False)
+    batch = STYLEGAN_BATCH if workload == "stylegan2-64" else None
+    settings = train_step.settings_of(workload, batch, "bf16", compiled=False)
     try:
         from bigtrain.config import parse_training
     except ImportError:  # of the time when one kind of run was all there was

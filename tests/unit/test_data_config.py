@@ -62,7 +62,6 @@ def checked(fashion: Path, tmp_path: Path, *overrides: str) -> None:
     [
         ("eval.extractor=inception-v3-compat", "the weights of inception-v3-compat are not in"),
         ("eval.extractor=file:mine.py", "extractor file:mine.py: no such file"),
-        ("eval.pairs=[lpips]", "the weights of vgg16 are not in .* `bigtrain weights fetch vgg16`"),
         ("eval.pairs=[psnr]", "eval.pairs: the task 'synthesis' has no targets to compare its outputs with"),
     ],
 )

@@ -33,7 +33,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = spec.build().eval()
     sampler = TranslationSampler(inputs={"input": IMAGE}, outputs={"target": IMAGE})
-    save_snapshot(root / "snapshot", {"G": network}, {"G": spec}, sampler, class_names=(), facts={})
+    save_snapshot(root / "snapshot", {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
     for name, size, mode in (
         ("folder/a.png", (16, 16), "RGB"),
         ("folder/deep/b.jpg", (21, 33), "L"),

@@ -52,6 +52,8 @@ def test_missing_weights_are_found_before_training() -> None:
     with pytest.raises(WeightsError, match="come with a package; leave the weights out"):
         alone_config(weights="vgg.pth").check_weights()
     alone_config().check_weights()
+    with pytest.raises(WeightsError, match=r"the weights of vgg16 are not in .* `bigtrain weights fetch vgg16`"):
+        load_training(RECIPE, ["eval.pairs=[lpips]"]).eval.check_weights()
 
 
 def alone_config(**perceptual: Any) -> Any:
