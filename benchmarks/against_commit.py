@@ -4,10 +4,11 @@
     .venv/bin/python benchmarks/against_commit.py /tmp/old --rounds 7
 
 Each tree has a process with one thread, which builds the quickstart and, of its own `benchmarks/train_step.py`,
-StyleGAN2 at 64x64 with micro-batches of 4, and reads shards as its own `benchmarks/data_pipeline.py` does. The two are asked in turn, phase by phase,
-and in each round the other one goes first. What is compared is CPU time, since other processes take turns on the cores
-as well; wall time stands beside it. A ratio is the median over the rounds of the ratio in a round, with its quartiles.
-Making up a random batch is timed by itself and taken off: the trees make them up differently, and training reads them.
+StyleGAN2 at 64x64 with micro-batches of 4, and reads shards as its own `benchmarks/data_pipeline.py` does. The two are
+asked in turn, phase by phase, and in each round the other one goes first. What is compared is CPU time, since other
+processes take turns on the cores as well; wall time stands beside it. A ratio is the median over the rounds of each
+round's ratio, with its quartiles. Making up a random batch is timed by itself and taken off: the trees make them up
+differently, and training reads them.
 """
 
 import argparse
