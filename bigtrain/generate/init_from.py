@@ -49,7 +49,7 @@ class InitFromConfig(Config):
             if part not in theirs:
                 has = ", ".join(sorted(theirs))
                 raise ConfigError(f"init_from: {folder} holds no {part} (it holds {has}); name what to take in parts")
-            for there, here in zip(theirs[part].images, specs[part].images, strict=False):
+            for there, here in zip(theirs[part].data, specs[part].data, strict=False):
                 for what in ("shape", "classes"):
                     one, other = getattr(there, what, None), getattr(here, what, None)
                     if one != other:
