@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.files import atomic_write
+from data_pipelines.files import atomic_write, parse_json
 from data_pipelines.index import index_dtype, index_dtype_3
 from data_pipelines.manifest_v3 import FORMAT_3, downgrade, upgrade
 
@@ -200,8 +200,8 @@ class Manifest:
         if not path.is_file():
             raise DataError(f"{folder}: no {FILE_NAME} in it (make shards with: bigtrain data prepare SOURCE DEST)")
         try:
-            document = json.loads(path.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            document = parse_json(path.read_bytes())
+        except ValueError as error:
             raise DataError(f"{path}: damaged manifest ({error})") from None
         form = document.pop("format", None) if isinstance(document, dict) else None
         if form not in (FORMAT, FORMAT_3):

@@ -5,6 +5,7 @@ import stat
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
@@ -14,6 +15,10 @@ from data_pipelines.shard_cache import ShardCache, default_folder
 from data_pipelines.staging import staged_copy
 
 _CACHE_BYTES = 100 * 2**30
+_LARGEST_MANIFEST = 2**30
+"""Bytes; 10,000 shards of 1,000 classes have 40 MB."""
+_INDEX_HEADER = 2**16
+"""Bytes that a NumPy file has before its rows, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Place:
         if name.startswith("pipe:"):
             raise DataError(f"{name}: a manifest comes from a folder, http(s):// or s3://; only shards may be pipes")
         base = name.removesuffix(FILE_NAME).rstrip("/")
-        content = cache.read_small(f"{base}/{FILE_NAME}")
+        content = cache.read_small(f"{base}/{FILE_NAME}", _LARGEST_MANIFEST)
         folder = cache.folder / "sets" / hashlib.sha256(content).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / FILE_NAME) as file:
@@ -55,6 +60,11 @@ class Place:
         for shard in Manifest.load(folder).shards:
             if shard.url.startswith(("/", "pipe:")):
                 raise DataError(f"{name}: its shard {shard.url!r} would read this machine's files or run a command")
+            if is_remote(shard.url) and urlsplit(shard.url)[:2] != urlsplit(base)[:2]:
+                raise DataError(
+                    f"{name}: its shard {shard.url!r} is on another server, which this machine would be made to ask: "
+                    f"if that is meant, copy {FILE_NAME} and the indexes to a folder, and read the dataset from there"
+                )
         return cls(name, folder, base, cache)
 
     def holds_all(self, manifest: Manifest) -> bool:
@@ -88,11 +98,12 @@ class Place:
         url = shard.url if is_remote(shard.url) else f"{self.base}/{shard.url}"
         return self.cache.open(url, shard.bytes, shard.sha256)
 
-    def index(self, shard: Shard) -> Path:
-        """Return a shard's index file, fetched first where the manifest lies elsewhere."""
+    def index(self, shard: Shard, row_bytes: int) -> Path:
+        """Return a shard's index file, of rows of so many bytes; fetched first where the manifest lies elsewhere."""
         path = self.folder / shard.index
         if self.base and not path.is_file():
-            content = self.cache.read_small(f"{self.base}/{shard.index}")
+            size = _INDEX_HEADER + shard.count * row_bytes
+            content = self.cache.read_small(f"{self.base}/{shard.index}", size)
             with atomic_write(path) as file:
                 file.write(content)
         return path

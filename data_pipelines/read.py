@@ -345,7 +345,7 @@ class ShardDataset:
         return column
 
     def _index(self, entry: Shard) -> Index:
-        path = self._place.index(entry)
+        path = self._place.index(entry, self.manifest.index_dtype.itemsize)
         rows = load_index(path, self.manifest.index_dtype)
         if len(rows) != entry.count:
             raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")

@@ -11,6 +11,7 @@ from bigtrain.core.config import flatten, read_yaml
 from bigtrain.core.errors import UserError
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import FILE_NAME, Record, read_metrics, read_records
+from data_pipelines.files import confined
 
 Points = list[tuple[float, float]]
 
@@ -169,14 +170,21 @@ def _attempts(records: Sequence[Record]) -> list[tuple[datetime, datetime]]:
 
 
 def _pictures(records: Sequence[Record], folder: Path) -> list[Picture]:
-    """Return the pictures that are still there; a place that was passed twice has the later one."""
-    found = {
-        (record["key"], record["samples_seen"]): Picture(
-            record["key"], record["samples_seen"] / 1000, folder / record["file"]
-        )
-        for record in records
-        if record["kind"] == "image" and (folder / record["file"]).is_file()
-    }
+    """Return the pictures that are still there; a place that was passed twice has the later one.
+
+    Raises:
+        ReportError: the run names a picture outside of its folder.
+    """
+    found = {}
+    for record in records:
+        if record["kind"] == "image":
+            try:
+                file = confined(folder, record["file"])
+            except ValueError as error:
+                raise ReportError(f"{folder / FILE_NAME}: a picture, {error}") from None
+            if file.is_file():
+                key = record["key"], record["samples_seen"]
+                found[key] = Picture(record["key"], record["samples_seen"] / 1000, file)
     return sorted(found.values(), key=lambda picture: (picture.key, picture.kimg))
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigtrain.core.presence import is_held
+from bigtrain.tracking.refusals import RefusedError, why_refused
 from bigtrain.tracking.sent import SentState, is_alive, only_sender
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
+from data_pipelines.files import confined
 from data_pipelines.secrets import hide_secrets, print_line
 
 if TYPE_CHECKING:
@@ -58,10 +60,15 @@ class Sender:
         self._run: MlflowRun | None = None
         self._warned = False
         self._logs: dict[Path, int] = {}
+        self._outside: set[str] = set()
         self._logs_sent = 0.0
 
     def run(self) -> bool:
         """Send, until the process that is followed has ended and all is sent."""
+        if self._follow is None and (server := self._unexpected_server()):
+            print_line(f"{self._folder} names {server} as its tracking server, and may come from somebody else:")
+            print_line(f"if it is yours, say so: bigtrain sync {self._folder} --uri {server}")
+            return False
         from bigtrain.tracking.mlflow import RunDeletedError, describe_failure  # it takes seconds to import
 
         failures = 0
@@ -80,7 +87,13 @@ class Sender:
                 print_line(f"the run {error} was deleted in MLflow; after `mlflow runs restore --run-id {error}`,")
                 print_line(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
+            except RefusedError as error:
+                self._tell_refusal(str(error))
+                return False
             except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
+                if self._run is None and (why := why_refused(error, self._find_target().uri)):
+                    self._tell_refusal(why)
+                    return False
                 failures += 1
                 if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
                     self._warn(describe_failure(error))
@@ -96,6 +109,8 @@ class Sender:
         """Send what was not sent, noting after each piece how far it is."""
         for path in [self._spool, *sorted(self._folder.glob(OTHER_SPOOLS))]:
             name = str(path.relative_to(self._folder))
+            if not self._is_inside(name):
+                continue
             for records, offset in self._pieces(path, name):
                 for left_out in self._send(records):
                     print_line(f"MLflow does not get {left_out}")
@@ -143,7 +158,7 @@ class Sender:
         if environment and uri == hide_secrets(environment):
             uri = environment
         return Target(
-            uri=uri or f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}",
+            uri=uri or self._usual_database(),
             experiment=mlflow_settings["experiment"],
             name=mlflow_settings["name"],
             parent=mlflow_settings["parent"],
@@ -151,16 +166,41 @@ class Sender:
             started_ms=first["time_ms"],
         )
 
+    def _unexpected_server(self) -> str | None:
+        """Return the server that the run folder names and the user does not: a stranger may have chosen it."""
+        if self._asked or not self._starts():
+            return None
+        uri = self._starts()[-1]["mlflow"]["uri"] or self._state.uri
+        expected = [hide_secrets(os.environ.get("MLFLOW_TRACKING_URI") or ""), self._usual_database()]
+        return None if uri is None or uri in expected else str(uri)
+
+    def _usual_database(self) -> str:
+        return f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}"
+
     def _send_logs(self, *, now: bool) -> None:
         """Send logs that have grown, once a minute, or now."""
         if self._run is None or not (now or time.monotonic() > self._logs_sent + _LOG_SECONDS):
             return
         for path in sorted((self._folder / "logs").glob("*.log")):
+            if not self._is_inside(f"logs/{path.name}"):
+                continue
             size = path.stat().st_size
             if self._logs.get(path) != size:
-                self._run.send_log(path)
+                if why := self._run.send_log(path):
+                    print_line(f"MLflow does not get {path}: {why}")
                 self._logs[path] = size
         self._logs_sent = time.monotonic()
+
+    def _is_inside(self, name: str) -> bool:
+        """Tell whether a file of the run folder is no link out of it, which a stranger's run may hold; else say so."""
+        try:
+            confined(self._folder, name)
+        except ValueError as error:
+            if name not in self._outside:
+                self._outside.add(name)
+                print_line(f"MLflow does not get {error}")
+            return False
+        return True
 
     def _fail(self) -> None:
         """Say that the run has ended without a word, if it has."""
@@ -176,8 +216,15 @@ class Sender:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(2 * timeout, _LONGEST_TIMEOUT))
         if not self._warned:
             self._warned = True
-            print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): training goes on, everything is")
+            goes_on = "training goes on, " if self._follow is not None else ""
+            print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): {goes_on}everything is")
             print_line(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
+
+    def _tell_refusal(self, why: str) -> None:
+        """Say once that MLflow will never take the run so, and what mends it."""
+        goes_on = "training goes on, and " if self._follow is not None else ""
+        print_line(f"MLflow at {self._find_target().uri} does not take the run: {why}")
+        print_line(f"{goes_on}everything is kept in {self._spool}; send it then with: bigtrain sync {self._folder}")
 
 
 def _has_ended(spool: Path) -> bool:

@@ -37,6 +37,13 @@ def test_what_is_asked_for() -> None:
     assert "RUN=/runs/100%/seed$SLURM_ARRAY_TASK_ID\n" in text
 
 
+@pytest.mark.parametrize(("gpus", "cores"), [(8, "64"), (0, "1")])
+def test_a_rank_with_a_gpu_has_more_than_one_core(gpus: int, cores: str) -> None:
+    """One for launching, decoding and NCCL together starved the GPU."""
+    text = render(SlurmConfig(gpus_per_node=gpus), job(Path("/runs/x")))
+    assert f"#SBATCH --cpus-per-task={cores}\n" in text
+
+
 def test_containers() -> None:
     settings = SlurmConfig(
         gpus_per_node=8, container=ContainerConfig(image="nvcr.io#nvidia/pytorch", mounts=("/a:/b",))
@@ -53,6 +60,17 @@ def test_containers() -> None:
     assert gres.ranks == 8, "GPUs that a site takes as --gres alone are GPUs"
 
 
+@pytest.mark.parametrize("path", ["/data/a:b", "/data/a,/etc:/etc"])
+def test_a_container_mounts_what_is_named_and_nothing_else(path: str) -> None:
+    """`,` and `:` divide mounts: a folder of this name would mount `/etc`, or be mounted elsewhere."""
+    for runtime in ("pyxis", "apptainer"):
+        container = ContainerConfig(image="a.sif", runtime=runtime)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="a container cannot mount a folder with"):
+            render(SlurmConfig(container=container), job(Path("/runs/x"), data=(path,)))
+    with pytest.raises(ValueError, match="write OUTSIDE:INSIDE"):
+        SlurmConfig(container=ContainerConfig(image="a.sif", mounts=("/data:/data,/etc:/etc",)))
+
+
 def test_no_value_is_ever_run(tmp_path: Path) -> None:
     every = dict.fromkeys(("partition", "account", "qos", "constraint", "mem", "gpu_type", "dependency"), EVIL)
     every |= dict.fromkeys(("conda", "python", "interface", "stage", "env_file"), EVIL)
@@ -62,7 +80,7 @@ def test_no_value_is_ever_run(tmp_path: Path) -> None:
         modules=(EVIL,),
         env={"A": EVIL},
         sbatch=(f"--gres={EVIL}",),
-        container=ContainerConfig(image=EVIL, mounts=(EVIL,)),
+        container=ContainerConfig(image=EVIL, mounts=(f"{EVIL}:{EVIL}",)),
     )
     text = render(settings, job(tmp_path / EVIL.replace("\\", ""), name=EVIL, data=EVIL))
     end(text, tmp_path, code=0)
