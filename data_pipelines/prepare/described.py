@@ -88,26 +88,27 @@ def described(place: Place, names: Sequence[str]) -> Description | None:
         UnclearLabelsError: it does not fit the images.
     """
     files = place.listing.files
-    root = _common_folder(names)
-    for folder in dict.fromkeys(("", root)):
+    above = _folders_above(names)
+    for folder in above:
         if folder + LABELS_FILE in files:
             return _from_json(place, names, folder + LABELS_FILE, folder)
     tables = [name for name in files if suffix_of(name) in SUFFIXES]
     metadata = [name for name in tables if stem_of(name).rpartition("/")[2] == METADATA]
     if metadata:
         return _from_tables(place, names, [_read(place, name) for name in metadata], metadata)
-    return _from_a_table(place, names, [name for name in tables if name.rpartition("/")[0] + "/" in ("/", root)])
+    return _from_a_table(place, names, [name for name in tables if name[: name.rfind("/") + 1] in above])
 
 
-def _common_folder(names: Sequence[str]) -> str:
-    """Return the folders that all images lie in, with a slash behind them."""
+def _folders_above(names: Sequence[str]) -> list[str]:
+    """Return the folders that all images lie below, the outermost first, with a slash behind each but the root's."""
     common = names[0].split("/")[:-1]
     for name in names:
-        words = name.split("/")[:-1]
-        common = [one for one, other in zip(common, words, strict=False) if one == other] if words != common else common
         if not common:
-            return ""
-    return "/".join(common) + "/" if common else ""
+            break
+        words = name.split("/")[:-1]
+        fitting = (place for place, (one, other) in enumerate(zip(common, words, strict=False)) if one != other)
+        common = common[: next(fitting, min(len(common), len(words)))]
+    return ["", *("/".join(common[: place + 1]) + "/" for place in range(len(common)))]
 
 
 def _read(place: Place, name: str) -> Table:
