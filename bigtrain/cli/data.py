@@ -48,6 +48,7 @@ def prepare(
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
@@ -85,6 +86,8 @@ def prepare(
         counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
         listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
+    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
+    typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):

@@ -163,6 +163,21 @@ def test_a_table_beside_class_folders_is_told_of(tmp_path: Path) -> None:
     assert "t.csv lists the images, too, and was not taken" in source.notes[0]
 
 
+def test_a_table_of_unknown_columns_is_told_of_and_taken_on_request(tmp_path: Path) -> None:
+    files = {"train/x0.png": png(0), "train/x1.png": png(1), "labels.csv": b"id,breed\nx0,a\nx1,b\n"}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert (
+        "none of its columns is known for labels (id, breed); --label takes one" in open_source(str(tmp_path)).notes[0]
+    )
+    assert seen(open_source(str(tmp_path), label="breed")) == RIGHT[:2]
+    with pytest.raises(DataError, match="no table beside the images has a column 'race' for --label"):
+        open_source(str(tmp_path), label="race")
+    with pytest.raises(DataError, match="none of the first 2 files that it lists is there"):
+        open_source(str(tmp_path / "labels.csv"))
+
+
 def hub(path: Path, labels: list[object], kind: object = None, **about: object) -> Path:
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     schema = pyarrow.schema([("image", image), ("label", kind or pyarrow.int64()), ("caption", pyarrow.string())])
