@@ -168,9 +168,8 @@ def test_a_table_of_unknown_columns_is_told_of_and_taken_on_request(tmp_path: Pa
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    assert (
-        "none of its columns is known for labels (id, breed); --label takes one" in open_source(str(tmp_path)).notes[0]
-    )
+    (note,) = open_source(str(tmp_path)).notes
+    assert "none of its columns is known for labels (id, breed); --label takes one" in note
     assert seen(open_source(str(tmp_path), label="breed")) == RIGHT[:2]
     with pytest.raises(DataError, match="no table beside the images has a column 'race' for --label"):
         open_source(str(tmp_path), label="race")
