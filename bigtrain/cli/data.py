@@ -55,6 +55,7 @@ def prepare(
     end_on_signals("the same command goes on")
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
 
     options = PrepareOptions(
@@ -71,6 +72,8 @@ def prepare(
         source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
     )
     _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0))))
+    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
+    typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):
