@@ -77,7 +77,8 @@ def measure(
         found |= {key: Measured(value, metric, None) for key, value in values.items()}
         if metric in noisy and metric.influence is not None:
             rows = fake[some[metric.need]].tensors()["rows"]
-            around = interval(values[name], [metric.influence(ours, theirs, rows)], theirs.count)
+            influences = [metric.influence(ours, theirs, rows)]
+            around = interval(values[name], influences, theirs.count, more=metric.own_error(values))
             found[name] = Measured(values[name], metric, around)
     return found
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.to_host import ToHost
+from bigtrain.engine.sampler import NO_PRIOR
 
 GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
 """Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, int64, shape [n]."""
@@ -22,13 +23,22 @@ class GeneratedImages:
         seed: of latents and labels.
         device: where the generator is.
         name: for messages.
+        prior: how their inputs are drawn, see `Sampler.prior`.
     """
 
     digest: str | None = None
 
     def __init__(
-        self, generate: GenerateImages, count: int, *, seed: int, device: torch.device, name: str = "the generator"
+        self,
+        generate: GenerateImages,
+        count: int,
+        *,
+        seed: int,
+        device: torch.device,
+        name: str = "the generator",
+        prior: str = NO_PRIOR,
     ) -> None:
+        self.prior = prior
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name = name
         self._faults: list[str] = []

@@ -72,4 +72,4 @@ def _sfid(reference: Moments, generated: Moments) -> Scores:
 
 
 FID = Metric(Need("pool", MomentSums), _fid, influence=fid_influence)
-SFID = Metric(Need("spatial", MomentSums), _sfid, influence=fid_influence)
+SFID = Metric(Need("spatial", MomentSums), _sfid, influence=fid_influence, settings="by row, column, channel")

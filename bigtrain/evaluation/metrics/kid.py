@@ -1,5 +1,7 @@
 """Kernel inception distance (Bińkowski et al. 2018, section 4): an unbiased squared MMD over subsets."""
 
+import math
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -55,10 +57,16 @@ def _influence(reference: Features, generated: Features, rows: Tensor) -> Tensor
     return kid_influence(reference.rows[:_COMPARED], rows)
 
 
+def _error_of_subsets(scores: Scores) -> float:
+    """Return the standard error of a mean over subsets, which other images would be drawn into."""
+    return scores["kid_std"] / math.sqrt(SUBSETS)
+
+
 KID = Metric(
     Need("pool", FeatureRows),
     _score,
     least=SUBSET_SIZE,
     settings=f"{SUBSETS} subsets of {SUBSET_SIZE}",
     influence=_influence,
+    own_error=_error_of_subsets,
 )
