@@ -1,12 +1,13 @@
 """Score a generator against the training data, on all ranks together."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from bigtrain.core.config import Config
+from bigtrain.core.config import Config, ConfigError, nearest
 from bigtrain.core.crop import Size
 from bigtrain.distributed.collectives import from_all_ranks, from_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -17,7 +18,7 @@ from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
-from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics import METRICS, MetricName, choose
 from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by, with_settings
 from bigtrain.evaluation.published import load_published
@@ -41,6 +42,7 @@ class ScoreConfig(Config):
         weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
         batch: images a forward of the extractor.
+        kid_subset_size: images of each of KID's subsets; null for the usual 1,000.
     """
 
     metrics: tuple[MetricName, ...] = ("fid",)
@@ -52,6 +54,27 @@ class ScoreConfig(Config):
     weights: str | None = None
     dtype: FeatureDtype = "fp32"
     batch: PositiveInt = 32
+    kid_subset_size: Annotated[int, Field(ge=2)] | None = None
+
+    def values(self, outputs: Sequence[str]) -> list[str]:
+        """Return the names of the values of all scores, with the output where there are several: `fid/A.image`."""
+        names = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
+        return [f"{name}/{output}" for output in outputs for name in names] if len(outputs) > 1 else names
+
+    def check_value(self, key: str, name: str, outputs: Sequence[str]) -> None:
+        """Find out whether a value is among those of the scores.
+
+        Args:
+            key: of the config, for messages.
+            name: of the value.
+            outputs: what is scored.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        values = self.values(outputs)
+        if name not in values:
+            raise ConfigError(f"{key} '{name}': the evaluation does not compute it" + nearest(name, values))
 
 
 class FullEvalConfig(ScoreConfig):
@@ -86,9 +109,6 @@ class EvalConfig(ScoreConfig):
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
-        values = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
-        if self.best is not None and self.best.partition("/")[0] not in values:
-            raise ValueError(f"best '{self.best}' is not among the values of metrics and pairs: {', '.join(values)}")
         return self
 
 
@@ -130,15 +150,25 @@ class Evaluator:
         self._extractor = build_extractor(
             config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
         )
-        check_metrics(config.metrics, self._published or self._images, config.samples, self._extractor)
+        self._metrics = choose(config.metrics, kid_subset_size=config.kid_subset_size)
+        check_metrics(self._metrics, self._published or self._images, config.samples, self._extractor)
 
-    def run(self, generate: GenerateImages, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:
+    def run(
+        self,
+        generate: GenerateImages,
+        sampling: Sampling,
+        *,
+        seed: int,
+        classes: tuple[str, ...] = (),
+        stop: Stop = never,
+    ) -> dict[str, Score]:
         """Score a generator. Collective.
 
         Args:
             generate: makes the images.
             sampling: how it does that.
             seed: of the latents and labels; image i is the same on any number of ranks.
+            classes: names of the generator's classes; empty for those of the dataset.
             stop: tells whether this process was asked to stop.
 
         Returns:
@@ -149,8 +179,8 @@ class Evaluator:
         """
         config, ranks = self._config, self._ranks
         reference = self._published or self._images
-        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device)
-        found = measure(config.metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
+        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device, classes=classes)
+        found = measure(self._metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
         replaced = self.replaced
         scores = {
             self._full_name(name): Score(

@@ -104,7 +104,14 @@ class OutputEvaluators:
             self._evaluators.append((output, sets, pairs))
 
     def run(
-        self, make: MakeOutputs, sampling: Sampling, *, seed: int, stop: Stop = never, **choices: Any
+        self,
+        make: MakeOutputs,
+        sampling: Sampling,
+        *,
+        seed: int,
+        classes: tuple[str, ...] = (),
+        stop: Stop = never,
+        **choices: Any,
     ) -> dict[str, Score]:
         """Score the outputs. Collective.
 
@@ -112,6 +119,7 @@ class OutputEvaluators:
             make: makes them.
             sampling: how it does that.
             seed: of the latents and labels; sample i is the same on any number of ranks.
+            classes: names of the networks' classes; empty for those of the dataset.
             stop: tells whether this process was asked to stop.
             choices: of the sampler.
 
@@ -125,7 +133,7 @@ class OutputEvaluators:
         for output, sets, pairs in self._evaluators:
             generate = images_of(make, output.take_inputs, output.name, **choices)
             sampling = replace(sampling, prior=output.prior)
-            scores |= sets.run(generate, sampling, seed=seed, stop=stop)
+            scores |= sets.run(generate, sampling, seed=seed, classes=classes, stop=stop)
             if pairs is not None:
                 scores |= pairs.run(generate, sampling, seed=seed)
         return scores
@@ -137,7 +145,7 @@ class OutputEvaluators:
 
 
 def images_of(make: MakeOutputs, take_inputs: TakeInputs, output: str, **choices: Any) -> GenerateImages:
-    """Return what makes one output of a sampler, and the classes that it is made from.
+    """Return what makes one output of a sampler, and the classes that it is made from (-1: none).
 
     Args:
         make: makes outputs.
@@ -149,7 +157,7 @@ def images_of(make: MakeOutputs, take_inputs: TakeInputs, output: str, **choices
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
         inputs = take_inputs(output, draws)
         made = make(inputs, draws, **choices)[output]
-        return made, inputs.get(CLASS, torch.zeros_like(draws.index))
+        return made, inputs.get(CLASS, torch.full_like(draws.index, -1))
 
     return generate
 

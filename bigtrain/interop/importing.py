@@ -69,13 +69,17 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
         {name: built.network for name, built in networks.items()},
         {name: built.spec for name, built in networks.items()},
         sampler,
+        averaged=("G",),
         class_names=[str(index) for index in range(made.classes)],
         facts={"imported_from": source},
     )
     return [
-        f"{part}: {spec.config.model_dump()['kind']}, {made.resolution} pixels, {made.classes or 'no'} classes, "
-        f"{sum(value.numel() for value in network.parameters()):,} parameters"
-        for part, (spec, network, _) in networks.items()
+        *foreign.notes,
+        *(
+            f"{part}: {spec.config.model_dump()['kind']}, {made.resolution} pixels, {made.classes or 'no'} classes, "
+            f"{sum(value.numel() for value in network.parameters()):,} parameters"
+            for part, (spec, network, _) in networks.items()
+        ),
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.batch import Batch
@@ -16,6 +16,7 @@ from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
+from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
@@ -76,6 +77,15 @@ class SynthesisConfig(TaskConfig):
                 f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
 
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> SynthesisSampler:
+        """See TaskConfig."""
+        classes = class_count(fields)
+        return SynthesisSampler(
+            inputs={CLASS: fields[CLASS]} if classes else {},
+            outputs={self.field: fields[self.field]},
+            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
+        )
+
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "SynthesisTask":
@@ -113,12 +123,7 @@ class SynthesisTask(Task):
             "G": config.optim["G"],
         }
         self.averaged = {"G": G}
-        classes = class_count(fields)
-        self.sampler = SynthesisSampler(
-            inputs={CLASS: fields[CLASS]} if classes else {},
-            outputs={config.field: fields[config.field]},
-            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
-        )
+        self.sampler = config.build_sampler(fields, class_counts)
 
     def before_step(self, progress: Progress) -> None:
         """See Task: networks that grow do so together."""
@@ -143,19 +148,15 @@ class SynthesisTask(Task):
     @torch.no_grad()
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
-        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        noise = self._objective.phases(progress)[0].values.get("instance_noise", 0.0)
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()
-    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See Task; D sees the samples as in training, and its statistics are put back."""
         D = networks["D"]
-        assert isinstance(D, nn.Module)
-        before = [(buffer, buffer.clone()) for buffer in D.buffers()]
-        logits: Tensor = D(batch[self._field], batch.label())
-        for buffer, value in before:
-            buffer.copy_(value)
-        return logits
+        with buffers_restored(D):
+            return {"": D(batch[self._field], batch.label())}
 
 
 def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:

@@ -11,7 +11,7 @@ from bigtrain.core.to_host import ToHost
 from bigtrain.engine.sampler import NO_PRIOR
 
 GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
-"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, int64, shape [n]."""
+"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, shape [n]; -1 for none."""
 
 
 class GeneratedImages:
@@ -23,6 +23,7 @@ class GeneratedImages:
         seed: of latents and labels.
         device: where the generator is.
         name: for messages.
+        classes: names of the classes, in the order of their indices; empty where they are not known.
         prior: how their inputs are drawn, see `Sampler.prior`.
     """
 
@@ -36,11 +37,12 @@ class GeneratedImages:
         seed: int,
         device: torch.device,
         name: str = "the generator",
+        classes: tuple[str, ...] = (),
         prior: str = NO_PRIOR,
     ) -> None:
         self.prior = prior
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
-        self.name = name
+        self.name, self.classes = name, classes
         self._faults: list[str] = []
         self._coming: tuple[Tensor, ToHost] | None = None
 
