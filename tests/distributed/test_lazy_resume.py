@@ -17,11 +17,9 @@ from bigtrain.config import load_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.run.folder import open_run_folder
-from bigtrain.tasks.terms import TermsConfig
 from data_pipelines.write import write_shards
 from tests.conftest import ROOT, tiny_source
 from tests.distributed.ranks import on_ranks
-from tests.training import STRATEGIES
 
 STEPS, DUE = 4, 2
 NETWORK = {"kind": "stylegan2", "channel_base": 2048, "channel_max": 128}  # 128 channels go Winograd's way
@@ -31,13 +29,7 @@ TERMS: dict[str, Any] = {
     "r2": {"gamma": 1.0, "fp32": False, **LAZY},
     "path_length": {"shrink": 1, **LAZY},
 }
-ALL_TERMS: dict[str, Any] = {
-    **TERMS,
-    "lecam": {"weight": 0.1, **LAZY},
-    "orthogonal": {"weight": 1e-4, **LAZY},
-    **dict.fromkeys(("wgan_gp", "dragan", "bcr", "zcr", "feature_matching"), LAZY),
-    "auxiliary_classifier": {},  # never lazy
-}
+MORE_TERMS = {"wgan_gp": LAZY, "dragan": LAZY, "bcr": LAZY, "zcr": LAZY, "lecam": {"weight": 0.1, **LAZY}}
 CONFIG: dict[str, Any] = {
     "generator": {**NETWORK, "z_dim": 8, "w_dim": 8, "mapping_layers": 1},
     "discriminator": {**NETWORK, "mbstd_group": 2},
@@ -60,7 +52,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(folder: Path, data: Path, precision: str, strategy: str, terms: dict[str, Any], *, until: int) -> None:
     """Train until so many steps are taken, as one of the ranks that are there."""
-    settings = STRATEGIES[strategy].model_dump(mode="json")
+    settings = {"kind": "deepspeed", "stage": 2} if strategy == "zero2" else {"kind": strategy}
     own = {"precision": precision, "strategy": settings, "objective": {"terms": terms}}
     changes = [f"{key}={json.dumps(value)}" for key, value in {**CONFIG, **own}.items()]
     paths = [f"run_dir={folder}", f"data.path={data}"]
@@ -84,10 +76,6 @@ def with_and_without_a_stop(
         run(resumed, data, precision, strategy, terms, until=STEPS)
 
 
-def test_every_term_is_there() -> None:
-    assert ALL_TERMS.keys() == TermsConfig.model_fields.keys() - {"cr"}, "bcr contains cr"
-
-
 def compare(root: Path, precision: str, strategy: str) -> list[str]:
     return differences(root / f"straight-{precision}-{strategy}", root / f"resumed-{precision}-{strategy}")
 
@@ -106,10 +94,9 @@ def test_ranks_resume_where_all_is_due(tmp_path: Path, data: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_strategy_resumes_where_all_is_due(precision: str, tmp_path: Path, data: Path) -> None:
-    others = {"single", "zero3_module"}  # one is for one rank, the other has no second derivatives
-    cells = [(precision, strategy) for strategy in STRATEGIES if strategy not in others]
-    on_ranks(2, with_and_without_a_stop, tmp_path, tmp_path, data, cells, ALL_TERMS)
+    cells = [(precision, strategy) for strategy in ("ddp", "flat", "fsdp", "zero2")]
+    on_ranks(2, with_and_without_a_stop, tmp_path, tmp_path, data, cells, {**TERMS, **MORE_TERMS})
     assert {cell: compare(tmp_path, *cell) for cell in cells} == {cell: [] for cell in cells}
