@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bigtrain.core.logging import log
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
-from data_pipelines.files import atomic_write
+from data_pipelines.files import atomic_write, in_home
 
 Tensors = dict[str, Tensor]
 Ingredients = Mapping[str, str | int]
@@ -21,7 +21,7 @@ _CHECKSUM = "sha256"
 
 def cache_folder() -> Path:
     """Return `$BIGTRAIN_CACHE`, or `~/.cache/bigtrain`."""
-    return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser()
+    return in_home(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain"))
 
 
 def look_up(ingredients: Ingredients) -> Tensors | None:
