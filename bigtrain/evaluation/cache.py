@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,18 +9,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from bigtrain.core.cache import cache_folder
 from bigtrain.core.logging import log
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
-from data_pipelines.files import atomic_write, in_home
+from data_pipelines.files import atomic_write
 
 Tensors = dict[str, Tensor]
 Ingredients = Mapping[str, str | int]
 _CHECKSUM = "sha256"
-
-
-def cache_folder() -> Path:
-    """Return `$BIGTRAIN_CACHE`, or `~/.cache/bigtrain`."""
-    return in_home(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain"))
 
 
 def look_up(ingredients: Ingredients) -> Tensors | None:
