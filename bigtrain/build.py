@@ -51,7 +51,7 @@ from bigtrain.run.spans import RunSpans
 from bigtrain.run.start import announce
 from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
-from bigtrain.tracking.tracker import Tracker
+from bigtrain.tracking.tracker import Tracker, check_tracking
 from bigtrain.trainer import Trainer
 
 
@@ -77,6 +77,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
+    check_tracking(config.tracking)
     check_precision(config.precision, cuda=torch.cuda.is_available() if cuda is None else cuda)
     check_run_folder(config, allow_change=allow_change)
     digest = check_data(config)
@@ -89,8 +90,11 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         if config.init_from is not None:
             config.init_from.check(specs, networks)
         config.check_task(networks, micro_batch=config.micro_batch_size)
+        sampler = config.build_sampler(config.data.field_specs(), {})
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.eval.best is not None:
+        config.eval.check_value("eval.best", config.eval.best, list(sampler.outputs))
 
 
 def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:

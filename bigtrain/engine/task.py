@@ -131,6 +131,10 @@ class TaskConfig(Config, ABC):
         """
 
     @abstractmethod
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> Sampler:
+        """Return the sampler of the task; see `build_task` for the arguments."""
+
+    @abstractmethod
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> Task:

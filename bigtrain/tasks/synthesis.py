@@ -77,6 +77,15 @@ class SynthesisConfig(TaskConfig):
                 f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
 
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> SynthesisSampler:
+        """See TaskConfig."""
+        classes = class_count(fields)
+        return SynthesisSampler(
+            inputs={CLASS: fields[CLASS]} if classes else {},
+            outputs={self.field: fields[self.field]},
+            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
+        )
+
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "SynthesisTask":
@@ -114,12 +123,7 @@ class SynthesisTask(Task):
             "G": config.optim["G"],
         }
         self.averaged = {"G": G}
-        classes = class_count(fields)
-        self.sampler = SynthesisSampler(
-            inputs={CLASS: fields[CLASS]} if classes else {},
-            outputs={config.field: fields[config.field]},
-            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
-        )
+        self.sampler = config.build_sampler(fields, class_counts)
 
     def before_step(self, progress: Progress) -> None:
         """See Task: networks that grow do so together."""
@@ -144,7 +148,7 @@ class SynthesisTask(Task):
     @torch.no_grad()
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
-        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        noise = self._objective.phases(progress)[0].values.get("instance_noise", 0.0)
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()

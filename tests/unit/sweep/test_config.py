@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"space": {"optim.G.lrr": GAMMA}}, r"unknown key 'optim.G.lrr' \(did you mean 'optim.G.lr'\?\)"),
     "key below a value": ({"space": {"optim.G.beta1.low": GAMMA}}, "'optim.G.beta1' is a value, it has no keys"),
     "value out of range": ({"space": {"ema.rampup": {"kind": "choice", "values": [-1.0]}}}, "'ema.rampup'"),
-    "metric": ({"metric": {"name": "kid"}}, "metric.name 'kid': the base config does not compute it"),
+    "metric": ({"metric": {"name": "kid"}}, "metric.name 'kid': the evaluation does not compute it"),
     "never evaluates": ({"overrides": {"eval.interval_kimg": 0}}, "eval.interval_kimg is 0"),
     "no full evaluation": ({"metric": {"evaluation": "full"}}, "the base config has no eval.full"),
     "cores": ({"trial": {"cpus": 4096}}, "trial.cpus 4096: this machine has"),
