@@ -142,7 +142,14 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         device=ranks.device,
     )
     averaged = AveragedNetworks(
-        task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=run_log.profile.span
+        task.sampler,
+        averages,
+        progress,
+        seed=config.seed,
+        device=ranks.device,
+        span=run_log.profile.span,
+        # A GPU has room for a micro-batch of training, which holds more than one of sampling: no plan counts that.
+        chunk=config.micro_batch_size if ranks.device.type == "cuda" else None,
     )
     monitor = _build_monitor(config, task, data, ranks, health, weights, folder)
     examination = Examination(
