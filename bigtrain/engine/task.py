@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
+from bigtrain.models import ArraySpec, DataSpec, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
 from data_pipelines.fields.spec import FieldSpec
 
@@ -98,13 +99,15 @@ class TaskConfig(Config, ABC):
     Attributes:
         roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
         optim: the optimizer of each player, by the player's name.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})
 
     optim: dict[str, OptimizerConfig]
-    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """Return the config of the same training whose networks are not compiled."""
+        return self
 
     @abstractmethod
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
@@ -165,3 +168,30 @@ class TaskConfig(Config, ABC):
 def class_count(fields: Fields, name: str = "class") -> int:
     """Return the number of classes of a class field; 0 where the samples have none."""
     return len(fields[name].classes) if name in fields else 0
+
+
+def data_of(fields: Fields, name: str, classes: int = 0) -> DataSpec:
+    """Return what a network is built for, from a field: images for the shape [C, H, W], arrays for any other.
+
+    Raises:
+        ValueError: there is no such field.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    return image_of(fields, name, classes) if len(shape) == 3 else ArraySpec(shape, classes)
+
+
+def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
+    """Return what a network of images is built for, from a field of the shape [C, H, W].
+
+    Raises:
+        ValueError: there is no such field, or it has another shape.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    if len(shape) != 3:
+        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
+    channels, height, width = shape
+    return ImageSpec(height, channels, classes, None if width == height else width)

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,8 +15,49 @@ GROUP = "bigtrain.networks"
 """Entry points of this group name the configs of networks that other packages bring."""
 
 
+class DataSpec(ABC):
+    """What a network makes, judges or is given.
+
+    Attributes:
+        classes: number of classes; 0 for an unconditional network.
+    """
+
+    classes: int
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return the arguments that build an equal object, as JSON values."""
+
+
 @dataclass(frozen=True)
-class ImageSpec:
+class ArraySpec(DataSpec):
+    """Samples that are no images: sounds [C, L], volumes [C, D, H, W], clips [T, C, H, W], points [N, 3].
+
+    Attributes:
+        size: their shape.
+        classes: number of classes; 0 for an unconditional network.
+    """
+
+    size: tuple[int, ...]
+    classes: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self.size
+
+    def describe(self) -> dict[str, Any]:
+        """See DataSpec."""
+        return {"size": list(self.size), "classes": self.classes}
+
+
+@dataclass(frozen=True)
+class ImageSpec(DataSpec):
     """The images of a dataset, values in [-1, 1].
 
     Attributes:
@@ -36,6 +77,10 @@ class ImageSpec:
         """Channels, height, width."""
         return self.channels, self.resolution, self.width or self.resolution
 
+    def describe(self) -> dict[str, Any]:
+        """See DataSpec."""
+        return asdict(self)
+
     def square(self, family: str) -> int:
         """Return height = width, for a family whose design needs it.
 
@@ -49,7 +94,7 @@ class ImageSpec:
 
 
 class Generator(nn.Module, ABC):
-    """A network from latents to images.
+    """A network from latents to samples: images, or arrays of another shape.
 
     Attributes:
         z_dim: length of the latent vector.
@@ -57,7 +102,7 @@ class Generator(nn.Module, ABC):
     """
 
     z_dim: int
-    image: ImageSpec
+    image: DataSpec
 
     @abstractmethod
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
@@ -136,15 +181,18 @@ class Discriminator(nn.Module, ABC):
         image: what it judges.
         features_dim: length of the last feature.
         smooth: whether its second derivatives are all there is: no kinks (ReLU), and the same answer when asked twice.
+        group: number of samples that are compared with each other; batches are cut so that the groups have the same
+            members with any micro-batch and on any number of ranks.
 
     A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
     has shape [N, features_dim, h, w], its logits [N, h, w]. One that judges at several scales has logits [N, scales].
     Losses average over all of them.
     """
 
-    image: ImageSpec
+    image: DataSpec
     features_dim: int
     smooth: bool = False
+    group: int = 1
 
     @abstractmethod
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
@@ -176,7 +224,13 @@ class Discriminator(nn.Module, ABC):
 
 
 class NetworkConfig(Config, ABC):
-    """The config of a network of any role; its `kind` is the family's name."""
+    """The config of a network of any role; its `kind` is the family's name.
+
+    Attributes:
+        works_on: the kind of samples that its networks are built for.
+    """
+
+    works_on: ClassVar[type[DataSpec]] = ImageSpec
 
     @abstractmethod
     def build(self, *images: Any, **choices: Any) -> nn.Module:
@@ -191,7 +245,7 @@ class BaseGeneratorConfig(NetworkConfig):
     """The config of a generator."""
 
     @abstractmethod
-    def build(self, image: ImageSpec) -> Generator:
+    def build(self, image: Any) -> Generator:
         """Build a generator of `image`."""
 
 
@@ -199,7 +253,7 @@ class BaseDiscriminatorConfig(NetworkConfig):
     """The config of a discriminator."""
 
     @abstractmethod
-    def build(self, image: ImageSpec) -> Discriminator:
+    def build(self, image: Any) -> Discriminator:
         """Build a discriminator of `image`."""
 
 

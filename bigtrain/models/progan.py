@@ -72,6 +72,8 @@ class ProGANGenerator(Generator):
     A class is one number more in the latent for each that there is; the paper has none.
     """
 
+    image: ImageSpec
+
     def __init__(self, config: ProGANGeneratorConfig, image: ImageSpec) -> None:
         super().__init__()
         self.image, self.z_dim = image, config.z_dim
@@ -117,7 +119,7 @@ class ProGANDiscriminator(Discriminator):
         self.fromrgb = nn.ModuleList(EqualizedConv2d(image.channels, width, 1, act="lrelu") for width in widths)
         self.blocks = nn.ModuleList([_LastBlock(config, widths[0], pyramid.start)])
         self.blocks.extend(_HalvingBlock(width, out, config.taps) for out, width in pairwise(widths))
-        self.features_dim = widths[0]
+        self.features_dim, self.group = widths[0], config.mbstd_group
         self.out = EqualizedLinear(widths[0], 1)
         if image.classes:
             self.embed = EqualizedLinear(image.classes, widths[0])

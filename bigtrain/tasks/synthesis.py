@@ -1,7 +1,7 @@
 """Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
 from bigtrain.engine.strategy import Capability, Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
-from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, data_of
+from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored
@@ -27,7 +27,8 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: what is generated: a field of images, or an array of the shape [C, H, W].
+        field: what is generated; networks of images take arrays of the shape [C, H, W] as well.
+        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     field: str = "image"
@@ -35,10 +36,15 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
+    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """See TaskConfig."""
+        return self.model_copy(update={"compile": False}) if self.compile else self
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
-        image = image_of(fields, self.field, class_count(fields))
+        image = data_of(fields, self.field, class_count(fields))
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),
@@ -55,6 +61,8 @@ class SynthesisConfig(TaskConfig):
             second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
             if second_order:
                 demands[player]["double_backward"] = " and ".join(second_order)
+            if self.compile:
+                demands[player]["compile"] = "compile"
         return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
@@ -108,7 +116,6 @@ class SynthesisTask(Task):
         self._objective, self._field = config.objective, config.field
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
-        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
@@ -116,6 +123,7 @@ class SynthesisTask(Task):
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
+        self.group = D.group
         with torch.device(device):  # terms may bring weights of their own
             self.players = {"D": DiscriminatorPlayer(D, *shared), "G": GeneratorPlayer(G, *shared)}
         self.optimizers = {
@@ -157,18 +165,3 @@ class SynthesisTask(Task):
         D = networks["D"]
         with buffers_restored(D):
             return {"": D(batch[self._field], batch.label())}
-
-
-def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
-    """Return what a network is built for, from a field of the shape [C, H, W].
-
-    Raises:
-        ValueError: there is no such field, or it has another shape.
-    """
-    if name not in fields:
-        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
-    shape = fields[name].shape
-    if len(shape) != 3:
-        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
-    channels, height, width = shape
-    return ImageSpec(height, channels, classes, None if width == height else width)

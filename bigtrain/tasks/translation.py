@@ -17,13 +17,12 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Capability, Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig
+from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.adversary import GameConfig
 from bigtrain.tasks.losses import buffers_restored, discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
-from bigtrain.tasks.synthesis import image_of
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
     DiscriminatorLossContext,
