@@ -191,7 +191,14 @@ def _build_training(config: TrainingConfig, ranks: Ranks, folder: Path, data: Ru
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
     log = _build_log(config, folder, data, strategies, progress, ranks)
     averaged = AveragedNetworks(
-        task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=log.profile.span
+        task.sampler,
+        averages,
+        progress,
+        seed=config.seed,
+        device=ranks.device,
+        span=log.profile.span,
+        # A GPU has room for a micro-batch of training, which holds more than one of sampling: no plan counts that.
+        chunk=config.micro_batch_size if ranks.device.type == "cuda" else None,
     )
     return _Training(config, ranks, folder, data, task, averages, strategies, progress, log, averaged)
 
