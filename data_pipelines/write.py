@@ -16,7 +16,7 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, FORMAT, Manifest, Shard
+from data_pipelines.manifest import CLASS, Manifest, Shard
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import Make, make_all
 from data_pipelines.preparation import Preparation, is_prepared
@@ -72,7 +72,7 @@ def write_shards(
     codec = "source" if in_place else codec
     encoding = Encoding(source.images, source.fields, source.members, protocol, codec, quality)
     _check_options(encoding, shard_samples, shard_bytes)
-    asked = (FORMAT, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
+    asked = (encoding.format, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
     fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
     if is_prepared(folder, fingerprint):
         return Manifest.load(folder)
@@ -123,6 +123,7 @@ def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], re
         members=source.members,
         rejected=rejected,
         shards=tuple(shards),
+        format=encoding.format,
     )
 
 
