@@ -15,6 +15,7 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
+from bigtrain.models import ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
 from data_pipelines.fields.spec import FieldSpec
 
@@ -165,3 +166,18 @@ class TaskConfig(Config, ABC):
 def class_count(fields: Fields, name: str = "class") -> int:
     """Return the number of classes of a class field; 0 where the samples have none."""
     return len(fields[name].classes) if name in fields else 0
+
+
+def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
+    """Return what a network is built for, from a field of the shape [C, H, W].
+
+    Raises:
+        ValueError: there is no such field, or it has another shape.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    if len(shape) != 3:
+        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
+    channels, height, width = shape
+    return ImageSpec(height, channels, classes, None if width == height else width)

@@ -11,16 +11,16 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
-from bigtrain.engine.strategy import Capability, Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
-from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.engine.strategy import Demands
+from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, image_of
+from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
-from bigtrain.tasks.terms import Setting, Term
+from bigtrain.tasks.terms import Setting, demands_of
 
 
 class SynthesisConfig(TaskConfig):
@@ -46,16 +46,8 @@ class SynthesisConfig(TaskConfig):
 
     def demands(self) -> Demands:
         """See TaskConfig."""
-        terms: dict[str, Mapping[str, Term]] = {
-            "G": self.objective.generator_terms(),
-            "D": self.objective.discriminator_terms(),
-        }
-        demands: dict[str, dict[Capability, str]] = {player: {} for player in terms}
-        for player, chosen in terms.items():
-            second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
-            if second_order:
-                demands[player]["double_backward"] = " and ".join(second_order)
-        return demands
+        terms = self.objective.terms
+        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -69,7 +61,7 @@ class SynthesisConfig(TaskConfig):
             )
 
     def _check_compile(self) -> None:
-        terms = {**self.objective.discriminator_terms()}
+        terms = self.objective.terms.of_discriminator()
         eager = [name for name, term in terms.items() if term.second_order and term.interval == 1]
         if eager:
             raise ValueError(
@@ -157,18 +149,3 @@ class SynthesisTask(Task):
         D = networks["D"]
         with buffers_restored(D):
             return {"": D(batch[self._field], batch.label())}
-
-
-def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
-    """Return what a network is built for, from a field of the shape [C, H, W].
-
-    Raises:
-        ValueError: there is no such field, or it has another shape.
-    """
-    if name not in fields:
-        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
-    shape = fields[name].shape
-    if len(shape) != 3:
-        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
-    channels, height, width = shape
-    return ImageSpec(height, channels, classes, None if width == height else width)
