@@ -100,7 +100,6 @@ class SynthesisTask(Task):
         self._objective, self._field = config.objective, config.field
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
-        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)

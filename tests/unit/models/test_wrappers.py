@@ -9,6 +9,7 @@ from bigtrain.models import DiscriminatorConfig, ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig
 from bigtrain.models.minibatch_discrimination import Closeness, MinibatchDiscriminatorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig
 
 IMAGE = ImageSpec(16, 1, 3)
 BASE = BigGANDiscriminatorConfig(width=4, multiples=(1, 2), halvings=1)
@@ -28,6 +29,12 @@ def test_each_scale_is_a_discriminator_of_a_smaller_image() -> None:
         torch.testing.assert_close(scale(image, LABEL), logits[:, number])
         assert scale.image.resolution == 16 // 2**number
         image = F.avg_pool2d(image, 2)
+
+
+def test_the_group_of_neighbours_is_the_bases() -> None:
+    base = StyleGAN2DiscriminatorConfig(mbstd_group=2)
+    whole = MinibatchDiscriminatorConfig(base=MultiScaleDiscriminatorConfig(base=base))
+    assert (BASE.group, base.group, whole.group) == (1, 2, 2)
 
 
 def test_closeness_counts_the_others() -> None:
