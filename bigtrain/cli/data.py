@@ -48,7 +48,7 @@ def prepare(
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
-    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
     options = PrepareOptions(
@@ -87,7 +87,7 @@ def prepare(
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
-    for note in images.notes:
+    for note in (*images.notes, *dark_note(images)):
         typer.echo(f"{source}: {note}")
 
 
