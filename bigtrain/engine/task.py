@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -102,13 +102,15 @@ class TaskConfig(Config, ABC):
     Attributes:
         roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
         optim: the optimizer of each player, by the player's name.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})
 
     optim: dict[str, OptimizerConfig]
-    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """Return the config of the same training whose networks are not compiled."""
+        return self
 
     @abstractmethod
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:

@@ -69,7 +69,7 @@ class FakeRun:
 
     def __init__(self, config: TrainingConfig, *, on_gpus: bool = False) -> None:
         self._operators_of_device = as_on_gpus if on_gpus else nullcontext
-        self._config = config.model_copy(update={"compile": False})
+        self._config = config.uncompiled()
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
         self._fields = config.data.field_specs()

@@ -1,7 +1,7 @@
 """Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class SynthesisConfig(TaskConfig):
 
     Attributes:
         field: what is generated: a field of images, or an array of the shape [C, H, W].
+        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     field: str = "image"
@@ -35,6 +36,11 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
+    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """See TaskConfig."""
+        return self.model_copy(update={"compile": False}) if self.compile else self
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
@@ -47,7 +53,10 @@ class SynthesisConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         terms = self.objective.terms
-        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
+        return {
+            "G": demands_of(terms.of_generator(), compiled=self.compile),
+            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
+        }
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -107,6 +116,7 @@ class SynthesisTask(Task):
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
+        self.group = D.group
         with torch.device(device):  # terms may bring weights of their own
             self.players = {"D": DiscriminatorPlayer(D, *shared), "G": GeneratorPlayer(G, *shared)}
         self.optimizers = {

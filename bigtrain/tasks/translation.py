@@ -97,9 +97,12 @@ class TranslationConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         if self.discriminator is None:
-            return {"G": demands_of(self.objective.terms.of_generator())}
+            return {"G": demands_of(self.objective.terms.of_generator(), compiled=self.compile)}
         terms = self.objective.terms
-        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
+        return {
+            "G": demands_of(terms.of_generator(), compiled=self.compile),
+            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
+        }
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""

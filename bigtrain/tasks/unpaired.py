@@ -126,7 +126,10 @@ class UnpairedConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         terms = self.objective.terms
-        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
+        return {
+            "G": demands_of(terms.of_generator(), compiled=self.compile),
+            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
+        }
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""

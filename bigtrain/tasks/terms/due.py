@@ -38,7 +38,13 @@ def is_second_order(due: Due) -> bool:
     return any(term.second_order for term, _ in due.values())
 
 
-def demands_of(terms: Mapping[str, Term]) -> dict[Capability, str]:
-    """Return what terms ask of the strategy of the player whose loss they are in, and the keys that ask it."""
+def demands_of(terms: Mapping[str, Term], *, compiled: bool) -> dict[Capability, str]:
+    """Return what a player's loss asks of its strategy, and the keys that ask it.
+
+    Args:
+        terms: of the loss.
+        compiled: whether the networks are compiled.
+    """
     twice = [f"objective.terms.{name}" for name, term in terms.items() if term.second_order]
-    return {"double_backward": " and ".join(twice)} if twice else {}
+    demands: dict[Capability, str] = {"double_backward": " and ".join(twice)} if twice else {}
+    return {**demands, "compile": "compile"} if compiled else demands

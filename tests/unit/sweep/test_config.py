@@ -41,6 +41,12 @@ def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path)
         reopen_sweep(sweep.folder, path, ["seed=1"])
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_is_a_sweep(path: Path, tmp_path: Path, fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert open_sweep(path, [f"sweep_dir={tmp_path / 'sweep'}", f"overrides.data.path={fashion}"]).space.varying
+
+
 GAMMA = {"kind": "log_uniform", "low": 0.01, "high": 1.0}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"space": {"optim.G.lrr": GAMMA}}, r"unknown key 'optim.G.lrr' \(did you mean 'optim.G.lr'\?\)"),
