@@ -37,6 +37,7 @@ class Task(ABC):
         specs: what each network, averaged or not, is built from, by name.
         sampler: how outputs are made with the averaged networks.
         batches_per_step: fresh global batches that the phases of a step read between them.
+        group: neighbours in a batch that a network compares with each other, see `Batch.micro_batches`.
     """
 
     players: Mapping[str, Player]
@@ -45,15 +46,11 @@ class Task(ABC):
     specs: Mapping[str, NetworkSpec]
     sampler: Sampler
     batches_per_step: int = 1
+    group: int = 1
 
     @abstractmethod
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """Return the phases of the step that comes, in order."""
-
-    @property
-    def group(self) -> int:
-        """Neighbours in a batch that a network compares with each other, see `Batch.micro_batches`."""
-        return max((spec.config.group for spec in self.specs.values()), default=1)
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks of all players by name."""

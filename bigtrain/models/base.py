@@ -189,11 +189,6 @@ class NetworkConfig(Config, ABC):
             ValueError: the config does not fit the images.
         """
 
-    @property
-    def group(self) -> int:
-        """Neighbours in a batch that the network compares with each other, see `Batch.micro_batches`; 1 for none."""
-        return 1
-
 
 class BaseGeneratorConfig(NetworkConfig):
     """The config of a generator."""

@@ -25,11 +25,6 @@ class MinibatchDiscriminatorConfig(BaseDiscriminatorConfig):
     kernels: PositiveInt = 32
     kernel_dim: PositiveInt = 8
 
-    @property
-    def group(self) -> int:
-        """See NetworkConfig."""
-        return self.base.group
-
     def build(self, image: ImageSpec) -> "MinibatchDiscriminator":
         """Build it for `image`."""
         return MinibatchDiscriminator(self, image)

@@ -27,11 +27,6 @@ class MultiScaleDiscriminatorConfig(BaseDiscriminatorConfig):
     base: DiscriminatorConfig
     scales: int = Field(default=3, ge=2)
 
-    @property
-    def group(self) -> int:
-        """See NetworkConfig."""
-        return self.base.group
-
     def build(self, image: ImageSpec) -> "MultiScaleDiscriminator":
         """Build them for `image`."""
         return MultiScaleDiscriminator(self, image)

@@ -61,11 +61,6 @@ class ProGANDiscriminatorConfig(BaseDiscriminatorConfig):
     mbstd_channels: NonNegativeInt = 1
     taps: tuple[float, ...] = (1.0, 1.0)
 
-    @property
-    def group(self) -> int:
-        """See NetworkConfig."""
-        return self.mbstd_group
-
     def build(self, image: ImageSpec) -> "ProGANDiscriminator":
         """Build the discriminator for `image`."""
         return ProGANDiscriminator(self, image, "progan")

@@ -84,11 +84,6 @@ class StyleGAN2DiscriminatorConfig(BaseDiscriminatorConfig):
     conv_clamp: PositiveFloat | None = None
     taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
 
-    @property
-    def group(self) -> int:
-        """See NetworkConfig."""
-        return self.mbstd_group
-
     def build(self, image: ImageSpec) -> "StyleGAN2Discriminator":
         """Build the discriminator for `image`."""
         return StyleGAN2Discriminator(self, image)

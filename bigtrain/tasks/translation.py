@@ -20,20 +20,17 @@ from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.adversary import WeightedGameConfig
-from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored, discriminator_loss, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
     DiscriminatorLossContext,
-    Due,
     GeneratorLossContext,
     LossContext,
     NamedTerms,
     Setting,
     demands_of,
     due_terms,
-    is_second_order,
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
@@ -97,12 +94,9 @@ class TranslationConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         if self.discriminator is None:
-            return {"G": demands_of(self.objective.terms.of_generator(), compiled=self.compile)}
+            return {"G": demands_of(self.objective.terms.of_generator())}
         terms = self.objective.terms
-        return {
-            "G": demands_of(terms.of_generator(), compiled=self.compile),
-            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
-        }
+        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -134,19 +128,17 @@ class TranslationPlayer(Player):
     Args:
         config: of the task.
         averages: moving averages that steer terms.
-        compiler: of the networks.
     """
 
     terms: Mapping[str, Any]
 
-    def __init__(self, config: TranslationConfig, averages: Averages, compiler: Compiler) -> None:
+    def __init__(self, config: TranslationConfig, averages: Averages) -> None:
         super().__init__()
-        self.config, self.game = config, config.objective.game
-        self.averages, self.compiler = averages, compiler
+        self.config, self.game, self.averages = config, config.objective.game, averages
 
-    def context(self, kind: type[ContextT], due: Due, phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
+    def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
         """Return a micro-batch as the phase's loss and terms look at it."""
-        networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=is_second_order(due))
+        networks: dict[str, Any] = {**self.networks(), **rivals}
         G, D = networks.pop("G"), networks.pop("D", None)
         draws, source = batch.draws.of(phase.name), batch[self.config.input]
         return kind(
@@ -166,30 +158,30 @@ class TranslationPlayer(Player):
 class TranslationDiscriminator(TranslationPlayer):
     """The discriminator of targets and translations; see TranslationPlayer."""
 
-    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages, compiler: Compiler) -> None:
-        super().__init__(config, averages, compiler)
+    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
+        super().__init__(config, averages)
         self.D = network
         self.terms = config.objective.terms.of_discriminator()
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and its translations, the due terms folded in."""
         due = due_terms(self.terms, phase.values)
-        context = self.context(DiscriminatorLossContext, due, phase, batch, rivals)
+        context = self.context(DiscriminatorLossContext, phase, batch, rivals)
         return discriminator_loss(context, self.game, due, weight=self.config.objective.discriminator_weight)
 
 
 class TranslationGenerator(TranslationPlayer):
     """The generator, with an adversarial loss and distances to the targets; see TranslationPlayer."""
 
-    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages, compiler: Compiler) -> None:
-        super().__init__(config, averages, compiler)
+    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
+        super().__init__(config, averages)
         self.G = network
         self.terms = config.objective.terms.of_generator()
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on the batch, the due terms folded in."""
         due = due_terms(self.terms, phase.values)
-        context = self.context(GeneratorLossContext, due, phase, batch, rivals)
+        context = self.context(GeneratorLossContext, phase, batch, rivals)
         return generator_loss(context, self.game, due, weight=phase.values.get("adversarial"))
 
 
@@ -241,11 +233,10 @@ class TranslationTask(Task):
         self.specs = config.networks(fields)
         self._averages = Averages(device)
         networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
-        shared = (config, self._averages, Compiler(active=config.compile))
-        self.players = {"G": TranslationGenerator(networks["G"], *shared)}
+        self.players = {"G": TranslationGenerator(networks["G"], config, self._averages)}
         self.optimizers = dict(config.optim)
         if "D" in networks:
-            self.players["D"] = TranslationDiscriminator(networks["D"], *shared)
+            self.players["D"] = TranslationDiscriminator(networks["D"], config, self._averages)
             limit = config.objective.weight_clip
             self.optimizers["D"] = config.optim["D"].model_copy(update={"weight_limit": limit})
         self.averaged = {"G": networks["G"]}

@@ -22,7 +22,6 @@ from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.adversary import WeightedGameConfig
-from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.image_pools import ImagePools
 from bigtrain.tasks.losses import buffers_restored, discriminator_loss, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
@@ -35,7 +34,6 @@ from bigtrain.tasks.terms import (
     Term,
     demands_of,
     due_terms,
-    is_second_order,
 )
 from bigtrain.tasks.terms.cycle import Cycle, CycleLossContext, Identity
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
@@ -126,10 +124,7 @@ class UnpairedConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         terms = self.objective.terms
-        return {
-            "G": demands_of(terms.of_generator(), compiled=self.compile),
-            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
-        }
+        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -164,7 +159,6 @@ class UnpairedPlayer(Player, ABC):
         terms: of its loss.
         config: of the task.
         averages: moving averages that steer terms, for each discriminator.
-        compiler: of the networks.
     """
 
     def __init__(
@@ -173,13 +167,11 @@ class UnpairedPlayer(Player, ABC):
         terms: Mapping[str, Term],
         config: UnpairedConfig,
         averages: Mapping[str, Averages],
-        compiler: Compiler,
     ) -> None:
         super().__init__()
         for name, network in networks.items():
             self.add_module(name, network)
-        self.terms, self.config, self.game = terms, config, config.objective.game
-        self.averages, self.compiler = averages, compiler
+        self.terms, self.config, self.game, self.averages = terms, config, config.objective.game, averages
 
     @abstractmethod
     def loss(
@@ -190,7 +182,7 @@ class UnpairedPlayer(Player, ABC):
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return the loss of both directions, the due terms folded in (Zhu et al. 2017, equation 3)."""
         due = due_terms(self.terms, phase.values)
-        networks = self.compiler({**self.networks(), **rivals}, second_order=is_second_order(due))
+        networks = {**self.networks(), **rivals}
         losses, stats = zip(*(self.loss(way, due, phase, batch, networks) for way in WAYS), strict=True)
         total = torch.stack(losses).sum()
         return total, {**stats[0], **stats[1], f"loss/{phase.name}": total.detach()}
@@ -305,7 +297,7 @@ class UnpairedTask(Task):
         networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
         self._pools = {way.D: ImagePools(config.objective.pool, config.global_batch) for way in WAYS}
         self._averages = {way.D: Averages(device) for way in WAYS}
-        terms, shared = config.objective.terms, (config, self._averages, Compiler(active=config.compile))
+        terms, shared = config.objective.terms, (config, self._averages)
         D, G = ({name: networks[name] for name in names} for names in (("D_A", "D_B"), ("G_AB", "G_BA")))
         self.players = {
             "D": UnpairedDiscriminators(self._pools, D, terms.of_discriminator(), *shared),

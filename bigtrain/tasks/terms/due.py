@@ -38,7 +38,7 @@ def is_second_order(due: Due) -> bool:
     return any(term.second_order for term, _ in due.values())
 
 
-def demands_of(terms: Mapping[str, Term], *, compiled: bool) -> dict[Capability, str]:
+def demands_of(terms: Mapping[str, Term], *, compiled: bool = False) -> dict[Capability, str]:
     """Return what a player's loss asks of its strategy, and the keys that ask it.
 
     Args:

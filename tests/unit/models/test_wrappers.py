@@ -31,12 +31,6 @@ def test_each_scale_is_a_discriminator_of_a_smaller_image() -> None:
         image = F.avg_pool2d(image, 2)
 
 
-def test_the_group_of_neighbours_is_the_bases() -> None:
-    base = StyleGAN2DiscriminatorConfig(mbstd_group=2)
-    whole = MinibatchDiscriminatorConfig(base=MultiScaleDiscriminatorConfig(base=base))
-    assert (BASE.group, base.group, whole.group) == (1, 2, 2)
-
-
 def test_closeness_counts_the_others() -> None:
     closeness = Closeness(3, 2, 4)
     alone, twins = torch.randn(1, 3), torch.randn(1, 3)

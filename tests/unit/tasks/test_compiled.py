@@ -8,7 +8,6 @@ import torch
 from bigtrain.core.config import parse_config
 from bigtrain.tasks.compiled import CompiledNetwork
 from bigtrain.tasks.synthesis import SynthesisConfig
-from tests.task_training import TaskTraining
 from tests.training import STYLEGAN2, Training, distance
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -46,22 +45,6 @@ def test_compiled_networks_train_as_plain_ones_do(networks: dict[str, Any], monk
     compiled = Training({**networks, "objective": {"terms": terms}, "compile": True}).run(4)
     assert calls
     assert distance(plain, compiled) < 1e-4
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_compiled_translators_train_as_plain_ones_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[torch.nn.Module] = []
-    build: Any = CompiledNetwork.__init__
-
-    def note(self: CompiledNetwork, network: torch.nn.Module) -> None:
-        made.append(network)
-        build(self, network)
-
-    monkeypatch.setattr(CompiledNetwork, "__init__", note)
-    plain, compiled = (TaskTraining(name, compile=switch) for switch in (False, True))
-    assert distance(plain.run(2), compiled.run(2)) < 1e-4
-    assert set(made) == set(compiled.task.networks().values())
 
 
 def test_what_is_compiled_has_no_second_derivative() -> None:
