@@ -50,6 +50,7 @@ def prepare(
     from bigtrain.core.logging import progress_bars
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
@@ -84,6 +85,8 @@ def prepare(
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
         )
     _tell(made)
+    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
+    typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):

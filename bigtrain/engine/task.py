@@ -15,7 +15,7 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
-from bigtrain.models import ImageSpec
+from bigtrain.models import ArraySpec, DataSpec, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
 from data_pipelines.fields.spec import FieldSpec
 
@@ -170,8 +170,20 @@ def class_count(fields: Fields, name: str = "class") -> int:
     return len(fields[name].classes) if name in fields else 0
 
 
+def data_of(fields: Fields, name: str, classes: int = 0) -> DataSpec:
+    """Return what a network is built for, from a field: images for the shape [C, H, W], arrays for any other.
+
+    Raises:
+        ValueError: there is no such field.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    return image_of(fields, name, classes) if len(shape) == 3 else ArraySpec(shape, classes)
+
+
 def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
-    """Return what a network is built for, from a field of the shape [C, H, W].
+    """Return what a network of images is built for, from a field of the shape [C, H, W].
 
     Raises:
         ValueError: there is no such field, or it has another shape.

@@ -85,7 +85,8 @@ def score_generator(
     Raises:
         EvaluationError: the images are too small, or the generator lacks what a metric needs.
     """
-    if min(generator.image.shape[1:]) < LEAST_SIDE or generator.image.channels not in (1, 3):
+    channels, *sides = generator.image.shape
+    if len(sides) != 2 or min(sides) < LEAST_SIDE or channels not in (1, 3):
         raise EvaluationError(f"LPIPS needs grey or RGB images of {LEAST_SIDE} pixels a side, not {generator.image}")
     # The same batches on any number of ranks: a path's tiny step makes much of how a convolution rounds.
     mine = torch.arange(samples).split(batch)[ranks.rank :: ranks.world_size]  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
 from bigtrain.engine.strategy import Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, image_of
+from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, data_of
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
@@ -27,7 +27,7 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: what is generated: a field of images, or an array of the shape [C, H, W].
+        field: what is generated; networks of images take arrays of the shape [C, H, W] as well.
         compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
@@ -44,7 +44,7 @@ class SynthesisConfig(TaskConfig):
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
-        image = image_of(fields, self.field, class_count(fields))
+        image = data_of(fields, self.field, class_count(fields))
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),

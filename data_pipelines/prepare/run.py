@@ -8,6 +8,7 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
+from data_pipelines.preparation import partial_of
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -101,12 +102,13 @@ def prepare(
     if options.test_samples >= len(source.items) > 0:
         raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
     test, rest = source.split(options.test_samples)
-    parts = {folder.with_name(f"{folder.name}-test"): replace(test, name=f"{source.name}-test"), folder: rest}
+    held_out = folder.with_name(f"{folder.name}-test")
+    parts = {folder: rest, **({held_out: replace(test, name=f"{source.name}-test")} if test.items else {})}
+    if test.items and held_out.exists() and not (folder.exists() or partial_of(folder).exists()):
+        raise DataError(f"{held_out}: exists already, and {folder} does not; remove it or choose another folder")
     made: dict[Path, Manifest] = {}
     before = 0
     for path, part in parts.items():
-        if path != folder and not part.items:
-            continue
         made[path] = write_shards(
             part,
             path,
@@ -120,7 +122,7 @@ def prepare(
             on_progress=_counted_from(before, on_progress),
         )
         before += len(part.items)
-    return made
+    return {path: made[path] for path in sorted(made, reverse=True)}
 
 
 def dark_note(source: Source) -> tuple[str, ...]:

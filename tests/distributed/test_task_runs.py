@@ -23,6 +23,7 @@ from tests.distributed.ranks import on_ranks
 
 STEPS = 4
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
+SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
@@ -88,6 +89,20 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr"]},
     },
+    "sounds": {
+        "task": "synthesis",
+        "field": "sound",
+        "generator": {"kind": "wavegan", "width": 4, "z_dim": 8},
+        "discriminator": {"kind": "wavegan", "width": 4},
+        "augment": {"kind": "phase_shift", "samples": 3},
+        "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}}},
+        "data": {
+            "path": "sounds",
+            "resolution": 1,
+            "fields": {"sound": {"kind": "audio", "shape": [1, 256]}},
+        },
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
     "latents": {
         "task": "synthesis",
         "field": "latent",
@@ -108,12 +123,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 40, *IMAGE.shape), dtype=np.uint8)
     latents = rng.standard_normal((40, *LATENT.shape)).astype(np.float32)
+    sounds = rng.integers(-9000, 9000, (40, *SOUND.shape), dtype=np.int16)
     pairs = {"input": images[0], "target": images[1]}
     for name, arrays, spec in (
         ("pairs", pairs, IMAGE),
         ("one", {"image": images[1]}, IMAGE),
         ("other", {"image": images[2]}, IMAGE),
         ("latents", {"latent": latents}, LATENT),
+        ("sounds", {"sound": sounds}, SOUND),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
         write_shards(source, folder / name, shard_samples=10)
@@ -134,6 +151,7 @@ def config_of(name: str, data: Path, folder: Path) -> Any:
 def run(name: str, data: Path, folder: Path, until: int) -> None:
     config = config_of(name, data, folder)
     check(config, world_size=dist.get_world_size(), allow_change=False)
+    barrier()
     if is_rank_zero():
         open_run_folder(config)
     barrier()
