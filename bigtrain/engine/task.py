@@ -17,6 +17,7 @@ from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
 from bigtrain.models import ArraySpec, DataSpec, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.pretrained import FeatureMaps
 from data_pipelines.fields.spec import FieldSpec
 
 Role = Literal["generator", "discriminator"]
@@ -55,6 +56,10 @@ class Task(ABC):
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks of all players by name."""
         return {name: network for player in self.players.values() for name, network in player.networks().items()}
+
+    def frozen(self) -> list[FeatureMaps]:
+        """Return the pretrained networks that the players' losses look through; see `Player.frozen`."""
+        return [network for player in self.players.values() for network in player.frozen.values()]
 
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
@@ -149,6 +154,13 @@ class TaskConfig(Config, ABC):
                 draws classes. 0 for a class that is not trained on; without an entry, all are equal.
             seed: of everything random that is not tied to a training sample.
             device: where the networks live.
+        """
+
+    def check_weights(self) -> None:
+        """Find out whether the weights of the networks that nobody trains are there.
+
+        Raises:
+            UserError: they are missing or wrong, with the key.
         """
 
     def check_players(self) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.distances import LEAST_SIDE, FeatureDistance
 from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.lpips import LEAST_SIDE, LPIPS
 from bigtrain.evaluation.metrics.base import Scores
 from bigtrain.evaluation.metrics.lpips_diversity import pair_distances
 from bigtrain.evaluation.metrics.path_length import PATH_SETTINGS, Distance, path_lengths, trimmed_mean
@@ -60,7 +60,7 @@ def score_generator(
     metrics: Sequence[GeneratorMetricName],
     generator: Generator,
     labels: Callable[[Draws], Tensor],
-    distance: LPIPS,
+    distance: FeatureDistance,
     ranks: Ranks,
     *,
     samples: int,

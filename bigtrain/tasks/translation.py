@@ -31,10 +31,12 @@ from bigtrain.tasks.terms import (
     Setting,
     demands_of,
     due_terms,
+    frozen_of,
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
-from bigtrain.tasks.terms.pixels import L1, L2
+from bigtrain.tasks.terms.perceptual import Perceptual
+from bigtrain.tasks.terms.pixels import L1, L2, Paired
 
 ContextT = TypeVar("ContextT", bound=LossContext)
 
@@ -44,6 +46,7 @@ class TranslationTermsConfig(NamedTerms):
 
     l1: L1 | None = None
     l2: L2 | None = None
+    perceptual: Perceptual | None = None
     feature_matching: FeatureMatching | None = None
     r1: R1 | None = None
     r2: R2 | None = None
@@ -102,7 +105,7 @@ class TranslationConfig(TaskConfig):
         """See TaskConfig."""
         terms = self.objective.terms.chosen()
         if self.discriminator is None:
-            needless = [name for name, term in terms.items() if not isinstance(term, L1 | L2)]
+            needless = [name for name, term in terms.items() if not isinstance(term, Paired)]
             if needless:
                 raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
             if not terms:
@@ -110,6 +113,10 @@ class TranslationConfig(TaskConfig):
         self.objective.terms.check(Setting(networks["G"], networks.get("D"), micro_batch, paired=True))
         if self.objective.adversary_from_kimg and not self.objective.terms.of_generator():
             raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")
+
+    def check_weights(self) -> None:
+        """See TaskConfig."""
+        self.objective.terms.check_weights()
 
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "TranslationSampler":
         """See TaskConfig."""
@@ -138,7 +145,7 @@ class TranslationPlayer(Player):
 
     def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
         """Return a micro-batch as the phase's loss and terms look at it."""
-        networks: dict[str, Any] = {**self.networks(), **rivals}
+        networks: dict[str, Any] = {**self.networks(), **rivals, **self.frozen}
         G, D = networks.pop("G"), networks.pop("D", None)
         draws, source = batch.draws.of(phase.name), batch[self.config.input]
         return kind(
@@ -177,6 +184,7 @@ class TranslationGenerator(TranslationPlayer):
         super().__init__(config, averages)
         self.G = network
         self.terms = config.objective.terms.of_generator()
+        self.frozen = frozen_of(self.terms)
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on the batch, the due terms folded in."""

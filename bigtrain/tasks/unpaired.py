@@ -34,6 +34,7 @@ from bigtrain.tasks.terms import (
     Term,
     demands_of,
     due_terms,
+    frozen_of,
 )
 from bigtrain.tasks.terms.cycle import Cycle, CycleLossContext, Identity
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
@@ -139,6 +140,10 @@ class UnpairedConfig(TaskConfig):
         if self.objective.adversary_from_kimg and not terms.of_generator():
             raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.cycle")
 
+    def check_weights(self) -> None:
+        """See TaskConfig."""
+        self.objective.terms.check_weights()
+
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "UnpairedSampler":
         """See TaskConfig."""
         a, b = fields[self.a], fields[self.b]
@@ -172,6 +177,7 @@ class UnpairedPlayer(Player, ABC):
         for name, network in networks.items():
             self.add_module(name, network)
         self.terms, self.config, self.game, self.averages = terms, config, config.objective.game, averages
+        self.frozen = frozen_of(terms)
 
     @abstractmethod
     def loss(
@@ -192,7 +198,7 @@ class UnpairedPlayer(Player, ABC):
         return {
             "G": networks[way.G],
             "D": networks[way.D],
-            "parts": {},
+            "parts": self.frozen,
             "label": batch.label(),
             "condition": None,
             "draws": draws,

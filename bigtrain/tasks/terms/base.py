@@ -14,6 +14,8 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.engine.averages import Averages
 from bigtrain.models import Discriminator
+from bigtrain.models.pretrained import FeatureMaps
+from bigtrain.models.pretrained.weights import WeightsError
 from data_pipelines.plugins import Registry
 
 
@@ -24,7 +26,7 @@ class LossContext:
     Attributes:
         G: the generator that the losses are about; frozen where it is the rival.
         D: the discriminator, likewise.
-        parts: what terms have added to D, by the names of the terms.
+        parts: what terms have added to D, and the networks that terms look through, by the names of the terms.
         label: int64, shape [N].
         condition: what D is given beside an image: the label, another image, or nothing.
         draws: the phase's random numbers.
@@ -172,6 +174,10 @@ class Term(Config):
             ValueError: it cannot, with the reason.
         """
 
+    def frozen(self) -> FeatureMaps | None:
+        """Return the network, not loaded yet, that the term looks through and nobody trains; None for none."""
+        return None
+
     def part(self, discriminator: Discriminator) -> nn.Module | None:
         """Return what D must learn for this term besides its network, for example a classifier of its last feature."""
         return None
@@ -225,6 +231,19 @@ class NamedTerms(Config):
                 term.check(setting)
             except ValueError as error:
                 raise ValueError(f"objective.terms.{name}: {error}") from None
+
+    def check_weights(self) -> None:
+        """Find out whether the weights of the networks that terms look through are there.
+
+        Raises:
+            WeightsError: they are missing or wrong, with the key.
+        """
+        for name, term in self.chosen().items():
+            try:
+                if (network := term.frozen()) is not None:
+                    network.check()
+            except WeightsError as error:
+                raise WeightsError(f"objective.terms.{name}: {error}") from None
 
     @model_serializer(mode="wrap")
     def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:

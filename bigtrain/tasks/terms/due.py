@@ -5,6 +5,7 @@ from typing import Any
 
 from bigtrain.core.state import Progress
 from bigtrain.engine.strategy import Capability
+from bigtrain.models.pretrained import FeatureMaps
 from bigtrain.tasks.terms.base import Term
 
 Due = Mapping[str, tuple[Any, float]]
@@ -48,3 +49,9 @@ def demands_of(terms: Mapping[str, Term], *, compiled: bool = False) -> dict[Cap
     twice = [f"objective.terms.{name}" for name, term in terms.items() if term.second_order]
     demands: dict[Capability, str] = {"double_backward": " and ".join(twice)} if twice else {}
     return {**demands, "compile": "compile"} if compiled else demands
+
+
+def frozen_of(terms: Mapping[str, Term]) -> dict[str, FeatureMaps]:
+    """Return the networks, not loaded yet, that terms look through and nobody trains, by the names of the terms."""
+    found = {name: term.frozen() for name, term in terms.items()}
+    return {name: maps for name, maps in found.items() if maps is not None}
