@@ -34,6 +34,7 @@ class LossContext:
         generate: makes images as the phase does, [N, C, H, W]: of `z`, or of other latents that it is given.
         show: prepares images for D: augmentation and instance noise.
         averages: moving averages that steer terms.
+        style_mixing: share of images that are made from the styles of two latents.
     """
 
     G: Any
@@ -46,6 +47,7 @@ class LossContext:
     generate: Callable[..., Tensor]
     show: Callable[[Tensor, Draws], Tensor]
     averages: Averages
+    style_mixing: float = 0.0
 
     @cached_property
     def z(self) -> Tensor:
