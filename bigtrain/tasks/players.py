@@ -99,7 +99,7 @@ class SynthesisPlayer(Player):
             generate=generate,
             show=partial(self.view.show, noise=phase.values.get("instance_noise", 0.0)),
             averages=self.averages,
-            style_mixing=mixing,
+            style_mixing=self.objective.style_mixing,
         )
 
 

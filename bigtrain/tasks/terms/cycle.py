@@ -10,7 +10,7 @@ from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CycleLossContext(GeneratorLossContext):
     """A micro-batch in the generators' phase, in one direction.
 
