@@ -16,12 +16,12 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, FORMAT, Manifest
+from data_pipelines.manifest import CLASS, FORMAT, Manifest, Shard
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.pool import make_all
+from data_pipelines.pool import Make, make_all
 from data_pipelines.preparation import Preparation, is_prepared
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
-from data_pipelines.shard import Rejection, ShardMaker, ShardTask
+from data_pipelines.shard import Rejection, ShardMaker, ShardResult, ShardTask
 from data_pipelines.source import Item, Lost, Source, Span
 
 _PROBES = 64
@@ -79,18 +79,8 @@ def write_shards(
     with Preparation(folder, fingerprint) as preparation:
         maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
         tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
-        results = preparation.finished()
-        before = sum(len(task.items) for task in tasks if task.number in results)
-        todo = [task for task in tasks if task.number not in results]
-        on_progress(before)
-        for task, result in make_all(
-            maker.index if in_place else maker.write,
-            todo,
-            workers=workers,
-            on_progress=lambda done: on_progress(before + done),
-        ):
-            preparation.record(task.number, result)
-            results[task.number] = result
+        make = maker.index if in_place else maker.write
+        results = _make_missing(preparation, make, tasks, workers=workers, on_progress=on_progress)
         rejected = [entry for task in tasks for entry in results[task.number].rejected]
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
@@ -98,19 +88,42 @@ def write_shards(
                 f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}"
                 f"{_way_on(rejected, encoding)}"
             )
-        labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
-        manifest = Manifest(
-            name=source.name,
-            fields={**encoding.specs(), **labelled},
-            protocol=encoding.words,
-            licence=source.licence,
-            source=source.origin,
-            members=source.members,
-            rejected=len(rejected),
-            shards=tuple(shards),
-        )
+        manifest = _manifest_of(source, encoding, shards, len(rejected))
         preparation.finish(manifest, rejected)
     return manifest
+
+
+def _make_missing(
+    preparation: Preparation,
+    make: Make,
+    tasks: Sequence[ShardTask],
+    *,
+    workers: int,
+    on_progress: Callable[[int], None],
+) -> dict[int, ShardResult]:
+    """Make the shards that an earlier call has not finished; return the results of all by number."""
+    results = preparation.finished()
+    before = sum(len(task.items) for task in tasks if task.number in results)
+    todo = [task for task in tasks if task.number not in results]
+    on_progress(before)
+    for task, result in make_all(make, todo, workers=workers, on_progress=lambda done: on_progress(before + done)):
+        preparation.record(task.number, result)
+        results[task.number] = result
+    return results
+
+
+def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], rejected: int) -> Manifest:
+    labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
+    return Manifest(
+        name=source.name,
+        fields={**encoding.specs(), **labelled},
+        protocol=encoding.words,
+        licence=source.licence,
+        source=source.origin,
+        members=source.members,
+        rejected=rejected,
+        shards=tuple(shards),
+    )
 
 
 def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_LIMIT) -> ImageProtocol:
