@@ -3,7 +3,9 @@
 All of it is a function of the plan and of where the batch starts, so that any thread or process makes the same batch.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipelines.class_counts import ClassCounts, kept_counts
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import Fields
@@ -24,6 +27,8 @@ from data_pipelines.shard_cache import ShardCache, default_folder
 
 Result = TypeVar("Result")
 OnCorrupt = Literal["replace", "fail"]
+
+_INDEXES_AT_ONCE, _MANY_SHARDS = 16, 1000
 
 _SUBSTITUTES = 32
 """Damaged substitutes in a row after which a dataset is beyond repair."""
@@ -43,10 +48,14 @@ class CachePlan:
     max_bytes: int = 100 * 2**30
     patience_s: float = RetryPolicy.patience_s
 
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return Path(self.folder).expanduser() if self.folder else default_folder()
+
     def open(self, faults: FaultLog) -> ShardCache:
         """Return the cache."""
-        folder = Path(self.folder).expanduser() if self.folder else default_folder()
-        return ShardCache(folder, self.max_bytes, retry=RetryPolicy(patience_s=self.patience_s), faults=faults)
+        return ShardCache(self.place, self.max_bytes, retry=RetryPolicy(patience_s=self.patience_s), faults=faults)
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class BatchMaker:
     def __init__(self, plan: BatchPlan, dataset: ShardDataset, faults: FaultLog) -> None:
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.decoders = dataset.decoders_of(plan.fields)
-        counts = [shard.count for shard in dataset.manifest.shards]
+        counts = dataset.manifest.counts.tolist()
         self.order = SampleOrder(counts, plan.seed, plan.window, _turns(plan, dataset, counts))
 
     def positions(self, start: int) -> list[int]:
@@ -193,13 +202,25 @@ def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Tur
     if plan.shares is None:
         return EachOnce(rows)
     labels_of = partial(_labels_of, dataset)
-    if [len(part) for part in rows] == list(counts):
-        histograms = manifest.class_histograms()
-    else:
-        labels = (labels_of(number)[part] for number, part in enumerate(rows))
-        histograms = np.array([np.bincount(part[part >= 0], minlength=len(manifest.classes)) for part in labels])
     weights = plan.shares.of(manifest.classes)
-    return ByClass(rows, labels_of, histograms, weights, plan.seed)
+    return ByClass(rows, labels_of, _class_counts(plan, dataset, rows), weights, plan.seed)
+
+
+def _class_counts(plan: BatchPlan, dataset: ShardDataset, rows: Sequence[Integers | range]) -> ClassCounts:
+    """Count the classes of the samples that take part; of many shards, once a node."""
+    manifest, classes = dataset.manifest, len(dataset.manifest.classes)
+    if [len(part) for part in rows] == manifest.counts.tolist():
+        return manifest.class_counts
+
+    def count() -> ClassCounts:
+        with ThreadPoolExecutor(_INDEXES_AT_ONCE) as threads:
+            labels = threads.map(lambda number: _labels_of(dataset, number)[rows[number]], range(len(rows)))
+            return ClassCounts.of_labels(labels, classes)
+
+    if len(rows) < _MANY_SHARDS:
+        return count()
+    key = hashlib.sha256(repr((manifest.digest, plan.held_out, plan.max_images)).encode()).hexdigest()
+    return kept_counts(plan.cache.place / "class-counts", key, classes, count)
 
 
 def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
@@ -212,6 +233,6 @@ def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
     except UnreachableError:
         raise
     except DataError:
-        entry = dataset.manifest.shards[number]
-        labels = np.repeat(np.arange(len(entry.class_histogram), dtype=np.int32), entry.class_histogram)
-        return np.concatenate([labels, np.full(entry.count - len(labels), -1, dtype=np.int32)])
+        count = int(dataset.manifest.counts[number])
+        labels = np.repeat(*dataset.manifest.class_counts.of(number)).astype(np.int32)
+        return np.concatenate([labels, np.full(count - len(labels), -1, dtype=np.int32)])

@@ -8,7 +8,7 @@ guarantees, so that the order of a run does not depend on NumPy's version.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Location(NamedTuple):
 class Turns(Protocol):
     """How often each sample comes in an epoch; a plain shuffle shows every one of them once."""
 
+    @property
+    def total(self) -> int:
+        """Turns of an epoch; the same in each."""
+
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """Return how many turns the samples of each shard have together, with the shards in the epoch's order."""
 
@@ -47,9 +51,18 @@ class EachOnce:
 
     rows: Sequence[Integers | range]
 
+    @property
+    def total(self) -> int:
+        """See Turns."""
+        return int(self._counts.sum())
+
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """See Turns."""
-        return np.array([len(rows) for rows in self.rows], dtype=np.int64)[shards]
+        return self._counts[shards]
+
+    @cached_property
+    def _counts(self) -> Integers:
+        return np.array([len(rows) for rows in self.rows], dtype=np.int64)
 
     def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
         """See Turns."""
@@ -77,11 +90,11 @@ class SampleOrder:
     """
 
     def __init__(self, counts: Sequence[int], seed: int, window: int = 8, turns: Turns | None = None) -> None:
-        if not counts or min(counts) < 1:
+        if not len(counts) or min(counts) < 1:
             raise ValueError("an order needs at least one shard, and no shard may be empty")
         self._shards, self._seed, self._window = len(counts), seed, window
         self._turns = turns or EachOnce([range(count) for count in counts])
-        self.size = int(self._turns.per_shard(0, np.arange(len(counts))).sum())
+        self.size = self._turns.total
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
         self._shuffled = lru_cache(maxsize=4)(self._shuffle_window)
 
@@ -156,7 +169,7 @@ def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
     """
     ends = np.floor(np.cumsum(counts) * held_out + 1e-9).astype(np.int64)
     held = np.diff(ends, prepend=0)
-    return [max(int(count - out), 1) for count, out in zip(counts, held, strict=True)]
+    return list(map(int, np.maximum(np.asarray(counts) - held, 1)))
 
 
 def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:

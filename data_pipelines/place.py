@@ -8,9 +8,10 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
-from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.manifest import FILE_NAME, Manifest, tables_of
 from data_pipelines.remote import is_remote
 from data_pipelines.shard_cache import ShardCache, default_folder
+from data_pipelines.shard_table import Shard
 from data_pipelines.staging import staged_copy
 
 _CACHE_BYTES = 100 * 2**30
@@ -50,6 +51,10 @@ class Place:
         content = cache.read_small(f"{base}/{FILE_NAME}")
         folder = cache.folder / "sets" / hashlib.sha256(content).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
+        for table in tables_of(content):
+            if not (folder / table).is_file():
+                with atomic_write(folder / table) as file:
+                    file.write(cache.read_small(f"{base}/{table}"))
         with atomic_write(folder / FILE_NAME) as file:
             file.write(content)
         for shard in Manifest.load(folder).shards:

@@ -10,9 +10,10 @@ from PIL import __version__ as pillow_version
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sync_folder, write_json
-from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.manifest import FILE_NAME, Manifest
 from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.shard import Rejection, ShardResult
+from data_pipelines.shard_table import Shard
 
 PREPARED = "prepared.json"
 """In the folder: the fingerprint of the source and the options that it is made with, and Pillow's version."""

@@ -16,7 +16,7 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, FORMAT, Manifest
+from data_pipelines.manifest import CLASS, FORMAT, Manifest, format_for
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import make_all
 from data_pipelines.preparation import Preparation, is_prepared
@@ -103,6 +103,7 @@ def write_shards(
             members=source.members,
             rejected=len(rejected),
             shards=tuple(shards),
+            format=format_for(len(shards), len(source.classes)),
         )
         preparation.finish(manifest, rejected)
     return manifest

@@ -61,7 +61,8 @@ def _check_stream(config: TrainingConfig, name: str, stream: StreamConfig) -> st
     if damaged and stream.on_corrupt == "fail":
         raise DataError(f"{damaged[0].problem} (and {len(damaged) - 1} more shards)")
     if damaged:
-        images = sum(shard.count for shard in manifest.shards if shard.url in {fault.file for fault in damaged})
+        files = {fault.file for fault in damaged}
+        images = sum(shard.count for shard in manifest.shards if shard.url in files)
         log.warning("%s: other images will replace %d that are missing or cut off", stream.path, images)
     return manifest.digest
 

@@ -43,7 +43,7 @@ class ShardImages:
     ) -> None:
         manifest = dataset.manifest
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
-        self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
+        self._order = SampleOrder(manifest.counts.tolist(), seed=0)
         decoders = dataset.decoders_of((field, CLASS))
         self._field, self._decoders = field, decoders
         _, height, width = decoders[field].shape
