@@ -20,10 +20,10 @@ from bigtrain.core import stop
 from bigtrain.core.config import nearest, parse_config, read_yaml
 from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
-from bigtrain.evaluation.evaluate import EvaluateSettings, evaluate_as
 from bigtrain.evaluation.protocol import Score
 from bigtrain.generate.apply import Applier, translation_of
 from bigtrain.generate.snapshot import Snapshot, load_snapshot
+from bigtrain.run.evaluate import EvaluateSettings, evaluate_as
 from bigtrain.train import train as train_as_a_rank
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
@@ -214,7 +214,7 @@ def load(snapshot: Place, *, device: str | torch.device | None = None) -> Model:
 
 def evaluate(
     snapshot: Place,
-    data: Place | None = None,
+    data: Place | Mapping[str, Place] | None = None,
     metrics: Sequence[str] = ("fid",),
     samples: int = 50_000,
     **options: Any,
@@ -223,10 +223,10 @@ def evaluate(
 
     Args:
         snapshot: its folder.
-        data: the dataset; None for the one that the run trained on.
+        data: the dataset, of several streams one by name; None for those that the run trained on.
         metrics: which, see docs/metrics.md.
         samples: images to generate.
-        options: see `bigtrain.evaluation.evaluate.EvaluateSettings`, for example `reference_samples`, `extractor`.
+        options: see `bigtrain.run.evaluate.EvaluateSettings`, for example `reference_samples`, `extractor`.
 
     Returns:
         Scores by name, each with its value, protocol and noise.
@@ -235,7 +235,8 @@ def evaluate(
         ConfigError, DataError, EvaluationError, SnapshotError: missing, damaged, or not fitting each other.
     """
     given = {"snapshot": str(snapshot), "metrics": list(metrics), "samples": samples, **options}
-    given |= {} if data is None else {"data": str(data)}
+    if data is not None:
+        given["data"] = {name: str(place) for name, place in data.items()} if isinstance(data, Mapping) else str(data)
     settings = parse_config(EvaluateSettings, given, source="evaluate")
     with _ranks() as ranks:
         return evaluate_as(settings, ranks)

@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.launchers import node_from_environment
-from bigtrain.core.rng import SCHEME, Draws
+from bigtrain.core.rng import SCHEME
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -20,16 +19,12 @@ from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import statistics_group, synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
-from bigtrain.engine.reals import Reals
 from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Task
 from bigtrain.evaluation.extractors import build_extractor
-from bigtrain.evaluation.images.generated import GenerateImages
-from bigtrain.evaluation.images.in_memory import MemoryImages
 from bigtrain.evaluation.in_training import Evaluations
 from bigtrain.generate.averaged import AveragedNetworks
-from bigtrain.generate.inputs import RealInputs
-from bigtrain.generate.previews import REALS, Previews
+from bigtrain.generate.previews import Previews
 from bigtrain.generate.writer import SnapshotWriter
 from bigtrain.health.health import Health
 from bigtrain.health.health_monitor import HealthMonitor
@@ -50,12 +45,12 @@ from bigtrain.run.log import RunLog
 from bigtrain.run.profiling import Profiler
 from bigtrain.run.rollback import Rollback
 from bigtrain.run.saving import Saving
+from bigtrain.run.scored import given_samples, scored_outputs
 from bigtrain.run.scoring import Scoring
 from bigtrain.run.spans import RunSpans
 from bigtrain.run.start import announce
 from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
-from bigtrain.tasks.samplers import CLASS
 from bigtrain.tracking.tracker import Tracker
 from bigtrain.trainer import Trainer
 
@@ -103,7 +98,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
     allow_tf32(config.tf32)
     quarantine = folder / "quarantine.jsonl"
-    data = open_data(config, ranks, quarantine)
+    data, streams = open_data(config, ranks, quarantine)
     task = _build_task(config, data, ranks)
     averages = {name: EMA(config.ema, network) for name, network in task.averaged.items()}
     if config.activation_checkpointing:
@@ -114,8 +109,14 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     run_log = _build_log(config, folder, data, strategies, progress, ranks)
     health = Health(config.health, lambda key, text: run_log.tracker.log_event(f"health.{key}", text, progress))
     weights, recovery = WeightProbe(), Recovery(config.health.lr_factor, config.seed)
-    scored = _scored_reals(config, task, data)
-    evaluations = _build_evaluations(config, task, data, scored, ranks, quarantine)
+    reals = given_samples(task.sampler, data, config.eval.samples)
+    evaluations = Evaluations(
+        config.eval,
+        scored_outputs(task.sampler, data, reals, ranks.device),
+        ranks,
+        seed=config.seed,
+        quarantine=quarantine,
+    )
     stateful: dict[str, Stateful] = {
         "progress": progress,
         **strategies,
@@ -156,13 +157,14 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         before_failing=saving.wait,
     )
     watchdog = Watchdog(config.watchdog, ranks, folder)
-    feed = feed_of(config, data, seed=lambda: recovery.seed, device=ranks.device, waiting=run_log.waiting_for_data)
+    feed = feed_of(
+        config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=run_log.waiting_for_data
+    )
 
     def returned() -> None:
         averaged.forget()
         feed.seek(progress.samples_seen)
 
-    generate = _generate(averaged, RealInputs(task.sampler, scored, ranks.device))
     chunk = config.micro_batch_size
     return Trainer(
         config=config,
@@ -174,8 +176,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         spans=RunSpans(run_log.profile, watchdog, run_log.usage, progress),
         watchdog=watchdog,
         log=run_log,
-        previews=Previews(task, averaged, scored, data.class_names, seed=config.seed, chunk=chunk, ranks=ranks),
-        scoring=Scoring(evaluations, generate, snapshots, checkpoints, progress, run_log),
+        previews=Previews(task, averaged, reals, data.class_names, seed=config.seed, chunk=chunk, ranks=ranks),
+        scoring=Scoring(evaluations, averaged.sample, snapshots, checkpoints, progress, run_log),
         snapshots=snapshots,
         examination=examination,
         rollback=Rollback(config.health, monitor, recovery, checkpoints, progress, run_log, returned=returned),
@@ -225,49 +227,6 @@ def _build_log(
         profile=Profiler(folder, ranks, active=config.profile),
         samples=max(manifest.count for manifest in data.manifests.values()),
     )
-
-
-def _scored_reals(config: TrainingConfig, task: Task, data: RunData) -> Reals:
-    """Return the samples whose inputs are translated for evaluations and previews: held-out ones, if there are any."""
-    given = any(spec.kind != "class" for spec in task.sampler.inputs.values())
-    count = max(config.eval.samples, REALS) if given else REALS
-    held_out = data.held_out(count) if given else None
-    return held_out if held_out else data.trained(count)
-
-
-def _build_evaluations(
-    config: TrainingConfig, task: Task, data: RunData, scored: Reals, ranks: Ranks, quarantine: Path
-) -> Evaluations:
-    output, spec = next(iter(task.sampler.outputs.items()))
-    if output in data.derived:
-        raise ConfigError(
-            f"data.derived.{output}: what a network makes must be a field of the samples, to be compared with"
-        )
-    stream, _, field = output.rpartition(".")
-    paired = output in task.sampler.pairs_with_targets
-    return Evaluations(
-        config.eval,
-        data.datasets[stream],
-        ranks,
-        seed=config.seed,
-        field=field,
-        size=(spec.shape[1], spec.shape[2]) if spec.kind == "image" else None,
-        on_corrupt=config.data.streams[stream].on_corrupt,
-        quarantine=quarantine,
-        targets=MemoryImages(scored.fields[output], "the targets") if paired else None,
-    )
-
-
-def _generate(averaged: AveragedNetworks, inputs: RealInputs) -> GenerateImages:
-    """Return what makes the samples that are scored, and their classes."""
-    output = next(iter(averaged.sampler.outputs))
-
-    def generate(draws: Draws) -> tuple[Tensor, Tensor]:
-        given = inputs.take(output, draws)
-        made = averaged.sample(given, draws)[output]
-        return made, given.get(CLASS, torch.zeros_like(draws.index))
-
-    return generate
 
 
 def _build_monitor(

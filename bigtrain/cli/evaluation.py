@@ -1,5 +1,6 @@
 """Commands that score."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,12 @@ app = typer.Typer()
 @app.command(cls=NamesScoringPlugins)
 def evaluate(
     snapshot: Annotated[Path | None, typer.Argument(help="A snapshot folder; a run folder with --watch.")] = None,
-    data: Annotated[str | None, typer.Option(help="The dataset to compare with; default: the run's.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="The dataset to compare with, of streams NAME=DIR each; default: the run's."),
+    ] = None,
     metric: Annotated[list[str] | None, typer.Option(help="fid, kid, …; as often as you like. Default: fid.")] = None,
+    pairs: Annotated[list[str] | None, typer.Option(help="psnr, ssim, lpips: outputs beside their targets.")] = None,
     samples: Annotated[int | None, typer.Option(min=2, help="Images to generate; default: 50,000.")] = None,
     reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
     reference: Annotated[str | None, typer.Option(help="Published statistics (.npz) to compare with.")] = None,
@@ -48,10 +53,11 @@ def evaluate(
         return
     if snapshot is None:
         raise ConfigError("evaluate: name a snapshot folder, or two evaluations to --compare")
-    from bigtrain.evaluation.evaluate import EvaluateSettings, WatchSettings
+    from bigtrain.run.evaluate import EvaluateSettings, WatchSettings
 
     scores = {
         "metrics": metric,
+        "pairs": pairs,
         "samples": samples,
         "reference_samples": reference_samples,
         "reference": reference,
@@ -70,7 +76,7 @@ def evaluate(
         "evaluate",
         **scores,
         snapshot=snapshot,
-        data=data,
+        data=_places(data),
         seed=seed,
         seeds=seeds,
         truncation=truncation,
@@ -79,4 +85,22 @@ def evaluate(
         on_corrupt=on_corrupt,
         as_json=as_json,
     )
-    run_program("bigtrain.evaluation.evaluate", settings, nproc=nproc)
+    run_program("bigtrain.run.evaluate", settings, nproc=nproc)
+
+
+def _places(data: list[str] | None) -> str | dict[str, str] | None:
+    """Return a dataset, or one for each stream from words such as `A=DIR`.
+
+    Raises:
+        ConfigError: there are several without names.
+    """
+    named = {}
+    for place in data or ():
+        match = re.fullmatch(r"(\w+)=(.+)", place)
+        if match:
+            named[match[1]] = match[2]
+        elif len(data or ()) == 1:
+            return place
+        else:
+            raise ConfigError(f"--data {place}: name each stream's dataset: --data A=DIR --data B=DIR")
+    return named or None

@@ -71,6 +71,10 @@ def apply(
     precision: Annotated[
         str | None, typer.Option(help="Of the network: fp32 (default), or bf16 where that is faster.")
     ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Translate large images in tiles of so many pixels a side.")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(min=0, help="Pixels around a tile: 32.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
 ) -> None:
     """Translate images of any size that the network's layers allow."""
@@ -85,6 +89,8 @@ def apply(
         output=output,
         noise=noise,
         precision=precision,
+        tile=tile,
+        overlap=overlap,
     )
     run_program("bigtrain.generate.apply", settings, nproc=nproc)
 

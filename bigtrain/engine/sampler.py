@@ -1,10 +1,11 @@
 """The interface of samplers, which make the outputs of previews, evaluation, snapshots and `bigtrain sample`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
 from data_pipelines.fields.spec import FieldSpec
 
@@ -18,7 +19,13 @@ class Sampler(Protocol):
     Attributes:
         inputs: what it is given, by field; fields that `draw_inputs` can make up need not be given.
         outputs: what it makes, by field.
+        choices: the names of what people can choose.
     """
+
+    @property
+    def choices(self) -> frozenset[str]:
+        """See the class."""
+        ...
 
     @property
     def inputs(self) -> Mapping[str, FieldSpec]:
@@ -40,7 +47,7 @@ class Sampler(Protocol):
         ...
 
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
-        """Draw inputs where nobody gives any, with the shares that the training data have: a class for each sample.
+        """Draw inputs where nobody gives any: a class for each sample, with the shares that the dataset has.
 
         Raises:
             UserError: an input must be given, for example an image to translate.
@@ -56,10 +63,13 @@ class Sampler(Protocol):
             networks: by the names of the task's averaged networks.
             inputs: by field, each [N, …], normalised as its kind says.
             draws: one a sample.
-            choices: what a family lets people choose, such as `truncation`.
+            choices: what the sampler lets people choose, such as `truncation`.
 
         Returns:
-            Outputs by field, each [N, …], normalised likewise and not clamped.
+            Outputs by field, each [N, …], normalised likewise and not clamped: those whose inputs are given.
+
+        Raises:
+            UserError: the sampler has no such choice.
         """
         ...
 
@@ -70,3 +80,19 @@ class Sampler(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the sampler as JSON values, for a snapshot; `kind` names who reads it back."""
         ...
+
+
+def check_choices(sampler: Sampler, choices: Iterable[str]) -> None:
+    """See that a sampler has the choices that are made.
+
+    Args:
+        sampler: makes outputs.
+        choices: names of choices.
+
+    Raises:
+        UserError: it has no choice of one of these names.
+    """
+    for name in choices:
+        if name not in sampler.choices:
+            has = f"it has {', '.join(sorted(sampler.choices))}" if sampler.choices else "it has none"
+            raise UserError(f"the sampler '{sampler.describe()['kind']}' has no choice '{name}'; {has}")

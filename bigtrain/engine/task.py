@@ -129,7 +129,8 @@ class TaskConfig(Config, ABC):
 
         Args:
             fields: of the samples.
-            class_counts: number of training samples of each class, by class field; without an entry, all are equal.
+            class_counts: number of the dataset's samples of each class, by class field: the shares in which a sampler
+                draws classes. 0 for a class that is not trained on; without an entry, all are equal.
             seed: of everything random that is not tied to a training sample.
             device: where the networks live.
         """

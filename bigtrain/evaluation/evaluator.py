@@ -72,7 +72,8 @@ class EvalConfig(ScoreConfig):
         full: a second, larger evaluation that comes seldom; null for none.
         max_share: of the run's time that evaluations may take: they come less often where they take longer. null keeps
             to the intervals, and the run independent of the machine's speed.
-        best: value by which the best snapshot is kept, such as `fid` or `recall`; null for the first of `metrics`.
+        best: value by which the best snapshot is kept, such as `fid` or `recall`, or `fid/A.image` where a task has
+            several outputs; null for the first of `metrics`, of the first output.
     """
 
     interval_kimg: NonNegativeFloat
@@ -86,7 +87,7 @@ class EvalConfig(ScoreConfig):
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
         values = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
-        if self.best not in (None, *values):
+        if self.best is not None and self.best.partition("/")[0] not in values:
             raise ValueError(f"best '{self.best}' is not among the values of metrics and pairs: {', '.join(values)}")
         return self
 
@@ -102,6 +103,7 @@ class Evaluator:
         size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         faults: where they are listed.
+        suffix: of the names of scores and their metrics, where there are scores of several outputs.
 
     Raises:
         EvaluationError: the metrics cannot be computed so.
@@ -117,8 +119,9 @@ class Evaluator:
         size: Size | None = None,
         on_corrupt: OnCorrupt = "fail",
         faults: FaultLog | None = None,
+        suffix: str = "",
     ) -> None:
-        self._config, self._ranks = config, ranks
+        self._config, self._ranks, self._suffix = config, ranks, suffix
         self._images = ShardImages(
             dataset, config.reference_samples, field=field, size=size, on_corrupt=on_corrupt, faults=faults
         )
@@ -170,7 +173,7 @@ class Evaluator:
         published = self._published
         digest = f"{self._digest}, {replaced} replaced" if replaced else self._digest
         return ScoreProtocol(
-            metric=with_settings(name, metric.settings),
+            metric=with_settings(f"{name}{self._suffix}", metric.settings),
             samples=self._config.samples,
             quantisation=QUANTISATION,
             reference=published.digest if published else digest,
@@ -182,7 +185,7 @@ class Evaluator:
     def _full_name(self, name: str) -> str:
         """Return a score's name with sample count, reference, extractor and precision."""
         full = "_full" if self._config.reference_samples is None else ""
-        return f"eval/{name}{_short(self._config.samples)}{full}{suffix_of(self._extractor)}"
+        return f"eval/{name}{_short(self._config.samples)}{full}{suffix_of(self._extractor)}{self._suffix}"
 
 
 def _short(count: int) -> str:

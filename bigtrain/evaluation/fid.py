@@ -19,7 +19,6 @@ from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.evaluate import generate_from, with_shares_of
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
@@ -30,6 +29,7 @@ from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.lpips import LPIPS, build_lpips
 from bigtrain.evaluation.measuring import measure
 from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.outputs import images_of, outputs_of
 from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, load_published
 from bigtrain.evaluation.table import score_table
@@ -102,8 +102,7 @@ def compare(comparison: Comparison, ranks: Ranks) -> ComparisonResult:
         if of_features
         else None
     )
-    sides = (comparison.generated, comparison.reference)
-    generated, reference = (_open(place, other, comparison, ranks) for place, other in (sides, sides[::-1]))
+    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
     scores: dict[str, Score] = {}
     with _shown(generated), _shown(reference):
         if extractor is not None:
@@ -156,8 +155,8 @@ class ImagesWithProgress:
 Side = ImagesWithProgress | Published
 
 
-def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
-    """Return what a user means by a path; `other` is what it is compared with.
+def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
+    """Return what a user means by a path.
 
     Raises:
         EvaluationError, SnapshotError, DataError: nothing that can be compared.
@@ -166,7 +165,7 @@ def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
     if is_remote(place) or (path / MANIFEST).is_file():
         return ImagesWithProgress(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
-        return ImagesWithProgress(_of_snapshot(path, comparison, ranks, other), ranks)
+        return ImagesWithProgress(_of_snapshot(path, comparison, ranks), ranks)
     if path.suffix == ".npz":
         return load_published(path)
     if not path.exists():
@@ -177,12 +176,14 @@ def _open(place: str, other: str, comparison: Comparison, ranks: Ranks) -> Side:
     return ImagesWithProgress(FileImages(path, threads=threads), ranks)
 
 
-def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks, other: str) -> GeneratedImages:
-    """Return images of a snapshot, with the other side's shares of classes where these are known."""
+def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
     snapshot = load_snapshot(path)
-    if is_remote(other) or (Path(other).expanduser() / MANIFEST).is_file():
-        snapshot = with_shares_of(snapshot, ShardDataset(other).manifest)
-    generate = generate_from(snapshot, ranks)
+    sampler = snapshot.sampler
+    generate = images_of(
+        outputs_of(snapshot, ranks.device),
+        lambda output, draws: sampler.draw_inputs(draws),
+        next(iter(sampler.outputs)),
+    )
     return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
 
 

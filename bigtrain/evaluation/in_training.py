@@ -3,22 +3,17 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bigtrain.core.crop import Size
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.best import Best
 from bigtrain.evaluation.errors import ImagesError, Interrupted
-from bigtrain.evaluation.evaluator import EvalConfig, Evaluator, FullEvalConfig
+from bigtrain.evaluation.evaluator import EvalConfig, FullEvalConfig
 from bigtrain.evaluation.extraction import Stop
-from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.images.generated import GenerateImages
-from bigtrain.evaluation.pair_evaluator import PairEvaluator
+from bigtrain.evaluation.outputs import MakeOutputs, OutputEvaluators, ScoredOutput
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.schedule import EvalSchedule
-from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
-from data_pipelines.read import ShardDataset
 
 _PROGRESS, _FULL = "progress", "full"
 
@@ -28,14 +23,10 @@ class Evaluations:
 
     Args:
         config: which, how often.
-        dataset: the reference.
+        outputs: what is scored, and what it is compared with.
         ranks: who shares the work.
         seed: of latents and labels.
-        field: of the dataset's samples, which generated ones are compared with.
-        size: height and width that is cut out of the middle of the dataset's images; None for all of them.
-        on_corrupt: what to do with damaged reference images.
-        quarantine: file that lists them.
-        targets: the true targets of the samples whose inputs are given; None where there are none.
+        quarantine: file that lists damaged reference images.
 
     Attributes:
         best: the best progress score so far.
@@ -45,15 +36,11 @@ class Evaluations:
     def __init__(
         self,
         config: EvalConfig,
-        dataset: ShardDataset,
+        outputs: Sequence[ScoredOutput],
         ranks: Ranks,
         *,
         seed: int,
-        field: str,
-        size: Size | None,
-        on_corrupt: OnCorrupt,
         quarantine: Path,
-        targets: Images | None = None,
     ) -> None:
         self._seed, faults = seed, FaultLog(quarantine)
         wanted: dict[str, EvalConfig | FullEvalConfig] = {
@@ -61,17 +48,7 @@ class Evaluations:
             **({_FULL: config.full} if config.full else {}),
         }
         intervals = {kind: one.interval_kimg for kind, one in wanted.items() if one.interval_kimg}
-        self._evaluators = {
-            kind: Evaluator(wanted[kind], dataset, ranks, field=field, size=size, on_corrupt=on_corrupt, faults=faults)
-            for kind in intervals
-        }
-        self._pairs = {
-            kind: PairEvaluator(
-                one.pairs, targets, ranks, weights=Path(one.weights) if one.weights else None, batch=one.batch
-            )
-            for kind, one in wanted.items()
-            if one.pairs and targets is not None and kind in intervals
-        }
+        self._evaluators = {kind: OutputEvaluators(wanted[kind], outputs, ranks, faults=faults) for kind in intervals}
         self._schedule = EvalSchedule(intervals, config.max_share)
         self.best = Best(config.best)
         self.latest: dict[str, Score] = {}
@@ -87,13 +64,13 @@ class Evaluations:
         return self._schedule.unfinished
 
     def run(
-        self, kinds: Sequence[str], generate: GenerateImages, progress: Progress, *, stop: Stop
+        self, kinds: Sequence[str], make: MakeOutputs, progress: Progress, *, stop: Stop
     ) -> tuple[dict[str, Score], bool]:
-        """Score the averaged generator, as far as nobody asks to stop. Collective.
+        """Score the averaged networks, as far as nobody asks to stop. Collective.
 
         Args:
             kinds: of evaluation.
-            generate: makes images.
+            make: makes outputs of the averaged networks.
             progress: where the run is.
             stop: tells whether this process was asked to stop.
 
@@ -106,7 +83,7 @@ class Evaluations:
         try:
             for kind in kinds:
                 with self._schedule.account(kind):
-                    found = self._scores_of(kind, generate, progress, stop)
+                    found = self._scores_of(kind, make, progress, stop)
                 scores |= found
                 better = better or (kind == _PROGRESS and bool(found) and self.best.update(found, progress))
         except Interrupted:
@@ -114,13 +91,10 @@ class Evaluations:
         self.latest, self._latest_at = scores, progress.samples_seen
         return scores, better
 
-    def _scores_of(self, kind: str, generate: GenerateImages, progress: Progress, stop: Stop) -> dict[str, Score]:
+    def _scores_of(self, kind: str, make: MakeOutputs, progress: Progress, stop: Stop) -> dict[str, Score]:
         """Return scores, or none of a generator that makes no images; health monitors decide whether to go on."""
         try:
-            found = self._evaluators[kind].run(generate, Sampling(), seed=self._seed, stop=stop)
-            if kind in self._pairs:
-                found |= self._pairs[kind].run(generate, Sampling(), seed=self._seed)
-            return found
+            return self._evaluators[kind].run(make, Sampling(), seed=self._seed, stop=stop)
         except ImagesError as error:
             log.warning("kimg %.1f: no scores: %s", progress.kimg, error)
             return {}

@@ -1,4 +1,4 @@
-"""Score outputs against the true targets of the same samples, while training."""
+"""Score outputs against the true targets of the same samples."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +22,7 @@ class PairEvaluator:
         ranks: who shares the work.
         weights: folder of LPIPS's weights; None for where `find_weights` looks.
         batch: pairs at once.
+        suffix: of the names of scores and their metrics, where there are scores of several outputs.
 
     Raises:
         EvaluationError: LPIPS is asked for, and its weights are missing.
@@ -35,7 +36,9 @@ class PairEvaluator:
         *,
         weights: Path | None = None,
         batch: int = 32,
+        suffix: str = "",
     ) -> None:
+        self._suffix = suffix
         self._names, self._targets, self._ranks, self._batch = names, targets, ranks, batch
         self._distance = build_lpips(ranks.device, weights=weights) if "lpips" in names else None
 
@@ -59,7 +62,7 @@ class PairEvaluator:
         network = self._distance if name == "lpips" else None
         suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
         protocol = ScoreProtocol(
-            metric=name,
+            metric=f"{name}{self._suffix}",
             samples=len(self._targets),
             quantisation=QUANTISATION,
             reference=self._targets.digest or self._targets.name,
@@ -67,4 +70,4 @@ class PairEvaluator:
             **seen_by(network),
             **asdict(sampling),
         )
-        return f"eval/{name}{suffix}", Score(value, protocol, higher_is_better=name != "lpips")
+        return f"eval/{name}{suffix}{self._suffix}", Score(value, protocol, higher_is_better=name != "lpips")

@@ -47,7 +47,7 @@ class PathSettings(Config):
 
 
 def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
-    """Score a snapshot; classes are drawn evenly. Collective.
+    """Score a snapshot, with classes as its sampler draws them. Collective.
 
     Args:
         settings: which snapshot, which metrics.

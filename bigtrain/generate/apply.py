@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.config import Config
@@ -24,6 +25,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
+from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write, write_json
@@ -47,6 +49,8 @@ class ApplySettings(Config):
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
         precision: of the network's forward.
+        tile: translate larger images in tiles of so many pixels a side; null for images as a whole.
+        overlap: pixels around a tile that are computed with it.
     """
 
     snapshot: Path
@@ -55,6 +59,8 @@ class ApplySettings(Config):
     output: str | None = None
     noise: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    tile: PositiveInt | None = None
+    overlap: NonNegativeInt = 32
 
 
 class Source(NamedTuple):
@@ -161,12 +167,14 @@ class Applier:
         translation: which direction.
         device: where the networks are.
         noise: whether the network draws its own noise.
+        tiling: of larger images; None translates them as a whole.
     """
 
     snapshot: Snapshot
     translation: Translation
     device: torch.device
     noise: bool = False
+    tiling: Tiling | None = None
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels, number: int) -> Pixels:
@@ -179,8 +187,13 @@ class Applier:
         Returns:
             uint8, shape [C', H', W'], larger by what the network enlarges.
         """
-        image = torch.from_numpy(pixels.copy()).to(self.device)[None].float() / 127.5 - 1
-        result: Pixels = to_uint8(self.translate(image, [number])[0]).cpu().numpy()
+        image = torch.from_numpy(pixels.copy())[None]
+
+        def translated(part: Tensor) -> Tensor:
+            return to_uint8(self.translate(part.to(self.device).float() / 127.5 - 1, [number])).cpu()
+
+        made = translated(image) if self.tiling is None else in_tiles(translated, image, self.tiling)
+        result: Pixels = made[0].numpy()
         return result
 
     @torch.inference_mode()
@@ -201,7 +214,6 @@ class Applier:
             self.snapshot.networks,
             {self.translation.source: padded},
             Draws(0, torch.tensor(numbers, device=self.device), "apply"),
-            output=self.translation.target,
             noise=self.noise,
         )[self.translation.target]
         tall, wide = made.shape[2] / padded.shape[2], made.shape[3] / padded.shape[3]
@@ -248,7 +260,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
-    applier = Applier(snapshot, translation, ranks.device, settings.noise)
+    applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation))
     rejected, done = [], 0
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]
     with progress_bars() as bars, autocast(ranks.device.type, settings.precision):
@@ -275,6 +287,17 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     summary = f"{settings.out}: {sum(counts)} images translated"
     summary += f", {there} were there" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
+
+
+def _tiling(settings: ApplySettings, translation: Translation) -> Tiling | None:
+    if settings.tile is None:
+        return None
+    tiling = Tiling(settings.tile, settings.overlap)
+    try:
+        tiling.check(translation.multiple)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return tiling
 
 
 def _open_folder(settings: ApplySettings) -> str | None:

@@ -1,7 +1,5 @@
 """Real inputs for networks that make outputs from given ones: those of held-out samples."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -24,13 +22,9 @@ class RealInputs:
 
     def take(self, output: str, draws: Draws) -> dict[str, Tensor]:
         """Return the inputs from which an output is made, one a draw: draw i has real sample i modulo their number."""
-        names = self._needed(output)
-        if not names:
+        sources = self._sampler.sources(output)
+        if all(self._sampler.inputs[name].kind == "class" for name in sources):
             return self._sampler.draw_inputs(draws)
         rows = draws.index.cpu() % len(self._reals)
         real = self._reals.batch(rows, self._device)
-        return {name: real[name] for name in names}
-
-    def _needed(self, output: str) -> Sequence[str]:
-        sources = self._sampler.sources(output)
-        return [name for name in sources if self._sampler.inputs[name].kind != "class"]
+        return {name: real[name] for name in sources}

@@ -36,12 +36,14 @@ class _Scene:
     """A picture to be.
 
     Attributes:
+        output: which of the sampler's.
         index: of the draws, shape [N].
         compose: makes a picture of the outputs, uint8, shape [choices * N, C, H, W], one choice after the other.
         inputs: by field, each [N, …]; those that are left out are drawn.
         choices: of the sampler; each sample is shown with all of them.
     """
 
+    output: str
     index: Tensor
     compose: Callable[[Tensor], Pixels]
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
@@ -90,11 +92,9 @@ class Previews:
     def _syntheses(self) -> dict[str, _Scene]:
         """Return the scenes of a generator that needs no input but a class."""
         (name,) = self.task.sampler.outputs
-        scenes = {
-            "samples/fakes": self._fakes(name),
-            "samples/truncation": self._truncation(),
-            "samples/real_and_fake": self._real_and_fake(name),
-        }
+        scenes = {"samples/fakes": self._fakes(name), "samples/real_and_fake": self._real_and_fake(name)}
+        if "truncation" in self.task.sampler.choices:
+            scenes["samples/truncation"] = self._truncation(name)
         if self.class_names:
             scenes["samples/by_class"] = self._by_class(name)
         return scenes
@@ -117,11 +117,11 @@ class Previews:
             return image_columns({key: images if one is None else displayed(one) for key, one in shown.items()})
 
         inputs = {name: real[name] for name in sources}
-        return _Scene(torch.arange(len(rows)), compose, inputs, [{"output": output}])
+        return _Scene(output, torch.arange(len(rows)), compose, inputs)
 
     def _fakes(self, name: str) -> _Scene:
         columns = self._columns(name)
-        return _Scene(torch.arange(_ROWS * columns), lambda images: image_grid(images, columns))
+        return _Scene(name, torch.arange(_ROWS * columns), lambda images: image_grid(images, columns))
 
     def _by_class(self, name: str) -> _Scene:
         """Show a row a class, the latents of a column being the same; of many classes, some, evenly chosen."""
@@ -129,17 +129,18 @@ class Previews:
         shown = np.linspace(0, count - 1, min(count, _CLASSES)).round().astype(int).tolist()
         names = [self.class_names[label] for label in shown]
         return _Scene(
+            name,
             torch.arange(columns).repeat(len(shown)),
             lambda images: captioned(image_grid(images, columns), rows=names),
             {CLASS: torch.tensor(shown).repeat_interleave(columns)},
         )
 
-    def _truncation(self) -> _Scene:
+    def _truncation(self, name: str) -> _Scene:
         def compose(images: Tensor) -> Pixels:
             rows = images.reshape(len(TRUNCATIONS), _ROWS, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
             return captioned(image_grid(rows, len(TRUNCATIONS)), columns=_CAPTIONS)
 
-        return _Scene(torch.arange(_ROWS), compose, choices=[{"truncation": psi} for psi in TRUNCATIONS])
+        return _Scene(name, torch.arange(_ROWS), compose, choices=[{"truncation": psi} for psi in TRUNCATIONS])
 
     def _real_and_fake(self, name: str) -> _Scene:
         real = self.reals.batch(slice(None), torch.device("cpu"))
@@ -148,7 +149,7 @@ class Previews:
             return _beside(displayed(real[name]), images, ("real", "generated"), self._columns(name) // 2)
 
         inputs = {CLASS: real[CLASS]} if CLASS in real.fields else {}
-        return _Scene(torch.arange(len(self.reals)), compose, inputs)
+        return _Scene(name, torch.arange(len(self.reals)), compose, inputs)
 
     def _as_seen(self, progress: Progress) -> dict[str, Pixels]:
         """Draw real images beside what a discriminator is shown of them; nothing where it sees them as they are."""
@@ -185,7 +186,7 @@ class Previews:
         device = self.ranks.device
         draws = Draws(self.seed, scene.index[rows].to(device), "preview")
         inputs = {name: values[rows].to(device) for name, values in scene.inputs.items()}
-        return displayed(next(iter(self.averaged.sample(inputs, draws, **choice).values())))
+        return displayed(self.averaged.sample(inputs, draws, **choice)[scene.output])
 
     def _columns(self, name: str) -> int:
         """Return how many images fit side by side: 4 to 10, and even."""

@@ -109,7 +109,7 @@ class Snapshot:
         return [self.class_index(name) for name in found]
 
     def labels(self, seeds: Sequence[int]) -> list[int]:
-        """Return the class that belongs to each seed where none is asked for: with the training data's shares.
+        """Return the class that belongs to each seed where none is asked for, as the sampler draws it.
 
         Without classes, 0 for all.
         """

@@ -10,12 +10,15 @@ import torch
 
 from bigtrain.augment.derived import DerivedField
 from bigtrain.config import StreamConfig, TrainingConfig
+from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
+from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.task import Fields
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.batches import BatchPlan
+from data_pipelines.faults import FaultLog
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
 from data_pipelines.streams import Streams
@@ -26,24 +29,19 @@ Choose = Callable[[ShardDataset, BatchPlan, int, Fields], Reals]
 
 @dataclass(frozen=True)
 class RunData:
-    """The streams of a run, opened.
+    """The datasets of a run, or those that a snapshot is compared with.
 
     Attributes:
         plans: of this rank's batches, by stream.
-        stream: the samples of all streams.
+        datasets: of each stream.
         fields: of a batch by name, with the names that the datasets have for their classes.
         derived: those of them that are computed from others.
     """
 
     plans: Mapping[str, BatchPlan]
-    stream: Streams
+    datasets: Mapping[str, ShardDataset]
     fields: Fields
     derived: Mapping[str, DerivedField]
-
-    @property
-    def datasets(self) -> Mapping[str, ShardDataset]:
-        """The dataset of each stream."""
-        return self.stream.datasets
 
     @property
     def manifests(self) -> Mapping[str, Manifest]:
@@ -67,10 +65,15 @@ class RunData:
 
     @property
     def class_counts(self) -> Mapping[str, Sequence[int]]:
-        """Number of training samples of each class, by class field."""
-        return {
-            f"{name}.{CLASS}" if name else CLASS: manifest.class_histogram for name, manifest in self.manifests.items()
-        }
+        """Number of samples of each class, by class field; 0 for classes that the sampling leaves out."""
+        return {f"{name}.{CLASS}" if name else CLASS: self._counts(name) for name in self.datasets}
+
+    def _counts(self, stream: str) -> Sequence[int]:
+        manifest, shares = self.datasets[stream].manifest, self.plans[stream].shares
+        if shares is None:
+            return manifest.class_histogram
+        weights = shares.of(manifest.classes)
+        return [count if weight else 0 for count, weight in zip(manifest.class_histogram, weights, strict=True)]
 
     def trained(self, count: int) -> Reals:
         """Return up to `count` training samples."""
@@ -89,24 +92,28 @@ class RunData:
         return side_by_side(parts).with_derived(self.derived)
 
 
-def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> RunData:
-    """Open the streams of a run for one rank.
+def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[RunData, Streams]:
+    """Open the datasets of a run, and the streams of this rank's samples.
 
     Args:
         config: of the run.
         ranks: which share every batch.
         quarantine: file that lists damaged samples.
     """
-    plans = {name: _plan(config, stream, ranks) for name, stream in config.data.streams.items()}
+    pieces = config.accumulation(ranks.world_size)
+    plans = {
+        name: _plan(config, stream, rank=ranks.rank, world_size=ranks.world_size, pieces=pieces)
+        for name, stream in config.data.streams.items()
+    }
     first = next(iter(config.data.streams.values()))  # loader and workers are the same in all streams
-    stream = Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
-    fields = {**config.data.field_specs(), **_named_classes(config, stream.datasets)}
-    return RunData(plans, stream, fields, config.data.derived_fields())
+    streams = Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
+    return _with_fields(config, plans, streams.datasets), streams
 
 
 def feed_of(
     config: TrainingConfig,
     data: RunData,
+    streams: Streams,
     *,
     seed: Callable[[], int],
     device: torch.device,
@@ -117,17 +124,65 @@ def feed_of(
         name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
         for name, stream in config.data.streams.items()
     }
-    return Feed(data.stream, data.stored, transforms, data.derived, seed=seed, device=device, waiting=waiting)
+    return Feed(streams, data.stored, transforms, data.derived, seed=seed, device=device, waiting=waiting)
 
 
-def _plan(config: TrainingConfig, stream: StreamConfig, ranks: Ranks) -> BatchPlan:
+def find_data(config: TrainingConfig) -> RunData:
+    """Open the datasets of a run to look at them, on any number of ranks."""
+    plans = {name: _plan(config, stream) for name, stream in config.data.streams.items()}
+    return _with_fields(config, plans, {name: plan.open(FaultLog()) for name, plan in plans.items()})
+
+
+def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, DerivedField]) -> RunData:
+    """Open datasets that have the inputs and outputs of a sampler, to look at all of their samples.
+
+    Args:
+        places: folder or URL of the dataset of each stream; the only one of a sampler without streams has no name.
+        sampler: makes the outputs.
+        derived: fields that can be computed, where the datasets do not have them.
+
+    Raises:
+        UserError: a stream or a field is missing.
+    """
+    names = [*sampler.inputs, *sampler.outputs]
+    streams = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    if places.keys() != streams.keys():
+        wanted = " ".join(f"{name}=DIR" if name else "DIR" for name in streams)
+        raise UserError(f"data: the networks were trained on {', '.join(names)}; name the data as {wanted}")
+    plans = {name: BatchPlan(places[name], seed=0, global_batch=1) for name in streams}
+    datasets = {name: plan.open(FaultLog()) for name, plan in plans.items()}
+    fields, computed = {}, set()
+    for name in names:
+        stream, _, field = name.rpartition(".")
+        found = datasets[stream].manifest.fields
+        if field in found:
+            fields[name] = found[field]
+        elif name in derived:
+            fields |= {name: sampler.inputs[name]} if name in sampler.inputs else {}
+            computed.add(name)
+            names.append(derived[name].of)
+        else:
+            raise UserError(f"data: {places[stream]} has no field '{field}', its fields are {', '.join(found)}")
+    return RunData(plans, datasets, fields, {name: one for name, one in derived.items() if name in computed})
+
+
+def _with_fields(
+    config: TrainingConfig, plans: Mapping[str, BatchPlan], datasets: Mapping[str, ShardDataset]
+) -> RunData:
+    fields = {**config.data.field_specs(), **_named_classes(config, datasets)}
+    return RunData(plans, datasets, fields, config.data.derived_fields())
+
+
+def _plan(
+    config: TrainingConfig, stream: StreamConfig, *, rank: int = 0, world_size: int = 1, pieces: int = 1
+) -> BatchPlan:
     plan = stream.plan(
         seed=config.seed,
         global_batch=config.global_batch,
         held_out=config.health.held_out,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        pieces=config.accumulation(ranks.world_size),
+        rank=rank,
+        world_size=world_size,
+        pieces=pieces,
     )
     # The other ranks, which wait for this one, must not take it for one that hangs.
     longest = 0.8 * (config.watchdog.step_seconds or math.inf)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
-from bigtrain.evaluation.images.generated import GenerateImages
 from bigtrain.evaluation.in_training import Evaluations
+from bigtrain.evaluation.outputs import MakeOutputs
 from bigtrain.evaluation.protocol import as_json
 from bigtrain.generate.writer import SnapshotWriter
 from bigtrain.run.log import RunLog
@@ -18,7 +18,7 @@ class Scoring:
 
     Args:
         evaluations: which, when.
-        generate: makes what is scored.
+        make: makes what is scored.
         snapshots: takes the best networks.
         checkpoints: keep the checkpoint that belongs to them.
         progress: of the run.
@@ -31,13 +31,13 @@ class Scoring:
     def __init__(
         self,
         evaluations: Evaluations,
-        generate: GenerateImages,
+        make: MakeOutputs,
         snapshots: SnapshotWriter,
         checkpoints: Checkpoints,
         progress: Progress,
         log: RunLog,
     ) -> None:
-        self._evaluations, self._generate, self._snapshots = evaluations, generate, snapshots
+        self._evaluations, self._make, self._snapshots = evaluations, make, snapshots
         self._checkpoints, self._progress, self._log = checkpoints, progress, log
         self._due: list[str] = []
         self.scores: Mapping[str, float] = {}
@@ -56,7 +56,7 @@ class Scoring:
         """Do the evaluations that are due. Collective."""
         began = time.perf_counter()
         scores, better = self._evaluations.run(
-            self._due, self._generate, self._progress, stop=lambda: stop.received() is not None
+            self._due, self._make, self._progress, stop=lambda: stop.received() is not None
         )
         if better:
             self._checkpoints.note_best()

@@ -36,8 +36,8 @@ def write_sheet(config: TrainingConfig, out: Path) -> list[str]:
     config = config.model_copy(update={"global_batch": _SAMPLES, "micro_batch": 1})
     check_data(config)
     device = torch.device("cpu")
-    data = open_data(config, Ranks(0, 1, 0, device), quarantine=out.with_name(f"{out.name}.quarantine.jsonl"))
-    feed = feed_of(config, data, seed=lambda: config.seed, device=device)
+    data, streams = open_data(config, Ranks(0, 1, 0, device), quarantine=out.with_name(f"{out.name}.quarantine.jsonl"))
+    feed = feed_of(config, data, streams, seed=lambda: config.seed, device=device)
     batch = next(feed)
     feed.close()
     images = {name: batch[name] for name, spec in data.fields.items() if spec.kind == "image"}

@@ -23,13 +23,14 @@ from bigtrain.distributed.init import Ranks  # noqa: E402
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program  # noqa: E402
 from bigtrain.evaluation.best import Best  # noqa: E402
 from bigtrain.evaluation.errors import Interrupted  # noqa: E402
-from bigtrain.evaluation.evaluate import WatchSettings, check_fit, evaluate  # noqa: E402
 from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
 from bigtrain.generate.snapshot import load_snapshot  # noqa: E402
+from bigtrain.run.data import find_data  # noqa: E402
+from bigtrain.run.evaluate import WatchSettings, evaluate  # noqa: E402
+from bigtrain.run.scored import given_samples, scored_outputs  # noqa: E402
 from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, Spool, read_records  # noqa: E402
 from data_pipelines.files import replace_folder  # noqa: E402
-from data_pipelines.read import ShardDataset  # noqa: E402
 
 _POLL_SECONDS = 2.0
 _SEND_SECONDS = 120.0
@@ -50,8 +51,7 @@ class Watch:
 
     def __init__(self, run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> None:
         self._run, self._config, self._scores, self._ranks = run, config, scores, ranks
-        (self._stream,) = config.data.streams.values()
-        self._dataset = ShardDataset(self._stream.path)
+        self._data = find_data(config)
         self._best = Best(config.eval.best)
         self._done: set[str] = set()
         if is_rank_zero():
@@ -79,14 +79,13 @@ class Watch:
     def _score(self, folder: Path) -> None:
         began = time.perf_counter()
         snapshot = load_snapshot(folder)
-        check_fit(snapshot, folder, self._dataset)
+        reals = given_samples(snapshot.sampler, self._data, self._config.eval.samples)
         found = evaluate(
             snapshot,
-            self._dataset,
+            scored_outputs(snapshot.sampler, self._data, reals, self._ranks.device),
             self._scores,
             self._ranks,
             seeds=(self._config.seed,),
-            on_corrupt=self._stream.on_corrupt,
             stop=lambda: stop.received() is not None,
         )
         if is_rank_zero():

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from bigtrain.core.rng import Draws
-from bigtrain.engine.sampler import Networks
+from bigtrain.engine.sampler import Networks, check_choices
 from bigtrain.models import Generator, ImageSpec
 from data_pipelines.fields.spec import FieldSpec
 
@@ -22,19 +22,27 @@ class TaskSampler(ABC):
     """Base class of samplers, which are written into snapshots as data under their `kind`.
 
     Attributes:
+        choices: the names of what people can choose, see `make`.
         inputs: what must or can be given, by field.
         outputs: what is made, by field.
     """
 
     kind: ClassVar[str]
+    choices: ClassVar[frozenset[str]] = frozenset()
     inputs: Mapping[str, FieldSpec]
     outputs: Mapping[str, FieldSpec]
 
     @abstractmethod
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
+        """Make outputs, see `Sampler.__call__`; without gradients, and with no choices but those of the class."""
+
+    @torch.no_grad()
     def __call__(
         self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
     ) -> dict[str, Tensor]:
         """See Sampler."""
+        check_choices(self, choices)
+        return self.make(networks, inputs, draws, **choices)
 
     @property
     def pairs_with_targets(self) -> frozenset[str]:
@@ -76,11 +84,13 @@ class SynthesisSampler(TaskSampler):
     """Samples one output field from latents and, if conditional, a class: for every generator of `models`.
 
     Attributes:
-        class_weights: shares of the classes where none is asked for, those of the training data; empty without classes.
+        class_weights: shares of the classes where none is asked for, those of the dataset; empty without classes. A
+            run's scores and everything that is made of its snapshots draw classes so.
         network: name of the generator.
     """
 
     kind: ClassVar[str] = "synthesis"
+    choices: ClassVar[frozenset[str]] = frozenset({"truncation", "cutoff"})
 
     class_weights: Sequence[float] = field(default=())
     network: str = "G"
@@ -95,20 +105,13 @@ class SynthesisSampler(TaskSampler):
             class_weights=(1.0,) * image.classes,
         )
 
-    def with_shares(self, class_counts: Sequence[float]) -> "SynthesisSampler":
-        """Return a sampler that draws classes with other shares."""
-        return replace(self, class_weights=tuple(class_counts)) if CLASS in self.inputs else self
-
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
-        """Draw class indices with the shares that the training data have: int64, shape [N]."""
+        """Draw class indices by `class_weights`: int64, shape [N]."""
         if CLASS not in self.inputs:
             return {}
         return {CLASS: draws.of("label").categorical(self.class_weights)}
 
-    @torch.no_grad()
-    def __call__(
-        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
-    ) -> dict[str, Tensor]:
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Generate one output a draw.
 
         Args:

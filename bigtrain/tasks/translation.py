@@ -249,6 +249,7 @@ class TranslationSampler(TaskSampler):
     """
 
     kind: ClassVar[str] = "translation"
+    choices: ClassVar[frozenset[str]] = frozenset({"noise"})
 
     network: str = "G"
 
@@ -262,18 +263,14 @@ class TranslationSampler(TaskSampler):
         (name,) = self.inputs
         raise UserError(f"this network translates '{name}': give it images, as `bigtrain apply` does")
 
-    @torch.no_grad()
-    def __call__(
-        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
-    ) -> dict[str, Tensor]:
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Translate.
 
         Args:
             networks: holds the translator.
             inputs: the input field, float32 in [-1, 1], shape [N, C, H, W].
             draws: one a sample.
-            choices: `noise=True` lets the network draw its own noise, such as dropout; `output` is ignored: there is
-                one.
+            choices: `noise=True` lets the network draw its own noise, such as dropout.
 
         Returns:
             The target field, around [-1, 1], shape [N, C, H, W].

@@ -224,6 +224,7 @@ class UnpairedSampler(TaskSampler):
     """Each domain's field to the other's: `outputs[B]` is made of `inputs[A]` by `G_AB`, and the other way round."""
 
     kind: ClassVar[str] = "unpaired"
+    choices: ClassVar[frozenset[str]] = frozenset({"noise"})
 
     def sources(self, output: str) -> Sequence[str]:
         """See Sampler: the other domain."""
@@ -235,25 +236,21 @@ class UnpairedSampler(TaskSampler):
             f"this network translates {' and '.join(self.inputs)}: give it images, as `bigtrain apply` does"
         )
 
-    @torch.no_grad()
-    def __call__(
-        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
-    ) -> dict[str, Tensor]:
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Translate what is given into the other domain.
 
         Args:
             networks: `G_AB` and `G_BA`.
             inputs: one of the fields or both, float32 in [-1, 1], shape [N, C, H, W].
             draws: one a sample.
-            choices: `output` names one of the outputs, for which the other domain must be given; `noise=True` lets the
-                networks draw their own noise.
+            choices: `noise=True` lets the networks draw their own noise.
 
         Returns:
             The outputs whose inputs are given, around [-1, 1], shape [N, C, H, W].
         """
         (a, b), made = self.inputs, {}
         for source, target, G in ((a, b, "G_AB"), (b, a, "G_BA")):
-            if source in inputs and choices.get("output", target) == target:
+            if source in inputs:
                 own = draws.of(G) if choices.get("noise") else None
                 made[target] = networks[G](inputs[source], own)
         return made

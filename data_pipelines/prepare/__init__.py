@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, table, values
+from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, photos, table, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import LABELS_FILE, from_folder, from_zip, is_image, walk
 from data_pipelines.prepare.huggingface import from_huggingface
@@ -53,6 +53,7 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "emoji-lines": emoji.lines,
     "emoji-2d": emoji.flat,
     "emoji-3d": emoji.solid,
+    "photos": photos.photos,
     "openclipart": lambda split: _without_splits(named.openclipart)(named.OPENCLIPART, split),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""

@@ -1,11 +1,12 @@
 """`import bigtrain as bt`: the README's lines, and one-line errors."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ import torch
 import torch.distributed as dist
 
 import bigtrain as bt
+from bigtrain.config import load_training
 from bigtrain.core.config import read_yaml
 from bigtrain.core.errors import UserError
+from bigtrain.distributed.init import join_ranks, leave_ranks
+from bigtrain.evaluation.evaluator import ScoreConfig
+from bigtrain.run.watch import Watch, scores_for
+from bigtrain.tracking.spool import WATCH_NAME, read_records
 from data_pipelines.errors import DataError
 from data_pipelines.write import write_shards
 from tests.conftest import ROOT, tiny_source
@@ -30,9 +36,26 @@ TRANSLATION = {
     "objective": {"terms": {"l1": {}}},
     "optim": {"G": {"lr": 1e-3}},
 }
+CYCLEGAN = {
+    "task": "unpaired",
+    "generator": {"kind": "resnet_translator", "width": 4, "blocks": 1},
+    "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
+    "objective": {"adversarial": "least_squares", "pool": 4},
+    "optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}},
+}
+PIXELS = """
+import torch
+
+class Pixels(torch.nn.Module):
+    def forward(self, image):
+        return torch.nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
+
+build = Pixels
+"""
+"""An extractor of a few features that costs nothing."""
 
 
-def config(data: Path, folder: Path, **changes: Any) -> dict[str, Any]:
+def config(data: Path, folder: Path, task: Mapping[str, Any] = TRANSLATION, /, **changes: Any) -> dict[str, Any]:
     """The config of a run of four steps."""
     return {
         "run_dir": str(folder),
@@ -49,7 +72,7 @@ def config(data: Path, folder: Path, **changes: Any) -> dict[str, Any]:
         "snapshot": NEVER,
         "tracking": {"mlflow": False, "system_seconds": 0},
         "health": {"images": 16, "neighbours": 40},
-        **TRANSLATION,
+        **task,
         **changes,
     }
 
@@ -111,6 +134,59 @@ def test_a_translator_is_trained_stopped_resumed_and_applied(tiny: Path, tmp_pat
         model.apply(torch.zeros(3, 3, 8, 8))
     with pytest.raises(UserError, match="generates nothing from seeds"):
         model.sample(2)
+
+
+def scored(path: Path, **changes: Any) -> dict[str, Any]:
+    """What a run of 16 samples an evaluation computes."""
+    path.write_text(PIXELS)
+    return {"interval_kimg": 0.032, "samples": 16, "extractor": f"file:{path}", **changes}
+
+
+def watch(run: Path) -> dict[str, float]:
+    """Score a complete run's snapshots beside it, and return the scores."""
+    training = load_training(run / "config.yaml")
+    ranks = join_ranks()
+    assert Watch(run, training, scores_for(training, ScoreConfig()), ranks).until_the_end()
+    leave_ranks(failed=False)
+    records = [record for record, _ in read_records(run / WATCH_NAME)]
+    return {record["key"]: record["score"]["value"] for record in records if record["kind"] == "score"}
+
+
+def test_a_translator_is_scored_after_training_as_in_it(tiny: Path, tmp_path: Path) -> None:
+    evaluation = scored(tmp_path / "pixels.py", pairs=["psnr"])
+    run = bt.train(config(tiny, tmp_path / "run", eval=evaluation))
+    assert {name.partition("/")[0] for name in run.scores} <= {"eval", "interval"}
+    own = {name: value for name, value in run.scores.items() if name.startswith("eval/")}
+    assert list(own) == ["eval/fid16_full_pixels", "eval/psnr"]
+    assert run.snapshot is not None
+    settings = {"samples": 16, "pairs": ["psnr"], "extractor": evaluation["extractor"]}
+    after = bt.evaluate(run.snapshot, **settings)
+    assert {name: score.value for name, score in after.items()} == own
+    assert watch(run.folder) == own
+    with pytest.raises(UserError, match="the sampler 'translation' has no choice 'truncation'; it has noise"):
+        bt.evaluate(run.snapshot, **settings, truncation=0.7)
+
+
+def test_both_directions_of_a_cyclegan_are_scored(tiny: Path, tmp_path: Path) -> None:
+    evaluation = scored(tmp_path / "pixels.py", best="fid/A.image")
+    stream = {"path": str(tiny), "resolution": 8, "channels": 1}
+    streams = {"streams": {"A": stream, "B": stream}}
+    run = bt.train(config(tiny, tmp_path / "run", CYCLEGAN, eval=evaluation, data=streams))
+    own = {name: value for name, value in run.scores.items() if name.startswith("eval/")}
+    assert list(own) == ["eval/fid16_full_pixels/B.image", "eval/fid16_full_pixels/A.image"]
+    best = json.loads((run.folder / "snapshots" / "best" / "snapshot.json").read_text())
+    assert best["scores"].keys() == own.keys()
+    assert run.snapshot is not None
+    settings = {"samples": 16, "extractor": evaluation["extractor"]}
+    after = bt.evaluate(run.snapshot, **settings)
+    assert {name: score.value for name, score in after.items()} == own
+    assert watch(run.folder) == own
+    elsewhere = bt.evaluate(run.snapshot, {"A": tiny, "B": tiny}, **settings)
+    assert elsewhere.keys() == own.keys()
+    with pytest.raises(UserError, match="name the data as A=DIR B=DIR"):
+        bt.evaluate(run.snapshot, tiny, **settings)
+    with pytest.raises(UserError, match="pairs psnr: the outputs have no targets"):
+        bt.evaluate(run.snapshot, **settings, pairs=["psnr"])
 
 
 @pytest.mark.parametrize(

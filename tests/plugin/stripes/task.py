@@ -80,11 +80,10 @@ class MomentsSampler(TaskSampler):
 
     kind: ClassVar[str] = "moments"
 
-    @torch.no_grad()
-    def __call__(
-        self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
-    ) -> dict[str, Tensor]:
-        """See Sampler."""
+    choices: ClassVar[frozenset[str]] = frozenset({"truncation"})
+
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
+        """See TaskSampler."""
         G = networks["G"]
         return {"image": G(draws.of("z").normal(G.z_dim), torch.zeros_like(draws.index), **choices)}
 

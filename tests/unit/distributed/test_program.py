@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from bigtrain.core.config import ConfigError, config_from_words, config_to_words
 from bigtrain.distributed.program import settings_of_program
-from bigtrain.evaluation.evaluate import EvaluateSettings, WatchSettings
 from bigtrain.evaluation.evaluator import ScoreConfig
 from bigtrain.generate.ranks import SampleSettings
+from bigtrain.run.evaluate import EvaluateSettings, WatchSettings
 
 PLAIN = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1)
 
@@ -39,9 +39,9 @@ def test_a_mistake_of_a_program_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "snapshot=x", "sample=5"])
     with pytest.raises(SystemExit) as ended:
-        settings_of_program(EvaluateSettings, "bigtrain.evaluation.evaluate")
+        settings_of_program(EvaluateSettings, "bigtrain.run.evaluate")
     assert ended.value.code == 2
-    told = "bigtrain: python -m bigtrain.evaluation.evaluate: unknown key 'sample' (did you mean 'samples'?)\n"
+    told = "bigtrain: python -m bigtrain.run.evaluate: unknown key 'sample' (did you mean 'samples'?)\n"
     assert capsys.readouterr().err == told
 
 

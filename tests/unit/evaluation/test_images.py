@@ -105,6 +105,7 @@ def test_psnr_and_ssim_equal_a_slow_loop() -> None:
     other = (one.float() * 0.8 + torch.randint(0, 40, one.shape, generator=random)).to(torch.uint8)
     error = (one.double() - other.double()).square().mean((1, 2, 3))
     torch.testing.assert_close(psnr(one, other), 20 * torch.log10(255 / error.sqrt()))
+    assert psnr(one, one).tolist() == pytest.approx([58.92] * len(one), abs=0.01)
     assert ssim(one, one).tolist() == pytest.approx([1, 1])
     place = np.arange(11) - 5
     weight = np.exp(-(place[:, None] ** 2 + place[None] ** 2) / (2 * 1.5**2))

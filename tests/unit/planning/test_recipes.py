@@ -29,7 +29,7 @@ NARROW = {
     ],
 }
 """Of each recipe, what makes its networks narrow."""
-OTHER_TASKS = ("pix2pix-emoji64", "pix2pix-256", "cyclegan-emoji64", "cyclegan-256")
+OTHER_TASKS = ("pix2pix-emoji64", "pix2pix-256", "cyclegan-emoji64", "cyclegan-256", "srgan-photos64")
 """Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
 
 
