@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_PIECE = 1 << 24
+"""Bytes read at once: Python takes the memory for all that is asked for, before it knows how much there is."""
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
@@ -65,6 +68,46 @@ def confined(folder: Path, name: str) -> Path:
     if "\\" in name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{name!r} leads out of {folder}")
     return path
+
+
+def confined_tree(folder: Path, name: str) -> Path:
+    """Return the path of a file or folder as `confined` does, with all that is in it.
+
+    Raises:
+        ValueError: it, or a link inside of it, leads out of `folder`.
+    """
+    path = confined(folder, name)
+    for inside in path.rglob("*") if path.is_dir() else ():
+        if inside.is_symlink():
+            confined(folder, str(inside.relative_to(folder)))
+    return path
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON that may come from a stranger.
+
+    Raises:
+        ValueError: it is not JSON, or nested so deeply that Python's parser gives up.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_at_most(file: BinaryIO, limit: int) -> bytes:
+    """Read all of a file that may be an archive's or a compressed one's, and hold much more than it takes on disk.
+
+    Raises:
+        ValueError: there are more bytes than `limit`.
+    """
+    pieces, size = [], 0
+    while piece := file.read(min(_PIECE, limit + 1 - size)):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise ValueError(f"more than {limit} bytes")
+    return b"".join(pieces)
 
 
 def sha256_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from data_pipelines.class_counts import ClassCounts, Integers, is_text_of_counts
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.files import atomic_write
+from data_pipelines.files import atomic_write, parse_json
 from data_pipelines.index import index_dtype, index_dtype_3
 from data_pipelines.manifest_v3 import FORMAT_3, downgrade, upgrade
 from data_pipelines.shard_table import COUNTS, NAMES, TABLE, Shard, ShardTable, check_names, load_table, table_files
@@ -121,6 +121,11 @@ class Manifest:
         return np.array([shard.count for shard in self.shards], dtype=np.int64)
 
     @property
+    def urls(self) -> Sequence[str]:
+        """Where each shard lies."""
+        return self.shards.urls if isinstance(self.shards, ShardTable) else [shard.url for shard in self.shards]
+
+    @property
     def count(self) -> int:
         """Number of samples in all shards."""
         return int(self.counts.sum())
@@ -202,8 +207,8 @@ class Manifest:
         if not path.is_file():
             raise DataError(f"{folder}: no {FILE_NAME} in it (make shards with: bigtrain data prepare SOURCE DEST)")
         try:
-            document = json.loads(path.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            document = parse_json(path.read_bytes())
+        except ValueError as error:
             raise DataError(f"{path}: damaged manifest ({error})") from None
         form = document.pop("format", None) if isinstance(document, dict) else None
         if form not in (FORMAT, FORMAT_3, FORMAT_5):

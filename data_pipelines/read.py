@@ -19,7 +19,7 @@ from data_pipelines.faults import Fault
 from data_pipelines.fields.decoder import ClassDecoder, FieldDecoder, Fields, new_batch
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.index import Index, load_index
-from data_pipelines.manifest import CLASS, IMAGE, Manifest
+from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import Location
 from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
@@ -129,7 +129,7 @@ class ShardDataset:
     ) -> None:
         self._place = Place.find(place, cache)
         self.folder = self._place.folder
-        self.manifest = Manifest.load(self.folder)
+        self.manifest = self._place.manifest
         check_commands(self._place.name, self.manifest, may_run=run_commands)
         kinds = {name: kind_of(spec) for name, spec in self.manifest.fields.items()}
         decoders = {name: kind.decoder(self.manifest.fields[name]) for name, kind in kinds.items()}
@@ -142,7 +142,7 @@ class ShardDataset:
     @property
     def is_local(self) -> bool:
         """Whether no shard must be fetched."""
-        return self._place.holds_all(self.manifest)
+        return self._place.holds_all
 
     def check_files(self) -> list[Fault]:
         """Return which local shards are missing or not as long as they should be; reads nothing."""
@@ -347,7 +347,7 @@ class ShardDataset:
 
     def _index(self, number: int) -> Index:
         entry = self.manifest.shards[number]
-        path = self._place.index(entry)
+        path = self._place.index(entry, self.manifest.index_dtype.itemsize)
         rows = load_index(path, self.manifest.index_dtype)
         if len(rows) != entry.count:
             raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")

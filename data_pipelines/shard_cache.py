@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data_pipelines.faults import FaultLog
-from data_pipelines.remote import FetchError, RetryPolicy, WrongContentError, chunks_of, with_retries
+from data_pipelines.remote import (
+    FetchError,
+    FinalFetchError,
+    RetryPolicy,
+    WrongContentError,
+    chunks_of,
+    with_retries,
+)
 
 _POLL_SECONDS = 0.05
 
@@ -60,13 +67,25 @@ class ShardCache:
         os.utime(path)  # the least recently opened is removed first
         return file
 
-    def read_small(self, url: str) -> bytes:
+    def read_small(self, url: str, limit: int) -> bytes:
         """Fetch a small file, which is not kept.
 
+        Args:
+            url: where it comes from.
+            limit: bytes that it may have.
+
         Raises:
-            DataError: it cannot be had.
+            DataError: it cannot be had, or is larger.
         """
-        return with_retries(lambda: b"".join(chunks_of(url, self.retry)), url, self.retry, self.faults)
+        return with_retries(lambda: self._small(url, limit), url, self.retry, self.faults)
+
+    def _small(self, url: str, limit: int) -> bytes:
+        content = bytearray()
+        for chunk in chunks_of(url, self.retry):
+            content += chunk
+            if len(content) > limit:
+                raise FinalFetchError(f"{url}: more than {limit} bytes came")
+        return bytes(content)
 
     def _fetch(self, url: str, path: Path, size: int, sha256: str) -> None:
         """Fetch a file, unless another process does so, which is waited for."""

@@ -70,6 +70,11 @@ class ShardTable(Sequence[Shard]):
     def __init__(self, rows: NDArray[np.void], names: Sequence[str]) -> None:
         self.rows, self._names = rows, names
 
+    @property
+    def urls(self) -> Sequence[str]:
+        """Where each shard lies."""
+        return self._names[::2]
+
     def __len__(self) -> int:
         """Count the shards."""
         return len(self.rows)

@@ -92,8 +92,8 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], group: dist.Proce
 
 
 def files_of(folder: Path, rank: int | None = None) -> list[Path]:
-    """Return the files of tensors in a folder; those that one rank wrote."""
-    return sorted(folder.glob("shard-*.safetensors" if rank is None else f"shard-{rank + 1:05}-*.safetensors"))
+    """Return the files that are read as tensors in a folder; those that one rank wrote."""
+    return sorted(folder.glob("*.safetensors" if rank is None else f"shard-{rank + 1:05}-*.safetensors"))
 
 
 def load_state(folder: Path) -> State:

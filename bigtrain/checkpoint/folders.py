@@ -6,14 +6,13 @@ A checkpoint is written as `NAME.partial`, flushed to disk, described with the S
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bigtrain.checkpoint.contents import DESCRIPTION
+from bigtrain.checkpoint.contents import DESCRIPTION, files_of
 from bigtrain.checkpoint.retention import CheckpointConfig, Entry, surplus
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
@@ -128,9 +127,8 @@ def is_whole(path: Path) -> bool:
     """Tell whether every byte of a checkpoint is what was written; if not, say so."""
     description = read_description(path)
     try:
-        whole = description is not None and description["files"] == hashes_of(
-            [path / os.path.basename(name) for name in description["files"]]  # noqa: PTH119 - no way out of the folder
-        )
+        # Every file of tensors: the reader takes all that are there, listed or not.
+        whole = description is not None and description["files"] == hashes_of(files_of(path))
     except OSError:
         whole = False
     if not whole:

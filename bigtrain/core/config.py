@@ -19,8 +19,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bigtrain.core.errors import UserError
 from bigtrain.core.registry import LazyType
+from data_pipelines.files import read_at_most
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+
+_LARGEST, _DEEPEST = 4_000_000, 100
+"""Letters and values that a config may have, and how deeply they may be nested."""
 
 
 class Config(BaseModel):
@@ -51,10 +55,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping; duplicate keys are an error, and nothing in the file can construct an object."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = read_at_most(file, _LARGEST).decode()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file{_nearby_file(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     data = _parse_yaml(text, str(path))
     if not isinstance(data, dict):
@@ -240,12 +245,30 @@ def _admitted_lazily(annotations: Iterable[Any]) -> list[_Admitted]:
 
 def _parse_yaml(text: str, source: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        tree = YAML(typ="safe", pure=True).load(text)
+        _check_size(tree, source)
+        return tree
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply for a config") from None
     except MarkedYAMLError as error:
         where = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{source}{where}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _check_size(tree: Any, source: str) -> None:
+    """Refuse a tree that its aliases (`*name`) make much larger than its text: it would be written out in full."""
+    size, waiting = 0, [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        size += len(node) if isinstance(node, str) else 1
+        if size > _LARGEST or depth > _DEEPEST:
+            raise ConfigError(f"{source}: too large, or nested too deeply, for a config once its aliases are followed")
+        if isinstance(node, Mapping):
+            waiting += [(key, depth + 1) for key in node] + [(child, depth + 1) for child in node.values()]
+        elif isinstance(node, list | tuple | set):
+            waiting += [(child, depth + 1) for child in node]
 
 
 def _nearby_file(path: Path) -> str:

@@ -13,6 +13,8 @@ from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.statistics.moments import Moments
 from data_pipelines.files import sha256_of
 
+_LARGEST = 2**31
+"""Bytes of an array; features of 250,000 images take so many."""
 _ASYMMETRY, _NEGATIVE = 1e-4, 1e-3
 """How far a covariance in float32 may be from symmetric, and its smallest eigenvalue below 0: shares of the largest."""
 
@@ -77,6 +79,7 @@ def load_published(path: str | Path) -> Published:
             if not isinstance(archive, NpzFile):
                 raise StatisticsError(f"{path}: a single array, expected a .npz archive of mu and sigma")
             names = set(archive.files)
+            _check_sizes(path, archive)
             images = _shape(archive, "arr_0") if "arr_0" in names else None
             if {"mu", "sigma"} <= names:
                 moments = _moments(path, archive, "mu", "sigma")
@@ -95,6 +98,13 @@ def load_published(path: str | Path) -> Published:
     if images is not None:
         raise StatisticsError(f"{path}: images without statistics; compare with the images themselves: bigtrain fid")
     raise StatisticsError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma, or feats")
+
+
+def _check_sizes(path: Path, archive: NpzFile) -> None:
+    """Refuse arrays that are unpacked to more than anybody's statistics take: the file may be a small bomb."""
+    for member in archive.zip.infolist():  # type: ignore[union-attr]
+        if member.filename != "arr_0.npy" and member.file_size > _LARGEST:
+            raise StatisticsError(f"{path}: {member.filename} has {member.file_size} bytes, the limit is {_LARGEST}")
 
 
 def _moments(path: Path, archive: NpzFile, mean_name: str, covariance_name: str) -> Moments:

@@ -323,6 +323,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
             return _from_former(folder, description)
         if description.pop("format") != FORMAT:
             raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
+        for name in description["networks"]:
+            if not re.fullmatch(r"\w+", name):  # it becomes a file's name, here and in snapshots that are made of it
+                raise SnapshotError(f"{folder}: {name!r} is no name of a network")
     except _DAMAGE as error:
         raise _damaged(folder, error) from None
     found: dict[str, Any] = description

@@ -7,18 +7,24 @@ stand-in of its own: no name is ever looked up in a module, no source is run, an
 
 import io
 import math
+import mmap
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bigtrain.interop.errors import InteropError
+
+_SPARE, _COPIES = 2**24, 8
+"""Bytes that a pickle's calls may return, beside so many times the size of the file."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,10 @@ def read_pickle(file: Path) -> Any:
         InteropError: it is damaged, or asks for anything that is not in the table.
     """
     try:
-        with file.open("rb") as stream:
-            return _Reader(stream).load()
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_sizes(content)
+            content.seek(0)
+            return _Reader(content, _SPARE + _COPIES * len(content)).load()
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
     except OSError as error:
@@ -78,12 +86,50 @@ def read_pickle(file: Path) -> Any:
         raise InteropError(f"{file}: not a pickle of networks ({reason})") from None
 
 
+def _check_sizes(content: mmap.mmap) -> None:
+    """Refuse a pickle whose numbers ask for more memory than there can be things to keep in it.
+
+    The unpickler takes memory for all places of its memo up to the one that is named: nine bytes can ask for gigabytes.
+    """
+    for count, (operation, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", content))):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
+            raise InteropError(f"refused: place {argument} of its memo, after {count} operations")
+
+
 class _Reader(pickle.Unpickler):
+    """Builds what a pickle describes of the stand-ins.
+
+    Args:
+        stream: the pickle.
+        budget: bytes that its calls may return, all together: each of them is a few bytes of the pickle, and may copy
+            whatever was built before.
+    """
+
+    def __init__(self, stream: mmap.mmap, budget: int) -> None:
+        super().__init__(stream)
+        self._budget = budget
+
     def find_class(self, module: str, name: str) -> Any:
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
             raise InteropError(f"refused: it asks for {module}.{name}, which is not data")
-        return stand_in
+        return _Function(partial(self._call, stand_in)) if isinstance(stand_in, _Function) else stand_in
+
+    def _call(self, function: "_Function", *arguments: Any) -> Any:
+        result = function(*arguments)
+        self._budget -= _size_of(result)
+        if self._budget < 0:
+            raise InteropError("refused: its calls return many times the size of the file")
+        return result
+
+
+def _size_of(result: Any) -> int:
+    """Return about how many bytes something takes that a call has returned."""
+    if isinstance(result, PickledTensor):
+        return result.value.nbytes
+    if isinstance(result, set | tuple):
+        return 64 * len(result)
+    return len(result) if isinstance(result, bytes) else 64
 
 
 class _Function:
@@ -191,13 +237,13 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Function(_network),
     ("dnnlib.util", "EasyDict"): PickledDict,
     ("collections", "OrderedDict"): PickledDict,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
+    ("builtins", "set"): _Function(set),
+    ("__builtin__", "set"): _Function(set),
     ("_codecs", "encode"): _Function(_bytes),  # how pickles of protocol 2 write bytes
     ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
     ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
     ("torch.storage", "_load_from_bytes"): _Function(_storage),
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _Function(tuple),
     ("numpy", "dtype"): _Function(lambda code, *rest: _Dtype(code)),
     ("numpy", "ndarray"): _Function(_array),
     **{

@@ -10,7 +10,8 @@ from typing import Any
 from bigtrain.core.config import flatten, read_yaml
 from bigtrain.core.errors import UserError
 from bigtrain.tracking.events import read_events
-from bigtrain.tracking.spool import FILE_NAME, Record, read_metrics, read_records
+from bigtrain.tracking.spool import FILE_NAME, Record, read_curves, read_outline
+from data_pipelines.files import confined
 
 Points = list[tuple[float, float]]
 
@@ -106,7 +107,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     for file in ("config.yaml", FILE_NAME):
         if not (folder / file).is_file():
             raise ReportError(f"{folder}: not a run folder, {file} is missing")
-    records = [record for record, _ in read_records(folder / FILE_NAME)]
+    records = list(read_outline(folder / FILE_NAME))
     starts = [record for record in records if record["kind"] == "start"]
     last: Record = starts[-1] if starts else {}
     config = flatten(read_yaml(folder / "config.yaml"))
@@ -114,7 +115,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         name=name or folder.resolve().name,
         folder=folder,
         config=config,
-        metrics=read_metrics(folder),
+        metrics=read_curves(folder),
         pictures=_pictures(records, folder),
         timeline=_timeline(records, folder),
         symptoms=_json(folder / "health.json").get("symptoms", []),
@@ -169,14 +170,21 @@ def _attempts(records: Sequence[Record]) -> list[tuple[datetime, datetime]]:
 
 
 def _pictures(records: Sequence[Record], folder: Path) -> list[Picture]:
-    """Return the pictures that are still there; a place that was passed twice has the later one."""
-    found = {
-        (record["key"], record["samples_seen"]): Picture(
-            record["key"], record["samples_seen"] / 1000, folder / record["file"]
-        )
-        for record in records
-        if record["kind"] == "image" and (folder / record["file"]).is_file()
-    }
+    """Return the pictures that are still there; a place that was passed twice has the later one.
+
+    Raises:
+        ReportError: the run names a picture outside of its folder.
+    """
+    found = {}
+    for record in records:
+        if record["kind"] == "image":
+            try:
+                file = confined(folder, record["file"])
+            except ValueError as error:
+                raise ReportError(f"{folder / FILE_NAME}: a picture, {error}") from None
+            if file.is_file():
+                key = record["key"], record["samples_seen"]
+                found[key] = Picture(record["key"], record["samples_seen"] / 1000, file)
     return sorted(found.values(), key=lambda picture: (picture.key, picture.kimg))
 
 

@@ -24,6 +24,7 @@ from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_progra
 from bigtrain.evaluation.best import Best  # noqa: E402
 from bigtrain.evaluation.errors import Interrupted  # noqa: E402
 from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
+from bigtrain.evaluation.extractors import runs_code  # noqa: E402
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
 from bigtrain.generate.snapshot import load_snapshot  # noqa: E402
 from bigtrain.run.data import find_data  # noqa: E402
@@ -126,7 +127,7 @@ class Watch:
 
     def _ending(self) -> str | None:
         """Return how the run ended; None while it goes on."""
-        records = [record for record, _ in read_records(self._run / FILE_NAME) if record["kind"] in ("start", "end")]
+        records = [record for record, _ in read_records(self._run / FILE_NAME, kinds=("start", "end"))]
         return records[-1].get("status") if records else None
 
     def _send(self) -> None:
@@ -144,9 +145,19 @@ def _copy(snapshot: Path, best: Path) -> None:
 
 
 def scores_for(config: TrainingConfig, changes: ScoreConfig) -> ScoreConfig:
-    """Return the scores to make: the run's full ones if it has them, else its progress scores, with the changes."""
+    """Return the scores to make: the run's full ones if it has them, else its progress scores, with the changes.
+
+    Raises:
+        ConfigError: the run's config names a Python file as the extractor, which would be run, and the changes do not.
+    """
     base = (config.eval.full or config.eval).model_dump(include=set(ScoreConfig.model_fields))
-    return ScoreConfig(**{**base, **changes.model_dump(exclude_unset=True)})
+    scores = ScoreConfig(**{**base, **changes.model_dump(exclude_unset=True)})
+    if runs_code(scores.extractor) and "extractor" not in changes.model_fields_set:
+        raise ConfigError(
+            f"{config.run_dir}: its config.yaml would run the Python file of eval.extractor, {scores.extractor}: "
+            f"if you trust the run, say so: --extractor {scores.extractor}"
+        )
+    return scores
 
 
 @contextmanager

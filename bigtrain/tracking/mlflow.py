@@ -35,6 +35,7 @@ from mlflow.store.db import utils as database
 
 from bigtrain.tracking.registry import log_generator
 from bigtrain.tracking.spool import Record
+from data_pipelines.files import confined_tree
 from data_pipelines.pictures import OWN_FORMATS, ImageFileError, open_picture
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -140,8 +141,12 @@ class MlflowRun:
         send = getattr(self, f"_send_{record['kind']}", None)
         if send is None:
             return [f"{record['kind']}: this version does not know what that is"]
-        if "file" in record and not (self._folder / record["file"]).exists():
-            return [f"{record['file']}: it is not there any more"]
+        if "file" in record:
+            try:
+                if not confined_tree(self._folder, record["file"]).exists():
+                    return [f"{record['file']}: it is not there any more"]
+            except (ValueError, TypeError) as error:
+                return [f"{record['file']!r}: {error}"]
         why = self._refused(partial(send, record))
         return [f"{record['kind']} {record.get('key', '')}: {why}"] if why else []
 

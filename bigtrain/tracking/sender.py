@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from bigtrain.core.presence import is_held
 from bigtrain.tracking.sent import SentState, is_alive, only_sender
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
+from data_pipelines.files import confined
 from data_pipelines.secrets import hide_secrets, print_line
 
 if TYPE_CHECKING:
@@ -58,10 +59,15 @@ class Sender:
         self._run: MlflowRun | None = None
         self._warned = False
         self._logs: dict[Path, int] = {}
+        self._outside: set[str] = set()
         self._logs_sent = 0.0
 
     def run(self) -> bool:
         """Send, until the process that is followed has ended and all is sent."""
+        if self._follow is None and (server := self._unexpected_server()):
+            print_line(f"{self._folder} names {server} as its tracking server, and may come from somebody else:")
+            print_line(f"if it is yours, say so: bigtrain sync {self._folder} --uri {server}")
+            return False
         from bigtrain.tracking.mlflow import RunDeletedError, describe_failure  # it takes seconds to import
 
         failures = 0
@@ -96,6 +102,8 @@ class Sender:
         """Send what was not sent, noting after each piece how far it is."""
         for path in [self._spool, *sorted(self._folder.glob(OTHER_SPOOLS))]:
             name = str(path.relative_to(self._folder))
+            if not self._is_inside(name):
+                continue
             for records, offset in self._pieces(path, name):
                 for left_out in self._send(records):
                     print_line(f"MLflow does not get {left_out}")
@@ -143,7 +151,7 @@ class Sender:
         if environment and uri == hide_secrets(environment):
             uri = environment
         return Target(
-            uri=uri or f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}",
+            uri=uri or self._usual_database(),
             experiment=mlflow_settings["experiment"],
             name=mlflow_settings["name"],
             parent=mlflow_settings["parent"],
@@ -151,16 +159,40 @@ class Sender:
             started_ms=first["time_ms"],
         )
 
+    def _unexpected_server(self) -> str | None:
+        """Return the server that the run folder names and the user does not: a stranger may have chosen it."""
+        if self._asked or not self._starts():
+            return None
+        uri = self._starts()[-1]["mlflow"]["uri"] or self._state.uri
+        expected = [hide_secrets(os.environ.get("MLFLOW_TRACKING_URI") or ""), self._usual_database()]
+        return None if uri is None or uri in expected else str(uri)
+
+    def _usual_database(self) -> str:
+        return f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}"
+
     def _send_logs(self, *, now: bool) -> None:
         """Send logs that have grown, once a minute, or now."""
         if self._run is None or not (now or time.monotonic() > self._logs_sent + _LOG_SECONDS):
             return
         for path in sorted((self._folder / "logs").glob("*.log")):
+            if not self._is_inside(f"logs/{path.name}"):
+                continue
             size = path.stat().st_size
             if self._logs.get(path) != size:
                 self._run.send_log(path)
                 self._logs[path] = size
         self._logs_sent = time.monotonic()
+
+    def _is_inside(self, name: str) -> bool:
+        """Tell whether a file of the run folder is no link out of it, which a stranger's run may hold; else say so."""
+        try:
+            confined(self._folder, name)
+        except ValueError as error:
+            if name not in self._outside:
+                self._outside.add(name)
+                print_line(f"MLflow does not get {error}")
+            return False
+        return True
 
     def _fail(self) -> None:
         """Say that the run has ended without a word, if it has."""
@@ -168,7 +200,7 @@ class Sender:
             self._run.fail(int(self._spool.stat().st_mtime * 1000))
 
     def _starts(self) -> list[Record]:
-        return [record for record, _ in read_records(self._spool) if record["kind"] == "start"]
+        return [record for record, _ in read_records(self._spool, kinds=("start",))]
 
     def _warn(self, why: str) -> None:
         """Say once that MLflow does not answer, and be more patient with it from then on."""

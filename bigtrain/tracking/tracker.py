@@ -172,13 +172,16 @@ class Tracker:
             log.warning("MLflow did not take everything in time; send the rest with: bigtrain sync %s", self._folder)
 
     def state_dict(self) -> State:
-        """See Stateful: the MLflow run, as far as one was made."""
+        """See Stateful: the MLflow run, as far as one was made, and the length of the spool."""
         path = self._folder / STATE_FILE
-        return {"mlflow": json.loads(path.read_text())} if self._spool and path.is_file() else {"mlflow": None}
+        mlflow = json.loads(path.read_text()) if self._spool and path.is_file() else None
+        return {"mlflow": mlflow, "spool": self._spool.mark() if self._spool else 0}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful: go on with the same MLflow run, also where its file in the run folder was lost."""
         path = self._folder / STATE_FILE
+        if self._spool:
+            self._spool.go_on(state.get("spool", 0))
         if self._spool and state["mlflow"] and not path.is_file():
             write_json(path, {**state["mlflow"], "offsets": {}})
 

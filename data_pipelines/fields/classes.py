@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +11,7 @@ from data_pipelines.fields.decoder import FieldDecoder
 from data_pipelines.fields.kind import FieldKind, Value, check_codec, check_value
 from data_pipelines.fields.npy import MAGIC, NpyDecoder, encode_npy, read_npy
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.files import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ class ClassesKind(FieldKind):
 
 def _from_json(spec: FieldSpec, content: bytes) -> Value:
     try:
-        document = json.loads(content)
+        document = parse_json(content)
         weights = dict.fromkeys(document, 1.0) if isinstance(document, list) else dict(document)
         value = np.zeros(spec.shape, np.float32)
         for name, weight in weights.items():

@@ -3,17 +3,21 @@
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.files import read_at_most
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.source import Source
 
 CACHE = Path("~/.cache/bigtrain/cifar")
+LARGEST = 2**28
+"""Bytes of a file in the archive; the largest one, CIFAR-100's training set, has 153,700,000."""
 _PIXELS = 3 * 32 * 32
 
 
@@ -106,7 +110,9 @@ def _read_files(path: Path) -> dict[str, bytes]:
                 name = member.name.rpartition("/")[2]
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is not None and name.endswith((".bin", ".txt")):
-                    contents[name] = file.read()
+                    contents[name] = read_at_most(cast("BinaryIO", file), LARGEST)
+    except ValueError as error:
+        raise DataError(f"{path}: {name}: {error}, which no file of CIFAR has") from None
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path}: not a whole tar archive ({error})") from None
     return contents

@@ -1,17 +1,23 @@
 """The idx format of the MNIST family (LeCun et al. 1998)."""
 
 import gzip
+import math
 import struct
+import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.files import read_at_most
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.source import Source
 
+LARGEST = 2**30
+"""Bytes of an unpacked file, twice as many as EMNIST's largest has."""
 _SPLITS = {"train": ("train",), "test": ("t10k", "test"), "all": ("train", "t10k", "test")}
 
 
@@ -54,18 +60,19 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         DataError: missing, not gzip, not idx, or shorter than its header says.
     """
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = read_at_most(cast("BinaryIO", file), LARGEST)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
+    except ValueError as error:
+        raise DataError(f"{path}: {error}, which no idx file has") from None
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error})") from None
     if len(data) < 4 or data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
         raise DataError(f"{path}: not an idx file of unsigned bytes")
     dimensions = data[3]
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * dimensions)
-    if values.size != int(np.prod(shape)):
+    if values.size != math.prod(shape):
         raise DataError(f"{path}: {values.size} values, its header says {'x'.join(map(str, shape))}")
     return values.reshape(shape)

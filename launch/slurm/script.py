@@ -106,6 +106,12 @@ def _in_container(settings: SlurmConfig, request: JobRequest) -> list[str]:
     if container is None:
         return []
     places = {request.here, request.run, *(Path(place).absolute() for place in request.data if "://" not in place)}
+    for place in places:
+        if divided := {":", ","} & set(str(place)):
+            raise ConfigError(
+                f"submit: {place}: a container cannot mount a folder with {divided.pop()!r} in its path; rename it, or "
+                "reach it by a link"
+            )
     mounts = [f"{place}:{place}" for place in sorted(map(str, places))] + list(container.mounts)
     if container.runtime == "pyxis":
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]

@@ -122,6 +122,14 @@ class SlurmConfig(Config):
                 raise ValueError(f"{name} would be written into the batch script; put it into env_file")
         return env
 
+    @field_validator("container")
+    @classmethod
+    def _has_mounts(cls, container: ContainerConfig | None) -> ContainerConfig | None:
+        for mount in container.mounts if container else ():
+            if "," in mount or not 1 <= mount.count(":") <= 2:
+                raise ValueError(f"mounts: {mount!r}: write OUTSIDE:INSIDE, or OUTSIDE:INSIDE:ro, without a comma")
+        return container
+
     def for_run(self, save_took: float) -> Self:
         """Return the settings of a run of which a checkpoint took so many seconds to write; 0 for a new one.
 

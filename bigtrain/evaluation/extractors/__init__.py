@@ -82,6 +82,11 @@ ExtractorName = Annotated[str, _NAME]
 """A name in the table, `auto`, or `file:PATH` of a user's network."""
 
 
+def runs_code(name: str) -> bool:
+    """Tell whether building an extractor of this name runs a Python file that the name names."""
+    return name.startswith(_FILE) and not name.endswith(".pt2")
+
+
 def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, weights: Path | None = None) -> Extractor:
     """Build an extractor with its weights on `device`.
 

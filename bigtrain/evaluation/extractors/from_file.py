@@ -1,6 +1,7 @@
 """Any network as an extractor: a Python file or a `torch.export` file that the user names.
 
-A Python file is run: naming it is asking for that. DINOv2 and CLIP come this way, from their own packages and weights.
+A Python file is run: naming it is asking for that; a `torch.export` file is not (see `exported_program`). DINOv2 and
+CLIP come this way, from their own packages and weights.
 """
 
 import importlib.util
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors.base import FeatureDtype
+from bigtrain.evaluation.extractors.exported_program import load_program
 from data_pipelines.files import sha256_of
 
 _PROBE = 64
@@ -71,7 +73,7 @@ def _load(path: Path) -> nn.Module:
         if path.suffix == ".py":
             return _build(path).eval().requires_grad_(False)
         if path.suffix == ".pt2":
-            return torch.export.load(path).module()
+            return load_program(path)
     except (RuntimeError, OSError, SyntaxError, ImportError, ValueError) as error:
         raise EvaluationError(f"extractor file:{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
     raise EvaluationError(f"extractor file:{path}: expected a .py or .pt2 file")

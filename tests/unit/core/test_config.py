@@ -71,6 +71,23 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         load_config(Run, path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+        f"text: &text {'x' * 100_000}\nall: [{', '.join(['*text'] * 1000)}]\n",
+        "rate: &rate [*rate]\n",
+        "rate: " + "[" * 5_000,
+    ],
+    ids=["aliases of aliases", "a long text", "itself", "deep"],
+)
+def test_a_small_file_does_not_become_a_large_config(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bomb.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"bomb\.yaml.*(nested too deeply|undefined alias)"):
+        load_config(Run, tmp_path / "bomb.yaml")
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("widths: [1]\n")

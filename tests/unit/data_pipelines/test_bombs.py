@@ -1,6 +1,8 @@
 """Files of strangers that are small and would become large, or that would read other files."""
 
+import gzip
 import io
+import tarfile
 from pathlib import Path
 
 import av
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines.errors import DataError
 from data_pipelines.fields import audio, video
 from data_pipelines.fields.npy import read_npy
+from data_pipelines.manifest import Manifest
+from data_pipelines.prepare import cifar, idx
 
 
 def film(frames: int, side: int) -> bytes:
@@ -54,3 +59,24 @@ def test_an_array_is_as_long_as_it_says() -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
     with pytest.raises(ValueError, match="bytes that claim to be float64"):
         read_npy(stream.getvalue() + b"hush")
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "LARGEST", 10_000)
+    header = b"\0\0\x08\x01" + (20_000).to_bytes(4, "big")
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(20_000)))
+    with pytest.raises(DataError, match="more than 10000 bytes, which no idx file has"):
+        idx.read_idx(tmp_path / "train-images-idx3-ubyte.gz")
+    monkeypatch.setattr(cifar, "LARGEST", 10_000)
+    with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("test_batch.bin")
+        member.size = 20_000
+        tar.addfile(member, io.BytesIO(bytes(20_000)))
+    with pytest.raises(DataError, match="more than 10000 bytes, which no file of CIFAR has"):
+        cifar._read_files(tmp_path / "cifar.tar.gz")
+
+
+def test_a_deep_manifest_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="damaged manifest .nested too deeply"):
+        Manifest.load(tmp_path)

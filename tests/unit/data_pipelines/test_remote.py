@@ -299,3 +299,23 @@ def test_a_disk_that_others_filled_is_damage(small_disk: Path, tiny_shards: Path
         file.write(bytes(60 * 1024))
     with pytest.raises(DataError, match="the disk or the cache's .* full"):
         fetch(ShardCache(small_disk, 10**9, retry=QUICK), tiny_shards, Manifest.load(tiny_shards).shards[0])
+
+
+def test_a_manifest_from_elsewhere_names_no_other_server(
+    server: FaultyServer, tiny_shards: Path, cache: ShardCache
+) -> None:
+    """A stranger's set whose shard is on a machine that only the reader can reach."""
+    manifest = Manifest.load(tiny_shards)
+    inside = f"http://localhost:{server.server_port}/admin/restart"
+    replaced(manifest, (elsewhere(manifest.shards[0], inside), *manifest.shards[1:])).save(tiny_shards)
+    with pytest.raises(DataError, match="is on another server, which this machine would be made to ask"):
+        ShardDataset(server.url, cache=cache).shard(0)
+    assert not server.requests["admin/restart"]
+
+
+def test_small_files_from_elsewhere_are_small(server: FaultyServer, tiny_shards: Path, cache: ShardCache) -> None:
+    index = tiny_shards / Manifest.load(tiny_shards).shards[0].index
+    index.write_bytes(index.read_bytes() + bytes(2**20))
+    with pytest.raises(DataError, match="bytes came"):
+        ShardDataset(server.url, cache=cache).shard(0)
+    assert server.requests[index.name] == 1

@@ -1,12 +1,14 @@
 """Nothing in a pickle is run: what is data is read, and everything else is refused by name."""
 
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bigtrain.interop import pickles
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.pickles import PickledObject, read_pickle
 from tests.unit.interop.nvidia_pickles import EasyDict, Persistent, dumps, evil, storage_with
@@ -133,3 +135,32 @@ def test_a_tensor_must_be_there_whole(tmp_path: Path) -> None:
         read(tmp_path, huge())
     with pytest.raises(InteropError, match="no such file|cannot be read"):
         read_pickle(tmp_path / "none.pkl")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x02Nr" + (2**30).to_bytes(4, "little") + b".", "place 1073741824 of its memo, after 2 operations"),
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x.", "not a pickle of networks"),
+        (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", "not a pickle of networks"),
+    ],
+    ids=["memo", "bytes", "frame"],
+)
+def test_a_few_bytes_take_no_gigabytes(tmp_path: Path, content: bytes, words: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, limits[1]))
+    try:
+        with pytest.raises(InteropError, match=words):
+            read(tmp_path, content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_copies_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call is ten bytes, and returns a copy of a list of a thousand numbers that was built once."""
+    monkeypatch.setattr(pickles, "_SPARE", 0)
+    numbers = b"(" + b"K\x01" * 1000 + b"lq\x00"
+    call = b"ctorch\nSize\nq\x01" + b"h\x01h\x00\x85R" * 1000
+    with pytest.raises(InteropError, match="its calls return many times the size of the file"):
+        read(tmp_path, b"\x80\x02" + numbers + b"0" + call + b".")

@@ -53,6 +53,17 @@ def test_containers() -> None:
     assert gres.ranks == 8, "GPUs that a site takes as --gres alone are GPUs"
 
 
+@pytest.mark.parametrize("path", ["/data/a:b", "/data/a,/etc:/etc"])
+def test_a_container_mounts_what_is_named_and_nothing_else(path: str) -> None:
+    """`,` and `:` divide mounts: a folder of this name would mount `/etc`, or be mounted elsewhere."""
+    for runtime in ("pyxis", "apptainer"):
+        container = ContainerConfig(image="a.sif", runtime=runtime)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="a container cannot mount a folder with"):
+            render(SlurmConfig(container=container), job(Path("/runs/x"), data=(path,)))
+    with pytest.raises(ValueError, match="write OUTSIDE:INSIDE"):
+        SlurmConfig(container=ContainerConfig(image="a.sif", mounts=("/data:/data,/etc:/etc",)))
+
+
 def test_no_value_is_ever_run(tmp_path: Path) -> None:
     every = dict.fromkeys(("partition", "account", "qos", "constraint", "mem", "gpu_type", "dependency"), EVIL)
     every |= dict.fromkeys(("conda", "python", "interface", "stage", "env_file"), EVIL)
@@ -62,7 +73,7 @@ def test_no_value_is_ever_run(tmp_path: Path) -> None:
         modules=(EVIL,),
         env={"A": EVIL},
         sbatch=(f"--gres={EVIL}",),
-        container=ContainerConfig(image=EVIL, mounts=(EVIL,)),
+        container=ContainerConfig(image=EVIL, mounts=(f"{EVIL}:{EVIL}",)),
     )
     text = render(settings, job(tmp_path / EVIL.replace("\\", ""), name=EVIL, data=EVIL))
     end(text, tmp_path, code=0)
