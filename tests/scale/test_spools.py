@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.tracking.curves import POINTS
+from bigtrain.tracking.curves import POINTS, Curves
 from bigtrain.tracking.spool import FILE_NAME, Spool, read_curves, read_metrics, read_outline
 
 LINES = 1_000_000
@@ -43,7 +43,12 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     line = '{"kind": "metrics", "samples_seen": %d, "time_ms": 1, "metrics": {"loss/d": 1.0, "time/img_per_s": 1.0}}\n'
     with (folder / FILE_NAME).open("w") as file:
         file.writelines(line % (1000 * place) for place in range(1, LINES - 999))
+    curves = Curves(offset=(folder / FILE_NAME).stat().st_size)
+    for place in range(1, LINES - 999):
+        curves.add({"kind": "metrics", "samples_seen": 1000 * place, "metrics": {"loss/d": 1.0}}, curves.offset)
+    curves.save(folder)
     spool = Spool(folder)
+    spool.go_on(curves.offset)
     spool.append("event", 999_000_000, key="x", text="y")
     mark = spool.mark()
     with (folder / FILE_NAME).open("a") as file:
