@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_pipelines.prepare.files import from_folder
+from data_pipelines.prepare.files import from_files
+from data_pipelines.prepare.place import Place
 from data_pipelines.protocol import ImageProtocol
 from data_pipelines.write import write_shards
 
@@ -135,7 +136,7 @@ def plain_loop(originals: Path, out: Path) -> None:
 def bigtrain(originals: Path, out: Path, workers: int) -> None:
     """Do it with manifest, index, checksums and resumption, from the listing of the folder on."""
     write_shards(
-        from_folder(originals),
+        from_files(Place(originals)),
         out,
         protocol=ImageProtocol(TARGET, TARGET),
         codec="jpeg",

@@ -132,6 +132,8 @@ def prepare(
     kind: str | None = None,
     split: str = "all",
     direction: str = "AtoB",
+    label: str | None = None,
+    encoding: str | None = None,
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
@@ -141,8 +143,10 @@ def prepare(
         source: a name, a path, or KIND:PATH, see docs/data.md.
         folder: to make.
         kind: of the source; None for what it looks like.
-        split: part of a source that has parts: `all`, `train`, `test`.
+        split: part of a source that has parts: `all`, `train`, `val`, `test`.
         direction: of pairs: `AtoB`, or `BtoA` to make inputs of the targets.
+        label: column, array or key of the labels; `none` to prepare without classes; None for the usual ones.
+        encoding: of tables, and of names in archives, that are not UTF-8.
         workers: processes; None for one a core.
         options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
             `test_samples=1000`.
@@ -158,7 +162,15 @@ def prepare(
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UserError(f"prepare: unknown option '{unknown[0]}'" + nearest(unknown[0], known))
-    images = open_source(str(source), kind=kind, split=split, direction=direction)
+    images = open_source(
+        str(source),
+        kind=kind,
+        split=split,
+        direction=direction,
+        label=label,
+        encoding=encoding,
+        scratch=Path(folder).parent,
+    )
     workers = workers or len(os.sched_getaffinity(0))
     return prepare_source(images, Path(folder), PrepareOptions(**options), workers=workers)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ from bigtrain.run.spans import RunSpans
 from bigtrain.run.start import announce
 from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
-from bigtrain.tracking.tracker import Tracker
+from bigtrain.tracking.tracker import Tracker, check_tracking
 from bigtrain.trainer import Trainer
 
 
@@ -77,6 +77,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
+    check_tracking(config.tracking)
     check_precision(config.precision, cuda=torch.cuda.is_available() if cuda is None else cuda)
     check_run_folder(config, allow_change=allow_change)
     digest = check_data(config)
@@ -142,7 +143,15 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     )
     monitor = _build_monitor(config, task, data, ranks, health, weights, folder)
     examination = Examination(
-        monitor, task, strategies, averaged, recovery, progress, run_log, global_batch=config.global_batch
+        monitor,
+        task,
+        strategies,
+        averaged,
+        recovery,
+        progress,
+        run_log,
+        global_batch=config.global_batch,
+        roles=config.roles,
     )
     saving = Saving(checkpoints, examination, progress, run_log)
     snapshots = SnapshotWriter(
@@ -242,11 +251,11 @@ def _build_monitor(
     held_out = data.held_out(images)
     micro_batch, precision = config.micro_batch_size, config.precision
     logits = LogitProbe(data.trained(images), held_out, micro_batch=micro_batch, ranks=ranks, precision=precision)
-    output, spec = next(iter(task.sampler.outputs.items()))
-    features = None
-    if spec.kind == "image":
-        features = FeatureProbe(
-            lambda: build_extractor(config.eval.extractor, config.eval.dtype, ranks.device),
+    outputs = task.sampler.outputs
+    extractor = cache(partial(build_extractor, config.eval.extractor, config.eval.dtype, ranks.device))
+    features = [
+        FeatureProbe(
+            extractor,
             data.trained(config.health.neighbours),
             held_out,
             field=output,
@@ -254,7 +263,11 @@ def _build_monitor(
             count=images,
             seed=config.seed,
             ranks=ranks,
+            suffix=f"/{output}" if len(outputs) > 1 else "",
         )
+        for output, spec in outputs.items()
+        if spec.kind == "image"
+    ]
     return HealthMonitor(health, logits, weights, features, folder)
 
 

@@ -349,6 +349,10 @@ class TrainingConfig(TaskConfig, ABC):
         precision: `bf16` computes products and convolutions in bfloat16; `pure_bf16` keeps weights in it too, beside
             float32 masters; `fp16` scales losses, and needs a GPU.
         tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.
+        deterministic: let GPUs use only algorithms whose bits repeat, so that a run's bits follow from its config,
+            the GPU and the libraries, as they do on a CPU in any case; slower, by how much was not measured. An
+            operator without such an algorithm, of a package's network for example, ends the run at its first step with
+            PyTorch's words.
         init_from: networks to start from; null for random weights.
         activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
             memory, about a third more computation.
@@ -365,6 +369,7 @@ class TrainingConfig(TaskConfig, ABC):
     memory_gib: PositiveFloat | None = None
     precision: Precision = "fp32"
     tf32: bool = False
+    deterministic: bool = False
     data: AnyDataConfig
     strategy: StrategyConfig
     ema: EMAConfig

@@ -20,6 +20,7 @@ from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
 from bigtrain.distributed.collectives import checked_by_rank_zero, from_rank_zero, is_rank_zero
+from bigtrain.distributed.determinism import choose_algorithms
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
@@ -78,6 +79,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     try:
         checked_by_rank_zero(partial(check, config, world_size=world_size, allow_change=allow_change), _MISTAKES)
         checked = True
+        choose_algorithms(ranks.device, deterministic=config.deterministic)
         config = resolve_micro_batch(config, ranks)
         with _run_folder(config, ranks):
             log_to_file(config.folder / "logs" / f"rank{rank}.log", rank=rank)

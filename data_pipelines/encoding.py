@@ -11,7 +11,7 @@ from data_pipelines.codec import SUFFIXES, encode
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
-from data_pipelines.source import Item, Reader
+from data_pipelines.source import Item, Reader, read_from
 
 _OPTIONAL = ("text",)
 """Kinds of which a sample may have none."""
@@ -127,7 +127,7 @@ def _content(reader: Reader, item: Item, name: str, first: bool) -> bytes | NDAr
     where = item.where if first else item.fields.get(name)
     if where is None or isinstance(where, bytes):
         return where
-    return reader.read(where)
+    return read_from(reader, where)
 
 
 def _required(name: str, content: bytes | NDArray[Any] | None) -> bytes | NDArray[Any]:

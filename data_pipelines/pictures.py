@@ -14,12 +14,15 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from data_pipelines.content import why_no_image
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 """What a dataset's images may be, in Pillow's names; the order is that in which they are tried."""
 OWN_FORMATS = ("PNG", "JPEG", "WEBP")
 """What bigtrain itself writes: into shards, run folders and snapshots."""
 
 PIXEL_LIMIT = 89_478_485  # Pillow's own: a quarter of a GiB of RGB
+_HEAD = 512
 _opening = threading.Lock()
 _ADDRESS = re.compile(r"<[^>]* at 0x[0-9a-f]+>")
 
@@ -68,10 +71,17 @@ def open_picture(
     except passing:
         raise
     except UnidentifiedImageError:
-        raise ImageFileError("format", "not an image") from None
+        raise ImageFileError("format", why_no_image(_head_of(file))) from None
     except Exception as error:  # Pillow's plugins raise anything on damaged data: RuntimeError, struct.error, …
         words = _ADDRESS.sub("", str(error)).strip()
         raise ImageFileError("damaged", f"{type(error).__name__}: {words}") from None
+
+
+def _head_of(file: bytes | memoryview | Path) -> bytes:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(_HEAD)
+    return bytes(file[:_HEAD])
 
 
 def _opened(file: bytes | memoryview | Path, formats: tuple[str, ...]) -> Image.Image:

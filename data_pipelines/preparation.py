@@ -84,7 +84,12 @@ class Preparation:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Give the lock back; a full disk and the like are the user's to mend."""
+        """Give the lock back; a full disk and the like are the user's to mend.
+
+        A refusal before any shard was made leaves nothing, so that a mended command can begin anew.
+        """
+        if isinstance(error, DataError) and not any(result.shard for result in self.finished().values()):
+            shutil.rmtree(self.partial)
         self._lock.close()
         if isinstance(error, OSError):
             raise DataError(f"{self.partial}: stopped: {error}; run the same command again to go on") from None

@@ -26,6 +26,7 @@ _CROP_WORDS = {
     "pad": "zeros around",
     "exact": "images of this size only",
 }
+_WITHIN = 1 << 16  # a JPEG's EXIF is its first or second segment
 _ORIENTATION = 0x0112  # of EXIF: 1 is upright, 5 to 8 lie on their sides
 _UNTOUCHED_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
@@ -156,6 +157,25 @@ def measure(image: bytes | Pixels, pixel_limit: int = PIXEL_LIMIT) -> tuple[int,
     with _opened(image, pixel_limit) as picture:
         turned = picture.getexif().get(_ORIENTATION, 1) >= 5
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
+def is_upright(data: bytes) -> bool:
+    """Tell whether a file is a JPEG or PNG without EXIF, which may say that it lies on its side; rather too seldom."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return b"Exif" not in data[:_WITHIN]
+    return data.startswith(b"\x89PNG") and b"eXIf" not in data and b"Raw profile type exif" not in data
+
+
+def largest_of_16_bits(image: bytes | Pixels) -> int | None:
+    """Return the largest value of a grey image of 16 bits; None for any other image.
+
+    Cameras and scanners save 12 bits in 16: scaled as 16 bits, such an image is all dark.
+
+    Raises:
+        Rejected: it cannot be read.
+    """
+    with _opened(image, PIXEL_LIMIT) as picture:
+        return int(np.asarray(picture).max()) if picture.mode.startswith("I;16") else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from data_pipelines.files import atomic_write, sha256_of
 from data_pipelines.index import index_dtype, save_index
 from data_pipelines.protocol import Rejected
 from data_pipelines.shard_table import Shard
-from data_pipelines.source import Item, Reader, Span
+from data_pipelines.source import Item, Lost, Reader, Span
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class ShardMaker:
             on_sample()
         if not rows:
             return ShardResult(None, rejected)
-        tar = Path(_span(task.items[0].where).path)
+        first = task.items[0].where
+        assert isinstance(first, Span | Lost)
+        tar = Path(first.path)
         index = self.folder / f"shard-{task.number:06d}.index.npy"
         return ShardResult(self._indexed(str(tar), tar, index, rows), rejected)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,12 +18,23 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.protocol import ImageProtocol, Rejected
 
+_NAMED = 3
 LARGEST_FILE = 2**30
 """Bytes; a larger file is no image, and is not read."""
 
 
-DAMAGED, NO_IMAGE = -1, -2
-"""Sizes of spans that are listed and cannot be read."""
+class Lost(NamedTuple):
+    """What is listed in a source and cannot be read: the reason and the detail of its rejection.
+
+    Attributes:
+        path: of the file that it should be in.
+        reason: see `Rejected`.
+        detail: what was found.
+    """
+
+    path: str
+    reason: str
+    detail: str
 
 
 class Span(NamedTuple):
@@ -47,8 +59,37 @@ class Row(NamedTuple):
     number: int
 
 
-Where = str | int | Span | Half | Row
+Where = str | int | Span | Half | Row | Lost
 """What a reader needs to find something: a name, a number, a span, half an image, a row of an array."""
+
+
+@dataclass
+class LeftAside:
+    """The files of a source that are part of no sample: how many for which reason, and the first three of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, why: str, name: str) -> None:
+        """Count a file."""
+        self.counts[why] += 1
+        names = self.first.setdefault(why, [])
+        if len(names) < _NAMED:
+            names.append(name)
+
+    @property
+    def total(self) -> int:
+        """Number of all files."""
+        return self.counts.total()
+
+    @property
+    def words(self) -> str:
+        """All that there is to tell, in one line."""
+        parts = []
+        for why, count in self.counts.items():
+            more = ", …" if count > len(self.first[why]) else ""
+            parts.append(f"{count} {why} ({', '.join(self.first[why])}{more})")
+        return "; ".join(parts)
 
 
 class Item(NamedTuple):
@@ -94,7 +135,8 @@ class Source:
         members: file extensions of what is kept besides fields and classes.
         usual: the protocol that fits these images where the user names none; None: they have no size of their own.
         stamp: changes when the source's files change.
-        left_aside: number of files that are neither images nor belong to one.
+        left_aside: the files that are part of no sample.
+        notes: what else people should know of how it was understood, a sentence each.
         spans: whether the items are members of tars that can be indexed in place.
     """
 
@@ -109,7 +151,8 @@ class Source:
     members: tuple[str, ...] = ()
     usual: ImageProtocol | None = None
     stamp: str = ""
-    left_aside: int = 0
+    left_aside: LeftAside = field(default_factory=LeftAside, repr=False)
+    notes: tuple[str, ...] = ()
     spans: bool = False
 
     @property
@@ -128,6 +171,14 @@ class Source:
             digest.update(repr(item).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def read(self, where: Where) -> bytes | NDArray[Any]:
+        """Return the content of a field of an item.
+
+        Raises:
+            Rejected: it cannot be read.
+        """
+        return read_from(self.reader, where)
+
     def shuffled(self, seed: int) -> "Source":
         """Return the same samples in another order, a pure function of `seed`."""
         bits = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64)).random_raw(len(self.items))
@@ -136,6 +187,17 @@ class Source:
     def split(self, count: int) -> tuple["Source", "Source"]:
         """Return the first `count` samples, and the rest."""
         return replace(self, items=self.items[:count]), replace(self, items=self.items[count:])
+
+
+def read_from(reader: Reader, where: Where) -> bytes | NDArray[Any]:
+    """Return what a reader finds; what is known to be lost is rejected.
+
+    Raises:
+        Rejected: it cannot be read.
+    """
+    if isinstance(where, Lost):
+        raise Rejected(where.reason, where.detail)
+    return reader.read(where)
 
 
 @dataclass(frozen=True)
@@ -183,18 +245,28 @@ class FileReader:
             check_file_size(path.stat().st_size)
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            raise Rejected("missing", "no such file") from None
+            raise Rejected("missing", _why_missing(path)) from None
         except (PermissionError, IsADirectoryError) as error:
             raise Rejected("unreadable", str(error.strerror)) from None
         except OSError as error:  # a disk or network that fails now may work later: this is not the image's fault
             raise DataError(f"{path}: cannot be read ({error}); run the same command again to go on") from None
 
 
+def _why_missing(path: Path) -> str:
+    return f"a link to {path.readlink()}, where nothing is" if path.is_symlink() else "no such file"
+
+
 @dataclass(frozen=True)
 class ZipReader:
-    """Members of a zip, found by name."""
+    """Members of a zip, found by name.
+
+    Attributes:
+        path: of the zip.
+        encoding: of names that are not said to be UTF-8; None: as the standard says.
+    """
 
     path: Path
+    encoding: str | None = None
 
     def read(self, where: str) -> bytes:
         """Return the content of a member."""
@@ -210,11 +282,11 @@ class ZipReader:
 
     @cached_property
     def _zip(self) -> zipfile.ZipFile:
-        return zipfile.ZipFile(self.path)
+        return zipfile.ZipFile(self.path, metadata_encoding=self.encoding)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open file behind: processes that share one read garbage."""
-        return {"path": self.path}
+        return {"path": self.path, "encoding": self.encoding}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open anew when first read."""
@@ -223,20 +295,33 @@ class ZipReader:
 
 @dataclass(frozen=True)
 class SpanReader:
-    """Members of tars, found by their place."""
+    """Members of tars, found by their place.
+
+    Attributes:
+        unpacked: for tars that are compressed, and for other files whose content was laid out anew: the path of
+            the file that the spans lie in, by the path of theirs.
+        keep: what must live as long as this reader does in the process that made it.
+    """
+
+    unpacked: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     def read(self, where: Span) -> bytes:
         """Return the bytes of a span."""
-        if where.size == DAMAGED:
-            raise Rejected("damaged", f"the tar cannot be read beyond byte {where.offset}")
-        if where.size == NO_IMAGE:
-            raise Rejected("missing", "no image among the sample's members")
         check_file_size(where.size)
-        with Path(where.path).open("rb", buffering=0) as file:
+        with Path(self.unpacked.get(where.path, where.path)).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), where.size, where.offset)
         if len(data) != where.size:
             raise Rejected("damaged", f"the tar ends within it, after {len(data)} of {where.size} bytes")
         return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open files behind; their owner holds them."""
+        return {"unpacked": self.unpacked, "keep": ()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read what the owner holds."""
+        self.__dict__.update(state)
 
 
 def check_file_size(size: int) -> None:

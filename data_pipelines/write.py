@@ -22,10 +22,12 @@ from data_pipelines.pool import make_all
 from data_pipelines.preparation import Preparation, is_prepared
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.shard import Rejection, ShardMaker, ShardTask
-from data_pipelines.source import Item, Source, Span
+from data_pipelines.source import Item, Lost, Source, Span
 
 _PROBES = 64
 _SHARD_SAMPLES = 1000
+_UNFIT = {"size", "mode", "format", "orientation"}
+"""Reasons for which a file cannot be kept as it is."""
 
 
 def write_shards(
@@ -92,7 +94,10 @@ def write_shards(
         rejected = [entry for task in tasks for entry in results[task.number].rejected]
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
-            raise DataError(f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}")
+            raise DataError(
+                f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}"
+                f"{_way_on(rejected, encoding)}"
+            )
         labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
         manifest = Manifest(
             name=source.name,
@@ -119,7 +124,7 @@ def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_L
     problems = []
     for item in _spread(source.items):
         try:
-            sizes[measure(source.reader.read(item.where), pixel_limit)] += 1
+            sizes[measure(source.read(item.where), pixel_limit)] += 1
         except Rejected as answer:
             problems.append(Rejection(item.name, answer.reason, answer.detail))
     if not sizes:
@@ -127,8 +132,32 @@ def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_L
     (height, width), most = sizes.most_common(1)[0]
     if most < 0.75 * sizes.total():
         some = ", ".join(f"{height}x{width}" for (height, width), _ in sizes.most_common(3))
-        raise DataError(f"{source.origin}: images of several sizes ({some} ...): choose a resolution")
+        codec = ", and a --codec such as png, to write them anew" if source.spans else ""
+        raise DataError(f"{source.origin}: images of several sizes ({some} ...): choose a --resolution{codec}")
     return ImageProtocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
+
+
+def check_kept_files(source: Source, protocol: ImageProtocol) -> None:
+    """See that most files, of some that are looked at, can be kept as they are.
+
+    Raises:
+        DataError: they cannot; the message says which option writes them anew.
+    """
+    problems, count = [], 0
+    for item in _spread(source.items):
+        try:
+            content = source.read(item.where)
+            count += 1
+            if isinstance(content, bytes):
+                protocol.check_untouched(content)
+        except Rejected as answer:
+            if answer.reason in _UNFIT:
+                problems.append(Rejection(item.name, answer.reason, answer.detail))
+    if len(problems) > 0.25 * count:
+        raise DataError(
+            f"{source.origin}: tars are indexed in place, with files as they are, and {len(problems)} of {count} that "
+            f"were looked at do not fit ({_first(problems)}): choose a --codec, such as png or jpeg, to write them anew"
+        )
 
 
 def _check_options(encoding: Encoding, *limits: int | None) -> None:
@@ -175,7 +204,7 @@ def _by_tar(items: Sequence[Item]) -> list[ShardTask]:
     """Group items by the tar that they lie in."""
 
     def tar(item: Item) -> str:
-        assert isinstance(item.where, Span)
+        assert isinstance(item.where, Span | Lost)
         return item.where.path
 
     tasks: list[ShardTask] = []
@@ -189,6 +218,15 @@ def _by_tar(items: Sequence[Item]) -> list[ShardTask]:
 def _spread(items: Sequence[Item]) -> Sequence[Item]:
     """Return a few items from all over a sequence."""
     return [items[place * len(items) // _PROBES] for place in range(_PROBES)] if len(items) > _PROBES else items
+
+
+def _way_on(rejected: Sequence[Rejection], encoding: Encoding) -> str:
+    """Return which option would help where all samples are rejected for one reason."""
+    reasons = {entry.reason for entry in rejected}
+    if encoding.codec == "source" and reasons <= _UNFIT:
+        return "; files are kept as they are: --codec png writes them anew"
+    small = all(entry.reason == "size" and "smaller" in entry.detail for entry in rejected)
+    return "; --upscale enlarges them" if small else ""
 
 
 def _first(rejected: Sequence[Rejection]) -> str:

@@ -18,7 +18,11 @@ def prepare(
     ],
     dest: Annotated[Path, typer.Argument(help="Folder to make.")],
     kind: Annotated[str | None, typer.Option(help="Kind of the source; default: what it looks like.")] = None,
-    split: Annotated[str, typer.Option(help="Part of a source that has parts: all, train, test.")] = "all",
+    split: Annotated[str, typer.Option(help="Part of a source that has parts: all, train, val, test.")] = "all",
+    label: Annotated[
+        str | None, typer.Option(help="Column, array or key of the labels; none: prepare without classes.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of tables and of names in archives, if not UTF-8.")] = None,
     direction: Annotated[str, typer.Option(help="Of pairs: AtoB, or BtoA: inputs become targets.")] = "AtoB",
     resolution: Annotated[str | None, typer.Option(help="256, or 128x256 (height x width); default: as it is.")] = None,
     crop: Annotated[str | None, typer.Option(help="center, none (the aspect is not kept) or pad.")] = None,
@@ -64,7 +68,9 @@ def prepare(
         name=name,
         licence=licence,
     )
-    images = open_source(source, kind=kind, split=split, direction=direction)
+    images = open_source(
+        source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
+    )
     total = min(len(images.items), max_samples or len(images.items))
     with progress_bars() as bars:
         task = bars.add_task(f"preparing {images.name}", total=total, note="")
@@ -79,8 +85,10 @@ def prepare(
         counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
         listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
-    if images.left_aside:
-        typer.echo(f"{source}: files left aside, part of no sample: {images.left_aside}")
+    if images.left_aside.total:
+        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
+    for note in images.notes:
+        typer.echo(f"{source}: {note}")
 
 
 @app.command()

@@ -28,6 +28,9 @@ def evaluate(
     extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/metrics.md.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
+    kid_subset_size: Annotated[
+        int | None, typer.Option(help="Images of each of KID's subsets; default: 1,000.")
+    ] = None,
     truncation: Annotated[float | None, typer.Option(help="Of the latents (psi); default: 1, for none.")] = None,
     ema: Annotated[str | None, typer.Option(help="Width of a power-function average, such as 0.05.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the generator: fp32 (default) or bf16.")] = None,
@@ -64,6 +67,7 @@ def evaluate(
         "extractor": extractor,
         "weights": weights,
         "dtype": dtype,
+        "kid_subset_size": kid_subset_size,
     }
     if watch:
         from launch.local import run_ranks

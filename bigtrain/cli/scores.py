@@ -36,6 +36,9 @@ def fid(
     samples: Annotated[int | None, typer.Option(help="Images of a snapshot; default: 50,000.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of a snapshot's images; default: 0.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images at once; default: 32.")] = None,
+    kid_subset_size: Annotated[
+        int | None, typer.Option(help="Images of each of KID's subsets; default: 1,000.")
+    ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
@@ -54,6 +57,7 @@ def fid(
         samples=samples,
         seed=seed,
         batch=batch,
+        kid_subset_size=kid_subset_size,
         as_json=as_json,
     )
     run_program("bigtrain.evaluation.fid", settings, nproc=nproc)

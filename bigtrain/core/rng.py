@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bigtrain.core.constants import constant
+from bigtrain.core.philox import random_bits
+
 SCHEME = "philox4x32-10, key (seed, crc32 of the stream), counter (block, 0, position)"
 """What a checkpoint calls this: a run cannot go on with other numbers as if nothing had happened."""
-
-_MASK = 0xFFFFFFFF
-_ROUND_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,7 @@ class Draws:
 
     def bits(self, count: int) -> Tensor:
         """Return `count` uniform 32-bit integers a sample: int64, shape [N, count]."""
-        blocks, samples = -(-count // 4), self.index.shape[0]  # len() would fix it in an exported program
-        block = torch.arange(blocks, device=self.index.device).repeat(samples, 1)
-        index = self.index[:, None].expand(-1, blocks)
-        counter = (block, torch.zeros_like(block), index & _MASK, (index >> 32) & _MASK)
-        words = philox_4x32(counter, (self.seed & _MASK, _key(self.stream)))
-        return torch.stack(words, dim=-1).reshape(samples, 4 * blocks)[:, :count]
+        return random_bits(self.index, self.seed, _key(self.stream), count)
 
     def uniform(self, *shape: int) -> Tensor:
         """Return numbers uniform in [0, 1): float32, shape [N, *shape]."""
@@ -78,27 +72,17 @@ class Draws:
 
     def categorical(self, weights: Sequence[float]) -> Tensor:
         """Return an index a sample, with probability proportional to its weight: int64, shape [N]."""
-        edges = torch.tensor(weights, dtype=torch.float64, device=self.index.device).cumsum(0)
+        edges = _edges(tuple(weights), self.index.device)
         return torch.searchsorted(edges, self.uniform(1).squeeze(1).double() * edges[-1], right=True)
+
+
+@constant
+def _edges(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the running sums of weights, computed on the host for every device: a GPU's may differ."""
+    return torch.tensor(weights, dtype=torch.float64).cumsum(0).to(device)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _key(stream: str) -> int:
     """Return the half of the key that a stream's name is; a compiled network has it built in."""
     return zlib.crc32(stream.encode())
-
-
-def philox_4x32(
-    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int], rounds: int = 10
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Apply Philox 4x32: four int64 tensors that hold 32-bit words in, four out (Salmon et al. 2011, section 3.3)."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(rounds):
-        # int64 products wrap, which keeps all 64 bits: the arithmetic shift's sign bits are masked off.
-        product0, product1 = c0 * _ROUND_MULTIPLIERS[0], c2 * _ROUND_MULTIPLIERS[1]
-        high0, low0 = (product0 >> 32) & _MASK, product0 & _MASK
-        high1, low1 = (product1 >> 32) & _MASK, product1 & _MASK
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
-    return c0, c1, c2, c3

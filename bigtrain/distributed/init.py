@@ -26,6 +26,7 @@ from bigtrain.core import stop
 from bigtrain.core.host_memory import keep_freed_memory
 from bigtrain.core.launchers import check_meeting_place, place_from_environment
 from bigtrain.core.logging import log
+from bigtrain.distributed.affinity import stay_near
 from bigtrain.distributed.gpus import find_device
 
 _LOOPBACK = "127.0.0.1"
@@ -59,7 +60,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     1e-38 for 0 from here on: gradients through attention are full of them as training begins, at ten times the cost;
     where they compute, the process keeps the memory that it frees (decision 42). Gloo connects two ranks when they
     first talk, and the limit of open files is raised as far as the system allows: 1,024 ranks that connect at once need
-    2,050 descriptors each, and the usual limit is 1,024.
+    2,050 descriptors each, and the usual limit is 1,024. A rank with a GPU stays on the cores of its NUMA node.
 
     Raises:
         DeviceError: this rank cannot use the GPU that it should.
@@ -75,6 +76,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
+        stay_near(device)
     else:
         keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)

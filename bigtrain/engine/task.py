@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
 from bigtrain.models.network_spec import NetworkSpec
 from data_pipelines.fields.spec import FieldSpec
+
+Role = Literal["generator", "discriminator"]
+"""What a player is in the game."""
 
 Fields = Mapping[str, FieldSpec]
 """The fields of a run's samples by name, as its config or its manifest declares them."""
@@ -61,17 +66,18 @@ class Task(ABC):
         """Return the objects, besides players and optimizers, that must survive a crash."""
         return {}
 
-    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor | None:
-        """Return the logits [N] by which a discriminator tells real samples from fakes, changing nothing.
+    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the logits [N] by which each discriminator tells real samples from fakes, changing nothing.
 
         Args:
             networks: of all players, by name.
             batch: real samples.
 
         Returns:
-            None where no network judges whole samples.
+            By the name that the discriminator's statistics end with (`signs/real/D_A`), `""` where there is one;
+            nothing where no network judges whole samples.
         """
-        return None
+        return {}
 
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """Return the fields of real samples as a discriminator is shown them now: augmented, where they are."""
@@ -90,9 +96,12 @@ class TaskConfig(Config, ABC):
     """The part of a run's config that a task reads.
 
     Attributes:
+        roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
         optim: the optimizer of each player, by the player's name.
         compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
+
+    roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})
 
     optim: dict[str, OptimizerConfig]
     compile: bool = False

@@ -17,7 +17,7 @@ from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
-from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics import METRICS, MetricName, choose
 from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by, with_settings
 from bigtrain.evaluation.published import load_published
@@ -41,6 +41,7 @@ class ScoreConfig(Config):
         weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
         batch: images a forward of the extractor.
+        kid_subset_size: images of each of KID's subsets; null for the usual 1,000.
     """
 
     metrics: tuple[MetricName, ...] = ("fid",)
@@ -52,6 +53,7 @@ class ScoreConfig(Config):
     weights: str | None = None
     dtype: FeatureDtype = "fp32"
     batch: PositiveInt = 32
+    kid_subset_size: Annotated[int, Field(ge=2)] | None = None
 
 
 class FullEvalConfig(ScoreConfig):
@@ -130,15 +132,25 @@ class Evaluator:
         self._extractor = build_extractor(
             config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
         )
-        check_metrics(config.metrics, self._published or self._images, config.samples, self._extractor)
+        self._metrics = choose(config.metrics, kid_subset_size=config.kid_subset_size)
+        check_metrics(self._metrics, self._published or self._images, config.samples, self._extractor)
 
-    def run(self, generate: GenerateImages, sampling: Sampling, *, seed: int, stop: Stop = never) -> dict[str, Score]:
+    def run(
+        self,
+        generate: GenerateImages,
+        sampling: Sampling,
+        *,
+        seed: int,
+        classes: tuple[str, ...] = (),
+        stop: Stop = never,
+    ) -> dict[str, Score]:
         """Score a generator. Collective.
 
         Args:
             generate: makes the images.
             sampling: how it does that.
             seed: of the latents and labels; image i is the same on any number of ranks.
+            classes: names of the generator's classes; empty for those of the dataset.
             stop: tells whether this process was asked to stop.
 
         Returns:
@@ -149,8 +161,8 @@ class Evaluator:
         """
         config, ranks = self._config, self._ranks
         reference = self._published or self._images
-        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device)
-        found = measure(config.metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
+        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device, classes=classes)
+        found = measure(self._metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
         replaced = self.replaced
         scores = {
             self._full_name(name): Score(

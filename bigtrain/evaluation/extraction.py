@@ -75,7 +75,7 @@ def extract(
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():
             collector.add(features[need.layer], index, label)
-    _check_faults(images)
+    check_faults(images)
     return {need: collector.over_ranks() for need, collector in collectors.items()}
 
 
@@ -84,9 +84,13 @@ def numbers_from(first: int, batch: int, count: int) -> Tensor:
     return torch.arange(first, min(first + batch, count))
 
 
-def _check_faults(images: Images) -> None:
+def check_faults(images: Images) -> None:
     """Raise ImagesError on every rank where any of them met an image that it could not read. Collective."""
     faults = sorted(fault for part in from_all_ranks(images.faults) for fault in part)
     if faults:
         named = ", ".join(faults[:_NAMED]) + (", …" if len(faults) > _NAMED else "")
-        raise ImagesError(f"{images.name}: {len(faults)} of {len(images)} images cannot be scored: {named}")
+        files = images.digest is not None
+        way_on = (
+            "; bigtrain data prepare --resolution N makes a set of one size of those that can be read" if files else ""
+        )
+        raise ImagesError(f"{images.name}: {len(faults)} of {len(images)} images cannot be scored: {named}{way_on}")

@@ -28,7 +28,8 @@ from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.lpips import LPIPS, build_lpips
 from bigtrain.evaluation.measuring import measure
-from bigtrain.evaluation.metrics import METRICS, MetricName
+from bigtrain.evaluation.metrics import METRICS, choose
+from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.outputs import images_of, outputs_of
 from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, load_published
@@ -55,6 +56,7 @@ class Comparison(Config):
         samples: images of a snapshot to generate.
         seed: of their latents.
         batch: images at once.
+        kid_subset_size: images of each of KID's subsets; null for the usual 1,000.
         as_json: print one JSON line instead of a table.
     """
 
@@ -67,6 +69,7 @@ class Comparison(Config):
     samples: int = Field(50_000, ge=2)
     seed: NonNegativeInt = 0
     batch: PositiveInt = 32
+    kid_subset_size: Annotated[int, Field(ge=2)] | None = None
     as_json: bool = False
 
 
@@ -95,7 +98,8 @@ def compare(comparison: Comparison, ranks: Ranks) -> ComparisonResult:
     Raises:
         EvaluationError, SnapshotError, DataError: missing, unreadable, or not fitting each other.
     """
-    of_features = [name for name in METRICS if name in comparison.metrics]
+    named = [name for name in METRICS if name in comparison.metrics]
+    of_features = choose(named, kid_subset_size=comparison.kid_subset_size)
     of_pairs = [name for name in PAIRED if name in comparison.metrics]
     extractor = (
         build_extractor(comparison.extractor, comparison.dtype, ranks.device, weights=comparison.weights)
@@ -122,7 +126,7 @@ class ImagesWithProgress:
 
     def __init__(self, images: Images, ranks: Ranks) -> None:
         self._images, self._ranks = images, ranks
-        self.name, self.digest = images.name, images.digest
+        self.name, self.digest, self.classes = images.name, images.digest, images.classes
         self._bars = progress_bars()
         self._bars.disable |= ranks.rank != 0
         self._task = self._bars.add_task(images.name, total=len(images), note="")
@@ -146,10 +150,15 @@ class ImagesWithProgress:
     def done(self) -> None:
         """Take the bar away, and tell what was odd."""
         self._bars.stop()
-        grey = self._images.grey if isinstance(self._images, FileImages) else []
-        if grey:
+        if not isinstance(self._images, FileImages):
+            return
+        rank = self._ranks.rank
+        if grey := self._images.grey:
             log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
-                        self._ranks.rank, min(grey))  # fmt: skip
+                        rank, min(grey))  # fmt: skip
+        if dark := self._images.dark:
+            log.warning("%s: %d images of 16 bits among those of rank %d use 12 bits or less and are dark (%s, …): "
+                        "multiply them by 16 before", self.name, len(dark), rank, min(dark))  # fmt: skip
 
 
 Side = ImagesWithProgress | Published
@@ -184,14 +193,21 @@ def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedI
         lambda output, draws: sampler.draw_inputs(draws),
         next(iter(sampler.outputs)),
     )
-    return GeneratedImages(generate, comparison.samples, seed=comparison.seed, device=ranks.device, name=str(path))
+    return GeneratedImages(
+        generate,
+        comparison.samples,
+        seed=comparison.seed,
+        device=ranks.device,
+        name=str(path),
+        classes=snapshot.class_names,
+    )
 
 
 def _score_features(
-    names: Sequence[MetricName], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
+    metrics: Mapping[str, Metric], generated: Side, reference: Side, extractor: Extractor, ranks: Ranks, *, batch: int
 ) -> dict[str, Score]:
     """Compute metrics of features, with one pass over each side. Collective."""
-    found = measure(names, reference, generated, extractor, ranks, batch=batch)
+    found = measure(metrics, reference, generated, extractor, ranks, batch=batch)
     return {
         f"{name.rstrip('_')}{suffix_of(extractor)}": Score(
             one.value,

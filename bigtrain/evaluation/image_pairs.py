@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigtrain.distributed.collectives import sum_over_ranks
+from bigtrain.distributed.collectives import from_all_ranks, sum_over_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.extraction import check_faults
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.lpips import LPIPS
 from bigtrain.evaluation.metrics.base import Scores
@@ -63,6 +64,15 @@ def _blurred(x: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(x, weight.reshape(1, 1, -1, 1)), weight.reshape(1, 1, 1, -1))
 
 
+def _why_no_pairs(metrics: Sequence[PairMetricName], one: Tensor, other: Tensor) -> str | None:
+    if one.shape != other.shape:
+        shapes = " and ".join("x".join(map(str, side.shape[1:])) for side in (one, other))
+        return f"images of {shapes} are no pairs"
+    if "ssim" in metrics and min(one.shape[2:]) < _WINDOW:
+        return f"ssim needs images of {_WINDOW} pixels a side"
+    return None
+
+
 @torch.inference_mode()
 def score_pairs(
     metrics: Sequence[PairMetricName],
@@ -87,7 +97,7 @@ def score_pairs(
         Means over the pairs, by name.
 
     Raises:
-        EvaluationError: the sets do not match.
+        EvaluationError: the sets do not match, or some images cannot be read.
     """
     if len(images) != len(targets):
         raise EvaluationError(f"{images.name} has {len(images)} images, {targets.name} has {len(targets)}: no pairs")
@@ -95,12 +105,17 @@ def score_pairs(
     if distance is not None:
         functions["lpips"] = lambda one, other: distance(*(side.float() / 127.5 - 1 for side in (one, other)))
     sums = torch.zeros(len(metrics), dtype=torch.float64)
-    mine = torch.arange(ranks.rank, len(images), ranks.world_size)
+    mine = torch.arange(len(images))[ranks.rank :: ranks.world_size]  # none, where there are more ranks
+    problem: str | None = None
     for index in torch.split(mine, batch) if len(mine) else ():
         one, other = (side.read(index)[0].to(ranks.device) for side in (images, targets))
-        if one.shape != other.shape:
-            shapes = " and ".join("x".join(map(str, side.shape[1:])) for side in (one, other))
-            raise EvaluationError(f"{images.name} and {targets.name}: images of {shapes} are no pairs")
+        if problem := _why_no_pairs(metrics, one, other):
+            break
         sums += torch.stack([functions[name](one, other).double().sum().cpu() for name in metrics])
+    problem = next(filter(None, from_all_ranks(problem)), None)  # a rank may have no pair, or no such one
+    if problem is not None:
+        raise EvaluationError(f"{images.name} and {targets.name}: {problem}")
+    for side in (images, targets):
+        check_faults(side)
     means = (sum_over_ranks(sums) / len(images)).tolist()
     return dict(zip(metrics, means, strict=True))

@@ -1,18 +1,22 @@
 """Compute named metrics of one set of images against another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.class_names import match_classes
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors.base import Extractor
 from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.metrics import METRICS, MetricName
-from bigtrain.evaluation.metrics.base import Metric, Need
+from bigtrain.evaluation.images.relabelled import Relabelled
+from bigtrain.evaluation.metrics.base import Metric, Need, Scores
 from bigtrain.evaluation.noise import Interval, interval
 from bigtrain.evaluation.published import Published
 from bigtrain.evaluation.reference import published_statistic, reference_statistics
+from bigtrain.evaluation.statistics import Statistic
 from bigtrain.evaluation.statistics.some import SomeRows
 
 
@@ -32,7 +36,7 @@ class Measured:
 
 
 def measure(
-    metrics: Sequence[MetricName],
+    metrics: Mapping[str, Metric],
     reference: Images | Published,
     generated: Images | Published,
     extractor: Extractor,
@@ -45,7 +49,7 @@ def measure(
     """Compute metrics from one pass over each set of images. Collective.
 
     Args:
-        metrics: which.
+        metrics: which, by name.
         reference: images, or published statistics of some.
         generated: what is scored, likewise.
         extractor: makes the features.
@@ -55,35 +59,40 @@ def measure(
         stop: tells whether this process was asked to stop.
 
     Returns:
-        Values by short names, such as `fid`.
+        Values by short names, such as `fid`, or `class_fid_cat_` of a class.
 
     Raises:
         EvaluationError: there are too few images for a metric, or the extractor has no features for it.
         Interrupted: a rank was asked to stop.
     """
     check_metrics(metrics, reference, generated, extractor)
-    chosen = {name: METRICS[name] for name in metrics}
-    compared = [metric.need for metric in chosen.values() if metric.compares]
+    names: Sequence[str] = ()
+    if any(metric.by_class for metric in metrics.values()):
+        generated, names = _with_classes_of(reference, generated)
+    compared = [metric.need for metric in metrics.values() if metric.compares]
     real = reference_statistics(reference, compared, extractor, ranks, batch=batch, stop=stop)
     noise = noise and not isinstance(generated, Published)  # statistics tell of no single image
-    noisy = [metric for metric in chosen.values() if noise and metric.influence is not None]
+    noisy = [metric for metric in metrics.values() if noise and metric.influence is not None]
     some = {metric.need: Need(metric.need.layer, SomeRows) for metric in noisy}
-    needs = [*(metric.need for metric in chosen.values()), *some.values()]
+    needs = [*(metric.need for metric in metrics.values()), *some.values()]
     fake = reference_statistics(generated, needs, extractor, ranks, batch=batch, stop=stop)
     found: dict[str, Measured] = {}
-    for name, metric in chosen.items():
+    for name, metric in metrics.items():
         ours, theirs = real.get(metric.need), fake[metric.need]
         values = metric.score(ours, theirs)
+        if metric.is_distance and ours is not None and _are_equal(ours, theirs):
+            values = dict.fromkeys(values, 0.0)
+        values = _named_by_class(values, names) if metric.by_class else values
         found |= {key: Measured(value, metric, None) for key, value in values.items()}
         if metric in noisy and metric.influence is not None:
             rows = fake[some[metric.need]].tensors()["rows"]
-            around = interval(values[name], [metric.influence(ours, theirs, rows)], theirs.count)
+            around = interval(values[name], [metric.influence(ours, theirs, rows)], theirs.count, lowest=metric.lowest)
             found[name] = Measured(values[name], metric, around)
     return found
 
 
 def check_metrics(
-    metrics: Sequence[MetricName],
+    metrics: Mapping[str, Metric],
     reference: Images | Published,
     generated: Images | Published | int,
     extractor: Extractor,
@@ -99,15 +108,15 @@ def check_metrics(
     Raises:
         EvaluationError: too few images for a metric, an extractor or published statistics without what it needs.
     """
-    for key in metrics:
-        metric = METRICS[key]
+    for key, metric in metrics.items():
         if metric.need.layer not in extractor.layers:
             offered = ", ".join(extractor.layers)
             raise EvaluationError(f"{key} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
         for side in (generated, reference) if metric.compares else (generated,):
             name, count = _name_and_count(side, metric.need, extractor)
             if count is not None and count < metric.least:
-                raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}")
+                way_on = f"; {metric.with_fewer}" if metric.with_fewer else ""
+                raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}{way_on}")
 
 
 def _name_and_count(side: Images | Published | int, need: Need, extractor: Extractor) -> tuple[str, int | None]:
@@ -117,3 +126,36 @@ def _name_and_count(side: Images | Published | int, need: Need, extractor: Extra
     if isinstance(side, Published):
         return str(side.path), published_statistic(side, need, extractor).count or None
     return side.name, len(side)
+
+
+def _with_classes_of(
+    reference: Images | Published, generated: Images | Published
+) -> tuple[Images | Published, Sequence[str]]:
+    """Return the generated images with the reference's class indices, and the names of the classes.
+
+    Raises:
+        OtherClassesError: they have other classes.
+    """
+    if isinstance(reference, Published) or isinstance(generated, Published):
+        return generated, ()
+    order = match_classes(generated.classes, reference.classes, generated.name, reference.name)
+    if order is None or order == list(range(len(order))):
+        return generated, reference.classes or generated.classes
+    return Relabelled(generated, order, reference.classes), reference.classes
+
+
+def _named_by_class(values: Scores, names: Sequence[str]) -> Scores:
+    """Return values `…_NUMBER_` as `…_NAME_`, where the classes have names that tell them apart."""
+    if len(set(names)) != len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names)]
+    named: Scores = {}
+    for key, value in values.items():
+        stem, _, number = key.rstrip("_").rpartition("_")
+        known = key.endswith("_") and number.isdecimal() and int(number) < len(names)
+        named[f"{stem}_{names[int(number)]}_" if known else key] = value
+    return named
+
+
+def _are_equal(one: Statistic, other: Statistic) -> bool:
+    ours, theirs = one.tensors(), other.tensors()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -101,7 +101,14 @@ class OutputEvaluators:
             self._evaluators.append((output, sets, pairs))
 
     def run(
-        self, make: MakeOutputs, sampling: Sampling, *, seed: int, stop: Stop = never, **choices: Any
+        self,
+        make: MakeOutputs,
+        sampling: Sampling,
+        *,
+        seed: int,
+        classes: tuple[str, ...] = (),
+        stop: Stop = never,
+        **choices: Any,
     ) -> dict[str, Score]:
         """Score the outputs. Collective.
 
@@ -109,6 +116,7 @@ class OutputEvaluators:
             make: makes them.
             sampling: how it does that.
             seed: of the latents and labels; sample i is the same on any number of ranks.
+            classes: names of the networks' classes; empty for those of the dataset.
             stop: tells whether this process was asked to stop.
             choices: of the sampler.
 
@@ -121,7 +129,7 @@ class OutputEvaluators:
         scores: dict[str, Score] = {}
         for output, sets, pairs in self._evaluators:
             generate = images_of(make, output.take_inputs, output.name, **choices)
-            scores |= sets.run(generate, sampling, seed=seed, stop=stop)
+            scores |= sets.run(generate, sampling, seed=seed, classes=classes, stop=stop)
             if pairs is not None:
                 scores |= pairs.run(generate, sampling, seed=seed)
         return scores
@@ -133,7 +141,7 @@ class OutputEvaluators:
 
 
 def images_of(make: MakeOutputs, take_inputs: TakeInputs, output: str, **choices: Any) -> GenerateImages:
-    """Return what makes one output of a sampler, and the classes that it is made from.
+    """Return what makes one output of a sampler, and the classes that it is made from (-1: none).
 
     Args:
         make: makes outputs.
@@ -145,7 +153,7 @@ def images_of(make: MakeOutputs, take_inputs: TakeInputs, output: str, **choices
     def generate(draws: Draws) -> tuple[Tensor, Tensor]:
         inputs = take_inputs(output, draws)
         made = make(inputs, draws, **choices)[output]
-        return made, inputs.get(CLASS, torch.zeros_like(draws.index))
+        return made, inputs.get(CLASS, torch.full_like(draws.index, -1))
 
     return generate
 

@@ -32,7 +32,8 @@ from data_pipelines.files import atomic_write, write_json
 from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.manifest import IMAGE
 from data_pipelines.order import Location
-from data_pipelines.prepare.files import IMAGE_SUFFIXES
+from data_pipelines.prepare.listing import list_folder
+from data_pipelines.prepare.names import stem_of
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.read import DamageError, ShardDataset
 
@@ -135,7 +136,7 @@ def find_sources(inputs: Sequence[str], field: str) -> list[Source]:
             raise UserError(f"{source.file}: would be written to {source.name}.png, as {names[source.name].file}")
         names[source.name] = source
     if not sources:
-        raise UserError(f"{', '.join(inputs)}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise UserError(f"{', '.join(inputs)}: no images in it")
     return sources
 
 
@@ -147,11 +148,9 @@ def _sources_in(path: Path, field: str) -> Iterator[Source]:
         for number, location in enumerate(dataset.locations()):
             yield Source(f"{number:08d}", sample=(dataset, chosen, location))
     elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            inside = file.relative_to(path)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if file.is_file() and not hidden and file.suffix.lower() in IMAGE_SUFFIXES:
-                yield Source(str(inside.with_suffix("")), file)
+        listing = list_folder(path)
+        for name in listing.images():
+            yield Source(stem_of(name), path / str(listing.files[name].where))
     elif path.is_file():
         yield Source(path.stem, path)
     else:

@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.logging import log
 from bigtrain.generate.snapshot import DESCRIPTION, networks_in, read_weights
 from bigtrain.models import Discriminator
 from bigtrain.models.network_spec import NetworkSpec
+
+_NAMED = 5
+_WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
 
 
 class InitFromConfig(Config):
@@ -21,12 +26,15 @@ class InitFromConfig(Config):
             is taken.
         parts: names of the networks to take, such as `[G]`; null for all of the run's. The averages start from the
             snapshot's too.
+        only: `matching` takes the weights that fit by name and shape, and leaves the others as they are initialised, as
+            for other classes or another resolution; null wants all to fit.
         freeze_d: how many stages of each discriminator, from the image on, keep their weights (FreezeD, Mo et al.
             2020).
     """
 
     snapshot: str
     parts: tuple[str, ...] | None = None
+    only: Literal["matching"] | None = None
     freeze_d: NonNegativeInt = 0
 
     def check(self, specs: Mapping[str, NetworkSpec], networks: Mapping[str, nn.Module]) -> None:
@@ -49,17 +57,23 @@ class InitFromConfig(Config):
             if part not in theirs:
                 has = ", ".join(sorted(theirs))
                 raise ConfigError(f"init_from: {folder} holds no {part} (it holds {has}); name what to take in parts")
+            ours, weights = networks[part].state_dict(), read_weights(folder, part)
+            if self.only == "matching":
+                if not _matching(ours, weights):
+                    raise ConfigError(f"init_from: no weight of {part} in {folder} fits this run's by name and shape")
+                continue
             for there, here in zip(theirs[part].images, specs[part].images, strict=False):
                 for what in ("shape", "classes"):
                     one, other = getattr(there, what, None), getattr(here, what, None)
                     if one != other:
-                        raise ConfigError(f"init_from: {part} in {folder} has {what} {one}, in this run {other}")
-            ours, weights = networks[part].state_dict(), read_weights(folder, part)
+                        raise ConfigError(
+                            f"init_from: {part} in {folder} has {what} {one}, in this run {other}{_WAY_ON}"
+                        )
             for name in sorted(ours.keys() | weights.keys()):
                 if name not in ours or name not in weights or ours[name].shape != weights[name].shape:
                     raise ConfigError(
                         f"init_from: {part} {name} is {_size(weights, name)} in {folder}, "
-                        f"{_size(ours, name)} in this config"
+                        f"{_size(ours, name)} in this config{_WAY_ON}"
                     )
         self._check_frozen(networks)
 
@@ -94,7 +108,12 @@ class InitFromConfig(Config):
     def load(self, networks: Mapping[str, nn.Module]) -> None:
         """Give the networks the snapshot's weights, and freeze what is to be frozen; `check` has passed."""
         for part in self._parts(networks):
-            networks[part].load_state_dict(read_weights(self.folder, part))
+            weights, ours = read_weights(self.folder, part), networks[part].state_dict()
+            taken = _matching(ours, weights) if self.only == "matching" else weights
+            networks[part].load_state_dict(taken, strict=self.only is None)
+            if new := sorted(ours.keys() - taken.keys()):
+                named = ", ".join(new[:_NAMED]) + (", …" if len(new) > _NAMED else "")
+                log.info("init_from: %s: %d of %d weights are taken; new: %s", part, len(taken), len(ours), named)
         for name, network in _discriminators(networks).items():
             if name in self._parts(networks):
                 for stage in list(network.stages())[: self.freeze_d]:
@@ -102,6 +121,11 @@ class InitFromConfig(Config):
 
     def _parts(self, networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
         return tuple(networks) if self.parts is None else self.parts
+
+
+def _matching(ours: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those of the weights that fit ours by name and shape."""
+    return {name: value for name, value in weights.items() if name in ours and ours[name].shape == value.shape}
 
 
 def _size(weights: Mapping[str, Tensor], name: str) -> str:

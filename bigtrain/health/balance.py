@@ -4,6 +4,8 @@ from itertools import pairwise
 
 from bigtrain.health.monitor import Finding, History, Level, Monitor, column, mean
 
+GENERATOR_NORM = "generator/gradient_norm"
+"""The reading of the gradient norm of the player that has the role of the generator."""
 _RECENT = 10
 """Readings that are averaged: one alone is a small sample."""
 
@@ -34,14 +36,14 @@ class DiscriminatorWins(Monitor):
         "lower D's learning rate or raise G's, regularise D (R1 with a larger gamma), give G a non-saturating loss, "
         "augment where data are few"
     )
-    reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake", "gradient_norm/g_main")
+    reads = ("logits/real_mean", "logits/fake_mean", "signs/real", "signs/fake", GENERATOR_NORM)
     least, window = _RECENT, 40
     collapse = True
 
     def assess(self, history: History) -> Finding:
         """See Monitor."""
         right, gap = mean(accuracy(history)[-_RECENT:]), mean(gaps(history)[-_RECENT:])
-        norms = column(history, "gradient_norm/g_main")
+        norms = column(history, GENERATOR_NORM)
         left = mean(norms[-_RECENT:]) / max(max(norms), 1e-30)
         evidence = (
             f"D is right about {(1 + right) / 2:.1%} of all images, logits are {gap:.1f} apart, "

@@ -1,6 +1,6 @@
 """State of all health monitors: the level of each symptom, since when, and whether training must be stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -96,7 +96,7 @@ class Health:
     ) -> None:
         self._config, self._event = config, event
         self._monitors = [monitor() for monitor in monitors]
-        self._states = {monitor.symptom: SymptomState() for monitor in self._monitors}
+        self._states: dict[str, SymptomState] = {}
         self._skipped: dict[str, int] = {}
 
     def observe(self, readings: Readings, progress: Progress) -> dict[str, float]:
@@ -107,17 +107,18 @@ class Health:
             progress: where the run is.
 
         Returns:
-            `health/<symptom>` for each judged symptom: 0 is well, 1 a warning, 2 critical.
+            `health/<symptom>` for each judged symptom, `health/<symptom>/<part>` where there are several parts:
+            0 is well, 1 a warning, 2 critical.
         """
         levels: dict[str, float] = {}
         for monitor in self._monitors:
-            symptom, selected = self._states[monitor.symptom], monitor.select(readings)
-            if not selected:
-                continue
-            symptom.history = [*symptom.history, selected][-monitor.window :]
-            if len(symptom.history) >= monitor.least:
-                self._note(monitor, symptom, progress)
-                levels[f"health/{monitor.symptom}"] = float(symptom.level or 0)
+            for part, selected in monitor.select(readings).items():
+                name = f"{monitor.symptom}/{part}" if part else monitor.symptom
+                symptom = self._states.setdefault(name, SymptomState())
+                symptom.history = [*symptom.history, selected][-monitor.window :]
+                if len(symptom.history) >= monitor.least:
+                    self._note(name, monitor, symptom, progress)
+                    levels[f"health/{name}"] = float(symptom.level or 0)
         return levels
 
     def count_step(self, phase: str, *, skipped: bool) -> None:
@@ -134,29 +135,27 @@ class Health:
         """What training cannot recover from by itself, in words; None if there is no such thing."""
         if self.at_standstill:
             return f"not_finite: {max(self._skipped.values())} steps in a row without finite gradients"
-        for monitor in self._monitors:
-            if monitor.collapse and self._states[monitor.symptom].level == Level.CRITICAL:
-                return f"{monitor.symptom}: {self._states[monitor.symptom].evidence}"
-        return None
+        critical = ((name, one.evidence) for name, one in self._of_collapses() if one.level == Level.CRITICAL)
+        return next((f"{name}: {evidence}" for name, evidence in critical), None)
 
     @property
     def healthy(self) -> bool:
         """Whether this is a state to come back to: no sign of anything that could become a collapse."""
-        levels = [self._states[monitor.symptom].level for monitor in self._monitors if monitor.collapse]
-        return not any(self._skipped.values()) and not any(levels)
+        return not any(self._skipped.values()) and not any(symptom.level for _, symptom in self._of_collapses())
 
     def report(self) -> list[dict[str, Any]]:
         """Return a line on each symptom, for `bigtrain health`."""
         return [
             {
-                "symptom": monitor.symptom,
+                "symptom": name,
                 "state": "unknown" if symptom.level is None else symptom.level.name.lower(),
                 "first_seen_kimg": symptom.first_seen_kimg,
                 "since_kimg": symptom.since_kimg,
                 "evidence": symptom.evidence,
                 "advice": monitor.advice,
             }
-            for monitor, symptom in ((monitor, self._states[monitor.symptom]) for monitor in self._monitors)
+            for monitor in self._monitors
+            for name, symptom in self._of(monitor) or [(monitor.symptom, SymptomState())]
         ]
 
     def state_dict(self) -> State:
@@ -174,7 +173,14 @@ class Health:
             level = None if symptom["level"] is None else Level(symptom["level"])
             self._states[name] = SymptomState(**{**symptom, "level": level})
 
-    def _note(self, monitor: Monitor, symptom: SymptomState, progress: Progress) -> None:
+    def _of(self, monitor: Monitor) -> list[tuple[str, SymptomState]]:
+        """Return the states of a monitor's symptom by their names, one for each network or output."""
+        return [(name, one) for name, one in self._states.items() if name.partition("/")[0] == monitor.symptom]
+
+    def _of_collapses(self) -> Iterator[tuple[str, SymptomState]]:
+        return (found for monitor in self._monitors if monitor.collapse for found in self._of(monitor))
+
+    def _note(self, name: str, monitor: Monitor, symptom: SymptomState, progress: Progress) -> None:
         """Assess a symptom, and log it if its level changed."""
         before = symptom.level or Level.OK
         finding = monitor.assess(symptom.history)
@@ -186,5 +192,5 @@ class Health:
             symptom.first_seen_kimg = progress.kimg
         advice = f"; what usually helps: {monitor.advice}" if finding.level else ""
         line = f"{before.name.lower()} -> {finding.level.name.lower()}: {finding.evidence}{advice}"
-        log.info("kimg %-7.1f health: %s %s", progress.kimg, monitor.symptom, line)
-        self._event(monitor.symptom, line)
+        log.info("kimg %-7.1f health: %s %s", progress.kimg, name, line)
+        self._event(name, line)

@@ -1,7 +1,7 @@
 """Watches a run's health: probes take readings, the same on all ranks, and the monitors assess them."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
 from bigtrain.engine.step import StepResult
+from bigtrain.health.balance import GENERATOR_NORM
 from bigtrain.health.health import Health
 from bigtrain.health.probes.features import FeatureProbe, GenerateForProbe, Neighbours
 from bigtrain.health.probes.logits import BatchLogits, LogitProbe
@@ -27,7 +28,7 @@ class HealthMonitor:
         health: assesses the readings and keeps the state of the symptoms.
         logits: reads D's logits of real images.
         weights: compares weights.
-        features: compares fakes with real images; None where the run makes none.
+        features: compare fakes with real images, one for each output; none where the run makes none.
         folder: the run folder, which gets a report.
     """
 
@@ -36,7 +37,7 @@ class HealthMonitor:
         health: Health,
         logits: LogitProbe,
         weights: WeightProbe,
-        features: FeatureProbe | None,
+        features: Sequence[FeatureProbe],
         folder: Path,
     ) -> None:
         self.health, self._folder = health, folder
@@ -70,6 +71,8 @@ class HealthMonitor:
         logits_of: BatchLogits,
         parameters: Iterable[tuple[str, Tensor]],
         progress: Progress,
+        *,
+        generators: Sequence[str],
     ) -> dict[str, float]:
         """Assess the logged metrics, D's logits and the weights. Collective.
 
@@ -78,11 +81,14 @@ class HealthMonitor:
             logits_of: gives the discriminator's logits of real samples.
             parameters: of all players, whole, by names such as `D.blocks.0.conv1.bias`.
             progress: where the run is.
+            generators: names of the phases of players with the role of the generator.
 
         Returns:
             What to log.
         """
         began = time.perf_counter()
+        norms = [metrics[key] for name in generators if (key := f"gradient_norm/{name}") in metrics]
+        metrics = {**metrics, GENERATOR_NORM: max(norms)} if norms else metrics
         probed = {**self._logits.read(logits_of), **self._weights.read(parameters)}
         # One rank's numbers for all: clocks differ, and so may the last bits of a product.
         readings = from_rank_zero({**metrics, **probed})
@@ -92,20 +98,27 @@ class HealthMonitor:
     @property
     def looks_at_features(self) -> bool:
         """Whether `thorough` has anything to do."""
-        return self._features is not None
+        return bool(self._features)
 
-    def thorough(self, generate: GenerateForProbe, progress: Progress) -> tuple[dict[str, float], Neighbours | None]:
+    def thorough(
+        self, generate: GenerateForProbe, progress: Progress
+    ) -> tuple[dict[str, float], Mapping[str, Neighbours]]:
         """Assess the features of a batch of fakes of a fixed seed. Collective.
 
         Returns:
-            What to log, and pictures of nearest neighbours.
+            What to log, and pictures of nearest neighbours by name.
         """
-        assert self._features is not None
         began = time.perf_counter()
-        probed, neighbours = self._features.read(generate)
+        probed: dict[str, float] = {}
+        pictures: dict[str, Neighbours] = {}
+        for probe in self._features:
+            readings, neighbours = probe.read(generate)
+            probed |= readings
+            if neighbours is not None:
+                pictures[f"health/neighbours{probe.suffix}"] = neighbours
         readings = from_rank_zero(probed)
         levels = self.health.observe(readings, progress)
-        return {**_shown(readings), **levels, "time/health_features_s": time.perf_counter() - began}, neighbours
+        return {**_shown(readings), **levels, "time/health_features_s": time.perf_counter() - began}, pictures
 
 
 def _shown(readings: Mapping[str, float]) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """The interface of a monitor, which derives the level of one symptom from the latest readings of a run.
 
 A reading is a number by its name: a logged metric (`logits/real_mean`), or something that a probe measured
-(`features/diversity`). Readings are equal on all ranks, and a monitor is a pure function of the last few of them:
-so are its findings.
+(`features/diversity`). Where a run has several discriminators or outputs, the name of each reading of one ends with it
+(`logits/real_mean/D_A`, `features/diversity/A.image`), and each is assessed apart. Readings are equal on all ranks, and
+a monitor is a pure function of the last few of them: so are its findings.
 """
 
 import math
@@ -50,19 +51,31 @@ class Monitor(ABC):
     window: ClassVar[int] = 1
     collapse: ClassVar[bool] = False
 
-    def select(self, readings: Readings) -> dict[str, float]:
-        """Return the readings that this monitor looks at, or nothing if one of them is not there."""
-        found: dict[str, float] = {}
+    def select(self, readings: Readings) -> dict[str, dict[str, float]]:
+        """Return the readings that this monitor looks at, by the network or output that they are of.
+
+        A reading without such a name is `""`, or goes with those of each; what has not all readings is left out.
+        """
+        shared: dict[str, float] = {}
+        own: dict[str, dict[str, float]] = {}
         for name in self.reads:
-            matches = [key for key in readings if key == name or (name.endswith("*") and key.startswith(name[:-1]))]
-            if not matches:
-                return {}
-            found.update({key: readings[key] for key in matches})
-        return found
+            if name.endswith("*"):
+                shared |= {key: value for key, value in readings.items() if key.startswith(name[:-1])}
+            elif name in readings:
+                shared[name] = readings[name]
+            for key, value in readings.items():
+                if key.startswith(f"{name}/"):
+                    own.setdefault(key.removeprefix(f"{name}/"), {})[name] = value
+        found = {part: {**shared, **mine} for part, mine in (own or {"": {}}).items()}
+        return {part: mine for part, mine in found.items() if all(_holds(mine, name) for name in self.reads)}
 
     @abstractmethod
     def assess(self, history: History) -> Finding:
         """Return the level of the symptom from the last `least` to `window` selections."""
+
+
+def _holds(readings: Readings, name: str) -> bool:
+    return any(key.startswith(name[:-1]) for key in readings) if name.endswith("*") else name in readings
 
 
 def grade(value: float, *, warning: float, critical: float) -> Level:

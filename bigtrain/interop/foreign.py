@@ -20,6 +20,7 @@ class Foreign:
         weights: those of the generator after `G.`, of the discriminator, if it is there, after `D.`.
         untold: settings that the file should tell, and does not.
         calibrated: False where the statistics that sampling needs are not among them.
+        notes: what was made up, a line each.
     """
 
     peer: str
@@ -27,6 +28,7 @@ class Foreign:
     weights: Mapping[str, Tensor]
     untold: frozenset[str] = frozenset()
     calibrated: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def numbered(pattern: str, names: Iterable[str]) -> list[int]:

@@ -73,9 +73,12 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
         facts={"imported_from": source},
     )
     return [
-        f"{part}: {spec.config.model_dump()['kind']}, {made.resolution} pixels, {made.classes or 'no'} classes, "
-        f"{sum(value.numel() for value in network.parameters()):,} parameters"
-        for part, (spec, network, _) in networks.items()
+        *foreign.notes,
+        *(
+            f"{part}: {spec.config.model_dump()['kind']}, {made.resolution} pixels, {made.classes or 'no'} classes, "
+            f"{sum(value.numel() for value in network.parameters()):,} parameters"
+            for part, (spec, network, _) in networks.items()
+        ),
     ]
 
 

@@ -112,7 +112,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
-            raise InteropError(f"refused: it asks for {module}.{name}, which is not data")
+            raise InteropError(f"refused: it asks for {module}.{name}, which is not data{_way_on(module)}")
         return _Function(partial(self._call, stand_in)) if isinstance(stand_in, _Function) else stand_in
 
     def _call(self, function: "_Function", *arguments: Any) -> Any:
@@ -232,6 +232,19 @@ def _bytes(text: str, encoding: str) -> bytes:
         raise InteropError(f"refused: bytes in {encoding!r}")
     return text.encode("latin1")
 
+
+def _way_on(module: str) -> str:
+    """Return what a user can do with a pickle that asks for a module; empty for nothing."""
+    return next((f"; {advice}" for known, advice in _OF_OTHERS.items() if f".{module}.".startswith(f".{known}.")), "")
+
+
+_OF_OTHERS = {
+    "dnnlib.tflib": "it is TensorFlow's: convert it with legacy.py of stylegan2-ada-pytorch or stylegan3 "
+    "(--source=FILE.pkl --dest=NEW.pkl) and import NEW.pkl",
+    "pg_modules": "it is of StyleGAN-XL or Projected GAN, whose networks are not among those that are imported",
+    "timm": "it is of StyleGAN-XL or Projected GAN, whose networks are not among those that are imported",
+}
+"""Modules of other programs' pickles, and what to do with these."""
 
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Function(_network),

@@ -1,7 +1,7 @@
 """StyleGAN2 in the layout of rosinality's PyTorch port: the same networks by other names and in other shapes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,7 +66,20 @@ def from_rosinality(weights: Mapping[str, Tensor]) -> Foreign:
     calibrated = "G.mapping.w_avg" in renamed
     if not calibrated:
         renamed["G.mapping.w_avg"] = torch.zeros(w_dim)
-    return Foreign("stylegan2", settings, renamed, calibrated=calibrated)
+    made_up = _noise_of(sizes, renamed)
+    notes = (f"noise constants: {len(made_up)} are not in the file, and are drawn with seed 0",) if made_up else ()
+    return Foreign("stylegan2", settings, renamed | made_up, calibrated=calibrated, notes=notes)
+
+
+def _noise_of(sizes: Sequence[int], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the constant noise that weights without `noises.*` lack, as they are often published."""
+    random = torch.Generator().manual_seed(0)
+    layers = [(size, conv) for size in sizes for conv in ((1,) if size == 4 else (0, 1))]
+    noise = {
+        f"G.synthesis.b{size}.conv{conv}.noise_const": torch.randn(size, size, generator=random)
+        for size, conv in layers
+    }
+    return {name: value for name, value in noise.items() if name not in weights}
 
 
 def rosinality_name(name: str, top: int) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.foreign import Foreign, numbered, shape_of
@@ -22,6 +23,17 @@ from bigtrain.models.biggan import GENERATOR_WIDTHS
 
 _PARTS = {"g_ema": "G", "g": "G", "d": "D"}
 """What the parts of a file with several networks are called, whatever the case; the first that is there wins."""
+
+
+class _Arguments:
+    """Stands for the arguments that a training program keeps beside its weights: read, and thrown away."""
+
+    def __setstate__(self, state: object) -> None:
+        """Take nothing."""
+
+
+_INERT: Any = [(_Arguments, "argparse.Namespace"), (_Arguments, "types.SimpleNamespace")]
+"""Names that are no data, and that a file of weights may still have: none of them is looked up."""
 
 
 def read_state_dicts(file: Path, discriminator: Path | None) -> Foreign:
@@ -77,7 +89,8 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with safe_globals(_INERT):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InteropError(f"{file}: no such file") from None
     except pickle.UnpicklingError as error:

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bigtrain.config import TrainingConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
+from bigtrain.core.philox import as_on_gpus
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes, tensors_in
@@ -44,6 +45,11 @@ _CPU = torch.device("cpu")
 _PERIOD = 4096
 """Steps after which the phases that are due are taken to repeat, if not before."""
 
+_LAUNCH_NOTHING = {
+    getattr(torch.ops.aten, name)
+    for name in ("detach", "empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view")
+} | {torch.ops.aten.new_empty_strided, torch.ops.aten.scalar_tensor}
+
 Kind = tuple[str, ...]
 """A kind of phase: its name and the terms that are due."""
 
@@ -53,12 +59,14 @@ class FakeRun:
 
     Args:
         config: of the run.
+        on_gpus: whether the operators are those of a GPU, where random bits are one.
 
     Attributes:
         task: on fake tensors.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, *, on_gpus: bool = False) -> None:
+        self._operators_of_device = as_on_gpus if on_gpus else nullcontext
         self._config = config.model_copy(update={"compile": False})
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
@@ -149,7 +157,7 @@ class FakeRun:
             if parameter.requires_grad
         ]
         try:
-            with self._mode, live, counter, _without_fake_warnings():
+            with self._operators_of_device(), self._mode, live, counter, _without_fake_warnings():
                 with autocast("cpu", self._config.precision):
                     loss, _ = player(phase, batch, rivals)
                 forward = len(counter.rows)
@@ -234,7 +242,10 @@ def period_of(task: Task) -> int:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down (FLOPs, bytes, 16 bits?) of every operator; what depends on no fake tensor is really computed."""
+    """Writes down (FLOPs, bytes, 16 bits?) of every operator; what depends on no fake tensor is really computed.
+
+    Those that launch nothing are left out: views, questions about a tensor's device or dtype, memory without content.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -243,12 +254,13 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = tensors_in((args, tuple(kwargs.values())))
-        if given and not any(isinstance(tensor, FakeTensor) for tensor in given):
+        real = given and not any(isinstance(tensor, FakeTensor) for tensor in given)
+        if real and operator is not torch.ops.bigtrain.random_bits.default:
             with unset_fake_temporarily():
                 return operator(*args, **kwargs)
         result = operator(*args, **kwargs)
-        if not operator.is_view and operator.overloadpacket is not torch.ops.aten.detach:
-            made = tensors_in((result,))
+        made = tensors_in((result,))
+        if made and not operator.is_view and operator.overloadpacket not in _LAUNCH_NOTHING:
             flops = operations(operator, args, kwargs, result)
             moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
             widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)

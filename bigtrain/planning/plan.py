@@ -255,6 +255,8 @@ def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
         notes.append("Adam's time on the host is not counted")
     if config.init_from is not None:
         notes.append("planned as if init_from froze nothing")
+    if config.deterministic:
+        notes.append("planned as if algorithms whose bits repeat were as fast as others")
     if config.compile:
         notes.append("planned as if it were not compiled")
     return notes

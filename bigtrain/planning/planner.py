@@ -75,7 +75,7 @@ class Planner:
         if config.micro_batch != "auto":
             config.accumulation(world_size)
         self.micro_batch = self.sizes[0] if config.micro_batch == "auto" else config.micro_batch
-        self._run = FakeRun(config)
+        self._run = FakeRun(config, on_gpus=True)
         kinds = self._run.kinds()
         self.often = {kind: often for kind, (_, often) in kinds.items()}
         self.works = {kind: self._run.work(phase, self.micro_batch) for kind, (phase, _) in kinds.items()}

@@ -99,7 +99,10 @@ def evaluate(
     check_choices(snapshot.sampler, choices)
     sampling = Sampling(truncation, snapshot.average, precision)
     evaluators = OutputEvaluators(config, outputs, ranks)
-    return over_seeds([evaluators.run(make, sampling, seed=seed, stop=stop, **choices) for seed in seeds])
+    names = snapshot.class_names
+    return over_seeds(
+        [evaluators.run(make, sampling, seed=seed, classes=names, stop=stop, **choices) for seed in seeds]
+    )
 
 
 def find_average(folder: Path, ema: str | None) -> Path:

@@ -6,7 +6,6 @@ from functools import partial
 
 from torch import Tensor
 
-from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.engine.strategy import Strategy
 from bigtrain.engine.task import Task
@@ -29,6 +28,7 @@ class Examination:
         progress: of the run.
         log: receives the readings.
         global_batch: samples of a step's batch.
+        roles: of the players, see `TaskConfig.roles`.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class Examination:
         log: RunLog,
         *,
         global_batch: int,
+        roles: Mapping[str, str],
     ) -> None:
         self.monitor, self._task, self._strategies, self._averaged = monitor, task, strategies, averaged
         self._recovery, self._progress, self._log, self._global_batch = recovery, progress, log, global_batch
+        self._roles = roles
 
     @property
     def healthy(self) -> bool:
@@ -65,7 +67,9 @@ class Examination:
         metrics = {**metrics, "time/data_wait_share": metrics["time/data_wait_s"] / step_seconds}
         networks = {key: network for strategy in self._strategies.values() for key, network in strategy.infer().items()}
         logits_of = partial(self._task.logits_of, networks)
-        found = self.monitor.quick(metrics, logits_of, self._parameters(), self._progress)
+        phases = self._task.phases(self._progress)
+        generators = [phase.name for phase in phases if self._roles.get(phase.player) == "generator"]
+        found = self.monitor.quick(metrics, logits_of, self._parameters(), self._progress, generators=generators)
         self.monitor.write_report(self._recovery, self._progress)
         return {**metrics, **found}
 
@@ -73,14 +77,9 @@ class Examination:
         """Compare samples with real ones. Collective."""
         began = time.perf_counter()
         self._averaged.networks()
-
-        def generate(draws: Draws, inputs: Mapping[str, Tensor]) -> Tensor:
-            return next(iter(self._averaged.sample(inputs, draws).values()))
-
-        found, neighbours = self.monitor.thorough(generate, self._progress)
+        found, neighbours = self.monitor.thorough(self._averaged.sample, self._progress)
         self._log.metrics(found)
-        if neighbours:
-            self._log.pictures({"health/neighbours": image_grid(neighbours.images, neighbours.columns)})
+        self._log.pictures({name: image_grid(one.images, one.columns) for name, one in neighbours.items()})
         self.monitor.write_report(self._recovery, self._progress)
         self._log.leave_out(time.perf_counter() - began)
 

@@ -1,6 +1,7 @@
 """The losses of a game and its terms, shared by the tasks that play it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -87,3 +88,14 @@ def signs(logits: Tensor, game: Game) -> Tensor:
 def due_terms(terms: Mapping[str, Any], values: Mapping[str, float]) -> dict[str, tuple[Any, float]]:
     """Return the terms that a phase has a weight for."""
     return {name: (term, values[name]) for name, term in terms.items() if name in values}
+
+
+@contextmanager
+def buffers_restored(network: Any) -> Iterator[None]:
+    """Put a network's buffers back after a block, such as statistics that a forward moves."""
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
 from bigtrain.core.batch import Batch
@@ -16,6 +16,7 @@ from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
+from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
@@ -147,15 +148,11 @@ class SynthesisTask(Task):
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()
-    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See Task; D sees the samples as in training, and its statistics are put back."""
         D = networks["D"]
-        assert isinstance(D, nn.Module)
-        before = [(buffer, buffer.clone()) for buffer in D.buffers()]
-        logits: Tensor = D(batch[self._field], batch.label())
-        for buffer, value in before:
-            buffer.copy_(value)
-        return logits
+        with buffers_restored(D):
+            return {"": D(batch[self._field], batch.label())}
 
 
 def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:

@@ -21,7 +21,7 @@ from bigtrain.engine.task import Fields, Task, TaskConfig
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.adversary import GameConfig
-from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
+from bigtrain.tasks.losses import buffers_restored, discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.synthesis import image_of
 from bigtrain.tasks.terms import (
@@ -323,17 +323,14 @@ class TranslationTask(Task):
         return {"averages": self._averages}
 
     @torch.no_grad()
-    def logits_of(self, networks: Rivals, batch: Batch) -> Tensor | None:
+    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See Task: the mean over all patches; statistics are put back."""
         if "D" not in networks:
-            return None
-        D = networks["D"]
-        assert isinstance(D, nn.Module)
-        before = [(buffer, buffer.clone()) for buffer in D.buffers()]
-        logits: Tensor = D(batch[self._config.target], batch[self._config.input] if self._config.conditional else None)
-        for buffer, value in before:
-            buffer.copy_(value)
-        return logits.flatten(1).mean(1)
+            return {}
+        D, config = networks["D"], self._config
+        with buffers_restored(D):
+            logits = D(batch[config.target], batch[config.input] if config.conditional else None)
+        return {"": logits.flatten(1).mean(1)}
 
 
 def weights_of(player: str, terms: Mapping[str, Term], progress: Progress) -> dict[str, float]:

@@ -23,7 +23,7 @@ from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.objectives.image_pool import ImagePool
 from bigtrain.tasks.adversary import GameConfig
-from bigtrain.tasks.losses import signs
+from bigtrain.tasks.losses import buffers_restored, signs
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.synthesis import image_of
 
@@ -167,7 +167,10 @@ class UnpairedDiscriminators(Player):
         a, b = batch[self.config.a], batch[self.config.b]
         loss = torch.zeros((), device=a.device)
         stats: Stats = {}
-        for domain, D, real, source, G in (("A", self.D_A, a, b, "G_BA"), ("B", self.D_B, b, a, "G_AB")):
+        for domain, name, D, real, source, G in (
+            ("A", "D_A", self.D_A, a, b, "G_BA"),
+            ("B", "D_B", self.D_B, b, a, "G_AB"),
+        ):
             with torch.no_grad():
                 fake = rivals[G](source, draws.of(G))
             fake = self._pools[domain].exchange(fake, draws.of(f"pool/{domain}"))
@@ -175,10 +178,10 @@ class UnpairedDiscriminators(Player):
             part = self.game.discriminator(real_logits, fake_logits).mean()
             loss = loss + weight * part
             stats |= {
-                f"loss/d_{domain}": part.detach(),
-                f"logits/real_{domain}": real_logits.detach().mean(),
-                f"logits/fake_{domain}": fake_logits.detach().mean(),
-                f"signs/real_{domain}": signs(real_logits, self.game).mean(),
+                f"loss/d_main/{name}": part.detach(),
+                f"logits/real_mean/{name}": real_logits.detach().mean(),
+                f"logits/fake_mean/{name}": fake_logits.detach().mean(),
+                f"signs/real/{name}": signs(real_logits, self.game).mean(),
             }
         return loss, {**stats, "loss/d_main": loss.detach()}
 
@@ -206,9 +209,11 @@ class UnpairedGenerators(Player):
         for domain, real, there, back, D in ways:
             fake = there(real, draws.of(f"{domain}/there"))
             if "adversarial" in phase.values:
-                adversarial = self.game.generator(rivals[D](fake)).mean()
+                logits = rivals[D](fake)
+                adversarial = self.game.generator(logits).mean()
                 loss = loss + phase.values["adversarial"] * adversarial
-                stats[f"loss/g_{domain}"] = adversarial.detach()
+                stats[f"loss/g_main/{D}"] = adversarial.detach()
+                stats[f"signs/fake/{D}"] = signs(logits, self.game).mean()
             cycle = F.l1_loss(back(fake, draws.of(f"{domain}/back")), real)
             loss = loss + phase.values["cycle"] * cycle
             stats[f"reg/cycle_{domain}"] = cycle.detach()
@@ -282,6 +287,15 @@ class UnpairedTask(Task):
             return [Phase("g_main", player="G", values=values)]
         values["adversarial"] = objective.adversarial_weight.value_at(*now)
         return [Phase("d_main", player="D"), Phase("g_main", player="G", values=values)]
+
+    @torch.no_grad()
+    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
+        """See Task: the mean over all patches, of each domain's images; statistics are put back."""
+        found = {}
+        for name, field in (("D_A", self._config.a), ("D_B", self._config.b)):
+            with buffers_restored(networks[name]):
+                found[name] = networks[name](batch[field]).flatten(1).mean(1)
+        return found
 
     def stateful(self) -> Mapping[str, Stateful]:
         """See Task: the histories of generated images."""

@@ -33,6 +33,7 @@ from mlflow.entities.dataset import Dataset
 from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as database
 
+from bigtrain.tracking.refusals import RefusedError, http_status, storable, why_refused
 from bigtrain.tracking.registry import log_generator
 from bigtrain.tracking.spool import Record
 from data_pipelines.files import confined_tree
@@ -94,10 +95,11 @@ class MlflowRun:
 
     Raises:
         RunDeletedError: see there.
+        RefusedError: MLflow will never take it.
     """
 
     def __init__(self, target: Target, folder: Path, run_id: str | None) -> None:
-        self._folder = folder
+        self._folder, self._uri = folder, target.uri
         mlflow.set_tracking_uri(target.uri)
         self._client = MlflowClient(target.uri)
         with _alone_with_database(target.uri, folder):
@@ -120,7 +122,7 @@ class MlflowRun:
             What was left out, because MLflow answers that it does not take it.
         """
         points = [
-            Metric(name, value, record["time_ms"], record["samples_seen"])
+            Metric(storable(name), value, record["time_ms"], record["samples_seen"])
             for record in records
             for name, value in record["metrics"].items()
         ]
@@ -150,9 +152,9 @@ class MlflowRun:
         why = self._refused(partial(send, record))
         return [f"{record['kind']} {record.get('key', '')}: {why}"] if why else []
 
-    def send_log(self, path: Path) -> None:
-        """Send a log as it is now."""
-        self._client.log_artifact(self.run_id, str(path), "logs")
+    def send_log(self, path: Path) -> str | None:
+        """Send a log as it is now; return why it can never be sent."""
+        return self._refused(partial(self._client.log_artifact, self.run_id, str(path), "logs"))
 
     def fail(self, time_ms: int) -> None:
         """Say that the training process went away without a word; a resumed run says otherwise again."""
@@ -160,6 +162,11 @@ class MlflowRun:
 
     def _find_experiment(self, target: Target) -> str:
         found = self._client.get_experiment_by_name(target.experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise RefusedError(
+                f"the experiment '{target.experiment}' was deleted: `mlflow experiments restore --experiment-id "
+                f"{found.experiment_id}` brings it back, tracking.experiment=NAME takes another one"
+            )
         if found is not None:
             return str(found.experiment_id)
         local = target.uri.startswith("sqlite:")
@@ -207,22 +214,27 @@ class MlflowRun:
 
         Raises:
             RunDeletedError: that is why.
+            RefusedError: the user may not write there at all.
         """
         try:
             call()
         except ImageFileError as error:
             return str(error)
-        except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
+        except Exception as error:
+            why = why_refused(error, self._uri)
+            if why is None:
                 raise
+            if http_status(error) in (401, 403):
+                raise RefusedError(why) from None
             if self._client.get_run(self.run_id).info.lifecycle_stage == "deleted":
                 raise RunDeletedError(self.run_id) from None
-            return describe_failure(error)
+            return why
         return None
 
     def _send_start(self, record: Record) -> None:
         known = self._client.get_run(self.run_id).data.params
         params = {key: str(value)[:_PARAM] for key, value in record["params"].items()}
+        params = {storable(key): value for key, value in params.items()}
         new = [Param(key, value) for key, value in params.items() if key not in known]
         for chunk in _chunks(new, _PARAMS):
             self._client.log_batch(self.run_id, params=chunk)
@@ -232,7 +244,7 @@ class MlflowRun:
         if record["attempt"] == 1:
             tags["mlflow.note.content"] = record["note"]
             self._client.log_inputs(self.run_id, [_dataset_input(record["dataset"])])
-        self._client.log_batch(self.run_id, tags=[RunTag(key, text[:_TEXT]) for key, text in tags.items()])
+        self._client.log_batch(self.run_id, tags=[RunTag(storable(key), text[:_TEXT]) for key, text in tags.items()])
         self._client.update_run(self.run_id, status="RUNNING")
 
     def _send_image(self, record: Record) -> None:
@@ -253,7 +265,8 @@ class MlflowRun:
     def _send_score(self, record: Record) -> None:
         """Say how a metric is made, in a tag: `protocol.fid5k` beside the metric `eval/fid5k`."""
         protocol = json.dumps(record["score"]["protocol"])
-        self._client.set_tag(self.run_id, f"protocol.{record['key'].removeprefix('eval/')}", protocol[:_TEXT])
+        name = storable(f"protocol.{record['key'].removeprefix('eval/')}")
+        self._client.set_tag(self.run_id, name, protocol[:_TEXT])
 
     def _send_event(self, record: Record) -> None:
         text = f"kimg {record['samples_seen'] / 1000:g}: {record['text']}"

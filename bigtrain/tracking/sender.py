@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigtrain.core.presence import is_held
+from bigtrain.tracking.refusals import RefusedError, why_refused
 from bigtrain.tracking.sent import SentState, is_alive, only_sender
 from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
 from data_pipelines.files import confined
@@ -86,7 +87,13 @@ class Sender:
                 print_line(f"the run {error} was deleted in MLflow; after `mlflow runs restore --run-id {error}`,")
                 print_line(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
+            except RefusedError as error:
+                self._tell_refusal(str(error))
+                return False
             except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
+                if self._run is None and (why := why_refused(error, self._find_target().uri)):
+                    self._tell_refusal(why)
+                    return False
                 failures += 1
                 if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
                     self._warn(describe_failure(error))
@@ -179,7 +186,8 @@ class Sender:
                 continue
             size = path.stat().st_size
             if self._logs.get(path) != size:
-                self._run.send_log(path)
+                if why := self._run.send_log(path):
+                    print_line(f"MLflow does not get {path}: {why}")
                 self._logs[path] = size
         self._logs_sent = time.monotonic()
 
@@ -208,8 +216,15 @@ class Sender:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(2 * timeout, _LONGEST_TIMEOUT))
         if not self._warned:
             self._warned = True
-            print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): training goes on, everything is")
+            goes_on = "training goes on, " if self._follow is not None else ""
+            print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): {goes_on}everything is")
             print_line(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
+
+    def _tell_refusal(self, why: str) -> None:
+        """Say once that MLflow will never take the run so, and what mends it."""
+        goes_on = "training goes on, and " if self._follow is not None else ""
+        print_line(f"MLflow at {self._find_target().uri} does not take the run: {why}")
+        print_line(f"{goes_on}everything is kept in {self._spool}; send it then with: bigtrain sync {self._folder}")
 
 
 def _has_ended(spool: Path) -> bool:

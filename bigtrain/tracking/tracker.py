@@ -15,6 +15,7 @@ from bigtrain.core.config import Config
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress, State
 from bigtrain.evaluation.protocol import Score
+from bigtrain.tracking.refusals import check_tracking_uri
 from bigtrain.tracking.sent import STATE_FILE
 from bigtrain.tracking.spool import Spool
 from data_pipelines.codec import Pixels
@@ -48,6 +49,17 @@ class TrackingConfig(Config):
     def _holds_no_secret(cls, uri: str | None) -> str | None:
         instead = "use $MLFLOW_TRACKING_PASSWORD or ~/.pgpass, or the whole address in $MLFLOW_TRACKING_URI"
         return refuse_secrets(uri, instead) if uri else uri
+
+
+def check_tracking(config: TrackingConfig) -> None:
+    """See that MLflow is not asked for where it is known to refuse.
+
+    Raises:
+        ConfigError: the address is one that it never takes.
+    """
+    if config.mlflow:
+        setting = "tracking.uri" if config.uri else "MLFLOW_TRACKING_URI"
+        check_tracking_uri(config.uri or os.environ.get("MLFLOW_TRACKING_URI"), setting=setting)
 
 
 class Tracker:

@@ -2,48 +2,70 @@
 
 import difflib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, photos, table, values
+from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, photos, values
 from data_pipelines.prepare.cifar import from_cifar
-from data_pipelines.prepare.files import LABELS_FILE, from_folder, from_zip, is_image, walk
+from data_pipelines.prepare.files import from_files, images_of
 from data_pipelines.prepare.huggingface import from_huggingface
 from data_pipelines.prepare.idx import from_idx
+from data_pipelines.prepare.layout import ALL
+from data_pipelines.prepare.look import look
+from data_pipelines.prepare.names import part_named
 from data_pipelines.prepare.pairs import from_halves, from_two_folders, turned
+from data_pipelines.prepare.parquet import from_parquet
+from data_pipelines.prepare.pixels import from_pixels
+from data_pipelines.prepare.place import NO_LABELS, Place
+from data_pipelines.prepare.table import from_table
 from data_pipelines.prepare.tars import from_imagenet, from_webdataset
 from data_pipelines.source import Source
 
-SPLITS = ("all", "train", "test")
+USUAL_PARTS = (ALL, "train", "test")
 
 
-def _without_splits(make: Callable[[Path], Source]) -> Callable[[Path, str], Source]:
-    def source(path: Path, split: str) -> Source:
-        if split != "all":
-            raise DataError(f"{path}: has no split '{split}' of its own; hold samples out with --test")
-        return make(path)
+def _of_path(make: Callable[[Path], Source]) -> Callable[[Place], Source]:
+    """Return a function from a place to the source that another makes of its path; it has no parts."""
+
+    def source(place: Place) -> Source:
+        place.without_splits()
+        return make(place.path)
 
     return source
 
 
-KINDS: dict[str, Callable[[Path, str], Source]] = {
-    "folder": _without_splits(from_folder),
-    "zip": _without_splits(from_zip),
-    "table": _without_splits(table.from_table),
-    "webdataset": _without_splits(from_webdataset),
+def _of_parts(make: Callable[[Path, str], Source]) -> Callable[[Place], Source]:
+    """Return a function from a place to the source that another makes of its path and one of the usual parts."""
+    return lambda place: make(place.path, _usual_part(str(place.path), place.split))
+
+
+def _usual_part(name: str, split: str) -> str:
+    if split not in USUAL_PARTS:
+        raise DataError(f"{name}: has no split '{split}'; choose one of {', '.join(USUAL_PARTS)}")
+    return split
+
+
+KINDS: dict[str, Callable[[Place], Source]] = {
+    "folder": from_files,
+    "zip": from_files,
+    "table": from_table,
+    "webdataset": from_webdataset,
+    "parquet": from_parquet,
+    "pixels": from_pixels,
     "huggingface": from_huggingface,
-    "idx": from_idx,
-    "cifar": from_cifar,
-    "imagenet": _without_splits(from_imagenet),
-    "ffhq": _without_splits(named.ffhq),
-    "celeba": _without_splits(named.celeba),
-    "side-by-side": _without_splits(from_halves),
-    "arrays": _without_splits(values.from_values("array")),
-    "sounds": _without_splits(values.from_values("audio")),
-    "videos": _without_splits(values.from_values("video")),
-    "frames": _without_splits(values.from_frames),
+    "idx": _of_parts(from_idx),
+    "cifar": _of_parts(from_cifar),
+    "imagenet": from_imagenet,
+    "ffhq": _of_path(named.ffhq),
+    "celeba": _of_path(named.celeba),
+    "side-by-side": _of_path(from_halves),
+    "arrays": _of_path(values.from_values("array")),
+    "sounds": _of_path(values.from_values("audio")),
+    "videos": _of_path(values.from_values("video")),
+    "frames": _of_path(values.from_frames),
 }
-"""Kind -> a function from path and split to the source."""
+"""Kind -> a function from a place to the source."""
 
 NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "fashion-mnist": fashion_mnist.full,
@@ -54,7 +76,7 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "emoji-2d": emoji.flat,
     "emoji-3d": emoji.solid,
     "photos": photos.photos,
-    "openclipart": lambda split: _without_splits(named.openclipart)(named.OPENCLIPART, split),
+    "openclipart": lambda split: _of_path(named.openclipart)(Place(named.OPENCLIPART, split)),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""
 
@@ -72,34 +94,76 @@ PAIRS = "pairs"
 DIRECTIONS = ("AtoB", "BtoA")
 
 
-def open_source(text: str, *, kind: str | None = None, split: str = "all", direction: str = "AtoB") -> Source:
+def open_source(
+    text: str,
+    *,
+    kind: str | None = None,
+    split: str = ALL,
+    direction: str = "AtoB",
+    label: str | None = None,
+    encoding: str | None = None,
+    scratch: Path | None = None,
+) -> Source:
     """Return the source that a user means.
 
     Args:
         text: a name, a path, KIND:PATH, or pairs:INPUTS,TARGETS.
         kind: of the path; default: what its content looks like.
-        split: `all`, or one that the source has.
+        split: `all`, or a part that the source has, such as `train`, `val` or `test`.
         direction: of pairs; `BtoA` makes inputs of the targets.
+        label: the column, array or key of the labels; `none`: no classes are wanted; None: the usual ones.
+        encoding: of tables, and of names in archives, that are not UTF-8.
+        scratch: folder for compressed content that must be laid out to be read in any order; None: the system's.
 
     Raises:
         DataError: no such source, or one that is not understood.
     """
     if direction not in DIRECTIONS:
         raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
-    source = _open(text, kind, split)
+    source = _open(text, kind, Place(Path(), split, label, encoding, scratch))
     return turned(source) if direction == "BtoA" else source
 
 
-def _open(text: str, kind: str | None, split: str) -> Source:
+def open_images(path: Path) -> Source:
+    """Return all images at a path, for those who do not need their classes, such as scores.
+
+    Of a folder, a zip, tars, Parquet files with images in them, or an `.npy` or `.npz` of images. Classes are there
+    where they are clear; nothing is refused because they are not.
+
+    Raises:
+        DataError: no such path, or no images there.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    place = Place(path)
+    if path.is_dir() and place.listing.images():
+        return images_of(place)
+    try:
+        kind = look(place)
+    except DataError:
+        return images_of(place)  # says what is there instead
+    if kind == "zip":
+        return images_of(place)
+    try:
+        source = KINDS[kind](place)
+    except DataError:
+        place.label = NO_LABELS
+        source = KINDS[kind](place)
+    if not source.images:
+        raise DataError(f"{path}: no images in it")
+    return source
+
+
+def _open(text: str, kind: str | None, asked: Place) -> Source:
     prefix, colon, rest = text.partition(":")
     if colon and prefix in (PAIRS, *KINDS):
         kind, text = prefix, rest
     if kind == PAIRS:
-        if split != "all":
-            raise DataError(f"{text}: has no split '{split}' of its own; hold samples out with --test")
+        if asked.split != ALL:
+            raise DataError(f"{text}: has no split '{asked.split}' of its own; hold samples out with --test")
         return from_two_folders(text)
     if kind is None and text in NAMED_SOURCES:
-        return NAMED_SOURCES[text](split)
+        return NAMED_SOURCES[text](_usual_part(text, asked.split))
     if kind is not None and kind not in KINDS:
         raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
     path = Path(text).expanduser()
@@ -108,33 +172,11 @@ def _open(text: str, kind: str | None, split: str) -> Source:
             raise DataError(f"{text}: cannot be fetched by a program; get {TO_FETCH[text]} and say {text}:PATH")
         known = [*NAMED_SOURCES, *TO_FETCH]
         raise DataError(f"unknown dataset '{text}'{_nearest(text, known)}: no such path, and no name of a set")
-    return KINDS[kind or _look(path)](path, split)
-
-
-def _look(path: Path) -> str:
-    """Tell the kind of a path by its content."""
-    if path.is_file():
-        kinds = {".zip": "zip", ".tar": "webdataset", ".npy": "arrays", **dict.fromkeys(table.SUFFIXES, "table")}
-        if path.suffix.lower() in kinds:
-            return kinds[path.suffix.lower()]
-    else:
-        names = {entry.name for entry in path.iterdir()}
-        if names & {"dataset_dict.json", "state.json"}:
-            return "huggingface"
-        if any("-images-idx3-ubyte" in name for name in names):
-            return "idx"
-        if names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
-            return "cifar"
-        if any(name.endswith(".tar") for name in names):
-            return "webdataset"
-        if LABELS_FILE in names or any(is_image(file) for file, _ in walk(path)):
-            return "folder"
-        for kind, name in (("arrays", "array"), ("sounds", "audio"), ("videos", "video")):
-            if any(Path(file).suffix.lower() in values.SUFFIXES[name] for file, _ in walk(path)):
-                return kind
-    raise DataError(
-        f"{path}: not understood as a source of samples; say which kind it is, KIND:PATH of {', '.join(KINDS)}"
-    )
+    place = replace(asked, path=path)
+    kind = kind or look(place)
+    if kind != "huggingface":
+        place.split = part_named(place.split) or place.split
+    return KINDS[kind](place)
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -1,88 +1,96 @@
-"""Image files in a folder or a zip: a class is a sub-folder, or `dataset.json` tells the classes."""
+"""Image files in a folder or a zip: a class is a sub-folder, or a file beside them tells the classes."""
 
 import hashlib
-import json
-import os
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.captions import TEXT, caption_field
-from data_pipelines.source import FileReader, Item, Reader, Source, ZipReader
+from data_pipelines.prepare.described import Description, described
+from data_pipelines.prepare.layout import Layout, UnclearLabelsError, layout_of
+from data_pipelines.prepare.listing import Listing
+from data_pipelines.prepare.names import first_of, stem_of
+from data_pipelines.prepare.place import NO_LABELS, Place
+from data_pipelines.source import Item, Lost, Source, Where
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".tga"}
-)
 BESIDE = {".json": "json", ".txt": TEXT}
 """Extensions of files beside an image, of the same name, that are kept with it: a member, and the field of captions."""
-LABELS_FILE = "dataset.json"
 
 
-def from_folder(path: Path) -> Source:
-    """Return the images below a folder.
+def from_files(place: Place) -> Source:
+    """Return the images of a folder or a zip, with their classes.
 
     Raises:
-        DataError: no images, or it is unclear what their classes are.
+        DataError: no images, no such part, or it is unclear what their classes are.
     """
-    stats = dict(walk(path))
-    labels = (path / LABELS_FILE).read_bytes() if LABELS_FILE in stats else None
-    return _source(path, stats, FileReader(path), labels)
+    names = _images(place)
+    if place.label == NO_LABELS:
+        layout = layout_of(names, str(place.path), place.split, labelled=False)
+        return _source(place, layout.names, {}, (), None, layout)
+    description = described(place, names)
+    if description is None or not description.labels:
+        layout = layout_of(names, str(place.path), place.split, place.listing.folders)
+        return _source(place, layout.names, layout.labels, layout.classes, description, layout)
+    layout = layout_of(names, str(place.path), place.split, labelled=False)
+    chosen = layout.names + [name for name in sorted(description.labels) if name not in set(names)]
+    return _source(place, chosen, description.labels, description.classes, description, layout)
 
 
-def from_zip(path: Path) -> Source:
-    """Return the images in a zip.
+def images_of(place: Place) -> Source:
+    """Return all images of a folder or a zip, for those who do not need their classes, such as scores.
+
+    Classes are there where they are clear; where they are not, the images have none, and nothing is refused.
 
     Raises:
-        DataError: not a zip, no images, or it is unclear what their classes are.
+        DataError: it cannot be listed, or no images are in it.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                member.filename: f"{member.file_size} {member.CRC}"
-                for member in archive.infolist()
-                if not member.is_dir() and not member.filename.startswith("__MACOSX/")
-            }
-            root = _common_root(members)
-            labels = archive.read(root + LABELS_FILE) if root + LABELS_FILE in members else None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path}: not a whole zip ({error})") from None
-    return _source(path, members, ZipReader(path), labels, root)
+        return from_files(place)
+    except UnclearLabelsError:
+        names = _images(place)
+        return _source(place, names, {}, (), None, layout_of(names, str(place.path), labelled=False))
 
 
-def walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """Iterate over the files below a folder, links followed, sorted: path relative to it, and what changes with it.
-
-    Raises:
-        DataError: a folder cannot be listed.
-    """
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        stat = Path(parent).stat()
-        if (stat.st_dev, stat.st_ino) in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        folders.sort()
-        for name in sorted(names):
-            file = Path(parent, name)
-            try:
-                stat = file.stat()
-                yield file.relative_to(folder).as_posix(), f"{stat.st_size} {stat.st_mtime_ns}"
-            except OSError:  # a dangling link: listed, and rejected when it is read
-                yield file.relative_to(folder).as_posix(), "unreadable"
+def _images(place: Place) -> list[str]:
+    names = place.listing.images()
+    if names:
+        return names
+    aside = place.listing.left_aside
+    others = (
+        [f"{len(place.listing.files)} other files ({first_of(place.listing.files)})"] if place.listing.files else []
+    )
+    words = "; ".join([*others, *([aside.words] if aside.total else [])])
+    raise DataError(f"{place.path}: no images in it" + (f"; it has {words}" if words else ""))
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})") from None
-
-
-def is_image(name: str) -> bool:
-    """Tell by its name whether a file is an image."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not PurePosixPath(name).name.startswith(".")
+def _source(
+    place: Place,
+    names: list[str],
+    labels: Mapping[str, int],
+    classes: tuple[str, ...],
+    description: Description | None,
+    layout: Layout,
+) -> Source:
+    listing, about = place.listing, description or Description()
+    found = _items_of(names, listing, labels, about)
+    aside = listing.others(found.used | about.used | set(layout.elsewhere))
+    for name in layout.elsewhere:
+        aside.add("in other parts", name)
+    stats = {name: stat for name, stat in listing.stats.items() if name in found.used}
+    return Source(
+        name=place.path.stem,
+        items=found.items,
+        reader=listing.reader,
+        classes=classes,
+        licence="not stated",
+        origin=str(place.path),
+        fields=found.fields,
+        members=found.members,
+        stamp=stamp_of(stats),
+        left_aside=aside,
+        notes=(*listing.notes, *about.notes, *layout.notes),
+    )
 
 
 def stamp_of(stats: Mapping[str, str]) -> str:
@@ -91,111 +99,37 @@ def stamp_of(stats: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Image files with the files that describe them.
+class _Found:
+    """Samples of images with the files that describe them.
 
     Attributes:
         items: a sample an image.
         fields: that the items have besides the image.
         members: further ones that they have.
-        left_aside: number of files that belong to no image.
+        used: names of all files that are part of a sample.
     """
 
     items: list[Item]
     fields: dict[str, FieldSpec]
     members: tuple[str, ...]
-    left_aside: int
+    used: set[str]
 
 
-def items_of(names: list[str], stats: Mapping[str, str], labels: Mapping[str, int]) -> Found:
-    """Return items of image files with the files beside them.
-
-    Args:
-        names: of the images.
-        stats: of all files, as `walk` has them: the length comes first.
-        labels: class indices by name.
-    """
+def _items_of(names: Sequence[str], listing: Listing, labels: Mapping[str, int], about: Description) -> _Found:
     items, used, captions = [], set(names), []
     for name in names:
-        stem = str(PurePosixPath(name).with_suffix(""))
-        beside = {kept: stem + suffix for suffix, kept in BESIDE.items() if stem + suffix in stats}
-        used.update(beside.values())
-        if TEXT in beside:
-            length = stats[beside[TEXT]].partition(" ")[0]
-            captions.append(int(length) if length.isdecimal() else 0)
-        items.append(Item(name, name, labels.get(name, -1), beside))
+        stem, file = stem_of(name), listing.files.get(name)
+        beside: dict[str, Where | bytes] = {}
+        for suffix, kept in BESIDE.items():
+            other = listing.files.get(stem + suffix)
+            if other is not None and other.name not in about.used:
+                beside[kept] = other.where
+                used.add(other.name)
+                captions += [max(other.size, 0)] if kept == TEXT else []
+        if text := about.captions.get(name):
+            beside[TEXT] = text
+            captions.append(len(text))
+        where = file.where if file else Lost(str(listing.path), "missing", "listed, and not there")
+        items.append(Item(name, where, labels.get(name, -1), beside))
     members = tuple(sorted({name for item in items for name in item.fields} - {TEXT}))
-    return Found(items, caption_field(captions), members, len(stats) - len(used))
-
-
-def _source(path: Path, stats: Mapping[str, str], reader: Reader, labels_file: bytes | None, root: str = "") -> Source:
-    names = [name for name in sorted(stats) if is_image(name)]
-    if labels_file is None:
-        labels, classes = labels_from_folders(path, names, root)
-    else:
-        labels, classes = _labels_from_json(path, names, labels_file, root)
-        names = sorted({*names, *labels})  # what is listed and lacks is rejected when it is read
-        stats = {name: stat for name, stat in stats.items() if name != root + LABELS_FILE}
-    if not names:
-        raise DataError(f"{path}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    found = items_of(names, stats, labels)
-    return Source(
-        name=path.stem,
-        items=found.items,
-        reader=reader,
-        classes=classes,
-        licence="not stated",
-        origin=str(path),
-        fields=found.fields,
-        members=found.members,
-        stamp=stamp_of(stats),
-        left_aside=found.left_aside,
-    )
-
-
-def labels_from_folders(path: Path, names: list[str], root: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Take the first folder of each path as its class; images in one folder have none."""
-    tops = {name: PurePosixPath(name.removeprefix(root)).parts for name in names}
-    loose = [name for name, parts in tops.items() if len(parts) == 1]
-    if len(loose) == len(names):
-        return {}, ()
-    if loose:
-        raise DataError(
-            f"{path}: {len(loose)} images lie beside the class folders (the first: {loose[0]}); move them into one"
-        )
-    classes = tuple(sorted({parts[0] for parts in tops.values()}))
-    index = {name: number for number, name in enumerate(classes)}
-    return {name: index[parts[0]] for name, parts in tops.items()}, classes
-
-
-def _labels_from_json(
-    path: Path, names: list[str], content: bytes, root: str
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Read {"labels": [["path", class index], ...]}."""
-    problem = f"{path}: {LABELS_FILE}:"
-    try:
-        document: Any = json.loads(content)
-        pairs = document["labels"]
-        if pairs is None:
-            return {}, ()
-        labels = {root + str(name): label for name, label in pairs}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f'{problem} expected {{"labels": [["path", class index], ...]}} ({error!r})') from None
-    for name, label in labels.items():
-        if not isinstance(label, int) or isinstance(label, bool) or label < 0:
-            raise DataError(f"{problem} the label of {name} is {label!r}, expected a class index")
-    if len(labels) != len(pairs):
-        raise DataError(f"{problem} {len(pairs) - len(labels)} paths are listed twice")
-    if unlisted := sorted(set(names) - labels.keys()):
-        raise DataError(f"{problem} {len(unlisted)} images have no label in it (the first: {unlisted[0]})")
-    return labels, tuple(str(number) for number in range(max(labels.values(), default=-1) + 1))
-
-
-def _common_root(names: Mapping[str, str]) -> str:
-    """Return the one folder that a zip's files all lie in, if it is not a class: there are folders or labels in it."""
-    tops = {PurePosixPath(name).parts[0] for name in names}
-    if len(tops) != 1:
-        return ""
-    (top,) = tops
-    deep = any(len(PurePosixPath(name).parts) > 2 for name in names)
-    return f"{top}/" if deep or f"{top}/{LABELS_FILE}" in names else ""
+    return _Found(items, caption_field(captions), members, used)

@@ -10,8 +10,12 @@ import numpy as np
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.captions import TEXT, caption_field
-from data_pipelines.prepare.files import stamp_of, walk
-from data_pipelines.prepare.table import CAPTION_COLUMNS, LABEL_COLUMNS, as_classes
+from data_pipelines.prepare.files import stamp_of
+from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.names import suffix_of
+from data_pipelines.prepare.parquet import from_parquet
+from data_pipelines.prepare.place import Place
+from data_pipelines.prepare.rows import CAPTION_COLUMNS, LABEL_COLUMNS
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item, Source
 
@@ -62,12 +66,20 @@ class RowReader:
         self.__dict__.update(state)
 
 
-def from_huggingface(path: Path, split: str = "all") -> Source:
-    """Return the images of a dataset on disk.
+def from_huggingface(place: Place) -> Source:
+    """Return the images of a dataset on disk: what `save_to_disk` wrote, or the Parquet files of a hub's repository.
 
     Raises:
         DataError: `datasets` is not installed, there is no such split, or no column of images.
     """
+    path, split = place.path, place.split
+    if not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if path.is_file() or any(suffix_of(name) == ".parquet" for name in place.listing.files):
+            return from_parquet(place)
+        raise DataError(
+            f"{path}: neither what datasets' save_to_disk writes nor Parquet files; with Python, "
+            f"datasets.load_dataset('{path}').save_to_disk(FOLDER) makes such a folder"
+        )
     try:
         import datasets
     except ImportError:
@@ -79,9 +91,11 @@ def from_huggingface(path: Path, split: str = "all") -> Source:
     column = column or ("image" if "image" in features else None)
     if column is None:
         raise DataError(f"{path}: no column of images; it has {', '.join(features)}")
-    label = next((name for name in LABEL_COLUMNS if name in features), None)
+    label = next((name for name in place.columns(LABEL_COLUMNS) if name in features), None)
+    if label is None and place.label and place.columns(()):
+        raise DataError(f"{path}: no column '{place.label}' for --label; it has {', '.join(features)}")
     named = label is not None and isinstance(features[label], datasets.ClassLabel)
-    labels, classes = as_classes(rows[label][:] if label else None, str(path))
+    labels, classes = as_classes(list(rows[label][:]) if label else None, str(path), "row {}".format)
     caption = next((name for name in CAPTION_COLUMNS if name in features), None)
     texts = [str(text).encode() if text else b"" for text in (rows[caption][:] if caption else [None] * len(rows))]
     return Source(
@@ -91,12 +105,16 @@ def from_huggingface(path: Path, split: str = "all") -> Source:
             for number, (index, text) in enumerate(zip(labels or [-1] * len(rows), texts, strict=True))
         ],
         reader=RowReader(path, splits, column),
-        classes=tuple(features[label].names) if named and label else classes,
+        classes=_named(features[label].names) if named and label and labels else classes,
         licence=rows.info.license or "not stated",
         origin=str(path),
         fields=caption_field(map(len, texts)) if caption else {},
-        stamp=stamp_of(dict(walk(path))),
+        stamp=stamp_of(place.listing.stats),
     )
+
+
+def _named(names: list[str]) -> tuple[str, ...]:
+    return told_apart(names, list(map(str, range(len(names)))))
 
 
 def _splits(path: Path, split: str) -> tuple[str, ...]:

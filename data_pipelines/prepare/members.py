@@ -9,9 +9,9 @@ from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.prepare.captions import TEXT, caption_field
-from data_pipelines.prepare.files import IMAGE_SUFFIXES
+from data_pipelines.prepare.names import IMAGE_SUFFIXES
 from data_pipelines.protocol import Rejected
-from data_pipelines.source import NO_IMAGE, Item, Span, SpanReader, Where
+from data_pipelines.source import Item, Lost, Span, SpanReader, Where
 
 OTHER_KINDS = {"npy": "array", "wav": "audio", "flac": "audio"}
 """Extension -> kind of field."""
@@ -32,45 +32,61 @@ class MemberFields:
     images: tuple[str, ...]
     others: Mapping[str, FieldSpec]
 
-    def item(self, name: str, parts: Mapping[str, Span]) -> Item:
-        """Return a sample: its fields, and what else there is under its extension; it has no label yet."""
-        damaged = next((span for span in parts.values() if span.size < 0), None)
+    def item(self, name: str, parts: Mapping[str, Span | Lost]) -> tuple[Item, list[str]]:
+        """Return a sample, which has no label yet, and the extensions of members that are not part of it.
+
+        Its fields come first, then what else there is under its extension.
+        """
+        damaged = next(
+            (where for where in parts.values() if isinstance(where, Lost) and where.reason == "damaged"), None
+        )
         if damaged is not None:
-            return Item(name, damaged)
+            return Item(name, damaged), []
         first, *further = (*self.images, *self.others)
         found: dict[str, Where | bytes] = {}
-        for extension, span in parts.items():
+        unused = []
+        for extension, where in parts.items():
             field = field_of(extension)
             if field in (first, *further) and field not in found:
-                found[field] = span
+                found[field] = where
             elif extension != "cls" and _MEMBER.fullmatch(extension):
-                found[extension] = span
-        start = next(iter(parts.values()))
-        where = found.pop(first, Span(start.path, start.offset, NO_IMAGE))
-        assert isinstance(where, Span)
-        return Item(name, where, -1, found)
+                found[extension] = where
+            elif extension != "cls":
+                unused.append(extension)
+        path = next(where.path for where in parts.values())
+        where_first = found.pop(first, Lost(path, "missing", "no image among the sample's members"))
+        assert isinstance(where_first, Span | Lost)
+        return Item(name, where_first, -1, found), unused
 
 
-def fields_of(samples: Sequence[Mapping[str, Span]], place: str) -> MemberFields:
+def fields_of(samples: Sequence[Mapping[str, Span | Lost]], place: str, reader: SpanReader) -> MemberFields:
     """Find out which fields samples have.
 
     Args:
         samples: the spans of each sample's members by their extensions.
         place: where they are, for errors.
+        reader: of the members.
 
     Raises:
         DataError: there is no field at all, or one that cannot be read.
     """
-    extensions = {extension for parts in samples for extension, span in parts.items() if span.size >= 0}
-    images = {field_of(extension) for extension in extensions if _kind(extension) == IMAGE}
-    captions = [span.size for parts in samples for extension, span in parts.items() if field_of(extension) == TEXT]
+    extensions = {extension for parts in samples for extension in parts}
+    images = {field_of(extension) for extension in extensions if kind_of_member(extension) == IMAGE}
+    captions = [
+        where.size if isinstance(where, Span) else 0
+        for parts in samples
+        for extension, where in parts.items()
+        if field_of(extension) == TEXT
+    ]
     others = caption_field(captions)
     if IMAGE in images:
         return MemberFields((IMAGE,), others)
     for extension in sorted(extensions):
-        if _kind(extension) in OTHER_KINDS.values():
-            spans = [parts[extension] for parts in samples if parts.get(extension, Span("", 0, -1)).size >= 0]
-            others[field_of(extension)] = _probe(_kind(extension), spans, f"{place}: member .{extension}")
+        if kind_of_member(extension) in OTHER_KINDS.values():
+            spans = [where for parts in samples if isinstance(where := parts.get(extension), Span)]
+            others[field_of(extension)] = _probe(
+                reader, kind_of_member(extension), spans, f"{place}: member .{extension}"
+            )
     if not images and others.keys() <= {TEXT}:
         raise DataError(f"{place}: no images in its tars, nor arrays (.npy) or sounds (.wav, .flac)")
     return MemberFields(tuple(sorted(images)), others)
@@ -78,23 +94,30 @@ def fields_of(samples: Sequence[Mapping[str, Span]], place: str) -> MemberFields
 
 def field_of(extension: str) -> str:
     """Return the name of the field that a member of this extension belongs to; empty if to none."""
-    kind = _kind(extension)
+    kind = kind_of_member(extension)
     return (extension.rpartition(".")[0] or kind) if kind else ""
 
 
-def _kind(extension: str) -> str:
+def is_field_name(name: str) -> bool:
+    """Tell whether a member's extension may begin so, to name a field."""
+    return name != CLASS and _NAME.fullmatch(name) is not None
+
+
+def kind_of_member(extension: str) -> str:
     """Return the kind of a member by its extension; empty if it is none, or its name could be no field's."""
     name, _, last = extension.rpartition(".")
-    if name and (name == CLASS or not _NAME.fullmatch(name)):
+    if name and not is_field_name(name):
+        return ""
+    if not last:
         return ""
     if f".{last}" in IMAGE_SUFFIXES:
         return IMAGE
     return TEXT if last == "txt" and not name else OTHER_KINDS.get(last, "")
 
 
-def _probe(kind: str, spans: Sequence[Span], what: str) -> FieldSpec:
+def _probe(reader: SpanReader, kind: str, spans: Sequence[Span], what: str) -> FieldSpec:
     """Return the spec of the first of a field's files that can be read."""
-    reader, problem = SpanReader(), "there is none"
+    problem = "there is none"
     for span in spans:
         try:
             spec = find_kind(kind).probe(reader.read(span))

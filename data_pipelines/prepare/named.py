@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.files import from_folder, from_zip
+from data_pipelines.prepare.files import from_files, images_of
+from data_pipelines.prepare.place import Place
 from data_pipelines.source import Source
 
 OPENCLIPART = Path("/usr/share/openclipart/png")
@@ -29,7 +30,7 @@ def openclipart(path: Path = OPENCLIPART) -> Source:
     """
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; apt-get install openclipart-png")
-    source = from_folder(path)
+    source = from_files(Place(path))
     own = [item for item in source.items if not (path / item.name).is_symlink()]  # links show an image a second time
     return replace(source, name="openclipart", items=own, licence="public domain", origin="Debian's openclipart-png")
 
@@ -37,6 +38,6 @@ def openclipart(path: Path = OPENCLIPART) -> Source:
 def _unlabelled(path: Path, name: str, licence: str) -> Source:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    source = from_folder(path) if path.is_dir() else from_zip(path)
+    source = images_of(Place(path))
     items = [item._replace(label=-1) for item in source.items]
     return replace(source, name=name, items=items, classes=(), licence=licence)

@@ -2,15 +2,17 @@
 
 import io
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import ImageOps
 
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import ImageFileError, open_picture
-from data_pipelines.prepare.files import is_image, stamp_of, walk
+from data_pipelines.prepare.files import stamp_of
+from data_pipelines.prepare.listing import Listing, list_folder
+from data_pipelines.prepare.names import stem_of
 from data_pipelines.protocol import Rejected
-from data_pipelines.source import FileReader, Half, Item, Source
+from data_pipelines.source import FileReader, Half, Item, LeftAside, Source
 
 INPUT, TARGET = "input", "target"
 SEPARATOR = ","
@@ -49,8 +51,8 @@ def from_two_folders(text: str) -> Source:
     folders = [Path(part).expanduser() for part in text.split(SEPARATOR)]
     if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
         raise DataError(f"pairs:{text}: write pairs:INPUTS,TARGETS with two folders that are there")
-    stats = [dict(walk(folder)) for folder in folders]
-    inputs, targets = (_by_stem(folder, files) for folder, files in zip(folders, stats, strict=True))
+    listings = [list_folder(folder) for folder in folders]
+    inputs, targets = map(_by_stem, listings)
     if not inputs.keys() & targets.keys():
         raise DataError(f"pairs:{text}: no image of one folder has the name of one in the other")
     items = []
@@ -67,9 +69,9 @@ def from_two_folders(text: str) -> Source:
         origin=text,
         images=(INPUT, TARGET),
         stamp=stamp_of(
-            {f"{number} {name}": stat for number, files in enumerate(stats) for name, stat in files.items()}
+            {f"{number} {name}": stat for number, one in enumerate(listings) for name, stat in one.stats.items()}
         ),
-        left_aside=sum(map(len, stats)) - len(inputs) - len(targets),
+        left_aside=_together(*(listing.others(listing.images()) for listing in listings)),
     )
 
 
@@ -79,20 +81,21 @@ def from_halves(path: Path) -> Source:
     Raises:
         DataError: no images in it.
     """
-    stats = dict(walk(path))
-    names = [name for name in sorted(stats) if is_image(name)]
+    listing = list_folder(path)
+    names = listing.images()
     if not names:
         raise DataError(f"{path}: no images in it")
+    places = [(name, str(listing.files[name].where)) for name in names]
     return Source(
         name=path.name,
-        items=[Item(name, Half(name, False), -1, {TARGET: Half(name, True)}) for name in names],
+        items=[Item(name, Half(where, False), -1, {TARGET: Half(where, True)}) for name, where in places],
         reader=HalfReader(path),
         classes=(),
         licence="not stated",
         origin=str(path),
         images=(INPUT, TARGET),
-        stamp=stamp_of(stats),
-        left_aside=len(stats) - len(names),
+        stamp=stamp_of(listing.stats),
+        left_aside=listing.others(names),
     )
 
 
@@ -113,13 +116,21 @@ def turned(source: Source) -> Source:
     return replace(source, items=items)
 
 
-def _by_stem(folder: Path, files: dict[str, str]) -> dict[str, str]:
+def _by_stem(listing: Listing) -> dict[str, str]:
     """Return the paths of a folder's images by their names without the extension."""
     found: dict[str, str] = {}
-    for name in sorted(files):
-        if is_image(name):
-            stem = str(PurePosixPath(name).with_suffix(""))
-            if stem in found:
-                raise DataError(f"{folder}: two images are called {stem}")
-            found[stem] = str(folder / name)
+    for name in listing.images():
+        stem = stem_of(name)
+        if stem in found:
+            raise DataError(f"{listing.path}: two images are called {stem}")
+        found[stem] = str(listing.path / str(listing.files[name].where))
     return found
+
+
+def _together(one: LeftAside, other: LeftAside) -> LeftAside:
+    """Return what was left aside in two folders."""
+    for why, names in other.first.items():
+        for name in names:
+            one.add(why, name)
+        one.counts[why] += other.counts[why] - len(names)
+    return one

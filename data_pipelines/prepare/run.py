@@ -10,7 +10,7 @@ from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.protocol import CROPS, FILTERS, MODES, Crop, Filter, ImageProtocol
 from data_pipelines.source import Source
-from data_pipelines.write import exact_protocol, write_shards
+from data_pipelines.write import check_kept_files, exact_protocol, write_shards
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,10 @@ def prepare(
     in_place = source.spans and options.codec in (None, "source")
     source = replace(source, name=options.name or source.name, licence=options.licence or source.licence)
     if in_place and (options.test_samples or options.max_samples):
-        raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a codec to write samples anew")
+        raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a --codec to write samples anew")
     protocol = protocol_for(source, options)
+    if in_place and protocol is not None:
+        check_kept_files(source, protocol)
     if not in_place:
         source = source if options.seed is None else source.shuffled(options.seed)
         source, _ = source.split(options.max_samples or len(source.items))
@@ -122,7 +124,7 @@ def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | Non
         return None
     if options.resolution is None:
         if options.crop is not None:
-            raise DataError(f"a crop '{options.crop}' needs a resolution")
+            raise DataError(f"a crop '{options.crop}' needs a --resolution")
         if not source.items:
             raise DataError(f"{source.origin}: no images in it")
         usual = usual or exact_protocol(source, pixel_limit=options.pixel_limit)

@@ -1,89 +1,102 @@
-"""A CSV, TSV or Parquet table of image paths, with labels and captions if it has them."""
+"""The images that a table lists, with labels and captions if it has them."""
 
+import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.csv
-import pyarrow.parquet
-
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.source import FileReader, Item, Source
-
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image")
-LABEL_COLUMNS = ("label", "class", "category")
-CAPTION_COLUMNS = ("caption", "text")
-SUFFIXES = (".csv", ".tsv", ".parquet")
+from data_pipelines.prepare.labels import as_classes
+from data_pipelines.prepare.place import Place
+from data_pipelines.prepare.rows import PATH_COLUMNS, Table, read_table
+from data_pipelines.source import FileReader, Item, LeftAside, Source
 
 
-def from_table(path: Path) -> Source:
+def from_table(place: Place) -> Source:
     """Return the images that a table lists; their paths are absolute or relative to it.
 
     Raises:
         DataError: not a table, or without a column of paths.
     """
-    table = _read(path)
-    paths = _column(table, PATH_COLUMNS)
+    place.without_splits()
+    path = place.path
+    table = read_table(_content(path), str(path), place)
+    paths = table.paths
     if paths is None:
         raise DataError(
-            f"{path}: no column of paths; it has {', '.join(table.column_names)}, use one of {PATH_COLUMNS}"
+            f"{path}: no column of paths; it has {', '.join(table.columns)}, use one of {', '.join(PATH_COLUMNS)} "
+            "(the first line names the columns)"
         )
-    if not all(isinstance(value, str) and value for value in paths):
-        raise DataError(f"{path}: a path is missing or is not a text")
-    labels, classes = as_classes(_column(table, LABEL_COLUMNS), str(path))
-    captions = _column(table, CAPTION_COLUMNS)
-    texts = [str(text).encode() if text else b"" for text in captions or [None] * len(paths)]
+    wrong = next((number for number, value in enumerate(paths) if not isinstance(value, str) or not value), None)
+    if wrong is not None:
+        raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({paths[wrong]!r})")
+    names = [_on_disk(path.parent, name) for name in paths]
+    kept, aside = _distinct(table, names)
+    labels, classes = as_classes(
+        None if table.labels is None else [table.labels[number] for number in kept],
+        str(path),
+        lambda number: f"{table.row(kept[number])} ({paths[kept[number]]})",
+    )
+    texts = table.captions or [b""] * len(paths)
     items = [
-        Item(name, name, label, {TEXT: text} if text else {})
-        for name, label, text in zip(paths, labels or [-1] * len(paths), texts, strict=True)
+        Item(names[number], names[number], label, {TEXT: texts[number]} if texts[number] else {})
+        for number, label in zip(kept, labels or [-1] * len(kept), strict=True)
     ]
     return Source(
         name=path.stem,
         items=items,
         reader=FileReader(path.parent),
-        classes=classes,
+        classes=table.named(classes),
         licence="not stated",
         origin=str(path),
-        fields=caption_field(map(len, texts)) if captions else {},
-        stamp=stamp_of({name: _stat(path.parent / name) for name in paths}),
+        fields=caption_field(map(len, texts)) if table.captions is not None else {},
+        stamp=stamp_of({name: _stat(path.parent / name) for name in names}),
+        left_aside=aside,
+        notes=table.notes,
     )
 
 
-def as_classes(values: Sequence[Any] | None, where: str) -> tuple[list[int], tuple[str, ...]]:
-    """Turn a column of labels into class indices and names: numbers are indices, texts are sorted.
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _on_disk(folder: Path, name: str) -> str:
+    """Return the path of a listed file: as it is called, with other separators, or with another form of accents."""
+    if os.path.lexists(folder / name):
+        return name
+    other = name.replace("\\", "/")
+    forms = (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other))
+    return next((form for form in forms if os.path.lexists(folder / form)), name)
+
+
+def _distinct(table: Table, names: Sequence[str]) -> tuple[list[int], LeftAside]:
+    """Return the rows without those that say a second time what another says.
 
     Raises:
-        DataError: labels are missing, negative or mixed.
+        DataError: an image is listed with two labels.
     """
-    if values is None:
-        return [], ()
-    if all(isinstance(value, int) and value >= 0 for value in values):
-        return list(values), tuple(str(number) for number in range(max(values, default=-1) + 1))
-    if all(isinstance(value, str) and value for value in values):
-        classes = tuple(sorted(set(values)))
-        index = {name: number for number, name in enumerate(classes)}
-        return [index[value] for value in values], classes
-    wrong = next(value for value in values if not (isinstance(value, int | str) and value != "" and value != -1))
-    raise DataError(f"{where}: labels must all be class indices from 0 on, or all be names; one is {wrong!r}")
-
-
-def _read(path: Path) -> pyarrow.Table:
-    try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        options = pyarrow.csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True)
-        return pyarrow.csv.read_csv(path, parse_options=options)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
-
-
-def _column(table: pyarrow.Table, names: Sequence[str]) -> list[Any] | None:
-    """Return the values of the first of these columns that the table has."""
-    found = next((name for name in names if name in table.column_names), None)
-    return None if found is None else table.column(found).to_pylist()
+    seen: dict[str, Any] = {}
+    whole: set[tuple[str, bytes]] = set()
+    kept, aside = [], LeftAside()
+    for number, name in enumerate(names):
+        label = None if table.labels is None else table.labels[number]
+        if seen.setdefault(name, label) != label:
+            raise DataError(
+                f"{table.name}: {table.row(number)}: {name} has the label {label!r}, and {seen[name]!r} in a row before"
+            )
+        row = name, table.captions[number] if table.captions else b""
+        if row in whole:
+            aside.add("rows that repeat another", f"{table.row(number)}: {name}")
+        else:
+            whole.add(row)
+            kept.append(number)
+    return kept, aside
 
 
 def _stat(path: Path) -> str:

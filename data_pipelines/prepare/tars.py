@@ -1,178 +1,275 @@
 """WebDataset tars that others made, and ImageNet's tar of tars: found by their headers, not unpacked."""
 
 import json
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from data_pipelines.content import HEAD, image_format
 from data_pipelines.errors import DataError
+from data_pipelines.manifest import IMAGE
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.prepare.members import fields_of
-from data_pipelines.prepare.table import as_classes
-from data_pipelines.source import DAMAGED, Item, Source, Span, SpanReader, Where
+from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.layout import ALL, UnclearLabelsError, layout_of
+from data_pipelines.prepare.members import MemberFields, field_of, fields_of, kind_of_member
+from data_pipelines.prepare.names import first_of, may_be_image, part_of_file, stem_of, suffix_of
+from data_pipelines.prepare.place import NO_LABELS, Place
+from data_pipelines.prepare.samples import Sample, have_dotted_names, samples_of
+from data_pipelines.prepare.tar_members import Member, OpenTar, is_tar_name, members_of, open_tar
+from data_pipelines.source import Item, LeftAside, Lost, Source, Span, SpanReader
 
 _JSON_LABELS = ("label", "cls", "class")
-Member = tuple[str, Span]
+_DOCUMENTS = (".md", ".rst", ".html", ".htm", ".pdf", ".tar", ".zip", ".gz", ".log", ".sh", ".py", ".ipynb")
+_ENDINGS = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "GIF": "gif", "TIFF": "tif", "BMP": "bmp", "AVIF": "avif"}
+IMAGENET = "ILSVRC2012_img_train.tar"
 
 
-def from_webdataset(path: Path) -> Source:
+def from_webdataset(place: Place) -> Source:
     """Return the samples of a tar, or of all tars below a folder, in the order of their names.
 
-    A sample is what consecutive members of one name (up to the first dot) make: an image, its class in `.cls` or in
-    `.json` under `label`, `cls` or `class`, a caption in `.txt`, the field `text`, and whatever else there is, kept as
-    members. Where there is no plain image, members such as `.input.png` and `.target.png`, `.npy`, `.latent.npy`
-    or `.wav` are the fields, called as the extension begins; their samples must be alike.
+    A sample is what members of one name (up to the first dot) make: an image, its class in `.cls` or in `.json` under
+    `label`, `cls` or `class`, a caption in `.txt`, the field `text`, and whatever else there is, kept as members.
+    Where there is no plain image, members such as `.input.png` and `.target.png`, `.npy`, `.latent.npy` or `.wav` are
+    the fields, called as the extension begins; their samples must be alike. Images without any class in folders have
+    the folder for a class, as the same files in a folder do. Compressed tars are unpacked into a file without a name.
 
     Raises:
-        DataError: no tars, no fields in them, or only some have a class.
+        DataError: no tars, no fields in them, no such part, or only some have a class.
     """
-    tars = [path] if path.is_file() else sorted(path.rglob("*.tar"))
-    if not tars:
-        raise DataError(f"{path}: no .tar in it")
-    samples: list[tuple[str, dict[str, Span]]] = []
-    labels: list[Any] = []
-    stats = {}
-    for tar in tars:
-        tar = tar.resolve()
-        stats[str(tar)] = f"{tar.stat().st_size} {tar.stat().st_mtime_ns}"
-        with tar.open("rb") as file:
-            for name, parts in _samples(_members(tar, file)):
-                samples.append((f"{tar.name}/{name}", parts))
-                labels.append(_label(parts, file))
-    fields = fields_of([parts for _, parts in samples], str(path))
-    items = [fields.item(name, parts) for name, parts in samples]
-    known = [label for item, label in zip(items, labels, strict=True) if _is_sound(item.where)]
-    indices, classes = as_classes(None if set(known) == {None} else known, str(path))
-    numbers = iter(indices)
-    items = [item._replace(label=next(numbers, -1)) if _is_sound(item.where) else item for item in items]
+    aside = LeftAside()
+    tars, notes = _tars(place, aside)
+    opened = [open_tar(tar.resolve(), place) for tar in tars]
+    members = [members_of(tar, aside, encoding=place.encoding) for tar in opened]
+    members = [_data_only(tar, some, aside) for tar, some in zip(opened, members, strict=True)]
+    reader = _reader(opened)
+    dotted = have_dotted_names([member.name for some in members for member in some])
+    samples, labels = [], []
+    for tar, some in zip(opened, members, strict=True):
+        for sample in samples_of(some, whole_stems=dotted):
+            samples.append((Path(tar.path).name, sample))
+            labels.append(_label(sample.parts, tar, place))
+    fields = fields_of([sample.parts for _, sample in samples], str(place.path), reader)
+    if all(label is None for label in labels) and fields.images == (IMAGE,):
+        samples = [one for tar, sample in samples for one in _an_image_each(tar, sample, fields)]
+    items, left = _items(samples, fields)
+    for name in left:
+        aside.add("members of no field", name)
+    items, classes, more = _with_classes(place, items, samples, labels, aside)
     return Source(
-        name=path.stem,
+        name=_stem(place.path),
         items=items,
-        reader=SpanReader(),
+        reader=reader,
         classes=classes,
         licence="not stated",
-        origin=str(path),
+        origin=str(place.path),
         images=fields.images,
         fields=fields.others,
         members=tuple(sorted({name for item in items for name in item.fields} - {*fields.images, *fields.others})),
-        stamp=stamp_of(stats),
-        spans=True,
+        stamp=_stamp(opened),
+        left_aside=aside,
+        notes=(*notes, *more),
+        spans=not any(tar.unpacked for tar in opened),
     )
 
 
-def from_imagenet(path: Path) -> Source:
+def from_imagenet(place: Place) -> Source:
     """Return ImageNet's training images (Deng et al. 2009; ILSVRC2012) from the official `ILSVRC2012_img_train.tar`.
 
     Args:
-        path: of that tar of tars, or of a folder with it or with the tars that were in it (n01440764.tar ...). If
-            `LOC_synset_mapping.txt` lies beside them, classes have words for names, else WordNet's numbers.
+        place: of that tar of tars, or of a folder with it or with the tars that were in it (n01440764.tar ...). If
+            `LOC_synset_mapping.txt` lies beside them, classes have words for names, else WordNet's numbers. Words that
+            two synsets share have the number behind them.
 
     Raises:
         DataError: no such tars there.
     """
+    place.without_splits()
+    path = place.path
     folder = path if path.is_dir() else path.parent
-    whole = path if path.is_file() else path / "ILSVRC2012_img_train.tar"
+    whole = path if path.is_file() else path / IMAGENET
     tars = [whole] if whole.is_file() else sorted(path.glob("n*.tar"))
     if not tars:
-        raise DataError(f"{path}: neither ILSVRC2012_img_train.tar nor n????????.tar in it (from image-net.org)")
+        raise DataError(f"{path}: neither {IMAGENET} nor n????????.tar in it (from image-net.org)")
+    aside, opened = LeftAside(), []
     by_synset: dict[str, list[Member]] = {}
     for tar in tars:
-        with tar.open("rb") as file:
-            for name, span in list(_members(tar.resolve(), file)):
-                if name.endswith(".tar") and _is_sound(span):
-                    by_synset[Path(name).stem] = list(_members(tar.resolve(), file, span.offset))
-                else:
-                    by_synset.setdefault(tar.stem, []).append((name, span))
+        opened.append(one := open_tar(tar.resolve(), place))
+        for member in members_of(one, aside):
+            if member.name.endswith(".tar") and isinstance(member.where, Span):
+                start, size = member.where.offset, member.where.size
+                inner = members_of(one, aside, start=start, end=start + size)
+                by_synset.setdefault(Path(member.name).stem, []).extend(inner)
+            else:
+                by_synset.setdefault(_stem(tar), []).append(member)
     synsets = sorted(by_synset)
     return Source(
         name="imagenet",
         items=[
-            Item(f"{synset}/{name}", span, label)
+            Item(f"{synset}/{name}", where, label)
             for label, synset in enumerate(synsets)
-            for name, span in sorted(by_synset[synset])
+            for name, where, _ in sorted(by_synset[synset], key=lambda member: member.name)
         ],
-        reader=SpanReader(),
-        classes=_synset_words(folder / "LOC_synset_mapping.txt", synsets),
+        reader=_reader(opened),
+        classes=told_apart(_synset_words(folder / "LOC_synset_mapping.txt", synsets), synsets),
         licence="ImageNet terms of access: non-commercial research and education",
         origin=str(path),
-        stamp=stamp_of({str(tar): f"{tar.stat().st_size} {tar.stat().st_mtime_ns}" for tar in tars}),
+        stamp=_stamp(opened),
+        left_aside=aside,
     )
 
 
-def _members(path: Path, file: IO[bytes], base: int = 0) -> Iterator[Member]:
-    """Iterate over the files in a tar; where it is damaged, a last member says so (`tarfile` alone would just end).
+def _tars(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the tars of the part that is asked for, and what to tell of the parts."""
+    path = place.path
+    if path.is_file():
+        part = part_of_file(path.name)
+        if part is not None and place.split not in (ALL, part):
+            raise DataError(f"{path}: has no split '{place.split}' of its own; it is of {part}")
+        return [path], ()
+    files = place.listing.files
+    names = [name for name in files if is_tar_name(name)]
+    for name in files:
+        if not is_tar_name(name):
+            aside.add("files beside the tars", name)
+    for why, count in place.listing.left_aside.counts.items():
+        aside.counts[why] += count
+        aside.first.setdefault(why, []).extend(place.listing.left_aside.first[why])
+    if not names:
+        raise DataError(f"{path}: no .tar in it")
+    parts = {name: part_of_file(name) for name in names}
+    known = sorted({part for part in parts.values() if part})
+    notes: tuple[str, ...] = ()
+    if place.split != ALL:
+        chosen = [name for name in names if parts[name] == place.split]
+        if not chosen:
+            words = f"its tars are of {', '.join(known)}" if known else "hold samples out with --test"
+            raise DataError(f"{path}: has no split '{place.split}' of its own; {words}")
+        for name in names:
+            if parts[name] != place.split:
+                aside.add("tars of other parts", name)
+        names = chosen
+    elif len(known) > 1:
+        notes = (f"tars of {', '.join(known)} were put together; --split takes one part",)
+    return [path / str(files[name].where) for name in names], notes
 
-    Args:
-        path: of the file that is read.
-        file: `path`, opened.
-        base: where the tar begins in it.
-    """
-    read_to = base
-    file.seek(base)
+
+def _data_only(tar: OpenTar, members: Iterable[Member], aside: LeftAside) -> list[Member]:
+    """Leave documents and archives aside; give images without an extension the one of their content."""
+    kept = []
+    for member in members:
+        base = member.name.rpartition("/")[2].upper()
+        if suffix_of(member.name) in _DOCUMENTS or base.startswith(("README", "LICENSE", "LICENCE", "CHANGELOG")):
+            aside.add("documents and archives", member.name)
+        elif may_be_image(member.name) and isinstance(member.where, Span):
+            found = image_format(tar.read(member.where, HEAD))
+            kept.append(
+                member._replace(name=f"{stem_of(member.name)}.{_ENDINGS[found]}") if found in _ENDINGS else member
+            )
+        else:
+            kept.append(member)
+    return kept
+
+
+def _an_image_each(tar: str, sample: Sample, fields: MemberFields) -> list[tuple[str, Sample]]:
+    """Return a sample for each plain image among the members, as the same files in a folder are."""
+    images = [extension for extension in sample.parts if kind_of_member(extension) == IMAGE and "." not in extension]
+    if len(images) < 2:
+        return [(tar, sample)]
+    others = {extension: where for extension, where in sample.parts.items() if extension not in images}
+    return [(tar, Sample(f"{sample.name}.{one}", {one: sample.parts[one], **others})) for one in images]
+
+
+def _items(samples: Sequence[tuple[str, Sample]], fields: MemberFields) -> tuple[list[Item], list[str]]:
+    """Return the items of samples, and the names of members that are part of none."""
+    items: list[Item] = []
+    left: dict[Span | Lost, str] = {}
+    for tar, sample in samples:
+        item, unused = fields.item(f"{tar}/{sample.name}", sample.parts)
+        items.append(item)
+        left |= {sample.parts[extension]: f"{tar}/{sample.name}.{extension}" for extension in unused}
+    return items, list(left.values())
+
+
+def _with_classes(
+    place: Place, items: list[Item], samples: Sequence[tuple[str, Sample]], labels: list[Any], aside: LeftAside
+) -> tuple[list[Item], tuple[str, ...], tuple[str, ...]]:
+    """Give items their classes: by their labels, or, where there is none at all, by their folders."""
+    if any(label is not None for label in labels):
+        sound = [number for number, item in enumerate(items) if isinstance(item.where, Span)]
+        indices, classes = as_classes(
+            [labels[number] for number in sound], str(place.path), lambda number: items[sound[number]].name
+        )
+        for number, label in zip(sound, indices, strict=bool(indices)):
+            items[number] = items[number]._replace(label=label)
+        return items, classes, ()
+    if place.label == NO_LABELS:
+        unwanted = {where: f"{sample.name}.cls" for _, sample in samples if (where := sample.parts.get("cls"))}
+        for name in unwanted.values():
+            aside.add("labels, which were not asked for", name)
+        return items, (), ()
+    names = [sample.name for _, sample in samples]
+    fielded = [name for name, (_, sample) in zip(names, samples, strict=True) if any(map(field_of, sample.parts))]
+    inside = place.path.is_file() and part_of_file(place.path.name) is None
+    fielded = list(dict.fromkeys(fielded))
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:  # offsets count from the beginning of `file`
-            for member in tar:
-                if member.isfile():
-                    yield member.name, Span(str(path), member.offset_data, member.size)
-                read_to = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        file.seek(read_to)
-        whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)  # else it was cut between two members
-    except tarfile.TarError:
-        whole = False
-    if not whole:
-        yield f"byte {read_to}", Span(str(path), read_to, DAMAGED)
+        layout = layout_of(fielded, str(place.path), place.split if inside else ALL)
+    except UnclearLabelsError as error:
+        told = str(error).removeprefix(f"{place.path}: ").rpartition("; ")[0]
+        return items, (), (f"no folder in it is taken for a class: {told}",)
+    elsewhere = set(layout.elsewhere)
+    found = [
+        item._replace(label=layout.labels.get(name, -1))
+        for item, name in zip(items, names, strict=True)
+        if name not in elsewhere
+    ]
+    notes = (f"{len(items) - len(found)} samples are in other parts",) if elsewhere else ()
+    return found, layout.classes, (*layout.notes, *notes)
 
 
-def _samples(members: Iterator[Member]) -> Iterator[tuple[str, dict[str, Span]]]:
-    """Group consecutive members by their name up to the first dot of the last part."""
-    name = ""
-    parts: dict[str, Span] = {}
-    for path, span in members:
-        folder, slash, file = path.rpartition("/")
-        stem, _, suffix = file.partition(".")
-        key = folder + slash + stem
-        if parts and (key != name or suffix.lower() in parts or not _is_sound(span)):
-            yield name, parts
-            parts = {}
-        name = key if _is_sound(span) else path
-        parts[suffix.lower()] = span
-    if parts:
-        yield name, parts
-
-
-def _label(parts: dict[str, Span], file: IO[bytes]) -> Any:
-    if "cls" in parts:
-        text = _content(file, parts["cls"]).decode("utf-8", "replace").strip()
-        return int(text) if text.isdecimal() else text
-    if "json" in parts:
+def _label(parts: dict[str, Span | Lost], tar: OpenTar, place: Place) -> Any:
+    cls, about = parts.get("cls"), parts.get("json")
+    if place.label == NO_LABELS:
+        return None
+    if isinstance(cls, Span) and place.label in (None, "cls"):
+        return tar.read(cls).decode("utf-8-sig", "backslashreplace").strip() or None
+    if isinstance(about, Span):
         try:
-            document = json.loads(_content(file, parts["json"]))
+            document = json.loads(tar.read(about))
         except ValueError:
             return None
         if isinstance(document, dict):
-            return next((document[key] for key in _JSON_LABELS if key in document), None)
+            return next((document[key] for key in place.columns(_JSON_LABELS) if key in document), None)
     return None
 
 
-def _content(file: IO[bytes], span: Span) -> bytes:
-    here = file.tell()
-    file.seek(span.offset)
-    content = file.read(span.size)
-    file.seek(here)
-    return content
+def _reader(opened: Sequence[OpenTar]) -> SpanReader:
+    """Return a reader of the tars' members that holds what was unpacked."""
+    unpacked = [tar for tar in opened if tar.unpacked]
+    return SpanReader(
+        {tar.path: tar.held.path for tar in unpacked},
+        tuple(tar.held for tar in unpacked),
+    )
 
 
-def _is_sound(span: Where) -> bool:
-    return isinstance(span, Span) and span.size >= 0
+def _stamp(opened: Sequence[OpenTar]) -> str:
+    stats = {tar.path: Path(tar.path).stat() for tar in opened}
+    return stamp_of({path: f"{stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()})
+
+
+def _stem(path: Path) -> str:
+    """Return a tar's name without its extensions."""
+    name = path.name
+    for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
+        name = name.removesuffix(suffix)
+    return Path(name).stem
 
 
 def _synset_words(mapping: Path, synsets: list[str]) -> tuple[str, ...]:
     """Return the classes' names: lines of the mapping are `n01440764 tench, Tinca tinca`."""
     if not mapping.is_file():
         return tuple(synsets)
-    lines = (line.partition(" ") for line in mapping.read_text(encoding="utf-8").splitlines())
+    lines = (line.partition(" ") for line in mapping.read_text(encoding="utf-8-sig").splitlines())
     words = {synset: text.strip() for synset, _, text in lines}
     if missing := [synset for synset in synsets if synset not in words]:
-        raise DataError(f"{mapping}: {len(missing)} synsets are not in it (the first: {missing[0]})")
+        raise DataError(f"{mapping}: {len(missing)} synsets are not in it (the first: {first_of(missing, 1)})")
     return tuple(words[synset] for synset in synsets)

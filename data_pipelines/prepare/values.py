@@ -13,7 +13,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
-from data_pipelines.prepare.files import is_image, labels_from_folders, stamp_of, walk
+from data_pipelines.prepare.files import stamp_of
+from data_pipelines.prepare.layout import layout_of
+from data_pipelines.prepare.listing import list_folder
+from data_pipelines.prepare.names import is_image, suffix_of
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import FileReader, Item, Source
 
@@ -70,10 +73,14 @@ def from_frames(path: Path) -> Source:
     Raises:
         DataError: no images in it, or none of those that are looked at can be read.
     """
-    stats = dict(walk(path)) if path.is_dir() else {}
-    frames = Counter(str(PurePosixPath(name).parent) for name in sorted(stats) if is_image(name))
+    listing = list_folder(path) if path.is_dir() else None
+    images = listing.images() if listing else []
+    frames = (
+        Counter(str(PurePosixPath(str(listing.files[name].where)).parent) for name in images) if listing else Counter()
+    )
     if not frames or "." in frames:
         raise DataError(f"{path}: expected a folder a clip, with its frames as images")
+    assert listing is not None
     reader, shapes = FrameReader(path, min(frames.values())), Counter[tuple[int, ...]]()
     for clip in list(frames)[:: max(1, len(frames) // _PROBES)]:
         with contextlib.suppress(Rejected):
@@ -89,8 +96,8 @@ def from_frames(path: Path) -> Source:
         origin=str(path),
         images=(),
         fields={"video": FieldSpec("video", shapes.most_common(1)[0][0], "uint8", codec="npy")},
-        stamp=stamp_of(stats),
-        left_aside=len(stats) - sum(frames.values()),
+        stamp=stamp_of(listing.stats),
+        left_aside=listing.others(images),
     )
 
 
@@ -101,22 +108,24 @@ def _frame(content: bytes) -> NDArray[np.uint8]:
 
 
 def _from_folder(kind: str, path: Path) -> Source:
-    stats = dict(walk(path)) if path.is_dir() else {}
-    names = [name for name in sorted(stats) if PurePosixPath(name).suffix.lower() in SUFFIXES[kind]]
-    if not names:
+    listing = list_folder(path) if path.is_dir() else None
+    names = [name for name in listing.files if suffix_of(name) in SUFFIXES[kind]] if listing else []
+    if not names or listing is None:
         raise DataError(f"{path}: no files of kind {kind} in it ({', '.join(SUFFIXES[kind])})")
-    labels, classes = labels_from_folders(path, names, "")
+    layout = layout_of(names, str(path), folders=listing.folders)
+    places = [str(listing.files[name].where) for name in names]
     return Source(
         name=path.name,
-        items=[Item(name, name, labels.get(name, -1)) for name in names],
+        items=[Item(name, where, layout.labels.get(name, -1)) for name, where in zip(names, places, strict=True)],
         reader=FileReader(path),
-        classes=classes,
+        classes=layout.classes,
         licence="not stated",
         origin=str(path),
         images=(),
-        fields={kind: _common(kind, path, names)},
-        stamp=stamp_of(stats),
-        left_aside=len(stats) - len(names),
+        fields={kind: _common(kind, path, places)},
+        stamp=stamp_of(listing.stats),
+        left_aside=listing.others(names),
+        notes=layout.notes,
     )
 
 

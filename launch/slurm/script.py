@@ -77,7 +77,7 @@ def render(settings: SlurmConfig, request: JobRequest) -> str:
 def _options(settings: SlurmConfig) -> list[tuple[str, str]]:
     """Return what the job asks Slurm for."""
     agents = settings.launch == "torchrun"
-    cpus = (settings.cpus_per_task or 1) * (settings.ranks if agents else 1)
+    cpus = settings.cores * (settings.ranks if agents else 1)
     gpus = f"{settings.gpu_type}:{settings.gpus_per_node}" if settings.gpu_type else str(settings.gpus_per_node)
     options = {
         "nodes": str(settings.nodes),
@@ -94,7 +94,7 @@ def _task(settings: SlurmConfig, request: JobRequest) -> list[str]:
     own = settings.python or ("python" if settings.venv or settings.conda or settings.container else sys.executable)
     task = [own, "-m", "launch.slurm.task", f"--form={settings.launch}", f"--ranks-per-node={settings.ranks}"]
     task += [f"--save-seconds={settings.save_seconds}"]
-    task += [f"--threads={settings.cpus_per_task}"] if settings.cpus_per_task else []
+    task += [f"--threads={settings.cores}"]
     task += [f"--interface={settings.interface}"] if settings.interface else []
     task += [f"--stage={settings.stage}", *(f"--data={place}" for place in request.data)] if settings.stage else []
     return task

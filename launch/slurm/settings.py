@@ -22,6 +22,8 @@ _GPUS = re.compile(
 )
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
+CORES_OF_A_GPU = 8
+
 
 class ContainerConfig(Config):
     """The container that the ranks run in; the batch script itself runs outside.
@@ -45,7 +47,8 @@ class SlurmConfig(Config):
         gpus_per_node: GPUs, and ranks, of a node; 0 where `sbatch` asks for them, as `--gres=gpu:8`.
         gpu_type: as the site calls it, such as `h100`.
         ranks_per_node: null for one a GPU, or a single one where there is no GPU.
-        cpus_per_task: cores of a rank.
+        cpus_per_task: cores of a rank; null for 8 where it has a GPU (two launch kernels, NCCL and the checkpoint's
+            writer take others, the rest read and decode), and for one without.
         time: limit of one life of the job, after which it is requeued; null for the partition's.
         array: seeds, such as `0-4`: one run each.
         dependency: such as `afterany:4711`, to go on in the same run folder after that job.
@@ -152,6 +155,11 @@ class SlurmConfig(Config):
     def ranks(self) -> int:
         """Ranks of a node."""
         return self.ranks_per_node or max(self.gpus, 1)
+
+    @property
+    def cores(self) -> int:
+        """Cores of a rank."""
+        return self.cpus_per_task or (CORES_OF_A_GPU if self.gpus else 1)
 
     @property
     def world_size(self) -> int:

@@ -176,6 +176,9 @@ def test_both_directions_of_a_cyclegan_are_scored(tiny: Path, tmp_path: Path) ->
     assert list(own) == ["eval/fid16_full_pixels/B.image", "eval/fid16_full_pixels/A.image"]
     best = json.loads((run.folder / "snapshots" / "best" / "snapshot.json").read_text())
     assert best["scores"].keys() == own.keys()
+    health = json.loads((run.folder / "health.json").read_text())
+    symptoms = {line["symptom"] for line in health["symptoms"]}
+    assert {"generator_wins/D_A", "generator_wins/D_B", "mode_collapse/A.image", "mode_collapse/B.image"} <= symptoms
     assert run.snapshot is not None
     settings = {"samples": 16, "extractor": evaluation["extractor"]}
     after = bt.evaluate(run.snapshot, **settings)

@@ -10,9 +10,11 @@ class Images(Protocol):
 
     Attributes:
         name: for messages.
+        classes: names of the classes, in the order of their indices; empty where they are not known.
     """
 
     name: str
+    classes: tuple[str, ...]
 
     @property
     def faults(self) -> list[str]:

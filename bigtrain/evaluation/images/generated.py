@@ -10,7 +10,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.to_host import ToHost
 
 GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
-"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, int64, shape [n]."""
+"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, shape [n]; -1 for none."""
 
 
 class GeneratedImages:
@@ -22,15 +22,23 @@ class GeneratedImages:
         seed: of latents and labels.
         device: where the generator is.
         name: for messages.
+        classes: names of the classes, in the order of their indices; empty where they are not known.
     """
 
     digest: str | None = None
 
     def __init__(
-        self, generate: GenerateImages, count: int, *, seed: int, device: torch.device, name: str = "the generator"
+        self,
+        generate: GenerateImages,
+        count: int,
+        *,
+        seed: int,
+        device: torch.device,
+        name: str = "the generator",
+        classes: tuple[str, ...] = (),
     ) -> None:
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
-        self.name = name
+        self.name, self.classes = name, classes
         self._faults: list[str] = []
         self._coming: tuple[Tensor, ToHost] | None = None
 

@@ -16,6 +16,7 @@ class MemoryImages:
 
     def __init__(self, images: Tensor, name: str) -> None:
         self._images, self.name = images, name
+        self.classes: tuple[str, ...] = ()
         self.faults: list[str] = []
         self.digest: str | None = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
 
@@ -25,4 +26,4 @@ class MemoryImages:
 
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images; there are no classes."""
-        return self._images[index], torch.zeros_like(index)
+        return self._images[index], torch.full_like(index, -1)

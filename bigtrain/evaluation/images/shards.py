@@ -78,7 +78,7 @@ class ShardImages:
         self._whole = height, width
         self._size = size or self._whole
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
-        self.name = str(dataset.folder)
+        self.name, self.classes = str(dataset.folder), manifest.classes
         self.replaced: set[int] = set()
         self.faults: list[str] = []  # damaged ones are replaced, or end the reading
 

@@ -1,5 +1,6 @@
 """Scores as functions of statistics of features; a new one is a new file and one line in the table below."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from bigtrain.core.names import NameOf
@@ -8,7 +9,7 @@ from bigtrain.evaluation.metrics.class_fid import CLASS_FID, INTRA_FID
 from bigtrain.evaluation.metrics.density_coverage import DENSITY_COVERAGE
 from bigtrain.evaluation.metrics.fid import FID, SFID
 from bigtrain.evaluation.metrics.inception_score import INCEPTION_SCORE
-from bigtrain.evaluation.metrics.kid import KID
+from bigtrain.evaluation.metrics.kid import KID, kid_of
 from bigtrain.evaluation.metrics.memorisation import MEMORISATION
 from bigtrain.evaluation.metrics.mmd import MMD
 from bigtrain.evaluation.metrics.precision_recall import PRECISION_RECALL
@@ -37,3 +38,14 @@ METRICS.add(
 
 MetricName = Annotated[str, NameOf("metric", METRICS.keys)]
 """A name in the table."""
+
+
+def choose(names: Sequence[MetricName], *, kid_subset_size: int | None = None) -> dict[str, Metric]:
+    """Return metrics by their names.
+
+    Args:
+        names: in the table.
+        kid_subset_size: images of each of KID's subsets; None for the usual 1,000.
+    """
+    own = {"kid": kid_of(kid_subset_size)} if kid_subset_size else {}
+    return {name: own.get(name, METRICS[name]) for name in names}

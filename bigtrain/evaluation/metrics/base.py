@@ -1,5 +1,6 @@
 """What a metric is: the statistic that it reads of which features, and a function from two of them to scores."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -32,17 +33,25 @@ class Metric:
         score: maps the statistics of reference and generated images to values by name. Collective: all ranks hold the
             same statistics, call it together, and get the same values.
         least: images that either side must have.
+        with_fewer: what a user can do who has fewer; empty for nothing.
         better: which values are good.
         settings: what else its values depend on, in words (`100 subsets of 1000`); part of a score's protocol.
         influence: maps the statistics of both and features of some generated images [N, F] to how each of these moves
             the value that bears the metric's name, see `evaluation.noise`; None for a score without an interval.
         values: names of its values, where they are not its own name.
+        lowest: value that it cannot be below.
+        is_distance: whether it is 0 of a set and itself.
+        by_class: whether it needs to know the images' classes; values are then named `…_NUMBER_` by their class.
         compares: whether it reads the reference; the Inception Score does not, and `score` then gets None.
     """
 
     need: Need
     score: Callable[[Any, Any], Scores]
     least: int = 2
+    with_fewer: str = ""
+    lowest: float = -math.inf
+    is_distance: bool = False
+    by_class: bool = False
     better: Literal["lower", "higher"] = "lower"
     compares: bool = True
     settings: str = ""

@@ -48,5 +48,5 @@ def _each(reference: Features, generated: Features) -> Scores:
     return {f"class_fid_{number}_": value for number, value in enumerate(values)}
 
 
-INTRA_FID = Metric(Need("pool", FeatureRows), _intra)
-CLASS_FID = Metric(Need("pool", FeatureRows), _each)
+INTRA_FID = Metric(Need("pool", FeatureRows), _intra, lowest=0, is_distance=True, by_class=True)
+CLASS_FID = Metric(Need("pool", FeatureRows), _each, lowest=0, is_distance=True, by_class=True)

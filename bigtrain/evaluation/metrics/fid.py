@@ -12,7 +12,7 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
     """Return |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two Gaussians (Dowson & Landau 1982, eq. 4).
 
     With S1 = R R^T the trace of the root is the sum of the roots of the eigenvalues of R^T S2 R, which is symmetric: no
-    general matrix square root is needed. All float64.
+    general matrix square root is needed. All float64; what rounding takes below 0 is 0.
 
     Covariances of n samples have no more than n - 1 eigenvalues that are not 0: the others, which are rounding, and
     whose roots are a million times larger, are left out.
@@ -22,7 +22,7 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
     eigenvalues = torch.linalg.eigvalsh((product + product.t()) / 2)[-_rank(generated) :]
     overlap = eigenvalues.clamp(min=0).sqrt().sum()
     shift = (reference.mean - generated.mean).square().sum()
-    return float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap)
+    return max(float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap), 0.0)
 
 
 def _root(moments: Moments) -> Tensor:
@@ -52,7 +52,7 @@ def frechet_distance_of(reference: Tensor, generated: Tensor) -> float:
     shift = (one.mean(0) - other.mean(0)).square().sum()
     one, other = ((side - side.mean(0)) / (len(side) - 1) ** 0.5 for side in (one, other))
     spread = one.square().sum() + other.square().sum()
-    return float(shift + spread - 2 * _nuclear_norm_of_product(one, other))
+    return max(float(shift + spread - 2 * _nuclear_norm_of_product(one, other)), 0.0)
 
 
 def _nuclear_norm_of_product(one: Tensor, other: Tensor) -> Tensor:
@@ -71,5 +71,5 @@ def _sfid(reference: Moments, generated: Moments) -> Scores:
     return {"sfid": frechet_distance(reference, generated)}
 
 
-FID = Metric(Need("pool", MomentSums), _fid, influence=fid_influence)
-SFID = Metric(Need("spatial", MomentSums), _sfid, influence=fid_influence)
+FID = Metric(Need("pool", MomentSums), _fid, lowest=0, is_distance=True, influence=fid_influence)
+SFID = Metric(Need("spatial", MomentSums), _sfid, lowest=0, is_distance=True, influence=fid_influence)

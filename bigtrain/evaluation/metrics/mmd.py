@@ -25,7 +25,8 @@ def gaussian_mmd(reference: Tensor, generated: Tensor, sigma: float = SIGMA) -> 
         sigma: width of the kernel exp(-|x - y|^2 / (2 sigma^2)).
     """
     one, other = (torch.nn.functional.normalize(side.double()) for side in (reference, generated))
-    return _mean_kernel(one, one, sigma) + _mean_kernel(other, other, sigma) - 2 * _mean_kernel(one, other, sigma)
+    within = _mean_kernel(one, one, sigma) + _mean_kernel(other, other, sigma)
+    return max(within - 2 * _mean_kernel(one, other, sigma), 0.0)
 
 
 def _mean_kernel(one: Tensor, other: Tensor, sigma: float) -> float:
@@ -40,4 +41,4 @@ def _score(reference: Features, generated: Features) -> Scores:
     return {"mmd": SCALE * gaussian_mmd(reference.rows, generated.rows)}
 
 
-MMD = Metric(Need("pool", FeatureRows), _score)
+MMD = Metric(Need("pool", FeatureRows), _score, lowest=0, is_distance=True)

@@ -16,8 +16,8 @@ from bigtrain.health.diversity import different_bins, mean_distance
 from bigtrain.health.memorisation import nearest, rank_z
 from bigtrain.tasks.samplers import CLASS
 
-GenerateForProbe = Callable[[Draws, Mapping[str, Tensor]], Tensor]
-"""Maps draws and inputs of n samples to n images around [-1, 1]."""
+GenerateForProbe = Callable[[Mapping[str, Tensor], Draws], Mapping[str, Tensor]]
+"""Maps inputs and draws of n samples to outputs by name, n images around [-1, 1] each."""
 
 _BATCH = 32
 _PER_LABEL = 4
@@ -53,6 +53,7 @@ class FeatureProbe:
         count: fakes to look at.
         seed: of their latents.
         ranks: who shares the work.
+        suffix: of the readings' names, where a run has several outputs.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class FeatureProbe:
         count: int,
         seed: int,
         ranks: Ranks,
+        suffix: str = "",
     ) -> None:
+        self._field, self.suffix = field, suffix
         self._build_extractor = build_extractor
         self._trained, self._held_out = trained.fields[field], held_out.fields[field]
         repeats = _PER_LABEL if set(conditions) <= {CLASS} else 1
@@ -92,13 +95,13 @@ class FeatureProbe:
             draws = Draws(self._seed, rows.to(self._ranks.device), "health")
             given = self._given.fields if self._given else {}
             inputs = {name: given[name][rows].to(self._ranks.device) for name in self._conditions}
-            fakes[rows] = to_uint8(generate(draws, inputs)).cpu()
+            fakes[rows] = to_uint8(generate(inputs, draws)[self._field]).cpu()
             return fakes[rows]
 
         features = self._extract(len(self._labels), generated)
         readings = {**self._variety(features), "features/twins": self._twins}
         if not len(self._held_out):
-            return readings, None
+            return self._named(readings), None
         fake_distance, fake_nearest = nearest(features, self._trained_features)
         real_distance, real_nearest = nearest(self._held_out_features, self._trained_features)
         readings["features/nearest"] = float(fake_distance.median() / real_distance.median().clamp(min=1e-9))
@@ -111,7 +114,10 @@ class FeatureProbe:
             self._held_out[second],
             self._trained[real_nearest[second]],
         ]
-        return readings, Neighbours(torch.cat(rows), columns)
+        return self._named(readings), Neighbours(torch.cat(rows), columns)
+
+    def _named(self, readings: dict[str, float]) -> dict[str, float]:
+        return {f"{name}{self.suffix}": value for name, value in readings.items()}
 
     def _variety(self, fake: Tensor) -> dict[str, float]:
         """Compare distances between fakes with those between real images."""
@@ -130,7 +136,7 @@ class FeatureProbe:
         """Extract features of images 0 .. count - 1, each on one rank: float64 on the CPU, shape [count, F]."""
         assert self._extractor is not None
         features = torch.zeros(count, self._extractor.layers["pool"], dtype=torch.float64)
-        mine = torch.arange(self._ranks.rank, count, self._ranks.world_size)
+        mine = torch.arange(count)[self._ranks.rank :: self._ranks.world_size]  # none, where there are more ranks
         for rows in torch.split(mine, _BATCH):
             if len(rows):
                 features[rows] = self._extractor(images(rows).to(self._ranks.device))["pool"].double().cpu()

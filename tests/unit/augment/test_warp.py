@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigtrain.augment.warp import SYM6, reflected, warp, warp_reference
+from bigtrain.augment.warp import SYM6, reflected, spread_in_order, warp, warp_reference
 
 
 def _affine(n: int, spread: float, dtype=torch.float64) -> torch.Tensor:
@@ -64,3 +64,12 @@ def test_first_and_second_derivatives() -> None:
     inverse = _affine(2, 0.4)
     assert torch.autograd.gradcheck(lambda x: warp(x, inverse), images)
     assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).square(), images)
+
+
+def test_the_gradient_that_repeats_is_the_one_of_grid_sample() -> None:
+    grid = torch.rand(2, 5, 7, 2) * 2.6 - 1.3  # some of it outside of the image
+    grad = torch.randn(2, 3, 5, 7)
+    expected = torch.ops.aten.grid_sampler_2d_backward(grad, torch.zeros(2, 3, 6, 4), grid, 0, 0, True, (True, False))[
+        0
+    ]
+    torch.testing.assert_close(spread_in_order(grad, grid, (6, 4)), expected)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigtrain.core.rng import Draws, philox_4x32
+from bigtrain.core.philox import philox_4x32
+from bigtrain.core.rng import Draws
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_arrays
-from data_pipelines.prepare.files import from_folder
+from data_pipelines.prepare.files import from_files
+from data_pipelines.prepare.place import Place
 from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution, prepare
 from data_pipelines.protocol import ImageProtocol
 from data_pipelines.read import ShardDataset
@@ -151,7 +152,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -> None:
-    source = from_folder(mixed)
+    source = from_files(Place(mixed))
     manifest = write_shards(source, tmp_path / "set", protocol=ImageProtocol(8, 8))
     rejected = [json.loads(line) for line in (tmp_path / "set" / "rejected.jsonl").read_text().splitlines()]
     assert {entry["source"]: entry["reason"] for entry in rejected} == {
@@ -163,13 +164,13 @@ def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -
     assert manifest.rejected == 4
     assert manifest.count + manifest.rejected == len(source.items)
     assert manifest.class_histogram == [2, 1]
-    assert source.left_aside == 1
+    assert source.left_aside.total == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(8, 8))
+    manifest = write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(8, 8))
     assert manifest.fields["text"] == FieldSpec("text", (13,), "uint8", codec="txt")
     assert manifest.members == ("json",)
     dataset = ShardDataset(tmp_path / "set")
@@ -183,7 +184,7 @@ def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
 
 
 def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(8, 8), codec="source")
+    manifest = write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(8, 8), codec="source")
     assert (manifest.codec, manifest.count) == ("source", 2)
     with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
         assert tar.extractfile(tar.getnames()[0]).read() == (mixed / "cat" / "a.png").read_bytes()
@@ -191,7 +192,7 @@ def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
 
 def test_a_source_without_one_usable_image_is_refused(tmp_path: Path, mixed: Path) -> None:
     with pytest.raises(DataError, match="none of 7 images is usable; the first, cat/a.png: size, 8x8, smaller than"):
-        write_shards(from_folder(mixed), tmp_path / "set", protocol=ImageProtocol(99, 99))
+        write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(99, 99))
     assert not (tmp_path / "set").exists()
     with pytest.raises(DataError, match="no images in it"):
         write_shards(replace(tiny_source(), items=[]), tmp_path / "set")
@@ -203,12 +204,12 @@ def test_the_size_of_images_that_are_alike_is_found(tmp_path: Path) -> None:
     for number, image in enumerate(images):
         Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "in" / f"{number}.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "in" / "9.png")
-    manifest = write_shards(from_folder(tmp_path / "in"), tmp_path / "set")
+    manifest = write_shards(from_files(Place(tmp_path / "in")), tmp_path / "set")
     assert (manifest.shape, manifest.count, manifest.rejected) == ((3, 5, 7), 9, 1)
     for number in range(4):
         Image.new("RGB", (9, 9)).save(tmp_path / "in" / f"{number}.png")
-    with pytest.raises(DataError, match=r"images of several sizes \(9x9, 5x7 \.\.\.\): choose a resolution"):
-        write_shards(from_folder(tmp_path / "in"), tmp_path / "other")
+    with pytest.raises(DataError, match=r"images of several sizes \(9x9, 5x7 \.\.\.\): choose a --resolution"):
+        write_shards(from_files(Place(tmp_path / "in")), tmp_path / "other")
 
 
 def test_shards_have_about_the_size_that_is_asked_for(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_a_test_split_is_held_out(tmp_path: Path) -> None:
         (PrepareOptions(crop="top"), "unknown crop 'top': choose one of center, none, pad"),
         (PrepareOptions(filter="cubic"), "unknown filter 'cubic'"),
         (PrepareOptions(channels=5), "unknown number of channels '5': choose one of 1, 2, 3, 4"),
-        (PrepareOptions(crop="center"), "a crop 'center' needs a resolution"),
+        (PrepareOptions(crop="center"), "a crop 'center' needs a --resolution"),
         (PrepareOptions(codec="gif"), "unknown codec 'gif'"),
         (PrepareOptions(codec="jpeg", quality=0), "a quality is 1 to 100, not 0"),
         (PrepareOptions(test_samples=50), "cannot hold out 50 of 50 samples"),

@@ -114,9 +114,11 @@ def test_every_kind_of_place_is_compared(bigtrain: Any) -> None:
     published = [values[place]["value"] for place in values if place.endswith(".npz")]
     assert published == pytest.approx([published[0]] * 3, rel=1e-5)
     made = scores(bigtrain("fid biggan shards --samples 40 --extractor file:pixels.py --metric class_fid --json"))
-    assert list(made) == [f"class_fid_{number}_pixels" for number in range(3)]
+    assert list(made) == [f"class_fid_class {number}_pixels" for number in range(3)]
     same = scores(bigtrain("fid pytorch-fid.npz guided-diffusion.npz --extractor file:pixels.py --json"))
     assert same["fid_pixels"]["value"] == pytest.approx(0, abs=1e-6)
+    few = scores(bigtrain("fid a b --metric kid --kid-subset-size 8 --extractor file:pixels.py --json"))["kid_pixels"]
+    assert few["protocol"]["metric"] == "kid (100 subsets of 8)"
     pairs = scores(bigtrain("fid a b --metric psnr --metric ssim --json"))
     assert pairs["psnr"]["higher_is_better"]
     assert 5 < pairs["psnr"]["value"] < 12
@@ -161,7 +163,8 @@ MISTAKES = {
     "fid a nowhere": "nowhere: no such file or folder",
     "fid a pixels.py": "pixels.py: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)",
     "fid a b --metric fie": "fid: 'metrics.0': unknown metric 'fie' (did you mean 'fid'?)",
-    "fid a b --metric kid": "kid needs 1000 images, a has 12",
+    "fid a b --metric kid": "kid needs 1000 images, a has 12; take smaller subsets: --kid-subset-size N",
+    "fid a b --metric kid --kid-subset-size 1": "fid: 'kid_subset_size': input should be greater than or equal to 2",
     "fid a clean-fid.npz --metric inception_score": "inception_score needs the layer 'logits'",
     "fid a b --extractor inception": "unknown extractor 'inception' (did you mean 'inception-v3-compat'?)",
     "fid a b --extractor inception-v3-compat": "the weights of inception-v3-compat are not in ",

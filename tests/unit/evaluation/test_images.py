@@ -11,14 +11,16 @@ from PIL import Image
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import EvaluationError, ImagesError
 from bigtrain.evaluation.extraction import extract
-from bigtrain.evaluation.image_pairs import psnr, ssim
+from bigtrain.evaluation.image_pairs import psnr, score_pairs, ssim
 from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
+from bigtrain.evaluation.images.in_memory import MemoryImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.metrics import METRICS
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.read import ShardDataset
 from data_pipelines.write import write_shards
 
@@ -70,6 +72,34 @@ def test_files_are_read_as_pillow_reads_them_from_a_folder_or_a_zip(folder: Path
     assert score(FileImages(folder))
 
 
+def test_files_are_read_as_they_are_prepared(tmp_path: Path) -> None:
+    """Whatever a picture's mode is, `fid` scores what `data prepare` writes."""
+    random = np.random.default_rng(0)
+    grey = random.integers(0, 256, (6, 8), np.uint8)
+    colour = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    Image.fromarray(grey.astype(np.uint16) * 8).save(tmp_path / "twelve.png")
+    Image.fromarray(grey).save(tmp_path / "eight.png")
+    colour.quantize(7).save(tmp_path / "palette.png")
+    colour.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    colour.save(tmp_path / "profile.png", icc_profile=b"a profile")
+    Image.fromarray(random.integers(0, 256, (6, 8, 4), np.uint8)).save(tmp_path / "alpha.webp", lossless=True)
+    colour.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=turned)
+    colour.rotate(90, expand=True).save(tmp_path / "turned.png", exif=turned)
+    images = FileImages(tmp_path)
+    found, _ = images.read(ALL(len(images)))
+    assert images.faults == []
+    protocol = ImageProtocol(6, 8, crop="exact")
+    for number, name in enumerate(sorted(path.name for path in tmp_path.iterdir())):
+        assert (found[number].numpy() == protocol.apply((tmp_path / name).read_bytes())).all(), name
+    read = dict(zip(sorted(path.stem for path in tmp_path.iterdir()), found, strict=True))
+    assert torch.equal(read["sixteen"], read["eight"])
+    assert images.dark == ["twelve.png"]
+    assert sorted(images.grey) == ["eight.png", "sixteen.png", "twelve.png"]
+
+
 def test_unreadable_images_are_counted_and_named(folder: Path, alone: None) -> None:
     (folder / "4.png").write_bytes(b"nothing")
     (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:200])
@@ -97,6 +127,18 @@ def test_generated_images_with_nan_are_refused(alone: None) -> None:
 
     with pytest.raises(ImagesError, match="the generator: 1 of 7 images cannot be scored: image 5 \\(NaN"):
         score(GeneratedImages(generate, 7, seed=0, device=CPU))
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_pairs_may_be_fewer_than_ranks_and_are_all_read(folder: Path, alone: None, rank: int) -> None:
+    two = MemoryImages(torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "two")
+    assert list(score_pairs(("psnr",), two, two, Ranks(rank, 4, 0, CPU), batch=4)) == ["psnr"]
+    (folder / "4.png").write_bytes(b"nothing")
+    with pytest.raises(ImagesError, match="1 of 9 images cannot be scored: 4.png"):
+        score_pairs(("psnr",), FileImages(folder), FileImages(folder), Ranks(0, 1, 0, CPU), batch=4)
+    tiny = MemoryImages(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "tiny")
+    with pytest.raises(EvaluationError, match="ssim needs images of 11 pixels a side"):
+        score_pairs(("ssim",), tiny, tiny, Ranks(0, 1, 0, CPU), batch=4)
 
 
 def test_psnr_and_ssim_equal_a_slow_loop() -> None:

@@ -121,6 +121,32 @@ def test_a_misfit_is_one_clear_line(source, image: ImageSpec, options: dict[str,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("image", [ImageSpec(16, 3, 4), ImageSpec(32, 3), ImageSpec(16, 1)])
+def test_what_fits_is_taken_on_request(source, image: ImageSpec) -> None:
+    folder, theirs = source
+    specs, ours = networks(image)
+    before = {part: {name: v.clone() for name, v in network.state_dict().items()} for part, network in ours.items()}
+    start = InitFromConfig(snapshot=folder, only="matching")
+    start.check(specs, ours)
+    start.load(ours)
+    for part, network in ours.items():
+        weights = theirs[part].state_dict()
+        fits = {name for name, v in weights.items() if name in before[part] and before[part][name].shape == v.shape}
+        assert fits
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, weights[name] if name in fits else before[part][name]), name
+
+
+def test_nothing_that_fits_is_told(source) -> None:
+    specs, _ = networks()
+    stranger = {"G": nn.Linear(3, 3)}
+    start = InitFromConfig(snapshot=source[0], parts=("G",), only="matching")
+    with pytest.raises(ConfigError, match="no weight of G in .* fits"):
+        start.check(specs, stranger)
+    with pytest.raises(ConfigError, match="init_from.only=matching takes what fits"):
+        InitFromConfig(snapshot=source[0], parts=("G",)).check(*networks(ImageSpec(32, 3)))
+
+
 def without_weights_of_d(folder: Path) -> None:
     (folder / "D.safetensors").unlink()
 

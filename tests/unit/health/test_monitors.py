@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bigtrain.health.balance import DiscriminatorWins, GeneratorWins, Oscillation
+from bigtrain.health.balance import GENERATOR_NORM, DiscriminatorWins, GeneratorWins, Oscillation
 from bigtrain.health.diversity import ModeCollapse
 from bigtrain.health.memorisation import Duplicates, Memorisation
 from bigtrain.health.monitor import Level, Monitor, Readings
@@ -21,6 +21,7 @@ def game(real: float, fake: float, *, right: float, norm: float = 1.0) -> dict[s
         "signs/fake": -right,
         "gradient_norm/g_main": norm,
         "gradient_norm/d_main": norm,
+        GENERATOR_NORM: norm,
         "loss/g_main": 1.0,
     }
 
@@ -80,8 +81,8 @@ CASES: list[tuple[type[Monitor], Sequence[Readings], Level]] = [
 def test_a_monitor_tells_well_from_ill(monitor: type[Monitor], history: Sequence[Readings], level: Level) -> None:
     asked = monitor()
     selected = [asked.select({**readings, "time/img_per_s": 1.0}) for readings in history]
-    assert all(selected)
-    finding = asked.assess(selected[-asked.window :])
+    assert all(parts.keys() == {""} for parts in selected)
+    finding = asked.assess([parts[""] for parts in selected[-asked.window :]])
     assert finding.level == level, finding.evidence
     assert any(character.isdigit() for character in finding.evidence) or level == Level.OK
 
@@ -89,3 +90,13 @@ def test_a_monitor_tells_well_from_ill(monitor: type[Monitor], history: Sequence
 def test_a_monitor_without_its_readings_says_nothing() -> None:
     assert DiscriminatorWins().select({"signs/real": 1.0}) == {}
     assert Divergence().select({"gradient_norm/g": 1.0}) == {}
+
+
+def test_each_discriminator_is_assessed_apart() -> None:
+    named = {f"{name}/D_{letter}": float(letter == "A") for name in GeneratorWins.reads for letter in "AB"}
+    half = {name: value for name, value in named.items() if name != "signs/fake/D_B"}
+    shared = {GENERATOR_NORM: 7.0, "time/img_per_s": 1.0}
+    whole = dict.fromkeys(GeneratorWins.reads, 1.0)
+    assert GeneratorWins().select({**named, **shared}) == {"D_A": whole, "D_B": dict.fromkeys(whole, 0.0)}
+    assert GeneratorWins().select(half) == {"D_A": whole}
+    assert DiscriminatorWins().select({**named, **shared})["D_A"] == {**whole, GENERATOR_NORM: 7.0}

@@ -42,15 +42,18 @@ def test_units_that_stand_still_are_counted_also_after_a_resume() -> None:
 def test_logits_are_read_in_whole_micro_batches(alone: None) -> None:
     sizes: list[int] = []
 
-    def logits_of(batch: Batch) -> Tensor:
+    def logits_of(batch: Batch) -> dict[str, Tensor]:
         sizes.append(len(batch))
-        return batch["image"].mean((1, 2, 3))
+        mean = batch["image"].mean((1, 2, 3))
+        return {"": mean, "D_B": -mean}
 
     spec = {"image": FieldSpec("image", (1, 2, 2), "uint8")}
     white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
     readings = LogitProbe(white, black, micro_batch=4, ranks=ALONE).read(logits_of)
     assert readings.pop("logits/held_out_z") > 1e6  # all images of a set are alike
-    assert readings == {"logits/train": 1, "signs/train": 1, "logits/held_out": -1, "signs/held_out": -1}
+    assert readings.pop("logits/held_out_z/D_B") < -1e6
+    expected = {"logits/train": 1, "signs/train": 1, "logits/held_out": -1, "signs/held_out": -1}
+    assert readings == expected | {f"{name}/D_B": -value for name, value in expected.items()}
     assert sizes == [4, 4, 4, 4]
     nothing = Reals({"image": torch.empty(0, 1, 2, 2, dtype=torch.uint8)}, spec)
     assert LogitProbe(white, nothing, micro_batch=4, ranks=ALONE).read(logits_of) == {}
@@ -61,7 +64,7 @@ def test_logits_of_weights_in_bfloat16(alone: None) -> None:
     white, black = (Reals({"image": torch.full((6, 1, 2, 2), value, dtype=torch.uint8)}, spec) for value in (255, 0))
     weight = torch.ones(1, 1, 2, 2, dtype=torch.bfloat16)
     probe = LogitProbe(white, black, micro_batch=4, ranks=ALONE, precision="pure_bf16")
-    readings = probe.read(lambda batch: conv2d(batch["image"], weight).flatten())
+    readings = probe.read(lambda batch: {"": conv2d(batch["image"], weight).flatten()})
     assert (readings["logits/train"], readings["logits/held_out"]) == (4, -4)
 
 
@@ -98,7 +101,7 @@ def test_asking_d_changes_nothing() -> None:
     before = {name: value.clone() for name, value in player.state_dict().items()}
     image, label = torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 2, 0])
     batch = Batch({"image": image, "class": label}, Draws(0, torch.arange(4)))
-    once, again = (task.logits_of(player.networks(), batch) for _ in range(2))
+    once, again = (task.logits_of(player.networks(), batch)[""] for _ in range(2))
     assert torch.equal(once, again)
     assert all(torch.equal(before[name], value) for name, value in player.state_dict().items())
     player.networks()["D"](image, label)

@@ -3,6 +3,7 @@
 The files are made here from our own networks, in the others' layouts: no real file has been read by these tests.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,26 @@ def test_rosinalitys_stylegan2(tmp_path: Path) -> None:
     mean = load_snapshot(tmp_path / "mean").generator.w_avg
     assert 0.01 < mean.norm() < 10.0
     assert not torch.equal(mean, G.w_avg)
+
+    # As the port's own training saves it, with its arguments and optimizers.
+    optimizer = {"state": {}, "param_groups": [{"lr": 0.002, "params": [0]}]}
+    arguments = argparse.Namespace(size=16, path="x", wandb=True)
+    torch.save({**content, "g_optim": optimizer, "args": arguments, "ada_aug_p": 0.1}, tmp_path / "010000.pt")
+    import_weights(tmp_path / "010000.pt", tmp_path / "trained", discriminator=None, settings={})
+    assert same_judge(tmp_path / "trained", D)
+    torch.save({**content, "args": argparse.Namespace(a=evil("os", "system", "false"))}, tmp_path / "evil.pt")
+    with pytest.raises(InteropError, match="system, which is not data"):
+        import_weights(tmp_path / "evil.pt", tmp_path / "evil", discriminator=None, settings={})
+
+    # As it is often published, without its noise.
+    content["g_ema"] = {name: value for name, value in content["g_ema"].items() if not name.startswith("noises.")}
+    torch.save(content, tmp_path / "bare.pt")
+    said = import_weights(tmp_path / "bare.pt", tmp_path / "bare", discriminator=None, settings={})
+    assert said[0] == "noise constants: 5 are not in the file, and are drawn with seed 0"
+    bare, whole = (load_file(tmp_path / name / "G.safetensors") for name in ("bare", "mean"))
+    assert {name for name in whole if not torch.equal(bare[name], whole[name])} == {
+        name for name in whole if name.endswith("noise_const")
+    }
 
 
 def test_refusals_are_one_clear_line(tmp_path: Path) -> None:

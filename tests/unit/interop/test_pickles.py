@@ -87,6 +87,19 @@ def test_code_is_refused_by_name(tmp_path: Path, attack: str) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("dnnlib.tflib.network", "it is TensorFlow's: convert it with legacy.py"),
+        ("timm.models.vision_transformer", "it is of StyleGAN-XL"),
+    ],
+)
+def test_others_pickles_are_known(tmp_path: Path, module: str, words: str) -> None:
+    with pytest.raises(InteropError, match=words) as caught:
+        read(tmp_path, f"c{module}\nNetwork\n.".encode())
+    assert "\n" not in str(caught.value)
+
+
 def test_the_attacks_are_attacks(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for attack in ("os.system", "builtins.exec", "in a storage", "by hand"):

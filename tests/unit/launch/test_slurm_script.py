@@ -37,6 +37,13 @@ def test_what_is_asked_for() -> None:
     assert "RUN=/runs/100%/seed$SLURM_ARRAY_TASK_ID\n" in text
 
 
+@pytest.mark.parametrize(("gpus", "cores"), [(8, "64"), (0, "1")])
+def test_a_rank_with_a_gpu_has_more_than_one_core(gpus: int, cores: str) -> None:
+    """One for launching, decoding and NCCL together starved the GPU."""
+    text = render(SlurmConfig(gpus_per_node=gpus), job(Path("/runs/x")))
+    assert f"#SBATCH --cpus-per-task={cores}\n" in text
+
+
 def test_containers() -> None:
     settings = SlurmConfig(
         gpus_per_node=8, container=ContainerConfig(image="nvcr.io#nvidia/pytorch", mounts=("/a:/b",))

@@ -10,6 +10,8 @@ from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
 from bigtrain.engine.step import compute_gradients
+from bigtrain.health.balance import GENERATOR_NORM, DiscriminatorWins, GeneratorWins, Oscillation
+from bigtrain.health.stability import LearningStopped
 from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import ImagePools
 from tests.task_training import TASKS, TaskTraining
@@ -76,6 +78,21 @@ def test_a_state_is_all_there_is(name: str) -> None:
     second.load_state_dict(first.state_dict())
     found = second.run(2)["weights"]
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("pix2pix", {""}), ("cyclegan", {"D_A", "D_B"})])
+def test_health_monitors_read_every_discriminator(name: str, parts: set[str]) -> None:
+    training = TaskTraining(name)
+    readings = training.run(1)["means"]
+    phases = {phase.player: phase.name for phase in training.task.phases(training.progress)}
+    (generator,) = (player for player, role in training.config.roles.items() if role == "generator")
+    readings[GENERATOR_NORM] = readings[f"gradient_norm/{phases[generator]}"]
+    for monitor in (DiscriminatorWins, GeneratorWins, Oscillation, LearningStopped):
+        assert monitor().select(readings).keys() == parts
+    networks = {key: network for player in training.task.players.values() for key, network in player.networks().items()}
+    with torch.no_grad():
+        logits = training.task.logits_of(networks, training.batch())
+    assert {key: value.shape for key, value in logits.items()} == dict.fromkeys(parts, torch.Size([8]))
 
 
 def test_the_game_begins_when_it_is_told_to() -> None:

@@ -93,7 +93,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     manifest, seen = prepared(str(folder), tmp_path)
     assert manifest.classes == ()
     assert [label for _, label in seen] == [-1, -1]
-    assert open_source(str(folder)).left_aside == 2
+    assert open_source(str(folder)).left_aside.total == 2
 
 
 def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_table(tmp_path: Path, kind: str, labels: list | None) -> None:
     [
         ("a,b\n1,2\n", "no column of paths; it has a, b"),
         ("path,label\nx.png,0\ny.png,-1\n", "labels must all be class indices from 0 on, or all be names; one is -1"),
-        ("path\n1\n", "a path is missing or is not a text"),
+        ("path,label\n,1\n", "row 2: a path is missing or is not a text"),
         ("", "cannot be read as a table"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_damaged_tar_is_told_of(tmp_path: Path, damage: str) -> None:
 
 def test_a_class_for_some_only_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"0.png": png(0), "0.cls": b"1", "1.png": png(1)})
-    with pytest.raises(DataError, match="labels must all be class indices.*one is None"):
+    with pytest.raises(DataError, match="1 of 2 samples have no label, the first is x.tar/1; .*--label none"):
         open_source(str(path))
 
 
@@ -408,7 +408,7 @@ def test_openclipart_has_its_classes_and_its_bombs() -> None:
         ("imagenet", "get ILSVRC2012_img_train.tar from image-net.org and say imagenet:PATH"),
         ("celeba", "get img_align_celeba.zip"),
         ("fashion-mnist-10k?train", "it has no split"),
-        ("{}", "not understood as a source of samples; say which kind it is, KIND:PATH of folder, zip"),
+        ("{}", "not understood as a source of samples, nothing is in it; say which kind it is"),
         ("folder:{}", "no images in it"),
         ("webdataset:{}", "no .tar in it"),
         ("idx:{}", "no train or t10k or test-images-idx3-ubyte[.gz] in it"),

@@ -1,0 +1,93 @@
+"""Where a source lies, and what the user says about it."""
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from data_pipelines.errors import DataError
+from data_pipelines.prepare.layout import ALL
+from data_pipelines.prepare.listing import Listing, list_files
+
+NO_LABELS = "none"
+
+
+class HeldFile:
+    """A file that is open as long as something refers to it.
+
+    Args:
+        file: opened.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    @property
+    def path(self) -> str:
+        """Path under which any process of the user opens the file while this one holds it, though it has no name."""
+        return f"/proc/{os.getpid()}/fd/{self.file.fileno()}"
+
+    def __del__(self) -> None:
+        """Close it."""
+        self.file.close()
+
+
+@dataclass
+class Place:
+    """Where a source lies.
+
+    Attributes:
+        path: of a file or a folder.
+        split: the part that is asked for, or `all`.
+        label: the column, or the key, of the labels; `none`: they are not wanted; None: the usual ones.
+        encoding: of texts and names that are not UTF-8.
+        scratch: folder for what must be laid out anew to be read in any order; None: the system's.
+    """
+
+    path: Path
+    split: str = ALL
+    label: str | None = None
+    encoding: str | None = None
+    scratch: Path | None = field(default=None, compare=False)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The files of the folder, or of the zip.
+
+        Raises:
+            DataError: it cannot be listed.
+        """
+        return list_files(self.path, encoding=self.encoding)
+
+    def columns(self, usual: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names that a column, or a key, of labels may have."""
+        if self.label is None:
+            return usual
+        return () if self.label == NO_LABELS else (self.label,)
+
+    def without_splits(self) -> None:
+        """See that no part is asked for.
+
+        Raises:
+            DataError: one is.
+        """
+        if self.split != ALL:
+            raise DataError(f"{self.path}: has no split '{self.split}' of its own; hold samples out with --test")
+
+    def scratch_file(self) -> HeldFile:
+        """Open a file without a name, which is gone when it is closed, or when the process ends.
+
+        Raises:
+            DataError: there is no room for it.
+        """
+        folder = self.scratch
+        while folder is not None and not folder.is_dir():
+            folder = folder.parent if folder.parent != folder else None
+        try:
+            return HeldFile(tempfile.TemporaryFile(dir=folder))
+        except OSError as error:
+            raise DataError(
+                f"{folder or tempfile.gettempdir()}: no file can be made there to unpack {self.path} ({error.strerror})"
+            ) from None

@@ -1,0 +1,159 @@
+"""All that is registered stays on its device, and repeats itself there: on GPUs that are not there.
+
+What is registered later, by us or by a package, is tested as it comes: a family with its defaults, or with what
+`NEEDS` says of it.
+"""
+
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from bigtrain.augment import AugmentConfig
+from bigtrain.config import TRAININGS
+from bigtrain.core.config import parse_config
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
+from bigtrain.distributed.determinism import NOT_REPEATABLE
+from bigtrain.distributed.init import Ranks
+from bigtrain.engine.made_up import random_batch
+from bigtrain.engine.step import take_step
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
+from bigtrain.objectives.adversarial import GAMES
+from bigtrain.strategies.single import SingleConfig
+from bigtrain.tasks.synthesis import SynthesisConfig
+from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
+from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
+from bigtrain.tasks.unpaired import UnpairedConfig
+from data_pipelines.fields.spec import FieldSpec
+from tests.fake_cuda import GPU, Operators, fake_cuda
+from tests.training import OPTIMIZERS, STYLEGAN2, fields_of
+
+pytestmark = pytest.mark.usefixtures("alone")
+OPTIM = {"optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}}}
+MLP = {"kind": "mlp", "hidden": [8]}
+PATCH, UNET = {"kind": "patch", "width": 4, "layers": 1}, {"kind": "pix2pix_unet", "width": 4, "downs": 2}
+IMAGE = FieldSpec("image", (3, 32, 32), "uint8")
+PAIRS, DOMAINS = {"input": IMAGE, "target": IMAGE}, {"A.image": IMAGE, "B.image": IMAGE}
+NEEDS: dict[str, dict[str, Any]] = {
+    "r3gan": {"widths": [16, 16, 16, 8], "groups": [4, 4, 4, 2], "blocks": [1, 1, 1, 1]},
+    "multi_scale": {"base": {"kind": "dcgan", "width": 4}},
+    "minibatch_discrimination": {"base": MLP},
+    "biggan-deep": {"width": 8},
+    "stylegan3": {"layers": 6},
+    "rrdb": {"blocks": 1},
+    "srresnet": {"blocks": 1},
+}
+"""What a family cannot do without, or what makes it small."""
+CLASSES = fields_of(ImageSpec(32, 3, 5))
+AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
+TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
+"""Settings of terms that have no default."""
+
+
+def network(kind: str) -> dict[str, Any]:
+    return {"kind": kind, **NEEDS.get(kind, {})}
+
+
+def take(task_config: Any, fields: dict[str, FieldSpec], monkeypatch: pytest.MonkeyPatch, **options: Any) -> Operators:
+    """Take a step of two samples on a GPU that is not there; return its operators."""
+    precision = options.get("precision", "fp32")
+    with fake_cuda(monkeypatch):
+        task = task_config.build_task(fields, {}, seed=0, device=GPU)
+        strategies = {
+            name: SingleConfig().build(player, task.optimizers[name], precision, 1, Ranks(0, 1, 0, GPU))
+            for name, player in task.players.items()
+        }
+        draws = Draws(1, torch.arange(2, device=GPU), "data")
+        batches = [random_batch(fields, draws)] * task.batches_per_step
+        with Operators() as operators:
+            result = take_step(task, strategies, batches, Progress(1000, 2), micro_batch=2, global_batch=2)
+        told = [value for stats in result.stats for value in stats.values() if isinstance(value, torch.Tensor)]
+        weights = [value for player in task.players.values() for value in player.state_dict().values()]
+        assert {value.device for value in (*told, *weights)} == {GPU}
+    return operators
+
+
+def check(operators: Operators) -> None:
+    assert operators.on_host == []
+    assert sorted(set(operators.names) & NOT_REPEATABLE) == []
+
+
+def synthesis(**config: Any) -> SynthesisConfig:
+    return parse_config(SynthesisConfig, {"generator": MLP, "discriminator": MLP, **OPTIM, **config}, source="test")
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(take(synthesis(generator=network(kind)), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
+def test_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(take(synthesis(discriminator=network(kind)), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", TRANSLATORS)
+def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": network(kind), "discriminator": PATCH, **OPTIM}
+    config["objective"] = {"terms": {"l1": {}}}
+    scale = 4 if kind in ("rrdb", "srresnet") else 1
+    fields = {"input": FieldSpec("image", (3, 32 // scale, 32 // scale), "uint8"), "target": IMAGE}
+    config["conditional"] = scale == 1
+    check(take(parse_config(TranslationConfig, config, source="test"), fields, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", PATCH_DISCRIMINATORS)
+def test_patch_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"global_batch": 2, "generator": UNET, "discriminator": network(kind), **OPTIM}
+    config["objective"] = {"adversarial": "least_squares", "identity": 5.0, "pool": 0}
+    check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
+
+
+@pytest.mark.parametrize("name", [*TermsConfig.model_fields, *OTHER_TERMS.foreign()])
+def test_terms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = {"terms": {name: TERMS.get(name, {})}}
+    networks = {"generator": network("biggan")} if name == "orthogonal" else STYLEGAN2
+    check(take(synthesis(**networks, objective=objective), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("name", TranslationTermsConfig.model_fields)
+def test_terms_of_translation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": UNET, "discriminator": {**PATCH, "norm": "none"}, **OPTIM}
+    config["objective"] = {"terms": {name: TERMS.get(name, {})}}
+    check(take(parse_config(TranslationConfig, config, source="test"), PAIRS, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", [get_args(one.model_fields["kind"].annotation)[0] for one in AUGMENTATIONS])
+def test_augmentations(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = {"kind": kind, **({"transforms": "bgcfnc"} if kind == "ada" else {})}
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    check(take(synthesis(augment=augment), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_games(game: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = {"adversarial": game, "n_critic": 2, "instance_noise": 0.1, "top_k": 0.5}
+    if game == "wasserstein":
+        objective["weight_clip"] = 0.1
+    if "relativistic" in game:
+        del objective["top_k"]
+    check(take(synthesis(objective=objective), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = OPTIMIZERS[name].model_dump(mode="json")
+    check(take(synthesis(optim={"G": optimizer, "D": optimizer}), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "pure_bf16", "fp16"])
+def test_precisions(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = {"style_mixing": 0.9, "terms": {"r1": {"gamma": 1.0}, "path_length": {}}}
+    config = synthesis(**STYLEGAN2, objective=objective)
+    check(take(config, fields_of(ImageSpec(8, 3, 5)), monkeypatch, precision=precision))
+
+
+def test_every_task_is_tested() -> None:
+    """A new task: give it a test like those of the translators here."""
+    assert set(TRAININGS) == {"synthesis", "translation", "unpaired"}
