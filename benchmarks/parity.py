@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.distributed import parity
 from tests.distributed.parity import Cell
-from tests.distributed.ranks import on_ranks
+from tests.distributed.ranks import end_ranks, on_ranks
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "strategies.md"
@@ -81,6 +81,7 @@ def oracle_runs(seed: int = 0) -> dict[str, Any]:
 
 def on_fresh_ranks(world_size: int, function: Any, *arguments: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
+        end_ranks()
         return on_ranks(world_size, function, Path(folder), *arguments)[0]
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -72,8 +73,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         config.check_players()
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    check_strategies(config.strategy, config.demands(), world_size)
-    _check_switches(config)
+    check_strategies(config.strategy, config.requirements(), world_size)
     if config.micro_batch == "auto":
         config = config.model_copy(update={"micro_batch": candidates(config, world_size)[-1]})
     config.accumulation(world_size)
@@ -90,8 +90,11 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         if config.init_from is not None:
             config.init_from.check(specs, networks)
         config.check_task(networks, micro_batch=config.micro_batch_size)
+        sampler = config.build_sampler(config.data.field_specs(), {})
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if config.eval.best is not None:
+        config.eval.check_value("eval.best", config.eval.best, list(sampler.outputs))
 
 
 def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
@@ -100,75 +103,31 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     allow_tf32(config.tf32)
     quarantine = folder / "quarantine.jsonl"
     data, streams = open_data(config, ranks, quarantine)
-    task = _build_task(config, data, ranks)
-    averages = {name: EMA(config.ema, network) for name, network in task.averaged.items()}
-    if config.activation_checkpointing:
-        for network in task.networks().values():
-            recompute_stages(network)
-    strategies = _build_strategies(config, task, ranks)
-    progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
-    run_log = _build_log(config, folder, data, strategies, progress, ranks)
-    health = Health(config.health, lambda key, text: run_log.tracker.log_event(f"health.{key}", text, progress))
+    run = _build_training(config, ranks, folder, data)
+    task, progress, log, averaged = run.task, run.progress, run.log, run.averaged
+    health = Health(config.health, lambda key, text: log.tracker.log_event(f"health.{key}", text, progress))
     weights, recovery = WeightProbe(), Recovery(config.health.lr_factor, config.seed)
     reals = given_samples(task.sampler, data, config.eval.samples)
-    evaluations = Evaluations(
-        config.eval,
-        scored_outputs(task.sampler, data, reals, ranks.device),
-        ranks,
-        seed=config.seed,
-        quarantine=quarantine,
-    )
-    stateful: dict[str, Stateful] = {
-        "progress": progress,
-        **strategies,
-        **{f"ema.{name}": average for name, average in averages.items()},
-        "means": run_log.means,
-        "tracker": run_log.tracker,
-        "health": health,
-        "weights": weights,
-        "recovery": recovery,
-        "evaluations": evaluations,
-        **task.stateful(),
-    }
-    checkpoints = Checkpoints(
-        config.checkpoint,
-        folder / "checkpoints",
-        stateful,
-        facts={"config": digest_of(config), "data": data.digest, "rng": SCHEME},
-        on_damage=lambda path: run_log.journal.note("damaged_checkpoint", progress, checkpoint=path.name),
-        device=ranks.device,
-    )
-    averaged = AveragedNetworks(
-        task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=run_log.profile.span
-    )
-    monitor = _build_monitor(config, task, data, ranks, health, weights, folder)
+    outputs = scored_outputs(task.sampler, data, reals, ranks.device)
+    evaluations = Evaluations(config.eval, outputs, ranks, seed=config.seed, quarantine=quarantine)
+    more: dict[str, Stateful] = {"health": health, "weights": weights, "recovery": recovery, "evaluations": evaluations}
+    checkpoints = _build_checkpoints(run, {**more, **task.stateful()})
+    monitor = _build_monitor(run, health, weights)
     examination = Examination(
         monitor,
         task,
-        strategies,
+        run.strategies,
         averaged,
         recovery,
         progress,
-        run_log,
+        log,
         global_batch=config.global_batch,
         roles=config.roles,
     )
-    saving = Saving(checkpoints, examination, progress, run_log)
-    snapshots = SnapshotWriter(
-        config.snapshot,
-        folder,
-        task,
-        strategies,
-        averaged,
-        progress,
-        class_names=data.class_names,
-        dataset="+".join(manifest.name for manifest in data.manifests.values()),
-        before_failing=saving.wait,
-    )
+    saving = Saving(checkpoints, examination, progress, log)
+    snapshots = _build_snapshots(run, saving)
     watchdog = Watchdog(config.watchdog, ranks, folder)
-    feed = feed_of(
-        config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=run_log.waiting_for_data
-    )
+    feed = feed_of(config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=log.waiting_for_data)
 
     def returned() -> None:
         averaged.forget()
@@ -179,29 +138,55 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         config=config,
         progress=progress,
         task=task,
-        strategies=strategies,
-        averages=averages,
+        strategies=run.strategies,
+        averages=run.averages,
         feed=feed,
-        spans=RunSpans(run_log.profile, watchdog, run_log.usage, progress),
+        spans=RunSpans(log.profile, watchdog, log.usage, progress),
         watchdog=watchdog,
-        log=run_log,
+        log=log,
         previews=Previews(task, averaged, reals, data.class_names, seed=config.seed, chunk=chunk, ranks=ranks),
-        scoring=Scoring(evaluations, averaged.sample, snapshots, checkpoints, progress, run_log),
+        scoring=Scoring(evaluations, averaged.sample, snapshots, checkpoints, progress, log),
         snapshots=snapshots,
         examination=examination,
-        rollback=Rollback(config.health, monitor, recovery, checkpoints, progress, run_log, returned=returned),
+        rollback=Rollback(config.health, monitor, recovery, checkpoints, progress, log, returned=returned),
         saving=saving,
         announce=partial(
-            announce, config=config, manifests=data.manifests, ranks=ranks, task=task, journal=run_log.journal
+            announce, config=config, manifests=data.manifests, ranks=ranks, task=task, journal=log.journal
         ),
     )
 
 
-def _build_task(config: TrainingConfig, data: RunData, ranks: Ranks) -> Task:
+@dataclass(frozen=True)
+class _Training:
+    """What trains and what is told of it: the parts that most others need."""
+
+    config: TrainingConfig
+    ranks: Ranks
+    folder: Path
+    data: RunData
+    task: Task
+    averages: dict[str, EMA]
+    strategies: dict[str, Strategy]
+    progress: Progress
+    log: RunLog
+    averaged: AveragedNetworks
+
+
+def _build_training(config: TrainingConfig, ranks: Ranks, folder: Path, data: RunData) -> _Training:
     task = config.build_task(data.fields, data.class_counts, seed=config.seed, device=ranks.device)
     if config.init_from is not None:
         config.init_from.load(task.networks())
-    return task
+    averages = {name: EMA(config.ema, network) for name, network in task.averaged.items()}
+    if config.activation_checkpointing:
+        for network in task.networks().values():
+            recompute_stages(network)
+    strategies = _build_strategies(config, task, ranks)
+    progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
+    log = _build_log(config, folder, data, strategies, progress, ranks)
+    averaged = AveragedNetworks(
+        task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=log.profile.span
+    )
+    return _Training(config, ranks, folder, data, task, averages, strategies, progress, log, averaged)
 
 
 def _build_strategies(config: TrainingConfig, task: Task, ranks: Ranks) -> dict[str, Strategy]:
@@ -238,15 +223,41 @@ def _build_log(
     )
 
 
-def _build_monitor(
-    config: TrainingConfig,
-    task: Task,
-    data: RunData,
-    ranks: Ranks,
-    health: Health,
-    weights: WeightProbe,
-    folder: Path,
-) -> HealthMonitor:
+def _build_checkpoints(run: _Training, more: Mapping[str, Stateful]) -> Checkpoints:
+    stateful: dict[str, Stateful] = {
+        "progress": run.progress,
+        **run.strategies,
+        **{f"ema.{name}": average for name, average in run.averages.items()},
+        "means": run.log.means,
+        "tracker": run.log.tracker,
+        **more,
+    }
+    return Checkpoints(
+        run.config.checkpoint,
+        run.folder / "checkpoints",
+        stateful,
+        facts={"config": digest_of(run.config), "data": run.data.digest, "rng": SCHEME},
+        on_damage=lambda path: run.log.journal.note("damaged_checkpoint", run.progress, checkpoint=path.name),
+        device=run.ranks.device,
+    )
+
+
+def _build_snapshots(run: _Training, saving: Saving) -> SnapshotWriter:
+    return SnapshotWriter(
+        run.config.snapshot,
+        run.folder,
+        run.task,
+        run.strategies,
+        run.averaged,
+        run.progress,
+        class_names=run.data.class_names,
+        dataset="+".join(manifest.name for manifest in run.data.manifests.values()),
+        before_failing=saving.wait,
+    )
+
+
+def _build_monitor(run: _Training, health: Health, weights: WeightProbe) -> HealthMonitor:
+    config, task, data, ranks = run.config, run.task, run.data, run.ranks
     images = config.health.images
     held_out = data.held_out(images)
     micro_batch, precision = config.micro_batch_size, config.precision
@@ -268,13 +279,4 @@ def _build_monitor(
         for output, spec in outputs.items()
         if spec.kind == "image"
     ]
-    return HealthMonitor(health, logits, weights, features, folder)
-
-
-def _check_switches(config: TrainingConfig) -> None:
-    for player in config.demands():
-        kind = strategy_of(config.strategy, player).kind
-        if kind == "deepspeed" and config.precision in ("pure_bf16", "fp16"):
-            raise ConfigError(f"precision '{config.precision}': not with strategy 'deepspeed'; use 'bf16'")
-        if kind in ("fsdp", "deepspeed") and config.compile:
-            raise ConfigError(f"compile: not with strategy '{kind}', which gathers weights as it goes; use 'ddp'")
+    return HealthMonitor(health, logits, weights, features, run.folder)

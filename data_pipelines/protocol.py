@@ -26,6 +26,7 @@ _CROP_WORDS = {
     "pad": "zeros around",
     "exact": "images of this size only",
 }
+TWELVE_BITS = 4096
 _WITHIN = 1 << 16  # a JPEG's EXIF is its first or second segment
 _ORIENTATION = 0x0112  # of EXIF: 1 is upright, 5 to 8 lie on their sides
 _UNTOUCHED_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}

@@ -14,6 +14,8 @@ from types import FrameType
 
 import psutil
 
+from bigtrain.core.launchers import COMMAND
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _ECHO_SECONDS = 0.5
 
@@ -62,7 +64,7 @@ class Launcher:
             # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
             self._agent = subprocess.Popen(
                 [*agent_command(self._nproc, shutdown_seconds=self._shutdown_seconds), *self._call],
-                env={**self._environment, "BIGTRAIN_CAUSE": str(cause_file)},
+                env={**self._environment, "BIGTRAIN_CAUSE": str(cause_file), COMMAND: str(os.getpid())},
                 start_new_session=True,
             )
             if self._pending_signal is not None:

@@ -34,4 +34,4 @@ def save_generator(
         specs["D"] = NetworkSpec("discriminator", "discriminator", discriminator[0], (generator.image,))
         networks["D"] = discriminator[1]
     sampler = SynthesisSampler.for_images(generator.image)
-    save_snapshot(folder, networks, specs, sampler, class_names=class_names, facts=facts or {})
+    save_snapshot(folder, networks, specs, sampler, averaged=("G",), class_names=class_names, facts=facts or {})

@@ -20,7 +20,7 @@ class NoAugmentConfig(Config):
 
     @property
     def probability(self) -> ProbabilityConfig:
-        """Never."""
+        """The probability 0."""
         return FixedConfig(p=ConstantSchedule(value=0.0))
 
     def build(self) -> Augment:

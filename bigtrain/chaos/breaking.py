@@ -55,7 +55,7 @@ class Run:
 
     @property
     def pid(self) -> int:
-        """Of the command."""
+        """The process id of the command."""
         assert self._process is not None
         return self._process.pid
 

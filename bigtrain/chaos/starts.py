@@ -42,4 +42,4 @@ class Starts:
     def _at(self, samples_seen: int) -> set[str]:
         progress = Progress(self._total, self._batch)
         progress.samples_seen = samples_seen
-        return {"+".join(kind_of(self._task, phase)) for phase in self._task.phases(progress)}
+        return {"+".join(kind_of(phase)) for phase in self._task.phases(progress)}

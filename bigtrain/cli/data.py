@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from bigtrain.cli.signals import end_on_signals
+
+if TYPE_CHECKING:
+    from data_pipelines.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 
@@ -46,9 +49,8 @@ def prepare(
     end_on_signals("the same command goes on")
     from bigtrain.core.logging import progress_bars
     from data_pipelines.pictures import PIXEL_LIMIT
-    from data_pipelines.preparation import REJECTED
     from data_pipelines.prepare import open_source
-    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
     options = PrepareOptions(
@@ -81,14 +83,21 @@ def prepare(
             workers=workers or len(os.sched_getaffinity(0)),
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
         )
+    _tell(made)
+    if images.left_aside.total:
+        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
+    for note in (*images.notes, *dark_note(images)):
+        typer.echo(f"{source}: {note}")
+
+
+def _tell(made: "dict[Path, Manifest]") -> None:
+    """Say what is in the sets that were made."""
+    from data_pipelines.preparation import REJECTED
+
     for folder, manifest in made.items():
         counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
         listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
-    if images.left_aside.total:
-        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
-    for note in images.notes:
-        typer.echo(f"{source}: {note}")
 
 
 @app.command()

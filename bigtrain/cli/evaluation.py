@@ -12,9 +12,14 @@ from bigtrain.core.config import ConfigError, config_to_words
 
 app = typer.Typer()
 
+_OF_SCORES = ("pairs", "samples", "reference_samples", "reference", "extractor", "weights", "dtype", "kid_subset_size")
+_OF_SAMPLES = ("snapshot", "truncation", "ema", "precision", "seed", "seeds", "on_corrupt")
+"""Options that settings call as the command does."""
+
 
 @app.command(cls=NamesScoringPlugins)
 def evaluate(
+    context: typer.Context,
     snapshot: Annotated[Path | None, typer.Argument(help="A snapshot folder; a run folder with --watch.")] = None,
     data: Annotated[
         list[str] | None,
@@ -58,37 +63,15 @@ def evaluate(
         raise ConfigError("evaluate: name a snapshot folder, or two evaluations to --compare")
     from bigtrain.run.evaluate import EvaluateSettings, WatchSettings
 
-    scores = {
-        "metrics": metric,
-        "pairs": pairs,
-        "samples": samples,
-        "reference_samples": reference_samples,
-        "reference": reference,
-        "extractor": extractor,
-        "weights": weights,
-        "dtype": dtype,
-        "kid_subset_size": kid_subset_size,
-    }
+    scores = {"metrics": metric, **{name: context.params[name] for name in _OF_SCORES}}
     if watch:
         from launch.local import run_ranks
 
         chosen = {name: value for name, value in scores.items() if value is not None}
         watched = settings_from(WatchSettings, "evaluate --watch", run=snapshot, scores=chosen)
         raise typer.Exit(run_ranks("bigtrain.run.watch", config_to_words(watched), nproc=nproc))
-    settings = settings_from(
-        EvaluateSettings,
-        "evaluate",
-        **scores,
-        snapshot=snapshot,
-        data=_places(data),
-        seed=seed,
-        seeds=seeds,
-        truncation=truncation,
-        ema=ema,
-        precision=precision,
-        on_corrupt=on_corrupt,
-        as_json=as_json,
-    )
+    others = {name: context.params[name] for name in _OF_SAMPLES}
+    settings = settings_from(EvaluateSettings, "evaluate", **scores, **others, data=_places(data), as_json=as_json)
     run_program("bigtrain.run.evaluate", settings, nproc=nproc)
 
 

@@ -25,6 +25,6 @@ class NamesPlugins(TyperCommand):
 
 
 class NamesScoringPlugins(NamesPlugins):
-    """Likewise, for commands that score."""
+    """A command that scores, whose help names the metrics and extractors of other packages."""
 
     groups = ("metrics", "extractors")

@@ -41,8 +41,8 @@ def train(
     loaded = remember_micro_batch(load_training(config, overrides or []))
     check(loaded, world_size=nproc, allow_change=allow_config_change)
     arguments = [config, *(overrides or []), *(["allow_config_change=true"] if allow_config_change else [])]
-    refuse_if_held(loaded.folder)
     set_up_logging()
+    refuse_if_held(loaded.folder)
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
     code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
     ending, code = how_it_ended(loaded, code, launcher.asked, since=began)

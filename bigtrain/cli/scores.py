@@ -10,7 +10,9 @@ from bigtrain.cli.plugins import NamesScoringPlugins
 
 app = typer.Typer()
 
-Place = Annotated[str, typer.Argument(help="Folder or zip of images, shards, a snapshot, or statistics (.npz).")]
+Place = Annotated[
+    str, typer.Argument(help="Images (folder, zip, tar, .npz, .npy), shards, a snapshot, or statistics (.npz).")
+]
 
 
 @app.command(cls=NamesScoringPlugins)

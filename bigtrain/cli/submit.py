@@ -76,9 +76,14 @@ def submit(
         typer.echo(render(settings, request), nl=False)
         return
     number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
+    _tell(number, settings, loaded)
+
+
+def _tell(number: str, settings: "SlurmConfig", config: "TrainingConfig") -> None:
+    """Say what was queued, and the commands that people need next."""
     seeds = f", seeds {settings.array}" if settings.array else ""
-    typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {loaded.folder}")
-    run = shlex.quote(loaded.run_dir)
+    typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {config.folder}")
+    run = shlex.quote(config.run_dir)
     typer.echo(f"{'follow':<10}bigtrain jobs; bigtrain logs {run} --follow")
     typer.echo(f"{'cancel':<10}bigtrain cancel {run}")
     typer.echo(f"{'resume':<10}bigtrain {shlex.join(sys.argv[1:])}")

@@ -8,12 +8,14 @@ from collections.abc import Mapping, MutableMapping
 
 from bigtrain.core.errors import UserError
 
+COMMAND = "BIGTRAIN_COMMAND"
+"""The variable that tells ranks the process of the command that has started their launcher."""
 _FIRST_SPECIAL_STEP = 4294967290
 """Slurm's numbers from here on are no steps of srun: interactive shells, batch scripts, external and pending steps."""
 _OF_A_RANK = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
-    *("BIGTRAIN_LAUNCHER", "BIGTRAIN_CAUSE"),
+    *("BIGTRAIN_LAUNCHER", "BIGTRAIN_CAUSE", "BIGTRAIN_COMMAND"),
 )
 _PREFIXES_OF_LAUNCHERS = ("TORCHELASTIC_", "PET_", "ROLE_", "OMPI_", "PMI_", "PMIX_", "PMI2_", "MPI_LOCAL")
 _SLURMS_COMMANDS = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SCANCEL_", "SCONTROL_")

@@ -6,15 +6,22 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from bigtrain.core.errors import UserError
+from bigtrain.core.launchers import COMMAND
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
 
 LOCK, _HEARTBEAT = "run.lock", "heartbeat.json"
 _BEAT_SECONDS = 1.0
+_SETTLE_SECONDS = 1.0
+_LEAVE_SECONDS = 200.0
+"""How long a process that has lost its launcher is waited for: it may take 150 s to save."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that know no locks."""
 
@@ -45,6 +52,13 @@ def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
+            if _is_of_a_former_boot(folder):
+                log.warning("%s: the lock is of %s before this machine was started, and is taken over", folder,
+                            _holder(folder))  # fmt: skip
+                file.close()
+                (folder / LOCK).unlink(missing_ok=True)
+                file = (folder / LOCK).open("a+", encoding="utf-8")
+                continue
             if time.monotonic() > deadline:
                 file.close()
                 raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait") from None
@@ -72,7 +86,7 @@ def is_held(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except BlockingIOError:
-        return True
+        return not _is_of_a_former_boot(folder)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
@@ -80,9 +94,18 @@ def is_held(folder: Path) -> bool:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Raise RunBusyError if a process trains into the folder."""
-    if is_held(folder):
-        raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait")
+    """See that no process trains into the folder; one that has lost its launcher saves and leaves, and is waited for.
+
+    Raises:
+        RunBusyError: one does.
+    """
+    if not is_held(folder):
+        return
+    if _has_lost_its_command(read_place(folder)):
+        log.info("%s: %s has lost its launcher, saves and leaves: waiting for it", folder, _holder(folder))
+        if wait_until_free(folder, seconds=_LEAVE_SECONDS):
+            return
+    raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait")
 
 
 def wait_until_free(folder: Path, *, seconds: float = 150.0) -> bool:
@@ -102,7 +125,41 @@ def read_place(folder: Path) -> dict[str, Any]:
 
 def _holder(folder: Path) -> str:
     place = read_place(folder)
-    return f"process {place.get('pid', '?')} on {place.get('host', '?')}"
+    words = f"process {place.get('pid', '?')} on {place.get('host', '?')}"
+    elsewhere = place.get("namespace") not in (None, _namespace()) and place.get("boot") == _boot()
+    return f"{words} (in another container of this machine)" if elsewhere else words
+
+
+def _has_lost_its_command(place: Mapping[str, Any]) -> bool:
+    """Tell whether the command that has started a process is gone; False where its number says nothing here."""
+    command, here = place.get("command"), (place.get("boot"), place.get("namespace")) == (_boot(), _namespace())
+    return command is not None and here and not psutil.pid_exists(int(command))
+
+
+def _is_of_a_former_boot(folder: Path) -> bool:
+    """Tell whether a lock's process ran here before this machine was started last: some file servers keep its lock."""
+    for wait in (_SETTLE_SECONDS, 0.0):  # whoever has just taken the lock says so in a moment
+        place = read_place(folder)
+        if place.get("host") != os.uname().nodename or place.get("boot") in (None, _boot()):
+            return False
+        time.sleep(wait)
+    return True
+
+
+def _boot() -> str | None:
+    """Return what tells this start of the machine from all others; None where that is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _namespace() -> str | None:
+    """Return what tells the processes' numbers of this container from those of others; None where that is not known."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
 
 
 class Heartbeat:
@@ -132,8 +189,14 @@ def read_heartbeat(folder: Path) -> dict[str, Any]:
 
 def place_of_this_process(**facts: Any) -> dict[str, Any]:
     """Return who trains, for `hold`."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return {"pid": os.getpid(), "host": os.uname().nodename, **({"slurm_job_id": job} if job else {}), **facts}
+    found = {
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "boot": _boot(),
+        "namespace": _namespace(),
+        "command": os.environ.get(COMMAND),
+    }
+    known = {name: value for name, value in found.items() if value}
+    return {"pid": os.getpid(), "host": os.uname().nodename, **known, **facts}
 
 
 def _read(path: Path) -> dict[str, Any]:

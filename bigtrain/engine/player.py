@@ -25,7 +25,8 @@ class Phase:
         player: whose update it is.
         batch: which of the step's batches it reads.
         values: the numbers that change with progress, by name. A task puts there what its players go by in this
-            step: the weight of each regulariser that is due, the strength of a noise.
+            step: the weight of each regulariser that is due, the strength of a noise. What is not computed has no
+            number, so that the names tell what the phase computes.
     """
 
     name: str

@@ -12,8 +12,9 @@ from bigtrain.distributed.memory import MemoryUse
 from bigtrain.engine.optimizers import GroupSettings
 from bigtrain.engine.player import Phase, Rivals, Stats
 
-Capability = Literal["double_backward"]
-"""A capability that an objective may require of a strategy: `double_backward` differentiates a gradient exactly."""
+Capability = Literal["double_backward", "compile", "pure_bf16", "fp16"]
+"""What a run may require of a strategy: to differentiate a gradient exactly (`double_backward`), to train compiled
+networks, to keep weights in bfloat16, to scale losses for float16."""
 
 Demands = Mapping[str, Mapping[Capability, str]]
 """For each player of a task, the required capabilities and the config key that requires each."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -98,13 +98,15 @@ class TaskConfig(Config, ABC):
     Attributes:
         roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
         optim: the optimizer of each player, by the player's name.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})
 
     optim: dict[str, OptimizerConfig]
-    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """Return the config of the same training whose networks are not compiled."""
+        return self
 
     @abstractmethod
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
@@ -129,6 +131,10 @@ class TaskConfig(Config, ABC):
         Raises:
             ValueError: it does not, with the key and the reason.
         """
+
+    @abstractmethod
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> Sampler:
+        """Return the sampler of the task; see `build_task` for the arguments."""
 
     @abstractmethod
     def build_task(

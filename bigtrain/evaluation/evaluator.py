@@ -1,12 +1,13 @@
 """Score a generator against the training data, on all ranks together."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from bigtrain.core.config import Config
+from bigtrain.core.config import Config, ConfigError, nearest
 from bigtrain.core.crop import Size
 from bigtrain.distributed.collectives import from_all_ranks, from_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -55,6 +56,26 @@ class ScoreConfig(Config):
     batch: PositiveInt = 32
     kid_subset_size: Annotated[int, Field(ge=2)] | None = None
 
+    def values(self, outputs: Sequence[str]) -> list[str]:
+        """Return the names of the values of all scores, with the output where there are several: `fid/A.image`."""
+        names = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
+        return [f"{name}/{output}" for output in outputs for name in names] if len(outputs) > 1 else names
+
+    def check_value(self, key: str, name: str, outputs: Sequence[str]) -> None:
+        """Find out whether a value is among those of the scores.
+
+        Args:
+            key: of the config, for messages.
+            name: of the value.
+            outputs: what is scored.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        values = self.values(outputs)
+        if name not in values:
+            raise ConfigError(f"{key} '{name}': the evaluation does not compute it" + nearest(name, values))
+
 
 class FullEvalConfig(ScoreConfig):
     """The scores for reports, which are computed rarely.
@@ -88,9 +109,6 @@ class EvalConfig(ScoreConfig):
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
             raise ValueError("full computes the very same scores: give it more samples, or leave it out")
-        values = [value for name in self.metrics for value in METRICS[name].values or (name,)] + list(self.pairs)
-        if self.best is not None and self.best.partition("/")[0] not in values:
-            raise ValueError(f"best '{self.best}' is not among the values of metrics and pairs: {', '.join(values)}")
         return self
 
 

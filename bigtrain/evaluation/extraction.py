@@ -24,7 +24,7 @@ Stop = Callable[[], bool]
 
 
 def never() -> bool:
-    """Go on to the end."""
+    """Return False: nobody asks the process to stop."""
     return False
 
 
@@ -70,7 +70,7 @@ def extract(
         lost = bool(images.faults)  # of the batches before: of this one, a GPU would have to be waited for
         index = numbers_from(mine[turn], batch, len(images))
         image, label = next(reading)
-        if lost:  # nothing is to be had any more but the names of the others
+        if lost:  # no score comes of it: the rest is read only to name what else is damaged
             continue
         features = extractor(opaque(image.to(ranks.device)), layers)
         for need, collector in collectors.items():

@@ -32,7 +32,7 @@ from bigtrain.evaluation.metrics import METRICS, choose
 from bigtrain.evaluation.metrics.base import Metric
 from bigtrain.evaluation.outputs import images_of, outputs_of
 from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
-from bigtrain.evaluation.published import Published, load_published
+from bigtrain.evaluation.published import Published, holds_statistics, load_published
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
 from bigtrain.generate.snapshot import load_snapshot
@@ -47,7 +47,8 @@ class Comparison(Config):
     """What `bigtrain fid` compares, and how.
 
     Attributes:
-        generated: images to score: folder, zip, shards, snapshot, or `.npz` of statistics.
+        generated: images to score: what `open_images` reads (folder, archive, `.npz` or `.npy` of images), shards,
+            snapshot, or `.npz` of statistics.
         reference: what they are compared with: likewise.
         metrics: which; names of `METRICS`, or of pairs of images.
         extractor: see `build_extractor`.
@@ -153,6 +154,8 @@ class ImagesWithProgress:
         if not isinstance(self._images, FileImages):
             return
         rank = self._ranks.rank
+        if self._images.left_aside and rank == 0:
+            log.info("%s: left aside: %s", self.name, self._images.left_aside)
         if grey := self._images.grey:
             log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
                         rank, min(grey))  # fmt: skip
@@ -175,12 +178,8 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
         return ImagesWithProgress(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
     if (path / SNAPSHOT).is_file():
         return ImagesWithProgress(_of_snapshot(path, comparison, ranks), ranks)
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and holds_statistics(path):
         return load_published(path)
-    if not path.exists():
-        raise EvaluationError(f"{place}: no such file or folder")
-    if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise EvaluationError(f"{place}: expected a folder or zip of images, shards, a snapshot, or statistics (.npz)")
     threads = max((os.cpu_count() or 1) // ranks.world_size, 1)
     return ImagesWithProgress(FileImages(path, threads=threads), ranks)
 

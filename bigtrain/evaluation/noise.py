@@ -43,17 +43,17 @@ def fid_influence(reference: Moments, generated: Moments, features: Tensor) -> T
     """Return how each sample moves the Fréchet distance: float64, shape [N], up to a constant.
 
     The derivative of |mu - mu_r|^2 + tr(S + S_r - 2 (S_r S)^(1/2)) by the weight of a sample x is
-    2 (mu - mu_r)·(x - mu) + (x - mu)^T (I - A) (x - mu), where A = R (R S R)^(-1/2) R with R = S_r^(1/2) is the linear
-    map that carries one Gaussian into the other (Dowson & Landau 1982). Directions that no sample spans have no part.
+    2 (mu - mu_r)·(x - mu) + (x - mu)^T (I - A) (x - mu), where A = R (R^T S R)^(-1/2) R^T with R R^T = S_r is the
+    linear map that carries one Gaussian into the other (Dowson & Landau 1982), whichever R is taken. Directions that
+    no sample spans have no part.
 
     Args:
         reference: of the real images.
         generated: of all generated images.
         features: of some or all of the generated images, shape [N, F].
     """
-    values, vectors = torch.linalg.eigh(reference.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.t()
-    product = root @ generated.covariance @ root
+    root = reference.root
+    product = root.t() @ generated.covariance @ root
     values, vectors = torch.linalg.eigh((product + product.t()) / 2)
     inverse = torch.where(values > _NULL * values[-1], values.clamp(min=0).rsqrt(), 0.0)
     scaled = root @ (vectors * inverse.sqrt())

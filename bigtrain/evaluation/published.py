@@ -61,6 +61,16 @@ class Published:
         return moments
 
 
+def holds_statistics(path: Path) -> bool:
+    """Tell whether a `.npz` file is one of statistics, or cannot be read; others hold images."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return True  # whoever reads it tells what is wrong
+    return {"mu", "sigma"} <= names or "feats" in names
+
+
 def load_published(path: str | Path) -> Published:
     """Read statistics in one of the layouts that are in use.
 
@@ -96,7 +106,7 @@ def load_published(path: str | Path) -> Published:
             raise
         raise StatisticsError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
     if images is not None:
-        raise StatisticsError(f"{path}: images without statistics; compare with the images themselves: bigtrain fid")
+        raise StatisticsError(f"{path}: images without statistics; `bigtrain fid` compares with the images themselves")
     raise StatisticsError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma, or feats")
 
 

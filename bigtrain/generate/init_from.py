@@ -1,18 +1,18 @@
-"""Transfer learning: a run that starts from the networks of a snapshot or a run, perhaps with a part of D frozen."""
+"""Transfer learning: a run that starts from the networks of a snapshot or a run, perhaps with a part of them frozen."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config, ConfigError
 from bigtrain.core.logging import log
 from bigtrain.generate.snapshot import DESCRIPTION, networks_in, read_weights
-from bigtrain.models import Discriminator
 from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.recompute import stages_of
 
 _NAMED = 5
 _WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
@@ -28,14 +28,14 @@ class InitFromConfig(Config):
             snapshot's too.
         only: `matching` takes the weights that fit by name and shape, and leaves the others as they are initialised, as
             for other classes or another resolution; null wants all to fit.
-        freeze_d: how many stages of each discriminator, from the image on, keep their weights (FreezeD, Mo et al.
-            2020).
+        freeze: how many stages of a network, from its input on, keep their weights, by the network's name: `{D: 3}`
+            (FreezeD, Mo et al. 2020).
     """
 
     snapshot: str
     parts: tuple[str, ...] | None = None
     only: Literal["matching"] | None = None
-    freeze_d: NonNegativeInt = 0
+    freeze: dict[str, PositiveInt] = Field(default_factory=dict)
 
     def check(self, specs: Mapping[str, NetworkSpec], networks: Mapping[str, nn.Module]) -> None:
         """Compare the snapshot's networks with the run's, which may be on the meta device.
@@ -78,16 +78,15 @@ class InitFromConfig(Config):
         self._check_frozen(networks)
 
     def _check_frozen(self, networks: Mapping[str, nn.Module]) -> None:
-        if not self.freeze_d:
-            return
-        discriminators = _discriminators(networks)
-        taken = {name: network for name, network in discriminators.items() if name in self._parts(networks)}
-        if not taken:
-            raise ConfigError("init_from.freeze_d would freeze random weights: add the discriminator to parts")
-        for name, network in taken.items():
-            stages = len(network.stages())
-            if self.freeze_d > stages:
-                raise ConfigError(f"init_from.freeze_d is {self.freeze_d}, {name} has {stages} stages")
+        for name, count in self.freeze.items():
+            if name not in networks:
+                has = ", ".join(sorted(networks))
+                raise ConfigError(f"init_from.freeze: this run has no network '{name}', it has {has}")
+            if name not in self._parts(networks):
+                raise ConfigError(f"init_from.freeze would freeze random weights of {name}: add it to parts")
+            stages = len(stages_of(networks[name]))
+            if count > stages:
+                raise ConfigError(f"init_from.freeze.{name} is {count}, {name} has {stages} stages")
 
     @property
     def folder(self) -> Path:
@@ -114,10 +113,9 @@ class InitFromConfig(Config):
             if new := sorted(ours.keys() - taken.keys()):
                 named = ", ".join(new[:_NAMED]) + (", …" if len(new) > _NAMED else "")
                 log.info("init_from: %s: %d of %d weights are taken; new: %s", part, len(taken), len(ours), named)
-        for name, network in _discriminators(networks).items():
-            if name in self._parts(networks):
-                for stage in list(network.stages())[: self.freeze_d]:
-                    stage.requires_grad_(False)
+        for name, count in self.freeze.items():
+            for stage in stages_of(networks[name])[:count]:
+                stage.requires_grad_(False)
 
     def _parts(self, networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
         return tuple(networks) if self.parts is None else self.parts
@@ -130,7 +128,3 @@ def _matching(ours: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict
 
 def _size(weights: Mapping[str, Tensor], name: str) -> str:
     return "x".join(map(str, weights[name].shape)) or "a scalar" if name in weights else "missing"
-
-
-def _discriminators(networks: Mapping[str, nn.Module]) -> dict[str, Discriminator]:
-    return {name: network for name, network in networks.items() if isinstance(network, Discriminator)}

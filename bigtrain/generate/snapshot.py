@@ -5,7 +5,7 @@ It may hold networks that are not averaged too, such as discriminators, which fu
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,16 @@ class Snapshot:
 
     @property
     def generator(self) -> Generator:
-        """The generator of a synthesis task.
+        """The one network that generates from latents.
 
         Raises:
-            SnapshotError: the snapshot is of another task.
+            SnapshotError: the snapshot is of a task that has none.
         """
-        generator = self.networks.get("G")
-        if not isinstance(generator, Generator):
+        generators = [network for network in self.networks.values() if isinstance(network, Generator)]
+        if len(generators) != 1:
             task = self.sampler.describe()["kind"]
             raise SnapshotError(f"this is a snapshot of the task '{task}', and generates nothing from seeds alone")
-        return generator
+        return generators[0]
 
     def to(self, device: torch.device) -> "Snapshot":
         """Move the networks to a device; return the same snapshot."""
@@ -209,6 +209,7 @@ def save_snapshot(
     specs: Mapping[str, NetworkSpec],
     sampler: Sampler,
     *,
+    averaged: Collection[str],
     class_names: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
@@ -219,6 +220,7 @@ def save_snapshot(
         networks: by name; those that are averaged with their statistics for sampling.
         specs: what they were built from, by the same names; others are left out.
         sampler: of the task.
+        averaged: names of the networks that outputs are made with; the others are there to be trained further.
         class_names: empty when unconditional.
         facts: what else to tell of it (samples seen, dataset, scores); JSON values.
     """
@@ -229,7 +231,7 @@ def save_snapshot(
         folder / DESCRIPTION,
         {
             "format": FORMAT,
-            "networks": {name: specs[name].describe() for name in networks},
+            "networks": {name: {**specs[name].describe(), "averaged": name in averaged} for name in networks},
             "sampler": sampler.describe(),
             "class_names": list(class_names),
             **facts,
@@ -238,7 +240,7 @@ def save_snapshot(
 
 
 def load_snapshot(folder: str | Path) -> Snapshot:
-    """Read the networks of a snapshot that its sampler uses.
+    """Read the averaged networks of a snapshot.
 
     Raises:
         SnapshotError: missing or damaged.
@@ -250,7 +252,8 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         networks: dict[str, nn.Module] = {}
         for name, document in description.pop("networks").items():
             spec = NetworkSpec.read(document)
-            if "discriminator" in spec.role:
+            # Snapshots of before that key tell by the role.
+            if not document.get("averaged", "discriminator" not in spec.role):
                 continue
             weights = _weights_of(folder, name)
             if not weights.is_file():

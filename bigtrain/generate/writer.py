@@ -114,7 +114,15 @@ class SnapshotWriter:
     def _save(self, folder: Path, networks: Mapping[str, nn.Module], **facts: Any) -> None:
         about = {"samples_seen": self._progress.samples_seen, "dataset": self._dataset, **facts}
         specs, sampler = self._task.specs, self._task.sampler
-        save_snapshot(folder, networks, specs, sampler, class_names=self._class_names, facts=about)
+        save_snapshot(
+            folder,
+            networks,
+            specs,
+            sampler,
+            averaged=self._task.averaged.keys(),
+            class_names=self._class_names,
+            facts=about,
+        )
 
     def _others(self) -> dict[str, nn.Module]:
         """Return copies of the networks that are not averaged, with whole weights. Collective where sharded."""

@@ -69,6 +69,7 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
         {name: built.network for name, built in networks.items()},
         {name: built.spec for name, built in networks.items()},
         sampler,
+        averaged=("G",),
         class_names=[str(index) for index in range(made.classes)],
         facts={"imported_from": source},
     )

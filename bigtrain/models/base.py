@@ -136,6 +136,8 @@ class Discriminator(nn.Module, ABC):
         image: what it judges.
         features_dim: length of the last feature.
         smooth: whether its second derivatives are all there is: no kinks (ReLU), and the same answer when asked twice.
+        group: number of samples that are compared with each other; batches are cut so that the groups have the same
+            members with any micro-batch and on any number of ranks.
 
     A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
     has shape [N, features_dim, h, w], its logits [N, h, w]. One that judges at several scales has logits [N, scales].
@@ -145,6 +147,7 @@ class Discriminator(nn.Module, ABC):
     image: ImageSpec
     features_dim: int
     smooth: bool = False
+    group: int = 1
 
     @abstractmethod
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:

@@ -41,6 +41,7 @@ class MinibatchDiscriminator(Discriminator):
         self.image = image
         self.base = config.base.build(image)
         self.features_dim = self.base.features_dim + config.kernels
+        self.group = self.base.group
         self.closeness = Closeness(self.base.features_dim, config.kernels, config.kernel_dim)
         self.linear = nn.Linear(config.kernels, 1, bias=False)
 

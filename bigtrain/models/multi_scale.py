@@ -3,6 +3,7 @@
 Wang et al. 2018 (pix2pixHD), section 3.2.
 """
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -43,6 +44,7 @@ class MultiScaleDiscriminator(Discriminator):
         self.scales = nn.ModuleList(config.base.build(_smaller(image, 2**scale)) for scale in range(config.scales))
         self.widths: list[int] = [discriminator.features_dim for discriminator in self._discriminators()]
         self.features_dim = sum(self.widths)
+        self.group = math.lcm(*(discriminator.group for discriminator in self._discriminators()))
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """Return the activations of all scales, fine to coarse; the last one is all last features side by side."""

@@ -117,7 +117,7 @@ class ProGANDiscriminator(Discriminator):
         self.fromrgb = nn.ModuleList(EqualizedConv2d(image.channels, width, 1, act="lrelu") for width in widths)
         self.blocks = nn.ModuleList([_LastBlock(config, widths[0], pyramid.start)])
         self.blocks.extend(_HalvingBlock(width, out, config.taps) for out, width in pairwise(widths))
-        self.features_dim = widths[0]
+        self.features_dim, self.group = widths[0], config.mbstd_group
         self.out = EqualizedLinear(widths[0], 1)
         if image.classes:
             self.embed = EqualizedLinear(image.classes, widths[0])

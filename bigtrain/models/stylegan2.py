@@ -127,7 +127,7 @@ class StyleGAN2Discriminator(Discriminator):
         if image.classes:
             self.mapping = MappingNetwork(0, widths[4], image.classes, config.mapping_layers)
         self.b4 = DiscriminatorEpilogue(config, image, widths[4], pyramid.start)
-        self.features_dim = widths[4]
+        self.features_dim, self.group = widths[4], config.mbstd_group
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""

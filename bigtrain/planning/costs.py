@@ -9,7 +9,7 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
-from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.counting import FakeRun, kind_of
 from bigtrain.run.usage import Cost
 
 _UNKNOWN = Cost(0, 0)
@@ -41,7 +41,7 @@ class PhaseCosts:
 
     def _count(self, phase: Phase, progress: Progress) -> Cost:
         self._run = self._run or FakeRun(self._config)
-        kind = (phase.name, *sorted(phase.values), *self._run.grow_to(progress))
+        kind = (*kind_of(phase), *self._run.grow_to(progress))
         if kind not in self._known:
             work = self._run.work(phase, self._config.micro_batch_size)
             self._known[kind] = Cost(int(work.flops.sum()), int(work.activations))

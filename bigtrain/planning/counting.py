@@ -44,6 +44,8 @@ from bigtrain.strategies.plans.work import Sizes, Work
 _CPU = torch.device("cpu")
 _PERIOD = 4096
 """Steps after which the phases that are due are taken to repeat, if not before."""
+_PARTS = 16
+"""Parts of a run whose ends are looked at."""
 
 _LAUNCH_NOTHING = {
     getattr(torch.ops.aten, name)
@@ -51,7 +53,7 @@ _LAUNCH_NOTHING = {
 } | {torch.ops.aten.new_empty_strided, torch.ops.aten.scalar_tensor}
 
 Kind = tuple[str, ...]
-"""A kind of phase: its name and the terms that are due."""
+"""A kind of phase: its name, and the names of its values, such as the terms that are due."""
 
 
 class FakeRun:
@@ -67,7 +69,7 @@ class FakeRun:
 
     def __init__(self, config: TrainingConfig, *, on_gpus: bool = False) -> None:
         self._operators_of_device = as_on_gpus if on_gpus else nullcontext
-        self._config = config.model_copy(update={"compile": False})
+        self._config = config.uncompiled()
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
         self._fields = config.data.field_specs()
@@ -216,23 +218,36 @@ class FakeRun:
 
 
 def kinds_of_phases(task: Task, progress: Progress) -> dict[Kind, tuple[Phase, float]]:
-    """Return every kind of phase of a run that starts: one of them, and how often a step has it."""
-    progress, seen = Progress(progress.total, progress.batch), Counter[Kind]()
+    """Return every kind of phase of a run: one of them, and how often a step has it.
+
+    A run is looked at in some places from its first steps to its last, because a game may begin late, and a schedule
+    may end a term.
+    """
+    period, steps = period_of(task), -(-progress.total // progress.batch)
+    last = max(steps // period - 1, 0)
+    places = {round(last * part / _PARTS) * period for part in range(_PARTS + 1)}
+    seen = Counter[Kind]()
     first: dict[Kind, Phase] = {}
-    period = period_of(task)
-    for _ in range(period):
-        for phase in task.phases(progress):
-            kind = kind_of(task, phase)
-            first.setdefault(kind, phase)
-            seen[kind] += 1
-        progress.advance()
-    return {kind: (first[kind], count / period) for kind, count in seen.items()}
+    for place in sorted(places):
+        there = Progress(progress.total, progress.batch)
+        there.samples_seen = place * progress.batch
+        for _ in range(period):
+            for phase in task.phases(there):
+                first.setdefault(kind_of(phase), phase)
+                seen[kind_of(phase)] += 1
+            there.advance()
+    return {kind: (first[kind], count / period / len(places)) for kind, count in seen.items()}
 
 
-def kind_of(task: Task, phase: Phase) -> Kind:
+def fullest_phases(task: Task, progress: Progress) -> list[Phase]:
+    """Return a phase of each kind that computes all that another one of its name does, and more."""
+    kinds = kinds_of_phases(task, progress)
+    return [phase for kind, (phase, _) in kinds.items() if not any(set(kind) < set(other) for other in kinds)]
+
+
+def kind_of(phase: Phase) -> Kind:
     """Return the kind of a phase."""
-    terms = _terms(task.players[phase.player])
-    return (phase.name, *sorted(name for name, _ in terms if name in phase.values))
+    return (phase.name, *sorted(phase.values))
 
 
 def period_of(task: Task) -> int:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bigtrain.config import StreamConfig, TrainingConfig
+from bigtrain.config import TrainingConfig
+from bigtrain.engine.data_config import StreamConfig
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.planner import Estimate, Planner
 from bigtrain.strategies import strategy_of
@@ -52,7 +53,9 @@ def operations(
     lanes = min(stream.lanes for stream in config.data.streams.values())
     shards_per_s = own.img_per_s * planner.batches_per_step / _SHARD_IMAGES
     nodes_a_shard = max(cluster.nodes / lanes, 1.0)
-    ranks_a_shard = max(cluster.world_size / lanes, 1.0)
+    stream = max(config.data.streams.values(), key=lambda one: one.window)
+    window = stream.window * _SHARD_IMAGES * cluster.world_size / config.global_batch  # steps of one rank's images
+    ranks_a_shard = max(min(cluster.world_size / lanes, window), 1.0)
     largest = max(
         3 * sizes.weights + sizes.buffers for sizes in planner.players.values()
     )  # weights and moments of one player: objects are loaded one after the other

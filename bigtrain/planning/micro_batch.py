@@ -27,6 +27,7 @@ from bigtrain.distributed.memory import MIB, measured_peak
 from bigtrain.engine.made_up import random_batch
 from bigtrain.engine.step import compute_gradients
 from bigtrain.engine.strategy import Strategy
+from bigtrain.planning.counting import fullest_phases
 from bigtrain.strategies.single import SingleConfig
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
@@ -154,11 +155,11 @@ class MicroBatchTrial:
         """Return the bytes that a micro-batch needs at most, in the phase that needs most."""
         batch = random_batch(self._fields, Draws(0, torch.arange(size, device=self._device), "micro_batch"))
         whole = round(self._config.total_kimg * 1000)
-        start, end = (Progress(whole, self._config.global_batch) for _ in range(2))
+        end = Progress(whole, self._config.global_batch * self._task.batches_per_step)
         end.samples_seen = whole
         self._task.before_step(end)  # networks that grow have grown
         most = 0
-        for phase in self._task.phases(start):  # at the start every lazy term is due
+        for phase in fullest_phases(self._task, end):
             with measured_peak(self._device) as peak:
                 compute_gradients(self._task, self._strategies, phase, batch, size)
             most = max(most, peak())

@@ -266,6 +266,6 @@ def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
         notes.append("planned as if init_from froze nothing")
     if config.deterministic:
         notes.append("planned as if algorithms whose bits repeat were as fast as others")
-    if config.compile:
+    if config.uncompiled() is not config:
         notes.append("planned as if it were not compiled")
     return notes

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bigtrain.config import TrainingConfig
+from bigtrain.core.config import ConfigError
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.micro_batch import SHARE, candidates
 from bigtrain.planning.step import Setup, StepTime, phase_messages, step_messages, step_time, summed
-from bigtrain.strategies import StrategyConfig, strategy_of
+from bigtrain.strategies import StrategyConfig, check_strategies, strategy_of
 from bigtrain.strategies.ddp import DDPConfig
 from bigtrain.strategies.deepspeed import DeepSpeedConfig
 from bigtrain.strategies.fsdp import FSDPConfig
@@ -201,14 +202,10 @@ class Planner:
         return max(fitting)
 
     def _refusal(self, strategy: StrategyConfig, ranks: int) -> str | None:
-        for player in self.players:
-            settings = strategy_of(strategy, player)
-            if settings.kind == "single" and ranks > 1:
-                return f"trains one rank, there are {ranks}"
-            if settings.kind == "deepspeed" and self.config.precision in ("pure_bf16", "fp16"):
-                return f"not with precision '{self.config.precision}'"
-            if settings.kind in ("fsdp", "deepspeed") and self.config.compile:
-                return "not with compile"
+        try:
+            check_strategies(strategy, self.config.requirements(), ranks, here=False)
+        except ConfigError as error:
+            return str(error).removeprefix("strategy.").removeprefix("strategy: ")
         return None
 
 

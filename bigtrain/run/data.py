@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from bigtrain.augment.derived import DerivedField
-from bigtrain.config import StreamConfig, TrainingConfig
+from bigtrain.config import TrainingConfig
 from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.data_config import StreamConfig
 from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
 from bigtrain.engine.sampler import Sampler

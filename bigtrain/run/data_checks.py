@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from bigtrain.checkpoint import newest_description
-from bigtrain.config import StreamConfig, TrainingConfig
+from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.rng import SCHEME
+from bigtrain.engine.data_config import StreamConfig
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.images.shards import check_number
 from data_pipelines.batches import BatchMaker

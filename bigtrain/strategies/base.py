@@ -19,6 +19,9 @@ from bigtrain.engine.strategy import Capability, Strategy
 from bigtrain.strategies.plans.base import StrategyPlan
 from bigtrain.strategies.plans.work import Sizes
 
+NOT_COMPILED = "gathers weights as it goes and trains no compiled networks: use 'ddp'"
+"""What strategies that shard the weights say where `compile` is asked for."""
+
 
 class StrategySettings(Config, ABC):
     """The config of a strategy, which builds it for a player."""
@@ -30,11 +33,18 @@ class StrategySettings(Config, ABC):
         """What these settings cannot do, each with the way out; keys in it are the strategy's own."""
         return {}
 
-    def check(self, world_size: int) -> None:
-        """Find out whether the strategy can train on so many ranks here.
+    def check_ranks(self, world_size: int) -> None:
+        """Find out whether the strategy can train on so many ranks.
 
         Raises:
             ConfigError: it cannot; the message begins with the key, as the strategy itself calls it.
+        """
+
+    def check_installed(self) -> None:
+        """Find out whether this machine has what the strategy needs.
+
+        Raises:
+            ConfigError: it has not; the message begins with the key, as the strategy itself calls it.
         """
 
     @abstractmethod

@@ -41,8 +41,14 @@ def strategy_of(config: StrategyConfig, player: str) -> StrategySettings:
     return config[player] if isinstance(config, dict) else config
 
 
-def check_strategies(config: StrategyConfig, demands: Demands, world_size: int) -> None:
+def check_strategies(config: StrategyConfig, demands: Demands, world_size: int, *, here: bool = True) -> None:
     """Find out whether each player's strategy can do what is asked of it.
+
+    Args:
+        config: the strategies.
+        demands: of the run, see `TrainingConfig.requirements`.
+        world_size: number of ranks.
+        here: whether it is this machine that trains, where what a strategy needs must be installed.
 
     Raises:
         ConfigError: it cannot, with the key, the reason and the way out; or strategies and players do not fit.
@@ -56,7 +62,9 @@ def check_strategies(config: StrategyConfig, demands: Demands, world_size: int) 
         settings = strategy_of(config, player)
         place = f"strategy.{player}" if isinstance(config, dict) else "strategy"
         try:
-            settings.check(world_size)
+            settings.check_ranks(world_size)
+            if here:
+                settings.check_installed()
         except ConfigError as error:
             raise ConfigError(f"{place}.{error}") from None
         for capability, key in asked.items():

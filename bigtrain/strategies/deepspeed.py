@@ -14,7 +14,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Player
 from bigtrain.engine.strategy import Capability, Strategy
-from bigtrain.strategies.base import Precision, StrategySettings
+from bigtrain.strategies.base import NOT_COMPILED, Precision, StrategySettings
 from bigtrain.strategies.plans.base import StrategyPlan
 from bigtrain.strategies.plans.work import Sizes
 from bigtrain.strategies.plans.zero import ZeROPlan
@@ -100,14 +100,19 @@ class DeepSpeedConfig(StrategySettings):
     @property
     def lacks(self) -> dict[Capability, str]:
         """See StrategySettings."""
-        if self.gather == "phase":
-            return {}
-        return {
-            "double_backward": "with gather 'module' has no double backward: use gather 'phase', or for r1 and r2 "
-            "method 'central_difference' or 'approximate'"
+        lacking: dict[Capability, str] = {
+            "pure_bf16": "keeps no weights in bfloat16: use precision 'bf16'",
+            "fp16": "has no scaling of losses here: use precision 'bf16'",
+            "compile": NOT_COMPILED,
         }
+        if self.gather == "module":
+            lacking["double_backward"] = (
+                "with gather 'module' has no double backward: use gather 'phase', or for r1 and r2 "
+                "method 'central_difference' or 'approximate'"
+            )
+        return lacking
 
-    def check(self, world_size: int) -> None:
+    def check_installed(self) -> None:
         """Raise ConfigError where DeepSpeed is not installed, or does not know what `extra` says."""
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError(

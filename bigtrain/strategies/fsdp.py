@@ -19,7 +19,8 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
 from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
-from bigtrain.strategies.base import Precision, StrategySettings, TorchStrategy
+from bigtrain.engine.strategy import Capability
+from bigtrain.strategies.base import NOT_COMPILED, Precision, StrategySettings, TorchStrategy
 from bigtrain.strategies.flat import average
 from bigtrain.strategies.gathering import in_messages
 from bigtrain.strategies.plans.base import StrategyPlan
@@ -39,7 +40,12 @@ class FSDPConfig(StrategySettings):
     kind: Literal["fsdp"] = "fsdp"
     shard_ranks: PositiveInt | None = None
 
-    def check(self, world_size: int) -> None:
+    @property
+    def lacks(self) -> dict[Capability, str]:
+        """See StrategySettings."""
+        return {"compile": NOT_COMPILED}
+
+    def check_ranks(self, world_size: int) -> None:
         """Raise ConfigError unless the ranks divide into groups of `shard_ranks`."""
         if self.shard_ranks and world_size % self.shard_ranks:
             raise ConfigError(f"shard_ranks {self.shard_ranks} does not divide {world_size} ranks")
@@ -181,7 +187,7 @@ def _share(tensor: Tensor, count: int) -> Tensor:
 
 
 class _Gather(DefaultAllGather):
-    """FSDP2's own, with the time taken."""
+    """FSDP2's own all-gather, timed."""
 
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         with traffic.blocking(output_tensor.nbytes):
@@ -189,7 +195,7 @@ class _Gather(DefaultAllGather):
 
 
 class _Scatter(DefaultReduceScatter):
-    """Likewise."""
+    """FSDP2's own reduce-scatter, timed."""
 
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         with traffic.blocking(input_tensor.nbytes):

@@ -16,7 +16,7 @@ class SingleConfig(StrategySettings):
 
     kind: Literal["single"] = "single"
 
-    def check(self, world_size: int) -> None:
+    def check_ranks(self, world_size: int) -> None:
         """Raise ConfigError if there are several ranks: they would train apart."""
         if world_size > 1:
             raise ConfigError(f"kind 'single' trains one rank, there are {world_size}: use 'ddp'")

@@ -57,7 +57,7 @@ class ZeROStrategy(Strategy):
         bound_elements(self._optimizer, optimizer)
         if self._stage == 0:
             check_whole_gradients(self._optimizer, optimizer)
-        # How DeepSpeed gathers and scatters: it says so with every message.
+        # DeepSpeed gathers and scatters by these functions; the warning would come with every message.
         warnings.filterwarnings("ignore", ".*(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning)
         with quietly(), _scalars_as_rows(player, self._stage):
             self._deepspeed = import_deepspeed(ranks)
@@ -146,7 +146,7 @@ class ZeROStrategy(Strategy):
 
     @contextlib.contextmanager
     def _all_trainable(self) -> Iterator[None]:
-        """DeepSpeed passes over frozen weights without a word, when it is asked for what belongs to them."""
+        """Make all parameters trainable: DeepSpeed leaves frozen ones out of the states that it returns."""
         before = [parameter.requires_grad for parameter in self._parameters.values()]
         self.set_trainable(True)
         yield
@@ -343,7 +343,7 @@ def problem_with(settings: dict[str, Any]) -> str | None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Let DeepSpeed speak of errors only: it greets, counts and warns of what is meant so, through several channels."""
+    """Suppress what DeepSpeed logs, prints and warns of, except for errors."""
     for name in ("DeepSpeed", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

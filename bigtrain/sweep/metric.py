@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bigtrain.config import TrainingConfig
-from bigtrain.core.config import Config, ConfigError, nearest
-from bigtrain.evaluation.metrics import METRICS
+from bigtrain.core.config import Config, ConfigError
 from bigtrain.evaluation.noise import is_better
 
 
@@ -15,7 +14,7 @@ class MetricConfig(Config):
     """The metric by which trials are compared.
 
     Attributes:
-        name: one of the values of `eval.metrics`, such as `fid` or `kid`.
+        name: one of the values of `eval.metrics` and `eval.pairs`, such as `fid`, `psnr`, or `fid/A.image`.
         evaluation: `progress`, the one that comes often; or `full`, that of `eval.full`.
     """
 
@@ -31,11 +30,8 @@ class MetricConfig(Config):
         config = base.eval.full if self.evaluation == "full" else base.eval
         if config is None:
             raise ConfigError("metric.evaluation 'full': the base config has no eval.full")
-        names = [value for metric in config.metrics for value in METRICS[metric].values or (metric,)]
-        if self.name not in names:
-            raise ConfigError(
-                f"metric.name '{self.name}': the base config does not compute it{nearest(self.name, names)}"
-            )
+        sampler = base.build_sampler(base.data.field_specs(), {})
+        config.check_value("metric.name", self.name, list(sampler.outputs))
         if not config.interval_kimg:
             raise ConfigError(f"metric.name '{self.name}': eval.interval_kimg is 0, the base config never evaluates")
 

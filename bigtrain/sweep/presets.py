@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from bigtrain.config import TrainingConfig
-from bigtrain.core.config import flatten
+from bigtrain.core.config import ConfigError, flatten
 from bigtrain.sweep.space import Choice, LogUniform, Parameter, Ratio, Same, Uniform
 
 PresetName = Literal["ttur", "r1", "ttur_r1", "ada", "ema"]
 Parameters = dict[str, Parameter]
 
 _R1 = "objective.terms.r1"
-_LEARNING_RATES = {"generator": "optim.G.lr", "discriminator": "optim.D.lr"}
-"""Keys of the players' learning rates, by role."""
 
 
 def preset(name: PresetName, base: TrainingConfig) -> Parameters:
@@ -25,14 +23,16 @@ def ttur(base: TrainingConfig) -> Parameters:
 
     The discriminator's learning rate varies as a multiple of the generator's.
     """
-    generator, discriminator = (_key(base, key) for key in _LEARNING_RATES.values())
+    generator, discriminator = _of_players(base, "lr")
     now = float(flatten(base.model_dump(mode="json"))[generator])
-    return {
+    found: Parameters = {
         generator: LogUniform(kind="log_uniform", low=now / 4, high=now * 4),
         discriminator: Ratio(kind="ratio", of=generator, low=0.25, high=4.0),
         **_moments(base),
-        "objective.n_critic": Choice(kind="choice", values=(1, 2)),
     }
+    if "objective.n_critic" in flatten(base.model_dump(mode="json")):
+        found["objective.n_critic"] = Choice(kind="choice", values=(1, 2))
+    return found
 
 
 def _moments(base: TrainingConfig) -> Parameters:
@@ -41,7 +41,7 @@ def _moments(base: TrainingConfig) -> Parameters:
     known = flatten(base.model_dump(mode="json"))
     found: Parameters = {}
     for name, choices in values.items():
-        first, second = (_key(base, f"optim.{player}.{name}") for player in "GD")
+        first, second = _of_players(base, name)
         if {first, second} <= known.keys():
             found[first] = Choice(kind="choice", values=choices)
             found[second] = Same(kind="same", of=first)
@@ -60,7 +60,7 @@ def r1(base: TrainingConfig) -> Parameters:
 def ttur_r1(base: TrainingConfig) -> Parameters:
     """Learning rates and R1's weight, which interact; what else `ttur` and `r1` vary keeps the base config's values."""
     rates, penalty = ttur(base), r1(base)
-    kept = {_key(base, key) for key in (*_LEARNING_RATES.values(), f"{_R1}.gamma")}
+    kept = {_key(base, key) for key in (*_of_players(base, "lr"), f"{_R1}.gamma")}
     return {key: parameter for key, parameter in {**rates, **penalty}.items() if key in kept}
 
 
@@ -101,6 +101,19 @@ PRESETS: Mapping[PresetName, Callable[[TrainingConfig], Parameters]] = {
 def usual_gamma(base: TrainingConfig) -> float:
     """Return the usual centre of a search for R1's gamma: 0.0002 · resolution² / batch."""
     return float(f"{0.0002 * next(iter(base.data.streams.values())).resolution ** 2 / base.global_batch:.4g}")
+
+
+def _of_players(base: TrainingConfig, setting: str) -> list[str]:
+    """Return the keys of a setting of the generator's and of the discriminator's optimizer.
+
+    Raises:
+        ConfigError: the run has no player of one of these roles.
+    """
+    roles = {role: name for name, role in base.roles.items() if name in base.optim}
+    for role in ("generator", "discriminator"):
+        if role not in roles:
+            raise ConfigError(f"preset: it varies the optimizers of two players, and this run has no {role}")
+    return [_key(base, f"optim.{roles[role]}.{setting}") for role in ("generator", "discriminator")]
 
 
 def _key(base: TrainingConfig, key: str) -> str:

@@ -116,7 +116,8 @@ class ObjectiveConfig(Config):
     def phases(self, progress: Progress) -> list[Phase]:
         """Return the phases of the step that comes: D on each fresh batch, then G on the last of them."""
         now = (progress.samples_seen, progress.total)
-        noise = {"instance_noise": self.instance_noise.value_at(*now)}
+        noise, top_k = self.instance_noise.value_at(*now), self.top_k.value_at(*now)
+        shown = {"instance_noise": noise} if noise else {}
 
         def weights(player: str, terms: dict[str, Term], update: int) -> dict[str, float]:
             due = {name: term for name, term in terms.items() if update % term.interval == 0}
@@ -127,7 +128,7 @@ class ObjectiveConfig(Config):
                 "d_main",
                 player="D",
                 batch=number,
-                values=noise | weights("D", {**self.discriminator_terms()}, progress.step * self.n_critic + number),
+                values=shown | weights("D", {**self.discriminator_terms()}, progress.step * self.n_critic + number),
             )
             for number in range(self.n_critic)
         ]
@@ -135,8 +136,8 @@ class ObjectiveConfig(Config):
             "g_main",
             player="G",
             batch=self.n_critic - 1,
-            values=noise
-            | {"top_k": self.top_k.value_at(*now)}
+            values=shown
+            | ({"top_k": top_k} if top_k < 1 else {})
             | weights("G", {**self.generator_terms()}, progress.step),
         )
         return [*discriminator, generator]

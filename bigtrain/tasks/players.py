@@ -83,7 +83,7 @@ class SynthesisPlayer(Player):
             draws=draws,
             real=networks["D"].as_generated(batch[self.field]),
             generate=partial(sample, networks["G"], label=label, draws=draws, style_mixing=mixing),
-            show=partial(self.view.show, noise=phase.values["instance_noise"]),
+            show=partial(self.view.show, noise=phase.values.get("instance_noise", 0.0)),
             averages=self.averages,
         )
 
@@ -141,7 +141,7 @@ class GeneratorPlayer(SynthesisPlayer):
             context,
             self.game,
             due_terms(self.terms, phase.values),
-            chosen=partial(most_real, share=phase.values["top_k"]),
+            chosen=partial(most_real, share=phase.values.get("top_k", 1.0)),
             both=frozenset(self.objective.discriminator_terms()),
         )
 

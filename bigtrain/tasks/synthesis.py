@@ -1,7 +1,7 @@
 """Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class SynthesisConfig(TaskConfig):
 
     Attributes:
         field: what is generated: a field of images, or an array of the shape [C, H, W].
+        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
     field: str = "image"
@@ -35,6 +36,11 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
+    compile: bool = False
+
+    def uncompiled(self) -> Self:
+        """See TaskConfig."""
+        return self.model_copy(update={"compile": False}) if self.compile else self
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
@@ -55,6 +61,8 @@ class SynthesisConfig(TaskConfig):
             second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
             if second_order:
                 demands[player]["double_backward"] = " and ".join(second_order)
+            if self.compile:
+                demands[player]["compile"] = "compile"
         return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
@@ -76,6 +84,15 @@ class SynthesisConfig(TaskConfig):
                 f"compile: objective.terms.{eager[0]} differentiates a gradient in every one of D's steps, and what "
                 f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
+
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> SynthesisSampler:
+        """See TaskConfig."""
+        classes = class_count(fields)
+        return SynthesisSampler(
+            inputs={CLASS: fields[CLASS]} if classes else {},
+            outputs={self.field: fields[self.field]},
+            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
+        )
 
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
@@ -99,7 +116,6 @@ class SynthesisTask(Task):
         self._objective, self._field = config.objective, config.field
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
-        self.group = getattr(config.discriminator, "mbstd_group", 1)
         self._probability = config.augment.probability.build(device)
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
@@ -107,6 +123,7 @@ class SynthesisTask(Task):
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
+        self.group = D.group
         with torch.device(device):  # terms may bring weights of their own
             self.players = {"D": DiscriminatorPlayer(D, *shared), "G": GeneratorPlayer(G, *shared)}
         self.optimizers = {
@@ -114,12 +131,7 @@ class SynthesisTask(Task):
             "G": config.optim["G"],
         }
         self.averaged = {"G": G}
-        classes = class_count(fields)
-        self.sampler = SynthesisSampler(
-            inputs={CLASS: fields[CLASS]} if classes else {},
-            outputs={config.field: fields[config.field]},
-            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
-        )
+        self.sampler = config.build_sampler(fields, class_counts)
 
     def before_step(self, progress: Progress) -> None:
         """See Task: networks that grow do so together."""
@@ -144,7 +156,7 @@ class SynthesisTask(Task):
     @torch.no_grad()
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
-        noise = self._objective.phases(progress)[0].values["instance_noise"]
+        noise = self._objective.phases(progress)[0].values.get("instance_noise", 0.0)
         return {self._field: self._view.show(batch[self._field], batch.draws, noise=noise)}
 
     @torch.no_grad()

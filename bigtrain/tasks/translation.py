@@ -126,6 +126,10 @@ class TranslationConfig(TaskConfig):
         """Return the terms of G's loss by name."""
         return {n: term for n, term in self.objective.terms.chosen().items() if isinstance(term, GeneratorTerm)}
 
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "TranslationSampler":
+        """See TaskConfig."""
+        return TranslationSampler(inputs={self.input: fields[self.input]}, outputs={self.target: fields[self.target]})
+
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "TranslationTask":
@@ -295,9 +299,7 @@ class TranslationTask(Task):
             limit = config.objective.weight_clip
             self.optimizers["D"] = config.optim["D"].model_copy(update={"weight_limit": limit})
         self.averaged = {"G": networks["G"]}
-        self.sampler = TranslationSampler(
-            inputs={config.input: fields[config.input]}, outputs={config.target: fields[config.target]}
-        )
+        self.sampler = config.build_sampler(fields, {})
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task: D's first, once the game has begun."""

@@ -84,6 +84,11 @@ class UnpairedConfig(TaskConfig):
                 "phase has no such pairs here: use least_squares, non_saturating or hinge"
             )
 
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "UnpairedSampler":
+        """See TaskConfig."""
+        a, b = fields[self.a], fields[self.b]
+        return UnpairedSampler(inputs={self.a: a, self.b: b}, outputs={self.b: b, self.a: a})
+
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "UnpairedTask":
@@ -276,8 +281,7 @@ class UnpairedTask(Task):
         limit = config.objective.weight_clip
         self.optimizers = {"G": config.optim["G"], "D": config.optim["D"].model_copy(update={"weight_limit": limit})}
         self.averaged = {name: networks[name] for name in ("G_AB", "G_BA")}
-        both = {config.a: fields[config.a], config.b: fields[config.b]}
-        self.sampler = UnpairedSampler(inputs=both, outputs={config.b: both[config.b], config.a: both[config.a]})
+        self.sampler = config.build_sampler(fields, {})
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task: the discriminators' first, once the game has begun."""

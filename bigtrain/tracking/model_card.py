@@ -64,10 +64,34 @@ def write_card(
         scores: of it.
     """
     start = next((record for record, _ in read_records(run / FILE_NAME, kinds=("start",))), {})
-    data, environment = start.get("dataset", {}), _json(run / "environment.json")
+    sections = [
+        _what_it_is(title, image, description),
+        _data(start.get("dataset", {}), image, description),
+        _scores(scores),
+        [
+            "## Intended use",
+            "",
+            "Research on generative models, and pictures where nobody takes them for photographs. Decisions about "
+            "people, and anything that presents its images as records of real things, are out of its scope.",
+        ],
+        [
+            "## Limits",
+            "",
+            "- It shows what its training data show, with their gaps and biases, and rare things worse than common "
+            "ones.",
+            "- Images may resemble training images; the licence of those should be read with that in mind.",
+            "- The programs of this model compute on the CPU; the noise of a style-based generator is the constant "
+            "one.",
+            *_findings(run),
+        ],
+        _origin(run),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _what_it_is(title: str, image: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
     classes, width = image.get("classes", 0), image.get("width") or image["resolution"]
-    names = ", ".join(description.get("class_names", [])[:20])
-    lines = [
+    return [
         f"# {title}",
         "",
         f"A generative adversarial network that makes {image['resolution']}×{width} images with {image['channels']} "
@@ -82,14 +106,23 @@ def write_card(
         f"{description['z_dim']} numbers), and if wanted `class` (index) and `truncation` (1: the whole distribution, "
         "less: fewer surprises). The answer is uint8 `[N, H, W, C]`, or PNG files in base64 with the parameter "
         "`format=png`.",
-        "",
+    ]
+
+
+def _data(data: Mapping[str, Any], image: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
+    names = ", ".join(description.get("class_names", [])[:20])
+    return [
         "## Data",
         "",
         f"- set: {data.get('name', description.get('dataset', 'not stated'))}",
         f"- licence of the images: {_licence(data) or 'not stated'}",
         f"- digest of the manifest: `{data.get('digest', 'not stated')}`",
-        *([f"- classes: {names}{' …' if classes > 20 else ''}"] if names else []),
-        "",
+        *([f"- classes: {names}{' …' if image.get('classes', 0) > 20 else ''}"] if names else []),
+    ]
+
+
+def _scores(scores: list[CardScore]) -> list[str]:
+    return [
         "## Scores",
         "",
         "| score | value | protocol |",
@@ -98,26 +131,18 @@ def write_card(
         *([] if scores else ["| none was made of this snapshot | | |"]),
         "",
         "Scores can be compared only where dataset, protocol and name are the same.",
-        "",
-        "## Intended use",
-        "",
-        "Research on generative models, and pictures where nobody takes them for photographs. Decisions about people, "
-        "and anything that presents its images as records of real things, are out of its scope.",
-        "",
-        "## Limits",
-        "",
-        "- It shows what its training data show, with their gaps and biases, and rare things worse than common ones.",
-        "- Images may resemble training images; the licence of those should be read with that in mind.",
-        "- The programs of this model compute on the CPU; the noise of a style-based generator is the constant one.",
-        *_findings(run),
-        "",
+    ]
+
+
+def _origin(run: Path) -> list[str]:
+    environment = _json(run / "environment.json")
+    return [
         "## Origin",
         "",
         f"- run: `{run.resolve().name}`, code: `{environment.get('git_commit') or 'not stated'}`"
         f"{' with local changes' if environment.get('git_dirty') else ''}",
         f"- command: `{environment.get('command', 'not stated')}`",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _findings(run: Path) -> list[str]:

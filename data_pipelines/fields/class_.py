@@ -32,9 +32,9 @@ class ClassKind(FieldKind):
         """Tell that classes are not found so.
 
         Raises:
-            ValueError: always: one sample does not tell which classes there are.
+            ValueError: always, because one sample does not tell which classes there are.
         """
-        raise ValueError("which classes there are, one sample does not tell")
+        raise ValueError("a single sample does not tell which classes there are: declare them in the manifest")
 
     def read(self, spec: FieldSpec, content: bytes) -> Value:
         """See FieldKind; the file is an index as text, as WebDataset has it."""

@@ -141,6 +141,8 @@ def open_images(path: Path) -> Source:
     try:
         kind = look(place)
     except DataError:
+        if path.is_file():
+            raise
         return images_of(place)  # says what is there instead
     if kind == "zip":
         return images_of(place)

@@ -8,9 +8,21 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.protocol import CROPS, FILTERS, MODES, Crop, Filter, ImageProtocol
+from data_pipelines.protocol import (
+    CROPS,
+    FILTERS,
+    MODES,
+    TWELVE_BITS,
+    Crop,
+    Filter,
+    ImageProtocol,
+    Rejected,
+    largest_of_16_bits,
+)
 from data_pipelines.source import Source
 from data_pipelines.write import check_kept_files, exact_protocol, write_shards
+
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,22 @@ def prepare(
         )
         before += len(part.items)
     return made
+
+
+def dark_note(source: Source) -> tuple[str, ...]:
+    """Return what to tell where the first images are of 16 bits and use 12 of them or less: all of them become dark."""
+    largest = []
+    for item in source.items[:_LOOKED_AT] if source.images else ():
+        try:
+            largest.append(largest_of_16_bits(source.read(item.where)))
+        except Rejected:
+            continue
+    found = [value for value in largest if value is not None]
+    if not found or max(found) >= TWELVE_BITS:
+        return ()
+    return (
+        f"its images of 16 bits use values up to {max(found)} and become dark; multiply those of 12 bits by 16 before",
+    )
 
 
 def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | None:

@@ -15,12 +15,16 @@ from types import FrameType
 
 import psutil
 
+from bigtrain.core.errors import UserError
 from launch.sweep.interface import TrialScheduler
 from launch.sweep.ranks import is_free
 
 _OBJECT_STORE = 100 * 2**20
 """Size of Ray's object store in bytes, which is hardly used: trials write to their run folders."""
 _LEAVE_SECONDS = 180.0
+_PREFIX = "bt-ray-"
+_LONGEST = 107 - len("/session_2026-11-29_20-44-02_123456_1234567/sockets/plasma_store.12") - len(f"/{_PREFIX}12345678")
+"""Bytes of the name of the folder that Ray's own folder lies in: a socket's path has 107."""
 
 
 class ResourcesError(Exception):
@@ -139,8 +143,9 @@ def connected_ray(resources: Resources) -> Iterator[tuple[float, dict[str, float
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    with tempfile.TemporaryDirectory(prefix="bt-ray-", ignore_cleanup_errors=True) as temporary:
-        joined = "RAY_ADDRESS" in os.environ
+    joined = "RAY_ADDRESS" in os.environ
+    place = None if joined else short_folder()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True) as temporary:
         if not joined:
             # Ray would kill trials when the machine's memory is full; the failure of a rank is more informative.
             os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
@@ -174,6 +179,25 @@ def connected_ray(resources: Resources) -> Iterator[tuple[float, dict[str, float
         finally:
             ray.shutdown()
             _wait_gone(mine)
+
+
+def short_folder() -> str:
+    """Return a folder whose name is short enough for Ray's sockets: $TMPDIR, or else one of the machine's own.
+
+    A socket's path has at most 107 bytes, most of which Ray takes for itself; a batch system's folder
+    of a job often has more than the rest. Ray's own folder in it is made for this user alone.
+
+    Raises:
+        UserError: all folders that can be written to have longer names.
+    """
+    asked = tempfile.gettempdir()
+    for folder in (asked, "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - see above
+        if len(os.fsencode(folder)) <= _LONGEST and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise UserError(
+        f"TMPDIR={asked}: has {len(os.fsencode(asked))} characters, and Ray's sockets leave room for {_LONGEST}; set "
+        "TMPDIR to a folder with a shorter name"
+    )
 
 
 def _bundle(resources: Resources) -> tuple[float, dict[str, float]]:

@@ -73,7 +73,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> list[Tensor]:
     return _in_order(on_ranks(1, _train, tmp_path_factory.mktemp("one")))
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_d_is_shown_the_same_on_any_number_of_ranks(world_size: int, one: list[Tensor], tmp_path: Path) -> None:
     several = _in_order(on_ranks(world_size, _train, tmp_path))
     assert len(several) == len(one)

@@ -79,7 +79,7 @@ def expected(alone: None) -> dict[str, float]:
     return _once()
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("world_size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 4))])
 def test_every_score_is_the_same_on_any_number_of_ranks(
     world_size: int, tmp_path: Path, expected: dict[str, float]
 ) -> None:

@@ -1,6 +1,7 @@
 """Every game and every term: ranks compute what one computes; a resumed run what an undisturbed one does."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 STEPS = 3
+WORLDS = [("ddp", 2), pytest.param(("ddp", 4), marks=pytest.mark.slow), ("fsdp", 2)]
 
 
 def _train(name: str, strategy: str | None = None) -> dict[str, Any]:
@@ -66,7 +68,12 @@ def _train_all(strategy: str) -> dict[str, dict[str, Any]]:
     return {name: _train(name, strategy) for name in CASES}
 
 
-@pytest.fixture(scope="module", params=[("ddp", 2), ("ddp", 4), ("fsdp", 2)], ids=str)
+@cache
+def _expected(name: str) -> dict[str, Any]:
+    return _train(name)
+
+
+@pytest.fixture(scope="module", params=WORLDS, ids=str)
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     strategy, world_size = request.param
     return on_ranks(world_size, _train_all, tmp_path_factory.mktemp("ranks"), strategy)
@@ -74,7 +81,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_compute_what_one_computes(name: str, ranks: list[dict[str, Any]], alone: None) -> None:
-    expected = _train(name)
+    expected = _expected(name)
     for result in ranks:
         assert distance(result[name], ranks[0][name]) == 0.0, "the ranks drifted apart"
         assert distance(expected, result[name]) < 1e-3

@@ -40,7 +40,10 @@ def train(folder: Path, strategy: str, saves: list[int]) -> dict[str, Any]:
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Train with and without a new start in between, under every strategy."""
+    """Train with and without a new start in between, under every strategy.
+
+    From three ranks on, the place of a gradient in a message decides in which order the ranks' parts are added up.
+    """
     for strategy in RESUMED:
         train(folder / f"straight-{strategy}", strategy, [2 * STEPS])
         train(folder / f"resumed-{strategy}", strategy, [STEPS, STEPS])
@@ -66,7 +69,7 @@ def assert_same(one: Any, other: Any, where: str = "state") -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resume")
-    on_ranks(2, compare, folder, folder)
+    on_ranks(3, compare, folder, folder)
     return folder
 
 
@@ -78,9 +81,9 @@ def test_a_new_start_changes_no_bit(folder: Path, strategy: str) -> None:
     assert resumed["augment"]
 
 
-def test_a_new_start_changes_no_bit_on_three_ranks(tmp_path: Path) -> None:
-    """From three on, the place of a gradient in a message decides in which order the ranks' parts are added up."""
-    on_ranks(3, compare, tmp_path, tmp_path)
+@pytest.mark.slow
+def test_a_new_start_changes_no_bit_on_two_ranks(tmp_path: Path) -> None:
+    on_ranks(2, compare, tmp_path, tmp_path)
     for strategy in RESUMED:
         assert_same(last(tmp_path / f"resumed-{strategy}"), last(tmp_path / f"straight-{strategy}"))
 
@@ -94,7 +97,7 @@ def test_a_new_start_changes_no_bit_of_a_single_process(tmp_path: Path, alone: N
 def test_every_rank_writes_its_share(folder: Path) -> None:
     path = folder / "straight-fsdp" / (folder / "straight-fsdp" / "latest").read_text().strip()
     sizes = [file.stat().st_size for file in sorted(path.glob("shard-*.safetensors"))]
-    assert len(sizes) == 2
+    assert len(sizes) == 3
     assert min(sizes) > 0.4 * max(sizes)
 
 

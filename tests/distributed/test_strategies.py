@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ FAMILIES = {
     },
 }
 STATISTICS_OVER_RANKS = ("biggan", "stylegan3")
+WORLDS = [("ddp", 2), pytest.param(("ddp", 4), marks=pytest.mark.slow), ("flat", 2), ("fsdp", 2)]
 
 
 def train(
@@ -124,7 +126,12 @@ def _train_all(strategy: str | None, seed: int = 0) -> dict[str, dict[str, Any]]
     }
 
 
-@pytest.fixture(scope="module", params=[("ddp", 2), ("ddp", 4), ("flat", 2), ("fsdp", 2)], ids=str)
+@cache
+def _expected(family: str) -> dict[str, Any]:
+    return train(family, "fp32", GLOBAL_BATCH if family in STATISTICS_OVER_RANKS else 4)
+
+
+@pytest.fixture(scope="module", params=WORLDS, ids=str)
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     strategy, world_size = request.param
     return on_ranks(world_size, _train_all, tmp_path_factory.mktemp("ranks"), strategy)
@@ -134,7 +141,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_ranks_compute_what_one_computes(
     family: str, ranks: list[dict[str, Any]], alone: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    expected = train(family, "fp32", GLOBAL_BATCH if family in STATISTICS_OVER_RANKS else 4)
+    expected = _expected(family)
     if difference(ranks[0][family], expected) >= 1e-4:
         # An input of a leaky ReLU that is rounding alone falls to either side, as the order of sums has it: FSDP lays
         # weights out otherwise, and one process that does so ends as far off. A fault would show from any seed.
@@ -159,7 +166,7 @@ def test_each_weight_of_d_is_moved_once_a_step(alone: None) -> None:
 def test_a_rival_that_is_not_frozen_is_noticed(family: str, tmp_path: Path, alone: None) -> None:
     """The guard's own test: without the freeze, DDP averages G's step into D's gradients, and says nothing."""
     micro_batch = 8 if family in STATISTICS_OVER_RANKS else 4
-    expected = train(family, "fp32", 16 if family in STATISTICS_OVER_RANKS else 4)
+    expected = _expected(family)
     (wrong, _) = on_ranks(2, _train_unfrozen, tmp_path, family, micro_batch)
     assert difference(wrong, expected) > 1e-2
 
@@ -181,7 +188,7 @@ def _train_short(family: str, precision: str, micro_batch: int) -> dict[str, Any
 
 def test_several_ranks_are_refused_by_the_strategy_for_one() -> None:
     with pytest.raises(ValueError, match="use 'ddp'"):
-        SingleConfig().check(2)
+        SingleConfig().check_ranks(2)
 
 
 class Plain(nn.Module):

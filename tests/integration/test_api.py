@@ -146,7 +146,8 @@ def watch(run: Path) -> dict[str, float]:
     """Score a complete run's snapshots beside it, and return the scores."""
     training = load_training(run / "config.yaml")
     ranks = join_ranks()
-    assert Watch(run, training, scores_for(training, ScoreConfig()), ranks).until_the_end()
+    scores = scores_for(training, ScoreConfig(extractor=training.eval.extractor))
+    assert Watch(run, training, scores, ranks).until_the_end()
     leave_ranks(failed=False)
     records = [record for record, _ in read_records(run / WATCH_NAME)]
     return {record["key"]: record["score"]["value"] for record in records if record["kind"] == "score"}
@@ -190,6 +191,9 @@ def test_both_directions_of_a_cyclegan_are_scored(tiny: Path, tmp_path: Path) ->
         bt.evaluate(run.snapshot, tiny, **settings)
     with pytest.raises(UserError, match="pairs psnr: the outputs have no targets"):
         bt.evaluate(run.snapshot, **settings, pairs=["psnr"])
+    with pytest.raises(UserError, match="eval.best 'fid': the evaluation does not compute it"):
+        bt.train(config(tiny, tmp_path / "other", CYCLEGAN, eval={**evaluation, "best": "fid"}, data=streams))
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.snapshots import save_generator
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
+def test_transfer_learning_with_frozen_stages(fashion: Path, tmp_path: Path) -> None:
     image = ImageSpec(32, 1, 10)
     G_config = BigGANGeneratorConfig(z_dim=16, width=4, multiples=(4, 2, 2, 1))
     D_config = BigGANDiscriminatorConfig(width=4, multiples=(1, 2, 2, 2), halvings=3)
@@ -29,7 +29,7 @@ def test_transfer_learning_with_freeze_d(fashion: Path, tmp_path: Path) -> None:
         f"data.path={fashion}",
         f"run_dir={tmp_path / 'run'}",
         f"init_from.snapshot={snapshot}",
-        "init_from.freeze_d=2",
+        "init_from.freeze={D: 2}",
         "activation_checkpointing=true",
         "total_kimg=0.16",
         "eval.interval_kimg=0",

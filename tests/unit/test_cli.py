@@ -6,23 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain import cli
 from bigtrain.config import training_schema
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
-
-
-@pytest.fixture
-def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["bigtrain", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bigtrain.build import check
-from bigtrain.config import DataConfig, load_training
+from bigtrain.config import load_training
 from bigtrain.core.config import ConfigError, parse_config
+from bigtrain.engine.data_config import DataConfig
 from data_pipelines.errors import DataError
 from data_pipelines.sampling import Shares
 from tests.conftest import ROOT

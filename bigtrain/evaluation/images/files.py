@@ -13,11 +13,10 @@ from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare import open_images
-from data_pipelines.protocol import ImageProtocol, Rejected, is_upright, largest_of_16_bits, measure
+from data_pipelines.protocol import TWELVE_BITS, ImageProtocol, Rejected, is_upright, largest_of_16_bits, measure
 from data_pipelines.source import Item
 
 _GREY = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
-_TWELVE_BITS = 4096
 
 
 class FileImages:
@@ -32,6 +31,7 @@ class FileImages:
         faults: images that could not be read, and why; black ones stand in for them.
         grey: names of images without colour that this rank has met; they become RGB.
         dark: names of images of 16 bits that use 12 bits or less.
+        left_aside: which other files there are, in words.
 
     Raises:
         EvaluationError: there are no images.
@@ -43,7 +43,7 @@ class FileImages:
         except DataError as error:
             raise EvaluationError(str(error)) from None
         self.name, self.digest = str(path), f"files upright {source.stamp}"
-        self.classes = source.classes
+        self.classes, self.left_aside = source.classes, source.left_aside.words
         self._items, self._source = list(source.items), source
         self.faults: list[str] = []
         self.grey: list[str] = []
@@ -95,7 +95,7 @@ class FileImages:
 
     def _note_what_was_odd(self, item: Item, content: bytes | Pixels) -> None:
         largest = largest_of_16_bits(content)
-        if largest is not None and largest < _TWELVE_BITS:
+        if largest is not None and largest < TWELVE_BITS:
             self.dark.append(item.name)
         if isinstance(content, bytes):
             with open_picture(content) as picture:

@@ -17,30 +17,12 @@ def frechet_distance(reference: Moments, generated: Moments) -> float:
     Covariances of n samples have no more than n - 1 eigenvalues that are not 0: the others, which are rounding, and
     whose roots are a million times larger, are left out.
     """
-    root = _root(reference)
+    root = reference.root
     product = root.t() @ generated.covariance @ root
-    eigenvalues = torch.linalg.eigvalsh((product + product.t()) / 2)[-_rank(generated) :]
+    eigenvalues = torch.linalg.eigvalsh((product + product.t()) / 2)[-generated.rank :]
     overlap = eigenvalues.clamp(min=0).sqrt().sum()
     shift = (reference.mean - generated.mean).square().sum()
     return max(float(shift + reference.covariance.trace() + generated.covariance.trace() - 2 * overlap), 0.0)
-
-
-def _root(moments: Moments) -> Tensor:
-    """Return R with R R^T the covariance: Cholesky's, or, twice as slow, by eigenvalues where some of these are 0."""
-    root: Tensor
-    if _rank(moments) == len(moments.mean):
-        root, failed = torch.linalg.cholesky_ex(moments.covariance)
-        if not failed:
-            return root
-    values, vectors = torch.linalg.eigh(moments.covariance)
-    root = (vectors * values.clamp(min=0).sqrt())[:, -_rank(moments) :]
-    return root
-
-
-def _rank(moments: Moments) -> int:
-    """Return how many eigenvalues of a covariance may not be 0; published statistics may not tell their count."""
-    features = len(moments.mean)
-    return min(moments.count - 1, features) if moments.count else features
 
 
 def frechet_distance_of(reference: Tensor, generated: Tensor) -> float:

@@ -1,6 +1,7 @@
 """Mean and covariance of features, summed in float64, so that no split of the samples over ranks changes them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,27 @@ class Moments:
     count: int
     mean: Tensor
     covariance: Tensor
+
+    @property
+    def rank(self) -> int:
+        """How many eigenvalues of the covariance may not be 0; published statistics may not tell their count."""
+        features = len(self.mean)
+        return min(self.count - 1, features) if self.count else features
+
+    @cached_property
+    def root(self) -> Tensor:
+        """R with R R^T the covariance, shape [F, rank].
+
+        It is Cholesky's, or, twice as slow, made of the eigenvectors where some eigenvalues are 0.
+        """
+        root: Tensor
+        if self.rank == len(self.mean):
+            root, failed = torch.linalg.cholesky_ex(self.covariance)
+            if not failed:
+                return root
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root = (vectors * values.clamp(min=0).sqrt())[:, -self.rank :]
+        return root
 
     def tensors(self) -> dict[str, Tensor]:
         """See Statistic."""

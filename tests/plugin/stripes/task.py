@@ -45,6 +45,10 @@ class MomentsConfig(TaskConfig):
         if micro_batch < 2:
             raise ValueError("micro_batch: one image has no variance; use 2 or more")
 
+    def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "MomentsSampler":
+        """See TaskConfig."""
+        return MomentsSampler(inputs={}, outputs={"image": fields["image"]})
+
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
     ) -> "MomentsTask":
@@ -96,7 +100,7 @@ class MomentsTask(Task):
         G = self.specs["G"].build_on(device)
         self.players = {"G": Matcher(G, config.variance)}
         self.optimizers, self.averaged = dict(config.optim), {"G": G}
-        self.sampler = MomentsSampler(inputs={}, outputs={"image": fields["image"]})
+        self.sampler = config.build_sampler(fields, {})
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""

@@ -14,9 +14,9 @@ from bigtrain.augment.derived import DERIVED, derive
 from bigtrain.augment.derived.base import derived_specs, in_levels
 from bigtrain.augment.derived.jpeg import compressed
 from bigtrain.augment.derived.restoration import sinc_kernels
-from bigtrain.config import DataConfig
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.rng import Draws
+from bigtrain.engine.data_config import DataConfig
 from data_pipelines.fields.spec import FieldSpec
 
 SIDE = 32

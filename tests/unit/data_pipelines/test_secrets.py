@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bigtrain.config import DataConfig
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.logging import close_log_file, crash_log, log, log_to_file
+from bigtrain.engine.data_config import DataConfig
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault, FaultLog
 from data_pipelines.manifest import Manifest

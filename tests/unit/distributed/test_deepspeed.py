@@ -75,7 +75,22 @@ def test_every_player_has_a_strategy_and_nobody_else(strategy: str) -> None:
         check_strategies(config.strategy, config.demands(), 2)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["strategy={kind: deepspeed}", "precision=fp16"], "strategy: 'deepspeed' has no scaling of losses here"),
+        (["strategy={kind: deepspeed}", "precision=pure_bf16"], "precision 'bf16' (asked for by precision)"),
+        (["strategy={G: {kind: ddp}, D: {kind: fsdp}}", "compile=true"], "strategy.D: 'fsdp' gathers weights as it"),
+        (["strategy={kind: deepspeed}", "compile=true"], "use 'ddp' (asked for by compile)"),
+    ],
+)
+def test_what_a_strategy_lacks_is_told_with_the_key_that_asks(overrides: list[str], message: str) -> None:
+    config = load_training(ROOT / "tests/tiny.yaml", overrides)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_strategies(config.strategy, config.requirements(), 2, here=False)
+
+
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=re.escape("pip install bigtrain[deepspeed]")):
-        DeepSpeedConfig().check(2)
+        DeepSpeedConfig().check_installed()

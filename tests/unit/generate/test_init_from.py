@@ -45,7 +45,7 @@ def test_networks_start_from_the_snapshot_and_stages_freeze(source) -> None:
     folder, theirs = source
     assert load_snapshot(folder).description == {"kimg": 1}, "the discriminator is not in the way"
     specs, ours = networks()
-    start = InitFromConfig(snapshot=folder, freeze_d=1)
+    start = InitFromConfig(snapshot=folder, freeze={"D": 1})
     start.check(specs, ours)
     start.load(ours)
     for part, network in ours.items():
@@ -160,8 +160,9 @@ def without_d(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "damage", "error", "words"),
     [
-        ({"freeze_d": 4}, None, ConfigError, "has 2 stages"),
-        ({"parts": ("G",), "freeze_d": 1}, None, ConfigError, "would freeze random weights"),
+        ({"freeze": {"D": 4}}, None, ConfigError, "has 2 stages"),
+        ({"parts": ("G",), "freeze": {"D": 1}}, None, ConfigError, "would freeze random weights"),
+        ({"freeze": {"E": 1}}, None, ConfigError, "init_from.freeze: this run has no network 'E', it has D, G"),
         ({"parts": ("G", "E")}, None, ConfigError, "init_from.parts: this run has no network 'E', it has D, G"),
         ({}, without_weights_of_d, SnapshotError, "holds no weights of D, D.safetensors is missing"),
         ({}, without_d, ConfigError, r"holds no D \(it holds G\); name what to take in parts"),

@@ -9,6 +9,7 @@ from bigtrain.models import DiscriminatorConfig, ImageSpec
 from bigtrain.models.biggan import BigGANDiscriminatorConfig
 from bigtrain.models.minibatch_discrimination import Closeness, MinibatchDiscriminatorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig
 
 IMAGE = ImageSpec(16, 1, 3)
 BASE = BigGANDiscriminatorConfig(width=4, multiples=(1, 2), halvings=1)
@@ -80,3 +81,10 @@ def test_they_can_hold_one_another_in_a_config() -> None:
 def test_an_image_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be halved 2 times"):
         MultiScaleDiscriminatorConfig(base=BASE, scales=3).build(ImageSpec(18, 1))
+
+
+def test_wrappers_compare_as_many_samples_as_what_they_wrap() -> None:
+    base = StyleGAN2DiscriminatorConfig(channel_base=32, channel_max=4, mbstd_group=2)
+    assert BASE.build(IMAGE).group == 1
+    assert MultiScaleDiscriminatorConfig(base=base, scales=2).build(IMAGE).group == 2
+    assert MinibatchDiscriminatorConfig(base=base).build(IMAGE).group == 2

@@ -13,13 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bigtrain.ops.convolution import conv2d, conv_transpose2d
 
 CASES = [
-    (conv2d, (2, 4, 5, 4), (6, 4, 3, 3), {"padding": 1}),
-    (conv2d, (2, 4, 5, 4), (6, 4, 3, 3), {"padding": 2}),
-    (conv2d, (2, 4, 5, 4), (6, 4, 1, 1), {}),
-    (conv2d, (2, 4, 6, 5), (6, 4, 3, 3), {"stride": 2}),
-    (conv2d, (2, 4, 5, 4), (6, 2, 3, 3), {"padding": 1, "groups": 2}),
-    (conv_transpose2d, (2, 4, 3, 4), (4, 3, 3, 3), {"stride": 2}),
-    (conv_transpose2d, (2, 4, 3, 4), (4, 3, 4, 4), {"stride": 2, "padding": 1}),
+    (conv2d, (2, 2, 4, 3), (3, 2, 3, 3), {"padding": 1}),
+    (conv2d, (2, 2, 4, 3), (3, 2, 3, 3), {"padding": 2}),
+    (conv2d, (2, 2, 4, 3), (3, 2, 1, 1), {}),
+    (conv2d, (2, 2, 6, 5), (3, 2, 3, 3), {"stride": 2}),
+    (conv2d, (2, 4, 4, 3), (4, 2, 3, 3), {"padding": 1, "groups": 2}),
+    (conv_transpose2d, (2, 2, 2, 3), (2, 3, 3, 3), {"stride": 2}),
+    (conv_transpose2d, (2, 2, 2, 3), (2, 3, 4, 4), {"stride": 2, "padding": 1}),
 ]
 
 

@@ -84,7 +84,7 @@ def test_batch_norm() -> None:
 def test_self_attention() -> None:
     layer = SelfAttention(8).double().eval()
     layer.gamma.data.fill_(0.7)
-    check(layer, *leaves((1, 8, 4, 4)))
+    check(layer, *leaves((1, 8, 4, 2)))
 
 
 LAYOUTS = {

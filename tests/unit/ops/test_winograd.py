@@ -48,8 +48,8 @@ def test_derivatives_of_two_orders(
     monkeypatch.setattr(winograd, "pays", lambda x, weight, padding: padding in range(3))
     monkeypatch.delattr(torch.ops.aten, "convolution")
     monkeypatch.delattr(torch.ops.aten, "convolution_backward")
-    weight = (4, 3, 3, 3) if function is conv2d else (3, 4, 3, 3)
-    inputs = [images(2, 3, 5, 6).requires_grad_(), torch.randn(weight, dtype=torch.float64, requires_grad=True)]
+    weight = (3, 2, 3, 3) if function is conv2d else (2, 3, 3, 3)
+    inputs = [images(2, 2, 5, 4).requires_grad_(), torch.randn(weight, dtype=torch.float64, requires_grad=True)]
     assert gradcheck(lambda *x: function(*x, padding=padding), inputs)
     assert gradgradcheck(lambda *x: function(*x, padding=padding).square(), inputs)
 

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from bigtrain import cli
 from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
@@ -33,15 +33,8 @@ def cluster(nodes: int = 1, cards: int = 8, gpu: str = "h100") -> Cluster:
 
 
 @pytest.fixture
-def bigtrain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["bigtrain", "plan", TINY, "data.path=nowhere", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+def plan(bigtrain: Any) -> Any:
+    return partial(bigtrain, "plan", TINY, "data.path=nowhere")
 
 
 def test_fake_tensors_count_what_real_ones_compute(alone: None) -> None:
@@ -98,8 +91,8 @@ def test_rates() -> None:
         parse_rate("fast")
 
 
-def test_a_plan_needs_no_data(bigtrain: Any, tmp_path: Path) -> None:
-    code, out, _ = bigtrain("--gpus-per-node=2", "--gpu=a100", "--json", "--price=2", f"--plot={tmp_path / 'plot.png'}")
+def test_a_plan_needs_no_data(plan: Any, tmp_path: Path) -> None:
+    code, out, _ = plan("--gpus-per-node=2", "--gpu=a100", "--json", "--price=2", f"--plot={tmp_path / 'plot.png'}")
     made = json.loads(out)
     assert code == 0 and made["best"] in ("ddp", "zero-1", "zero-2") and made["chosen"] == "ddp"
     assert made["usd"] == pytest.approx(2 * made["gpu_hours"]) and made["gpu_hours"] == 2 * made["hours"] > 0
@@ -110,8 +103,8 @@ def test_a_plan_needs_no_data(bigtrain: Any, tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
-def test_the_table_names_what_it_assumes(bigtrain: Any) -> None:
-    code, out, _ = bigtrain("--gpus-per-node=2", "micro_batch=auto")
+def test_the_table_names_what_it_assumes(plan: Any) -> None:
+    code, out, _ = plan("--gpus-per-node=2", "micro_batch=auto")
     assert code == 0 and "micro-batches of 8" in out and "extrapolated: nothing was measured on NVIDIA H100" in out
 
 
@@ -128,8 +121,8 @@ def test_the_table_names_what_it_assumes(bigtrain: Any) -> None:
         (["--hardware=nowhere.yaml"], "nowhere.yaml: no such file"),
     ],
 )
-def test_a_mistake_is_one_line(bigtrain: Any, arguments: list[str], words: str) -> None:
-    code, out, err = bigtrain(*arguments)
+def test_a_mistake_is_one_line(plan: Any, arguments: list[str], words: str) -> None:
+    code, out, err = plan(*arguments)
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 

@@ -41,12 +41,18 @@ def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path)
         reopen_sweep(sweep.folder, path, ["seed=1"])
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_is_a_sweep(path: Path, tmp_path: Path, fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert open_sweep(path, [f"sweep_dir={tmp_path / 'sweep'}", f"overrides.data.path={fashion}"]).space.varying
+
+
 GAMMA = {"kind": "log_uniform", "low": 0.01, "high": 1.0}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"space": {"optim.G.lrr": GAMMA}}, r"unknown key 'optim.G.lrr' \(did you mean 'optim.G.lr'\?\)"),
     "key below a value": ({"space": {"optim.G.beta1.low": GAMMA}}, "'optim.G.beta1' is a value, it has no keys"),
     "value out of range": ({"space": {"ema.rampup": {"kind": "choice", "values": [-1.0]}}}, "'ema.rampup'"),
-    "metric": ({"metric": {"name": "kid"}}, "metric.name 'kid': the base config does not compute it"),
+    "metric": ({"metric": {"name": "kid"}}, "metric.name 'kid': the evaluation does not compute it"),
     "never evaluates": ({"overrides": {"eval.interval_kimg": 0}}, "eval.interval_kimg is 0"),
     "no full evaluation": ({"metric": {"evaluation": "full"}}, "the base config has no eval.full"),
     "cores": ({"trial": {"cpus": 4096}}, "trial.cpus 4096: this machine has"),

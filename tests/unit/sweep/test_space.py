@@ -115,6 +115,14 @@ def test_presets_scale_a_schedule_where_the_base_has_one(tmp_path: Path) -> None
     assert tree["optim"]["G"]["lr"]["value"] == 2e-3
 
 
+def test_presets_know_players_by_their_roles() -> None:
+    path = ROOT / "configs" / "pix2pix-emoji64.yaml"
+    assert {"optim.G.lr", "optim.D.lr"} < preset("ttur", load_training(path)).keys()
+    alone = load_training(path, ["discriminator=null", "optim={G: {lr: 1.0e-3}}"])
+    with pytest.raises(ConfigError, match="this run has no discriminator"):
+        preset("ttur", alone)
+
+
 def test_a_new_kind_clears_what_the_old_one_had(base: TrainingConfig) -> None:
     augment = {"kind": "ada", "probability": {"kind": "fixed", "p": 0.5}}
     tree = {**base.model_dump(mode="json"), "augment": augment}

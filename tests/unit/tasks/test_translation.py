@@ -12,6 +12,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.engine.step import compute_gradients
 from bigtrain.health.balance import GENERATOR_NORM, DiscriminatorWins, GeneratorWins, Oscillation
 from bigtrain.health.stability import LearningStopped
+from bigtrain.planning.counting import fullest_phases, kinds_of_phases
 from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import ImagePools
 from tests.task_training import TASKS, TaskTraining
@@ -105,6 +106,18 @@ def test_the_game_begins_when_it_is_told_to() -> None:
     moved = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert moved == {"G"}
     assert [phase.name for phase in training.task.phases(training.progress)] == ["d_main", "g_main"]
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
+def test_a_game_that_begins_late_is_planned(name: str) -> None:
+    training = TaskTraining(name, objective={**TASKS[name][1]["objective"], "adversary_from_kimg": 5.0})
+    kinds = kinds_of_phases(training.task, training.progress)  # of 10 kimg
+    often = {names[0]: sum(share for kind, (_, share) in kinds.items() if kind[0] == names[0]) for names in kinds}
+    assert often["g_main"] == pytest.approx(1.0)
+    assert 0.3 < often["d_main"] < 0.7
+    fullest = {phase.name: phase for phase in fullest_phases(training.task, training.progress)}
+    assert fullest.keys() == {"d_main", "g_main"}
+    assert "adversarial" in fullest["g_main"].values
 
 
 def test_pools_are_the_published_one_for_a_batch_of_one() -> None:
