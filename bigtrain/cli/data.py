@@ -42,6 +42,9 @@ def prepare(
     seed: Annotated[int, typer.Option(help="Of the shuffle before the shards are cut.")] = 0,
     keep_order: Annotated[bool, typer.Option(help="Do not shuffle.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="i/N", help="Make this part of the shards, 0/8 to 7/8; without it: finish.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the set; default: the source's.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the images, for the record.")] = None,
 ) -> None:
@@ -49,10 +52,12 @@ def prepare(
     end_on_signals("the same command goes on")
     from bigtrain.core.logging import progress_bars
     from data_pipelines.pictures import PIXEL_LIMIT
+    from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
+    own = Part.parse(part) if part else None
     options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
         crop=cast(Any, crop),
@@ -82,8 +87,11 @@ def prepare(
             options,
             workers=workers or len(os.sched_getaffinity(0)),
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
+            part=own,
         )
     _tell(made)
+    if own:
+        typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):

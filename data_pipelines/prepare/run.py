@@ -8,6 +8,7 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
+from data_pipelines.preparation import Part
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -71,6 +72,7 @@ def prepare(
     *,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
+    part: Part | None = None,
 ) -> dict[Path, Manifest]:
     """Write a source into shards, and a part of it into a test split beside it where that is asked for.
 
@@ -80,9 +82,10 @@ def prepare(
         options: how.
         workers: processes.
         on_progress: called now and then with the number of samples done.
+        part: make only this part of the shards; the call without it finishes the sets.
 
     Returns:
-        The manifest of each folder that was made.
+        The manifest of each folder that was made; of a part, none.
 
     Raises:
         DataError: an option makes no sense, or does not fit the source; see also `write_shards`.
@@ -101,14 +104,14 @@ def prepare(
     if options.test_samples >= len(source.items) > 0:
         raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
     test, rest = source.split(options.test_samples)
-    parts = {folder.with_name(f"{folder.name}-test"): replace(test, name=f"{source.name}-test"), folder: rest}
+    sets = {folder.with_name(f"{folder.name}-test"): replace(test, name=f"{source.name}-test"), folder: rest}
     made: dict[Path, Manifest] = {}
     before = 0
-    for path, part in parts.items():
-        if path != folder and not part.items:
+    for path, samples in sets.items():
+        if path != folder and not samples.items:
             continue
-        made[path] = write_shards(
-            part,
+        manifest = write_shards(
+            samples,
             path,
             protocol=protocol,
             codec=options.codec or "png",
@@ -118,8 +121,11 @@ def prepare(
             in_place=in_place,
             workers=workers,
             on_progress=_counted_from(before, on_progress),
+            part=part,
         )
-        before += len(part.items)
+        if manifest is not None:
+            made[path] = manifest
+        before += len(samples.items)
     return made
 
 
