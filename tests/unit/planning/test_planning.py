@@ -126,16 +126,16 @@ def test_a_mistake_is_one_line(plan: Any, arguments: list[str], words: str) -> N
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
-def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(bigtrain: Any) -> None:
+def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -> None:
     size = ("global_batch=4096", "micro_batch=4", "--nodes", "128", "--gpu", "h100")
-    code, out, _ = bigtrain(*size, "strategy.kind=fsdp", "data.path=s3://sets/large", "--json")
+    code, out, _ = plan(*size, "strategy.kind=fsdp", "data.path=s3://sets/large", "--json")
     assert code == 0
     found = {one["what"].partition(":")[0]: one for one in json.loads(out)["hazards"]}
     assert found["reading"]["remedy"].startswith("data.lanes=128")
     assert "each shard is fetched by 128 nodes" in found["reading"]["what"]
     assert found["strategy"]["remedy"].startswith("strategy.shard_ranks=8")
     assert "--container" in found["start"]["remedy"]
-    code, out, _ = bigtrain(*size, "data.lanes=128")
+    code, out, _ = plan(*size, "data.lanes=128")
     assert "will hurt start:" in out
     assert "reading:" not in out
 
