@@ -95,6 +95,11 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
         raise ConfigError(str(error)) from None
     if config.eval.best is not None:
         config.eval.check_value("eval.best", config.eval.best, list(sampler.outputs))
+    if config.eval.paired and not sampler.pairs_with_targets:
+        raise ConfigError(f"eval.pairs: the task '{config.task}' has no targets to compare its outputs with")
+    config.check_weights()
+    for one in config.eval.kinds:
+        one.check_weights()
 
 
 def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
@@ -174,6 +179,8 @@ class _Training:
 
 def _build_training(config: TrainingConfig, ranks: Ranks, folder: Path, data: RunData) -> _Training:
     task = config.build_task(data.fields, data.class_counts, seed=config.seed, device=ranks.device)
+    for frozen in task.frozen():
+        frozen.load(ranks.device)
     if config.init_from is not None:
         config.init_from.load(task.networks())
     averages = {name: EMA(config.ema, network) for name, network in task.averaged.items()}
@@ -184,7 +191,14 @@ def _build_training(config: TrainingConfig, ranks: Ranks, folder: Path, data: Ru
     progress = Progress(total=round(config.total_kimg * 1000), batch=config.global_batch * task.batches_per_step)
     log = _build_log(config, folder, data, strategies, progress, ranks)
     averaged = AveragedNetworks(
-        task.sampler, averages, progress, seed=config.seed, device=ranks.device, span=log.profile.span
+        task.sampler,
+        averages,
+        progress,
+        seed=config.seed,
+        device=ranks.device,
+        span=log.profile.span,
+        # A GPU has room for a micro-batch of training, which holds more than one of sampling: no plan counts that.
+        chunk=config.micro_batch_size if ranks.device.type == "cuda" else None,
     )
     return _Training(config, ranks, folder, data, task, averages, strategies, progress, log, averaged)
 
@@ -264,7 +278,10 @@ def _build_monitor(run: _Training, health: Health, weights: WeightProbe) -> Heal
     micro_batch, precision = config.micro_batch_size, config.precision
     logits = LogitProbe(data.trained(images), held_out, micro_batch=micro_batch, ranks=ranks, precision=precision)
     outputs = task.sampler.outputs
-    extractor = cache(partial(build_extractor, config.eval.extractor, config.eval.dtype, ranks.device))
+    scored = config.eval
+    extractor = cache(
+        partial(build_extractor, scored.extractor, scored.dtype, ranks.device, weights=scored.weights_path)
+    )
     features = [
         FeatureProbe(
             extractor,

@@ -133,9 +133,12 @@ class TrainingConfig(TaskConfig, ABC):
         if self.global_batch % together:
             micro_batches = self.global_batch // self.micro_batch_size
             ranks = [count for count in range(1, micro_batches + 1) if micro_batches % count == 0]
+            share, rest = divmod(self.global_batch, world_size)
+            sizes = [size for size in range(1, self.micro_batch_size) if not rest and share and share % size == 0]
+            way_out = f"micro_batch={sizes[-1]}" if sizes else f"a global_batch that is a multiple of {together}"
             raise ConfigError(
                 f"global_batch {self.global_batch} has {micro_batches} micro-batches of {self.micro_batch}; they do "
-                f"not divide over {world_size} ranks: use {' or '.join(map(str, ranks))} ranks, or another micro_batch"
+                f"not divide over {world_size} ranks: use {' or '.join(map(str, ranks))} ranks, or {way_out}"
             )
         return self.global_batch // together
 

@@ -70,7 +70,7 @@ class Trainer:
                 ("roll_back", self.rollback.due, self.rollback.act),
                 ("save", every(config.checkpoint.interval_kimg), self.saving.save),
             ],
-            self.log.profile.span,
+            self.log.span,
         )
 
     def run(self) -> Result:
@@ -86,7 +86,7 @@ class Trainer:
 
     def start(self) -> None:
         """Resume from the newest checkpoint, if there is one, and start the log."""
-        with self.log.profile.span("start"):
+        with self.log.span("start"):
             loaded = self.saving.load(keep_one=self.config.health.on_collapse == "rollback")
             self.feed.seek(self.progress.samples_seen)
             self.log.begin(loaded, **self.announce(loaded))
@@ -102,9 +102,9 @@ class Trainer:
     def take_step(self) -> StepResult:
         """Take one step on this rank's shares of the next global batches. Collective."""
         with self.log.measured_step():
-            with self.log.profile.span("next_batches"):
+            with self.log.span("next_batches"):
                 batches = [next(self.feed) for _ in range(self.task.batches_per_step)]
-            with self.log.profile.span("train_step"):
+            with self.log.span("train_step"):
                 result = take_step(
                     self.task,
                     self.strategies,

@@ -20,6 +20,11 @@ PREPARED = "prepared.json"
 REJECTED = "rejected.jsonl"
 
 
+def partial_of(folder: Path) -> Path:
+    """Return the folder in which a set is made, before it gets its name."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
 def is_prepared(folder: Path, fingerprint: str) -> bool:
     """Tell whether `folder` holds the whole set of this fingerprint.
 
@@ -79,7 +84,7 @@ class Preparation:
         self._locks: list[TextIO] = []
         # Another Pillow may resize and encode otherwise: a set is made by one.
         self._note = {"fingerprint": fingerprint, "pillow": pillow_version}
-        self.partial = folder.with_name(f"{folder.name}.partial")
+        self.partial = partial_of(folder)
         self._records = self.partial / ".records"
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch_fidelity import feature_extractor_inceptionv3 as fidelity
 
-from bigtrain.evaluation.weights import WEIGHTS
+from bigtrain.models.pretrained.weights import WEIGHTS
 
 
 def write_weights(folder: Path, seed: int = 0) -> Path:

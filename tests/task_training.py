@@ -25,6 +25,7 @@ IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
 # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
 ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
 OPTIM = {"optim": {"G": ADAM, "D": ADAM}}
+TERMS = {"wgan_gp": {}, "l2": {}, "feature_matching": {}, "perceptual": {"depths": [1, 2]}}
 RESNET = {"kind": "resnet_translator", "width": 4, "blocks": 1}
 TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] = {
     "pix2pix": (
@@ -42,7 +43,7 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         {
             "generator": RESNET,
             "discriminator": {"kind": "pixel", "width": 4, "norm": "none"},
-            "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}, "l2": {}, "feature_matching": {}}},
+            "objective": {"adversarial": "wasserstein", "terms": TERMS},
             **OPTIM,
         },
         {"input": IMAGE, "target": IMAGE},
@@ -90,6 +91,8 @@ class TaskTraining:
         self.global_batch, self.micro_batch = global_batch, micro_batch
         self.share = slice(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
         self.task = self.config.build_task(self.fields, {}, seed=seed, device=CPU)
+        for network in self.task.frozen():
+            network.load(CPU)
         self.strategies = {}
         for player, module in self.task.players.items():
             synchronise_statistics(module, world_size)

@@ -9,6 +9,7 @@ from bigtrain.augment.ada_controller import FixedConfig, Probability, Probabilit
 from bigtrain.augment.apa import ApaConfig
 from bigtrain.augment.base import Augment
 from bigtrain.augment.diffaugment import DiffAugmentConfig
+from bigtrain.augment.phase_shift import PhaseShiftConfig
 from bigtrain.core.config import Config
 from bigtrain.core.schedules import ConstantSchedule
 
@@ -28,6 +29,8 @@ class NoAugmentConfig(Config):
         return Augment()
 
 
-AugmentConfig = Annotated[NoAugmentConfig | AdaConfig | DiffAugmentConfig | ApaConfig, Field(discriminator="kind")]
+AugmentConfig = Annotated[
+    NoAugmentConfig | AdaConfig | DiffAugmentConfig | ApaConfig | PhaseShiftConfig, Field(discriminator="kind")
+]
 
 __all__ = ["Augment", "AugmentConfig", "NoAugmentConfig", "Probability"]

@@ -54,6 +54,7 @@ def prepare(
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
     from data_pipelines.prepare.run import prepare as prepare_source
 
@@ -92,6 +93,8 @@ def prepare(
     _tell(made)
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
+    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
+    typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):

@@ -23,7 +23,8 @@ def fid(
         list[str] | None,
         typer.Option(
             help="As often as you like; default: fid. Of features: fid, sfid, kid, inception_score, precision_recall, "
-            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs, by order of names: psnr, ssim, lpips."
+            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs, by name: psnr, ssim, lpips, "
+            "perceptual."
         ),
     ] = None,
     extractor: Annotated[

@@ -22,7 +22,7 @@ def fetch(
     from bigtrain.cli.options import one_of
     from bigtrain.core.logging import console
     from bigtrain.evaluation.fetching import fetch_weights
-    from bigtrain.evaluation.weights import WEIGHTS, weights_folder
+    from bigtrain.models.pretrained.weights import WEIGHTS, weights_folder
 
     weights = WEIGHTS[one_of("NAME", name, tuple(WEIGHTS))]
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -40,12 +40,11 @@ def fetch(
 @app.command("list")
 def list_() -> None:
     """Show published weights, and where they are on this machine."""
-    from bigtrain.evaluation.errors import EvaluationError
-    from bigtrain.evaluation.weights import WEIGHTS, find_weights
+    from bigtrain.models.pretrained.weights import WEIGHTS, WeightsError, find_weights
 
     for name, weights in WEIGHTS.items():
         try:
             place = str(find_weights(name).path)
-        except EvaluationError as error:
+        except WeightsError as error:
             place = f"missing: {error}" if "sha256" in str(error) else "missing"
         typer.echo(f"{name:20} {weights.megabytes:8.3f} MB  {weights.licence:14} {place}")

@@ -172,13 +172,13 @@ class Heartbeat:
     def __init__(self, folder: Path) -> None:
         self._path, self._beaten = folder / _HEARTBEAT, float("-inf")
 
-    def beat(self, progress: Progress, *, now: bool = False) -> None:
-        """Write the place of the run down, if it is time."""
+    def beat(self, progress: Progress, *, now: bool = False, **facts: Any) -> None:
+        """Write the place of the run down with further facts, if it is time."""
         if now or time.monotonic() - self._beaten >= _BEAT_SECONDS:
             self._beaten = time.monotonic()
             partial = self._path.with_suffix(".partial")
             with contextlib.suppress(OSError):  # a full disk costs a pulse, not the run
-                partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time()}))
+                partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time(), **facts}))
                 partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
 
 

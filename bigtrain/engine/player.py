@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
+from bigtrain.models.pretrained import FeatureMaps
 
 Stats = dict[str, Tensor]
 """Detached scalars to be averaged and logged."""
@@ -40,7 +42,13 @@ class Player(nn.Module, ABC):
 
     The whole loss of a phase, `autograd.grad` of a gradient penalty included, is computed inside `forward`, so that
     whatever wraps the player (DDP, DeepSpeed, FSDP2) sees one forward and one backward.
+
+    Attributes:
+        frozen: pretrained networks that a loss looks through, by name. They are no part of the module: nobody trains,
+            shards or saves them. Whoever builds the task loads them, or allocates them to count or to try.
     """
+
+    frozen: Mapping[str, FeatureMaps] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:

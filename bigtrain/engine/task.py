@@ -15,7 +15,9 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.engine.player import Phase, Player, Rivals
 from bigtrain.engine.sampler import Sampler
 from bigtrain.engine.strategy import Demands
+from bigtrain.models import ArraySpec, DataSpec, ImageSpec
 from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.pretrained import FeatureMaps
 from data_pipelines.fields.spec import FieldSpec
 
 Role = Literal["generator", "discriminator"]
@@ -54,6 +56,10 @@ class Task(ABC):
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks of all players by name."""
         return {name: network for player in self.players.values() for name, network in player.networks().items()}
+
+    def frozen(self) -> list[FeatureMaps]:
+        """Return the pretrained networks that the players' losses look through; see `Player.frozen`."""
+        return [network for player in self.players.values() for network in player.frozen.values()]
 
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
         """Bring the networks to where the training is."""
@@ -150,6 +156,13 @@ class TaskConfig(Config, ABC):
             device: where the networks live.
         """
 
+    def check_weights(self) -> None:
+        """Find out whether the weights of the networks that nobody trains are there.
+
+        Raises:
+            UserError: they are missing or wrong, with the key.
+        """
+
     def check_players(self) -> None:
         """Find out whether the config names an optimizer for each player.
 
@@ -167,3 +180,30 @@ class TaskConfig(Config, ABC):
 def class_count(fields: Fields, name: str = "class") -> int:
     """Return the number of classes of a class field; 0 where the samples have none."""
     return len(fields[name].classes) if name in fields else 0
+
+
+def data_of(fields: Fields, name: str, classes: int = 0) -> DataSpec:
+    """Return what a network is built for, from a field: images for the shape [C, H, W], arrays for any other.
+
+    Raises:
+        ValueError: there is no such field.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    return image_of(fields, name, classes) if len(shape) == 3 else ArraySpec(shape, classes)
+
+
+def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
+    """Return what a network of images is built for, from a field of the shape [C, H, W].
+
+    Raises:
+        ValueError: there is no such field, or it has another shape.
+    """
+    if name not in fields:
+        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+    shape = fields[name].shape
+    if len(shape) != 3:
+        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
+    channels, height, width = shape
+    return ImageSpec(height, channels, classes, None if width == height else width)

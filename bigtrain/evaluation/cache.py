@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from bigtrain.core.cache import cache_folder
 from bigtrain.core.logging import log
 from bigtrain.distributed.collectives import from_rank_zero, is_rank_zero
 from data_pipelines.files import atomic_write
@@ -17,11 +17,6 @@ from data_pipelines.files import atomic_write
 Tensors = dict[str, Tensor]
 Ingredients = Mapping[str, str | int]
 _CHECKSUM = "sha256"
-
-
-def cache_folder() -> Path:
-    """Return `$BIGTRAIN_CACHE`, or `~/.cache/bigtrain`."""
-    return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser()
 
 
 def look_up(ingredients: Ingredients) -> Tensors | None:

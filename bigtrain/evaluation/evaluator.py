@@ -11,8 +11,9 @@ from bigtrain.core.config import Config, ConfigError, nearest
 from bigtrain.core.crop import Size
 from bigtrain.distributed.collectives import from_all_ranks, from_rank_zero
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.distances import DISTANCES, check_distance
 from bigtrain.evaluation.extraction import Stop, never
-from bigtrain.evaluation.extractors import ExtractorName, build_extractor
+from bigtrain.evaluation.extractors import ExtractorName, build_extractor, check_extractor
 from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
@@ -33,7 +34,8 @@ class ScoreConfig(Config):
 
     Attributes:
         metrics: of the set of images, all from one pass over them.
-        pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips`.
+        pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips` (weights are
+            needed, see docs/metrics.md), `perceptual` (EfficientNet-Lite0's, which are there).
         samples: generated images.
         reference_samples: real images that they are compared with; null for all, of sets of up to 2 million.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
@@ -76,6 +78,23 @@ class ScoreConfig(Config):
         if name not in values:
             raise ConfigError(f"{key} '{name}': the evaluation does not compute it" + nearest(name, values))
 
+    @property
+    def weights_path(self) -> Path | None:
+        """Where the weights are; None for the usual places."""
+        return Path(self.weights).expanduser() if self.weights else None
+
+    def check_weights(self) -> None:
+        """Find out whether the weights that the scores need are there.
+
+        Raises:
+            WeightsError, EvaluationError: they are missing or wrong.
+        """
+        weights = self.weights_path
+        check_extractor(self.extractor, weights)
+        for name in DISTANCES:
+            if name in self.pairs:
+                check_distance(name, weights)
+
 
 class FullEvalConfig(ScoreConfig):
     """The scores for reports, which are computed rarely.
@@ -103,6 +122,16 @@ class EvalConfig(ScoreConfig):
     full: FullEvalConfig | None = None
     max_share: Annotated[float, Field(gt=0, le=1)] | None = None
     best: str | None = None
+
+    @property
+    def kinds(self) -> tuple[ScoreConfig, ...]:
+        """The evaluations that are made."""
+        return tuple(one for one in (self, self.full) if one is not None and one.interval_kimg)
+
+    @property
+    def paired(self) -> bool:
+        """Whether an evaluation compares outputs with their true targets."""
+        return any(one.pairs for one in (self, self.full) if one is not None)
 
     @model_validator(mode="after")
     def _fits(self) -> "EvalConfig":
@@ -147,9 +176,7 @@ class Evaluator:
         )
         self._digest = self._images.digest
         self._published = load_published(config.reference) if config.reference else None
-        self._extractor = build_extractor(
-            config.extractor, config.dtype, ranks.device, weights=Path(config.weights) if config.weights else None
-        )
+        self._extractor = build_extractor(config.extractor, config.dtype, ranks.device, weights=config.weights_path)
         self._metrics = choose(config.metrics, kid_subset_size=config.kid_subset_size)
         check_metrics(self._metrics, self._published or self._images, config.samples, self._extractor)
 

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.weights import PublishedWeights
+from bigtrain.models.pretrained.weights import PublishedWeights, WeightsError
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.files import sha256_of
@@ -36,7 +35,7 @@ def fetch_weights(
         The file, whose checksum is right.
 
     Raises:
-        EvaluationError: no URL has it; or what it has is something else, which is removed.
+        WeightsError: no URL has it; or what it has is something else, which is removed.
     """
     path = folder / weights.names[0]
     if path.is_file() and sha256_of(path) == weights.sha256:
@@ -55,7 +54,7 @@ def fetch_weights(
             return path
         partial.unlink()
         problems.append(f"{url}: its content has sha256 {found}, expected {weights.sha256}")
-    raise EvaluationError(f"{'; '.join(problems)}; or put the file at {path} by hand")
+    raise WeightsError(f"{'; '.join(problems)}; or put the file at {path} by hand")
 
 
 def _fetch(url: str, partial: Path, retry: RetryPolicy, report: Report) -> None:

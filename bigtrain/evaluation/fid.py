@@ -18,15 +18,15 @@ from bigtrain.core.names import NameOf
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.evaluation.distances import DISTANCES, FeatureDistance, build_distance
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, suffix_of
-from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
+from bigtrain.evaluation.image_pairs import HIGHER_IS_BETTER, PairMetricName, score_pairs
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
-from bigtrain.evaluation.lpips import LPIPS, build_lpips
 from bigtrain.evaluation.measuring import measure
 from bigtrain.evaluation.metrics import METRICS, choose
 from bigtrain.evaluation.metrics.base import Metric
@@ -224,18 +224,22 @@ def _score_pairs(
     """Compute metrics of pairs: image i of one side with image i of the other, in the order of names. Collective."""
     if not (isinstance(generated, ImagesWithProgress) and isinstance(reference, ImagesWithProgress)):
         raise EvaluationError(f"{', '.join(names)}: needs images on both sides, not statistics")
-    distance = build_lpips(ranks.device, weights=comparison.weights) if "lpips" in names else None
-    found = score_pairs(names, generated, reference, ranks, distance=distance, batch=comparison.batch)
+    distances: dict[str, FeatureDistance] = {
+        name: build_distance(name, ranks.device, weights=comparison.weights) for name in DISTANCES if name in names
+    }
+    found = score_pairs(names, generated, reference, ranks, distances=distances, batch=comparison.batch)
     scores: dict[str, Score] = {}
     for name, value in found.items():
-        network = distance if name == "lpips" else None
+        network = distances.get(name)
         protocol = _protocol(name, generated, reference, network)
         suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
-        scores[f"{name}{suffix}"] = Score(value, protocol, higher_is_better=name != "lpips")
+        scores[f"{name}{suffix}"] = Score(value, protocol, higher_is_better=name in HIGHER_IS_BETTER)
     return scores
 
 
-def _protocol(metric: str, generated: Side, reference: Side, network: Extractor | LPIPS | None) -> ScoreProtocol:
+def _protocol(
+    metric: str, generated: Side, reference: Side, network: Extractor | FeatureDistance | None
+) -> ScoreProtocol:
     """Return how a score of two sides is made; of a generated reference its place is all that is known."""
     theirs = _about(reference)
     made = isinstance(generated, ImagesWithProgress) and generated.digest is None

@@ -10,8 +10,8 @@ from torch import Tensor
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.distances import LEAST_SIDE, FeatureDistance
 from bigtrain.evaluation.errors import EvaluationError
-from bigtrain.evaluation.lpips import LEAST_SIDE, LPIPS
 from bigtrain.evaluation.metrics.base import Scores
 from bigtrain.evaluation.metrics.lpips_diversity import pair_distances
 from bigtrain.evaluation.metrics.path_length import PATH_SETTINGS, Distance, path_lengths, trimmed_mean
@@ -60,7 +60,7 @@ def score_generator(
     metrics: Sequence[GeneratorMetricName],
     generator: Generator,
     labels: Callable[[Draws], Tensor],
-    distance: LPIPS,
+    distance: FeatureDistance,
     ranks: Ranks,
     *,
     samples: int,
@@ -85,7 +85,8 @@ def score_generator(
     Raises:
         EvaluationError: the images are too small, or the generator lacks what a metric needs.
     """
-    if min(generator.image.shape[1:]) < LEAST_SIDE or generator.image.channels not in (1, 3):
+    channels, *sides = generator.image.shape
+    if len(sides) != 2 or min(sides) < LEAST_SIDE or channels not in (1, 3):
         raise EvaluationError(f"LPIPS needs grey or RGB images of {LEAST_SIDE} pixels a side, not {generator.image}")
     # The same batches on any number of ranks: a path's tiny step makes much of how a convolution rounds.
     mine = torch.arange(samples).split(batch)[ranks.rank :: ranks.world_size]  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """Scores of images against their own targets, for image-to-image; a new one is a line in the table below."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 
 from bigtrain.distributed.collectives import from_all_ranks, sum_over_ranks
 from bigtrain.distributed.init import Ranks
+from bigtrain.evaluation.distances import FeatureDistance
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extraction import check_faults
 from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.lpips import LPIPS
 from bigtrain.evaluation.metrics.base import Scores
 
-PairMetricName = Literal["psnr", "ssim", "lpips"]
+PairMetricName = Literal["psnr", "ssim", "lpips", "perceptual"]
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
 
 _PEAK = 255.0
 _ROUNDING = 1 / 12
@@ -58,6 +60,11 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     return (luminance * structure).mean((1, 2, 3)).reshape(image.shape[:2]).mean(1)
 
 
+def _between(distance: FeatureDistance, image: Tensor, target: Tensor) -> Tensor:
+    found: Tensor = distance(image.float() / 127.5 - 1, target.float() / 127.5 - 1)
+    return found
+
+
 def _blurred(x: Tensor) -> Tensor:
     place = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
     weight = torch.softmax(-(place**2) / (2 * _SIGMA**2), 0)
@@ -80,7 +87,7 @@ def score_pairs(
     targets: Images,
     ranks: Ranks,
     *,
-    distance: LPIPS | None = None,
+    distances: Mapping[str, FeatureDistance],
     batch: int,
 ) -> Scores:
     """Compare image i of one set with image i of the other; each pair is on exactly one rank. Collective.
@@ -90,7 +97,7 @@ def score_pairs(
         images: what is scored.
         targets: what it should be.
         ranks: who shares the work.
-        distance: LPIPS, for the metric of that name.
+        distances: for the metrics of their names.
         batch: pairs at once.
 
     Returns:
@@ -102,8 +109,8 @@ def score_pairs(
     if len(images) != len(targets):
         raise EvaluationError(f"{images.name} has {len(images)} images, {targets.name} has {len(targets)}: no pairs")
     functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim}
-    if distance is not None:
-        functions["lpips"] = lambda one, other: distance(*(side.float() / 127.5 - 1 for side in (one, other)))
+    for name, distance in distances.items():
+        functions[name] = partial(_between, distance)
     sums = torch.zeros(len(metrics), dtype=torch.float64)
     mine = torch.arange(len(images))[ranks.rank :: ranks.world_size]  # none, where there are more ranks
     problem: str | None = None

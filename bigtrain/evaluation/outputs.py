@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -79,7 +78,7 @@ class OutputEvaluators:
     ) -> None:
         if config.pairs and not any(output.targets for output in outputs):
             raise EvaluationError(f"pairs {', '.join(config.pairs)}: the outputs have no targets to be compared with")
-        weights = Path(config.weights) if config.weights else None
+        weights = config.weights_path
         self._evaluators: list[tuple[ScoredOutput, Evaluator, PairEvaluator | None]] = []
         for output in outputs:
             suffix = f"/{output.name}" if len(outputs) > 1 else ""

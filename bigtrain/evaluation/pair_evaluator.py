@@ -6,10 +6,10 @@ from pathlib import Path
 
 from bigtrain.distributed.collectives import from_rank_zero
 from bigtrain.distributed.init import Ranks
-from bigtrain.evaluation.image_pairs import PairMetricName, score_pairs
+from bigtrain.evaluation.distances import DISTANCES, FeatureDistance, build_distance
+from bigtrain.evaluation.image_pairs import HIGHER_IS_BETTER, PairMetricName, score_pairs
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
-from bigtrain.evaluation.lpips import build_lpips
 from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by
 
 
@@ -25,7 +25,7 @@ class PairEvaluator:
         suffix: of the names of scores and their metrics, where there are scores of several outputs.
 
     Raises:
-        EvaluationError: LPIPS is asked for, and its weights are missing.
+        WeightsError: a distance is asked for, and its weights are missing.
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class PairEvaluator:
     ) -> None:
         self._suffix = suffix
         self._names, self._targets, self._ranks, self._batch = names, targets, ranks, batch
-        self._distance = build_lpips(ranks.device, weights=weights) if "lpips" in names else None
+        self._distances: dict[str, FeatureDistance] = {
+            name: build_distance(name, ranks.device, weights=weights) for name in DISTANCES if name in names
+        }
 
     def run(self, generate: GenerateImages, sampling: Sampling, *, seed: int) -> dict[str, Score]:
         """Score outputs. Collective.
@@ -55,11 +57,11 @@ class PairEvaluator:
         """
         count = len(self._targets)
         made = GeneratedImages(generate, count, seed=seed, device=self._ranks.device)
-        found = score_pairs(self._names, made, self._targets, self._ranks, distance=self._distance, batch=self._batch)
+        found = score_pairs(self._names, made, self._targets, self._ranks, distances=self._distances, batch=self._batch)
         return from_rank_zero(dict(self._score(name, found[name], sampling) for name in self._names))
 
     def _score(self, name: PairMetricName, value: float, sampling: Sampling) -> tuple[str, Score]:
-        network = self._distance if name == "lpips" else None
+        network = self._distances.get(name)
         suffix = f"_{network.short_name}" if network is not None and network.short_name else ""
         protocol = ScoreProtocol(
             metric=f"{name}{self._suffix}",
@@ -70,4 +72,5 @@ class PairEvaluator:
             **seen_by(network),
             **asdict(sampling),
         )
-        return f"eval/{name}{suffix}{self._suffix}", Score(value, protocol, higher_is_better=name != "lpips")
+        key = f"eval/{name}{suffix}{self._suffix}"
+        return key, Score(value, protocol, higher_is_better=name in HIGHER_IS_BETTER)

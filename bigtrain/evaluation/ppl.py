@@ -16,8 +16,8 @@ from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.evaluation.distances import build_distance
 from bigtrain.evaluation.generator_metrics import GENERATOR_METRICS, GeneratorMetricName, score_generator
-from bigtrain.evaluation.lpips import build_lpips
 from bigtrain.evaluation.protocol import Sampling, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import load_snapshot
@@ -56,7 +56,7 @@ def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
     Raises:
         EvaluationError, SnapshotError: weights or snapshot are missing or wrong, or do not offer what a metric needs.
     """
-    distance = build_lpips(ranks.device, weights=settings.weights)
+    distance = build_distance("lpips", ranks.device, weights=settings.weights)
     snapshot = load_snapshot(settings.snapshot)
     generator = snapshot.generator.to(ranks.device)
 

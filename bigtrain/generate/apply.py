@@ -77,6 +77,11 @@ class Source(NamedTuple):
     file: Path | None = None
     sample: tuple[ShardDataset, str, Location] | None = None
 
+    @property
+    def place(self) -> str:
+        """Where the image is, for messages."""
+        return str(self.file) if self.sample is None else f"{self.sample[0].folder} ({self.name})"
+
 
 class Translation(NamedTuple):
     """One direction of a snapshot's networks.
@@ -119,32 +124,42 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
     return Translation(source, target, sampler.inputs[source], sampler.outputs[target], multiple)
 
 
-def find_sources(inputs: Sequence[str], field: str) -> list[Source]:
+def find_sources(inputs: Sequence[str], field: str, spec: FieldSpec) -> list[Source]:
     """List the images to translate, in the order in which people would.
 
     Args:
         inputs: image files, folders of images, or datasets.
-        field: of the datasets' samples; a dataset without it is read by its only image field.
+        field: of the datasets' samples; a dataset without it is read by its field `image`, or its first of images.
+        spec: what the network reads.
 
     Raises:
-        UserError: there are none, or two would be written to one file.
+        UserError: there are none, the network cannot read them, or two would be written to one file.
     """
-    sources = [source for one in inputs for source in _sources_in(Path(one), field.rpartition(".")[2])]
+    sources = [source for one in inputs for source in _sources_in(Path(one), field.rpartition(".")[2], spec)]
     names: dict[str, Source] = {}
     for source in sources:
         if source.name in names:
-            raise UserError(f"{source.file}: would be written to {source.name}.png, as {names[source.name].file}")
+            both = f"{names[source.name].place} and {source.place}"
+            raise UserError(f"{both} would be written to one {source.name}.png; translate them to two --out folders")
         names[source.name] = source
     if not sources:
         raise UserError(f"{', '.join(inputs)}: no images in it")
     return sources
 
 
-def _sources_in(path: Path, field: str) -> Iterator[Source]:
+def _sources_in(path: Path, field: str, spec: FieldSpec) -> Iterator[Source]:
     if (path / MANIFEST).is_file():
         dataset = ShardDataset(path)
-        images = [name for name, spec in dataset.manifest.fields.items() if spec.kind == "image"]
-        chosen = field if field in images else IMAGE if IMAGE in images else images[0]
+        images = {name: found for name, found in dataset.manifest.fields.items() if found.kind == "image"}
+        if not images:
+            raise UserError(f"{path}: has no field of images, its fields are {', '.join(dataset.manifest.fields)}")
+        chosen = field if field in images else IMAGE if IMAGE in images else next(iter(images))
+        found = images[chosen]
+        if (found.shape[0], found.dtype) != (spec.shape[0], spec.dtype):
+            raise UserError(
+                f"{path}: the images of '{chosen}' have {found.shape[0]} channels of {found.dtype}, the network reads "
+                f"{spec.shape[0]} of {spec.dtype}"
+            )
         for number, location in enumerate(dataset.locations()):
             yield Source(f"{number:08d}", sample=(dataset, chosen, location))
     elif path.is_dir():
@@ -255,7 +270,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """
     snapshot = load_snapshot(settings.snapshot).to(ranks.device)
     translation = translation_of(snapshot, settings.snapshot, settings.output)
-    sources = find_sources(settings.inputs, translation.source)
+    sources = find_sources(settings.inputs, translation.source, translation.input)
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)

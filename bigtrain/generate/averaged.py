@@ -26,6 +26,7 @@ class AveragedNetworks:
         seed: of the run: the statistics are a function of it and of the weights.
         device: where the networks are.
         span: surrounds the computation of the statistics.
+        chunk: samples that are made at once; None for as many as are asked for.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class AveragedNetworks:
         seed: int,
         device: torch.device,
         span: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+        chunk: int | None = None,
     ) -> None:
         self.sampler, self._averages, self._progress = sampler, averages, progress
         self._seed, self._device, self._span = seed, device, span
+        self._chunk = chunk
         self._calibrated: int | None = None
 
     def networks(self) -> dict[str, nn.Module]:
@@ -65,7 +68,15 @@ class AveragedNetworks:
 
     def sample(self, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Make outputs, one a draw; see `Sampler.__call__`."""
-        return self.sampler(self.networks(), inputs, draws, **choices)
+        networks, chunk = self.networks(), self._chunk or len(draws)
+        if len(draws) <= chunk:
+            return self.sampler(networks, inputs, draws, **choices)
+        parts = []
+        for first in range(0, len(draws), chunk):
+            rows = slice(first, first + chunk)
+            given = {name: value[rows] for name, value in inputs.items()}
+            parts.append(self.sampler(networks, given, draws[rows], **choices))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _calibrate(self, networks: Mapping[str, nn.Module]) -> None:
         draws = Draws(self._seed, torch.arange(_LATENTS, device=self._device), "calibrate")

@@ -62,7 +62,7 @@ class InitFromConfig(Config):
                 if not _matching(ours, weights):
                     raise ConfigError(f"init_from: no weight of {part} in {folder} fits this run's by name and shape")
                 continue
-            for there, here in zip(theirs[part].images, specs[part].images, strict=False):
+            for there, here in zip(theirs[part].data, specs[part].data, strict=False):
                 for what in ("shape", "classes"):
                     one, other = getattr(there, what, None), getattr(here, what, None)
                     if one != other:

@@ -1,6 +1,6 @@
-"""What samples become: a grid, a folder of files, an npz file, labelled shards.
+"""What samples become: a grid of pictures, a folder of files, an npz file, labelled shards.
 
-Every rank puts its images into a sink as they come; when all are there, rank 0 makes of them what was asked for.
+Every rank puts its samples into a sink as they come; when all are there, rank 0 makes of them what was asked for.
 """
 
 import os
@@ -9,7 +9,8 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,14 +20,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bigtrain.core.errors import UserError
+from bigtrain.generate.displays import displayed
 from bigtrain.generate.pictures import image_grid
 from data_pipelines import protocol
-from data_pipelines.codec import Pixels, encode
+from data_pipelines.fields.kind import Value
+from data_pipelines.fields.registry import kind_of
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write
 from data_pipelines.source import Item, Source
 from data_pipelines.write import write_shards
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_OPENED_BY_MOST = {"audio": ("wav",), "video": ("h264",)}
+"""Kind of field -> codecs that most programs open, where the kind's first codec is another."""
+
 _BATCHES_WAITING = 2
 """Batches that may wait to be encoded: memory is bounded, and a full disk is noticed soon."""
 
@@ -37,20 +44,20 @@ class OutputError(UserError):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and what they are made of.
+    """Samples and what they are made of.
 
     Attributes:
         partial: folder for what is not done, where all ranks see it.
-        shape: of an image: channels, height, width.
+        spec: of the field that is generated.
         seeds: of each.
         labels: class index of each; None without classes.
         class_names: may be fewer than there are classes: imported generators have none.
         origin: what made them, in words.
-        columns: images a row of a grid.
+        columns: samples a row of a grid.
     """
 
     partial: Path
-    shape: tuple[int, int, int]
+    spec: FieldSpec
     seeds: Sequence[int] = field(repr=False)
     labels: Sequence[int] | None = field(repr=False)
     class_names: tuple[str, ...]
@@ -59,35 +66,49 @@ class Samples:
 
     @property
     def file(self) -> Path:
-        """Of the images, `.npy`, uint8, shape [N, C, H, W]."""
-        return self.partial / "images.npy"
+        """Of the samples as they are stored, `.npy`, shape [N, *spec.shape]."""
+        return self.partial / "samples.npy"
 
     @property
-    def images(self) -> Pixels:
-        """The images of the file, read as they are needed."""
-        opened: Pixels = np.load(self.file, mmap_mode="r")
+    def arrays(self) -> Value:
+        """The samples of the file, read as they are needed."""
+        opened: Value = np.load(self.file, mmap_mode="r")
         return opened
 
     @property
-    def pictures(self) -> Path:
-        """Folder of PNGs."""
-        return self.partial / "pictures"
+    def files(self) -> Path:
+        """Folder of a file a sample."""
+        return self.partial / "files"
 
-    def picture(self, number: int) -> Path:
-        """Return an image's own file, in a folder a class where there are classes."""
+    @cached_property
+    def file_spec(self) -> FieldSpec:
+        """The field as it is in a sample's own file: of the codec that most programs open."""
+        kind = kind_of(self.spec)
+        for codec in (*_OPENED_BY_MOST.get(self.spec.kind, ()), *kind.codecs):
+            spec = replace(self.spec, codec=codec)
+            try:
+                kind.check(spec)
+            except ValueError:
+                continue
+            return spec
+        raise OutputError(f"fields of the kind '{self.spec.kind}' have no files; use --format npz")
+
+    def path(self, number: int) -> Path:
+        """Return a sample's own file, in a folder a class where there are classes."""
         folder = "." if self.labels is None else class_folder(self.labels[number], self.class_names)
-        return self.pictures / folder / f"seed{self.seeds[number]:07d}.png"
+        suffix = kind_of(self.spec).suffix(self.file_spec)
+        return self.files / folder / f"seed{self.seeds[number]:07d}.{suffix}"
 
 
 class Sink(Protocol):
-    """Takes the images of one rank."""
+    """Takes the samples of one rank."""
 
-    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
-        """Take images.
+    def put(self, rows: range, samples: Value, *, wait: bool = False) -> None:
+        """Take samples.
 
         Args:
             rows: their numbers.
-            images: uint8, shape [len(rows), C, H, W].
+            samples: as they are stored, shape [len(rows), *spec.shape].
             wait: until they are written, where generating the next would need the same cores.
         """
 
@@ -96,28 +117,28 @@ class Sink(Protocol):
 
 
 class ArrayFile:
-    """Writes images into the file of `samples`; see Sink."""
+    """Writes samples into their common file; see Sink."""
 
     def __init__(self, samples: Samples) -> None:
-        self._images = np.lib.format.open_memmap(samples.file, "r+")
+        self._array = np.lib.format.open_memmap(samples.file, "r+")
 
     @staticmethod
     def begin(samples: Samples) -> None:
         """Make the file."""
-        shape = (len(samples.seeds), *samples.shape)
-        np.lib.format.open_memmap(samples.file, "w+", dtype=np.uint8, shape=shape).flush()
+        shape = (len(samples.seeds), *samples.spec.shape)
+        np.lib.format.open_memmap(samples.file, "w+", dtype=np.dtype(samples.spec.dtype), shape=shape).flush()
 
-    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
+    def put(self, rows: range, samples: Value, *, wait: bool = False) -> None:
         """See Sink."""
-        self._images[rows.start : rows.stop] = images
+        self._array[rows.start : rows.stop] = samples
 
     def finish(self) -> None:
         """See Sink."""
-        self._images.flush()
+        self._array.flush()
 
 
-class Pictures:
-    """Writes a PNG an image in threads, while other images are generated; see Sink."""
+class Files:
+    """Writes a file a sample in threads, while other samples are generated; see Sink."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -127,13 +148,13 @@ class Pictures:
     @staticmethod
     def begin(samples: Samples) -> None:
         """Make the folders."""
-        for folder in {samples.picture(number).parent for number in range(len(samples.seeds))}:
+        for folder in {samples.path(number).parent for number in range(len(samples.seeds))}:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, rows: range, images: Pixels, *, wait: bool = False) -> None:
+    def put(self, rows: range, samples: Value, *, wait: bool = False) -> None:
         """See Sink."""
         self._waiting.append(
-            [self._threads.submit(self._write, number, image) for number, image in zip(rows, images, strict=True)]
+            [self._threads.submit(self._write, number, sample) for number, sample in zip(rows, samples, strict=True)]
         )
         self._settle(0 if wait else _BATCHES_WAITING)
 
@@ -148,18 +169,19 @@ class Pictures:
             for written in self._waiting.popleft():
                 written.result()
 
-    def _write(self, number: int, image: Pixels) -> None:
-        self._samples.picture(number).write_bytes(encode(image, "png"))
+    def _write(self, number: int, sample: Value) -> None:
+        spec = self._samples.file_spec
+        self._samples.path(number).write_bytes(kind_of(spec).encode(spec, sample))
 
 
 @dataclass(frozen=True)
 class _FileReader:
-    """Images of an `.npy` file; crosses to other processes as its path."""
+    """Samples of an `.npy` file; crosses to other processes as its path."""
 
     file: Path
 
-    def read(self, where: int) -> Pixels:
-        """Return image number `where`."""
+    def read(self, where: int) -> Value:
+        """Return sample number `where`."""
         return np.array(np.load(self.file, mmap_mode="r")[where])
 
 
@@ -195,14 +217,15 @@ def check_free(out: Path, format_: str) -> None:
 
 
 def _write_grid(samples: Samples, out: Path) -> None:
-    grid = image_grid(torch.from_numpy(np.array(samples.images)), samples.columns)
-    Image.fromarray(grid).save(out)
+    stored = torch.from_numpy(np.array(samples.arrays))
+    pictures = displayed(kind_of(samples.spec).normalise(samples.spec, stored), samples.spec)
+    Image.fromarray(image_grid(pictures, samples.columns)).save(out)
 
 
 def _write_npz(samples: Samples, out: Path) -> None:
-    """Write `arr_0` (uint8, [N, H, W, C], as the usual evaluators of samples read it), `seeds` and `labels`."""
+    """Write `arr_0`, `seeds` and `labels`; images as [N, H, W, C], as the usual evaluators of samples read them."""
     arrays: dict[str, NDArray[Any]] = {
-        "arr_0": samples.images.transpose(0, 2, 3, 1),
+        "arr_0": samples.arrays.transpose(0, 2, 3, 1) if samples.spec.kind == "image" else samples.arrays,
         "seeds": np.array(samples.seeds, dtype=np.int64),
     }
     if samples.labels is not None:
@@ -214,16 +237,16 @@ def _write_npz(samples: Samples, out: Path) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _move_pictures(samples: Samples, out: Path) -> None:
+def _move_files(samples: Samples, out: Path) -> None:
     if out.is_dir():
         out.rmdir()  # empty, see check_free
-    samples.pictures.rename(out)
+    samples.files.rename(out)
 
 
 def _write_shards(samples: Samples, out: Path) -> None:
     """Write a dataset like those that `bigtrain data prepare` makes."""
-    count, channels, height, width = samples.images.shape
-    labels = samples.labels or [-1] * count
+    spec = samples.spec
+    labels = samples.labels or [-1] * len(samples.seeds)
     classes = max(labels) + 1 if samples.labels is not None else 0
     names = samples.class_names if len(samples.class_names) >= classes else [str(index) for index in range(classes)]
     source = Source(
@@ -233,9 +256,17 @@ def _write_shards(samples: Samples, out: Path) -> None:
         classes=tuple(names),
         licence="generated",
         origin=samples.origin,
-        usual=protocol.ImageProtocol(height, width, channels, crop="exact"),
+        **_form_of(spec),
     )
     write_shards(source, out, workers=_cores())
+
+
+def _form_of(spec: FieldSpec) -> dict[str, Any]:
+    """Return what a source says of its field: images go through a protocol, other kinds are stored as they are."""
+    if spec.kind == "image":
+        channels, height, width = spec.shape
+        return {"usual": protocol.ImageProtocol(height, width, channels, crop="exact")}
+    return {"images": (), "fields": {spec.kind: replace(spec, codec=next(iter(kind_of(spec).codecs)))}}
 
 
 @dataclass(frozen=True)
@@ -255,7 +286,7 @@ class Output:
 
 FORMATS = {
     "grid": Output(ArrayFile, ArrayFile.begin, _write_grid),
-    "folder": Output(Pictures, Pictures.begin, _move_pictures),
+    "folder": Output(Files, Files.begin, _move_files),
     "npz": Output(ArrayFile, ArrayFile.begin, _write_npz),
     "shards": Output(ArrayFile, ArrayFile.begin, _write_shards),
 }

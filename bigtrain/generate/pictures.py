@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from bigtrain.core.alpha import opaque
-from bigtrain.core.quantise import to_uint8
 from data_pipelines.codec import Pixels
 
 Points = Sequence[tuple[float, float]]
@@ -57,11 +56,6 @@ def image_columns(columns: Mapping[str, Tensor]) -> Pixels:
     grid = torch.stack([_enlarged(images, channels, height, width) for images in laid.values()], dim=1)
     together = 2 if len(grid) % 2 == 0 and width <= 128 else 1
     return captioned(image_grid(grid.flatten(0, 1), together * len(laid)), columns=[*laid] * together)
-
-
-def displayed(images: Tensor) -> Tensor:
-    """Return what people are shown of images around [-1, 1]: uint8, [N, 1 to 4, H, W]; three of more channels."""
-    return to_uint8(images if images.shape[1] <= 4 else images[:, :3])
 
 
 def _enlarged(images: Tensor, channels: int, height: int, width: int) -> Tensor:

@@ -18,7 +18,8 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.engine.reals import Reals
 from bigtrain.engine.task import Task
 from bigtrain.generate.averaged import AveragedNetworks
-from bigtrain.generate.pictures import at_most, captioned, displayed, image_columns, image_grid
+from bigtrain.generate.displays import displayed
+from bigtrain.generate.pictures import at_most, captioned, image_columns, image_grid
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
 
@@ -110,11 +111,12 @@ class Previews:
     def _translation(self, sources: Sequence[str], output: str) -> _Scene:
         rows = range(min(_TRANSLATED, len(self.reals)))
         real = self.reals.batch(rows, torch.device("cpu"))
-        target = {"target": real[output]} if output in self.task.sampler.pairs_with_targets else {}
+        paired = output in self.task.sampler.pairs_with_targets
+        target = {"target": self._displayed(output, real[output])} if paired else {}
 
         def compose(images: Tensor) -> Pixels:
-            shown = {**{name: real[name] for name in sources}, "output": None, **target}
-            return image_columns({key: images if one is None else displayed(one) for key, one in shown.items()})
+            given = {name: self._displayed(name, real[name]) for name in sources}
+            return image_columns({**given, "output": images, **target})
 
         inputs = {name: real[name] for name in sources}
         return _Scene(output, torch.arange(len(rows)), compose, inputs)
@@ -146,7 +148,7 @@ class Previews:
         real = self.reals.batch(slice(None), torch.device("cpu"))
 
         def compose(images: Tensor) -> Pixels:
-            return _beside(displayed(real[name]), images, ("real", "generated"), self._columns(name) // 2)
+            return _beside(self._displayed(name, real[name]), images, ("real", "generated"), self._columns(name) // 2)
 
         inputs = {CLASS: real[CLASS]} if CLASS in real.fields else {}
         return _Scene(name, torch.arange(len(self.reals)), compose, inputs)
@@ -157,8 +159,10 @@ class Previews:
         real = Batch(real.fields, Draws(self.seed, real.draws.index, "preview"))
         pictures = {}
         for name, seen in self.task.shown(real, progress).items():
-            before, after = displayed(real[name]), displayed(seen).cpu()
-            if seen.ndim == 4 and not torch.equal(before.cpu(), after):
+            if torch.equal(seen, real[name]):
+                continue
+            before, after = self._displayed(name, real[name]), self._displayed(name, seen).cpu()
+            if not torch.equal(before.cpu(), after):
                 columns = max(2, min(5, _PAGE // 2 // before.shape[3]))
                 key = "data/augmented" if name == "image" else f"data/augmented_{name}"
                 pictures[key] = _beside(before.cpu(), after, ("real", "as D sees it"), columns)
@@ -186,11 +190,17 @@ class Previews:
         device = self.ranks.device
         draws = Draws(self.seed, scene.index[rows].to(device), "preview")
         inputs = {name: values[rows].to(device) for name, values in scene.inputs.items()}
-        return displayed(self.averaged.sample(inputs, draws, **choice)[scene.output])
+        return self._displayed(scene.output, self.averaged.sample(inputs, draws, **choice)[scene.output])
+
+    def _displayed(self, name: str, samples: Tensor) -> Tensor:
+        """Return pictures of a field's samples."""
+        sampler = self.task.sampler
+        return displayed(samples, {**self.reals.specs, **sampler.inputs, **sampler.outputs}[name])
 
     def _columns(self, name: str) -> int:
         """Return how many images fit side by side: 4 to 10, and even."""
-        return max(4, min(10, _PAGE // self.task.sampler.outputs[name].shape[1] // 2 * 2))
+        one = self._displayed(name, self.reals.batch(slice(0, 1), torch.device("cpu"))[name])
+        return max(4, min(10, _PAGE // one.shape[3] // 2 * 2))
 
 
 def _beside(left: Tensor, right: Tensor, titles: tuple[str, str], columns: int) -> Pixels:

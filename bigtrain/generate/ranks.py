@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -11,7 +12,6 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from bigtrain.core.config import Config
 from bigtrain.core.logging import progress_bars
-from bigtrain.core.quantise import to_uint8
 from bigtrain.core.to_host import one_behind
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -19,6 +19,7 @@ from bigtrain.distributed.precision import Precision, autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.generate.outputs import FORMATS, Samples, Sink, check_free, format_of
 from bigtrain.generate.snapshot import Snapshot, load_snapshot, parse_seeds
+from data_pipelines.fields.registry import kind_of
 
 _COLUMNS = 8
 
@@ -81,6 +82,7 @@ def compute(snapshot: Snapshot, request: SampleRequest, sink: Sink, ranks: Ranks
         sink: takes this rank's images.
         ranks: who shares the work.
     """
+    (spec,) = snapshot.sampler.outputs.values()
     count = len(request.seeds)
     stride = ranks.world_size * request.batch
     starts = range(ranks.rank * request.batch, count, stride)
@@ -95,8 +97,9 @@ def compute(snapshot: Snapshot, request: SampleRequest, sink: Sink, ranks: Ranks
     )
     with progress_bars() as bars, autocast(ranks.device.type, request.precision):
         task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
-        for rows, images in zip(mine, one_behind(map(to_uint8, found)), strict=True):
-            sink.put(rows, images.numpy(), wait=ranks.device.type == "cpu")
+        stored = partial(kind_of(spec).stored, spec)
+        for rows, samples in zip(mine, one_behind(map(stored, found)), strict=True):
+            sink.put(rows, samples.numpy(), wait=ranks.device.type == "cpu")
             done = min(rows.start + stride, count)
             bars.update(task, completed=done, note=f"{done:,}/{count:,}")
     sink.finish()
@@ -116,6 +119,7 @@ def sample(options: SampleSettings, ranks: Ranks) -> str:
     seeds, columns = parse_seeds(options.seeds), options.columns or _COLUMNS
     snapshot = load_snapshot(options.snapshot)
     labels = snapshot.labels(seeds)
+    (spec,) = snapshot.sampler.outputs.values()
     if options.label is not None:
         classes = snapshot.class_indices(options.label)
         if len(classes) > 1:
@@ -127,7 +131,7 @@ def sample(options: SampleSettings, ranks: Ranks) -> str:
     snapshot.generator.to(ranks.device)
     samples = Samples(
         partial=out.with_name(f".{out.name}.partial"),
-        shape=snapshot.generator.image.shape,
+        spec=spec,
         seeds=seeds,
         labels=labels if snapshot.generator.image.classes else None,
         class_names=snapshot.class_names,
@@ -143,7 +147,7 @@ def sample(options: SampleSettings, ranks: Ranks) -> str:
     if is_rank_zero():
         output.finish(samples, out)
         shutil.rmtree(samples.partial)
-    return f"{out}: {len(seeds)} images ({format_})"
+    return f"{out}: {len(seeds)} {'images' if spec.kind == 'image' else 'samples'} ({format_})"
 
 
 def main(settings: SampleSettings | None = None) -> NoReturn:

@@ -13,7 +13,7 @@ from bigtrain.interop.foreign import Foreign
 from bigtrain.interop.load import build_networks
 from bigtrain.interop.nvidia import read_nvidia
 from bigtrain.interop.state_dicts import read_state_dicts
-from bigtrain.models import ImageSpec
+from bigtrain.models import DataSpec, ImageSpec
 from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
 from bigtrain.tasks.translation import TranslationSampler
 from data_pipelines.fields.spec import FieldSpec
@@ -57,13 +57,13 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     if untold:
         raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
-    images = networks["G"].spec.images
+    images = networks["G"].spec.data
     sampler = _sampler(images)
     if not foreign.calibrated:
         with torch.no_grad():
             sampler.calibrate({"G": networks["G"].network}, Draws(0, torch.arange(_CALIBRATION), "calibrate"))
     made = images[-1]
-    assert made is not None
+    assert isinstance(made, ImageSpec)
     save_snapshot(
         out,
         {name: built.network for name, built in networks.items()},
@@ -83,7 +83,7 @@ def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: 
     ]
 
 
-def _sampler(images: Sequence[ImageSpec | None]) -> TaskSampler:
+def _sampler(images: Sequence[DataSpec | None]) -> TaskSampler:
     """Return the sampler of a network that makes the last of the images, from the first one if there are two."""
     match images:
         case [ImageSpec() as image]:

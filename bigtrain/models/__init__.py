@@ -6,8 +6,10 @@ Other packages add theirs by entry points of the group `bigtrain.networks`.
 from bigtrain.models.base import (
     DISCRIMINATORS,
     GENERATORS,
+    ArraySpec,
     BaseDiscriminatorConfig,
     BaseGeneratorConfig,
+    DataSpec,
     Discriminator,
     DiscriminatorConfig,
     Generator,
@@ -50,6 +52,7 @@ from bigtrain.models.translator import (
     TranslatorConfig,
 )
 from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
+from bigtrain.models.wavegan import WaveGANDiscriminatorConfig, WaveGANGeneratorConfig
 from bigtrain.models.wgan import WGANDiscriminatorConfig
 
 GENERATORS.add_classes(
@@ -66,6 +69,7 @@ GENERATORS.add_classes(
     StyleGAN2GeneratorConfig,
     StyleGAN3GeneratorConfig,
     ViTGeneratorConfig,
+    WaveGANGeneratorConfig,
 )
 DISCRIMINATORS.add_classes(
     BigGANDeepDiscriminatorConfig,
@@ -83,6 +87,7 @@ DISCRIMINATORS.add_classes(
     StyleGAN2DiscriminatorConfig,
     ViTDiscriminatorConfig,
     WGANDiscriminatorConfig,
+    WaveGANDiscriminatorConfig,
 )
 TRANSLATORS.add_classes(
     Pix2PixUNetConfig,
@@ -102,10 +107,12 @@ __all__ = [
     "GENERATORS",
     "PATCH_DISCRIMINATORS",
     "TRANSLATORS",
+    "ArraySpec",
     "BaseDiscriminatorConfig",
     "BaseGeneratorConfig",
     "BasePatchDiscriminatorConfig",
     "BaseTranslatorConfig",
+    "DataSpec",
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,8 +15,49 @@ GROUP = "bigtrain.networks"
 """Entry points of this group name the configs of networks that other packages bring."""
 
 
+class DataSpec(ABC):
+    """What a network makes, judges or is given.
+
+    Attributes:
+        classes: number of classes; 0 for an unconditional network.
+    """
+
+    classes: int
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return the arguments that build an equal object, as JSON values."""
+
+
 @dataclass(frozen=True)
-class ImageSpec:
+class ArraySpec(DataSpec):
+    """Samples that are no images: sounds [C, L], volumes [C, D, H, W], clips [T, C, H, W], points [N, 3].
+
+    Attributes:
+        size: their shape.
+        classes: number of classes; 0 for an unconditional network.
+    """
+
+    size: tuple[int, ...]
+    classes: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self.size
+
+    def describe(self) -> dict[str, Any]:
+        """See DataSpec."""
+        return {"size": list(self.size), "classes": self.classes}
+
+
+@dataclass(frozen=True)
+class ImageSpec(DataSpec):
     """The images of a dataset, values in [-1, 1].
 
     Attributes:
@@ -36,6 +77,10 @@ class ImageSpec:
         """Channels, height, width."""
         return self.channels, self.resolution, self.width or self.resolution
 
+    def describe(self) -> dict[str, Any]:
+        """See DataSpec."""
+        return asdict(self)
+
     def square(self, family: str) -> int:
         """Return height = width, for a family whose design needs it.
 
@@ -49,7 +94,7 @@ class ImageSpec:
 
 
 class Generator(nn.Module, ABC):
-    """A network from latents to images.
+    """A network from latents to samples: images, or arrays of another shape.
 
     Attributes:
         z_dim: length of the latent vector.
@@ -57,7 +102,7 @@ class Generator(nn.Module, ABC):
     """
 
     z_dim: int
-    image: ImageSpec
+    image: DataSpec
 
     @abstractmethod
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
@@ -144,7 +189,7 @@ class Discriminator(nn.Module, ABC):
     Losses average over all of them.
     """
 
-    image: ImageSpec
+    image: DataSpec
     features_dim: int
     smooth: bool = False
     group: int = 1
@@ -179,7 +224,13 @@ class Discriminator(nn.Module, ABC):
 
 
 class NetworkConfig(Config, ABC):
-    """The config of a network of any role; its `kind` is the family's name."""
+    """The config of a network of any role; its `kind` is the family's name.
+
+    Attributes:
+        works_on: the kind of samples that its networks are built for.
+    """
+
+    works_on: ClassVar[type[DataSpec]] = ImageSpec
 
     @abstractmethod
     def build(self, *images: Any, **choices: Any) -> nn.Module:
@@ -194,7 +245,7 @@ class BaseGeneratorConfig(NetworkConfig):
     """The config of a generator."""
 
     @abstractmethod
-    def build(self, image: ImageSpec) -> Generator:
+    def build(self, image: Any) -> Generator:
         """Build a generator of `image`."""
 
 
@@ -202,7 +253,7 @@ class BaseDiscriminatorConfig(NetworkConfig):
     """The config of a discriminator."""
 
     @abstractmethod
-    def build(self, image: ImageSpec) -> Discriminator:
+    def build(self, image: Any) -> Discriminator:
         """Build a discriminator of `image`."""
 
 

@@ -13,23 +13,23 @@ import torch
 from torch import nn
 from torch._guards import detect_fake_mode
 
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import DataSpec
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
-def build_network(config: Any, *images: ImageSpec | None, device: torch.device) -> Any:
+def build_network(config: Any, *data: DataSpec | None, device: torch.device) -> Any:
     """Build a network on its device, its weights laid out as channels_last.
 
     Args:
         config: of the network; it has a method `build`.
-        images: what the network makes, judges or is given.
+        data: what the network makes, judges or is given.
         device: where it will live.
 
     Raises:
-        ValueError: the config and the images do not fit.
+        ValueError: the config and the data do not fit.
     """
-    return build_on_device(lambda: config.build(*images), device)
+    return build_on_device(lambda: config.build(*data), device)
 
 
 def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> NetworkT:

@@ -72,6 +72,8 @@ class ProGANGenerator(Generator):
     A class is one number more in the latent for each that there is; the paper has none.
     """
 
+    image: ImageSpec
+
     def __init__(self, config: ProGANGeneratorConfig, image: ImageSpec) -> None:
         super().__init__()
         self.image, self.z_dim = image, config.z_dim

@@ -64,6 +64,8 @@ class StyleGAN1DiscriminatorConfig(ProGANDiscriminatorConfig):
 class StyleGAN1Generator(MappedGenerator):
     """z, class -> mapping -> w, two for each resolution -> blocks of doubling resolution -> image."""
 
+    image: ImageSpec
+
     def __init__(self, config: StyleGAN1GeneratorConfig, image: ImageSpec) -> None:
         pyramid = Pyramid.of(image, "stylegan1")
         super().__init__(

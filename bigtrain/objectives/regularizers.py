@@ -157,4 +157,4 @@ def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
 
 def _squared_slope(logits: Tensor, image: Tensor) -> Tensor:
     (gradient,) = gradients_of(logits.sum(), [image], create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3))
+    return gradient.float().square().sum(dim=tuple(range(1, gradient.ndim)))

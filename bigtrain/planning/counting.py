@@ -75,6 +75,8 @@ class FakeRun:
         self._fields = config.data.field_specs()
         with self._mode:
             self.task: Task = self._config.build_task(self._fields, {}, seed=0, device=_CPU)
+            for frozen in self.task.frozen():
+                frozen.allocate(_CPU)
             end = Progress(round(config.total_kimg * 1000), config.global_batch)
             end.samples_seen = end.total
             self.task.before_step(end)  # networks that grow have grown
@@ -107,7 +109,8 @@ class FakeRun:
             name=name,
             parameters=shapes,
             trainable=tuple(self._trainable[name]),
-            buffers=sum(value.nbytes for value in player.buffers()),
+            buffers=sum(value.nbytes for value in player.buffers())
+            + sum(value.nbytes for network in player.frozen.values() for value in network.parameters()),
             parts=tuple(tuple(key for key in part if shapes[key]) for part in parts),
         )
 

@@ -140,6 +140,8 @@ class MicroBatchTrial:
         self._config, self._device = config, device
         self._fields = config.data.field_specs()
         self._task = config.build_task(self._fields, {}, seed=0, device=device)
+        for network in self._task.frozen():
+            network.allocate(device)
         self._strategies: dict[str, Strategy] = {
             name: SingleConfig().build(player, self._task.optimizers[name], config.precision, 1, Ranks(0, 1, 0, device))
             for name, player in self._task.players.items()
@@ -149,7 +151,8 @@ class MicroBatchTrial:
             for memory_use in (one.memory_use() for one in self._strategies.values())
         ]
         averaged = [value for network in self._task.averaged.values() for value in network.state_dict().values()]
-        self.kept = sum(weights) + sum(value.nbytes for value in averaged)
+        frozen = [value for network in self._task.frozen() for value in network.parameters()]
+        self.kept = sum(weights) + sum(value.nbytes for value in (*averaged, *frozen))
 
     def peak(self, size: int) -> int:
         """Return the bytes that a micro-batch needs at most, in the phase that needs most."""

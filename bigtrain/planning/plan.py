@@ -11,6 +11,7 @@ from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.hazards import Hazard, find_hazards, operations
 from bigtrain.planning.micro_batch import SHARE
 from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
+from bigtrain.planning.step import Setup, host_share
 from bigtrain.strategies import strategy_of
 
 CURVE = tuple(2**power for power in range(11))
@@ -160,7 +161,7 @@ def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None =
         curve=_curve(config, planner, cluster, strategies[chosen], micro_batch, images),
         operations=beside,
         hazards=find_hazards(config, own, cluster, beside),
-        notes=_notes(config, cluster),
+        notes=[*_notes(config, cluster), *_bound_by_host(setup, cluster)],
     )
 
 
@@ -243,6 +244,18 @@ def _curve(
             same = shared.img_per_s / gpus / (grown.img_per_s / gpus / grown.efficiency)
         points.append(Point(gpus, same, grown.efficiency, grown.img_per_s))
     return points
+
+
+def _bound_by_host(setup: Setup, cluster: Cluster) -> list[str]:
+    """Say of which phases a card executes operators faster than its host launches them."""
+    bound = [
+        f"{' + '.join(kind)} ({waits:.0%} of its time)"
+        for kind, work in setup.works.items()
+        if (waits := host_share(work, setup, cluster)) > 0.05
+    ]
+    return [
+        f"bound by the host, which launches operators more slowly than the card computes: {', '.join(bound)}"
+    ] * bool(bound)
 
 
 def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:

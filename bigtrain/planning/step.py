@@ -132,6 +132,16 @@ def operator_seconds(work: Work, setup: Setup, cluster: Cluster) -> NDArray[np.f
     return times
 
 
+def host_share(work: Work, setup: Setup, cluster: Cluster) -> float:
+    """Return the share of a micro-batch's time in which the card waits for its host to launch something."""
+    total = float(operator_seconds(work, setup, cluster).sum())
+    launched = len(work.flops) * cluster.assumed.host_us * 1e-6
+    if launched < total * (1 - 1e-9) or not total:
+        return 0.0
+    free = replace(cluster, assumed=cluster.assumed.model_copy(update={"host_us": 0.0}))
+    return 1 - float(operator_seconds(work, setup, free).sum()) / total
+
+
 def _waiting(
     work: Work, times: NDArray[np.float64], players: Mapping[str, StrategyPlan], setup: Setup, cluster: Cluster
 ) -> float:

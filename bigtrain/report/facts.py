@@ -40,6 +40,7 @@ def cost(runs: Sequence[Run], price: float | None) -> list[Row]:
         "begun": lambda run: f"{run.attempts[0][0]:%Y-%m-%d %H:%M} UTC" if run.attempts else "",
         "attempts": lambda run: str(len(run.attempts)),
         "time": lambda run: duration(run.hours),
+        "effective time": lambda run: run.goodput,
         "devices": lambda run: str(run.devices),
         "device hours": lambda run: f"{run.hours * run.devices:.3g}",
         "images a device hour": lambda run: f"{_kimg_an_hour(run):.3g} k" if run.hours else "",

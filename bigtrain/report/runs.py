@@ -9,6 +9,8 @@ from typing import Any
 
 from bigtrain.core.config import flatten, read_yaml
 from bigtrain.core.errors import UserError
+from bigtrain.core.presence import read_heartbeat
+from bigtrain.run.goodput import BEFORE, goodput_of, in_words
 from bigtrain.tracking.events import read_events
 from bigtrain.tracking.spool import FILE_NAME, Record, read_curves, read_outline
 from data_pipelines.files import confined
@@ -59,6 +61,7 @@ class Run:
         status: in one word.
         kimg: how far it came.
         total_kimg: how far it is meant to go.
+        goodput: how effective its time was, in words; empty where that is not known.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Run:
     status: str
     kimg: float
     total_kimg: float
+    goodput: str = ""
 
     @property
     def hours(self) -> float:
@@ -126,6 +130,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         status=_status(records),
         kimg=records[-1]["samples_seen"] / 1000 if records else 0.0,
         total_kimg=float(config.get("total_kimg", 0)),
+        goodput=in_words(goodput) if (goodput := goodput_of(read_events(folder), read_heartbeat(folder))) else "",
     )
 
 
@@ -211,7 +216,7 @@ def _timeline(records: Sequence[Record], folder: Path) -> list[TimelineEvent]:
         elif record["kind"] == "event" and not record["key"].startswith("event."):  # those are in the log of events
             events.append(TimelineEvent(when, kimg, record["key"], record["text"], bad="critical" in record["text"]))
     for event in read_events(folder):
-        facts = {name: fact for name, fact in event.items() if name not in ("time", "event", "kimg")}
+        facts = {name: fact for name, fact in event.items() if name not in ("time", "event", "kimg", BEFORE)}
         if event["event"] in ("start", "complete"):
             continue
         details = ", ".join(f"{name} {fact}" for name, fact in facts.items())

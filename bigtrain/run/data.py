@@ -170,7 +170,7 @@ def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, D
 def _with_fields(
     config: TrainingConfig, plans: Mapping[str, BatchPlan], datasets: Mapping[str, ShardDataset]
 ) -> RunData:
-    fields = {**config.data.field_specs(), **_named_classes(config, datasets)}
+    fields = {**config.data.field_specs(), **_as_stored(config, datasets)}
     return RunData(plans, datasets, fields, config.data.derived_fields())
 
 
@@ -191,11 +191,12 @@ def _plan(
     return replace(plan, fields=tuple(stream.specs()), cache=cache)
 
 
-def _named_classes(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:
-    """Return the class fields with the names that the datasets have for their classes."""
-    found = {}
-    for stream, dataset in datasets.items():
-        for name, spec in config.data.streams[stream].specs().items():
-            if spec.kind in ("class", "classes"):
-                found[f"{stream}.{name}" if stream else name] = dataset.manifest.fields[name]
-    return found
+def _as_stored(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:
+    """Return the stored fields with what only the datasets know: the names of classes, and rates."""
+    return {
+        f"{stream}.{name}" if stream else name: replace(
+            spec, classes=dataset.manifest.fields[name].classes, rate=dataset.manifest.fields[name].rate
+        )
+        for stream, dataset in datasets.items()
+        for name, spec in config.data.streams[stream].specs().items()
+    }

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 from rich.table import Table
 
+from bigtrain.core.cache import cache_folder
 from bigtrain.core.logging import console
 from bigtrain.distributed.gpus import problem_with_cuda
-from bigtrain.evaluation.cache import cache_folder
-from bigtrain.evaluation.extractors.efficientnet_lite0 import weights_path
+from bigtrain.models.pretrained.efficientnet_lite0 import weights_path
 
 
 @dataclass(frozen=True)

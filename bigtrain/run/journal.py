@@ -11,6 +11,7 @@ from bigtrain.core.logging import log
 from bigtrain.core.presence import Heartbeat, read_heartbeat
 from bigtrain.core.state import Progress
 from bigtrain.distributed.statistics import moves_in_forward
+from bigtrain.run.goodput import ACCOUNT, BEFORE, TimeAccount, former_life, goodput_of
 from bigtrain.tracking.events import EventLog, events_from, read_events
 from bigtrain.tracking.tracker import Tracker
 
@@ -27,6 +28,7 @@ class Journal:
     def __init__(self, folder: Path, tracker: Tracker, *, active: bool) -> None:
         self._folder, self._tracker, self._active = folder, tracker, active
         self._events, self._heartbeat = EventLog(folder), Heartbeat(folder)
+        self.account = TimeAccount()
         self._replaced = 0.0
         self._faults = FaultCounter(folder)
 
@@ -40,14 +42,15 @@ class Journal:
         """
         if not self._active:
             return
-        reached = read_heartbeat(self._folder).get("samples_seen", 0)
+        heartbeat = read_heartbeat(self._folder)
+        reached = heartbeat.get("samples_seen", 0)
         lost = max(reached - progress.samples_seen, 0) / 1000
         if checkpoint is None and not reached:
             self.note("start", progress, **facts)
         else:
             self._tell_cause(progress)
             source = str(checkpoint.relative_to(self._folder)) if checkpoint else "the beginning"
-            self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts)
+            self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts, **former_life(heartbeat))
             if lost:
                 log.info("%.3f kimg that came after it were lost and are done again", lost)
         self.beat(progress, now=True)
@@ -80,7 +83,7 @@ class Journal:
         if self._active:
             with contextlib.suppress(OSError):  # a full disk must not keep the event from MLflow
                 self._events.append(event, kimg=progress.kimg, **facts)
-            text = ", ".join(f"{name} {value}" for name, value in facts.items())
+            text = ", ".join(f"{name} {value}" for name, value in facts.items() if name != BEFORE)
             self._tracker.log_event(f"event.{event}", text or event, progress)
 
     def _tell_cause(self, progress: Progress) -> None:
@@ -95,7 +98,7 @@ class Journal:
     def beat(self, progress: Progress, *, now: bool = False) -> None:
         """Show that the run is alive, and where it is."""
         if self._active:
-            self._heartbeat.beat(progress, now=now)
+            self._heartbeat.beat(progress, now=now, **{ACCOUNT: self.account.read()})
 
     def count(self, metrics: Mapping[str, float], progress: Progress) -> None:
         """Note samples that others stood in for in an interval, and report what faults there were so far."""
@@ -108,6 +111,10 @@ class Journal:
         faults = self._faults.read()
         if faults["restarts"]:
             self._tracker.log({f"faults/{name}": float(value) for name, value in faults.items()}, progress)
+        self.beat(progress, now=True)
+        goodput = goodput_of(read_events(self._folder), read_heartbeat(self._folder))
+        if goodput is not None:
+            self._tracker.log({"time/goodput": goodput["share"]}, progress)
 
 
 def faults_of(folder: Path) -> dict[str, float]:

@@ -74,6 +74,12 @@ class RunLog:
         self.journal.begin(self._progress, loaded, **facts, **place_of_this_process())
         self.restart_clock()
 
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Take the time of what is done inside: for the profile, and for the account of the run's time."""
+        with self.profile.span(name), self.journal.account.span(name):
+            yield
+
     def restart_clock(self) -> None:
         """Measure speed from here on."""
         self._speed = Speed(self._progress)

@@ -12,15 +12,18 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.errors import UserError
 from bigtrain.core.state import Progress
 from bigtrain.distributed.init import Ranks
-from bigtrain.generate.pictures import displayed, image_columns
+from bigtrain.generate.displays import displayed
+from bigtrain.generate.pictures import image_columns
 from bigtrain.run.data import RunData, feed_of, open_data
 from bigtrain.run.data_checks import check_data
 
 _SAMPLES = 8
+_NO_PICTURES = ("class", "classes", "text")
+"""Kinds of fields that are no picture."""
 
 
 def write_sheet(config: TrainingConfig, out: Path) -> list[str]:
-    """Write the first training samples as a picture: a row each, a column for each field of images.
+    """Write the first training samples as a picture: a row each, a column for each field that can be shown.
 
     Args:
         config: of the run; its networks are built, and nothing is trained.
@@ -31,7 +34,7 @@ def write_sheet(config: TrainingConfig, out: Path) -> list[str]:
 
     Raises:
         ConfigError: the data do not fit the config, or its networks do not fit them.
-        UserError: the samples have no field of images.
+        UserError: the samples have no field that could be shown, or the picture cannot be written.
     """
     config = config.model_copy(update={"global_batch": _SAMPLES, "micro_batch": 1})
     check_data(config)
@@ -40,11 +43,12 @@ def write_sheet(config: TrainingConfig, out: Path) -> list[str]:
     feed = feed_of(config, data, streams, seed=lambda: config.seed, device=device)
     batch = next(feed)
     feed.close()
-    images = {name: batch[name] for name, spec in data.fields.items() if spec.kind == "image"}
-    if not images:
-        raise UserError(f"{', '.join(config.data.paths)}: the samples have no field of images to show")
-    columns = {**images, **_as_shown(config, data, batch)}
-    sheet = image_columns({caption: displayed(shown) for caption, shown in columns.items()})
+    fields = {name: spec for name, spec in data.fields.items() if spec.kind not in _NO_PICTURES}
+    if not fields:
+        raise UserError(f"{', '.join(config.data.paths)}: the samples have no field that could be shown")
+    columns = {name: displayed(batch[name], spec) for name, spec in fields.items()}
+    columns |= _as_shown(config, data, batch)
+    sheet = image_columns(columns)
     try:
         Image.fromarray(sheet).save(out, "PNG")
     except OSError as error:
@@ -60,7 +64,7 @@ def _as_shown(config: TrainingConfig, data: RunData, batch: Batch) -> dict[str, 
         raise ConfigError(str(error)) from None
     shown = task.shown(batch, Progress(total=1, batch=_SAMPLES))
     return {
-        f"{name}, as D sees it": seen
+        f"{name}, as D sees it": displayed(seen, data.fields[name])
         for name, seen in shown.items()
-        if seen.ndim == 4 and (seen.shape != batch[name].shape or not torch.equal(seen, batch[name]))
+        if seen.shape != batch[name].shape or not torch.equal(seen, batch[name])
     }

@@ -12,6 +12,7 @@ from bigtrain.core.config import ConfigError, read_yaml
 from bigtrain.core.presence import is_held, read_heartbeat, read_place
 from bigtrain.run.failures import cause_of_failure
 from bigtrain.run.folder import read_stopped
+from bigtrain.run.goodput import BEFORE, goodput_of, in_words
 from bigtrain.run.journal import faults_of
 from bigtrain.tracking.events import Event, read_events
 from bigtrain.tracking.sent import SentState
@@ -53,6 +54,7 @@ def status_of(folder: Path) -> Status:
         "heartbeat_age_s": round(time.time() - heartbeat["time"], 1) if heartbeat else None,
         "mlflow": _mlflow(folder),
         "events": events[-_SHOWN_EVENTS:],
+        "goodput": goodput_of(events, heartbeat),
     }
 
 
@@ -66,6 +68,8 @@ def table(status: Status) -> Table:
     if status["img_per_s"]:
         left = f", {duration(status['eta_s'])} left" if status["eta_s"] is not None else ""
         rows.add_row("speed", f"{status['img_per_s']:.1f} img/s{left}")
+    if status["goodput"]:
+        rows.add_row("time", f"{duration(status['goodput']['wall_s'])}, {in_words(status['goodput'])}")
     for name, score in status["scores"].items():
         rows.add_row(name.removeprefix("eval/"), f"{score['value']:.3f} at kimg {score['kimg']:.1f}")
     rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "nothing wrong")
@@ -142,7 +146,9 @@ def _told_faults(status: Status) -> str:
 
 
 def _told(event: Event) -> str:
-    facts = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("time", "event", "kimg"))
+    facts = ", ".join(
+        f"{name} {value}" for name, value in event.items() if name not in ("time", "event", "kimg", BEFORE)
+    )
     place = f"kimg {event['kimg']:.1f} " if "kimg" in event else ""
     return f"{place}{event['event']}{': ' if facts else ''}{facts}"
 

@@ -12,8 +12,8 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
 from bigtrain.engine.strategy import Capability, Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, class_count
-from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, ImageSpec
+from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, data_of
+from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored
@@ -27,7 +27,7 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: what is generated: a field of images, or an array of the shape [C, H, W].
+        field: what is generated; networks of images take arrays of the shape [C, H, W] as well.
         compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
     """
 
@@ -44,7 +44,7 @@ class SynthesisConfig(TaskConfig):
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
-        image = image_of(fields, self.field, class_count(fields))
+        image = data_of(fields, self.field, class_count(fields))
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),
@@ -165,18 +165,3 @@ class SynthesisTask(Task):
         D = networks["D"]
         with buffers_restored(D):
             return {"": D(batch[self._field], batch.label())}
-
-
-def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
-    """Return what a network is built for, from a field of the shape [C, H, W].
-
-    Raises:
-        ValueError: there is no such field, or it has another shape.
-    """
-    if name not in fields:
-        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
-    shape = fields[name].shape
-    if len(shape) != 3:
-        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
-    channels, height, width = shape
-    return ImageSpec(height, channels, classes, None if width == height else width)

@@ -17,13 +17,13 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Capability, Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig
+from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.pretrained.weights import WeightsError
 from bigtrain.tasks.adversary import GameConfig
 from bigtrain.tasks.losses import buffers_restored, discriminator_loss, due_terms, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
-from bigtrain.tasks.synthesis import image_of
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
     DiscriminatorLossContext,
@@ -37,7 +37,8 @@ from bigtrain.tasks.terms import (
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
-from bigtrain.tasks.terms.pixels import L1, L2
+from bigtrain.tasks.terms.perceptual import Perceptual
+from bigtrain.tasks.terms.pixels import L1, L2, Paired
 
 
 class TranslationTermsConfig(NamedTerms):
@@ -45,6 +46,7 @@ class TranslationTermsConfig(NamedTerms):
 
     l1: L1 | None = None
     l2: L2 | None = None
+    perceptual: Perceptual | None = None
     feature_matching: FeatureMatching | None = None
     r1: R1 | None = None
     r2: R2 | None = None
@@ -104,7 +106,7 @@ class TranslationConfig(TaskConfig):
         """See TaskConfig."""
         terms = self.objective.terms.chosen()
         if self.discriminator is None:
-            needless = [name for name, term in terms.items() if not isinstance(term, L1 | L2)]
+            needless = [name for name, term in terms.items() if not isinstance(term, Paired)]
             if needless:
                 raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
             if not terms:
@@ -117,6 +119,15 @@ class TranslationConfig(TaskConfig):
                 raise ValueError(f"objective.terms.{name}: {error}") from None
         if self.objective.adversary_from_kimg and not self.generator_terms():
             raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")
+
+    def check_weights(self) -> None:
+        """See TaskConfig."""
+        for name, term in self.generator_terms().items():
+            try:
+                if (network := term.frozen()) is not None:
+                    network.check()
+            except WeightsError as error:
+                raise WeightsError(f"objective.terms.{name}: {error}") from None
 
     def discriminator_terms(self) -> dict[str, DiscriminatorTerm]:
         """Return the terms of D's loss by name."""
@@ -192,7 +203,7 @@ class TranslationPlayer(Player):
 
     def context_arguments(self, phase: Phase, batch: Batch, rivals: Rivals) -> dict[str, Any]:
         """Return a micro-batch as the phase's loss and terms look at it: the arguments of its step."""
-        networks: dict[str, Any] = {**self.networks(), **rivals}
+        networks: dict[str, Any] = {**self.networks(), **rivals, **self.frozen}
         draws, source = batch.draws.of(phase.name), batch[self.config.input]
         return {
             "networks": networks,
@@ -228,6 +239,8 @@ class TranslationGenerator(TranslationPlayer):
         super().__init__(config, averages)
         self.G = network
         self.terms = config.generator_terms()
+        found = {name: term.frozen() for name, term in self.terms.items()}
+        self.frozen = {name: maps for name, maps in found.items() if maps is not None}
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on the batch, the due terms folded in."""

@@ -18,14 +18,13 @@ from bigtrain.distributed.collectives import from_all_ranks
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig
+from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.objectives.image_pool import ImagePool
 from bigtrain.tasks.adversary import GameConfig
 from bigtrain.tasks.losses import buffers_restored, signs
 from bigtrain.tasks.samplers import TaskSampler
-from bigtrain.tasks.synthesis import image_of
 
 
 class UnpairedObjectiveConfig(GameConfig):

@@ -49,3 +49,13 @@ class ArrayKind(FieldKind):
     def normalise(self, spec: FieldSpec, batch: Tensor) -> Tensor:
         """Return the batch as it is."""
         return batch
+
+    def stored(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """See FieldKind."""
+        import torch  # whoever has tensors has it loaded
+
+        dtype: torch.dtype = getattr(torch, spec.dtype)
+        if dtype.is_floating_point or dtype.is_complex:
+            return batch.to(dtype)
+        limits = torch.iinfo(dtype)
+        return batch.round().clamp(limits.min, limits.max).to(dtype)

@@ -78,6 +78,14 @@ class AudioKind(FieldKind):
         """Return sounds in [-1, 1], float32, shape [N, channels, samples]."""
         return batch.float() / 32768.0 if spec.dtype == "int16" else batch
 
+    def stored(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """See FieldKind."""
+        import torch  # whoever has tensors has it loaded
+
+        if spec.dtype == "int16":
+            return (batch.float() * 32768.0).round().clamp(-32768, 32767).to(torch.int16)
+        return batch.float().clamp(-1, 1)
+
 
 class _SoundDecoder(FieldDecoder):
     def decode(self, data: memoryview, out: NDArray[Any]) -> None:

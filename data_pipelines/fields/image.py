@@ -76,10 +76,23 @@ class ImageKind(FieldKind):
         """Return images in [-1, 1], float32, shape [N, C, H, W]."""
         return scale_pixels(spec, batch)
 
+    def stored(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """See FieldKind."""
+        return unscale_pixels(spec, batch)
+
 
 def scale_pixels(spec: FieldSpec, batch: Tensor) -> Tensor:
     """Map 0 to -1 and the largest value of the type, 255 or 65,535, to 1, in float32."""
     return batch.float() / (127.5 if spec.dtype == "uint8" else 32767.5) - 1.0
+
+
+def unscale_pixels(spec: FieldSpec, batch: Tensor) -> Tensor:
+    """Map -1 to 0 and 1 to the largest value of the type, rounded and clamped."""
+    import torch  # whoever has tensors has it loaded
+
+    half = 127.5 if spec.dtype == "uint8" else 32767.5
+    levels = ((batch.float() + 1.0) * half).round().clamp(0, 2 * half)
+    return levels.to(torch.uint8) if spec.dtype == "uint8" else levels.to(torch.int32).to(torch.uint16)
 
 
 def _read(content: bytes) -> Value:

@@ -68,6 +68,14 @@ class FieldKind(ABC):
     def normalise(self, spec: FieldSpec, batch: Tensor) -> Tensor:
         """Convert a batch, shape [N, *spec.shape], to what networks take, where it lies (on the device)."""
 
+    def stored(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """Convert what networks make back to what is stored: the inverse of `normalise`, rounded and clamped.
+
+        Raises:
+            ValueError: fields of this kind are not generated.
+        """
+        raise ValueError(f"fields of the kind '{self.name}' are not generated")
+
     def suffix(self, spec: FieldSpec) -> str:
         """Return the extension of the field's files."""
         return self.codecs[spec.codec]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipelines.fields.decoder import FieldDecoder
-from data_pipelines.fields.image import scale_pixels
+from data_pipelines.fields.image import scale_pixels, unscale_pixels
 from data_pipelines.fields.kind import LARGEST_VALUE, FieldKind, Value, check_codec, check_value
 from data_pipelines.fields.npy import MAGIC, NpyDecoder, encode_npy, read_npy
 from data_pipelines.fields.spec import FieldSpec
@@ -66,6 +66,10 @@ class VideoKind(FieldKind):
     def normalise(self, spec: FieldSpec, batch: Tensor) -> Tensor:
         """Return videos in [-1, 1], float32, shape [N, T, C, H, W]."""
         return scale_pixels(spec, batch)
+
+    def stored(self, spec: FieldSpec, batch: Tensor) -> Tensor:
+        """See FieldKind."""
+        return unscale_pixels(spec, batch)
 
 
 class _VideoDecoder(FieldDecoder):

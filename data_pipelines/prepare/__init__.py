@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, emoji, fashion_mnist, named, photos, values
+from data_pipelines.prepare import cifar, earth, emoji, fashion_mnist, named, photos, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import from_files, images_of
 from data_pipelines.prepare.huggingface import from_huggingface
@@ -72,6 +72,7 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "fashion-mnist-10k": fashion_mnist.embedded,
     "cifar10": lambda split: cifar.fetched(cifar.CIFAR10, split),
     "cifar100": lambda split: cifar.fetched(cifar.CIFAR100, split),
+    "earth": earth.relief,
     "emoji-lines": emoji.lines,
     "emoji-2d": emoji.flat,
     "emoji-3d": emoji.solid,

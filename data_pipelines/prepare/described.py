@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from data_pipelines.errors import DataError
@@ -64,79 +65,92 @@ class Finder:
         if (found := self.find(called, folder)) is not None:
             return found
         last = "/" + in_common_form(called)
-        found_below = self._by_end().get(last.rpartition("/")[2], [])
-        fitting = [name for name in found_below if name.startswith(folder) and name.endswith(last)]
+        below = self._by_end.get(last.rpartition("/")[2], [])
+        fitting = [name for name in below if name.startswith(folder) and _ends_so(name, last)]
         return fitting[0] if len(fitting) == 1 else None
 
+    @cached_property
     def _by_end(self) -> dict[str, list[str]]:
-        if not hasattr(self, "_ends"):
-            self._ends: dict[str, list[str]] = {}
-            for name in self._names:
-                self._ends.setdefault(name.rpartition("/")[2], []).append(name)
-        return self._ends
+        """The images by their last name, with and without its extension."""
+        ends: dict[str, list[str]] = {}
+        for name in self._names:
+            for end in {name.rpartition("/")[2], stem_of(name).rpartition("/")[2]}:
+                ends.setdefault(end, []).append(name)
+        return ends
 
 
-def described(place: Place, names: Sequence[str]) -> Description | None:
+def _ends_so(name: str, end: str) -> bool:
+    """Tell whether a name, with or without its extension, has this end."""
+    return f"/{name}".endswith(end) or f"/{stem_of(name)}".endswith(end)
+
+
+def described(place: Place, names: Sequence[str], class_folders: bool) -> Description | None:
     """Return what files beside images say about these; None: there are no such files.
 
     Args:
         place: that lists the files.
         names: of the images.
+        class_folders: whether their folders tell classes.
 
     Raises:
         DataError: such a file cannot be understood.
         UnclearLabelsError: it does not fit the images.
     """
     files = place.listing.files
-    root = _common_folder(names)
-    for folder in dict.fromkeys(("", root)):
+    above = _folders_above(names)
+    for folder in above:
         if folder + LABELS_FILE in files:
             return _from_json(place, names, folder + LABELS_FILE, folder)
     tables = [name for name in files if suffix_of(name) in SUFFIXES]
     metadata = [name for name in tables if stem_of(name).rpartition("/")[2] == METADATA]
     if metadata:
         return _from_tables(place, names, [_read(place, name) for name in metadata], metadata)
-    return _from_a_table(place, names, [name for name in tables if name.rpartition("/")[0] + "/" in ("/", root)])
+    beside = [name for name in tables if name[: name.rfind("/") + 1] in above]
+    return _from_a_table(place, names, beside, class_folders) if beside or place.label else None
 
 
-def _common_folder(names: Sequence[str]) -> str:
-    """Return the folders that all images lie in, with a slash behind them."""
+def _folders_above(names: Sequence[str]) -> list[str]:
+    """Return the folders that all images lie below, the outermost first, with a slash behind each but the root's."""
     common = names[0].split("/")[:-1]
     for name in names:
-        words = name.split("/")[:-1]
-        common = [one for one, other in zip(common, words, strict=False) if one == other] if words != common else common
         if not common:
-            return ""
-    return "/".join(common) + "/" if common else ""
+            break
+        words = name.split("/")[:-1]
+        fitting = (place for place, (one, other) in enumerate(zip(common, words, strict=False)) if one != other)
+        common = common[: next(fitting, min(len(common), len(words)))]
+    return ["", *("/".join(common[: place + 1]) + "/" for place in range(len(common)))]
 
 
 def _read(place: Place, name: str) -> Table:
     return read_table(place.listing.content(name), f"{place.path}: {name}", place)
 
 
-def _from_a_table(place: Place, names: Sequence[str], tables: list[str]) -> Description | None:
+def _from_a_table(place: Place, names: Sequence[str], tables: list[str], class_folders: bool) -> Description | None:
     """Take labels from the one table beside images that lists them, if their folders tell no classes."""
     finder, fitting, notes = Finder(names), [], []
     for name in tables:
         try:
             table = _read(place, name)
-        except DataError:
+        except DataError:  # a table of something else
             continue
-        folder = name.rpartition("/")[0]
-        listed = (
-            [] if table.paths is None else [finder.within(str(one), folder and f"{folder}/") for one in table.paths]
-        )
-        if table.labels is not None and any(listed):
+        folder = name[: name.rfind("/") + 1]
+        if table.paths is None or not any(finder.within(str(one), folder) for one in table.paths):
+            continue
+        if table.labels is not None:
             fitting.append((name, table))
-    if not fitting:
-        return None
-    folders = {name.rpartition("/")[0] for name in names}
-    if len(folders) > 1 and place.label is None:
-        listing = first_of(name for name, _ in fitting)
-        notes.append(
-            f"{listing} lists the images, too, and was not taken: their folders are their classes; "
-            f"--kind table with its path takes it"
-        )
+        elif not class_folders:
+            columns = first_of(table.columns, 6)
+            notes.append(
+                f"{name} lists the images, and none of its columns is known for labels ({columns}); --label takes one"
+            )
+    if place.label is not None and not fitting:
+        raise DataError(f"{place.path}: no table beside the images has a column '{place.label}' for --label")
+    if not fitting or (class_folders and place.label is None):
+        if fitting:
+            notes.append(
+                f"{first_of(name for name, _ in fitting)} lists the images, too, and was not taken: their folders are "
+                "their classes; --label takes a column of it"
+            )
         return Description(notes=tuple(notes))
     if len(fitting) > 1:
         raise UnclearLabelsError(
@@ -194,10 +208,12 @@ def _from_json(place: Place, names: Sequence[str], file: str, folder: str) -> De
     except (ValueError, KeyError, TypeError) as error:
         raise UnclearLabelsError(f'{problem} expected {{"labels": [["path", class index], ...]}} ({error!r})') from None
     finder, labels = Finder(names), {}
-    for called, label in pairs:
-        if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+    named = bool(pairs) and all(isinstance(label, str) and label for _, label in pairs)
+    indices, classes = as_classes([label for _, label in pairs], problem) if named else ([], ())
+    for number, (called, label) in enumerate(pairs):
+        if not named and (not isinstance(label, int) or isinstance(label, bool) or label < 0):
             raise UnclearLabelsError(f"{problem} the label of {called} is {label!r}, expected a class index")
-        labels[finder.find(called, folder) or folder + in_common_form(called)] = label
+        labels[finder.find(called, folder) or folder + in_common_form(called)] = indices[number] if named else label
     if len(labels) != len(pairs):
         raise UnclearLabelsError(f"{problem} {len(pairs) - len(labels)} paths are listed twice")
     if unlisted := sorted(set(names) - labels.keys()):
@@ -205,5 +221,5 @@ def _from_json(place: Place, names: Sequence[str], file: str, folder: str) -> De
             f"{problem} {len(unlisted)} images have no label in it (the first: {unlisted[0]}); --label none prepares "
             "all without classes"
         )
-    classes = tuple(str(number) for number in range(max(labels.values(), default=-1) + 1))
+    classes = classes or tuple(str(number) for number in range(max(labels.values(), default=-1) + 1))
     return Description(labels, classes, {}, frozenset({file}))

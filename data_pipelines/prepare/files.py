@@ -8,7 +8,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.described import Description, described
-from data_pipelines.prepare.layout import Layout, UnclearLabelsError, layout_of
+from data_pipelines.prepare.layout import Layout, UnclearLabelsError, has_class_folders, layout_of
 from data_pipelines.prepare.listing import Listing
 from data_pipelines.prepare.names import first_of, stem_of
 from data_pipelines.prepare.place import NO_LABELS, Place
@@ -28,12 +28,13 @@ def from_files(place: Place) -> Source:
     if place.label == NO_LABELS:
         layout = layout_of(names, str(place.path), place.split, labelled=False)
         return _source(place, layout.names, {}, (), None, layout)
-    description = described(place, names)
+    layout = layout_of(names, str(place.path), place.split, labelled=False)
+    description = described(place, layout.names, has_class_folders(names, place.split))
     if description is None or not description.labels:
         layout = layout_of(names, str(place.path), place.split, place.listing.folders)
         return _source(place, layout.names, layout.labels, layout.classes, description, layout)
-    layout = layout_of(names, str(place.path), place.split, labelled=False)
-    chosen = layout.names + [name for name in sorted(description.labels) if name not in set(names)]
+    there = {*layout.names, *layout.elsewhere}
+    chosen = layout.names + [name for name in sorted(description.labels) if name not in there]
     return _source(place, chosen, description.labels, description.classes, description, layout)
 
 

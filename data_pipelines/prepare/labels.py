@@ -1,5 +1,6 @@
 """From the labels that others write to class indices and names."""
 
+import codecs
 import math
 import re
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.names import in_natural_order
+from data_pipelines.prepare.names import in_natural_order, printable
 
 _INDEX = re.compile(r"-?(0|[1-9][0-9]*)")
 _WHOLE = re.compile(r"-?[0-9]+\.0*")
@@ -80,14 +81,21 @@ def _from_numbers(values: list[int], where: str, sample: Callable[[int], str]) -
     return values, tuple(map(str, range(most + 1)))
 
 
+def _decoded(value: bytes) -> str:
+    """Return a label's text: UTF-16 where its mark says so, else UTF-8, with escapes for what is none."""
+    if value.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return value.decode("utf-16", "backslashreplace")
+    return value.decode("utf-8", "surrogateescape")
+
+
 def _plain(value: Any, where: str, sample: str) -> int | str | None:
     """Return a label as an index, a name, or None where there is none."""
     if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
+        value = _decoded(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        text = value.strip().removeprefix("\ufeff").strip()
+        text = printable(value.strip().removeprefix("\ufeff").strip())
         return int(text) if _INDEX.fullmatch(text) else text or None
     if isinstance(value, float) and (math.isnan(value) or value.is_integer()):
         return None if math.isnan(value) else int(value)

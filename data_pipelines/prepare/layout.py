@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.names import first_of, in_natural_order, part_named
+from data_pipelines.prepare.names import first_of, in_natural_order, part_named, words_of
 
 ALL = "all"
 _JUST_IMAGES = {
@@ -97,6 +97,8 @@ def layout_of(
     classes = in_natural_order(tops)
     index = {name: number for number, name in enumerate(classes)}
     labels = {name: index[ways[name][0]] for name in chosen}
+    if alike := sorted(name for name in classes if name.lower() in {other.lower() for other in tops - {name}}):
+        notes = (*notes, f"classes differ only in upper and lower case ({first_of(alike)})")
     empty = _without_files(folders, root, classes, bool(part_of))
     if empty:
         notes = (
@@ -104,6 +106,14 @@ def layout_of(
             f"{len(empty)} folders beside the classes hold no images, so they are none ({first_of(empty)})",
         )
     return Layout(chosen, labels, classes, elsewhere, root, notes)
+
+
+def has_class_folders(names: Sequence[str], split: str = ALL) -> bool:
+    """Tell whether folders give classes to files, or seem to give them to some."""
+    try:
+        return bool(layout_of(names, "", split).labels)
+    except UnclearLabelsError:
+        return True
 
 
 _Ways = dict[str, tuple[str, ...]]
@@ -125,7 +135,8 @@ def _stripped(ways: _Ways) -> tuple[str, _Ways]:
 def _parts(ways: _Ways, place: str, split: str, labelled: bool) -> tuple[dict[str, str], _Ways, tuple[str, ...]]:
     """Return the part of each file by the folders at the top, the folders below these, and what to tell."""
     tops = {way[0] if way else "" for way in ways.values()}
-    found = {top: part for top in tops if (part := part_named(top))}
+    common = frozenset.intersection(*(frozenset(words_of(top)) for top in tops)) if len(tops) > 1 else frozenset()
+    found = {top: part for top in tops if (part := part_named(top, common))}
     others = sorted(tops - found.keys())
     if not found or (others and len(set(found.values())) < 2):
         return {}, ways, ()

@@ -36,12 +36,13 @@ _SYSTEM_FOLDERS = _words("""
 _SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"})
 
 _PARTS = {
-    "train": "train training trainset train_set training_set trn",
-    "val": "val valid validation valset val_set validation_set dev",
-    "test": "test testing testset test_set eval evaluation holdout tst",
+    "train": "train training trainset trn",
+    "val": "val valid validation valset dev",
+    "test": "test testing testset eval evaluation holdout tst",
 }
 PART_OF = {word: part for part, words in _PARTS.items() for word in words.split()}
-"""Names of folders and tars, in lower case -> the part of a set that they hold."""
+"""Words in names of folders and tars -> the part of a set that they hold."""
+_BESIDE_PARTS = _words("set data dataset images image imgs img pictures photos jpg jpeg png")
 
 _PLAIN = re.compile(r"(?!\.\.?(/|$))[^/]+(/(?!\.\.?(/|$))[^/]+)*")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -60,10 +61,17 @@ def in_common_form(name: str) -> str:
 
 def with_common_letters(path: str) -> str:
     """Return a path with `/` between folders and composed Unicode, see `in_common_form`."""
-    path = path.replace("\\", "/")
-    if path.isascii() and path.isprintable():
-        return path
-    raw = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return printable(path.replace("\\", "/"))
+
+
+def printable(text: str) -> str:
+    """Return a text in composed Unicode, with escapes for what cannot be printed, stored or sent."""
+    if text.isascii() and text.isprintable():
+        return text
+    try:
+        raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a pair of surrogates, as JSON may have it
+        raw = text
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in unicodedata.normalize("NFC", raw))
 
 
@@ -109,9 +117,25 @@ def in_natural_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def part_named(word: str) -> str | None:
-    """Return the part that a folder's or a tar's name says it holds: `train`, `val` or `test`; None: none."""
-    return PART_OF.get(word.lower().replace("-", "_").replace(" ", "_"))
+def part_named(name: str, others: frozenset[str] = frozenset()) -> str | None:
+    """Return the part that a folder's name says it holds (`val2017`, `test_images`): `train`, `val` or `test`.
+
+    Args:
+        name: of the folder.
+        others: words, in lower case, that may stand beside that of the part, and mean nothing.
+
+    Returns:
+        The part; None: the name says none.
+    """
+    words = words_of(name)
+    parts = [PART_OF[word] for word in words if word in PART_OF]
+    known = all(word in PART_OF or word in _BESIDE_PARTS or word in others for word in words)
+    return parts[0] if len(parts) == 1 and known else None
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a folder's name in lower case, without numbers."""
+    return [word for part in re.split(r"[-_. ]+", name.lower()) if (word := part.rstrip("0123456789"))]
 
 
 def part_of_file(name: str) -> str | None:

@@ -31,6 +31,9 @@ PATH_COLUMNS = (
     "image_file",
     "img",
     "img_name",
+    "id",
+    "image_id",
+    "name",
 )
 LABEL_COLUMNS = ("label", "class", "category", "labels", "target", "class_name", "class_label", "class_id")
 CAPTION_COLUMNS = ("caption", "text", "prompt")

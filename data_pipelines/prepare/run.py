@@ -8,7 +8,7 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.preparation import Part
+from data_pipelines.preparation import Part, partial_of
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -104,12 +104,13 @@ def prepare(
     if options.test_samples >= len(source.items) > 0:
         raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
     test, rest = source.split(options.test_samples)
-    sets = {folder.with_name(f"{folder.name}-test"): replace(test, name=f"{source.name}-test"), folder: rest}
+    held_out = folder.with_name(f"{folder.name}-test")
+    sets = {folder: rest, **({held_out: replace(test, name=f"{source.name}-test")} if test.items else {})}
+    if test.items and held_out.exists() and not (folder.exists() or partial_of(folder).exists()):
+        raise DataError(f"{held_out}: exists already, and {folder} does not; remove it or choose another folder")
     made: dict[Path, Manifest] = {}
     before = 0
     for path, samples in sets.items():
-        if path != folder and not samples.items:
-            continue
         manifest = write_shards(
             samples,
             path,
@@ -126,7 +127,7 @@ def prepare(
         if manifest is not None:
             made[path] = manifest
         before += len(samples.items)
-    return made
+    return {path: made[path] for path in sorted(made, reverse=True)}
 
 
 def dark_note(source: Source) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from data_pipelines.prepare.place import Place
 from data_pipelines.prepare.rows import PATH_COLUMNS, Table, read_table
 from data_pipelines.source import FileReader, Item, LeftAside, Source
 
+_LOOKED_AT = 100
+
 
 def from_table(place: Place) -> Source:
     """Return the images that a table lists; their paths are absolute or relative to it.
@@ -40,6 +42,12 @@ def from_table(place: Place) -> Source:
         str(path),
         lambda number: f"{table.row(kept[number])} ({paths[kept[number]]})",
     )
+    if names and not any(os.path.lexists(path.parent / name) for name in names[:_LOOKED_AT]):
+        count = len(names[:_LOOKED_AT])
+        raise DataError(
+            f"{path}: none of the first {count} files that it lists is there (the first: {paths[0]}); "
+            f"paths count from {path.parent}; if the images lie in a folder beside it, prepare folder:{path.parent}"
+        )
     texts = table.captions or [b""] * len(paths)
     items = [
         Item(names[number], names[number], label, {TEXT: texts[number]} if texts[number] else {})

@@ -41,6 +41,8 @@ def from_webdataset(place: Place) -> Source:
     opened = [open_tar(tar.resolve(), place) for tar in tars]
     members = [members_of(tar, aside, encoding=place.encoding) for tar in opened]
     members = [_data_only(tar, some, aside) for tar, some in zip(opened, members, strict=True)]
+    if not any(isinstance(member.where, Span) for some in members for member in some) and not aside.total:
+        raise DataError(f"{place.path}: holds no whole tar; {_why_none(members)}")
     reader = _reader(opened)
     dotted = have_dotted_names([member.name for some in members for member in some])
     samples, labels = [], []
@@ -153,6 +155,12 @@ def _tars(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]:
     return [path / str(files[name].where) for name in names], notes
 
 
+def _why_none(members: Sequence[Sequence[Member]]) -> str:
+    """Return why tars have no members."""
+    lost = [member.where for some in members for member in some if isinstance(member.where, Lost)]
+    return f"{lost[0].path}: {lost[0].detail}" if lost else "there is nothing in it"
+
+
 def _data_only(tar: OpenTar, members: Iterable[Member], aside: LeftAside) -> list[Member]:
     """Leave documents and archives aside; give images without an extension the one of their content."""
     kept = []
@@ -231,7 +239,7 @@ def _label(parts: dict[str, Span | Lost], tar: OpenTar, place: Place) -> Any:
     if place.label == NO_LABELS:
         return None
     if isinstance(cls, Span) and place.label in (None, "cls"):
-        return tar.read(cls).decode("utf-8-sig", "backslashreplace").strip() or None
+        return tar.read(cls)
     if isinstance(about, Span):
         try:
             document = json.loads(tar.read(about))

@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bigtrain.evaluation.cache import cache_folder, keep, look_up
+from bigtrain.core.cache import cache_folder
+from bigtrain.evaluation.cache import keep, look_up
 from data_pipelines.files import atomic_write
 
 KEYS = [{"data": f"digest {number}", "samples": 100} for number in range(3)]

@@ -1,6 +1,8 @@
-"""Whole runs of every task on two ranks, through the config: stopped and resumed to the same bits, on any fields."""
+"""Whole runs of every task on two ranks: stopped, killed and resumed to the same bits, on any fields."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from bigtrain.build import build, check
 from bigtrain.chaos.compare import differences
 from bigtrain.config import parse_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.step import StepResult
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.run.folder import open_run_folder
+from bigtrain.tracking.events import read_events
+from bigtrain.trainer import Trainer
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.write import write_shards
@@ -23,6 +29,7 @@ from tests.distributed.ranks import on_ranks
 
 STEPS = 4
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
+SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
@@ -48,14 +55,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": "translation",
         "generator": RESNET,
         "discriminator": PATCHES,
-        "objective": {"terms": {"l1": {"weight": 10}}},
+        "objective": {"terms": {"l1": {"weight": 10}, "perceptual": {}}},
         "data": {
             "path": "pairs",
             "resolution": 16,
             "fields": {"input": {"kind": "image"}, "target": {"kind": "image"}},
             "flip": True,
         },
-        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "ssim"]},
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "perceptual"]},
     },
     "unpaired": {
         "task": "unpaired",
@@ -88,6 +95,20 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr"]},
     },
+    "sounds": {
+        "task": "synthesis",
+        "field": "sound",
+        "generator": {"kind": "wavegan", "width": 4, "z_dim": 8},
+        "discriminator": {"kind": "wavegan", "width": 4},
+        "augment": {"kind": "phase_shift", "samples": 3},
+        "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}}},
+        "data": {
+            "path": "sounds",
+            "resolution": 1,
+            "fields": {"sound": {"kind": "audio", "shape": [1, 256]}},
+        },
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
     "latents": {
         "task": "synthesis",
         "field": "latent",
@@ -108,19 +129,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 40, *IMAGE.shape), dtype=np.uint8)
     latents = rng.standard_normal((40, *LATENT.shape)).astype(np.float32)
+    sounds = rng.integers(-9000, 9000, (40, *SOUND.shape), dtype=np.int16)
     pairs = {"input": images[0], "target": images[1]}
     for name, arrays, spec in (
         ("pairs", pairs, IMAGE),
         ("one", {"image": images[1]}, IMAGE),
         ("other", {"image": images[2]}, IMAGE),
         ("latents", {"latent": latents}, LATENT),
+        ("sounds", {"sound": sounds}, SOUND),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
         write_shards(source, folder / name, shard_samples=10)
     return folder
 
 
-def config_of(name: str, data: Path, folder: Path) -> Any:
+def config_of(name: str, data: Path, folder: Path, **changes: Any) -> Any:
     """Return the config of a run, its data found in a folder."""
 
     def located(tree: Any) -> Any:
@@ -128,18 +151,42 @@ def config_of(name: str, data: Path, folder: Path) -> Any:
             return {key: str(data / value) if key == "path" else located(value) for key, value in tree.items()}
         return tree
 
-    return parse_training(located({**COMMON, **RUNS[name], "run_dir": str(folder)}), source="test")
+    return parse_training(located({**COMMON, **RUNS[name], **changes, "run_dir": str(folder)}), source="test")
 
 
-def run(name: str, data: Path, folder: Path, until: int) -> None:
-    config = config_of(name, data, folder)
+def run(name: str, data: Path, folder: Path, until: int, *, killed: bool = False, **changes: Any) -> None:
+    config = config_of(name, data, folder, **changes)
     check(config, world_size=dist.get_world_size(), allow_change=False)
+    barrier()
     if is_rank_zero():
         open_run_folder(config)
     barrier()
     trainer = build(config, Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), torch.device("cpu")), folder)
     trainer.stop_at = until * trainer.progress.batch
+    if killed:
+        die_after_three_steps(trainer)
     trainer.run()
+
+
+def die_after_three_steps(trainer: Trainer) -> None:
+    """Let a rank kill itself, as `kill -9` does, once the checkpoint of the second step lies there."""
+    take_step = trainer.take_step
+
+    def take_or_die() -> StepResult:
+        if trainer.progress.samples_seen == 2 * trainer.progress.batch:
+            trainer.saving.wait()
+        if trainer.progress.samples_seen == 3 * trainer.progress.batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take_step()
+
+    vars(trainer)["take_step"] = take_or_die
+
+
+OFTEN = {"checkpoint": {"interval_kimg": 0.008}}
+
+
+def killed(root: Path, data: Path) -> None:
+    run("unpaired", data, root / "killed-unpaired", STEPS, killed=True, **OFTEN)
 
 
 def with_and_without_a_stop(root: Path, data: Path) -> None:
@@ -147,11 +194,14 @@ def with_and_without_a_stop(root: Path, data: Path) -> None:
         run(name, data, root / f"straight-{name}", STEPS)
         run(name, data, root / f"resumed-{name}", STEPS // 2)
         run(name, data, root / f"resumed-{name}", STEPS)
+    run("unpaired", data, root / "killed-unpaired", STEPS, **OFTEN)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs")
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        on_ranks(2, killed, folder, folder, data)
     on_ranks(2, with_and_without_a_stop, folder, folder, data)
     return folder
 
@@ -161,11 +211,17 @@ def test_a_run_resumes_to_the_same_bits(root: Path, name: str) -> None:
     assert differences(root / f"straight-{name}", root / f"resumed-{name}") == []
 
 
+def test_two_streams_survive_a_kill_to_the_bit(root: Path) -> None:
+    assert differences(root / "straight-unpaired", root / "killed-unpaired") == []
+    resumed = [event for event in read_events(root / "killed-unpaired") if event["event"] == "resumed"]
+    assert len(resumed) == 1, "it went on from a checkpoint, not from the start"
+
+
 def test_pairs_are_scored_and_shown(root: Path) -> None:
     folder = root / "straight-translation"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     scores = {line["key"] for line in lines if line["kind"] == "score"}
-    assert {"eval/psnr", "eval/ssim"} <= scores
+    assert {"eval/psnr", "eval/perceptual_efflite0"} <= scores
     assert list((folder / "images" / "samples").glob("target-*.png"))
 
 

@@ -7,6 +7,7 @@ import pytest
 from bigtrain.build import check
 from bigtrain.config import load_training
 from bigtrain.core.config import ConfigError, parse_config
+from bigtrain.core.errors import UserError
 from bigtrain.engine.data_config import DataConfig
 from data_pipelines.errors import DataError
 from data_pipelines.sampling import Shares
@@ -55,6 +56,22 @@ def checked(fashion: Path, tmp_path: Path, *overrides: str) -> None:
     fixed = [f"data.path={fashion}", f"run_dir={tmp_path / 'run'}"]
     config = load_training(ROOT / "tests" / "tiny.yaml", [*fixed, *overrides])
     check(config, world_size=1, allow_change=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("eval.extractor=inception-v3-compat", "the weights of inception-v3-compat are not in"),
+        ("eval.extractor=file:mine.py", "extractor file:mine.py: no such file"),
+        ("eval.pairs=[psnr]", "eval.pairs: the task 'synthesis' has no targets to compare its outputs with"),
+    ],
+)
+def test_scores_that_cannot_be_made_are_found_before_the_start(
+    fashion: Path, tmp_path: Path, override: str, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        checked(fashion, tmp_path, override)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

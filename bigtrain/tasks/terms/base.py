@@ -14,6 +14,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.engine.averages import Averages
 from bigtrain.models import Discriminator
+from bigtrain.models.pretrained import FeatureMaps
 from data_pipelines.plugins import Registry
 
 
@@ -22,7 +23,8 @@ class LossContext:
     """A micro-batch in a player's phase, from which losses are computed. Its properties are computed on first use.
 
     Attributes:
-        networks: `G`, `D`, and what terms have added to D under their names; the rivals' are frozen.
+        networks: `G`, `D`, what terms have added to D, and the networks that terms look through, under the terms'
+            names; the rivals' are frozen.
         label: int64, shape [N].
         draws: the phase's random numbers.
         real: images in [-1, 1], shape [N, C, H, W].
@@ -175,6 +177,10 @@ class Term(Config):
         Raises:
             ValueError: it cannot, with the reason.
         """
+
+    def frozen(self) -> FeatureMaps | None:
+        """Return the network, not loaded yet, that the term looks through and nobody trains; None for none."""
+        return None
 
     def part(self, discriminator: Discriminator) -> nn.Module | None:
         """Return what D must learn for this term besides its network, for example a classifier of its last feature."""

@@ -133,7 +133,7 @@ class WGANGP(_GradientPenalty):
 
     def in_discriminator(self, context: DiscriminatorLossContext) -> Tensor:
         """See DiscriminatorTerm."""
-        along = context.draws.of("wgan_gp").uniform(1, 1, 1)
+        along = context.draws.of("wgan_gp").uniform(*(1 for _ in context.real.shape[1:]))
         between = torch.lerp(context.fake_shown.detach(), context.real_shown.detach(), along).requires_grad_()
         return slope_to_one(self._logits(context, between, lambda: context.logits_of(between)), between)
 

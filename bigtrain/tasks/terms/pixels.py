@@ -7,8 +7,8 @@ from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
 
-class _Paired(GeneratorTerm):
-    """Base of the distances to a target, which a task has or has not."""
+class Paired(GeneratorTerm):
+    """Base class of the distances to a target, which a task has or has not."""
 
     def check(self, setting: Setting) -> None:
         """Refuse a task whose samples have no target."""
@@ -16,7 +16,7 @@ class _Paired(GeneratorTerm):
             raise ValueError("it compares what G makes with the sample's target, and this task has none")
 
 
-class L1(_Paired):
+class L1(Paired):
     """lambda · E |G(x) - y| (Isola et al. 2017, equation 3)."""
 
     weight: Schedule = ConstantSchedule(value=100.0)
@@ -26,7 +26,7 @@ class L1(_Paired):
         return F.l1_loss(context.fake, context.real)
 
 
-class L2(_Paired):
+class L2(Paired):
     """lambda · E (G(x) - y)²."""
 
     weight: Schedule = ConstantSchedule(value=100.0)

@@ -13,13 +13,14 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.models import vgg16
 
+from bigtrain.evaluation.distances import FeatureDistance, build_distance
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.extractors.base import suffix_of
 from bigtrain.evaluation.extractors.convolution import FrozenConvolution
 from bigtrain.evaluation.extractors.cores import AT_ONCE
 from bigtrain.evaluation.extractors.resize import resize_like_tensorflow1
-from bigtrain.evaluation.lpips import LPIPS
+from bigtrain.models.pretrained.feature_maps import EfficientNetLite0Maps, VGG16Maps, vgg16_parts
 from tests.inception import write_weights
 
 CPU = torch.device("cpu")
@@ -109,9 +110,29 @@ def test_lpips_equals_torch_fidelitys() -> None:
     ):
         theirs = fidelity_lpips.SampleSimilarityLPIPS("lpips")
     one, other = images(4, 40, 32).split(2)
-    ours = LPIPS(state, heads)(*(side.float() / 127.5 - 1 for side in (one, other)))
-    torch.testing.assert_close(ours, theirs(one, other).flatten(), rtol=1e-5, atol=1e-7)
-    assert LPIPS(state, heads)(*(one.float() / 127.5 - 1,) * 2).abs().max() == 0
+    maps = VGG16Maps()
+    maps.network = vgg16_parts(state)
+    ours = FeatureDistance(maps, list(heads.values()), name="lpips-vgg16")
+    found = ours(*(side.float() / 127.5 - 1 for side in (one, other)))
+    torch.testing.assert_close(found, theirs(one, other).flatten(), rtol=1e-5, atol=1e-7)
+    assert ours(*(one.float() / 127.5 - 1,) * 2).abs().max() == 0
+
+
+@torch.inference_mode()
+def test_the_distance_that_needs_no_download_grows_with_the_difference() -> None:
+    distance = build_distance("perceptual", CPU)
+    image = images(2, 64, 48).float() / 127.5 - 1
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    near, far = (distance(image, image + size * noise) for size in (0.02, 0.2))
+    assert distance(image, image).abs().max() == 0
+    assert (near > 0).all()
+    assert (2 * near < far).all()
+    maps = EfficientNetLite0Maps()
+    maps.load(CPU)
+    pairs = zip(maps(image), maps(image + 0.2 * noise), strict=True)
+    cosines = [nn.functional.cosine_similarity(one, other).mean((1, 2)) for one, other in pairs]
+    torch.testing.assert_close(far, (2 - 2 * torch.stack(cosines)).sum(0), rtol=1e-4, atol=1e-5)
+    assert distance.short_name == "efflite0"
 
 
 def test_a_users_network_comes_from_a_file_of_any_kind(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from torchvision.models import vgg16
 
 from bigtrain.cli import main
 from bigtrain.core.logging import console
-from bigtrain.evaluation.weights import WEIGHTS
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
+from bigtrain.models.pretrained.weights import WEIGHTS
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from data_pipelines.write import write_shards
 from tests.conftest import tiny_source
@@ -227,7 +227,8 @@ def test_path_lengths_and_lpips_carry_their_protocol(bigtrain: Any, tmp_path: Pa
     assert length["protocol"]["metric"] == "ppl_wend (epsilon 0.0001, percentiles 1 to 99, at most 256 pixels)"
     assert length["protocol"]["extractor"] == "lpips-vgg16"
     assert diversity["higher_is_better"]
-    pairs = scores(bigtrain(f"fid a b --metric lpips --weights {tmp_path} --json"))
+    pairs = scores(bigtrain(f"fid a b --metric lpips --metric perceptual --weights {tmp_path} --json"))
+    assert not pairs["perceptual_efflite0"]["higher_is_better"]
     assert all(score["value"] > 0 for score in (length, diversity, *pairs.values()))
     code, _, err = bigtrain(f"ppl biggan --samples 2 --metric ppl_wend --weights {tmp_path}")
     assert (code, err) == (2, "bigtrain: path length in w needs a style-based generator; in z, any will do\n")

@@ -10,9 +10,8 @@ from typing import ClassVar
 import pytest
 
 from bigtrain.cli import main
-from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.fetching import fetch_weights
-from bigtrain.evaluation.weights import WEIGHTS, PublishedWeights, find_weights, has_weights
+from bigtrain.models.pretrained.weights import WEIGHTS, PublishedWeights, WeightsError, find_weights, has_weights
 from data_pipelines.remote import RetryPolicy
 
 CONTENT = bytes(range(256)) * 20_000
@@ -86,27 +85,27 @@ def test_the_command_fetches_and_checks(
 
 
 def test_wrong_content_is_removed_and_named(server: str, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"/other: its content has sha256 .* expected .* by hand"):
+    with pytest.raises(WeightsError, match=r"/other: its content has sha256 .* expected .* by hand"):
         fetch_weights(published(f"{server}/other"), tmp_path, retry=HASTE)
     assert not list(tmp_path.iterdir())
 
 
 def test_weights_are_published_ones_or_vouched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EvaluationError, match="bigtrain weights fetch vgg16"):
+    with pytest.raises(WeightsError, match="bigtrain weights fetch vgg16"):
         find_weights("vgg16")
     monkeypatch.setenv("BIGTRAIN_WEIGHTS", str(tmp_path))
     file = tmp_path / WEIGHTS["vgg16"].names[0]
     file.write_bytes(b"mine")
     assert has_weights("vgg16")
-    with pytest.raises(EvaluationError, match="the published weights have 397923af"):
+    with pytest.raises(WeightsError, match="the published weights have 397923af"):
         find_weights("vgg16")
     digest = hashlib.sha256(b"mine").hexdigest()
     (tmp_path / "SHA256SUMS").write_text(f"{digest}  {file.name}\n")
     found = find_weights("vgg16")
     assert (found.sha256, found.published) == (digest, False)
     assert found.label("vgg16", published="") == f"vgg16-{digest[:8]}"
-    with pytest.raises(EvaluationError, match="not a file of tensors"):
+    with pytest.raises(WeightsError, match="not a file of tensors"):
         found.load()
     file.write_bytes(b"damaged")
-    with pytest.raises(EvaluationError, match="has sha256"):
+    with pytest.raises(WeightsError, match="has sha256"):
         find_weights("vgg16", file)

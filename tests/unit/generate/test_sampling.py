@@ -21,6 +21,7 @@ from bigtrain.generate.walks import mix_table, slerp, walk
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.read import ShardDataset
 from tests.snapshots import save_generator
 
@@ -96,16 +97,18 @@ def test_each_rank_writes_its_share_as_it_comes(
 ) -> None:
     seeds, snapshot, output = list(range(50)), load_snapshot(snapshots["biggan"]), FORMATS[form]
     labels = snapshot.labels(seeds)
-    samples = Samples(tmp_path / "partial", (3, 16, 16), seeds, labels, snapshot.class_names, "here", 8)
+    samples = Samples(
+        tmp_path / "partial", FieldSpec("image", (3, 16, 16), "uint8"), seeds, labels, snapshot.class_names, "here", 8
+    )
     samples.partial.mkdir()
     output.begin(samples)
     for rank in range(3):
         compute(snapshot, SampleRequest(seeds, labels, batch=4), output.sink(samples), Ranks(rank, 3, rank, CPU))
     expected = to_uint8(snapshot.sample(seeds, labels)).numpy()
     if form == "npz":
-        np.testing.assert_array_equal(samples.images, expected)
+        np.testing.assert_array_equal(samples.arrays, expected)
     else:
-        found = [np.asarray(Image.open(samples.picture(number))).transpose(2, 0, 1) for number in range(50)]
+        found = [np.asarray(Image.open(samples.path(number))).transpose(2, 0, 1) for number in range(50)]
         np.testing.assert_array_equal(found, expected)
 
 

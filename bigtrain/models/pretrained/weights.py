@@ -1,4 +1,4 @@
-"""Where the weights of feature extractors are, and whether they are the right ones. Nothing is downloaded here."""
+"""Where the weights of pretrained networks are, and whether they are the right ones. Nothing is downloaded here."""
 
 import os
 from dataclasses import dataclass
@@ -7,10 +7,15 @@ from pickle import UnpicklingError
 
 import torch
 
+from bigtrain.core.cache import cache_folder
+from bigtrain.core.errors import UserError
 from bigtrain.core.state import State
-from bigtrain.evaluation.cache import cache_folder
-from bigtrain.evaluation.errors import EvaluationError
 from data_pipelines.files import sha256_of
+
+
+class WeightsError(UserError):
+    """Weights that are missing, or are not what they should be."""
+
 
 SUMS = "SHA256SUMS"
 """A file in the format of `sha256sum`, by which a user vouches for other weights than the published ones."""
@@ -89,12 +94,12 @@ class Weights:
         """Read the tensors; nothing in the file is run.
 
         Raises:
-            EvaluationError: it is no file of tensors.
+            WeightsError: it is no file of tensors.
         """
         try:
             state: State = torch.load(self.path, weights_only=True, map_location="cpu")
         except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise EvaluationError(f"{self.path}: not a file of tensors ({str(error).splitlines()[0]})") from None
+            raise WeightsError(f"{self.path}: not a file of tensors ({str(error).splitlines()[0]})") from None
         return state
 
 
@@ -116,13 +121,13 @@ def find_weights(name: str, path: Path | None = None) -> Weights:
         path: the file, or a folder that holds it; None for `$BIGTRAIN_WEIGHTS` (either too), then the cache.
 
     Raises:
-        EvaluationError: there is no such file, or its content is wrong.
+        WeightsError: there is no such file, or its content is wrong.
     """
     found = _find(name, path)
     if found is not None:
         return _checked(found, WEIGHTS[name])
     places = " or ".join(map(str, _places(path)))
-    raise EvaluationError(
+    raise WeightsError(
         f"the weights of {name} are not in {places}; get them where there is internet by "
         f"`bigtrain weights fetch {name}`, or name them by --weights, eval.weights or BIGTRAIN_WEIGHTS"
     )
@@ -153,7 +158,7 @@ def _checked(path: Path, published: PublishedWeights) -> Weights:
         return Weights(path, found, published=True)
     if _vouched_for(path) == found:
         return Weights(path, found, published=False)
-    raise EvaluationError(
+    raise WeightsError(
         f"{path}: has sha256 {found}, the published weights have {published.sha256}; if it is meant to be "
         f"another file, say so by `sha256sum {path.name} >> {SUMS}` in {path.parent}, and scores will be named for it"
     )

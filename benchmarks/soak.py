@@ -1,0 +1,161 @@
+"""An hour of trouble: `python -m benchmarks.soak CONFIG DATASET --minutes 60 --out RUN`.
+
+Trains on two ranks from a shard server that refuses every twentieth request, reports to an MLflow server that stands
+still for half a minute now and then, and kills a rank every ten minutes. Prints effective training time, and whether
+memory, processes, handles or temporary files grow. Figures belong in docs/operations.md.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+
+from bigtrain.chaos.victims import find
+from bigtrain.core.presence import read_heartbeat
+from bigtrain.run.goodput import goodput_of, in_words
+from bigtrain.tracking.events import read_events
+
+_LOOK_SECONDS = 5.0
+_REFUSED = 20
+"""One in so many requests to the shard server is refused."""
+
+
+class _Flaky(SimpleHTTPRequestHandler):
+    """Serves files, and refuses some requests for them."""
+
+    count = 0
+
+    def do_GET(self) -> None:
+        """Answer, or not."""
+        _Flaky.count += 1
+        if _Flaky.count % _REFUSED == 0:
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Say nothing."""
+
+
+@contextmanager
+def shard_server(folder: Path) -> Iterator[str]:
+    """Serve a dataset; yield its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Flaky, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run an MLflow server; yield its URL and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
+    words += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
+    with (folder / "mlflow.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def look(command: int, folder: Path, temporary: Path) -> dict[str, float]:
+    """Return what a run takes now: memory and handles of its first rank, processes, temporary files."""
+    family = find(command)
+    ranks = [one.process for one in family if one.role == "rank"]
+    found = {"processes": float(len(family)), "files": float(sum(1 for _ in temporary.rglob("*")))}
+    with contextlib.suppress(IndexError, psutil.Error):  # between two lives
+        found |= {"pid": ranks[0].pid, "rss": float(ranks[0].memory_info().rss), "handles": float(ranks[0].num_fds())}
+    return {"time": time.time(), "seen": float(read_heartbeat(folder).get("samples_seen", 0)), **found}
+
+
+def growth(looks: list[dict[str, float]], what: str) -> float:
+    """Return by what share a quantity grew within lives: last quarter over second quarter, the median of the lives."""
+    lives: dict[float, list[float]] = {}
+    for one in looks:
+        if "pid" in one:
+            lives.setdefault(one["pid"], []).append(one[what])
+    grown = [
+        statistics.mean(values[-len(values) // 4 :]) / statistics.mean(values[len(values) // 4 : len(values) // 2]) - 1
+        for values in lives.values()
+        if len(values) >= 16
+    ]
+    return statistics.median(grown) if grown else float("nan")
+
+
+def main() -> None:
+    """Run the soak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config")
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--kill-minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("words", nargs="*", help="overrides of the config")
+    options = parser.parse_args()
+    choose, folder = random.Random(options.seed), options.out.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix="soak-"))
+    with shard_server(options.dataset) as data, mlflow_server(folder.parent) as (server, mlflow):
+        words = ["train", options.config, f"run_dir={folder}", f"data.path={data}", "total_kimg=1e9", *options.words]
+        words += [f"tracking.uri={server}", "--nproc", "2", "--max-restarts", "1000"]
+        with folder.with_suffix(".log").open("ab") as log:
+            command = [sys.executable, "-m", "bigtrain", *words]
+            run = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(temporary)})
+        looks, kills, ended = [], 0, time.monotonic() + 60 * options.minutes
+        kill_at = time.monotonic() + 60 * options.kill_minutes
+        while time.monotonic() < ended and run.poll() is None:
+            time.sleep(_LOOK_SECONDS)
+            looks.append(look(run.pid, folder, temporary))
+            stopped = time.time() % 420 < 30  # the tracking server stands still for half a minute in seven
+            mlflow.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+            ranks = [one.process for one in find(run.pid) if one.role == "rank"]
+            if time.monotonic() > kill_at and len(ranks) == 2:
+                choose.choice(ranks).kill()
+                kills, kill_at = kills + 1, time.monotonic() + 60 * options.kill_minutes
+        mlflow.send_signal(signal.SIGCONT)
+        family = [one.process for one in find(run.pid)]
+        run.send_signal(signal.SIGTERM)
+        code = run.wait()
+        _, left = psutil.wait_procs(family, timeout=120)
+    goodput = goodput_of(read_events(folder), read_heartbeat(folder))
+    about = {
+        "exit code": code,
+        "kills": kills,
+        "goodput": goodput,
+        "memory grew by": growth(looks, "rss"),
+        "handles grew by": growth(looks, "handles"),
+        "most processes": max(one["processes"] for one in looks),
+        "processes left": len(left),
+        "temporary files left": sum(1 for _ in temporary.rglob("*")),
+    }
+    print(json.dumps(about, indent=1))
+    print(in_words(goodput) if goodput else "no account")
+
+
+if __name__ == "__main__":
+    main()

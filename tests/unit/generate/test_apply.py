@@ -1,0 +1,130 @@
+"""`bigtrain apply` as people call it: files, folders, shards, any size, several ranks, and its one-line refusals."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigtrain.cli import main
+from bigtrain.generate.snapshot import save_snapshot
+from bigtrain.models.base import ImageSpec
+from bigtrain.models.network_spec import NetworkSpec
+from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
+from bigtrain.tasks.translation import TranslationSampler
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.write import write_shards
+
+IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of a U-Net that halves three times, and things to translate."""
+    root = tmp_path_factory.mktemp("places")
+    config = Pix2PixUNetConfig(width=4, downs=3, norm="instance", dropout=0.5)
+    spec = NetworkSpec("generator", "translator", config, (ImageSpec(16, 3, 0), ImageSpec(16, 3, 0)))
+    torch.manual_seed(0)
+    network = spec.build().eval()
+    sampler = TranslationSampler(inputs={"input": IMAGE}, outputs={"target": IMAGE})
+    save_snapshot(root / "snapshot", {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
+    for name, size, mode in (
+        ("folder/a.png", (16, 16), "RGB"),
+        ("folder/deep/b.jpg", (21, 33), "L"),
+        ("folder/c.webp", (5, 40), "RGBA"),
+        ("other/a.png", (16, 16), "RGB"),
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+        Image.fromarray(RNG.integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)).save(path)
+    (root / "folder" / "torn.png").write_bytes((root / "folder" / "a.png").read_bytes()[:60])
+    (root / "folder" / ".hidden.png").write_bytes(b"")
+    (root / "folder" / "notes.txt").write_text("none of ours")
+    for name, spec_ in (("pairs", IMAGE), ("grey", FieldSpec("image", (1, 16, 16), "uint8", codec="png"))):
+        arrays = {key: RNG.integers(0, 256, (5, *spec_.shape), dtype=np.uint8) for key in ("input", "target")}
+        write_shards(from_fields(name, arrays, dict.fromkeys(arrays, spec_)), root / name, shard_samples=2)
+    rows = {"row": RNG.standard_normal((4, 2)).astype(np.float32)}
+    write_shards(from_fields("rows", rows, {"row": FieldSpec("array", (2,), "float32", codec="npy")}), root / "rows")
+    return root
+
+
+Call = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def bigtrain(places: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """Call the command in the folder of places; return its exit code, and what it printed."""
+
+    def call(line: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(places)
+        monkeypatch.setattr(sys, "argv", ["bigtrain", *line.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code or 0, *capfd.readouterr())  # type: ignore[return-value]
+
+    return call
+
+
+def made(folder: Path) -> dict[str, np.ndarray]:
+    return {str(file.relative_to(folder)): np.asarray(Image.open(file)) for file in sorted(folder.rglob("*.png"))}
+
+
+def test_files_folders_and_shards_of_any_size(bigtrain: Call, places: Path) -> None:
+    code, out, _ = bigtrain("apply snapshot folder pairs --out made")
+    assert code == 0
+    assert "made: 8 images translated, 1 could not be read (see made/rejected.jsonl)" in out
+    (line,) = (places / "made" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["image"] == "torn"
+    sizes = {name: picture.shape for name, picture in made(places / "made").items()}
+    assert sizes == {
+        "a.png": (16, 16, 3),
+        "deep/b.png": (33, 21, 3),
+        "c.png": (40, 5, 3),
+        **{f"{number:08d}.png": (16, 16, 3) for number in range(5)},
+    }
+    (places / "made" / "a.png").unlink()
+    assert (
+        "made: 1 images translated, 7 were there, 1 could not be read"
+        in bigtrain("apply snapshot folder pairs --out made")[1]
+    )
+    bigtrain("apply snapshot folder/a.png --out one")
+    assert (made(places / "one")["a.png"] == made(places / "made")["a.png"]).all()
+    bigtrain("apply snapshot folder/a.png --out noisy --noise")
+    assert (made(places / "noisy")["a.png"] != made(places / "made")["a.png"]).any()
+
+
+def test_two_ranks_make_what_one_does(bigtrain: Call, places: Path) -> None:
+    for ranks in (1, 2):
+        code, out, err = bigtrain(f"apply snapshot folder pairs --out ranks{ranks} --nproc {ranks}")
+        assert code == 0, err
+        assert "8 images translated" in out
+    one, two = made(places / "ranks1"), made(places / "ranks2")
+    assert one.keys() == two.keys()
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+MISTAKES = {
+    "apply snapshot nowhere --out x": "nowhere: no such file or folder",
+    "apply snapshot folder other --out x": "folder/a.png and other/a.png would be written to one a.png; translate",
+    "apply snapshot pairs grey --out x": "grey: the images of 'input' have 1 channels of uint8, the network reads 3 of",
+    "apply snapshot rows --out x": "rows: has no field of images, its fields are row",
+    "apply snapshot folder --out other": "other: exists and is not empty; choose another --out",
+    "apply snapshot folder --out x --output drawing": "--output drawing: snapshot makes target",
+    "apply nowhere folder --out x": "nowhere",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line(bigtrain: Call, places: Path, line: str) -> None:
+    code, out, err = bigtrain(line)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"bigtrain: {MISTAKES[line]}")
+    assert err.count("\n") == 1
+    assert not (places / "x").exists(), "nothing is left behind"

@@ -1,0 +1,38 @@
+"""The plans and jobs that README, documentation and recipes print divide over their ranks as they are printed."""
+
+import itertools
+import re
+import shlex
+
+import pytest
+
+from bigtrain.config import load_training
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]
+VALUED = ("--time", "--partition", "--gpu", "--link", "--price", "--plot", "--nodes", "--gpus-per-node")
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n#", " ").replace("\\\n", " ")
+        found += re.findall(r"bigtrain (?:plan|submit) (configs/\S+\.yaml .*--nodes \d+ --gpus-per-node \d+.*)", text)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_printed_command_fits_its_ranks(command: str) -> None:
+    """README printed one of 8 micro-batches on 16 ranks, which is refused."""
+    config, *words = shlex.split(command, comments=True)
+    options = dict(itertools.pairwise(words))
+    ranks = int(options["--nodes"]) * int(options["--gpus-per-node"])
+    values = {options[name] for name in VALUED if name in options}
+    overrides = [word for word in words if "=" in word and word not in values]
+    assert load_training(str(ROOT / config), overrides).accumulation(ranks) >= 1
+
+
+def test_recipes_of_clusters_say_how_to_use_64_and_256_gpus() -> None:
+    for name in ("biggan-imagenet128", "biggan-deep-imagenet512", "r3gan-imagenet64", "stylegan2-ffhq1024"):
+        mine = [command for command in commands() if command.startswith(f"configs/{name}.yaml")]
+        assert {"--nodes 8 ", "--nodes 32 "} <= {match[0] for one in mine if (match := re.search(r"--nodes \d+ ", one))}
