@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--kill-minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*", help="overrides of the config")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     choose, folder = random.Random(options.seed), options.out.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix="soak-"))

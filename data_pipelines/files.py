@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,3 +115,14 @@ def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def in_home(path: str | Path) -> Path:
+    """Return a path with `~` replaced by the home folder; by a folder of the user's among temporary files without one.
+
+    A container may know neither $HOME nor a user of the process's number.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"bigtrain-{os.getuid()}", str(path).removeprefix("~").lstrip("/"))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data_pipelines.faults import FaultLog
+from data_pipelines.files import in_home
 from data_pipelines.remote import (
     FetchError,
     FinalFetchError,
@@ -31,7 +32,7 @@ _POLL_SECONDS = 0.05
 
 def default_folder() -> Path:
     """Return `shards` in `$BIGTRAIN_CACHE`, or in `~/.cache/bigtrain`."""
-    return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser() / "shards"
+    return in_home(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")) / "shards"
 
 
 class ShardCache:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from data_pipelines.faults import Fault
 from data_pipelines.fields.decoder import Fields, new_batch
 from data_pipelines.order import Location
 from data_pipelines.read import OpenShard, ShardDataset
+from data_pipelines.tar_parts import parts_of
 
 
 def verify(
@@ -73,10 +73,8 @@ def _examine_file(dataset: ShardDataset, number: int, shard: OpenShard) -> list[
         with dataset.open_tar(number) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
                 faults.append(Fault(entry.url, "its content does not match the manifest's sha256"))
-            file.seek(0)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                members = {member.offset_data: member.size for member in tar}
-    except (tarfile.TarError, OSError) as error:
+            members = {member.offset_data: member.size for part in parts_of(file) for member in part.headers}
+    except OSError as error:
         return [*faults, Fault(entry.url, f"not a whole tar ({error})")]
     for name in (*manifest.stored, *manifest.members):
         starts, sizes, _ = manifest.index_columns(name)

@@ -10,12 +10,18 @@ from bigtrain.cli.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest
+    from data_pipelines.prepare.run import PrepareOptions
+    from data_pipelines.source import Source
+
+_AS_GIVEN = ("upscale", "channels", "codec", "quality", "shard_samples", "max_samples", "name", "licence")
+"""Options of `prepare` that `PrepareOptions` has by the same names."""
 
 app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 
 
 @app.command()
 def prepare(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(help="A name, a path, KIND:PATH, or pairs:INPUTS,TARGETS; see docs/data.md.")
     ],
@@ -50,35 +56,27 @@ def prepare(
 ) -> None:
     """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
     end_on_signals("the same command goes on")
-    from bigtrain.core.logging import progress_bars
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
-    from data_pipelines.prepare.run import prepare as prepare_source
 
     own = Part.parse(part) if part else None
     options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
         crop=cast(Any, crop),
         filter=cast(Any, resize),
-        upscale=upscale,
-        channels=channels,
         pixel_limit=pixel_limit or PIXEL_LIMIT,
-        codec=codec,
-        quality=quality,
-        shard_samples=shard_samples,
         shard_bytes=parse_bytes(shard_size) if shard_size else None,
-        max_samples=max_samples,
         test_samples=test,
         seed=None if keep_order else seed,
-        name=name,
-        licence=licence,
+        **{option: context.params[option] for option in _AS_GIVEN},
     )
     images = open_source(
         source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
     )
+<<<<<<< HEAD
     total = min(len(images.items), max_samples or len(images.items))
     with progress_bars() as bars:
         task = bars.add_task(f"preparing {images.name}", total=total, note="")
@@ -93,12 +91,32 @@ def prepare(
     _tell(made)
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
+=======
+    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0))))
+>>>>>>> main
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images)):
         typer.echo(f"{source}: {note}")
+
+
+def _prepare(images: "Source", dest: Path, options: "PrepareOptions", workers: int) -> "dict[Path, Manifest]":
+    """Make the sets behind a bar of progress; return their manifests."""
+    from bigtrain.core.logging import progress_bars
+    from data_pipelines.prepare.run import prepare as prepare_source
+
+    total = min(len(images.items), options.max_samples or len(images.items))
+    with progress_bars() as bars:
+        task = bars.add_task(f"preparing {images.name}", total=total, note="")
+        return prepare_source(
+            images,
+            dest,
+            options,
+            workers=workers,
+            on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
+        )
 
 
 def _tell(made: "dict[Path, Manifest]") -> None:

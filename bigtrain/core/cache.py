@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+from data_pipelines.files import in_home
+
 
 def cache_folder() -> Path:
     """Return `$BIGTRAIN_CACHE`, or `~/.cache/bigtrain`."""
-    return Path(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain")).expanduser()
+    return in_home(os.environ.get("BIGTRAIN_CACHE", "~/.cache/bigtrain"))

@@ -85,6 +85,7 @@ def progress_bars() -> Bars:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        speed_estimate_period=3600.0,  # long enough for a training's evaluations to be a part of it
     )
 
 
@@ -124,6 +125,6 @@ class Display:
         note = f"kimg {self._progress.kimg:.1f}/{self._progress.total / 1000:g}  {speed:.0f} img/s"
         self._bars.update(self._task, completed=self._progress.samples_seen, note=note)
         if not console.is_terminal:
-            left = (self._progress.total - self._progress.samples_seen) / max(speed, 1e-9)
+            left = metrics.get("time/left_s", 0.0)
             losses = "  ".join(f"{name} {metrics[name]:.3f}" for name in sorted(metrics) if name.startswith("loss/"))
             log.info("%s  %s  ETA %d:%02d", note, losses, *divmod(round(left), 60))

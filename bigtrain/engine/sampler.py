@@ -13,6 +13,10 @@ Networks = Mapping[str, nn.Module]
 """Networks by name, in evaluation mode."""
 
 
+NO_PRIOR = "none"
+"""The prior of a sampler that draws no inputs."""
+
+
 class Sampler(Protocol):
     """Turns inputs and random numbers into outputs. It is data, not a network: it travels in a snapshot.
 
@@ -40,6 +44,11 @@ class Sampler(Protocol):
     @property
     def pairs_with_targets(self) -> frozenset[str]:
         """The outputs for which the data have the truth, as the field of the same name of the same sample."""
+        ...
+
+    @property
+    def prior(self) -> str:
+        """How `draw_inputs` draws, in a few words that two samplers have in common only if they draw alike."""
         ...
 
     def sources(self, output: str) -> Sequence[str]:

@@ -18,6 +18,7 @@ from bigtrain.core.names import NameOf
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.engine.sampler import NO_PRIOR
 from bigtrain.evaluation.distances import DISTANCES, FeatureDistance, build_distance
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors import build_extractor
@@ -128,6 +129,7 @@ class ImagesWithProgress:
     def __init__(self, images: Images, ranks: Ranks) -> None:
         self._images, self._ranks = images, ranks
         self.name, self.digest, self.classes = images.name, images.digest, images.classes
+        self.prior = images.prior if isinstance(images, GeneratedImages) else NO_PRIOR
         self._bars = progress_bars()
         self._bars.disable |= ranks.rank != 0
         self._task = self._bars.add_task(images.name, total=len(images), note="")
@@ -199,6 +201,7 @@ def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedI
         device=ranks.device,
         name=str(path),
         classes=snapshot.class_names,
+        prior=sampler.prior,
     )
 
 
@@ -249,6 +252,7 @@ def _protocol(
         quantisation=QUANTISATION if made else "as stored",
         reference=reference.digest or theirs["place"],
         reference_samples=theirs["images"],
+        prior=generated.prior if isinstance(generated, ImagesWithProgress) else NO_PRIOR,
         **seen_by(network),
     )
 

@@ -86,7 +86,8 @@ def measure(
         found |= {key: Measured(value, metric, None) for key, value in values.items()}
         if metric in noisy and metric.influence is not None:
             rows = fake[some[metric.need]].tensors()["rows"]
-            around = interval(values[name], [metric.influence(ours, theirs, rows)], theirs.count, lowest=metric.lowest)
+            influences, more = [metric.influence(ours, theirs, rows)], metric.own_error(values)
+            around = interval(values[name], influences, theirs.count, lowest=metric.lowest, more=more)
             found[name] = Measured(values[name], metric, around)
     return found
 

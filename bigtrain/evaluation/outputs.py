@@ -1,7 +1,7 @@
 """Scores of every output of a sampler: of each as a set and, where the data have its targets, in pairs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from bigtrain.core.crop import Size
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
+from bigtrain.engine.sampler import NO_PRIOR
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
@@ -47,6 +48,7 @@ class ScoredOutput:
         size: height and width that is cut out of the middle of the dataset's images; None for all of them.
         on_corrupt: what to do with damaged reference images.
         targets: the true targets of the samples whose inputs are taken; None where there are none.
+        prior: how inputs that are not taken from data are drawn, see `Sampler.prior`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ScoredOutput:
     size: Size | None
     on_corrupt: OnCorrupt
     targets: Images | None = None
+    prior: str = NO_PRIOR
 
 
 class OutputEvaluators:
@@ -128,6 +131,7 @@ class OutputEvaluators:
         scores: dict[str, Score] = {}
         for output, sets, pairs in self._evaluators:
             generate = images_of(make, output.take_inputs, output.name, **choices)
+            sampling = replace(sampling, prior=output.prior)
             scores |= sets.run(generate, sampling, seed=seed, classes=classes, stop=stop)
             if pairs is not None:
                 scores |= pairs.run(generate, sampling, seed=seed)

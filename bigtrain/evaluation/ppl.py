@@ -84,7 +84,7 @@ def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
                 reference="none",
                 reference_samples=None,
                 **seen_by(distance),
-                **asdict(Sampling(ema=snapshot.average)),
+                **asdict(Sampling(ema=snapshot.average, prior=snapshot.sampler.prior)),
             ),
             higher_is_better=GENERATOR_METRICS[name].better == "higher",
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from bigtrain.engine.sampler import NO_PRIOR
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.noise import Interval, is_better
 
@@ -38,6 +39,7 @@ class ScoreProtocol:
         truncation: of the latents (psi), 1 for none.
         ema: which average of the weights was sampled, see `Sampling`.
         generator_precision: of the generator's forward.
+        prior: how its inputs were drawn, see `Sampler.prior`: `none`, `classes even`, or a hash of the classes' shares.
         seeds: of latents, over which scores are averaged: a mean is less noisy, but as biased.
     """
 
@@ -53,12 +55,16 @@ class ScoreProtocol:
     truncation: float = 1.0
     ema: str = "half_life"
     generator_precision: str = "fp32"
+    prior: str = NO_PRIOR
     seeds: int = 1
 
     @property
     def stamp(self) -> str:
-        """A short hash of all of it."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """A short hash of all of it; without a prior, the one that it had before protocols told of priors."""
+        facts = asdict(self)
+        if self.prior == NO_PRIOR:
+            del facts["prior"]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_STAMP_LENGTH]
 
     def differences(self, other: "ScoreProtocol") -> list[str]:
@@ -124,11 +130,13 @@ class Sampling:
         ema: which average of the weights it has: `half_life`, or `sigma_rel 0.05`. Its width is the model's own, like a
             learning rate, and no part of the protocol.
         generator_precision: of its forward.
+        prior: how its inputs are drawn, see `Sampler.prior`.
     """
 
     truncation: float = 1.0
     ema: str = "half_life"
     generator_precision: str = "fp32"
+    prior: str = NO_PRIOR
 
 
 @dataclass(frozen=True)

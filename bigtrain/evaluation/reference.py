@@ -15,6 +15,9 @@ from bigtrain.evaluation.statistics import Statistic
 from bigtrain.evaluation.statistics.features import FeatureRows, Features
 from bigtrain.evaluation.statistics.moments import MomentSums
 
+_ORDERS = {"spatial": "spatial by row, column, channel"}
+"""What a layer is called in the cache, where the order of its features was another one in earlier versions."""
+
 
 def reference_statistics(
     images: Images | Published,
@@ -48,7 +51,7 @@ def reference_statistics(
             "weights": extractor.weights_sha256,
             "preprocessing": extractor.preprocessing,
             "dtype": extractor.dtype,
-            "layer": need.layer,
+            "layer": _ORDERS.get(need.layer, need.layer),
             "statistic": need.collector.name,
         }
         for need in needs

@@ -53,6 +53,7 @@ def scored_outputs(sampler: Sampler, data: RunData, reals: Reals, device: torch.
                 (spec.shape[1], spec.shape[2]) if spec.kind == "image" else None,
                 data.plans[stream].on_corrupt,
                 MemoryImages(reals.fields[name], "the targets") if paired else None,
+                sampler.prior,
             )
         )
     return outputs

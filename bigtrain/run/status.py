@@ -37,7 +37,10 @@ def status_of(folder: Path) -> Status:
     kimg = max(heartbeat.get("samples_seen", 0) / 1000, 0.0)
     state = _state(folder, kimg, total, heartbeat)
     speed = metrics["time/img_per_s"][-1][1] if "time/img_per_s" in metrics else None
-    left = 1000 * (total - kimg) / speed if speed and state == "running" else None
+    left = None
+    if "time/left_s" in metrics and state == "running":
+        when, seconds = metrics["time/left_s"][-1]
+        left = seconds * (total - kimg) / (total - when) if when < total else 0.0
     return {
         "run": str(folder),
         "state": state,

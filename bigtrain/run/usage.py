@@ -16,7 +16,7 @@ _GIB = 2.0**30
 
 
 class Speed:
-    """How fast a run trains, without what is left out: evaluations.
+    """How fast a run trains, without what is left out: evaluations; and how long the rest takes, with them.
 
     Args:
         progress: of the run; the time begins now.
@@ -25,17 +25,26 @@ class Speed:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._since, self._images = time.perf_counter(), progress.samples_seen
+        self._began, self._first = self._since, self._images
 
     def leave_out(self, seconds: float) -> None:
         """Leave out time that has passed."""
         self._since += seconds
 
     def read(self) -> dict[str, float]:
-        """Return the speed since the last reading, and start afresh."""
+        """Return the speed since the last reading, and start it afresh; and the time left, at the pace since the start.
+
+        The pace counts all that happens beside the steps: evaluations, checkpoints, previews.
+        """
         now, seen = time.perf_counter(), self._progress.samples_seen
         seconds, images = now - self._since, seen - self._images
         self._since, self._images = now, seen
-        return {"time/img_per_s": images / seconds, "time/sec_per_kimg": 1000 * seconds / images}
+        pace = (now - self._began) / (seen - self._first)
+        return {
+            "time/img_per_s": images / seconds,
+            "time/sec_per_kimg": 1000 * seconds / images,
+            "time/left_s": pace * (self._progress.total - seen),
+        }
 
 
 class Cost(NamedTuple):

@@ -85,6 +85,7 @@ class SynthesisPlayer(Player):
             generate=partial(sample, networks["G"], label=label, draws=draws, style_mixing=mixing),
             show=partial(self.view.show, noise=phase.values.get("instance_noise", 0.0)),
             averages=self.averages,
+            style_mixing=mixing,
         )
 
 

@@ -1,5 +1,7 @@
 """The base class of the tasks' samplers, and the sampler of synthesis."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.core.rng import Draws
-from bigtrain.engine.sampler import Networks, check_choices
+from bigtrain.engine.sampler import NO_PRIOR, Networks, check_choices
 from bigtrain.models import Generator, ImageSpec
 from data_pipelines.fields.spec import FieldSpec
 
@@ -48,6 +50,11 @@ class TaskSampler(ABC):
     def pairs_with_targets(self) -> frozenset[str]:
         """See Sampler."""
         return frozenset()
+
+    @property
+    def prior(self) -> str:
+        """See Sampler."""
+        return NO_PRIOR
 
     def sources(self, output: str) -> Sequence[str]:
         """See Sampler."""
@@ -110,6 +117,17 @@ class SynthesisSampler(TaskSampler):
         if CLASS not in self.inputs:
             return {}
         return {CLASS: draws.of("label").categorical(self.class_weights)}
+
+    @property
+    def prior(self) -> str:
+        """See Sampler: `classes even`, or a hash of the classes' shares."""
+        if CLASS not in self.inputs:
+            return NO_PRIOR
+        if len(set(self.class_weights)) == 1:
+            return "classes even"
+        total = sum(self.class_weights)
+        shares = json.dumps([f"{weight / total:.6e}" for weight in self.class_weights])
+        return f"classes by shares {hashlib.sha256(shares.encode()).hexdigest()[:12]}"
 
     def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Generate one output a draw.

@@ -24,10 +24,21 @@ def sample(generator: Any, z: Tensor, label: Tensor, draws: Draws, *, style_mixi
     if not style_mixing:
         image: Tensor = generator(z, label, draws=draws)
         return image
-    other = draws.of("mixing/z").normal(generator.z_dim)
-    styles = mix_styles(generator.styles(z, label), generator.styles(other, label), draws.of("mixing"), style_mixing)
-    mixed: Tensor = generator.synthesize(styles, draws=draws)
+    mixed: Tensor = generator.synthesize(styles_of(generator, z, label, draws, style_mixing), draws=draws)
     return mixed
+
+
+def styles_of(generator: Any, z: Tensor, label: Tensor, draws: Draws, style_mixing: float) -> Tensor:
+    """Return the styles of latents, some of them mixed with another's; see `sample` for the arguments.
+
+    Returns:
+        Shape [N, layers, w_dim].
+    """
+    styles: Tensor = generator.styles(z, label)
+    if not style_mixing:
+        return styles
+    other = draws.of("mixing/z").normal(generator.z_dim)
+    return mix_styles(styles, generator.styles(other, label), draws.of("mixing"), style_mixing)
 
 
 def mix_styles(styles: Tensor, others: Tensor, draws: Draws, probability: float) -> Tensor:

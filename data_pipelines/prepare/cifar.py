@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
-from data_pipelines.files import read_at_most
+from data_pipelines.files import in_home, read_at_most
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.source import Source
@@ -62,7 +62,7 @@ CIFAR100 = Variant(
 
 def fetched(variant: Variant, split: str = "all", *, cache: Path = CACHE) -> Source:
     """Return the official set, fetched if it is not in the cache."""
-    path = cache.expanduser() / variant.url.rpartition("/")[2]
+    path = in_home(cache) / variant.url.rpartition("/")[2]
     fetch(variant.url, path, variant.sha256)
     return from_cifar(path, split)
 

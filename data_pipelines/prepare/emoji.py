@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import in_home
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.prepare.pairs import INPUT, TARGET
 from data_pipelines.protocol import ImageProtocol, Rejected
@@ -225,7 +226,7 @@ def _names_by_key(pictures: Iterable[str]) -> Mapping[str, str]:
 
 
 def _fetched(package: Package, cache: Path) -> Path:
-    return fetch(package.url, cache.expanduser() / PurePosixPath(package.url).name, package.sha256)
+    return fetch(package.url, in_home(cache) / PurePosixPath(package.url).name, package.sha256)
 
 
 def read_members(archive: Path, suffix: str) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import in_home
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import check_gzip, fetch_gzip
 from data_pipelines.prepare.idx import read_idx
@@ -48,7 +49,7 @@ def full(split: str = "all", *, debian: Path = DEBIAN, url: str = URL, cache: Pa
     """All 70,000 images, the training split first, or one split of them."""
     if all((debian / name).is_file() for name in CONTENT_SHA256):
         return _source("fashion-mnist", debian, _SPLITS[split], origin=f"Debian package at {debian}")
-    cache = cache.expanduser()
+    cache = in_home(cache)
     for name, sha256 in CONTENT_SHA256.items():
         fetch_gzip(f"{url}/{name}", cache / name, sha256)
     return _source("fashion-mnist", cache, _SPLITS[split], origin=url)

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.files import confined
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, told_apart
@@ -17,7 +18,8 @@ from data_pipelines.prepare.parquet import from_parquet
 from data_pipelines.prepare.place import Place
 from data_pipelines.prepare.rows import CAPTION_COLUMNS, LABEL_COLUMNS
 from data_pipelines.protocol import Rejected
-from data_pipelines.source import Item, Source
+from data_pipelines.source import FileReader, Item, Source
+from data_pipelines.trust import is_trusted
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,17 @@ class RowReader:
             content: bytes = image["bytes"]
             return content
         if isinstance(image, dict) and image.get("path"):
-            try:
-                return Path(image["path"]).read_bytes()
-            except OSError as error:
-                raise Rejected("missing", str(error)) from None
+            return FileReader(self.folder).read(self._inside(image["path"]))
         if image is None:
             raise Rejected("missing", "the row has no image")
         return _as_pixels(image)
+
+    def _inside(self, path: str) -> str:
+        """Return a path that a row names, which may be a stranger's: below the folder, unless the user trusts that."""
+        try:
+            return path if is_trusted(self.folder) else str(confined(self.folder, path).resolve())
+        except ValueError as error:
+            raise Rejected("outside", f"{error}; if you trust it: bigtrain --trusted-data {self.folder}") from None
 
     @cached_property
     def _rows(self) -> Any:
@@ -128,6 +134,9 @@ def _splits(path: Path, split: str) -> tuple[str, ...]:
     names: list[str] = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
     if split != "all" and split not in names:
         raise DataError(f"{path}: no split '{split}'; it has {', '.join(names)}")
+    for name in names:
+        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+            raise DataError(f"{path}: dataset_dict.json: {name!r} is no name of a split")
     return tuple(names) if split == "all" else (split,)
 
 

@@ -23,6 +23,7 @@ from data_pipelines.content import HEAD, image_format
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.links import resolved
 from data_pipelines.prepare.names import (
+    first_of,
     in_common_form,
     is_image,
     is_system_file,
@@ -36,6 +37,8 @@ from data_pipelines.source import FileReader, LeftAside, Lost, Reader, Where, Zi
 SYSTEM = "hidden or of the system"
 LATER = "replaced by a later member of the same name"
 _UTF_8_NAME = 0x800
+_LONGEST_LINK = 4096
+"""Bytes of a link's target in a zip: Linux's longest path."""
 
 
 class File(NamedTuple):
@@ -140,8 +143,16 @@ def list_folder(path: Path) -> Listing:
     """
     listing = Listing(path, {}, set(), FileReader(path))
     found: list[File] = []
+    outside = []
     for one in _walk(path, "", ()):
         _sort_in(listing, found, one)
+        if (path / one.name).is_symlink() and not (path / one.name).resolve().is_relative_to(path.resolve()):
+            outside.append(one.name)
+    if outside:
+        listing.notes.append(
+            f"{len(outside)} links lead out of the folder, and were followed ({first_of(outside)}): if it came from "
+            "somebody else, see what they show before you publish the set"
+        )
     for file in sorted(found):
         name = _free(file.name, listing.files)
         listing.files[name] = file._replace(name=name)
@@ -221,7 +232,9 @@ def list_zip(path: Path, *, encoding: str | None = None) -> Listing:
             links = {
                 _name_of(one, encoding): archive.read(one).decode("utf-8", "surrogateescape")
                 for one in members
-                if file_types.S_ISLNK(one.external_attr >> 16) and not one.flag_bits & 1
+                if file_types.S_ISLNK(one.external_attr >> 16)
+                and not one.flag_bits & 1
+                and one.file_size < _LONGEST_LINK
             }
     except LookupError:
         raise DataError(f"--encoding {encoding}: no such encoding; cp932, gbk and cp1252 are some") from None

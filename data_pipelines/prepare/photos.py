@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.files import in_home
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import fetch
@@ -72,7 +73,7 @@ PACKAGES = (
 def photos(split: str = "all", *, packages: Sequence[Package] = PACKAGES, cache: Path = CACHE) -> Source:
     """Tiles of photographs, RGB, 128x128, unlabelled."""
     tiles = []
-    for number, photo in enumerate(_photographs(packages, cache.expanduser())):
+    for number, photo in enumerate(_photographs(packages, in_home(cache))):
         if split == "all" or (split == "test") == (number % _TEST == 0):
             tiles += list(_tiles(photo))
     origin = ", ".join(PurePosixPath(package.url).name for package in packages)

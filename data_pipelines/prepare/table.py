@@ -13,6 +13,7 @@ from data_pipelines.prepare.labels import as_classes
 from data_pipelines.prepare.place import Place
 from data_pipelines.prepare.rows import PATH_COLUMNS, Table, read_table
 from data_pipelines.source import FileReader, Item, LeftAside, Source
+from data_pipelines.trust import is_trusted
 
 _LOOKED_AT = 100
 
@@ -36,6 +37,7 @@ def from_table(place: Place) -> Source:
     if wrong is not None:
         raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({paths[wrong]!r})")
     names = [_on_disk(path.parent, name) for name in paths]
+    _check_inside(path, names)
     kept, aside = _distinct(table, names)
     labels, classes = as_classes(
         None if table.labels is None else [table.labels[number] for number in kept],
@@ -72,6 +74,20 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _check_inside(table: Path, names: Sequence[str]) -> None:
+    """Refuse a table that lists files outside of its folder, unless the user trusts it: a stranger may have made it."""
+    if is_trusted(table):
+        return
+    top = table.parent.resolve()
+    # Links are the user's own, a name is the table's: so names are judged as they are written.
+    outside = [name for name in names if not Path(os.path.normpath(top / name)).is_relative_to(top)]
+    if outside:
+        raise DataError(
+            f"{table}: {len(outside)} of its paths lead out of its folder (the first: {outside[0]}); if you trust it: "
+            f"bigtrain --trusted-data {table} data prepare ..."
+        )
 
 
 def _on_disk(folder: Path, name: str) -> str:

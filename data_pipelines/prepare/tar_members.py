@@ -21,6 +21,7 @@ from data_pipelines.prepare.listing import SYSTEM
 from data_pipelines.prepare.names import in_common_form, is_system_file
 from data_pipelines.prepare.place import HeldFile, Place
 from data_pipelines.source import LeftAside, Lost, Span
+from data_pipelines.tar_parts import parts_of
 
 _CHUNK = 1 << 20
 _PACKED = {"gzip", "bzip2", "xz", "zstd", "lz4"}
@@ -141,47 +142,13 @@ def members_of(
     """
     file = tar.held.file if start == 0 and end is None else _Window(tar.held.file, start, end)
     found: list[Member] = []
-    part = at = 0
-    while True:
-        headers, read_to, problem = _read_part(file, at, encoding)
+    for part, (headers, read_to, problem) in enumerate(parts_of(file, encoding)):
         if headers or part == 0:
             found += _members_of_part(tar.path, headers, start, part, aside)
         if problem:
-            detail = f"bytes behind the end are no tar, from byte {at} on" if part and not headers else problem
+            detail = f"bytes behind the end are no tar, from byte {read_to} on" if part and not headers else problem
             found.append(Member(f"byte {start + read_to}", Lost(tar.path, "damaged", detail), part))
-            return found
-        behind = _behind_zeros(file, read_to)
-        if behind is None:
-            return found
-        at, part = behind, part + 1
-
-
-def _read_part(file: Any, at: int, encoding: str | None) -> tuple[list[tarfile.TarInfo], int, str]:
-    """Return the headers of one tar, the byte behind its last member, and what is wrong with its end."""
-    headers: list[tarfile.TarInfo] = []
-    read_to = at
-    file.seek(at)
-    try:
-        with tarfile.open(fileobj=file, mode="r:", encoding=encoding or "utf-8", errors="surrogateescape") as tar:
-            for member in tar:
-                headers.append(member)
-                read_to = tar.offset
-        file.seek(read_to)
-        mark = file.read(tarfile.BLOCKSIZE)
-        whole = mark == bytes(tarfile.BLOCKSIZE)  # else it was cut between two members
-    except tarfile.TarError:
-        whole = False
-    return headers, read_to, "" if whole else f"the tar cannot be read beyond byte {read_to}"
-
-
-def _behind_zeros(file: Any, at: int) -> int | None:
-    """Return the beginning of the first block from a byte on that is not all zeros; None: there is none."""
-    file.seek(at)
-    while chunk := file.read(_CHUNK):
-        if rest := chunk.lstrip(b"\0"):
-            return int((at + len(chunk) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE)
-        at += len(chunk)
-    return None
+    return found
 
 
 def _members_of_part(

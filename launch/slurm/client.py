@@ -30,6 +30,8 @@ _NO_ANSWER = re.compile(
     r"unavailable|unexpected message|broken pipe|reset by peer|resource busy|no route|unknown host|resolve",
     re.IGNORECASE,
 )
+_NOT_SET_UP = re.compile(r"configuration (source|file)", re.IGNORECASE)
+"""This machine has the commands and is part of no cluster: waiting does not help."""
 _NUMBER = re.compile(r"(\d+)(?:;[\w.-]+)?")
 _IN_QUEUE = re.compile(r"(\d+(?:_\d+|_\[[^]]*\]|\+\d+)?)\|([A-Z_]+)\|(.*)")
 
@@ -150,11 +152,13 @@ def _ask(*command: str, script: str | None = None) -> str:
         try:
             return _call(*command, script=script)
         except SlurmSilentError as error:
-            _wait_or_raise(wait, error)
+            _wait_or_raise(None if _NOT_SET_UP.search(str(error)) else wait, error)
     raise AssertionError("unreachable")
 
 
 def _wait_or_raise(wait: int | None, error: SlurmSilentError) -> None:
+    if _NOT_SET_UP.search(str(error)):
+        raise error
     if wait is None:
         raise SlurmSilentError(f"{error} (asked again for {sum(_WAITS)} s)") from None
     if wait == _WAITS[0]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.files import in_home
 from launch.slurm.client import Queued
 
 FOLDER = "slurm"
@@ -117,4 +118,4 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def _list_of_runs() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME", "~/.local/state")).expanduser() / "bigtrain" / "slurm-runs"
+    return in_home(os.environ.get("XDG_STATE_HOME", "~/.local/state")) / "bigtrain" / "slurm-runs"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from bigtrain.core.config import Config, ConfigError, parse_config, read_yaml
+from data_pipelines.files import in_home
 from data_pipelines.secrets import hide_secrets
 
 _SITE_IN_REPO = Path("slurm/site.yaml")
@@ -230,5 +231,5 @@ def tasks_of(array: str) -> list[int]:
 
 
 def _site_file() -> list[Path]:
-    own = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "bigtrain" / "slurm.yaml"
+    own = in_home(os.environ.get("XDG_CONFIG_HOME", "~/.config")) / "bigtrain" / "slurm.yaml"
     return [path for path in (own, _SITE_IN_REPO) if path.is_file()][:1]

@@ -55,11 +55,23 @@ def on_ranks(world_size: int, function: Callable[..., Any], folder: Path, *argum
     while len(_ranks) < world_size:
         _ranks.append(Rank())
     used, port = _ranks[:world_size], free_port()
-    for number, rank in enumerate(used):
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        environment = {**os.environ, **address, "RANK": str(number), "WORLD_SIZE": str(world_size)}
-        returned = folder / f"returned-{number}.pt"
-        rank.pipe.send(Call(function, arguments, returned, environment, Path.cwd(), sys.path))
+    try:
+        for number, rank in enumerate(used):
+            address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            environment = {**os.environ, **address, "RANK": str(number), "WORLD_SIZE": str(world_size)}
+            returned = folder / f"returned-{number}.pt"
+            rank.pipe.send(Call(function, arguments, returned, environment, Path.cwd(), sys.path))
+        _wait_for(used)
+    except BaseException:  # also a test's time limit: what they still do, or answer, is nothing to the next call
+        for rank in used:
+            rank.process.kill()
+        end_ranks()
+        raise
+    return [torch.load(folder / f"returned-{rank}.pt") for rank in range(world_size)]
+
+
+def _wait_for(used: list[Rank]) -> None:
+    """Wait until all have done their call, and end those that are not to be used again."""
     waiting = {rank.pipe: number for number, rank in enumerate(used)}
     while waiting:
         for pipe in wait(list(waiting)):
@@ -69,14 +81,10 @@ def on_ranks(world_size: int, function: Callable[..., Any], folder: Path, *argum
             except EOFError:
                 error, again = f"the process ended with exit code {_exit_code(used[number])}", False
             if error:
-                for rank in used:  # the others wait for this one
-                    rank.process.kill()
-                end_ranks()
-                raise RuntimeError(f"rank {number} of {world_size}: {error}")
+                raise RuntimeError(f"rank {number} of {len(used)}: {error}")
             if not again:
                 _ranks.remove(used[number])
                 used[number].end()
-    return [torch.load(folder / f"returned-{rank}.pt") for rank in range(world_size)]
 
 
 @atexit.register

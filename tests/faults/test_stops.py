@@ -61,14 +61,16 @@ def assert_stops(process: subprocess.Popen[str], run: Path, number: Signals, who
         )
 
 
-@pytest.mark.parametrize(("number", "whom"), [(SIGUSR1, one_rank), (SIGTERM, everything)])
-def test_a_signal_stops_all_at_one_step(runs: Runs, undisturbed: Path, number: Signals, whom: Whom) -> None:
-    name = f"stopped-{number.name}"
-    process = runs.start(name)
-    wait_for(runs.root / name, 100, process)
-    assert_stops(process, runs.root / name, number, whom)
-    assert differences(undisturbed, runs.finish(name)) == []
-    assert events(runs.root / name) == ["start", "stopped", "resumed", "complete"]
+def test_a_signal_to_one_rank_and_one_to_everything_stop_all_at_one_step(runs: Runs, undisturbed: Path) -> None:
+    run = runs.root / "stopped"
+    process = runs.start("stopped")
+    wait_for(run, 100, process)
+    assert_stops(process, run, SIGUSR1, one_rank)
+    process = runs.start("stopped")
+    wait_for(run, 320, process)
+    assert_stops(process, run, SIGTERM, everything)
+    assert differences(undisturbed, runs.finish("stopped")) == []
+    assert events(run) == ["start", "stopped", "resumed", "stopped", "resumed", "complete"]
 
 
 def test_a_second_signal_forces_the_exit(runs: Runs) -> None:

@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bigtrain.checkpoint.contents import load_state
+from bigtrain.core.logging import console
 from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, read_metrics, read_records
 from tests.conftest import ROOT
 
@@ -111,25 +113,25 @@ def test_a_stop_in_the_middle_of_an_evaluation_saves_and_the_curve_is_whole(
     assert [value for _, value in ours] == pytest.approx(expected, rel=1e-2)  # bf16, in other batches
 
 
-def test_scores_are_compared_only_where_the_protocol_is_the_same(watched: Path, fashion: Path, tmp_path: Path) -> None:
-    snapshot = str(watched / "snapshots" / "best")
-    options = ["--samples", "30", "--reference-samples", "60", "--json"]
-    for name, truncation in (("whole", "1.0"), ("truncated", "0.5")):
-        done = call("evaluate", snapshot, *options, "--truncation", truncation)
+def test_scores_are_compared_only_where_the_protocol_is_the_same(
+    watched: Path, tmp_path: Path, bigtrain: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 200)  # no table is broken
+    snapshot = str(watched / "snapshots" / "kimg000000.640")
+    options = ["--samples", "160", "--reference-samples", "60", "--dtype", "bf16", "--json"]
+    for name, more in (("whole", ["--nproc", "2"]), ("truncated", ["--truncation", "0.5"])):
+        done = call("evaluate", snapshot, *options, *more)
         assert done.returncode == 0, done.stderr
         (tmp_path / f"{name}.json").write_text(done.stdout)
     whole, truncated = str(tmp_path / "whole.json"), str(tmp_path / "truncated.json")
-    refused = call("evaluate", "--compare", whole, truncated)
-    assert refused.returncode == 2
-    assert refused.stderr.strip() == (
-        "bigtrain: eval/fid30_efflite0: these scores cannot be compared: truncation: 1.0 and 0.5"
-    )
-    same = call("evaluate", "--compare", str(watched), str(watched / "snapshots" / "kimg000000.640"))
-    assert same.returncode == 0, same.stderr
-    assert "within the noise" in same.stdout
-    foreign = call("evaluate", "--compare", whole, str(ROOT / "pyproject.toml"))
-    assert foreign.returncode == 2
-    assert "neither scores nor a run nor a snapshot" in foreign.stderr
-    absent = call("evaluate", snapshot, *options, "--ema", "0.05")
-    assert absent.returncode == 2
-    assert "no average of width 0.05; it has none" in absent.stderr
+    on_two_ranks = json.loads((tmp_path / "whole.json").read_text())[SCORE]["value"]
+    on_one = [record for record, _ in read_records(watched / WATCH_NAME) if record["kind"] == "score"][-1]["score"]
+    assert on_two_ranks == pytest.approx(on_one["value"], rel=1e-4)
+    told = "bigtrain: eval/fid160_efflite0_bf16: these scores cannot be compared: truncation: 1.0 and 0.5\n"
+    assert bigtrain("evaluate", "--compare", whole, truncated) == (2, "", told)
+    code, out, _ = bigtrain("evaluate", "--compare", str(watched), snapshot)
+    assert (code, "within the noise" in out) == (0, True)
+    code, _, told = bigtrain("evaluate", "--compare", whole, str(ROOT / "pyproject.toml"))
+    assert (code, "neither scores nor a run nor a snapshot" in told) == (2, True)
+    code, _, told = bigtrain("evaluate", snapshot, *options, "--ema", "0.05")
+    assert (code, "no average of width 0.05; it has none" in told) == (2, True)

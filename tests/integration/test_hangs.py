@@ -16,6 +16,7 @@ SHORT = ["total_kimg=0.64", "checkpoint.interval_kimg=0.16", "eval.interval_kimg
 QUICK = [
     "log.interval_kimg=0.16",
     "snapshot.interval_kimg=0",
+    "health.features_kimg=0",
     "tracking.mlflow=false",
     "watchdog.step_seconds=3",
     "watchdog.pause_seconds=4",

@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 from tests.integration.slurm_cluster import missing_programs, slurm_cluster
 
 BIN = Path(sys.executable).parent
-QUIET = ["total_kimg=0.32", "eval.interval_kimg=0", "preview.interval_kimg=0", "tracking.mlflow=false"]
+QUIET = ["total_kimg=0.128", "eval.interval_kimg=0", "preview.interval_kimg=0", "tracking.mlflow=false"]
+QUIET += ["health.features_kimg=0", "snapshot.interval_kimg=0"]
 
 
 def train(fashion: Path, folder: Path) -> list[str]:
@@ -65,7 +66,7 @@ def by_srun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[byt
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    state = load_state(folder / "checkpoints" / "kimg000000.320")
+    state = load_state(folder / "checkpoints" / "kimg000000.128")
     return {name: state[name]["player"] for name in ("D", "G")}
 
 

@@ -18,6 +18,7 @@ from tests.integration.test_training import wait_for
 
 BIN = Path(sys.executable).parent
 QUIET = ["eval.interval_kimg=0", "preview.interval_kimg=0", "snapshot.interval_kimg=0", "tracking.mlflow=false"]
+QUIET += ["health.features_kimg=0"]
 KEEPALIVE_SECONDS = 5
 """How often torchrun's own rendezvous reads (and unpickles) what is in its store."""
 
@@ -55,7 +56,12 @@ def test_a_local_run_listens_on_loopback_and_unpickles_nothing(fashion: Path, tm
         for own in (one.laddr.port for one in agent.net_connections() if one.status == psutil.CONN_LISTEN):
             store = dist.TCPStore("127.0.0.1", own, is_master=False, timeout=timedelta(seconds=20))
             store.set(f"torch.rendezvous.{run_id}", word)  # where torchrun's own rendezvous keeps its state
+        ranks = agent.children()
+        for rank in ranks:
+            rank.suspend()  # the agent alone is asked
         time.sleep(2 * KEEPALIVE_SECONDS)
+        for rank in ranks:
+            rank.resume()
         assert not trap.exists()
         run.send_signal(signal.SIGTERM)
         output, _ = run.communicate(timeout=120)

@@ -1,25 +1,41 @@
-"""Tracking on a real server with a real database: several runs at once, restarts, and every fault on the way there."""
+"""Tracking on a real server with a real database: runs at once, restarts, every fault on the way there, and the pages.
+
+MLflow's own pages are seen in a real browser: what was logged is what people see. Screenshots: `build/screenshots`.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from bigtrain.core.state import Progress
 from bigtrain.tracking import sender
 from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
+from tests.conftest import ROOT
 from tests.integration.mlflow_server import FaultyLine, Server, installed
 
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(not installed(), reason="Debian's postgresql is not installed"),
 ]
+in_a_browser = pytest.mark.skipif(not shutil.which("chromedriver"), reason="Debian's chromium-driver is not installed")
+SCREENSHOTS = ROOT / "build" / "screenshots"
+PLOTS = """return [...document.querySelectorAll('.js-plotly-plot')].map(
+    plot => (plot.data || []).map(line => line.name || ''))"""
+PICTURES = "return [...document.images].filter(image => image.naturalWidth > 300).length"
 
 
 def stored(server: Server, run_id: str) -> list[tuple[object, ...]]:
@@ -52,7 +68,7 @@ def test_several_runs_at_once_have_every_point_once(server: Server, seeds: list[
 
 
 def test_a_killed_run_goes_on_in_the_same_place(server: Server, seeds: list[Path]) -> None:
-    tags = tags_of(server, run_id_of(seeds[2]))
+    tags = tags_of(server, run_id_of(seeds[-1]))
     assert tags["bigtrain.attempt"] == "2"
     parent = server.query("select run_uuid from runs where name = 'hard cases' and lifecycle_stage = 'active'")
     assert [(tags["mlflow.parentRunId"],)] == parent
@@ -77,7 +93,7 @@ def test_what_people_look_for_is_there(server: Server, seeds: list[Path]) -> Non
         assert len(pictures) == 3  # before training, in the middle, in the end
         system = server.query("select distinct key from metrics where run_uuid=%s and key like 'system/%%'", run_id)
         assert ("system/node0/cpu_utilization_percentage",) in system
-    assert "resuming from" in (seeds[2] / "logs" / "rank0.log").read_text()
+    assert "resuming from" in (seeds[-1] / "logs" / "rank0.log").read_text()
 
 
 class Run:
@@ -201,3 +217,74 @@ def test_a_full_disk_does_not_stop_the_reports(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert [record["samples_seen"] for record, _ in read_records(tmp_path / "metrics.jsonl")] == list(range(60))
+
+
+def look(browser: webdriver.Chrome, url: str, name: str, words: list[str], *, height: int) -> None:
+    """Open a page, wait until all words are on it, and keep a picture."""
+    browser.set_window_size(1500, height)
+    browser.get("about:blank")  # another address after the # alone would not load the page anew
+    browser.get(url)
+    for word in words:
+        WebDriverWait(browser, 120).until(
+            lambda driver, word=word: word in driver.find_element(By.TAG_NAME, "body").text, f"{name}: no {word!r}"
+        )
+    keep(browser, name)
+
+
+def keep(browser: webdriver.Chrome, name: str) -> None:
+    """Keep a picture of the page as it is."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(SCREENSHOTS / f"mlflow-{name}.png"))
+
+
+def only(browser: webdriver.Chrome, charts: str) -> None:
+    """Let a page show few charts: a browser without a GPU needs seconds for each."""
+    field = WebDriverWait(browser, 120).until(
+        lambda driver: driver.find_element(By.CSS_SELECTOR, "input[placeholder='Search metric charts']")
+    )
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(charts)
+
+
+def wait(browser: webdriver.Chrome, condition: Callable[[], bool], missing: str) -> None:
+    WebDriverWait(browser, 90, ignored_exceptions=(WebDriverException,)).until(lambda _: condition(), missing)
+
+
+@pytest.fixture
+def pages(server: Server, seeds: list[Path], browser: webdriver.Chrome) -> str:
+    """Open MLflow as somebody who has closed its assistant; return the address of the experiment."""
+    browser.get(server.url)
+    browser.execute_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
+    browser.execute_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    return f"{server.url}/#/experiments/1/runs"
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_run_page_shows_charts_and_pictures(pages: str, seeds: list[Path], browser: webdriver.Chrome) -> None:
+    run = f"{pages}/{json.loads((seeds[0] / 'mlflow.json').read_text())['run_id']}"
+    look(browser, f"{run}/model-metrics", "charts", ["Model metrics"], height=3600)
+    only(browser, "eval/|loss/|logits/")
+    wait(browser, lambda: len(browser.execute_script(PLOTS)) >= 6, "no charts")
+    wait(browser, lambda: browser.execute_script(PICTURES) >= 5, "no pictures")
+    keep(browser, "charts")
+    look(browser, f"{run}/artifacts", "artifacts", ["checkpoints", "config.yaml", "logs", "snapshots"], height=1000)
+    look(browser, run, "run", ["biggan against biggan", "dataset.digest", "Training"], height=1500)
+    # MLflow puts the pictures here too, above; and it draws what is in view only.
+    look(browser, f"{run}/system-metrics", "system", ["System metrics"], height=4800)
+    only(browser, "cpu|memory")
+    wait(browser, lambda: len(browser.execute_script(PLOTS)) >= 2, "no charts of the nodes")
+    keep(browser, "system")
+
+
+@in_a_browser
+def test_the_comparison_page_overlays_runs(pages: str, seeds: list[Path], browser: webdriver.Chrome) -> None:
+    look(browser, f"{pages}?compareRunsMode=CHART", "comparison", ["seed0", "seed1"], height=2400)
+    only(browser, "eval/|loss/")
+
+    def overlaid() -> bool:
+        charts = [" ".join(names) for names in browser.execute_script(PLOTS)]
+        return any("seed0" in names and "seed1" in names for names in charts)
+
+    wait(browser, overlaid, "no chart shows both runs")
+    keep(browser, "comparison")

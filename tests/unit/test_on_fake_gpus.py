@@ -41,10 +41,12 @@ NEEDS: dict[str, dict[str, Any]] = {
     "minibatch_discrimination": {"base": MLP},
     "biggan-deep": {"width": 8},
     "stylegan3": {"layers": 6},
+    "wavegan": {"width": 4},
     "rrdb": {"blocks": 1},
     "srresnet": {"blocks": 1},
 }
 """What a family cannot do without, or what makes it small."""
+SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
@@ -83,14 +85,27 @@ def synthesis(**config: Any) -> SynthesisConfig:
     return parse_config(SynthesisConfig, {"generator": MLP, "discriminator": MLP, **OPTIM, **config}, source="test")
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
+def works_on_images(union: Any) -> list[str]:
+    return [kind for kind, family in union.items() if family.works_on is ImageSpec]
+
+
+@pytest.mark.parametrize("kind", works_on_images(GENERATORS))
 def test_generators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(synthesis(generator=network(kind)), CLASSES, monkeypatch))
 
 
-@pytest.mark.parametrize("kind", DISCRIMINATORS)
+@pytest.mark.parametrize("kind", works_on_images(DISCRIMINATORS))
 def test_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(synthesis(discriminator=network(kind)), CLASSES, monkeypatch))
+
+
+@pytest.mark.parametrize("kind", sorted({*GENERATORS} - {*works_on_images(GENERATORS)}))
+def test_families_of_other_samples(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(take(synthesis(generator=network(kind), discriminator=network(kind)), SOUNDS, monkeypatch))
+
+
+def test_every_family_of_other_samples_is_a_pair() -> None:
+    assert {*GENERATORS} - {*works_on_images(GENERATORS)} == {*DISCRIMINATORS} - {*works_on_images(DISCRIMINATORS)}
 
 
 @pytest.mark.parametrize("kind", TRANSLATORS)
@@ -128,7 +143,11 @@ def test_terms_of_translation(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_augmentations(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     augment = {"kind": kind, **({"transforms": "bgcfnc"} if kind == "ada" else {})}
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    check(take(synthesis(augment=augment), CLASSES, monkeypatch))
+    if kind == "phase_shift":  # of sounds
+        networks = {"generator": network("wavegan"), "discriminator": network("wavegan")}
+        check(take(synthesis(augment=augment, **networks), SOUNDS, monkeypatch))
+    else:
+        check(take(synthesis(augment=augment), CLASSES, monkeypatch))
 
 
 @pytest.mark.parametrize("game", GAMES)

@@ -59,7 +59,7 @@ class InceptionV3(nn.Module):
 
     Attributes:
         layers: the pooled features; the logits that the Inception Score reads; and the first 7 channels of the
-            convolution `mixed_6`, which are sFID's (Nash et al. 2021, section 5).
+            convolution `mixed_6`, which are sFID's (Nash et al. 2021, section 5), by row, column, channel.
     """
 
     name = "inception-v3-compat"
@@ -113,7 +113,9 @@ class InceptionV3(nn.Module):
         x = self.prepare(image.float()).to(self.classes.dtype).expand(-1, 3, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.before(self.stem(x))
-        found = {"spatial": F.conv2d(x, self.spatial).float().flatten(1)} if "spatial" in layers else {}
+        found = {}
+        if "spatial" in layers:  # in the order of guided-diffusion's statistics, which TensorFlow gives: channels last
+            found["spatial"] = F.conv2d(x, self.spatial).float().permute(0, 2, 3, 1).flatten(1)
         if set(layers) - found.keys():
             pool = self.after(self.mixed_6(x)).float().mean((2, 3))
             found |= {"pool": pool, "logits": F.linear(pool, self.classes.float())}

@@ -8,6 +8,7 @@ from torch import Tensor
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.core.to_host import ToHost
+from bigtrain.engine.sampler import NO_PRIOR
 
 GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
 """Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, shape [n]; -1 for none."""
@@ -23,6 +24,7 @@ class GeneratedImages:
         device: where the generator is.
         name: for messages.
         classes: names of the classes, in the order of their indices; empty where they are not known.
+        prior: how their inputs are drawn, see `Sampler.prior`.
     """
 
     digest: str | None = None
@@ -36,7 +38,9 @@ class GeneratedImages:
         device: torch.device,
         name: str = "the generator",
         classes: tuple[str, ...] = (),
+        prior: str = NO_PRIOR,
     ) -> None:
+        self.prior = prior
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name, self.classes = name, classes
         self._faults: list[str] = []

@@ -38,6 +38,7 @@ class Metric:
         settings: what else its values depend on, in words (`100 subsets of 1000`); part of a score's protocol.
         influence: maps the statistics of both and features of some generated images [N, F] to how each of these moves
             the value that bears the metric's name, see `evaluation.noise`; None for a score without an interval.
+        own_error: maps the values to the standard error that the metric's own chance adds to that of the images.
         values: names of its values, where they are not its own name.
         lowest: value that it cannot be below.
         is_distance: whether it is 0 of a set and itself.
@@ -57,3 +58,4 @@ class Metric:
     settings: str = ""
     values: tuple[str, ...] = ()
     influence: Callable[[Any, Any, Tensor], Tensor] | None = None
+    own_error: Callable[[Scores], float] = lambda scores: 0.0

@@ -54,4 +54,11 @@ def _sfid(reference: Moments, generated: Moments) -> Scores:
 
 
 FID = Metric(Need("pool", MomentSums), _fid, lowest=0, is_distance=True, influence=fid_influence)
-SFID = Metric(Need("spatial", MomentSums), _sfid, lowest=0, is_distance=True, influence=fid_influence)
+SFID = Metric(
+    Need("spatial", MomentSums),
+    _sfid,
+    lowest=0,
+    is_distance=True,
+    influence=fid_influence,
+    settings="by row, column, channel",
+)

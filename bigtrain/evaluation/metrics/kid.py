@@ -1,5 +1,7 @@
 """Kernel inception distance (Bińkowski et al. 2018, section 4): an unbiased squared MMD over subsets."""
 
+import math
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -50,6 +52,11 @@ def _influence(reference: Features, generated: Features, rows: Tensor) -> Tensor
     return kid_influence(reference.rows[:_COMPARED], rows)
 
 
+def _error_of_subsets(scores: Scores) -> float:
+    """Return the standard error of a mean over subsets, which other images would be drawn into."""
+    return scores["kid_std"] / math.sqrt(SUBSETS)
+
+
 def kid_of(subset_size: int = SUBSET_SIZE) -> Metric:
     """Return the metric with subsets of another size, which its protocol tells.
 
@@ -68,6 +75,7 @@ def kid_of(subset_size: int = SUBSET_SIZE) -> Metric:
         is_distance=True,
         settings=f"{SUBSETS} subsets of {subset_size}",
         influence=_influence,
+        own_error=_error_of_subsets,
     )
 
 

@@ -31,6 +31,7 @@ class LossContext:
         generate: turns latents [N, z_dim] into images, as the phase does.
         show: prepares images for D: augmentation and instance noise.
         averages: moving averages that steer terms.
+        style_mixing: share of images that are made from the styles of two latents.
     """
 
     networks: Mapping[str, Any]
@@ -40,6 +41,7 @@ class LossContext:
     generate: Callable[[Tensor], Tensor]
     show: Callable[[Tensor, Draws], Tensor]
     averages: Averages
+    style_mixing: float = 0.0
 
     @property
     def G(self) -> Any:

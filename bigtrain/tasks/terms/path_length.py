@@ -7,6 +7,7 @@ from torch import Tensor
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models import StyleGenerator
 from bigtrain.objectives.regularizers import path_lengths
+from bigtrain.tasks.sampling import styles_of
 from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
 
@@ -41,11 +42,14 @@ class PathLength(GeneratorTerm):
         draws = context.draws.of("path_length")
         some = self._chosen(draws.index)
         draws = draws[some]
-        styles = context.G.styles(draws.of("z").normal(context.G.z_dim), context.label[some])
+        z = draws.of("z").normal(context.G.z_dim)
+        styles = styles_of(context.G, z, context.label[some], draws, context.style_mixing)
         image = context.G.synthesize(styles, draws=draws)
         lengths = path_lengths(image, styles, draws.of("direction").normal(*image.shape[1:]))
         context.averages.observe("path_length", lengths, decay=self.decay)
-        return torch.square(lengths - context.averages["path_length"])
+        # Micro-batches count alike, however many of their samples are chosen: of three, one or two.
+        weight = len(lengths) * self.shrink / len(context.label)
+        return weight * torch.square(lengths - context.averages["path_length"])
 
     def _chosen(self, index: Tensor) -> Tensor:
         """Return which samples of a micro-batch are computed, by their places in the run, which follow each other."""

@@ -52,10 +52,15 @@ def test_folded_inception_equals_torch_fidelitys_and_pytorch_fids(weights: Path)
         "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
     )
     found = ours(image, ("pool", "logits", "spatial"))
+    convolved: list[torch.Tensor] = []
+    theirs.Mixed_6d.branch1x1.conv.register_forward_hook(lambda *call: convolved.append(call[2]))
     for layer, expected in zip(("pool", "logits"), theirs(image), strict=True):
         assert expected.std(0).mean() > 0.01 * expected.std(), "the random network must tell images apart"
         torch.testing.assert_close(found[layer], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     assert found["spatial"].shape == (2, ours.layers["spatial"])
+    # As guided-diffusion takes them of TensorFlow's mixed_6/conv, [N, H, W, C]: [..., :7], flattened.
+    spatial = convolved[0].permute(0, 2, 3, 1)[..., :7].reshape(2, -1)
+    torch.testing.assert_close(found["spatial"], spatial, rtol=1e-5, atol=1e-5 * float(spatial.abs().max()))
     grey = ours(image[:1, :1])["pool"]
     torch.testing.assert_close(grey, ours(image[:1, :1].repeat(1, 3, 1, 1))["pool"])
 

@@ -1,5 +1,7 @@
 """Metrics of features, against torch-fidelity and against what is known of simple features."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from bigtrain.evaluation.metrics.density_coverage import density_coverage
 from bigtrain.evaluation.metrics.fid import frechet_distance_of
 from bigtrain.evaluation.metrics.inception_score import inception_scores
 from bigtrain.evaluation.metrics.kid import kernel_distances
-from bigtrain.evaluation.metrics.memorisation import memorisation_rate
+from bigtrain.evaluation.metrics.memorisation import memorisation_rate, nearest_others, new_image_rate
 from bigtrain.evaluation.metrics.mmd import gaussian_mmd
 from bigtrain.evaluation.metrics.precision_recall import precision_recall
 from bigtrain.evaluation.statistics.class_scores import ClassScoreSums
@@ -73,9 +75,19 @@ def test_mmd_equals_the_mean_of_all_kernels() -> None:
 
 
 def test_memorisation_tells_copies_from_new_images() -> None:
-    assert memorisation_rate(REAL, REAL + 1e-3) == 1
-    assert memorisation_rate(REAL, features(400, 3, 1.1) + 0.1) == pytest.approx(0.4, abs=0.15)
-    assert memorisation_rate(REAL, REAL + 100) == 0
+    neighbour = nearest_others(REAL)
+    assert memorisation_rate(REAL, REAL + 1e-3, neighbour) == 1
+    new = new_image_rate(neighbour)
+    assert memorisation_rate(REAL, features(4000, 3, 1.1) + 0.1, neighbour) == pytest.approx(new, abs=0.08)
+    assert new < 0.45, "in many dimensions a few images are the nearest ones of many"
+    assert memorisation_rate(REAL, REAL + 100, neighbour) == 0
+
+
+@pytest.mark.parametrize(("dimensions", "share"), [(1, 2 / 3), (2, 6 * math.pi / (8 * math.pi + 3 * 3**0.5))])
+def test_new_images_score_the_share_of_mutual_neighbours(dimensions: int, share: float) -> None:
+    """The closed form for points spread evenly (Clark 1955)."""
+    points = torch.rand(3000, dimensions, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    assert new_image_rate(nearest_others(points)) == pytest.approx(share, abs=0.03)
 
 
 def test_distances_of_classes_need_images_of_each() -> None:

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.evaluation.metrics.fid import frechet_distance
+from bigtrain.evaluation.metrics.kid import KID, kernel_distances
 from bigtrain.evaluation.noise import fid_influence, interval, is_better, kid_influence
 from bigtrain.evaluation.statistics.moments import Moments
 
@@ -48,6 +49,8 @@ def test_the_interval_covers_what_other_latents_give(fakes: list[Tensor], metric
     assert 0.8 * true < told < 1.7 * true
     mean = sum(values) / len(values)
     assert sum(one.low <= mean <= one.high for one in intervals) >= 0.88 * len(values)
+    others = [one.low <= values[j] <= one.high for i, one in enumerate(intervals) for j in range(len(values)) if i != j]
+    assert 0.75 <= sum(others) / len(others) < 0.95, "another draw has noise of its own: the interval is not about it"
 
 
 def test_the_influence_is_the_derivative_of_the_distance() -> None:
@@ -82,3 +85,19 @@ def test_a_difference_within_the_noise_is_none() -> None:
     assert not is_better(11.0, 0.3, 10.0, 0.3, higher=False)
     assert is_better(11.0, 0.3, 10.0, 0.3, higher=True)
     assert not is_better(float("nan"), 0.0, 10.0, 0.0, higher=False)
+
+
+def test_the_choice_of_subsets_is_a_part_of_kids_noise(alone: None) -> None:
+    """With many images the subsets, which have 1,000, are what a KID varies by."""
+    values, errors, images_alone = [], [], []
+    for seed in range(1, RUNS):
+        x = draw(2000, seed, 1.05, 0.02)
+        found = kernel_distances(REAL, x, subsets=10, size=50)
+        influence, own = kid_influence(REAL[:500], x), float(found.std(correction=0)) / 10**0.5
+        values.append(float(found.mean()))
+        errors.append(interval(0.0, [influence], len(x), more=own).error)
+        images_alone.append(interval(0.0, [influence], len(x)).error)
+    true = torch.tensor(values).std()
+    assert torch.tensor(images_alone).mean() < 0.5 * true
+    assert 0.8 * true < torch.tensor(errors).mean() < 1.3 * true
+    assert KID.own_error({"kid": 1.0, "kid_std": 2.0}) == pytest.approx(0.2)

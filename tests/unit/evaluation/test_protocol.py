@@ -30,6 +30,7 @@ OTHER = {
     "truncation": 0.7,
     "ema": "sigma_rel 0.05",
     "generator_precision": "bf16",
+    "prior": "classes even",
     "seeds": 3,
 }
 

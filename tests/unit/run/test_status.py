@@ -45,18 +45,18 @@ def test_faults_are_counted_and_what_they_cost(tmp_path: Path) -> None:
     journal.note("skipped_step", run.progress, phase="d_main")
     journal.count({"data/replaced": 3.0}, run.progress)
     journal.count({"data/replaced": 5.0}, run.progress)
-    run.tracker.log({"time/img_per_s": 100.0, "eval/fid": 12.5}, run.progress)
+    run.tracker.log({"time/img_per_s": 100.0, "time/left_s": 9.0, "eval/fid": 12.5}, run.progress)
     lock = hold(tmp_path, {"pid": 1, "host": "here"})
     assert lock
     status = status_of(tmp_path)
-    assert (status["state"], status["kimg"], status["eta_s"]) == ("running", 0.4, 6.0)
+    assert (status["state"], status["kimg"], status["eta_s"]) == ("running", 0.4, 9.0)
     assert (status["restarts"], status["lost_kimg"], status["stops"]) == (1, 0.15, 1)
     assert (status["skipped_steps"], status["replaced_samples"]) == (1, 5)
     assert status["scores"] == {"eval/fid": {"kimg": 0.4, "value": 12.5}}
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table(status))
     shown = console.export_text()
-    assert "100.0 img/s, 0:00:06 left" in shown
+    assert "100.0 img/s, 0:00:09 left" in shown
     assert "1 restart, 0.15 kimg done again, 1 skipped steps, 5 replaced samples" in shown
     lock.close()
     assert status_of(tmp_path)["state"] == "failed"

@@ -95,7 +95,8 @@ def test_speed_leaves_out_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     progress.advance()
     now = 108.0
     speed.leave_out(3.0)
-    assert speed.read() == {"time/img_per_s": 10.0, "time/sec_per_kimg": 100.0}
+    # Of 1,000 images 950 are left, and 50 took 8 seconds with what is left out of the speed.
+    assert speed.read() == {"time/img_per_s": 10.0, "time/sec_per_kimg": 100.0, "time/left_s": 152.0}
     progress.advance()
     now = 109.0
     assert speed.read()["time/img_per_s"] == 50.0

@@ -12,6 +12,7 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.step import compute_gradients
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
 from bigtrain.objectives.adversarial import GAMES
+from bigtrain.objectives.regularizers import path_lengths
 from bigtrain.tasks.players import most_real
 from bigtrain.tasks.sampling import mix_styles
 from bigtrain.tasks.unrolled import unrolled
@@ -50,7 +51,8 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], to
         {"adversarial": "wasserstein", "terms": {"wgan_gp": {}, "dragan": {}}},
         {"terms": {"bcr": {}, "zcr": {}, "lecam": {}, "auxiliary_classifier": {}}},
         {"adversarial": "relativistic_pairing", "style_mixing": 0.5, "instance_noise": 0.2},
-        {"terms": {"path_length": {}}},
+        {"terms": {"path_length": {}}, "style_mixing": 0.9},
+        {"terms": {"path_length": {"shrink": 3}}},  # a micro-batch of four has one or two of its samples
     ],
 )
 def test_micro_batches_add_up_to_the_batch(objective: dict[str, Any]) -> None:
@@ -127,6 +129,22 @@ def test_style_mixing_keeps_an_unmixed_image() -> None:
     G = StyleGAN2GeneratorConfig(z_dim=8, w_dim=8, mapping_layers=1, channel_base=64, channel_max=8).build(SMALL)
     styles = G.styles(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))
     assert torch.equal(mix_styles(styles, -styles, Draws(0, torch.arange(4)), probability=0.0), styles)
+
+
+@pytest.mark.parametrize("style_mixing", [0.0, 0.9])
+def test_path_lengths_are_those_of_mixed_styles(monkeypatch: pytest.MonkeyPatch, style_mixing: float) -> None:
+    """As in StyleGAN2, whose path length regularisation works on images made as those are that G is trained on."""
+    seen: list[torch.Tensor] = []
+
+    def spied(image: torch.Tensor, styles: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        seen.append(styles)
+        return path_lengths(image, styles, noise)
+
+    monkeypatch.setattr("bigtrain.tasks.terms.path_length.path_lengths", spied)
+    gradients({"terms": {"path_length": {}}, "style_mixing": style_mixing})
+    mixed = [bool((styles != styles[:, :1]).any()) for styles in torch.cat(seen).split(1)]
+    assert len(mixed) == 8
+    assert any(mixed) == (style_mixing > 0)
 
 
 def test_averages_move_by_what_was_observed_in_the_step_however_it_was_cut() -> None:

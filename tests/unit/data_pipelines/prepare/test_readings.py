@@ -24,6 +24,7 @@ from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.prepare.samples import have_dotted_names
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Source
+from data_pipelines.verify import verify
 
 
 def image(value: int, kind: str = "PNG") -> bytes:
@@ -272,6 +273,8 @@ def test_tars_behind_one_another_are_read(tmp_path: Path) -> None:
     both = tmp_path / "both.tar"
     both.write_bytes(one + bytes(5 * 512) + one)
     assert seen(both) == sorted(RIGHT * 2)
+    prepare(open_source(str(both)), tmp_path / "out", PrepareOptions())
+    assert not verify(tmp_path / "out", deep=True)
     both.write_bytes(one + b"rubbish" * 100)
     items = open_source(str(both)).items
     assert len(items) == 7
