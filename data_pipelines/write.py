@@ -17,19 +17,13 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-<<<<<<< HEAD
 from data_pipelines.manifest import CLASS, FORMAT, Manifest, format_for
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.pool import make_all
-from data_pipelines.preparation import Part, Preparation, is_prepared
-=======
-from data_pipelines.manifest import CLASS, FORMAT, Manifest, Shard
-from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import Make, make_all
-from data_pipelines.preparation import Preparation, is_prepared
->>>>>>> main
+from data_pipelines.preparation import Part, Preparation, is_prepared
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.shard import Rejection, ShardMaker, ShardResult, ShardTask
+from data_pipelines.shard_table import Shard
 from data_pipelines.source import Item, Lost, Source, Span
 
 _PROBES = 64
@@ -127,27 +121,12 @@ def write_shards(
     with Preparation(folder, fingerprint, part) as preparation:
         maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
         tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
-<<<<<<< HEAD
         if part is not None:
             tasks = tasks[part.number :: part.of]
-        results = preparation.finished()
-        before = sum(len(task.items) for task in tasks if task.number in results)
-        todo = [task for task in tasks if task.number not in results]
-        on_progress(before)
-        for task, result in make_all(
-            maker.index if in_place else maker.write,
-            todo,
-            workers=workers,
-            on_progress=lambda done: on_progress(before + done),
-        ):
-            preparation.record(task.number, result)
-            results[task.number] = result
-        if part is not None:
-            return None
-=======
         make = maker.index if in_place else maker.write
         results = _make_missing(preparation, make, tasks, workers=workers, on_progress=on_progress)
->>>>>>> main
+        if part is not None:
+            return None
         rejected = [entry for task in tasks for entry in results[task.number].rejected]
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
@@ -155,22 +134,7 @@ def write_shards(
                 f"{source.origin}: none of {len(rejected)} images is usable; {_first(rejected)}"
                 f"{_way_on(rejected, encoding)}"
             )
-<<<<<<< HEAD
-        labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
-        manifest = Manifest(
-            name=source.name,
-            fields={**encoding.specs(), **labelled},
-            protocol=encoding.words,
-            licence=source.licence,
-            source=source.origin,
-            members=source.members,
-            rejected=len(rejected),
-            shards=tuple(shards),
-            format=format_for(len(shards), len(source.classes)),
-        )
-=======
         manifest = _manifest_of(source, encoding, shards, len(rejected))
->>>>>>> main
         preparation.finish(manifest, rejected)
     return manifest
 
@@ -205,6 +169,7 @@ def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], re
         members=source.members,
         rejected=rejected,
         shards=tuple(shards),
+        format=format_for(len(shards), len(source.classes)),
     )
 
 

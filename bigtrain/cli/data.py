@@ -10,6 +10,7 @@ from bigtrain.cli.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest
+    from data_pipelines.preparation import Part
     from data_pipelines.prepare.run import PrepareOptions
     from data_pipelines.source import Source
 
@@ -76,24 +77,9 @@ def prepare(
     images = open_source(
         source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
     )
-<<<<<<< HEAD
-    total = min(len(images.items), max_samples or len(images.items))
-    with progress_bars() as bars:
-        task = bars.add_task(f"preparing {images.name}", total=total, note="")
-        made = prepare_source(
-            images,
-            dest,
-            options,
-            workers=workers or len(os.sched_getaffinity(0)),
-            on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
-            part=own,
-        )
-    _tell(made)
+    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
-=======
-    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0))))
->>>>>>> main
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
@@ -102,7 +88,9 @@ def prepare(
         typer.echo(f"{source}: {note}")
 
 
-def _prepare(images: "Source", dest: Path, options: "PrepareOptions", workers: int) -> "dict[Path, Manifest]":
+def _prepare(
+    images: "Source", dest: Path, options: "PrepareOptions", workers: int, part: "Part | None"
+) -> "dict[Path, Manifest]":
     """Make the sets behind a bar of progress; return their manifests."""
     from bigtrain.core.logging import progress_bars
     from data_pipelines.prepare.run import prepare as prepare_source
@@ -116,6 +104,7 @@ def _prepare(images: "Source", dest: Path, options: "PrepareOptions", workers: i
             options,
             workers=workers,
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
+            part=part,
         )
 
 
