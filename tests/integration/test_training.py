@@ -85,6 +85,7 @@ def wait_for(folder: Path, samples_seen: int, process: subprocess.Popen[str]) ->
         if any(record["samples_seen"] >= samples_seen for record, _ in read_records(folder / "metrics.jsonl")):
             return
         time.sleep(0.05)
+    process.kill()  # else its output has no end
     pytest.fail(f"the run did not get to {samples_seen}: {process.communicate()}")
 
 
