@@ -223,7 +223,8 @@ def _build_log(
     ranks: Ranks,
 ) -> RunLog:
     node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
+    nodes = ranks.world_size // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node, nodes=nodes)
     return RunLog(
         folder,
         progress,

@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from data_pipelines.class_counts import text_of
 from data_pipelines.encoding import Encoding
 from data_pipelines.files import atomic_write, sha256_of
 from data_pipelines.index import index_dtype, save_index
-from data_pipelines.manifest import Shard
 from data_pipelines.protocol import Rejected
+from data_pipelines.shard_table import Shard
 from data_pipelines.source import Item, Lost, Reader, Span
 
 
@@ -102,7 +103,7 @@ class ShardMaker:
             count=len(rows),
             bytes=tar.stat().st_size,
             sha256=sha256_of(tar),
-            class_counts=" ".join(map(str, histogram)),
+            class_counts=text_of(histogram),
         )
 
 
