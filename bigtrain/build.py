@@ -71,6 +71,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     """
     try:
         config.check_players()
+        specs = config.networks(config.data.field_specs())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     check_strategies(config.strategy, config.requirements(), world_size)
@@ -84,7 +85,6 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     if not allow_change:
         check_checkpoint(config, digest)
     try:
-        specs = config.networks(config.data.field_specs())
         with torch.device("meta"):
             networks = {name: spec.build() for name, spec in specs.items()}
         if config.init_from is not None:
