@@ -71,6 +71,7 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     """
     try:
         config.check_players()
+        specs = config.networks(config.data.field_specs())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     check_strategies(config.strategy, config.requirements(), world_size)
@@ -84,7 +85,6 @@ def check(config: TrainingConfig, *, world_size: int, allow_change: bool, cuda: 
     if not allow_change:
         check_checkpoint(config, digest)
     try:
-        specs = config.networks(config.data.field_specs())
         with torch.device("meta"):
             networks = {name: spec.build() for name, spec in specs.items()}
         if config.init_from is not None:
@@ -223,7 +223,8 @@ def _build_log(
     ranks: Ranks,
 ) -> RunLog:
     node = node_from_environment(os.environ) if ranks.local_rank == 0 else None
-    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node)
+    nodes = ranks.world_size // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))
+    tracker = Tracker(config.tracking, folder, active=is_rank_zero(), node=node, nodes=nodes)
     return RunLog(
         folder,
         progress,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import any_rank, first_of_ranks
+from bigtrain.distributed.collectives import Vote, first_of_ranks
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.feed import Feed
@@ -55,6 +55,7 @@ class Trainer:
     announce: Callable[[Path | None], Mapping[str, Any]]
     stop_at: float = math.inf  # images after which to stop as a signal would
     stopping: bool = field(init=False, default=False)
+    votes: Vote = field(init=False, default_factory=Vote)
 
     def __post_init__(self) -> None:
         """Fix what happens when, and in which order."""
@@ -95,6 +96,7 @@ class Trainer:
         if self.scoring.unfinished:
             self.scoring.finish()
             self.saving.save()
+        self.agree_to_stop()
         self.stopping = self.scoring.unfinished or self.agree_to_stop()
 
     def take_step(self) -> StepResult:
@@ -128,13 +130,14 @@ class Trainer:
         self.log.pictures(self.previews.draw(self.progress))
 
     def agree_to_stop(self) -> bool:
-        """Tell whether any rank was asked to stop; the same answer on every rank. Collective."""
-        asked = stop.received() is not None or self.rollback.stopped_by is not None
-        there = self.progress.samples_seen >= self.stop_at
-        return any_rank(asked or there or self.saving.failed)  # who stops saves, and so learns that saving fails
+        """Tell whether any rank had been asked to stop a step ago; the same answer on every rank. Collective."""
+        asked = stop.received() is not None or self.saving.failed  # who stops saves, and so learns that saving fails
+        voted = self.votes.tell(asked)  # nobody waits for it: a thousand ranks would for 0.1 s in each step
+        return voted or self.rollback.stopped_by is not None or self.progress.samples_seen >= self.stop_at
 
     def finish(self) -> Result:
         """Save what is not saved, and finish the log. Collective."""
+        self.votes.settle()
         if self.stopping:
             self.saving.save_if_news()
         self.saving.wait()

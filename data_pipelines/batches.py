@@ -3,7 +3,9 @@
 All of it is a function of the plan and of where the batch starts, so that any thread or process makes the same batch.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipelines.class_counts import ClassCounts, kept_counts
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import Fields
 from data_pipelines.manifest import CLASS, IMAGE
-from data_pipelines.order import EachOnce, Integers, Location, SampleOrder, Turns, trained_counts
+from data_pipelines.order import EachOnce, Integers, LaneOrder, Location, SampleOrder, Turns, trained_counts
 from data_pipelines.read import DamageError, ShardDataset
 from data_pipelines.remote import RetryPolicy
 from data_pipelines.sampling import ByClass, Shares, subset
@@ -24,6 +27,11 @@ from data_pipelines.shard_cache import ShardCache, default_folder
 
 Result = TypeVar("Result")
 OnCorrupt = Literal["replace", "fail"]
+
+_INDEXES_AT_ONCE, _MANY_SHARDS = 16, 1000
+
+_OPEN_SHARDS = 2048
+"""Of a rank, at most: each takes a file descriptor."""
 
 _SUBSTITUTES = 32
 """Damaged substitutes in a row after which a dataset is beyond repair."""
@@ -43,10 +51,14 @@ class CachePlan:
     max_bytes: int = 100 * 2**30
     patience_s: float = RetryPolicy.patience_s
 
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return Path(self.folder).expanduser() if self.folder else default_folder()
+
     def open(self, faults: FaultLog) -> ShardCache:
         """Return the cache."""
-        folder = Path(self.folder).expanduser() if self.folder else default_folder()
-        return ShardCache(folder, self.max_bytes, retry=RetryPolicy(patience_s=self.patience_s), faults=faults)
+        return ShardCache(self.place, self.max_bytes, retry=RetryPolicy(patience_s=self.patience_s), faults=faults)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class BatchPlan:
         pieces: into which a batch is cut before the ranks share each of them: micro-batches, which then hold the same
             samples over all ranks on any number of ranks; their number times that of ranks must divide `global_batch`.
         window: shards shuffled together.
+        lanes: parts of an epoch that a batch is read from, see `order.LaneOrder`; must divide `global_batch`.
         shares: of the classes; None for those that the data have.
         max_images: size of the subset that is used; None for all.
         held_out: share of the samples that never come, see `order.trained_counts`.
@@ -77,6 +90,7 @@ class BatchPlan:
     world_size: int = 1
     pieces: int = 1
     window: int = 8
+    lanes: int = 1
     shares: Shares | None = None
     max_images: int | None = None
     held_out: float = 0.0
@@ -90,15 +104,30 @@ class BatchPlan:
             raise ValueError(f"a global batch of {self.global_batch} does not divide over {self.world_size} ranks")
         if self.size % self.pieces:
             raise ValueError(f"a rank's {self.size} samples of a batch cannot be cut into {self.pieces} pieces")
+        if self.global_batch % self.lanes:
+            raise ValueError(f"a global batch of {self.global_batch} does not divide into {self.lanes} lanes")
 
     @property
     def size(self) -> int:
         """Samples of this rank's share."""
         return self.global_batch // self.world_size
 
+    @property
+    def own_lanes(self) -> int:
+        """Number of lanes that this rank reads, at most."""
+        part = self.size // self.pieces
+        return min(self.lanes, self.pieces * (1 + -(-part * self.lanes // self.global_batch)))
+
+    def parts(self, start: int) -> list[range]:
+        """Return this rank's part of each piece of the global batch at `start`, as neighbouring positions."""
+        part, piece = self.size // self.pieces, self.global_batch // self.pieces
+        firsts = range(start + self.rank * part, start + self.global_batch, piece)
+        return [range(first, first + part) for first in firsts]
+
     def open(self, faults: FaultLog) -> ShardDataset:
-        """Open the dataset: the shards of this window and the next stay open."""
-        return ShardDataset(self.place, cache=self.cache.open(faults), open_shards=2 * self.window + 2)
+        """Open the dataset: the shards of this window and the next stay open, in each lane."""
+        open_shards = min(2 * self.window * self.own_lanes + 2, _OPEN_SHARDS)
+        return ShardDataset(self.place, cache=self.cache.open(faults), open_shards=open_shards)
 
 
 class BatchMaker:
@@ -119,23 +148,21 @@ class BatchMaker:
     def __init__(self, plan: BatchPlan, dataset: ShardDataset, faults: FaultLog) -> None:
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.decoders = dataset.decoders_of(plan.fields)
-        counts = [shard.count for shard in dataset.manifest.shards]
-        self.order = SampleOrder(counts, plan.seed, plan.window, _turns(plan, dataset, counts))
+        counts = dataset.manifest.counts.tolist()
+        turns, kept = _turns(plan, dataset, counts), 4 * plan.own_lanes
+        order = SampleOrder(counts, plan.seed, plan.window, turns, kept=kept)
+        try:
+            self.order = LaneOrder(order, plan.lanes, plan.global_batch)
+        except ValueError as error:
+            raise DataError(f"{plan.place}: {error}") from None
 
     def positions(self, start: int) -> list[int]:
         """Return the positions of this rank's share of the global batch at `start`, piece after piece."""
-        return [position for part in self._parts(start) for position in part]
+        return [position for part in self.plan.parts(start) for position in part]
 
     def locations(self, start: int) -> list[Location]:
         """Return where the samples at `positions` are."""
-        return [one for part in self._parts(start) for one in self.order.locate_span(part.start, part.stop)]
-
-    def _parts(self, start: int) -> list[range]:
-        """Return this rank's part of each piece, as neighbouring positions."""
-        plan = self.plan
-        part, piece = plan.size // plan.pieces, plan.global_batch // plan.pieces
-        firsts = range(start + plan.rank * part, start + plan.global_batch, piece)
-        return [range(first, first + part) for first in firsts]
+        return [one for part in self.plan.parts(start) for one in self.order.locate_span(part.start, part.stop)]
 
     def make(self, start: int, out: Fields) -> None:
         """Read this rank's share of the global batch at position `start` into memory that is there.
@@ -162,7 +189,11 @@ class BatchMaker:
 
 
 def read_substitute(
-    order: SampleOrder, position: int, error: DamageError, read: Callable[[Location], Result], faults: FaultLog
+    order: SampleOrder | LaneOrder,
+    position: int,
+    error: DamageError,
+    read: Callable[[Location], Result],
+    faults: FaultLog,
 ) -> Result:
     """Read another sample than the damaged one at `position`, and count it.
 
@@ -193,13 +224,25 @@ def _turns(plan: BatchPlan, dataset: ShardDataset, counts: Sequence[int]) -> Tur
     if plan.shares is None:
         return EachOnce(rows)
     labels_of = partial(_labels_of, dataset)
-    if [len(part) for part in rows] == list(counts):
-        histograms = manifest.class_histograms()
-    else:
-        labels = (labels_of(number)[part] for number, part in enumerate(rows))
-        histograms = np.array([np.bincount(part[part >= 0], minlength=len(manifest.classes)) for part in labels])
     weights = plan.shares.of(manifest.classes)
-    return ByClass(rows, labels_of, histograms, weights, plan.seed)
+    return ByClass(rows, labels_of, _class_counts(plan, dataset, rows), weights, plan.seed)
+
+
+def _class_counts(plan: BatchPlan, dataset: ShardDataset, rows: Sequence[Integers | range]) -> ClassCounts:
+    """Count the classes of the samples that take part; of many shards, once a node."""
+    manifest, classes = dataset.manifest, len(dataset.manifest.classes)
+    if [len(part) for part in rows] == manifest.counts.tolist():
+        return manifest.class_counts
+
+    def count() -> ClassCounts:
+        with ThreadPoolExecutor(_INDEXES_AT_ONCE) as threads:
+            labels = threads.map(lambda number: _labels_of(dataset, number)[rows[number]], range(len(rows)))
+            return ClassCounts.of_labels(labels, classes)
+
+    if len(rows) < _MANY_SHARDS:
+        return count()
+    key = hashlib.sha256(repr((manifest.digest, plan.held_out, plan.max_images)).encode()).hexdigest()
+    return kept_counts(plan.cache.place / "class-counts", key, classes, count)
 
 
 def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
@@ -212,6 +255,6 @@ def _labels_of(dataset: ShardDataset, number: int) -> NDArray[np.int32]:
     except UnreachableError:
         raise
     except DataError:
-        entry = dataset.manifest.shards[number]
-        labels = np.repeat(np.arange(len(entry.class_histogram), dtype=np.int32), entry.class_histogram)
-        return np.concatenate([labels, np.full(entry.count - len(labels), -1, dtype=np.int32)])
+        count = int(dataset.manifest.counts[number])
+        labels = np.repeat(*dataset.manifest.class_counts.of(number)).astype(np.int32)
+        return np.concatenate([labels, np.full(count - len(labels), -1, dtype=np.int32)])

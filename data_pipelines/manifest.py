@@ -4,64 +4,34 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_pipelines.class_counts import ClassCounts, Integers, is_text_of_counts
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write, parse_json
 from data_pipelines.index import index_dtype, index_dtype_3
 from data_pipelines.manifest_v3 import FORMAT_3, downgrade, upgrade
+from data_pipelines.shard_table import COUNTS, NAMES, TABLE, Shard, ShardTable, check_names, load_table, table_files
 
 FORMAT = "bigtrain-shards/4"
+FORMAT_5 = "bigtrain-shards/5"
+"""Of large sets: the shards are listed in binary files beside the manifest, see `shard_table`."""
 FILE_NAME = "manifest.json"
+_LARGE = 24_000_000
+"""About the bytes of JSON that take a second to read; a list that would be longer is kept in tables."""
 IMAGE, CLASS = "image", "class"
 """Names of the fields that most sets have."""
 
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_ELSEWHERE = re.compile(r"/|https?://|s3://|pipe:")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tar file.
-
-    Attributes:
-        url: its name relative to the manifest; or where it lies elsewhere: an absolute path, `http(s)://`, `s3://`
-            or `pipe:COMMAND`.
-        index: name of its index file beside the manifest, see `data_pipelines.index`.
-        count: number of samples.
-        bytes: size of the tar.
-        sha256: of the tar.
-        class_counts: numbers of samples of each class, in one text: 10,000 shards of 1,000 classes are read in half a
-            second so, and in four as lists of numbers.
-    """
-
-    url: str
-    index: str
-    count: int
-    bytes: int
-    sha256: str
-    class_counts: str
-
-    @property
-    def class_histogram(self) -> list[int]:
-        """Number of samples of each class."""
-        return [int(count) for count in self.class_counts.split()]
-
-    def path(self, folder: Path) -> Path | None:
-        """Return the local file of a shard whose manifest lies in `folder`; None if it must be fetched."""
-        if _ELSEWHERE.match(self.url) and not self.url.startswith("/"):
-            return None
-        return folder / self.url
 
 
 @dataclass(frozen=True)
@@ -88,7 +58,7 @@ class Manifest:
     source: str
     members: tuple[str, ...]
     rejected: int
-    shards: tuple[Shard, ...] = field(repr=False)
+    shards: Sequence[Shard] = field(repr=False)
     format: str = FORMAT
 
     @property
@@ -143,49 +113,86 @@ class Manifest:
         prefix = "" if self.format == FORMAT_3 and name == IMAGE else f"{name}."
         return f"{prefix}offset", f"{prefix}size", f"{prefix}crc32"
 
+    @cached_property
+    def counts(self) -> Integers:
+        """Number of samples of each shard, int64, shape [shards]."""
+        if isinstance(self.shards, ShardTable):
+            return self.shards.rows["count"].astype(np.int64)
+        return np.array([shard.count for shard in self.shards], dtype=np.int64)
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """Where each shard lies."""
+        return self.shards.urls if isinstance(self.shards, ShardTable) else [shard.url for shard in self.shards]
+
     @property
     def count(self) -> int:
         """Number of samples in all shards."""
-        return sum(shard.count for shard in self.shards)
+        return int(self.counts.sum())
 
     @property
     def bytes(self) -> int:
         """Size of all shards."""
+        if isinstance(self.shards, ShardTable):
+            return int(self.shards.rows["bytes"].sum())
         return sum(shard.bytes for shard in self.shards)
+
+    @cached_property
+    def class_counts(self) -> ClassCounts:
+        """Number of samples of each class, by shard."""
+        return ClassCounts.of_texts([shard.class_counts for shard in self.shards], len(self.classes))
 
     @property
     def class_histogram(self) -> list[int]:
         """Number of samples of each class, over all shards."""
-        return list(map(int, self.class_histograms().sum(axis=0)))
+        return list(map(int, self.class_counts.totals))
 
-    def class_histograms(self) -> NDArray[np.int64]:
-        """Return the number of samples of each shard and class, shape [shards, classes]."""
-        if not self.classes:
-            return np.zeros((len(self.shards), 0), np.int64)
-        text = " ".join(shard.class_counts for shard in self.shards)
-        return np.fromstring(text, dtype=np.int64, sep=" ").reshape(len(self.shards), -1)
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that say what the set holds; `manifest.json` comes last."""
+        return (*((TABLE, NAMES, COUNTS) if self.format == FORMAT_5 else ()), FILE_NAME)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything in the manifest: two sets with one digest hold the same samples in the same order."""
-        document = downgrade(self._document()) if self.format == FORMAT_3 else self._document()
-        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`, atomically: a line for each entry and each shard."""
-        content = downgrade(self._document()) if self.format == FORMAT_3 else self._document()
-        document = {"format": self.format, "digest": self.digest, **content}
-        shards = ",\n  ".join(json.dumps(shard) for shard in document.pop("shards"))
+        """Write `manifest.json` into `folder`, atomically: a line for each entry and each shard; tables go before."""
+        document = {"format": self.format, "digest": self.digest, **self._content()}
+        tail = ""
+        if self.format == FORMAT_5:
+            for name, content in self._table[1].items():
+                with atomic_write(folder / name) as file:
+                    file.write(content)
+        else:
+            shards = ",\n  ".join(json.dumps(shard) for shard in document.pop("shards"))
+            tail = f',\n "shards": [\n  {shards}\n ]'
         head = json.dumps(document, indent=1).removesuffix("\n}")
         with atomic_write(folder / FILE_NAME) as file:
-            file.write(f'{head},\n "shards": [\n  {shards}\n ]\n}}\n'.encode())
+            file.write(f"{head}{tail}\n}}\n".encode())
+
+    @cached_property
+    def _table(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is said of the tables, and their content; of a set that was loaded, only the first."""
+        return table_files(self.shards, self.class_counts)
+
+    def _content(self) -> dict[str, Any]:
+        """Return what is written and hashed."""
+        if self.format == FORMAT_3:
+            return downgrade(self._document())
+        return self._document()
 
     def _document(self) -> dict[str, Any]:
         """Return what `asdict` would, without its copies of each number: there may be 10,000 shards."""
         document = {key: getattr(self, key) for key in _MANIFEST_KEYS}
         fields = {name: spec.document() for name, spec in self.fields.items()}
-        return {**document, "fields": fields, "members": list(self.members), "shards": list(map(vars, self.shards))}
+        document |= {"fields": fields, "members": list(self.members)}
+        if self.format == FORMAT_5:
+            del document["shards"]
+            return {**document, "table": self._table[0]}
+        return {**document, "shards": list(map(vars, self.shards))}
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -204,12 +211,12 @@ class Manifest:
         except ValueError as error:
             raise DataError(f"{path}: damaged manifest ({error})") from None
         form = document.pop("format", None) if isinstance(document, dict) else None
-        if form not in (FORMAT, FORMAT_3):
-            raise DataError(f"{path}: not a manifest of format {FORMAT} (prepare the set again)")
+        if form not in (FORMAT, FORMAT_3, FORMAT_5):
+            raise DataError(f"{path}: not a manifest of format {FORMAT} or {FORMAT_5} (prepare the set again)")
         digest = document.pop("digest", None)
         try:
-            manifest = _parse(upgrade(document) if form == FORMAT_3 else document, form)
-        except ValueError as error:
+            manifest = _parse(upgrade(document) if form == FORMAT_3 else document, form, folder)
+        except (ValueError, OSError) as error:
             raise DataError(f"{path}: damaged manifest: {error}") from None
         if manifest.digest != digest:
             raise DataError(f"{path}: its digest does not match its content, it was changed after it was written")
@@ -222,22 +229,41 @@ class Manifest:
 
 
 _MANIFEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "format")
+_TABLE_KEYS = frozenset({*_MANIFEST_KEYS, "table"} - {"shards"})
 _SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard))
 
 
-def _parse(document: Mapping[str, Any], form: str) -> Manifest:
-    """Build a manifest from JSON; ValueError says what is wrong with it."""
-    _check_keys(document, frozenset(_MANIFEST_KEYS), "the manifest")
+def tables_of(content: bytes) -> tuple[str, ...]:
+    """Return the names of the files beside a manifest's file of that content, which list its shards."""
+    return (TABLE, NAMES, COUNTS) if f'"{FORMAT_5}"'.encode() in content[:100] else ()
+
+
+def format_for(shards: int, classes: int) -> str:
+    """Return the format of a new set of so many shards and classes."""
+    return FORMAT_5 if shards * (250 + 2 * classes) > _LARGE else FORMAT
+
+
+def _parse(document: Mapping[str, Any], form: str, folder: Path) -> Manifest:
+    """Build a manifest from JSON; ValueError or OSError say what is wrong with it."""
+    _check_keys(document, _TABLE_KEYS if form == FORMAT_5 else frozenset(_MANIFEST_KEYS), "the manifest")
     for key in ("name", "protocol", "licence", "source"):
         _check(isinstance(document[key], str), f"{key} is not a text")
     members = document["members"]
     _check(isinstance(members, list) and all(isinstance(name, str) for name in members), "members is not a list")
     _check(_is_count(document["rejected"]), "rejected is not a number of samples")
-    _check(isinstance(document["shards"], list) and len(document["shards"]) > 0, "it lists no shards")
     fields = _parse_fields(document["fields"])
     classes = len(fields[CLASS].classes) if CLASS in fields else 0
+    about = {**document, "fields": fields, "members": tuple(members), "format": form}
+    if form == FORMAT_5:
+        table = about.pop("table")
+        _check(isinstance(table, dict), "table is not an object")
+        listed, counts = load_table(folder, table, classes)
+        manifest = Manifest(**about, shards=listed)
+        manifest.__dict__.update(class_counts=counts, _table=(table, {}))
+        return manifest
+    _check(isinstance(document["shards"], list) and len(document["shards"]) > 0, "it lists no shards")
     shards = tuple(_parse_shard(number, shard, classes) for number, shard in enumerate(document["shards"]))
-    return Manifest(**{**document, "fields": fields, "members": tuple(members), "shards": shards, "format": form})
+    return Manifest(**{**about, "shards": shards})
 
 
 def _parse_fields(document: Any) -> dict[str, FieldSpec]:
@@ -260,15 +286,12 @@ def _parse_shard(number: int, document: Mapping[str, Any], classes: int) -> Shar
     url, index, counts = document["url"], document["index"], document["class_counts"]
     for name in (url, index):
         _check(isinstance(name, str) and name != "", f"{what} has no name")
-    outside = not _ELSEWHERE.match(url) and not _stays_inside(url)
-    _check(not outside and _stays_inside(index), f"{what}, {url!r}, points outside of the dataset folder")
+    check_names(url, index)
     for key, least in (("count", 1), ("bytes", 1)):
         _check(_is_count(document[key], least), f"{key} of {what} is {document[key]!r}")
     sha256 = document["sha256"]
     _check(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, f"sha256 of {what} is {sha256!r}")
-    numbers = isinstance(counts, str) and not counts.encode("ascii", "replace").translate(None, delete=b"0123456789 ")
-    fits = numbers and len(counts.split()) == classes
-    _check(fits, f"class_counts of {what} is not {classes} numbers")
+    _check(is_text_of_counts(counts, classes), f"class_counts of {what} is not {classes} numbers")
     return Shard(**document)
 
 
@@ -286,7 +309,3 @@ def _check_keys(document: Mapping[str, Any], expected: frozenset[str], what: str
 
 def _is_count(value: object, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _stays_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name

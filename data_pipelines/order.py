@@ -6,9 +6,9 @@ shard samples that still reads few shards at a time. Permutations sort the raw o
 guarantees, so that the order of a run does not depend on NumPy's version.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Location(NamedTuple):
 class Turns(Protocol):
     """How often each sample comes in an epoch; a plain shuffle shows every one of them once."""
 
+    @property
+    def total(self) -> int:
+        """Turns of an epoch; the same in each."""
+
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """Return how many turns the samples of each shard have together, with the shards in the epoch's order."""
 
@@ -47,9 +51,18 @@ class EachOnce:
 
     rows: Sequence[Integers | range]
 
+    @property
+    def total(self) -> int:
+        """See Turns."""
+        return int(self._counts.sum())
+
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """See Turns."""
-        return np.array([len(rows) for rows in self.rows], dtype=np.int64)[shards]
+        return self._counts[shards]
+
+    @cached_property
+    def _counts(self) -> Integers:
+        return np.array([len(rows) for rows in self.rows], dtype=np.int64)
 
     def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
         """See Turns."""
@@ -74,16 +87,19 @@ class SampleOrder:
         seed: of the shuffle, 0 <= seed < 2**63.
         window: number of shards that are shuffled together.
         turns: how often each sample comes in an epoch; by default, once.
+        kept: shuffled windows that are kept, of those that were looked into last.
     """
 
-    def __init__(self, counts: Sequence[int], seed: int, window: int = 8, turns: Turns | None = None) -> None:
-        if not counts or min(counts) < 1:
+    def __init__(
+        self, counts: Sequence[int], seed: int, window: int = 8, turns: Turns | None = None, *, kept: int = 4
+    ) -> None:
+        if not len(counts) or min(counts) < 1:
             raise ValueError("an order needs at least one shard, and no shard may be empty")
         self._shards, self._seed, self._window = len(counts), seed, window
         self._turns = turns or EachOnce([range(count) for count in counts])
-        self.size = int(self._turns.per_shard(0, np.arange(len(counts))).sum())
+        self.size = self._turns.total
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)
-        self._shuffled = lru_cache(maxsize=4)(self._shuffle_window)
+        self._shuffled = lru_cache(maxsize=kept)(self._shuffle_window)
 
     def locate(self, position: int) -> Location:
         """Return the sample at `position` >= 0 of the endless stream."""
@@ -147,6 +163,71 @@ class SampleOrder:
         return Window(shards[places], rows[places])
 
 
+class LaneOrder:
+    """The order of batches that are read in lanes, so that each node reads a part of the shards.
+
+    An epoch's samples, in the order of a `SampleOrder`, are cut into as many equal parts as there are lanes. Each batch
+    takes its first slots from the first lane, the next ones from the second, and so on. Ranks take neighbouring slots,
+    so a rank, and a node, meets few lanes, whatever their number: the samples of a batch do not depend on it. Of an
+    epoch, the less than `lanes` samples that are left over do not come; in the next one they are others.
+
+    One lane is the order itself.
+
+    Args:
+        order: of the samples.
+        lanes: how many.
+        batch: slots of a batch; a multiple of `lanes`.
+
+    Attributes:
+        size: samples of an epoch.
+    """
+
+    def __init__(self, order: SampleOrder, lanes: int, batch: int) -> None:
+        if batch % lanes:
+            raise ValueError(f"a batch of {batch} does not divide into {lanes} lanes")
+        if order.size < lanes:
+            raise ValueError(f"an order of {order.size} samples does not divide into {lanes} lanes")
+        self._order, self._slots, self._batch = order, batch // lanes, batch
+        self._length = order.size // lanes  # of a lane
+        self.size = order.size
+
+    def locate(self, position: int) -> Location:
+        """Return the sample at `position` >= 0 of the endless stream."""
+        return self._order.locate(self._flat(position)[0])
+
+    def locate_span(self, start: int, stop: int) -> list[Location]:
+        """Return the samples at the positions from `start` to before `stop`."""
+        found: list[Location] = []
+        while start < stop:
+            first, left = self._flat(start)
+            found += self._order.locate_span(first, first + min(left, stop - start))
+            start += min(left, stop - start)
+        return found
+
+    def substitute(self, position: int, attempt: int) -> Location:
+        """Return the sample that takes the place of a damaged one; see `SampleOrder.substitute`."""
+        return self._order.substitute(self._flat(position)[0], attempt)
+
+    def upcoming_shards(self, position: int) -> tuple[list[int], list[int]]:
+        """Return the shards of the window of `position`, and those of the window after it in its lane."""
+        return self._order.upcoming_shards(self._flat(position)[0])
+
+    def lanes_of(self, parts: Iterable[range]) -> list[int]:
+        """Return a position in each lane that some parts of a batch meet."""
+        starts = (part.start - part.start % self._slots for part in parts)
+        ends = (part.stop for part in parts)
+        return sorted(
+            {place for start, end in zip(starts, ends, strict=True) for place in range(start, end, self._slots)}
+        )
+
+    def _flat(self, position: int) -> tuple[int, int]:
+        """Return the place in the order of a position, and how many positions go on from there side by side."""
+        number, slot = divmod(position, self._batch)
+        lane, within = divmod(slot, self._slots)
+        epoch, offset = divmod(number * self._slots + within, self._length)
+        return epoch * self._order.size + lane * self._length + offset, min(self._slots - within, self._length - offset)
+
+
 def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
     """Return how many samples of each shard are trained on; the rest, the last of each shard, are held out.
 
@@ -156,7 +237,7 @@ def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
     """
     ends = np.floor(np.cumsum(counts) * held_out + 1e-9).astype(np.int64)
     held = np.diff(ends, prepend=0)
-    return [max(int(count - out), 1) for count, out in zip(counts, held, strict=True)]
+    return list(map(int, np.maximum(np.asarray(counts) - held, 1)))
 
 
 def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:

@@ -9,14 +9,16 @@ from urllib.parse import urlsplit
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
-from data_pipelines.manifest import FILE_NAME, Manifest, Shard
+from data_pipelines.manifest import FILE_NAME, Manifest, tables_of
 from data_pipelines.remote import is_remote
 from data_pipelines.shard_cache import ShardCache, default_folder
+from data_pipelines.shard_table import Shard
 from data_pipelines.staging import staged_copy
 
 _CACHE_BYTES = 100 * 2**30
 _LARGEST_MANIFEST = 2**30
 """Bytes; 10,000 shards of 1,000 classes have 40 MB."""
+_LARGEST_TABLE = 2**32
 _INDEX_HEADER = 2**16
 """Bytes that a NumPy file has before its rows, at most."""
 
@@ -31,12 +33,14 @@ class Place:
             staged, the copy on this node's disk.
         base: URL that names in the manifest are relative to; empty for a set on this machine.
         cache: for what must be fetched.
+        manifest: of the set.
     """
 
     name: str
     folder: Path
     base: str
     cache: ShardCache
+    manifest: Manifest
 
     @classmethod
     def find(cls, place: str | Path, cache: ShardCache | None = None) -> "Place":
@@ -48,28 +52,40 @@ class Place:
         cache = cache or ShardCache(default_folder(), _CACHE_BYTES)
         name = str(place)
         if not is_remote(name):
-            return cls(name, staged_copy(Path(place)), "", cache)
+            folder = staged_copy(Path(place))
+            return cls(name, folder, "", cache, Manifest.load(folder))
         if name.startswith("pipe:"):
             raise DataError(f"{name}: a manifest comes from a folder, http(s):// or s3://; only shards may be pipes")
         base = name.removesuffix(FILE_NAME).rstrip("/")
         content = cache.read_small(f"{base}/{FILE_NAME}", _LARGEST_MANIFEST)
         folder = cache.folder / "sets" / hashlib.sha256(content).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
+        for table in tables_of(content):
+            if not (folder / table).is_file():
+                with atomic_write(folder / table) as file:
+                    file.write(cache.read_small(f"{base}/{table}", _LARGEST_TABLE))
         with atomic_write(folder / FILE_NAME) as file:
             file.write(content)
-        for shard in Manifest.load(folder).shards:
-            if shard.url.startswith(("/", "pipe:")):
-                raise DataError(f"{name}: its shard {shard.url!r} would read this machine's files or run a command")
-            if is_remote(shard.url) and urlsplit(shard.url)[:2] != urlsplit(base)[:2]:
+        try:
+            manifest = Manifest.load(folder)
+        except DataError:
+            for table in tables_of(content):  # damaged on the way: they are fetched again
+                (folder / table).unlink(missing_ok=True)
+            raise
+        for url in manifest.urls:
+            if url.startswith(("/", "pipe:")):
+                raise DataError(f"{name}: its shard {url!r} would read this machine's files or run a command")
+            if is_remote(url) and urlsplit(url)[:2] != urlsplit(base)[:2]:
                 raise DataError(
-                    f"{name}: its shard {shard.url!r} is on another server, which this machine would be made to ask: "
+                    f"{name}: its shard {url!r} is on another server, which this machine would be made to ask: "
                     f"if that is meant, copy {FILE_NAME} and the indexes to a folder, and read the dataset from there"
                 )
-        return cls(name, folder, base, cache)
+        return cls(name, folder, base, cache, manifest)
 
-    def holds_all(self, manifest: Manifest) -> bool:
-        """Tell whether all shards lie on this machine."""
-        return all(self._path(shard) is not None for shard in manifest.shards)
+    @property
+    def holds_all(self) -> bool:
+        """Whether all shards lie on this machine."""
+        return not self.base and not any(map(is_remote, self.manifest.urls))
 
     def check(self, shard: Shard) -> None:
         """Raise DataError if a local shard is missing, no regular file, or not as long as it should be."""

@@ -2,9 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from data_pipelines.batches import BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.faults import log
-from data_pipelines.order import SampleOrder
+from data_pipelines.order import LaneOrder
 from data_pipelines.read import ShardDataset
 
 _AT_ONCE = 4
@@ -16,19 +17,23 @@ class Prefetcher:
     Args:
         dataset: whose shards; those on this machine already need nothing.
         order: of its samples.
-        first: which of a window's shards to begin with, so that the ranks of a node begin with different ones.
+        plan: of the batches. Ranks begin with different shards of a window, as those of a node may share it.
     """
 
-    def __init__(self, dataset: ShardDataset, order: SampleOrder, *, first: int = 0) -> None:
-        self._dataset, self._order, self._first = dataset, order, first
+    def __init__(self, dataset: ShardDataset, order: LaneOrder, plan: BatchPlan) -> None:
+        self._dataset, self._order, self._plan = dataset, order, plan
         self._threads = None if dataset.is_local else ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
-        self._wanted: list[int] = []
+        self._wanted: dict[int, None] = {}
 
     def at(self, position: int) -> None:
         """Reading has come to `position`: see that what comes is on its way."""
         if self._threads is None:
             return
-        wanted = [shard for window in self._order.upcoming_shards(position) for shard in self._turned(window)]
+        lanes = [self._order.upcoming_shards(place) for place in self._order.lanes_of(self._plan.parts(position))]
+        windows = [
+            window for both in zip(*lanes, strict=True) for window in both
+        ]  # what is read now before what follows
+        wanted = dict.fromkeys(shard for window in windows for shard in self._turned(window))
         for shard in wanted:
             if shard not in self._wanted:
                 self._threads.submit(self._fetch, shard)
@@ -40,7 +45,7 @@ class Prefetcher:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _turned(self, shards: list[int]) -> list[int]:
-        first = self._first % len(shards)
+        first = self._plan.rank % len(shards)
         return shards[first:] + shards[:first]
 
     def _fetch(self, shard: int) -> None:

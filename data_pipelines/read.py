@@ -19,10 +19,11 @@ from data_pipelines.faults import Fault
 from data_pipelines.fields.decoder import ClassDecoder, FieldDecoder, Fields, new_batch
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.index import Index, load_index
-from data_pipelines.manifest import CLASS, IMAGE, Manifest, Shard
+from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import Location
 from data_pipelines.place import Place
 from data_pipelines.shard_cache import ShardCache
+from data_pipelines.shard_table import Shard
 from data_pipelines.trust import check_commands
 
 _CHECKS_AT_ONCE = 16
@@ -128,7 +129,7 @@ class ShardDataset:
     ) -> None:
         self._place = Place.find(place, cache)
         self.folder = self._place.folder
-        self.manifest = Manifest.load(self.folder)
+        self.manifest = self._place.manifest
         check_commands(self._place.name, self.manifest, may_run=run_commands)
         kinds = {name: kind_of(spec) for name, spec in self.manifest.fields.items()}
         decoders = {name: kind.decoder(self.manifest.fields[name]) for name, kind in kinds.items()}
@@ -141,7 +142,7 @@ class ShardDataset:
     @property
     def is_local(self) -> bool:
         """Whether no shard must be fetched."""
-        return self._place.holds_all(self.manifest)
+        return self._place.holds_all
 
     def check_files(self) -> list[Fault]:
         """Return which local shards are missing or not as long as they should be; reads nothing."""
@@ -168,7 +169,7 @@ class ShardDataset:
 
     def labels_of(self, number: int) -> NDArray[np.int32]:
         """Return the class indices of a shard's samples; reads its index only."""
-        return np.ascontiguousarray(self._index(self.manifest.shards[number])["label"])
+        return np.ascontiguousarray(self._index(number)["label"])
 
     def decoders_of(self, names: Iterable[str]) -> dict[str, FieldDecoder]:
         """Return the decoders of some fields.
@@ -320,7 +321,7 @@ class ShardDataset:
             if number not in self._open:
                 entry = self.manifest.shards[number]
                 try:
-                    self._open[number] = self._open_shard(entry)
+                    self._open[number] = self._open_shard(number)
                 except UnreachableError:
                     raise
                 except DataError as error:
@@ -330,9 +331,9 @@ class ShardDataset:
                     self._open.popitem(last=False)
             return self._open[number]
 
-    def _open_shard(self, entry: Shard) -> OpenShard:
-        index = self._index(entry)
-        with self._place.open(entry) as file:
+    def _open_shard(self, number: int) -> OpenShard:
+        index = self._index(number)
+        with self._place.open(self.manifest.shards[number]) as file:
             tar = HeldFile(file)
         return OpenShard(tar=tar, index=index, labels=index["label"].tolist())
 
@@ -344,16 +345,17 @@ class ShardDataset:
             column = shard.columns.setdefault(name, Column(*parts))
         return column
 
-    def _index(self, entry: Shard) -> Index:
+    def _index(self, number: int) -> Index:
+        entry = self.manifest.shards[number]
         path = self._place.index(entry, self.manifest.index_dtype.itemsize)
         rows = load_index(path, self.manifest.index_dtype)
         if len(rows) != entry.count:
             raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")
-        labels, histogram = rows["label"], entry.class_histogram
-        inside = labels[labels >= 0]
-        found = np.bincount(inside, minlength=len(histogram)).tolist()
-        if found != histogram:
-            raise DataError(f"{path}: classes {found}, the manifest says {histogram}")
+        labels = rows["label"]
+        found, expected = np.unique(labels[labels >= 0], return_counts=True), self.manifest.class_counts.of(number)
+        if not all(map(np.array_equal, found, expected)):
+            classes, listed = (dict(zip(*map(np.ndarray.tolist, pair), strict=True)) for pair in (found, expected))
+            raise DataError(f"{path}: classes {classes}, the manifest says {listed}")
         return rows
 
     def _damaged(self, location: Location, name: str, why: str) -> DamageError:

@@ -15,6 +15,8 @@ from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 
 _CHUNK = 1 << 20
+_S3_BLOCK = 128 << 20
+"""Bytes of a GET: a shard of 100 MB is one, and one request more for its size."""
 _FINAL_STATUS = frozenset({400, 404, 405, 410})
 """HTTP answers that asking again does not change."""
 
@@ -156,7 +158,7 @@ def _s3(url: str, stall_s: float) -> Iterator[bytes]:
     config = {"connect_timeout": stall_s, "read_timeout": stall_s, "retries": {"max_attempts": 0}}
     files: Any = s3fs.S3FileSystem(config_kwargs=config, use_listings_cache=False)
     try:
-        with files.open(url, "rb", block_size=8 * _CHUNK, cache_type="readahead") as file:
+        with files.open(url, "rb", block_size=_S3_BLOCK, cache_type="readahead") as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
     except FileNotFoundError:

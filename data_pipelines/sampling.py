@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipelines.class_counts import ClassCounts
 from data_pipelines.errors import DataError
 from data_pipelines.order import EachOnce, Integers
 
@@ -41,6 +42,9 @@ class Shares:
                 )
         return [self.weights.get(name, self.others) for name in classes]
 
+
+_MARK = 512
+"""Shards between two marks of what has passed; a window is found in a few milliseconds from the mark before it."""
 
 LabelsOf = Callable[[int], NDArray[np.int32]]
 """The class index of each row of a shard."""
@@ -79,7 +83,7 @@ class ByClass:
     Args:
         rows: of each shard, those that take part.
         labels_of: class indices of a shard.
-        histograms: number of samples of each class that take part, shape [shards, classes].
+        counts: number of samples of each class that take part, by shard.
         weights: share of each class, >= 0, in any unit.
         seed: of the run.
     """
@@ -88,38 +92,82 @@ class ByClass:
         self,
         rows: Sequence[Integers | range],
         labels_of: LabelsOf,
-        histograms: Integers,
+        counts: ClassCounts,
         weights: Sequence[float],
         seed: int,
     ) -> None:
-        self._rows, self._labels_of, self._histograms, self._seed = rows, labels_of, histograms, seed
-        self._sizes = histograms.sum(0)
+        self._rows, self._labels_of, self._counts, self._seed = rows, labels_of, counts, seed
+        self._sizes = counts.totals
         unlabelled = sum(map(len, rows)) - int(self._sizes.sum())
         if unlabelled:
             raise DataError(f"sampling by class needs labels, {unlabelled} images have none")
         self.quotas = _quotas(int(self._sizes.sum()), np.where(self._sizes > 0, weights, 0.0))
+        self._passes: dict[int, _Pass] = {}
+
+    @property
+    def total(self) -> int:
+        """See Turns."""
+        return int(self.quotas.sum())
 
     def per_shard(self, epoch: int, shards: Integers) -> Integers:
         """See Turns."""
-        passed = self._turns_before(np.cumsum(self._histograms[shards], axis=0), epoch).sum(1)
-        turns: Integers = np.diff(passed, prepend=0)
-        return turns
+        if epoch not in self._passes:
+            self._passes[epoch] = self._pass_of(epoch, shards)
+            for old in list(self._passes)[:-2]:
+                del self._passes[old]
+        return self._passes[epoch].turns
 
     def of(self, epoch: int, shards: Integers, window: slice) -> tuple[Integers, Integers]:
         """See Turns."""
         own, rows = EachOnce(self._rows).of(epoch, shards, window)
         labels = np.concatenate([self._labels_of(int(s))[np.asarray(self._rows[s])] for s in shards[window]])
-        number = self._histograms[shards[: window.start]].sum(0)[labels] + _occurrence(labels)
-        turns = self._turns_before(number + 1, epoch, labels) - self._turns_before(number, epoch, labels)
+        number = self._passed(epoch, shards, window.start)[labels] + _occurrence(labels)
+        phase = self._phase(epoch)
+        turns = self._turns_before(number + 1, phase, labels) - self._turns_before(number, phase, labels)
         return np.repeat(own, turns), np.repeat(rows, turns)
 
-    def _turns_before(self, number: Integers, epoch: int, labels: NDArray[np.int32] | slice = slice(None)) -> Integers:
-        """Return the turns that the first `number` samples of a class have; the last axis is that of the classes."""
+    def _pass_of(self, epoch: int, shards: Integers) -> "_Pass":
+        """Go through an epoch's shards: add up what has passed of each class, and note it now and then."""
+        phase, passed = self._phase(epoch), np.zeros(len(self._sizes), np.int64)
+        turns = np.empty(len(shards), np.int64)
+        marks: list[NDArray[np.integer]] = []
+        for place, shard in enumerate(shards.tolist()):
+            if place % _MARK == 0:
+                marks.append(passed.astype(np.uint32 if self._sizes.max() < 2**32 else np.int64))
+            labels, counts = self._counts.of(shard)
+            before = passed[labels]
+            after = passed[labels] = before + counts
+            turns[place] = (self._turns_before(after, phase, labels) - self._turns_before(before, phase, labels)).sum()
+        return _Pass(turns, marks)
+
+    def _passed(self, epoch: int, shards: Integers, place: int) -> Integers:
+        """Return how many samples of each class come before a place of the epoch's shards."""
+        self.per_shard(epoch, shards)
+        mark = place // _MARK
+        passed = self._passes[epoch].marks[mark].astype(np.int64)
+        for shard in shards[mark * _MARK : place].tolist():
+            labels, counts = self._counts.of(shard)
+            passed[labels] += counts
+        return passed
+
+    def _phase(self, epoch: int) -> Integers:
         bits = np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64), counter=[0, 0, 1, 0])
         size = np.maximum(self._sizes, 1)
-        phase = (bits.random_raw(len(size)) % size.astype(np.uint64)).astype(np.int64)
-        turns: Integers = (number * self.quotas[labels] + phase[labels]) // size[labels]
+        phase: Integers = (bits.random_raw(len(size)) % size.astype(np.uint64)).astype(np.int64)
+        return phase
+
+    def _turns_before(self, number: Integers, phase: Integers, labels: NDArray[np.integer]) -> Integers:
+        """Return the turns that the first `number` samples of each of some classes have."""
+        turns: Integers = (number * self.quotas[labels] + phase[labels]) // self._sizes[labels]
         return turns
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What is known of an epoch: turns of each shard, and what has passed of each class before every 512th shard."""
+
+    turns: Integers
+    marks: list[NDArray[np.integer]]
 
 
 def _quotas(total: int, weights: NDArray[np.float64]) -> Integers:

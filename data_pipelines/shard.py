@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.class_counts import text_of
 from data_pipelines.encoding import Encoding
 from data_pipelines.files import atomic_write, sha256_of
 from data_pipelines.index import save_index
-from data_pipelines.manifest import Shard
 from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.protocol import Rejected
+from data_pipelines.shard_table import Shard
 from data_pipelines.source import Item, Lost, Reader, Span
 
 
@@ -92,8 +93,8 @@ class ShardMaker:
         """Return a row of the index, from where the files lie: first byte, length, CRC-32."""
         found = [files.get(name, (0, 0, 0)) for name in (*self.encoding.stored, *self.encoding.members)]
         if self.encoding.format == FORMAT_3:
-            (offset, size, checksum), *members = found
-            return (offset, size, item.label, checksum, *chain.from_iterable(member[:2] for member in members))
+            ((offset, size, checksum),) = found
+            return (offset, size, item.label, checksum)
         return (item.label, *chain.from_iterable(found))
 
     def _indexed(self, url: str, tar: Path, index: Path, rows: Sequence[tuple[int, ...]]) -> Shard:
@@ -108,7 +109,7 @@ class ShardMaker:
             count=len(rows),
             bytes=tar.stat().st_size,
             sha256=sha256_of(tar),
-            class_counts=" ".join(map(str, histogram)),
+            class_counts=text_of(histogram),
         )
 
 

@@ -47,7 +47,7 @@ def stage(folder: Path, disk: Path) -> Path:
             needed = sum((folder / name).stat().st_size for name in names)
             if needed > (free := shutil.disk_usage(copy).free):
                 raise DataError(f"{disk}: {free:,} bytes are free, {folder} needs {needed:,}")
-            for name in [*names, FILE_NAME]:  # the manifest is last: with it, all is there
+            for name in [*names, *manifest.files]:  # the manifest is last: with it, all is there
                 _copy(folder / name, copy / name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be copied to {disk}: {error}") from None

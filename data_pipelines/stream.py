@@ -72,7 +72,7 @@ class BatchStream(Iterator[HostBatch]):
             self._readers = ThreadReaders(self._maker, workers)
         else:
             self._readers = ProcessReaders(plan, self._maker.decoders, self.faults, workers, self._read_ahead + 2)
-        self._prefetcher = Prefetcher(self.dataset, self._maker.order, first=plan.rank)
+        self._prefetcher = Prefetcher(self.dataset, self._maker.order, plan)
         self._next = self._asked = 0
 
     def seek(self, position: int) -> None:

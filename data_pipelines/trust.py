@@ -33,7 +33,7 @@ def check_commands(dataset: str, manifest: Manifest, *, may_run: bool = True) ->
     Raises:
         DataError: it names a command, which must not be run.
     """
-    command = next((shard.url for shard in manifest.shards if shard.url.startswith("pipe:")), None)
+    command = next((url for url in manifest.urls if url.startswith("pipe:")), None)
     if command is None or (may_run and is_trusted(Path(dataset))):
         return
     advice = (

@@ -7,27 +7,65 @@ preparation that was killed goes on behind its last finished shard.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from tarfile import BLOCKSIZE
+from typing import overload
 
 from data_pipelines.codec import CODECS, check_channels
 from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, Manifest, Shard
+from data_pipelines.manifest import CLASS, FORMAT, IMAGE, Manifest, format_for
+from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import Make, make_all
-from data_pipelines.preparation import Preparation, is_prepared
+from data_pipelines.preparation import Part, Preparation, is_prepared
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.shard import Rejection, ShardMaker, ShardResult, ShardTask
+from data_pipelines.shard_table import Shard
 from data_pipelines.source import Item, Lost, Source, Span
 
 _PROBES = 64
 _SHARD_SAMPLES = 1000
 _UNFIT = {"size", "mode", "format", "orientation"}
 """Reasons for which a file cannot be kept as it is."""
+
+
+@overload
+def write_shards(
+    source: Source,
+    folder: Path,
+    *,
+    protocol: ImageProtocol | None = None,
+    codec: str = "png",
+    quality: int = 95,
+    shard_samples: int | None = None,
+    shard_bytes: int | None = None,
+    in_place: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+    part: None = None,
+) -> Manifest: ...
+
+
+@overload
+def write_shards(
+    source: Source,
+    folder: Path,
+    *,
+    protocol: ImageProtocol | None = None,
+    codec: str = "png",
+    quality: int = 95,
+    shard_samples: int | None = None,
+    shard_bytes: int | None = None,
+    in_place: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+    part: Part | None,
+) -> Manifest | None: ...
 
 
 def write_shards(
@@ -42,7 +80,8 @@ def write_shards(
     in_place: bool = False,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Manifest:
+    part: Part | None = None,
+) -> Manifest | None:
     """Write all samples of `source` into `folder`, which appears whole or not at all.
 
     The same call goes on where a killed one stopped, and changes nothing where the set is there already.
@@ -59,6 +98,11 @@ def write_shards(
         in_place: index the source's tars where they are, and write none.
         workers: processes.
         on_progress: called now and then with the number of samples done, of `len(source.items)`.
+        part: make only the shards of this part, and leave the rest to others; the call without it, when all parts are
+            made, finishes the set, whose bytes do not depend on how many made it.
+
+    Returns:
+        The manifest; None where only a part was made.
 
     Raises:
         DataError: no image is usable, the options do not fit the source, or the folder holds something else.
@@ -72,15 +116,20 @@ def write_shards(
     codec = "source" if in_place else codec
     encoding = Encoding(source.images, source.fields, source.members, protocol, codec, quality)
     _check_options(encoding, shard_samples, shard_bytes)
-    asked = (encoding.format, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
+    asked = (source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
     fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
     if is_prepared(folder, fingerprint):
         return Manifest.load(folder)
-    with Preparation(folder, fingerprint) as preparation:
-        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
+    with Preparation(folder, fingerprint, part) as preparation:
         tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
+        encoding = replace(encoding, format=_format_of(encoding, len(tasks), len(source.classes)))
+        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
+        if part is not None:
+            tasks = tasks[part.number :: part.of]
         make = maker.index if in_place else maker.write
         results = _make_missing(preparation, make, tasks, workers=workers, on_progress=on_progress)
+        if part is not None:
+            return None
         rejected = [entry for task in tasks for entry in results[task.number].rejected]
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
@@ -110,6 +159,13 @@ def _make_missing(
         preparation.record(task.number, result)
         results[task.number] = result
     return results
+
+
+def _format_of(encoding: Encoding, shards: int, classes: int) -> str:
+    """Return the format of a set: the earlier one, which more programs read, where an image and a class are all."""
+    form = format_for(shards, classes)
+    simple = encoding.images == (IMAGE,) and not encoding.fields and not encoding.members
+    return FORMAT_3 if simple and form == FORMAT else form
 
 
 def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], rejected: int) -> Manifest:

@@ -54,7 +54,12 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             "global_batch": 8,
             "generator": RESNET,
             "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
-            "objective": {"adversarial": "least_squares", "adversarial_weight": 2.0, "identity": 5.0, "pool": 12},
+            "objective": {
+                "adversarial": "least_squares",
+                "adversarial_weight": 2.0,
+                "terms": {"identity": {}},
+                "pool": 12,
+            },
             **OPTIM,
         },
         {"A.image": IMAGE, "B.image": IMAGE},

@@ -11,15 +11,23 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
 
-from bigtrain.checkpoint.contents import Stage, files_of, load_state, split, write_tensors
-from bigtrain.checkpoint.folders import FORMAT, CheckpointFolder, Description, hashes_of, is_whole, read_description
+from bigtrain.checkpoint.contents import load_state, shapes_of, split
+from bigtrain.checkpoint.folders import (
+    FORMAT,
+    CheckpointFolder,
+    Description,
+    are_whole,
+    hashes_of,
+    listed_files,
+    read_description,
+)
+from bigtrain.checkpoint.pieces import Piece, Stage, objects_in, own_pieces, write_pieces
 from bigtrain.checkpoint.retention import CheckpointConfig
 from bigtrain.core.errors import UserError
-from bigtrain.core.state import Progress, State, Stateful
-from bigtrain.distributed.collectives import barrier, from_rank_zero, is_rank_zero, on_rank_zero
+from bigtrain.core.logging import log
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.distributed.collectives import any_rank, barrier, from_rank_zero, is_rank_zero, on_rank_zero
 
 
 class CheckpointError(UserError):
@@ -91,9 +99,11 @@ class Checkpoints:
             "best": self._best,
             **self._facts,
             "state": structure,
+            "tensors": shapes_of(tensors),
         }
         self._best = False
-        self._writing = self._thread.submit(self._write, path, self._stage.copy(tensors), description, began)
+        pieces = self._stage.copy(own_pieces(tensors, dist.get_rank(), dist.get_world_size()))
+        self._writing = self._thread.submit(self._write, path, pieces, description, began)
         self.blocked_s = time.perf_counter() - began
         return path
 
@@ -117,19 +127,18 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, but none that is whole.
         """
-        path: Path | None = None
-        problem = None
         if is_rank_zero():
             self._folder.recover()
-            found = self._folder.newest_first()
-            path = self._first_whole(found)
-            if found and path is None:
-                problem = (
-                    f"{self._folder.path}: no whole checkpoint among {len(found)}; remove the folder to start afresh"
-                )
-        path, problem = from_rank_zero((path, problem))
-        if problem:
-            raise CheckpointError(problem)
+        found = from_rank_zero(self._folder.newest_first() if is_rank_zero() else [])
+        path = self._first_whole(found)
+        if found and path is None:
+            raise CheckpointError(
+                f"{self._folder.path}: no whole checkpoint among {len(found)}; remove the folder to start afresh"
+            )
+        if is_rank_zero():
+            for damaged in found[: found.index(path)] if path else []:  # out of the way
+                self._folder.set_aside(damaged, "damaged")
+                self._on_damage(damaged)
         self._load(path)
         return path
 
@@ -140,54 +149,55 @@ class Checkpoints:
             CheckpointError: there is none.
         """
         self.wait()
-        path: Path | None = None
-        if is_rank_zero():
-            found = self._folder.newest_first()
-            path = next((one for one in found if _is_healthy(one) and is_whole(one)), None)
-            for newer in found[: found.index(path)] if path else []:
-                self._folder.set_aside(newer, "aside")
-        path = from_rank_zero(path)
+        found = self._folder.newest_first() if is_rank_zero() else []
+        path = self._first_whole(from_rank_zero([one for one in found if _is_healthy(one)]))
         if path is None:
             raise CheckpointError(f"{self._folder.path}: no healthy checkpoint to go back to")
+        for newer in found[: found.index(path)] if found else []:
+            self._folder.set_aside(newer, "aside")
         self._load(path)
         return path
 
     def _first_whole(self, found: list[Path]) -> Path | None:
-        """Return the newest whole one, and take newer ones, which are damaged, out of the way."""
-        path = next((one for one in found if is_whole(one)), None)
-        for damaged in found[: found.index(path)] if path else []:
-            self._folder.set_aside(damaged, "damaged")
-            self._on_damage(damaged)
-        return path
+        """Return the first that is whole; the ranks share the hashing. Collective."""
+        for path in found:
+            files = from_rank_zero(listed_files(path) if is_rank_zero() else None)
+            share = list((files or {}).items())[dist.get_rank() :: dist.get_world_size()]
+            if not any_rank(files is None or not are_whole(path, dict(share))):
+                return path
+            if is_rank_zero():
+                log.warning("%s: damaged checkpoint, trying the one before", path)
+        return None
 
     def _load(self, path: Path | None) -> None:
+        """Load one object after the other: the host holds no more than the largest one's whole tensors."""
         if path is not None:
-            state: State = load_state(path)
             for name, value in self._objects.items():
-                value.load_state_dict(state[name])
+                value.load_state_dict(load_state(path, name))
         barrier()
 
-    def _write(self, path: Path, tensors: Mapping[str, Tensor], description: Description, began: float) -> Path:
+    def _write(self, path: Path, pieces: Mapping[str, Piece], description: Description, began: float) -> Path:
         """Write a checkpoint whose saving began at that time, in the thread. Collective over the thread's group."""
         partial: Path | None = None
-        problem = None
         try:
             partial = on_rank_zero(lambda: self._folder.begin(path), self._group)
-            write_tensors(partial, tensors, self._group)
-            parts = self._gather(hashes_of(files_of(partial, dist.get_rank())))
-            files = {name: about for part in parts for name, about in part.items()}
-            seconds = round(time.perf_counter() - began, 3)
-            whole = {**description, "files": files, "seconds": seconds}
-            on_rank_zero(lambda: self._folder.commit(path, whole), self._group)
+            parts = self._gather(_written(partial, pieces))
+
+            def commit() -> None:
+                if problems := sorted({part for part in parts if isinstance(part, str)}):
+                    raise OSError("; ".join(problems))
+                files = {name: about for part in parts for name, about in part.items()}
+                seconds = round(time.perf_counter() - began, 3)
+                self._folder.commit(path, {**description, "files": files, "seconds": seconds})
+
+            on_rank_zero(commit, self._group)
             on_rank_zero(lambda: self._folder.prune(self._config), self._group)
-        except CheckpointException as error:
-            problem = "; ".join(sorted({str(failure) for failure, _ in error.failures.values()}))
         except OSError as error:
-            problem = str(error)
-        if problem:
             if partial is not None and is_rank_zero():
                 shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(f"{path}: the checkpoint cannot be written ({problem}); earlier ones are untouched")
+            raise CheckpointError(
+                f"{path}: the checkpoint cannot be written ({error}); earlier ones are untouched"
+            ) from None
         return path
 
     def _gather(self, value: Any) -> list[Any]:
@@ -195,6 +205,15 @@ class Checkpoints:
         box: list[Any] = [None] * dist.get_world_size()
         dist.gather_object(value, box if is_rank_zero() else None, dst=0, group=self._group)
         return box if is_rank_zero() else []
+
+
+def _written(folder: Path, pieces: Mapping[str, Piece]) -> dict[str, Any] | str:
+    """Write this rank's pieces; return size, SHA-256 and objects of its files by name, or what is wrong."""
+    try:
+        files = hashes_of(write_pieces(folder, pieces, dist.get_rank()))
+    except OSError as error:
+        return str(error)
+    return {name: {**about, "objects": objects_in(pieces)} for name, about in files.items()}
 
 
 def _is_healthy(path: Path) -> bool:

@@ -1,23 +1,19 @@
 """What is in a checkpoint: tensors in safetensors files, which all ranks write, and the rest as JSON. No pickles.
 
-The tensors go through `torch.distributed.checkpoint`: what all ranks hold alike is written once, the writing is shared,
-and of a sharded tensor (a DTensor) every rank writes its own part. They are read back whole, on any number of ranks.
+What all ranks hold alike is written once, the writing is shared, and of a sharded tensor every rank writes its own
+part, see `pieces`. Tensors are read back whole, on any number of ranks.
 """
 
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from safetensors import safe_open
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
-from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
-from torch.distributed.tensor import DTensor
 
+from bigtrain.checkpoint.pieces import OFFSETS
 from bigtrain.core.state import State
 
 DESCRIPTION = "checkpoint.json"
@@ -54,70 +50,72 @@ def join(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
     return structure
 
 
-class Stage:
-    """Copies tensors to buffers in the host's memory, so that training can go on while they are written.
-
-    The buffers are kept: to touch fresh memory takes longer than to copy.
-    """
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return copies, which the next call overwrites; of a sharded tensor, of this rank's part."""
-        buffers = {name: self._buffer(name, _local(tensor)) for name, tensor in tensors.items()}
-        for name, buffer in buffers.items():
-            buffer.copy_(_local(tensors[name]), non_blocking=True)
-        if any(tensor.is_cuda for tensor in tensors.values()):
-            torch.cuda.synchronize()
-        self._buffers = buffers
-        return {name: _like(tensors[name], buffer) for name, buffer in buffers.items()}
-
-    def _buffer(self, name: str, tensor: Tensor) -> Tensor:
-        old = self._buffers.get(name)
-        if old is not None and (old.shape, old.dtype, old.stride()) == (tensor.shape, tensor.dtype, tensor.stride()):
-            return old
-        return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+def files_of(folder: Path) -> list[Path]:
+    """Return the files that are read as tensors in a folder."""
+    return sorted(folder.glob("*.safetensors"))
 
 
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor], group: dist.ProcessGroup) -> None:
-    """Write tensors into an empty folder, and flush them to disk. Collective over `group`.
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return shape and type of each tensor, of a shard those of the whole, as JSON can hold them."""
+    return {name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for name, tensor in tensors.items()}
+
+
+def load_state(folder: Path, part: str | None = None) -> State:
+    """Read the state in a checkpoint, whole, in the host's memory.
+
+    Args:
+        folder: of the checkpoint.
+        part: name of the object whose state is wanted; None for those of all.
 
     Raises:
-        CheckpointException: a rank could not write; on every rank.
+        OSError: a tensor is not all there.
     """
-    plain = {name: _like(tensor, _local(tensor).contiguous()) for name, tensor in tensors.items()}
-    dcp_save(plain, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group)
-
-
-def files_of(folder: Path, rank: int | None = None) -> list[Path]:
-    """Return the files that are read as tensors in a folder; those that one rank wrote."""
-    return sorted(folder.glob("*.safetensors" if rank is None else f"shard-{rank + 1:05}-*.safetensors"))
-
-
-def load_state(folder: Path) -> State:
-    """Read the state in a checkpoint, all of it, whole, in the host's memory."""
-    structure = json.loads((folder / DESCRIPTION).read_text())["state"]
-    known = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    tensors: dict[str, Any] = {
-        name: torch.empty(about.size, dtype=about.properties.dtype)  # type: ignore[union-attr]
-        for name, about in known.items()
+    about = json.loads((folder / DESCRIPTION).read_text())
+    listed = about.get("files", {})
+    structure = about["state"] if part is None else about["state"][part]
+    files = [
+        path
+        for path in files_of(folder)
+        if part is None or part in listed.get(path.name, {}).get("objects", [part])  # older ones do not tell
+    ]
+    shapes = about.get("tensors") or _shapes_in(files)
+    tensors = {
+        name: torch.empty(shape, dtype=getattr(torch, dtype))
+        for name, (shape, dtype) in shapes.items()
+        if part is None or name == part or name.startswith(f"{part}/")
     }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # each rank reads for itself
-        dcp_load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+    missing = {name: tensor.numel() for name, tensor in tensors.items()}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            offsets = _offsets_in(file)
+            for name in list(file.keys()):
+                if name in tensors:
+                    block = file.get_tensor(name)
+                    starts = offsets.get(name, [0] * block.ndim)
+                    place = tuple(slice(at, at + size) for at, size in zip(starts, block.shape, strict=True))
+                    tensors[name][place].copy_(block)
+                    missing[name] -= block.numel()
+    if lost := [name for name, count in missing.items() if count]:
+        raise OSError(f"{folder}: {lost[0]} is not all there")
     state: State = join(structure, tensors)
     return state
 
 
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+def _offsets_in(file: Any) -> dict[str, list[int]]:
+    """Return where the pieces in a file begin."""
+    told = json.loads((file.metadata() or {}).get(OFFSETS, "{}"))
+    return {name: entry["saved_offsets"] for name, entry in told.items()}
 
 
-def _like(tensor: Tensor, local: Tensor) -> Tensor:
-    """Return a rank's part as a tensor that knows the whole's shape and where the part lies in it."""
-    if not isinstance(tensor, DTensor):
-        return local
-    # Not by `DTensor.from_local`, which moves a part that lies on the host back to the mesh's device.
-    return DTensor(local, tensor._spec, requires_grad=False)
+def _shapes_in(files: list[Path]) -> dict[str, Any]:
+    """Return shape and type of the tensors in files, as `shapes_of` does."""
+    found: dict[str, Any] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            offsets = _offsets_in(file)
+            for name in list(file.keys()):
+                block = file.get_tensor(name)
+                ends = list(map(sum, zip(offsets.get(name, [0] * block.ndim), block.shape, strict=True)))
+                before, _ = found.get(name, (ends, ""))
+                found[name] = [list(map(max, before, ends)), str(block.dtype).removeprefix("torch.")]
+    return found

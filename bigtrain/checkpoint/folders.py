@@ -14,7 +14,6 @@ from typing import Any
 
 from bigtrain.checkpoint.contents import DESCRIPTION, files_of
 from bigtrain.checkpoint.retention import CheckpointConfig, Entry, surplus
-from bigtrain.core.logging import log
 from bigtrain.core.state import Progress
 from data_pipelines.files import atomic_write, sha256_of, sync_folder, write_json
 
@@ -106,6 +105,22 @@ def hashes_of(files: list[Path]) -> dict[str, dict[str, Any]]:
     }
 
 
+def listed_files(path: Path) -> dict[str, Any] | None:
+    """Return size and SHA-256 of a checkpoint's files, as it says itself; None if it says nothing, or not of all."""
+    description = read_description(path)
+    if description is None or sorted(description["files"]) != [file.name for file in files_of(path)]:
+        return None  # the reader takes all that are there, listed or not
+    return {name: {key: about[key] for key in ("bytes", "sha256")} for name, about in description["files"].items()}
+
+
+def are_whole(path: Path, files: Mapping[str, Any]) -> bool:
+    """Tell whether some of a checkpoint's files are, byte for byte, what was written."""
+    try:
+        return hashes_of([path / name for name in files]) == files
+    except OSError:
+        return False
+
+
 def read_description(path: Path) -> Description | None:
     """Return what a checkpoint says of itself; None if that is missing or damaged."""
     try:
@@ -124,16 +139,9 @@ def newest_description(folder: Path) -> Description:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether every byte of a checkpoint is what was written; if not, say so."""
-    description = read_description(path)
-    try:
-        # Every file of tensors: the reader takes all that are there, listed or not.
-        whole = description is not None and description["files"] == hashes_of(files_of(path))
-    except OSError:
-        whole = False
-    if not whole:
-        log.warning("%s: damaged checkpoint, trying the one before", path)
-    return whole
+    """Tell whether every byte of a checkpoint is what was written."""
+    files = listed_files(path)
+    return files is not None and are_whole(path, files)
 
 
 def _entry(path: Path) -> Entry | None:

@@ -10,6 +10,7 @@ from bigtrain.cli.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest
+    from data_pipelines.preparation import Part
     from data_pipelines.prepare.run import PrepareOptions
     from data_pipelines.source import Source
 
@@ -48,16 +49,21 @@ def prepare(
     seed: Annotated[int, typer.Option(help="Of the shuffle before the shards are cut.")] = 0,
     keep_order: Annotated[bool, typer.Option(help="Do not shuffle.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="i/N", help="Make this part of the shards, 0/8 to 7/8; without it: finish.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the set; default: the source's.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the images, for the record.")] = None,
 ) -> None:
     """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
     end_on_signals("the same command goes on")
     from data_pipelines.pictures import PIXEL_LIMIT
+    from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
 
+    own = Part.parse(part) if part else None
     options = PrepareOptions(
         resolution=parse_resolution(resolution) if resolution else None,
         crop=cast(Any, crop),
@@ -71,7 +77,9 @@ def prepare(
     images = open_source(
         source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
     )
-    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0))))
+    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
+    if own:
+        typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
@@ -80,7 +88,9 @@ def prepare(
         typer.echo(f"{source}: {note}")
 
 
-def _prepare(images: "Source", dest: Path, options: "PrepareOptions", workers: int) -> "dict[Path, Manifest]":
+def _prepare(
+    images: "Source", dest: Path, options: "PrepareOptions", workers: int, part: "Part | None"
+) -> "dict[Path, Manifest]":
     """Make the sets behind a bar of progress; return their manifests."""
     from bigtrain.core.logging import progress_bars
     from data_pipelines.prepare.run import prepare as prepare_source
@@ -94,6 +104,7 @@ def _prepare(images: "Source", dest: Path, options: "PrepareOptions", workers: i
             options,
             workers=workers,
             on_progress=lambda done: bars.update(task, completed=done, note=f"{done:,}/{total:,}"),
+            part=part,
         )
 
 

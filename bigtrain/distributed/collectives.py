@@ -38,6 +38,33 @@ def any_rank(flag: bool) -> bool:
     return bool(value.item())
 
 
+class Vote:
+    """Tells whether a flag was true on any rank, of a moment ago: nobody waits for the answer.
+
+    Each call of `tell` begins an operation and returns the outcome of the one before, which has come meanwhile. Every
+    rank must call it as often.
+    """
+
+    def __init__(self) -> None:
+        self._value = torch.zeros(1, dtype=torch.int32)
+        self._work: Any = None
+
+    def tell(self, flag: bool) -> bool:
+        """Give this rank's flag; return whether any rank's was true in the last call. Collective."""
+        outcome = self.settle()
+        self._value.fill_(int(flag))
+        self._work = dist.all_reduce(self._value, op=dist.ReduceOp.MAX, async_op=True)
+        return outcome
+
+    def settle(self) -> bool:
+        """Wait for what was begun; return its outcome, False where nothing was. Collective."""
+        if self._work is None:
+            return False
+        self._work.wait()
+        self._work = None
+        return bool(self._value.item())
+
+
 def from_rank_zero(value: T) -> T:
     """Return rank 0's `value` on every rank."""
     box = [value]

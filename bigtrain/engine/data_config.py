@@ -134,7 +134,10 @@ class StreamConfig(Config):
         crop: what shards of larger images are cut to `resolution` and `width` by: `random` cuts anew each time an
             image is shown, `center` in the middle, as evaluation does in both cases; null for shards of just that size.
         flip: mirror half of the samples, left to right: all image fields of a sample alike.
-        window: shards that are shuffled together.
+        window: shards that are shuffled together, in each lane.
+        lanes: parts of an epoch that a batch is read from. With as many as nodes, or a multiple, each node reads its
+            part of the shards instead of all; each lane keeps twice the window's shards at hand. Must divide
+            `global_batch`. It is a part of the order: a run keeps it on any number of nodes.
         loader: threads start at once; processes leave the interpreter to the training.
         workers: threads or processes a rank that read and decode.
         on_corrupt: `replace` shows another sample in the place of a damaged one, and reports it; `fail` ends the run.
@@ -156,6 +159,7 @@ class StreamConfig(Config):
     crop: Literal["center", "random"] | None = None
     flip: bool = False
     window: PositiveInt = 8
+    lanes: PositiveInt = 1
     loader: Loader = "threads"
     workers: PositiveInt = 1
     on_corrupt: OnCorrupt = "replace"
@@ -221,6 +225,7 @@ class StreamConfig(Config):
             world_size=world_size,
             pieces=pieces,
             window=self.window,
+            lanes=self.lanes,
             shares=self.sampling.shares,
             max_images=self.max_images,
             held_out=held_out,

@@ -68,14 +68,14 @@ def side_by_side(parts: Sequence[Reals]) -> Reals:
 
 def trained_reals(dataset: ShardDataset, plan: BatchPlan, count: int, specs: Mapping[str, FieldSpec]) -> Reals:
     """Choose up to `count` of the samples that are trained on, none twice: the first of one fixed order."""
-    counts = [shard.count for shard in dataset.manifest.shards]
+    counts = dataset.manifest.counts.tolist()
     order = SampleOrder(counts, seed=0, window=plan.window, turns=EachOnce(trained_rows(plan, counts)))
     return _read(dataset, order.locate_span(0, min(count, order.size)), specs)
 
 
 def held_out_reals(dataset: ShardDataset, plan: BatchPlan, count: int, specs: Mapping[str, FieldSpec]) -> Reals:
     """Choose up to `count` of the samples that are held out, shard by shard in one fixed order."""
-    counts = [shard.count for shard in dataset.manifest.shards]
+    counts = dataset.manifest.counts.tolist()
     trained = trained_counts(counts, plan.held_out)
     found = (
         Location(shard, row)

@@ -37,7 +37,7 @@ class ScoreConfig(Config):
         pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips` (weights are
             needed, see docs/metrics.md), `perceptual` (EfficientNet-Lite0's, which are there).
         samples: generated images.
-        reference_samples: real images that they are compared with; null for all.
+        reference_samples: real images that they are compared with; null for all, of sets of up to 2 million.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
         extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
             your own; `auto` is the first of them where its weights are, else the second.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
 
 from bigtrain.core.alpha import opaque
 from bigtrain.distributed.collectives import any_rank, from_all_ranks
@@ -59,15 +60,15 @@ def extract(
     layers = list(dict.fromkeys(need.layer for need in needs))
     collectors = {need: need.collector(extractor.layers[need.layer], len(images), ranks.device) for need in needs}
     # The same batches on any number of ranks: how a convolution rounds may depend on what is in its batch.
-    batches = list(torch.arange(len(images)).split(batch)) if len(images) else []  # type: ignore[no-untyped-call]
-    mine = batches[ranks.rank :: ranks.world_size]
-    reading = read_ahead(images, mine)
-    for turn in range(-(-len(batches) // ranks.world_size)):  # as many on every rank
+    firsts = range(0, len(images), batch)
+    mine = firsts[ranks.rank :: ranks.world_size]
+    reading = read_ahead(images, (numbers_from(first, batch, len(images)) for first in mine))
+    for turn in range(-(-len(firsts) // ranks.world_size)):  # as many on every rank
         check(stop)
         if turn >= len(mine):
             continue
         lost = bool(images.faults)  # of the batches before: of this one, a GPU would have to be waited for
-        index = mine[turn]
+        index = numbers_from(mine[turn], batch, len(images))
         image, label = next(reading)
         if lost:  # no score comes of it: the rest is read only to name what else is damaged
             continue
@@ -76,6 +77,11 @@ def extract(
             collector.add(features[need.layer], index, label)
     check_faults(images)
     return {need: collector.over_ranks() for need, collector in collectors.items()}
+
+
+def numbers_from(first: int, batch: int, count: int) -> Tensor:
+    """Return the numbers of a batch's images."""
+    return torch.arange(first, min(first + batch, count))
 
 
 def check_faults(images: Images) -> None:

@@ -74,7 +74,7 @@ class ConvolutionalPatches(PatchDiscriminator):
             found.append(x)
         return found
 
-    def head(self, feature: Tensor) -> Tensor:
+    def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
         """See `PatchDiscriminator.head`."""
         logits: Tensor = self.to_logits(feature)
         return logits.float()

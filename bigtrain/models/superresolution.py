@@ -270,7 +270,7 @@ class VGGDiscriminator(PatchDiscriminator):
         found.append(F.leaky_relu(self.linear1(x.flatten(1)), 0.2).float())
         return found
 
-    def head(self, feature: Tensor) -> Tensor:
+    def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the logits of whole images, float32, shape [N, 1, 1, 1]."""
         logits: Tensor = self.linear2(feature).float()
         return logits[:, :, None, None]
@@ -309,7 +309,7 @@ class UNetDiscriminator(PatchDiscriminator):
         found.append(F.leaky_relu(self.conv8(F.leaky_relu(self.conv7(x), 0.2)), 0.2))
         return found
 
-    def head(self, feature: Tensor) -> Tensor:
+    def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the logits of each pixel, float32, shape [N, 1, H, W]."""
         logits: Tensor = self.conv9(feature)
         return logits.float()

@@ -85,8 +85,8 @@ class PatchDiscriminator(nn.Module, ABC):
         """
 
     @abstractmethod
-    def head(self, feature: Tensor) -> Tensor:
-        """Turn the last of the features into logits, float32, shape [N, 1, h, w]."""
+    def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Turn the last of the features, which know the condition, into logits, float32, shape [N, 1, h, w]."""
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the logits of images, float32, shape [N, 1, h, w]."""

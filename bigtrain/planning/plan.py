@@ -8,6 +8,7 @@ import numpy as np
 
 from bigtrain.config import TrainingConfig
 from bigtrain.planning.hardware import Cluster
+from bigtrain.planning.hazards import Hazard, find_hazards, operations
 from bigtrain.planning.micro_batch import SHARE
 from bigtrain.planning.planner import CONTEXT, Estimate, Planner, choices
 from bigtrain.planning.step import Setup, host_share
@@ -59,6 +60,8 @@ class Plan:
             this is; `write_s` beside the training.
         data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes, `bytes_per_s_node`, `least_shards`.
         curve: efficiency over numbers of cards, by the chosen strategy.
+        operations: what the run takes beside its steps, see `hazards.operations`.
+        hazards: what will hurt, and the key that mends it.
         notes: what was assumed and not measured.
     """
 
@@ -78,6 +81,8 @@ class Plan:
     checkpoint: dict[str, float]
     data: dict[str, float]
     curve: list[Point]
+    operations: dict[str, float]
+    hazards: list[Hazard]
     notes: list[str]
 
     @property
@@ -127,6 +132,8 @@ def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None =
     hours = config.total_kimg * 1000 / own.img_per_s / 3600
     price = cluster.gpu.usd_per_hour if price is None else price
     setup = planner.at(micro_batch, images)
+    checkpoint = _checkpoint(config, planner, own, cluster)
+    beside = operations(config, planner, own, cluster, checkpoint)
     return Plan(
         cluster=cluster,
         parameters={name: sizes.weights // 4 for name, sizes in planner.players.items()},
@@ -149,9 +156,11 @@ def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None =
         hours=hours,
         gpu_hours=hours * cluster.world_size,
         usd=None if price is None else hours * cluster.world_size * price,
-        checkpoint=_checkpoint(config, planner, own, cluster),
+        checkpoint=checkpoint,
         data=_data(config, own, cluster),
         curve=_curve(config, planner, cluster, strategies[chosen], micro_batch, images),
+        operations=beside,
+        hazards=find_hazards(config, own, cluster, beside),
         notes=[*_notes(config, cluster), *_bound_by_host(setup, cluster)],
     )
 

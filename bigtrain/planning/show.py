@@ -33,6 +33,8 @@ def show(plan: Plan, title: str) -> None:
         console.print(f"\n[bold red]does not fit[/]: {plan.reason}")
     if own.refused:
         console.print(f"[bold red]{plan.chosen}[/]: {own.refused}")
+    for hazard in plan.hazards:
+        console.print(f"[yellow]will hurt[/] {hazard.what}: [bold]{hazard.remedy}[/]")
     for note in plan.notes:
         console.print(f"[dim]extrapolated: {note}[/]")
 

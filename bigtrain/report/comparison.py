@@ -20,8 +20,7 @@ def read_scores(path: Path) -> dict[str, Score]:
         found = {
             record["key"]: (record["samples_seen"], record["score"])
             for name in (FILE_NAME, WATCH_NAME)
-            for record, _ in read_records(path / name)
-            if record["kind"] == "score"
+            for record, _ in read_records(path / name, kinds=("score",))
         }
         documents = {name: score for name, (_, score) in found.items()}
     else:

@@ -131,8 +131,8 @@ def _first_of_each_class(dataset: ShardDataset) -> list[list[Location]]:
         first = list(islice(dataset.locations(), _ROWS_WITHOUT_CLASSES * _COLUMNS))
         return [first[row * _COLUMNS : (row + 1) * _COLUMNS] for row in range(_ROWS_WITHOUT_CLASSES)]
     found: list[list[Location]] = [[] for _ in manifest.classes]
-    for number, shard in enumerate(manifest.shards):
-        wanted = [label for label, count in enumerate(shard.class_histogram) if count and len(found[label]) < _COLUMNS]
+    for number in range(len(manifest.shards)):
+        wanted = [label for label in manifest.class_counts.of(number)[0] if len(found[label]) < _COLUMNS]
         labels = dataset.labels_of(number) if wanted else None
         for label in wanted:
             rows = np.flatnonzero(labels == label)[: _COLUMNS - len(found[label])]

@@ -12,7 +12,7 @@ from bigtrain.core.errors import UserError
 from bigtrain.core.presence import read_heartbeat
 from bigtrain.run.goodput import BEFORE, goodput_of, in_words
 from bigtrain.tracking.events import read_events
-from bigtrain.tracking.spool import FILE_NAME, Record, read_metrics, read_records
+from bigtrain.tracking.spool import FILE_NAME, Record, read_curves, read_outline
 from data_pipelines.files import confined
 
 Points = list[tuple[float, float]]
@@ -111,7 +111,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     for file in ("config.yaml", FILE_NAME):
         if not (folder / file).is_file():
             raise ReportError(f"{folder}: not a run folder, {file} is missing")
-    records = [record for record, _ in read_records(folder / FILE_NAME)]
+    records = list(read_outline(folder / FILE_NAME))
     starts = [record for record in records if record["kind"] == "start"]
     last: Record = starts[-1] if starts else {}
     config = flatten(read_yaml(folder / "config.yaml"))
@@ -119,7 +119,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         name=name or folder.resolve().name,
         folder=folder,
         config=config,
-        metrics=read_metrics(folder),
+        metrics=read_curves(folder),
         pictures=_pictures(records, folder),
         timeline=_timeline(records, folder),
         symptoms=_json(folder / "health.json").get("symptoms", []),

@@ -8,10 +8,13 @@ from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.rng import SCHEME
 from bigtrain.engine.data_config import StreamConfig
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.images.shards import check_number
 from data_pipelines.batches import BatchMaker
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.manifest import Manifest
 
 
 def check_data(config: TrainingConfig) -> str:
@@ -58,13 +61,27 @@ def _check_stream(config: TrainingConfig, name: str, stream: StreamConfig) -> st
             raise ConfigError(f"{key}: {stream.path} has no field '{field}', its fields are {has}")
         _check_field(f"{key}.fields.{field}" if stream.fields else key, stream, spec, manifest.fields[field])
     BatchMaker(plan, dataset, faults)  # says what is wrong with the sampling
+    _check_reference(config, manifest, stream.path)
     damaged = dataset.check_files()
     if damaged and stream.on_corrupt == "fail":
         raise DataError(f"{damaged[0].problem} (and {len(damaged) - 1} more shards)")
     if damaged:
-        images = sum(shard.count for shard in manifest.shards if shard.url in {fault.file for fault in damaged})
+        files = {fault.file for fault in damaged}
+        images = sum(shard.count for shard in manifest.shards if shard.url in files)
         log.warning("%s: other images will replace %d that are missing or cut off", stream.path, images)
     return manifest.digest
+
+
+def _check_reference(config: TrainingConfig, manifest: Manifest, path: str) -> None:
+    """See that evaluations do not compare with more images than they can."""
+    if not config.eval.interval_kimg:
+        return
+    for key, scores in (("eval", config.eval), ("eval.full", config.eval.full)):
+        if scores is not None and scores.reference is None:
+            try:
+                check_number(scores.reference_samples, manifest.count, path)
+            except EvaluationError as error:
+                raise ConfigError(f"{key}.reference_samples: {error}") from None
 
 
 def _check_field(key: str, stream: StreamConfig, wanted: FieldSpec, found: FieldSpec) -> None:

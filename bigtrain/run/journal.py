@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from bigtrain.core.presence import Heartbeat, read_heartbeat
 from bigtrain.core.state import Progress
 from bigtrain.distributed.statistics import moves_in_forward
 from bigtrain.run.goodput import ACCOUNT, BEFORE, TimeAccount, former_life, goodput_of
-from bigtrain.tracking.events import EventLog, read_events
+from bigtrain.tracking.events import EventLog, events_from, read_events
 from bigtrain.tracking.tracker import Tracker
 
 
@@ -31,6 +30,7 @@ class Journal:
         self._events, self._heartbeat = EventLog(folder), Heartbeat(folder)
         self.account = TimeAccount()
         self._replaced = 0.0
+        self._faults = FaultCounter(folder)
 
     def begin(self, progress: Progress, checkpoint: Path | None, **facts: Any) -> None:
         """Tell of a start, or of where the run goes on and how much of it must be done again.
@@ -108,7 +108,7 @@ class Journal:
         if replaced > 0:
             self.note("replaced_sample", progress, count=int(replaced))
             self._replaced += replaced
-        faults = faults_of(self._folder)
+        faults = self._faults.read()
         if faults["restarts"]:
             self._tracker.log({f"faults/{name}": float(value) for name, value in faults.items()}, progress)
         self.beat(progress, now=True)
@@ -119,13 +119,29 @@ class Journal:
 
 def faults_of(folder: Path) -> dict[str, float]:
     """Return how often a run was resumed after a fault, and the thousands of images that had to be done again."""
-    events = read_events(folder)
-    lives = [event for event in events if event["event"] in ("start", "resumed", "restart", "stopped", "complete")]
-    broken = [event for before, event in pairwise(lives) if _is_broken(before, event)]
-    lost = sum(event.get("lost_kimg", 0.0) for event in events if event["event"] == "resumed")
-    return {"restarts": len(broken), "lost_kimg": round(lost, 6)}
+    return FaultCounter(folder).read()
 
 
-def _is_broken(before: dict[str, Any], event: dict[str, Any]) -> bool:
-    """Tell whether the run was resumed without having been stopped."""
-    return event["event"] == "resumed" and before["event"] not in ("stopped", "complete")
+class FaultCounter:
+    """Counts the faults of a run; each call of `read` reads only the events that came since the last one.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._offset = folder, 0
+        self._before = ""
+        self._restarts, self._lost = 0, 0.0
+
+    def read(self) -> dict[str, float]:
+        """Return `restarts`, of a run that had not been stopped, and `lost_kimg`, which had to be done again."""
+        events, self._offset = events_from(self._folder, self._offset)
+        for event in events:
+            name = event["event"]
+            if name == "resumed":
+                self._lost += event.get("lost_kimg", 0.0)
+                self._restarts += self._before not in ("", "stopped", "complete")
+            if name in ("start", "resumed", "restart", "stopped", "complete"):
+                self._before = name
+        return {"restarts": self._restarts, "lost_kimg": round(self._lost, 6)}

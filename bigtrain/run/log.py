@@ -21,7 +21,7 @@ from bigtrain.run.journal import Journal
 from bigtrain.run.load import Load
 from bigtrain.run.profiling import Profiler
 from bigtrain.run.usage import Speed, Usage
-from bigtrain.tracking.spool import read_metrics
+from bigtrain.tracking.spool import read_curves
 from bigtrain.tracking.tracker import Tracker
 from data_pipelines.codec import Pixels
 
@@ -180,7 +180,7 @@ class RunLog:
         self.journal.beat(self._progress, now=True)
         if is_rank_zero():
             curves = self._folder / "curves.png"
-            plot_curves(read_metrics(self._folder), curves)
+            plot_curves(read_curves(self._folder), curves)
             self.tracker.log_file(curves, self._progress)
             self.snapshot("final", final)
             for folder in [final, *([best] if best else [])]:

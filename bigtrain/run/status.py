@@ -16,7 +16,7 @@ from bigtrain.run.goodput import BEFORE, goodput_of, in_words
 from bigtrain.run.journal import faults_of
 from bigtrain.tracking.events import Event, read_events
 from bigtrain.tracking.sent import SentState
-from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, read_metrics
+from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, read_curves
 
 _SILENT_SECONDS = 120.0
 _SHOWN_EVENTS = 6
@@ -33,7 +33,7 @@ def status_of(folder: Path) -> Status:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder, config.yaml is missing")
     total = float(read_yaml(folder / "config.yaml")["total_kimg"])
-    metrics, events, heartbeat = read_metrics(folder), read_events(folder), read_heartbeat(folder)
+    metrics, events, heartbeat = read_curves(folder), read_events(folder), read_heartbeat(folder)
     kimg = max(heartbeat.get("samples_seen", 0) / 1000, 0.0)
     state = _state(folder, kimg, total, heartbeat)
     speed = metrics["time/img_per_s"][-1][1] if "time/img_per_s" in metrics else None

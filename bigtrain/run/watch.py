@@ -127,7 +127,7 @@ class Watch:
 
     def _ending(self) -> str | None:
         """Return how the run ended; None while it goes on."""
-        records = [record for record, _ in read_records(self._run / FILE_NAME) if record["kind"] in ("start", "end")]
+        records = [record for record, _ in read_records(self._run / FILE_NAME, kinds=("start", "end"))]
         return records[-1].get("status") if records else None
 
     def _send(self) -> None:

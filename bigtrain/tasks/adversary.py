@@ -1,4 +1,4 @@
-"""The adversarial game of tasks that also have losses without a discriminator."""
+"""The adversarial game of a task's objective."""
 
 from typing import Annotated
 
@@ -7,7 +7,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from bigtrain.core.config import Config
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.core.state import Progress
+from bigtrain.engine.player import Phase
 from bigtrain.objectives.adversarial import GAMES, Game, GameName
+from bigtrain.tasks.terms import NamedTerms, due_weights
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -17,20 +19,12 @@ class GameConfig(Config):
 
     Attributes:
         adversarial: the game, see `objectives.adversarial`.
-        adversarial_weight: of the game in G's loss. The `least_squares` game has a factor of 1/2 in both losses (Mao et
-            al. 2017), which pix2pix and CycleGAN have in D's only: 2 makes up for it.
-        discriminator_weight: of the game in D's loss; the published pix2pix and CycleGAN halve it where the game has no
-            factor of its own, so that D learns more slowly.
-        adversary_from_kimg: thousands of samples after which the game begins; before, G follows its other terms alone.
         real_target: what D should say of reals; below 1 it is one-sided label smoothing (Salimans et al. 2016).
-        fake_target: what D should say of fakes.
+        fake_target: what D should say of fakes; above 0 as well it is two-sided.
         weight_clip: bound on D's weights (Arjovsky et al. 2017).
     """
 
     adversarial: GameName = "non_saturating"
-    adversarial_weight: Schedule = ConstantSchedule(value=1.0)
-    discriminator_weight: PositiveFloat = 1.0
-    adversary_from_kimg: NonNegativeFloat = 0.0
     real_target: Share = 1.0
     fake_target: Share = 0.0
     weight_clip: PositiveFloat | None = None
@@ -50,6 +44,35 @@ class GameConfig(Config):
         game = GAMES[self.adversarial]
         return game.with_targets(self.real_target, self.fake_target) if game.takes_targets else game
 
-    def begun(self, progress: Progress) -> bool:
-        """Tell whether the game is played in the step that comes."""
-        return progress.samples_seen >= 1000 * self.adversary_from_kimg
+
+class WeightedGameConfig(GameConfig):
+    """The game of tasks that also have losses without a discriminator.
+
+    Attributes:
+        adversarial_weight: of the game in G's loss. The `least_squares` game has a factor of 1/2 in both losses (Mao et
+            al. 2017), which pix2pix and CycleGAN have in D's only: 2 makes up for it.
+        discriminator_weight: of the game in D's loss; the published pix2pix and CycleGAN halve it where the game has no
+            factor of its own, so that D learns more slowly.
+        adversary_from_kimg: thousands of samples after which the game begins; before, G follows its other terms alone.
+    """
+
+    adversarial_weight: Schedule = ConstantSchedule(value=1.0)
+    discriminator_weight: PositiveFloat = 1.0
+    adversary_from_kimg: NonNegativeFloat = 0.0
+
+    def phases(self, terms: NamedTerms, progress: Progress, *, played: bool = True) -> list[Phase]:
+        """Return the phases of the step that comes: D's, then G's on the same batch; G's alone before the game begins.
+
+        Args:
+            terms: of the objective.
+            progress: where the run is.
+            played: whether there is a discriminator at all.
+        """
+        generator = due_weights("G", terms.of_generator(), progress)
+        if not played or progress.samples_seen < 1000 * self.adversary_from_kimg:
+            return [Phase("g_main", player="G", values=generator)] if generator else []  # none is due
+        adversarial = self.adversarial_weight.value_at(progress.samples_seen, progress.total)
+        return [
+            Phase("d_main", player="D", values=due_weights("D", terms.of_discriminator(), progress)),
+            Phase("g_main", player="G", values={"adversarial": adversarial, **generator}),
+        ]

@@ -1,6 +1,6 @@
 """The losses of a game and its terms, shared by the tasks that play it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,10 +8,7 @@ from torch import Tensor
 
 from bigtrain.engine.player import Stats
 from bigtrain.objectives.adversarial import Game
-from bigtrain.tasks.terms import DiscriminatorLossContext, GeneratorLossContext
-
-Due = Mapping[str, tuple[Any, float]]
-"""Terms that are due, with their weights, by name."""
+from bigtrain.tasks.terms import DiscriminatorLossContext, Due, GeneratorLossContext
 
 
 def discriminator_loss(
@@ -44,9 +41,7 @@ def discriminator_loss(
     }
     loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():
-        value = term.in_discriminator(context).mean()
-        loss = loss + factor * value
-        stats[f"reg/{name}"] = value.detach()
+        loss = loss + factor * _noted(term.in_discriminator(context), stats, f"reg/{name}")
     return loss, stats
 
 
@@ -55,7 +50,7 @@ def generator_loss(
     game: Game,
     due: Due,
     *,
-    weight: float = 1.0,
+    weight: float | None = 1.0,
     chosen: Callable[[Tensor], Tensor | slice] = lambda logits: slice(None),
     both: frozenset[str] = frozenset(),
 ) -> tuple[Tensor, Stats]:
@@ -65,29 +60,34 @@ def generator_loss(
         context: the micro-batch.
         game: gives the loss of logits.
         due: generator terms.
-        weight: multiplies the game's loss.
+        weight: multiplies the game's loss; None where the game is not played.
         chosen: from D's logits, which samples G learns from in the game.
         both: names of terms that move D as well, which are logged apart.
     """
-    logits = context.fake_logits
-    loss = game.generator_loss(lambda: context.real_logits, logits)[chosen(logits)].mean()
-    stats = {"loss/g_main": loss.detach(), "signs/fake": signs(logits, game).mean()}
-    loss = loss if weight == 1.0 else weight * loss
+    loss: Tensor | None = None
+    stats: Stats = {}
+    if weight is not None:
+        logits = context.fake_logits
+        loss = game.generator_loss(lambda: context.real_logits, logits)[chosen(logits)].mean()
+        stats = {"loss/g_main": loss.detach(), "signs/fake": signs(logits, game).mean()}
+        loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():
-        value = term.in_generator(context).mean()
-        loss = loss + factor * value
-        stats[f"reg/{name}_g" if name in both else f"reg/{name}"] = value.detach()
+        part = factor * _noted(term.in_generator(context), stats, f"reg/{name}_g" if name in both else f"reg/{name}")
+        loss = part if loss is None else loss + part
+    assert loss is not None, "a phase of G plays a game or has a term that is due"
     return loss, stats
+
+
+def _noted(values: Tensor, stats: Stats, name: str) -> Tensor:
+    """Return the mean of a term, and note it under a name."""
+    mean = values.mean()
+    stats[name] = mean.detach()
+    return mean
 
 
 def signs(logits: Tensor, game: Game) -> Tensor:
     """Return on which side of the game's neutral value logits are: -1, 0 or 1."""
     return (logits.detach() - (game.neutral or 0.0)).sign()
-
-
-def due_terms(terms: Mapping[str, Any], values: Mapping[str, float]) -> dict[str, tuple[Any, float]]:
-    """Return the terms that a phase has a weight for."""
-    return {name: (term, values[name]) for name, term in terms.items() if name in values}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
 from bigtrain.core.registry import WithMoreKeys
@@ -11,10 +11,8 @@ from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
 from bigtrain.models import Discriminator, StyleGenerator
 from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
-from bigtrain.objectives.adversarial import GAMES, Game, GameName
-from bigtrain.tasks.terms import OTHER_TERMS, DiscriminatorTerm, GeneratorTerm, Setting, Term, TermsConfig
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from bigtrain.tasks.adversary import GameConfig, Share
+from bigtrain.tasks.terms import OTHER_TERMS, Setting, TermsConfig, due_weights
 
 
 class UnrolledConfig(Config):
@@ -29,52 +27,33 @@ class UnrolledConfig(Config):
     lr: PositiveFloat = 1e-3
 
 
-class ObjectiveConfig(Config):
+class ObjectiveConfig(GameConfig):
     """The objective of the players.
 
     Attributes:
-        adversarial: the game, see `objectives.adversarial`.
         terms: what is added to it, see `tasks.terms`.
         n_critic: D's updates, each on a fresh batch, for one of G's.
-        real_target: what D should say of reals; below 1 it is one-sided label smoothing (Salimans et al. 2016).
-        fake_target: what D should say of fakes; above 0 as well it is two-sided.
         instance_noise: standard deviation of the noise on all that D sees (Sønderby et al. 2017).
         style_mixing: share of images with the styles of two latents (Karras et al. 2019).
         top_k: share of a micro-batch's fakes, those that D likes best, that G learns from (Sinha et al. 2020).
-        weight_clip: bound on D's weights (Arjovsky et al. 2017).
         unrolled: let G look ahead; None does not.
     """
 
-    adversarial: GameName = "non_saturating"
     terms: Annotated[TermsConfig, WithMoreKeys(TermsConfig, OTHER_TERMS)] = TermsConfig()
     n_critic: PositiveInt = 1
-    real_target: Share = 1.0
-    fake_target: Share = 0.0
     instance_noise: Schedule = ConstantSchedule(value=0.0)
     style_mixing: Share = 0.0
     top_k: Schedule = ConstantSchedule(value=1.0)
-    weight_clip: PositiveFloat | None = None
     unrolled: UnrolledConfig | None = None
 
     @model_validator(mode="after")
-    def _game_fits(self) -> "ObjectiveConfig":
+    def _terms_fit_each_other(self) -> "ObjectiveConfig":
         terms = self.terms.chosen()
-        smoothed = (self.real_target, self.fake_target) != (1.0, 0.0)
-        if smoothed and not GAMES[self.adversarial].takes_targets:
-            raise ValueError(f"real_target and fake_target: '{self.adversarial}' has no targets that could be smoothed")
-        if self.real_target <= self.fake_target:
-            raise ValueError(f"real_target {self.real_target} must be above fake_target {self.fake_target}")
         if self.weight_clip is not None and "wgan_gp" in terms:
             raise ValueError("weight_clip and terms.wgan_gp both bound D's slope: choose one")
         if {"cr", "bcr"} <= terms.keys():
             raise ValueError("terms.bcr contains terms.cr: choose one")
         return self
-
-    @property
-    def game(self) -> Game:
-        """The game, with its targets."""
-        game = GAMES[self.adversarial]
-        return game.with_targets(self.real_target, self.fake_target) if game.takes_targets else game
 
     def check(self, setting: Setting) -> None:
         """Find out whether the objective fits the networks and batches.
@@ -82,11 +61,7 @@ class ObjectiveConfig(Config):
         Raises:
             ValueError: it does not, with the key and the reason.
         """
-        for name, term in self.terms.chosen().items():
-            try:
-                term.check(setting)
-            except ValueError as error:
-                raise ValueError(f"objective.terms.{name}: {error}") from None
+        self.terms.check(setting)
         if self.adversarial == "wasserstein" and not self._bounds_slope(setting.discriminator):
             raise ValueError(
                 "objective.adversarial 'wasserstein' needs a D whose slope is bounded: add terms.wgan_gp, another "
@@ -105,30 +80,19 @@ class ObjectiveConfig(Config):
         penalised = {"wgan_gp", "dragan", "r1", "r2"} & self.terms.chosen().keys()
         return spectral or bool(penalised) or self.weight_clip is not None
 
-    def discriminator_terms(self) -> dict[str, DiscriminatorTerm]:
-        """Return the terms of D's loss by name."""
-        return {name: term for name, term in self.terms.chosen().items() if isinstance(term, DiscriminatorTerm)}
-
-    def generator_terms(self) -> dict[str, GeneratorTerm]:
-        """Return the terms of G's loss by name."""
-        return {name: term for name, term in self.terms.chosen().items() if isinstance(term, GeneratorTerm)}
-
     def phases(self, progress: Progress) -> list[Phase]:
         """Return the phases of the step that comes: D on each fresh batch, then G on the last of them."""
         now = (progress.samples_seen, progress.total)
         noise, top_k = self.instance_noise.value_at(*now), self.top_k.value_at(*now)
         shown = {"instance_noise": noise} if noise else {}
 
-        def weights(player: str, terms: dict[str, Term], update: int) -> dict[str, float]:
-            due = {name: term for name, term in terms.items() if update % term.interval == 0}
-            return {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}
-
+        of_D, of_G = self.terms.of_discriminator(), self.terms.of_generator()
         discriminator = [
             Phase(
                 "d_main",
                 player="D",
                 batch=number,
-                values=shown | weights("D", {**self.discriminator_terms()}, progress.step * self.n_critic + number),
+                values=shown | due_weights("D", of_D, progress, update=progress.step * self.n_critic + number),
             )
             for number in range(self.n_critic)
         ]
@@ -136,8 +100,6 @@ class ObjectiveConfig(Config):
             "g_main",
             player="G",
             batch=self.n_critic - 1,
-            values=shown
-            | ({"top_k": top_k} if top_k < 1 else {})
-            | weights("G", {**self.generator_terms()}, progress.step),
+            values=shown | ({"top_k": top_k} if top_k < 1 else {}) | due_weights("G", of_G, progress),
         )
         return [*discriminator, generator]

@@ -14,10 +14,16 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.models import Discriminator, Generator
 from bigtrain.tasks.compiled import Compiler
-from bigtrain.tasks.losses import discriminator_loss, due_terms, generator_loss
+from bigtrain.tasks.losses import discriminator_loss, generator_loss
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.sampling import sample
-from bigtrain.tasks.terms import DiscriminatorLossContext, GeneratorLossContext, LossContext
+from bigtrain.tasks.terms import (
+    DiscriminatorLossContext,
+    GeneratorLossContext,
+    LossContext,
+    due_terms,
+    is_second_order,
+)
 from bigtrain.tasks.unrolled import unrolled
 
 ContextT = TypeVar("ContextT", bound=LossContext)
@@ -72,20 +78,28 @@ class SynthesisPlayer(Player):
 
     def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
         """Return a micro-batch as the phase's loss and terms look at it."""
-        twice = any(term.second_order for name, term in self.terms.items() if name in phase.values)
+        twice = is_second_order(due_terms(self.terms, phase.values))
         ahead = kind is GeneratorLossContext and self.objective.unrolled is not None
         networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
+        G, D = networks.pop("G"), networks.pop("D")
         draws, label = batch.draws.of(phase.name), batch.label()
-        mixing = self.objective.style_mixing
+
+        def generate(z: Tensor | None = None) -> Tensor:
+            z = draws.of("z").normal(G.z_dim) if z is None else z
+            return sample(G, z, label, draws, style_mixing=self.objective.style_mixing)
+
         return kind(
-            networks=networks,
+            G=G,
+            D=D,
+            parts=networks,
             label=label,
+            condition=label,
             draws=draws,
-            real=networks["D"].as_generated(batch[self.field]),
-            generate=partial(sample, networks["G"], label=label, draws=draws, style_mixing=mixing),
+            real=D.as_generated(batch[self.field]),
+            generate=generate,
             show=partial(self.view.show, noise=phase.values.get("instance_noise", 0.0)),
             averages=self.averages,
-            style_mixing=mixing,
+            style_mixing=self.objective.style_mixing,
         )
 
 
@@ -103,7 +117,7 @@ class DiscriminatorPlayer(SynthesisPlayer):
     ) -> None:
         super().__init__(objective, view, averages, compiler, field)
         self.D = network
-        self.terms = objective.discriminator_terms()
+        self.terms = objective.terms.of_discriminator()
         for name, term in self.terms.items():
             part = term.part(network)
             if part is not None:
@@ -131,7 +145,7 @@ class GeneratorPlayer(SynthesisPlayer):
     ) -> None:
         super().__init__(objective, view, averages, compiler, field)
         self.G = network
-        self.terms = objective.generator_terms()
+        self.terms = objective.terms.of_generator()
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on one fake a sample of the batch, with that sample's label, the due terms folded in."""
@@ -143,7 +157,7 @@ class GeneratorPlayer(SynthesisPlayer):
             self.game,
             due_terms(self.terms, phase.values),
             chosen=partial(most_real, share=phase.values.get("top_k", 1.0)),
-            both=frozenset(self.objective.discriminator_terms()),
+            both=frozenset(self.objective.terms.of_discriminator()),
         )
 
     def _look_ahead(self, context: GeneratorLossContext) -> None:

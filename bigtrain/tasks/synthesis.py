@@ -11,7 +11,7 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
-from bigtrain.engine.strategy import Capability, Demands
+from bigtrain.engine.strategy import Demands
 from bigtrain.engine.task import Fields, Task, TaskConfig, class_count, data_of
 from bigtrain.models import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
@@ -20,7 +20,7 @@ from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
-from bigtrain.tasks.terms import Setting, Term
+from bigtrain.tasks.terms import Setting, demands_of
 
 
 class SynthesisConfig(TaskConfig):
@@ -52,18 +52,11 @@ class SynthesisConfig(TaskConfig):
 
     def demands(self) -> Demands:
         """See TaskConfig."""
-        terms: dict[str, Mapping[str, Term]] = {
-            "G": self.objective.generator_terms(),
-            "D": self.objective.discriminator_terms(),
+        terms = self.objective.terms
+        return {
+            "G": demands_of(terms.of_generator(), compiled=self.compile),
+            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
         }
-        demands: dict[str, dict[Capability, str]] = {player: {} for player in terms}
-        for player, chosen in terms.items():
-            second_order = [f"objective.terms.{name}" for name, term in chosen.items() if term.second_order]
-            if second_order:
-                demands[player]["double_backward"] = " and ".join(second_order)
-            if self.compile:
-                demands[player]["compile"] = "compile"
-        return demands
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -77,7 +70,7 @@ class SynthesisConfig(TaskConfig):
             )
 
     def _check_compile(self) -> None:
-        terms = {**self.objective.discriminator_terms()}
+        terms = self.objective.terms.of_discriminator()
         eager = [name for name, term in terms.items() if term.second_order and term.interval == 1]
         if eager:
             raise ValueError(

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +15,30 @@ from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
-from bigtrain.engine.strategy import Capability, Demands
+from bigtrain.engine.strategy import Demands
 from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
-from bigtrain.models.pretrained.weights import WeightsError
-from bigtrain.tasks.adversary import GameConfig
-from bigtrain.tasks.losses import buffers_restored, discriminator_loss, due_terms, generator_loss
+from bigtrain.tasks.adversary import WeightedGameConfig
+from bigtrain.tasks.losses import buffers_restored, discriminator_loss, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
     DiscriminatorLossContext,
-    DiscriminatorTerm,
     GeneratorLossContext,
-    GeneratorTerm,
     LossContext,
     NamedTerms,
     Setting,
-    Term,
+    demands_of,
+    due_terms,
+    frozen_of,
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
 from bigtrain.tasks.terms.perceptual import Perceptual
 from bigtrain.tasks.terms.pixels import L1, L2, Paired
+
+ContextT = TypeVar("ContextT", bound=LossContext)
 
 
 class TranslationTermsConfig(NamedTerms):
@@ -54,7 +54,7 @@ class TranslationTermsConfig(NamedTerms):
     dragan: DRAGAN | None = None
 
 
-class TranslationObjectiveConfig(GameConfig):
+class TranslationObjectiveConfig(WeightedGameConfig):
     """The objective of G and D.
 
     Attributes:
@@ -97,10 +97,9 @@ class TranslationConfig(TaskConfig):
     def demands(self) -> Demands:
         """See TaskConfig."""
         if self.discriminator is None:
-            return {"G": {}}
-        twice = [f"objective.terms.{name}" for name, term in self.discriminator_terms().items() if term.second_order]
-        asked: dict[Capability, str] = {"double_backward": " and ".join(twice)} if twice else {}
-        return {"G": {}, "D": asked}
+            return {"G": demands_of(self.objective.terms.of_generator())}
+        terms = self.objective.terms
+        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -111,31 +110,13 @@ class TranslationConfig(TaskConfig):
                 raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
             if not terms:
                 raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.l1")
-        setting = Setting(networks["G"], networks.get("D"), micro_batch, paired=True)
-        for name, term in terms.items():
-            try:
-                term.check(setting)
-            except ValueError as error:
-                raise ValueError(f"objective.terms.{name}: {error}") from None
-        if self.objective.adversary_from_kimg and not self.generator_terms():
+        self.objective.terms.check(Setting(networks["G"], networks.get("D"), micro_batch, paired=True))
+        if self.objective.adversary_from_kimg and not self.objective.terms.of_generator():
             raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")
 
     def check_weights(self) -> None:
         """See TaskConfig."""
-        for name, term in self.generator_terms().items():
-            try:
-                if (network := term.frozen()) is not None:
-                    network.check()
-            except WeightsError as error:
-                raise WeightsError(f"objective.terms.{name}: {error}") from None
-
-    def discriminator_terms(self) -> dict[str, DiscriminatorTerm]:
-        """Return the terms of D's loss by name."""
-        return {n: term for n, term in self.objective.terms.chosen().items() if isinstance(term, DiscriminatorTerm)}
-
-    def generator_terms(self) -> dict[str, GeneratorTerm]:
-        """Return the terms of G's loss by name."""
-        return {n: term for n, term in self.objective.terms.chosen().items() if isinstance(term, GeneratorTerm)}
+        self.objective.terms.check_weights()
 
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "TranslationSampler":
         """See TaskConfig."""
@@ -148,47 +129,6 @@ class TranslationConfig(TaskConfig):
         return TranslationTask(self, fields, device=device)
 
 
-@dataclass
-class _ConditionedContext(LossContext):
-    """A micro-batch whose images D judges under a condition.
-
-    Attributes:
-        condition: what D sees beside each image, shape [N, C, H, W]; None for nothing.
-    """
-
-    condition: Tensor | None = None
-
-    @cached_property
-    def z(self) -> Tensor:
-        """A translator draws no latents; the samples' positions stand for them."""
-        return self.draws.index
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        """See LossContext."""
-        found: list[Tensor] = self.D.features(image, self.condition)
-        return found
-
-    def head(self, feature: Tensor) -> Tensor:
-        """See LossContext."""
-        logits: Tensor = self.D.head(feature)
-        return logits
-
-    def logits_of(self, image: Tensor) -> Tensor:
-        """See LossContext."""
-        logits: Tensor = self.D(image, self.condition)
-        return logits
-
-
-@dataclass
-class TranslationDiscriminatorContext(_ConditionedContext, DiscriminatorLossContext):
-    """A micro-batch in D's phase."""
-
-
-@dataclass
-class TranslationGeneratorContext(_ConditionedContext, GeneratorLossContext):
-    """A micro-batch in G's phase."""
-
-
 class TranslationPlayer(Player):
     """Base class of G and D.
 
@@ -197,24 +137,29 @@ class TranslationPlayer(Player):
         averages: moving averages that steer terms.
     """
 
+    terms: Mapping[str, Any]
+
     def __init__(self, config: TranslationConfig, averages: Averages) -> None:
         super().__init__()
         self.config, self.game, self.averages = config, config.objective.game, averages
 
-    def context_arguments(self, phase: Phase, batch: Batch, rivals: Rivals) -> dict[str, Any]:
-        """Return a micro-batch as the phase's loss and terms look at it: the arguments of its step."""
+    def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
+        """Return a micro-batch as the phase's loss and terms look at it."""
         networks: dict[str, Any] = {**self.networks(), **rivals, **self.frozen}
+        G, D = networks.pop("G"), networks.pop("D", None)
         draws, source = batch.draws.of(phase.name), batch[self.config.input]
-        return {
-            "networks": networks,
-            "label": batch.label(),
-            "draws": draws,
-            "real": batch[self.config.target],
-            "generate": lambda z: networks["G"](source, draws.of("G")),
-            "show": lambda image, draws: image,
-            "averages": self.averages,
-            "condition": source if self.config.conditional else None,
-        }
+        return kind(
+            G=G,
+            D=D,
+            parts=networks,
+            label=batch.label(),
+            condition=source if self.config.conditional else None,
+            draws=draws,
+            real=batch[self.config.target],
+            generate=lambda z=None: G(source, draws.of("G")),
+            show=lambda image, draws: image,
+            averages=self.averages,
+        )
 
 
 class TranslationDiscriminator(TranslationPlayer):
@@ -223,13 +168,13 @@ class TranslationDiscriminator(TranslationPlayer):
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
         self.D = network
-        self.terms = config.discriminator_terms()
+        self.terms = config.objective.terms.of_discriminator()
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on the batch and its translations, the due terms folded in."""
-        context = TranslationDiscriminatorContext(**self.context_arguments(phase, batch, rivals))
-        weight = self.config.objective.discriminator_weight
-        return discriminator_loss(context, self.game, due_terms(self.terms, phase.values), weight=weight)
+        due = due_terms(self.terms, phase.values)
+        context = self.context(DiscriminatorLossContext, phase, batch, rivals)
+        return discriminator_loss(context, self.game, due, weight=self.config.objective.discriminator_weight)
 
 
 class TranslationGenerator(TranslationPlayer):
@@ -238,23 +183,14 @@ class TranslationGenerator(TranslationPlayer):
     def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
         super().__init__(config, averages)
         self.G = network
-        self.terms = config.generator_terms()
-        found = {name: term.frozen() for name, term in self.terms.items()}
-        self.frozen = {name: maps for name, maps in found.items() if maps is not None}
+        self.terms = config.objective.terms.of_generator()
+        self.frozen = frozen_of(self.terms)
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return G's loss on the batch, the due terms folded in."""
-        context = TranslationGeneratorContext(**self.context_arguments(phase, batch, rivals))
         due = due_terms(self.terms, phase.values)
-        if "adversarial" in phase.values:
-            return generator_loss(context, self.game, due, weight=phase.values["adversarial"])
-        loss = torch.zeros((), device=context.real.device)
-        stats: Stats = {}
-        for name, (term, factor) in due.items():
-            value = term.in_generator(context).mean()
-            loss = loss + factor * value
-            stats[f"reg/{name}"] = value.detach()
-        return loss, stats
+        context = self.context(GeneratorLossContext, phase, batch, rivals)
+        return generator_loss(context, self.game, due, weight=phase.values.get("adversarial"))
 
 
 @dataclass(frozen=True)
@@ -315,18 +251,9 @@ class TranslationTask(Task):
         self.sampler = config.build_sampler(fields, {})
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
-        """See Task: D's first, once the game has begun."""
-        config, now = self._config, (progress.samples_seen, progress.total)
-        plays = "D" in self.players and config.objective.begun(progress)
-        weights = partial(weights_of, progress=progress)
-        generator = weights("G", config.generator_terms())
-        if not plays:
-            return [Phase("g_main", player="G", values=generator)]
-        generator = {"adversarial": config.objective.adversarial_weight.value_at(*now), **generator}
-        return [
-            Phase("d_main", player="D", values=weights("D", config.discriminator_terms())),
-            Phase("g_main", player="G", values=generator),
-        ]
+        """See Task."""
+        objective = self._config.objective
+        return objective.phases(objective.terms, progress, played="D" in self.players)
 
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
         """See Task."""
@@ -346,10 +273,3 @@ class TranslationTask(Task):
         with buffers_restored(D):
             logits = D(batch[config.target], batch[config.input] if config.conditional else None)
         return {"": logits.flatten(1).mean(1)}
-
-
-def weights_of(player: str, terms: Mapping[str, Term], progress: Progress) -> dict[str, float]:
-    """Return the weights of the terms that are due in a player's next update."""
-    now = (progress.samples_seen, progress.total)
-    due = {name: term for name, term in terms.items() if progress.step % term.interval == 0}
-    return {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}

@@ -1,45 +1,96 @@
 """Unpaired translation between two domains, each a stream of its own (CycleGAN: Zhu et al. 2017)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
+from bigtrain.core.registry import WithMoreKeys
 from bigtrain.core.rng import Draws
-from bigtrain.core.schedules import ConstantSchedule, Schedule
-from bigtrain.core.state import Progress, State, Stateful
-from bigtrain.distributed.collectives import from_all_ranks
+from bigtrain.core.state import Progress, Stateful
+from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
 from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
-from bigtrain.objectives.image_pool import ImagePool
-from bigtrain.tasks.adversary import GameConfig
-from bigtrain.tasks.losses import buffers_restored, signs
+from bigtrain.tasks.adversary import WeightedGameConfig
+from bigtrain.tasks.image_pools import ImagePools
+from bigtrain.tasks.losses import buffers_restored, discriminator_loss, generator_loss
 from bigtrain.tasks.samplers import TaskSampler
+from bigtrain.tasks.terms import (
+    OTHER_TERMS,
+    DiscriminatorLossContext,
+    Due,
+    NamedTerms,
+    Setting,
+    Term,
+    demands_of,
+    due_terms,
+    frozen_of,
+)
+from bigtrain.tasks.terms.cycle import Cycle, CycleLossContext, Identity
+from bigtrain.tasks.terms.feature_matching import FeatureMatching
+from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
 
 
-class UnpairedObjectiveConfig(GameConfig):
+@dataclass(frozen=True)
+class Way:
+    """One direction of translation.
+
+    Attributes:
+        G: name of its generator.
+        back: name of the other one.
+        D: name of the discriminator of what it makes.
+        forth: whether it goes from the first domain to the second.
+    """
+
+    G: str
+    back: str
+    D: str
+    forth: bool
+
+    def source(self, config: "UnpairedConfig") -> str:
+        """Return the field that is translated."""
+        return config.a if self.forth else config.b
+
+    def target(self, config: "UnpairedConfig") -> str:
+        """Return the field of the domain that it is translated to."""
+        return config.b if self.forth else config.a
+
+
+WAYS = (Way("G_AB", "G_BA", "D_B", forth=True), Way("G_BA", "G_AB", "D_A", forth=False))
+
+
+class UnpairedTermsConfig(NamedTerms):
+    """The terms added to the games of both directions: `terms: {cycle: {weight: 10}, identity: {weight: 5}}`."""
+
+    cycle: Cycle | None = Cycle()
+    identity: Identity | None = None
+    feature_matching: FeatureMatching | None = None
+    r1: R1 | None = None
+    r2: R2 | None = None
+    wgan_gp: WGANGP | None = None
+    dragan: DRAGAN | None = None
+
+
+class UnpairedObjectiveConfig(WeightedGameConfig):
     """The objective of the two generators and the two discriminators.
 
     Attributes:
-        cycle: weight of E |G_BA(G_AB(a)) - a| + E |G_AB(G_BA(b)) - b| (Zhu et al. 2017, equation 2).
-        identity: weight of E |G_AB(b) - b| + E |G_BA(a) - a| (section 5.2); the published 0.5 is relative to a cycle
-            weight of 10, and is 5 here.
+        terms: what is added to the games.
         pool: generated images of each domain that are kept, of which D sees some in place of new ones (section 4); 0
             shows the new ones.
     """
 
-    cycle: Schedule = ConstantSchedule(value=10.0)
-    identity: Schedule = ConstantSchedule(value=0.0)
+    terms: Annotated[UnpairedTermsConfig, WithMoreKeys(UnpairedTermsConfig, OTHER_TERMS)] = UnpairedTermsConfig()
     pool: NonNegativeInt = 50
 
 
@@ -72,8 +123,9 @@ class UnpairedConfig(TaskConfig):
         }
 
     def demands(self) -> Demands:
-        """See TaskConfig: nothing special."""
-        return {"G": {}, "D": {}}
+        """See TaskConfig."""
+        terms = self.objective.terms
+        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
@@ -82,6 +134,15 @@ class UnpairedConfig(TaskConfig):
                 f"objective.adversarial '{self.objective.adversarial}' compares fakes with reals one by one, and G's "
                 "phase has no such pairs here: use least_squares, non_saturating or hinge"
             )
+        terms = self.objective.terms
+        for way in WAYS:
+            terms.check(Setting(networks[way.G], networks[way.D], micro_batch))
+        if self.objective.adversary_from_kimg and not terms.of_generator():
+            raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.cycle")
+
+    def check_weights(self) -> None:
+        """See TaskConfig."""
+        self.objective.terms.check_weights()
 
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "UnpairedSampler":
         """See TaskConfig."""
@@ -95,137 +156,105 @@ class UnpairedConfig(TaskConfig):
         return UnpairedTask(self, fields, device=device)
 
 
-class ImagePools:
-    """A history of generated images that is the same on any number of ranks.
-
-    Sample i of a global batch exchanges images with the samples i of other batches, wherever they were computed: each
-    place in the batch has a pool of its own, and together they hold as many images as one pool would. With a batch of
-    one it is the published pool.
+class UnpairedPlayer(Player, ABC):
+    """Base class of the generators and the discriminators.
 
     Args:
-        capacity: images of all pools together, at least; 0 for no history.
-        batch: places in a global batch.
-    """
-
-    def __init__(self, capacity: int, batch: int) -> None:
-        self._each, self._batch = -(-capacity // batch), batch
-        self._pools: dict[int, ImagePool] = {}
-        self._own: set[int] = set()  # the places that this rank computes; others' pools are as they were loaded
-
-    def exchange(self, images: Tensor, draws: Draws) -> Tensor:
-        """Return each image, or an older one in its place.
-
-        Args:
-            images: detached, shape [N, C, H, W].
-            draws: one an image.
-        """
-        if not self._each:
-            return images
-        uniform, index = draws.of("swap").uniform(1)[:, 0], draws.of("place").integers(self._each, 1)[:, 0]
-        returned = []
-        for row, place in enumerate((draws.index % self._batch).tolist()):
-            pool = self._pools.setdefault(place, ImagePool(self._each))
-            self._own.add(place)
-            one = slice(row, row + 1)
-            returned.append(pool.exchange(images[one], uniform[one], index[one]))
-        return torch.cat(returned)
-
-    def state_dict(self) -> State:
-        """See Stateful: the pools of all ranks, by their place in the batch."""
-        found = {place: _on_host(pool.state_dict()) for place, pool in self._pools.items()}
-        own = from_all_ranks({place: found[place] for place in self._own})
-        latest = found | {place: state for rank in own for place, state in rank.items()}
-        return {str(place): latest[place] for place in sorted(latest)}
-
-    def load_state_dict(self, state: State) -> None:
-        """See Stateful: every rank takes all pools, for it may get other places than before."""
-        self._pools, self._own = {}, set()
-        for place, one in state.items():
-            self._pools[int(place)] = pool = ImagePool(self._each)
-            pool.load_state_dict(one)
-
-
-def _on_host(state: State) -> State:
-    return {name: None if images is None else images.cpu() for name, images in state.items()}
-
-
-class UnpairedDiscriminators(Player):
-    """D_A and D_B, each of which tells its domain's images from translations into it.
-
-    Args:
-        networks: `D_A` and `D_B`.
+        networks: the player's.
+        terms: of its loss.
         config: of the task.
-        pools: histories of generated images, by domain.
+        averages: moving averages that steer terms, for each discriminator.
     """
 
     def __init__(
-        self, networks: Mapping[str, nn.Module], config: UnpairedConfig, pools: Mapping[str, ImagePools]
+        self,
+        networks: Mapping[str, nn.Module],
+        terms: Mapping[str, Term],
+        config: UnpairedConfig,
+        averages: Mapping[str, Averages],
     ) -> None:
         super().__init__()
-        self.D_A, self.D_B = networks["D_A"], networks["D_B"]
-        self.config, self.game, self._pools = config, config.objective.game, pools
+        for name, network in networks.items():
+            self.add_module(name, network)
+        self.terms, self.config, self.game, self.averages = terms, config, config.objective.game, averages
+        self.frozen = frozen_of(terms)
+
+    @abstractmethod
+    def loss(
+        self, way: Way, due: Due, phase: Phase, batch: Batch, networks: Mapping[str, Any]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss of one direction, and what to log of it."""
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return the discriminators' loss on the batch and its translations, or older ones."""
-        draws, weight = batch.draws.of(phase.name), self.config.objective.discriminator_weight
-        a, b = batch[self.config.a], batch[self.config.b]
-        loss = torch.zeros((), device=a.device)
-        stats: Stats = {}
-        for domain, name, D, real, source, G in (
-            ("A", "D_A", self.D_A, a, b, "G_BA"),
-            ("B", "D_B", self.D_B, b, a, "G_AB"),
-        ):
-            with torch.no_grad():
-                fake = rivals[G](source, draws.of(G))
-            fake = self._pools[domain].exchange(fake, draws.of(f"pool/{domain}"))
-            real_logits, fake_logits = D(real), D(fake)
-            part = self.game.discriminator(real_logits, fake_logits).mean()
-            loss = loss + weight * part
-            stats |= {
-                f"loss/d_main/{name}": part.detach(),
-                f"logits/real_mean/{name}": real_logits.detach().mean(),
-                f"logits/fake_mean/{name}": fake_logits.detach().mean(),
-                f"signs/real/{name}": signs(real_logits, self.game).mean(),
-            }
-        return loss, {**stats, "loss/d_main": loss.detach()}
+        """Return the loss of both directions, the due terms folded in (Zhu et al. 2017, equation 3)."""
+        due = due_terms(self.terms, phase.values)
+        networks = {**self.networks(), **rivals}
+        losses, stats = zip(*(self.loss(way, due, phase, batch, networks) for way in WAYS), strict=True)
+        total = torch.stack(losses).sum()
+        return total, {**stats[0], **stats[1], f"loss/{phase.name}": total.detach()}
+
+    def arguments(self, way: Way, networks: Mapping[str, Any], draws: Draws, batch: Batch) -> dict[str, Any]:
+        """Return the arguments of a loss context that are the same for both players."""
+        return {
+            "G": networks[way.G],
+            "D": networks[way.D],
+            "parts": self.frozen,
+            "label": batch.label(),
+            "condition": None,
+            "draws": draws,
+            "real": batch[way.target(self.config)],
+            "show": lambda image, draws: image,
+            "averages": self.averages[way.D],
+        }
 
 
-class UnpairedGenerators(Player):
-    """G_AB and G_BA, with adversarial, cycle and identity losses.
+class UnpairedDiscriminators(UnpairedPlayer):
+    """D_A and D_B, each of which tells its domain's images from translations into it, or from older ones.
 
     Args:
-        networks: `G_AB` and `G_BA`.
-        config: of the task.
+        pools: histories of generated images, by the name of the discriminator that sees them.
+        arguments: see UnpairedPlayer.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], config: UnpairedConfig) -> None:
-        super().__init__()
-        self.G_AB, self.G_BA = networks["G_AB"], networks["G_BA"]
-        self.config, self.game = config, config.objective.game
+    def __init__(self, pools: Mapping[str, ImagePools], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pools = pools
 
-    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return the generators' loss on the batch (Zhu et al. 2017, equation 3)."""
+    def loss(
+        self, way: Way, due: Due, phase: Phase, batch: Batch, networks: Mapping[str, Any]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """See UnpairedPlayer."""
         draws = batch.draws.of(phase.name)
-        a, b = batch[self.config.a], batch[self.config.b]
-        loss = torch.zeros((), device=a.device)
-        stats: Stats = {}
-        ways = (("A", a, self.G_AB, self.G_BA, "D_B"), ("B", b, self.G_BA, self.G_AB, "D_A"))
-        for domain, real, there, back, D in ways:
-            fake = there(real, draws.of(f"{domain}/there"))
-            if "adversarial" in phase.values:
-                logits = rivals[D](fake)
-                adversarial = self.game.generator(logits).mean()
-                loss = loss + phase.values["adversarial"] * adversarial
-                stats[f"loss/g_main/{D}"] = adversarial.detach()
-                stats[f"signs/fake/{D}"] = signs(logits, self.game).mean()
-            cycle = F.l1_loss(back(fake, draws.of(f"{domain}/back")), real)
-            loss = loss + phase.values["cycle"] * cycle
-            stats[f"reg/cycle_{domain}"] = cycle.detach()
-            if phase.values["identity"]:
-                same = F.l1_loss(back(real, draws.of(f"{domain}/identity")), real)
-                loss = loss + phase.values["identity"] * same
-                stats[f"reg/identity_{domain}"] = same.detach()
-        return loss, {**stats, "loss/g_main": loss.detach()}
+
+        def generate(z: Tensor | None = None) -> Tensor:
+            fake = networks[way.G](batch[way.source(self.config)], draws.of(way.G))
+            return self._pools[way.D].exchange(fake, draws.of(f"pool/{way.D}"))
+
+        context = DiscriminatorLossContext(generate=generate, **self.arguments(way, networks, draws.of(way.D), batch))
+        weight = self.config.objective.discriminator_weight
+        loss, stats = discriminator_loss(context, self.game, due, weight=weight)
+        return loss, {f"{name}/{way.D}": value for name, value in stats.items()}
+
+
+class UnpairedGenerators(UnpairedPlayer):
+    """G_AB and G_BA, with adversarial, cycle and other losses; see UnpairedPlayer."""
+
+    def loss(
+        self, way: Way, due: Due, phase: Phase, batch: Batch, networks: Mapping[str, Any]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """See UnpairedPlayer."""
+        draws, source = batch.draws.of(phase.name).of(way.G), batch[way.source(self.config)]
+        G, back = networks[way.G], networks[way.back]
+        context = CycleLossContext(
+            generate=lambda z=None: G(source, draws.of("there")),
+            source=source,
+            back=lambda image: back(image, draws.of("back")),
+            translate=lambda image: G(image, draws.of("identity")),
+            **self.arguments(way, networks, draws, batch),
+        )
+        loss, stats = generator_loss(context, self.game, due, weight=phase.values.get("adversarial"))
+        # What D says goes by D, as health monitors read it; what G pays, by G.
+        return loss, {f"{name}/{way.D if name.startswith('signs/') else way.G}": one for name, one in stats.items()}
 
 
 @dataclass(frozen=True)
@@ -272,10 +301,13 @@ class UnpairedTask(Task):
         self._config = config
         self.specs = config.networks(fields)
         networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
-        self._pools = {domain: ImagePools(config.objective.pool, config.global_batch) for domain in ("A", "B")}
+        self._pools = {way.D: ImagePools(config.objective.pool, config.global_batch) for way in WAYS}
+        self._averages = {way.D: Averages(device) for way in WAYS}
+        terms, shared = config.objective.terms, (config, self._averages)
+        D, G = ({name: networks[name] for name in names} for names in (("D_A", "D_B"), ("G_AB", "G_BA")))
         self.players = {
-            "D": UnpairedDiscriminators(networks, config, self._pools),
-            "G": UnpairedGenerators(networks, config),
+            "D": UnpairedDiscriminators(self._pools, D, terms.of_discriminator(), *shared),
+            "G": UnpairedGenerators(G, terms.of_generator(), *shared),
         }
         limit = config.objective.weight_clip
         self.optimizers = {"G": config.optim["G"], "D": config.optim["D"].model_copy(update={"weight_limit": limit})}
@@ -283,23 +315,27 @@ class UnpairedTask(Task):
         self.sampler = config.build_sampler(fields, {})
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
-        """See Task: the discriminators' first, once the game has begun."""
-        objective, now = self._config.objective, (progress.samples_seen, progress.total)
-        values = {"cycle": objective.cycle.value_at(*now), "identity": objective.identity.value_at(*now)}
-        if not objective.begun(progress):
-            return [Phase("g_main", player="G", values=values)]
-        values["adversarial"] = objective.adversarial_weight.value_at(*now)
-        return [Phase("d_main", player="D"), Phase("g_main", player="G", values=values)]
+        """See Task."""
+        objective = self._config.objective
+        return objective.phases(objective.terms, progress)
+
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """See Task."""
+        for averages in self._averages.values():
+            averages.move()
+        return {}
 
     @torch.no_grad()
     def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See Task: the mean over all patches, of each domain's images; statistics are put back."""
         found = {}
-        for name, field in (("D_A", self._config.a), ("D_B", self._config.b)):
-            with buffers_restored(networks[name]):
-                found[name] = networks[name](batch[field]).flatten(1).mean(1)
+        for way in WAYS:
+            D = networks[way.D]
+            with buffers_restored(D):
+                found[way.D] = D(batch[way.target(self._config)]).flatten(1).mean(1)
         return found
 
     def stateful(self) -> Mapping[str, Stateful]:
-        """See Task: the histories of generated images."""
-        return {f"pool_{domain}": pools for domain, pools in self._pools.items()}
+        """See Task: the histories of generated images, and what steers terms."""
+        pools = {f"pool_{name}": pools for name, pools in self._pools.items()}
+        return {**pools, **{f"averages_{name}": averages for name, averages in self._averages.items()}}

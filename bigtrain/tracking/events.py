@@ -40,11 +40,23 @@ class EventLog:
 
 def read_events(folder: Path) -> list[Event]:
     """Return all events of a run, oldest first; a line that a crash left unfinished is passed over."""
+    return events_from(folder, 0)[0]
+
+
+def events_from(folder: Path, offset: int) -> tuple[list[Event], int]:
+    """Return the events from byte `offset` of the log on, and the offset after them."""
     path = folder / FILE_NAME
+    if not path.is_file():
+        return [], offset
     events = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n") and offset:
+                break  # somebody is writing it
+            offset += len(line)
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+    return events, offset

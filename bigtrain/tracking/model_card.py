@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.tracking.spool import FILE_NAME, read_metrics, read_records
+from bigtrain.tracking.spool import FILE_NAME, read_curves, read_records
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def scores_of(run: Path, description: Mapping[str, Any], kimg: float) -> list[Ca
         ]
     return [
         CardScore(name, points[-1][1], None)
-        for name, points in sorted(read_metrics(run).items())
+        for name, points in sorted(read_curves(run).items())
         if name.startswith("eval/") and points[-1][0] == kimg and not name.endswith(("_low", "_high"))
     ]
 
@@ -63,7 +63,7 @@ def write_card(
         description: the rest of the snapshot's.
         scores: of it.
     """
-    start = next((record for record, _ in read_records(run / FILE_NAME) if record["kind"] == "start"), {})
+    start = next((record for record, _ in read_records(run / FILE_NAME, kinds=("start",))), {})
     sections = [
         _what_it_is(title, image, description),
         _data(start.get("dataset", {}), image, description),

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from bigtrain.tracking.sent import is_alive
-from bigtrain.tracking.spool import append_whole, read_records
+from bigtrain.tracking.spool import append_whole
 
 _GPU_FIELDS = {
     "utilization.gpu": "utilization_percentage",
@@ -100,7 +100,7 @@ def watch(folder: Path, *, node: int, follow: int, seconds: float) -> None:
     """
     spool = folder / "metrics" / f"node{node}.jsonl"
     spool.parent.mkdir(parents=True, exist_ok=True)
-    count = sum(1 for _ in read_records(spool))
+    count = _lines(spool)
     machine, due = Node(folder), time.monotonic() + seconds
     while is_alive(follow):
         time.sleep(min(_POLL_SECONDS, seconds))
@@ -114,6 +114,13 @@ def watch(folder: Path, *, node: int, follow: int, seconds: float) -> None:
         except OSError:
             continue  # a full disk: the next look may find room again
         count += 1
+
+
+def _lines(spool: Path) -> int:
+    if not spool.is_file():
+        return 0
+    with spool.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
 
 
 def main() -> None:

@@ -178,14 +178,18 @@ class Sender:
         return f"sqlite:///{self._folder.resolve().parent / 'mlflow.db'}"
 
     def _send_logs(self, *, now: bool) -> None:
-        """Send logs that have grown, once a minute, or now."""
+        """Send logs that are twice as long as when they were sent last, once a minute; or now, all that have grown.
+
+        MLflow takes whole files only: sent each minute, the log of a month would be sent 40,000 times.
+        """
         if self._run is None or not (now or time.monotonic() > self._logs_sent + _LOG_SECONDS):
             return
         for path in sorted((self._folder / "logs").glob("*.log")):
             if not self._is_inside(f"logs/{path.name}"):
                 continue
             size = path.stat().st_size
-            if self._logs.get(path) != size:
+            sent = self._logs.get(path, 0)
+            if size >= 2 * sent > 0 or (size != sent and (now or not sent)):
                 if why := self._run.send_log(path):
                     print_line(f"MLflow does not get {path}: {why}")
                 self._logs[path] = size
@@ -208,7 +212,7 @@ class Sender:
             self._run.fail(int(self._spool.stat().st_mtime * 1000))
 
     def _starts(self) -> list[Record]:
-        return [record for record, _ in read_records(self._spool) if record["kind"] == "start"]
+        return [record for record, _ in read_records(self._spool, kinds=("start",))]
 
     def _warn(self, why: str) -> None:
         """Say once that MLflow does not answer, and be more patient with it from then on."""

@@ -22,6 +22,8 @@ from data_pipelines.codec import Pixels
 from data_pipelines.files import write_json
 from data_pipelines.secrets import refuse_secrets
 
+_NODES_PER_S = 2.0
+
 
 class TrackingConfig(Config):
     """Where a run is reported besides its folder.
@@ -70,10 +72,13 @@ class Tracker:
         folder: the run folder.
         active: whether this is rank 0.
         node: number of this rank's node, if this is the rank that has it watched.
+        nodes: number of nodes; many are looked at more seldom, so that MLflow gets at most two requests a second.
     """
 
-    def __init__(self, config: TrackingConfig, folder: Path, *, active: bool, node: int | None = None) -> None:
-        self._config, self._folder, self._node = config, folder, node
+    def __init__(
+        self, config: TrackingConfig, folder: Path, *, active: bool, node: int | None = None, nodes: int = 1
+    ) -> None:
+        self._config, self._folder, self._node, self._nodes = config, folder, node, nodes
         self._spool = Spool(folder) if active else None
         self._sender: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
@@ -98,9 +103,8 @@ class Tracker:
             note: what people read first on the run's page; Markdown.
         """
         if self._node is not None and self._config.system_seconds:
-            self._watch = self._beside(
-                "node_metrics", f"--node={self._node}", f"--seconds={self._config.system_seconds}"
-            )
+            seconds = max(self._config.system_seconds, self._nodes / _NODES_PER_S if self._nodes > 1 else 0.0)
+            self._watch = self._beside("node_metrics", f"--node={self._node}", f"--seconds={seconds}")
         if self._spool is None:
             return
         target = {
@@ -184,13 +188,16 @@ class Tracker:
             log.warning("MLflow did not take everything in time; send the rest with: bigtrain sync %s", self._folder)
 
     def state_dict(self) -> State:
-        """See Stateful: the MLflow run, as far as one was made."""
+        """See Stateful: the MLflow run, as far as one was made, and the length of the spool."""
         path = self._folder / STATE_FILE
-        return {"mlflow": json.loads(path.read_text())} if self._spool and path.is_file() else {"mlflow": None}
+        mlflow = json.loads(path.read_text()) if self._spool and path.is_file() else None
+        return {"mlflow": mlflow, "spool": self._spool.mark() if self._spool else 0}
 
     def load_state_dict(self, state: State) -> None:
         """See Stateful: go on with the same MLflow run, also where its file in the run folder was lost."""
         path = self._folder / STATE_FILE
+        if self._spool:
+            self._spool.go_on(state.get("spool", 0))
         if self._spool and state["mlflow"] and not path.is_file():
             write_json(path, {**state["mlflow"], "offsets": {}})
 

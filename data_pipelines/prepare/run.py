@@ -8,7 +8,7 @@ from data_pipelines.codec import CODECS
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.preparation import partial_of
+from data_pipelines.preparation import Part, partial_of
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -72,6 +72,7 @@ def prepare(
     *,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
+    part: Part | None = None,
 ) -> dict[Path, Manifest]:
     """Write a source into shards, and a part of it into a test split beside it where that is asked for.
 
@@ -81,9 +82,10 @@ def prepare(
         options: how.
         workers: processes.
         on_progress: called now and then with the number of samples done.
+        part: make only this part of the shards; the call without it finishes the sets.
 
     Returns:
-        The manifest of each folder that was made.
+        The manifest of each folder that was made; of a part, none.
 
     Raises:
         DataError: an option makes no sense, or does not fit the source; see also `write_shards`.
@@ -103,14 +105,14 @@ def prepare(
         raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
     test, rest = source.split(options.test_samples)
     held_out = folder.with_name(f"{folder.name}-test")
-    parts = {folder: rest, **({held_out: replace(test, name=f"{source.name}-test")} if test.items else {})}
+    sets = {folder: rest, **({held_out: replace(test, name=f"{source.name}-test")} if test.items else {})}
     if test.items and held_out.exists() and not (folder.exists() or partial_of(folder).exists()):
         raise DataError(f"{held_out}: exists already, and {folder} does not; remove it or choose another folder")
     made: dict[Path, Manifest] = {}
     before = 0
-    for path, part in parts.items():
-        made[path] = write_shards(
-            part,
+    for path, samples in sets.items():
+        manifest = write_shards(
+            samples,
             path,
             protocol=protocol,
             codec=options.codec or "png",
@@ -120,8 +122,11 @@ def prepare(
             in_place=in_place,
             workers=workers,
             on_progress=_counted_from(before, on_progress),
+            part=part,
         )
-        before += len(part.items)
+        if manifest is not None:
+            made[path] = manifest
+        before += len(samples.items)
     return {path: made[path] for path in sorted(made, reverse=True)}
 
 

@@ -4,21 +4,26 @@ Sites print banners and notes around the answers, and the controller may not ans
 its form, and what did not answer is asked again. The commands get nothing of an outer job's environment.
 """
 
+import fcntl
+import json
 import os
 import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import for_new_jobs
+from data_pipelines.files import write_json
 
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "PREEMPTED")
 """States of a job that is not over."""
 _WAITS = (1, 2, 4, 8, 16, 32)
 """Seconds before the next try where Slurm does not answer: a minute in all."""
+_FEW, _FEW_SECONDS, _MANY_SECONDS = 8, 2.0, 30.0
+"""Jobs that are few, and how old an answer about few and about many may be."""
 _ANSWER_SECONDS = 60.0
 _NO_ANSWER = re.compile(
     r"timed? ?out|unable to contact|connect|temporar|zero bytes|try again|not responding|standby|communicat|transport|"
@@ -90,6 +95,25 @@ def queue() -> dict[str, Queued]:
     answer = _ask("squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%R")
     found = filter(None, (_IN_QUEUE.fullmatch(line.strip()) for line in answer.splitlines()))
     return {one[1]: Queued(one[2], one[3]) for one in found}
+
+
+def shared_queue(kept: Path) -> dict[str, Queued]:
+    """Return what `queue` does, or did a moment ago for another process: a controller has better things to do.
+
+    Args:
+        kept: file of the last answer, which processes on several machines may share.
+    """
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            known = {number: Queued(**entry) for number, entry in json.loads(kept.read_text()).items()}
+            if time.time() - kept.stat().st_mtime < (_MANY_SECONDS if len(known) > _FEW else _FEW_SECONDS):
+                return known
+        except (OSError, ValueError, TypeError):
+            pass
+        found = queue()
+        write_json(kept, {number: asdict(job) for number, job in found.items()})
+        return found
 
 
 def cancel(job: str, *, signal: str | None = None) -> None:

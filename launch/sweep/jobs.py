@@ -74,7 +74,7 @@ class SlurmJob:
     def _look(self) -> None:
         """Ask the queue. A look that fails has seen nothing: what was known before holds."""
         try:
-            queued = client.queue()
+            queued = client.shared_queue(self._folder.parent / ".queue.json")
         except client.SlurmSilentError as error:
             print(f"job {self._number} is taken to go on: {error}", file=sys.stderr)
             self._last_seen = time.monotonic()

@@ -68,7 +68,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": "unpaired",
         "generator": RESNET,
         "discriminator": PATCHES,
-        "objective": {"adversarial": "least_squares", "identity": 5.0, "pool": 12},
+        "objective": {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 12},
         "data": {
             "streams": {
                 "A": {"path": "one", "resolution": 16, "flip": True},

@@ -1,1 +1,1 @@
-"""What a thousand ranks and a billion samples need, measured on small machines: targets of decision 54."""
+"""What a thousand ranks and a billion samples need, measured on small machines: targets of decision 60."""

@@ -2,17 +2,41 @@
 
 import hashlib
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bigtrain.core.crop import Size, center_crop
+from bigtrain.evaluation.errors import EvaluationError
 from data_pipelines.batches import OnCorrupt, read_substitute
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import new_batch
 from data_pipelines.manifest import CLASS, IMAGE
 from data_pipelines.order import SampleOrder
 from data_pipelines.read import DamageError, ShardDataset
+
+MOST = 2_000_000
+"""Images that are compared with unless a number is named: some hours of a GPU, and 16 GB of features where a metric
+needs all of them."""
+
+
+def check_number(count: int | None, images: int, name: str | Path) -> None:
+    """See that nobody compares with a billion images by mistake.
+
+    Args:
+        count: images to compare with; None for all.
+        images: of the set.
+        name: of the set.
+
+    Raises:
+        EvaluationError: all of a set are asked for that has too many.
+    """
+    if count is None and images > MOST:
+        raise EvaluationError(
+            f"{name}: has {images:,} images; compare with some of them (reference_samples: 50000, a random choice that "
+            "stays the same) or with a file of statistics (reference: FILE.npz)"
+        )
 
 
 class ShardImages:
@@ -29,6 +53,9 @@ class ShardImages:
 
     Attributes:
         replaced: numbers of the images that this rank has read others for.
+
+    Raises:
+        EvaluationError: all images of a set are asked for that has too many.
     """
 
     def __init__(
@@ -42,8 +69,9 @@ class ShardImages:
         faults: FaultLog | None = None,
     ) -> None:
         manifest = dataset.manifest
+        check_number(count, manifest.count, dataset.folder)
         self._dataset, self._count = dataset, min(count or manifest.count, manifest.count)
-        self._order = SampleOrder([shard.count for shard in manifest.shards], seed=0)
+        self._order = SampleOrder(manifest.counts.tolist(), seed=0)
         decoders = dataset.decoders_of((field, CLASS))
         self._field, self._decoders = field, decoders
         _, height, width = decoders[field].shape

@@ -16,6 +16,7 @@ from bigtrain.tasks.terms.base import (
     Term,
 )
 from bigtrain.tasks.terms.consistency import BCR, CR, ZCR
+from bigtrain.tasks.terms.due import Due, demands_of, due_terms, due_weights, frozen_of, is_second_order
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
 from bigtrain.tasks.terms.lecam import LeCam
@@ -44,6 +45,7 @@ __all__ = [
     "OTHER_TERMS",
     "DiscriminatorLossContext",
     "DiscriminatorTerm",
+    "Due",
     "GeneratorLossContext",
     "GeneratorTerm",
     "LossContext",
@@ -51,4 +53,9 @@ __all__ = [
     "Setting",
     "Term",
     "TermsConfig",
+    "demands_of",
+    "due_terms",
+    "due_weights",
+    "frozen_of",
+    "is_second_order",
 ]

@@ -53,5 +53,5 @@ class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
 
 def _surprise(context: LossContext, feature: Tensor) -> Tensor:
     """Return -log P(c | feature), shape [N]; 0 for a sample without a label (-1)."""
-    logits = context.networks["auxiliary_classifier"](feature).float()
+    logits = context.parts["auxiliary_classifier"](feature).float()
     return F.cross_entropy(logits, context.label, ignore_index=-1, reduction="none")

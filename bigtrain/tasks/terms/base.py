@@ -15,6 +15,7 @@ from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.engine.averages import Averages
 from bigtrain.models import Discriminator
 from bigtrain.models.pretrained import FeatureMaps
+from bigtrain.models.pretrained.weights import WeightsError
 from data_pipelines.plugins import Registry
 
 
@@ -23,45 +24,40 @@ class LossContext:
     """A micro-batch in a player's phase, from which losses are computed. Its properties are computed on first use.
 
     Attributes:
-        networks: `G`, `D`, what terms have added to D, and the networks that terms look through, under the terms'
-            names; the rivals' are frozen.
+        G: the generator that the losses are about; frozen where it is the rival.
+        D: the discriminator, likewise.
+        parts: what terms have added to D, and the networks that terms look through, by the names of the terms.
         label: int64, shape [N].
+        condition: what D is given beside an image: the label, another image, or nothing.
         draws: the phase's random numbers.
         real: images in [-1, 1], shape [N, C, H, W].
-        generate: turns latents [N, z_dim] into images, as the phase does.
+        generate: makes images as the phase does, [N, C, H, W]: of `z`, or of other latents that it is given.
         show: prepares images for D: augmentation and instance noise.
         averages: moving averages that steer terms.
         style_mixing: share of images that are made from the styles of two latents.
     """
 
-    networks: Mapping[str, Any]
+    G: Any
+    D: Any
+    parts: Mapping[str, Any]
     label: Tensor
+    condition: Tensor | None
     draws: Draws
     real: Tensor
-    generate: Callable[[Tensor], Tensor]
+    generate: Callable[..., Tensor]
     show: Callable[[Tensor, Draws], Tensor]
     averages: Averages
     style_mixing: float = 0.0
 
-    @property
-    def G(self) -> Any:
-        """The generator."""
-        return self.networks["G"]
-
-    @property
-    def D(self) -> Any:
-        """The discriminator."""
-        return self.networks["D"]
-
     @cached_property
     def z(self) -> Tensor:
-        """Latents, shape [N, z_dim]."""
+        """Latents of a generator that takes some, shape [N, z_dim]."""
         return self.draws.of("z").normal(self.G.z_dim)
 
     @cached_property
     def fake(self) -> Tensor:
-        """Images of `z`, shape [N, C, H, W]."""
-        return self.generate(self.z)
+        """Generated images, shape [N, C, H, W]."""
+        return self.generate()
 
     @cached_property
     def real_shown(self) -> Tensor:
@@ -95,17 +91,17 @@ class LossContext:
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return D's activations on images, under this micro-batch's condition."""
-        found: list[Tensor] = self.D.features(image, self.label)
+        found: list[Tensor] = self.D.features(image, self.condition)
         return found
 
     def head(self, feature: Tensor) -> Tensor:
         """Return D's logits from the last of its activations."""
-        logits: Tensor = self.D.head(feature, self.label)
+        logits: Tensor = self.D.head(feature, self.condition)
         return logits
 
     def logits_of(self, image: Tensor) -> Tensor:
         """Return D's logits of other images, as they are, under this micro-batch's condition."""
-        logits: Tensor = self.D(image, self.label)
+        logits: Tensor = self.D(image, self.condition)
         return logits
 
 
@@ -116,7 +112,7 @@ class DiscriminatorLossContext(LossContext):
     def fake(self) -> Tensor:
         """See LossContext."""
         with torch.no_grad():
-            return self.generate(self.z)
+            return self.generate()
 
 
 class GeneratorLossContext(LossContext):
@@ -218,9 +214,43 @@ class NamedTerms(Config):
         """Return the terms that are used, by name."""
         return {name: term for name in type(self).model_fields if (term := getattr(self, name)) is not None}
 
+    def of_discriminator(self) -> dict[str, DiscriminatorTerm]:
+        """Return the terms of D's loss by name."""
+        return {name: term for name, term in self.chosen().items() if isinstance(term, DiscriminatorTerm)}
+
+    def of_generator(self) -> dict[str, GeneratorTerm]:
+        """Return the terms of G's loss by name."""
+        return {name: term for name, term in self.chosen().items() if isinstance(term, GeneratorTerm)}
+
+    def check(self, setting: Setting) -> None:
+        """Find out whether the terms can work.
+
+        Raises:
+            ValueError: one cannot, with its key and the reason.
+        """
+        for name, term in self.chosen().items():
+            try:
+                term.check(setting)
+            except ValueError as error:
+                raise ValueError(f"objective.terms.{name}: {error}") from None
+
+    def check_weights(self) -> None:
+        """Find out whether the weights of the networks that terms look through are there.
+
+        Raises:
+            WeightsError: they are missing or wrong, with the key.
+        """
+        for name, term in self.chosen().items():
+            try:
+                if (network := term.frozen()) is not None:
+                    network.check()
+            except WeightsError as error:
+                raise WeightsError(f"objective.terms.{name}: {error}") from None
+
     @model_serializer(mode="wrap")
     def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: term for name, term in write(self).items() if term is not None}
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: term for name, term in write(self).items() if term is not None or usual[name] is not None}
 
 
 def _read(name: str, found: Any) -> tuple[str, type[Term]] | None:

@@ -57,7 +57,7 @@ class Perceptual(Paired):
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        network = context.networks[NAME]
+        network = context.parts[NAME]
         with torch.no_grad():
             wanted = network(context.real)
         depths = [depth - 1 for depth in self.depths]

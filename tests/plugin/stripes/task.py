@@ -14,11 +14,10 @@ from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig
+from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
 from bigtrain.models import GeneratorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.samplers import TaskSampler
-from bigtrain.tasks.synthesis import image_of
 
 
 class MomentsConfig(TaskConfig):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.index import index_dtype, load_index, save_index
-from data_pipelines.manifest import Manifest, Shard
+from data_pipelines.manifest import Manifest
+from data_pipelines.shard_table import Shard
 
 SHARD = Shard("shard-000000.tar", "shard-000000.index.npy", 3, 10_240, "a" * 64, "2 1")
 MANIFEST = Manifest(

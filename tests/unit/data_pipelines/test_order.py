@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines.order import SampleOrder
+from data_pipelines.order import LaneOrder, SampleOrder
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
@@ -77,3 +77,46 @@ def test_upcoming_shards_are_those_that_are_read_next(counts: list[int], window:
     if len(counts) > window:
         assert set(met[len(here) : len(here) + len(following)]) == set(following)
     assert order.upcoming_shards(stop - 1)[1] == order.upcoming_shards(stop)[0]  # the last window knows what follows
+
+
+LANES = st.sampled_from([(1, 6), (2, 6), (3, 6), (6, 6), (4, 8)])
+SHARDS = st.lists(st.integers(1, 9), min_size=6, max_size=12)
+
+
+@given(counts=SHARDS, lanes=LANES, epoch=st.integers(0, 3))
+def test_in_lanes_every_sample_comes_at_most_once_an_epoch(
+    counts: list[int], lanes: tuple[int, int], epoch: int
+) -> None:
+    plain = SampleOrder(counts, 3, 2)
+    order, (number, batch) = LaneOrder(plain, *lanes), lanes
+    length, slots = plain.size // number, batch // number
+    steps = range(epoch * length, (epoch + 1) * length)  # of each lane, in slots
+    places = [step // slots * batch + lane * slots + step % slots for lane in range(number) for step in steps]
+    seen = [order.locate(place) for place in places]
+    assert len(set(seen)) == len(seen) == number * length > plain.size - number
+    for lane in range(number):  # a lane is a piece of the plain order
+        start = epoch * plain.size + lane * length
+        assert seen[lane * length : (lane + 1) * length] == plain.locate_span(start, start + length)
+
+
+@given(counts=SHARDS, start=st.integers(0, 200), length=st.integers(0, 60))
+def test_one_lane_is_the_order_itself(counts: list[int], start: int, length: int) -> None:
+    plain = SampleOrder(counts, 3, 2)
+    order = LaneOrder(plain, 1, 7)
+    assert order.locate_span(start, start + length) == plain.locate_span(start, start + length)
+    assert order.substitute(start, 5) == plain.substitute(start, 5)
+    assert order.upcoming_shards(start) == plain.upcoming_shards(start)
+
+
+@given(counts=SHARDS, lanes=LANES, start=st.integers(0, 200), length=st.integers(0, 60))
+def test_a_span_in_lanes_is_its_positions_one_by_one(
+    counts: list[int], lanes: tuple[int, int], start: int, length: int
+) -> None:
+    order = LaneOrder(SampleOrder(counts, 3, 2), *lanes)
+    assert order.locate_span(start, start + length) == [order.locate(at) for at in range(start, start + length)]
+    batch = range(start - start % lanes[1], start - start % lanes[1] + lanes[1])
+    near = [order.upcoming_shards(place) for place in order.lanes_of([batch])]
+    met = {location.shard for location in order.locate_span(batch.start, batch.stop)}
+    if lanes[1] // lanes[0] <= 2:  # so few that they lie in a window and the next
+        assert len(near) == lanes[0]
+    assert met & {shard for both in near for window in both for shard in window}

@@ -18,10 +18,11 @@ from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import new_batch
-from data_pipelines.manifest import Manifest, Shard
+from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import RetryPolicy, WrongContentError, with_retries
 from data_pipelines.shard_cache import ShardCache
+from data_pipelines.shard_table import Shard
 from data_pipelines.trust import TRUSTED
 from tests.unit.data_pipelines.faulty_server import FaultyServer, serve
 

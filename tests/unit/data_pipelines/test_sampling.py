@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipelines.class_counts import ClassCounts
 from data_pipelines.errors import DataError
 from data_pipelines.order import EachOnce, SampleOrder
 from data_pipelines.sampling import ByClass, Shares, subset
@@ -18,8 +19,8 @@ WEIGHTS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=CLASSES, max_
 
 def by_class(labels: list[list[int]], weights: list[float], seed: int) -> ByClass:
     arrays = [np.array(shard, dtype=np.int32) for shard in labels]
-    histograms = np.array([np.bincount(shard, minlength=CLASSES) for shard in arrays])
-    return ByClass([range(len(shard)) for shard in labels], arrays.__getitem__, histograms, weights, seed)
+    counts = ClassCounts.of_labels(arrays, CLASSES)
+    return ByClass([range(len(shard)) for shard in labels], arrays.__getitem__, counts, weights, seed)
 
 
 @given(labels=LABELS, weights=WEIGHTS, seed=st.integers(0, 2**32), window=st.integers(1, 12), epoch=st.integers(0, 3))
@@ -64,7 +65,7 @@ def test_over_epochs_the_images_of_a_crowded_class_take_turns() -> None:
 
 def test_images_without_a_label_cannot_be_sampled_by_class() -> None:
     with pytest.raises(DataError, match="2 images have none"):
-        ByClass([range(3)], lambda _: np.array([0, -1, -1], np.int32), np.array([[1]]), [1.0], 0)
+        ByClass([range(3)], lambda _: np.array([0, -1, -1], np.int32), ClassCounts.of_texts(["1"], 1), [1.0], 0)
 
 
 def test_weights_are_given_by_name() -> None:

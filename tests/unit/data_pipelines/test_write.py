@@ -13,6 +13,7 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.preparation import Part, Preparation
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.files import from_files
 from data_pipelines.prepare.place import Place
@@ -271,3 +272,37 @@ def test_sizes_are_read_as_people_write_them() -> None:
     for wrong in ("", "M", "1T", "0"):
         with pytest.raises(DataError, match="write a number of bytes"):
             parse_bytes(wrong)
+
+
+def test_parts_make_the_same_set(tmp_path: Path) -> None:
+    source, options = tiny_source(), PrepareOptions(shard_samples=8, test_samples=10)
+    whole = prepare(source, tmp_path / "whole", options)
+    for number in (2, 0, 3, 1):
+        assert prepare(source, tmp_path / "set", options, part=Part(number, 4)) == {}
+        assert not (tmp_path / "set").exists()
+    unread = replace(source, reader=Failing(np.empty((0,), np.uint8)))  # nothing is made anew
+    made = prepare(unread, tmp_path / "set", replace(options, resolution=None))
+    assert [manifest.digest for manifest in made.values()] == [manifest.digest for manifest in whole.values()]
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_parts_that_are_missing_are_made_by_who_finishes(tmp_path: Path) -> None:
+    source = tiny_source()
+    whole = write_shards(source, tmp_path / "whole", shard_samples=8)
+    write_shards(source, tmp_path / "set", shard_samples=8, part=Part(1, 3))
+    assert write_shards(source, tmp_path / "set", shard_samples=8) == whole
+
+
+def test_a_part_is_made_once_and_none_while_the_set_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    with Preparation(folder, "x", Part(0, 2)), Preparation(folder, "x", Part(1, 2)):
+        with pytest.raises(DataError, match="another process prepares part 1/2 of this set"):
+            Preparation(folder, "x", Part(1, 2)).__enter__()
+        with pytest.raises(DataError, match="another process prepares this set right now"):
+            Preparation(folder, "x").__enter__()
+    with Preparation(folder, "x"), pytest.raises(DataError, match="part 1/2 of this set, or all of it"):
+        Preparation(folder, "x", Part(1, 2)).__enter__()
+    for text in ("8/8", "1", "-1/2", "a/b"):
+        with pytest.raises(DataError, match=f"part '{text}': write 0/8 for the first of eight"):
+            Part.parse(text)

@@ -1,5 +1,6 @@
 """Slurm's answers among banners, its silences, and what its commands inherit; Slurm itself is a stand-in."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -98,3 +99,21 @@ def test_an_outer_job_leaves_no_trace(site: Callable[..., Site], monkeypatch: py
     client.queue()
     assert not here.environment.keys() & set(outer)
     assert here.environment.keys() >= set(site_wide)
+
+
+def test_trials_share_one_look_at_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def queue(jobs: int) -> dict[str, client.Queued]:
+        looks.append(jobs)
+        return {str(number): client.Queued("RUNNING", "n1") for number in range(jobs)}
+
+    kept = tmp_path / ".queue.json"
+    for jobs, age, looked in ((100, 0, 1), (100, 10, 1), (3, 40, 2), (3, 1, 2), (3, 3, 3)):
+        monkeypatch.setattr(client, "queue", lambda jobs=jobs: queue(jobs))
+        if kept.exists():
+            os.utime(kept, (time.time() - age, time.time() - age))
+        assert set(client.shared_queue(kept)) == set(map(str, range(jobs)))
+        assert len(looks) == looked
+    kept.write_text("{broken")
+    assert len(client.shared_queue(kept)) == 3

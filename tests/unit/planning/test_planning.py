@@ -14,6 +14,7 @@ from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
+from bigtrain.planning.hazards import _saving
 from bigtrain.planning.micro_batch import MicroBatchTrial
 from bigtrain.planning.operations import Counter
 from tests.conftest import ROOT
@@ -126,3 +127,23 @@ def test_the_table_names_what_it_assumes(plan: Any) -> None:
 def test_a_mistake_is_one_line(plan: Any, arguments: list[str], words: str) -> None:
     code, out, err = plan(*arguments)
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+
+
+def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -> None:
+    size = ("global_batch=4096", "micro_batch=4", "--nodes", "128", "--gpu", "h100")
+    code, out, _ = plan(*size, "strategy.kind=fsdp", "data.path=s3://sets/large", "--json")
+    assert code == 0
+    found = {one["what"].partition(":")[0]: one for one in json.loads(out)["hazards"]}
+    assert found["reading"]["remedy"].startswith("data.lanes=128")
+    assert "each shard is fetched by 128 nodes" in found["reading"]["what"]
+    assert found["strategy"]["remedy"].startswith("strategy.shard_ranks=8")
+    assert "--container" in found["start"]["remedy"]
+    code, out, _ = plan(*size, "data.lanes=128")
+    assert "will hurt start:" in out
+    assert "reading:" not in out
+
+
+def test_a_slow_checkpoint_is_compared_with_the_time_that_slurm_leaves() -> None:
+    (one,) = list(_saving({"save_s": 100.0}))
+    assert one.remedy.startswith("save_seconds: 300")
+    assert not list(_saving({"save_s": 40.0}))

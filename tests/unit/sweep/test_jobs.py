@@ -33,6 +33,7 @@ def note(run: Path, job: str, reason: str) -> None:
 
 
 def in_queue(monkeypatch: pytest.MonkeyPatch, **queue: Queued) -> None:
+    monkeypatch.setattr(client, "_FEW_SECONDS", 0.0)
     monkeypatch.setattr(client, "queue", lambda: {name.removeprefix("job"): job for name, job in queue.items()})
 
 

@@ -13,8 +13,8 @@ from bigtrain.engine.step import compute_gradients
 from bigtrain.health.balance import GENERATOR_NORM, DiscriminatorWins, GeneratorWins, Oscillation
 from bigtrain.health.stability import LearningStopped
 from bigtrain.planning.counting import fullest_phases, kinds_of_phases
+from bigtrain.tasks.image_pools import ImagePools
 from bigtrain.tasks.translation import TranslationConfig
-from bigtrain.tasks.unpaired import ImagePools
 from tests.task_training import TASKS, TaskTraining
 from tests.training import distance
 
@@ -63,6 +63,23 @@ def test_cyclegan_is_its_paper() -> None:
     identity = 5 * (F.l1_loss(ours.G_AB(b), b) + F.l1_loss(ours.G_BA(a), a))
     assert_gradients(loss_d, theirs, gradients(training, "D"), "")
     assert_gradients(game + cycle + identity, ours, gradients(training, "G"), "")
+
+
+def test_terms_look_at_each_direction_of_a_cyclegan() -> None:
+    objective = {"adversarial": "least_squares", "terms": {"cycle": None, "r1": {"gamma": 2.0}}, "pool": 0}
+    training = TaskTraining("cyclegan", micro_batch=8, objective=objective)
+    ours, theirs = training.task.players["G"], training.task.players["D"]
+    batch, loss = training.batch(), torch.zeros(())
+    for D, G, real, source in ((theirs.D_A, ours.G_BA, "A", "B"), (theirs.D_B, ours.G_AB, "B", "A")):
+        image = batch[f"{real}.image"].clone().requires_grad_()
+        logits, fake = D(image), G(batch[f"{source}.image"]).detach()
+        (slope,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
+        loss = loss + 0.5 * ((logits - 1).square().mean() + D(fake).square().mean())
+        loss = loss + slope.square().sum((1, 2, 3)).mean()
+    assert_gradients(loss, theirs, gradients(training, "D"), "")
+    dumped = training.config.model_dump(mode="json")["objective"]["terms"]
+    assert dumped.keys() == {"cycle", "r1"}  # what is left out on purpose stays left out
+    assert dumped["cycle"] is None
 
 
 @pytest.mark.parametrize("name", list(TASKS))
