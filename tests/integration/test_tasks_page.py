@@ -119,4 +119,5 @@ def test_each_command_runs(
             assert "could not be read" not in capfd.readouterr().out
     assert {"data", "train", "apply"} <= seen
     if "Unpaired" in section:
-        assert Image.open("drawn/one.png").size == (50, 70), "images of any size"
+        with Image.open("drawn/one.png") as picture:
+            assert picture.size == (50, 70), "images of any size"
