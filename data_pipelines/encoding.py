@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from data_pipelines.codec import SUFFIXES, encode
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.index import index_dtype, index_dtype_3
+from data_pipelines.manifest import FORMAT
+from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import Item, Reader, read_from
 
@@ -40,6 +43,7 @@ class Encoding:
         protocol: size, crop and mode of the images; None where there are none.
         codec: of the images, one of `CODECS`; `source` keeps the files as they are.
         quality: of JPEG and WebP.
+        format: of the set.
     """
 
     images: tuple[str, ...]
@@ -48,6 +52,7 @@ class Encoding:
     protocol: ImageProtocol | None
     codec: str
     quality: int
+    format: str = FORMAT
 
     @property
     def first(self) -> str:
@@ -58,6 +63,11 @@ class Encoding:
     def stored(self) -> tuple[str, ...]:
         """Names of the fields that are members of the tars, in the order of the index."""
         return tuple(sorted((*self.images, *self.fields)))
+
+    @property
+    def index_dtype(self) -> np.dtype[np.void]:
+        """Type of a row of the shards' indexes."""
+        return index_dtype_3() if self.format == FORMAT_3 else index_dtype(self.stored, self.members)
 
     @property
     def words(self) -> str:

@@ -11,7 +11,6 @@ from PIL import __version__ as pillow_version
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write, sync_folder, write_json
 from data_pipelines.manifest import FILE_NAME, Manifest
-from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.shard import Rejection, ShardResult
 from data_pipelines.shard_table import Shard
 
@@ -35,11 +34,6 @@ def is_prepared(folder: Path, fingerprint: str) -> bool:
         return False
     if (folder / FILE_NAME).is_file() and _noted(folder / PREPARED).get("fingerprint") == fingerprint:
         return True
-    if (folder / FILE_NAME).is_file() and Manifest.load(folder).format == FORMAT_3:
-        raise DataError(
-            f"{folder}: holds a set of the earlier format {FORMAT_3}, which can be trained on as it is; remove the "
-            "folder to prepare it anew"
-        )
     raise DataError(
         f"{folder}: exists already, and was not made of this source with these options; remove it or choose another "
         "folder"

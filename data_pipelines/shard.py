@@ -9,10 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from data_pipelines.class_counts import text_of
 from data_pipelines.encoding import Encoding
 from data_pipelines.files import atomic_write, sha256_of
-from data_pipelines.index import index_dtype, save_index
+from data_pipelines.index import save_index
+from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.protocol import Rejected
 from data_pipelines.shard_table import Shard
 from data_pipelines.source import Item, Lost, Reader, Span
@@ -87,16 +90,19 @@ class ShardMaker:
         return self._row(item, row)
 
     def _row(self, item: Item, files: Mapping[str, tuple[int, int, int]]) -> tuple[int, ...]:
-        names = (*self.encoding.stored, *self.encoding.members)
-        return (item.label, *chain.from_iterable(files.get(name, (0, 0, 0)) for name in names))
+        """Return a row of the index, from where the files lie: first byte, length, CRC-32."""
+        found = [files.get(name, (0, 0, 0)) for name in (*self.encoding.stored, *self.encoding.members)]
+        if self.encoding.format == FORMAT_3:
+            ((offset, size, checksum),) = found
+            return (offset, size, item.label, checksum)
+        return (item.label, *chain.from_iterable(found))
 
     def _indexed(self, url: str, tar: Path, index: Path, rows: Sequence[tuple[int, ...]]) -> Shard:
         """Write the index of a tar; return its entry of the manifest."""
-        save_index(index, rows, index_dtype(self.encoding.stored, self.encoding.members))
-        histogram = [0] * self.classes
-        for label, *_ in rows:
-            if label >= 0:
-                histogram[label] += 1
+        dtype = self.encoding.index_dtype
+        save_index(index, rows, dtype)
+        labels = np.array(rows, dtype=dtype)["label"]
+        histogram = np.bincount(labels[labels >= 0], minlength=self.classes).tolist()
         return Shard(
             url=url,
             index=index.name,

@@ -7,6 +7,7 @@ preparation that was killed goes on behind its last finished shard.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from tarfile import BLOCKSIZE
@@ -17,7 +18,8 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, FORMAT, Manifest, format_for
+from data_pipelines.manifest import CLASS, FORMAT, IMAGE, Manifest, format_for
+from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.pool import Make, make_all
 from data_pipelines.preparation import Part, Preparation, is_prepared
@@ -114,13 +116,14 @@ def write_shards(
     codec = "source" if in_place else codec
     encoding = Encoding(source.images, source.fields, source.members, protocol, codec, quality)
     _check_options(encoding, shard_samples, shard_bytes)
-    asked = (FORMAT, source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
+    asked = (source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
     fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
     if is_prepared(folder, fingerprint):
         return Manifest.load(folder)
     with Preparation(folder, fingerprint, part) as preparation:
-        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
         tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
+        encoding = replace(encoding, format=_format_of(encoding, len(tasks), len(source.classes)))
+        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
         if part is not None:
             tasks = tasks[part.number :: part.of]
         make = maker.index if in_place else maker.write
@@ -158,6 +161,13 @@ def _make_missing(
     return results
 
 
+def _format_of(encoding: Encoding, shards: int, classes: int) -> str:
+    """Return the format of a set: the earlier one, which more programs read, where an image and a class are all."""
+    form = format_for(shards, classes)
+    simple = encoding.images == (IMAGE,) and not encoding.fields and not encoding.members
+    return FORMAT_3 if simple and form == FORMAT else form
+
+
 def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], rejected: int) -> Manifest:
     labelled = {CLASS: FieldSpec(CLASS, (), "int64", source.classes)} if source.classes else {}
     return Manifest(
@@ -169,7 +179,7 @@ def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], re
         members=source.members,
         rejected=rejected,
         shards=tuple(shards),
-        format=format_for(len(shards), len(source.classes)),
+        format=encoding.format,
     )
 
 

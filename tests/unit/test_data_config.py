@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigtrain.build import check
-from bigtrain.config import load_training
+from bigtrain.config import load_training, parse_training
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.errors import UserError
 from bigtrain.engine.data_config import DataConfig
@@ -88,3 +88,13 @@ def test_what_does_not_fit_the_data_is_found_before_the_start(
     with pytest.raises(DataError, match=words):
         checked(fashion, tmp_path, override)
     checked(fashion, tmp_path)
+
+
+def test_the_former_way_to_name_learning_rates_is_read() -> None:
+    quickstart = load_training(ROOT / "configs" / "quickstart.yaml")
+    former = {**quickstart.model_dump(mode="json"), "optim": {"lr_g": 3e-4, "lr_d": 1e-4, "beta1": 0.5}}
+    optim = parse_training(former, source="test").optim
+    assert {name: one.settings_at(0, 1, global_batch=8)["lr"] for name, one in optim.items()} == {"G": 3e-4, "D": 1e-4}
+    assert optim["G"].settings_at(0, 1, global_batch=8)["betas"][0] == 0.5
+    with pytest.raises(ConfigError, match=r"optim\.lr_g"):
+        parse_training({**former, "optim": {"lr_g": 3e-4}}, source="test")

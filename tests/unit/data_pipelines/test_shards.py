@@ -107,7 +107,7 @@ def damage_truncated(folder: Path) -> None:
 def damage_payload(folder: Path) -> None:
     row = np.load(folder / "shard-000002.index.npy")[3]
     with (folder / "shard-000002.tar").open("r+b") as file:
-        file.seek(int(row["image.offset"]) + 20)
+        file.seek(int(row["offset"]) + 20)
         byte = file.read(1)[0]
         file.seek(-1, 1)
         file.write(bytes([byte ^ 4]))
@@ -153,7 +153,7 @@ def test_an_edited_manifest_is_noticed(tiny_shards: Path) -> None:
     ("change", "words"),
     [
         (lambda text: text[:40], "damaged manifest"),
-        (lambda text: text.replace("bigtrain-shards/4", "x"), "not a manifest"),
+        (lambda text: text.replace("bigtrain-shards/3", "x"), "not a manifest"),
     ],
 )
 def test_other_manifests_are_refused(tiny_shards: Path, change, words: str) -> None:

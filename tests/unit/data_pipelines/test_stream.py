@@ -144,7 +144,7 @@ def is_running(pid: int) -> bool:
 def damage_sample(folder: Path) -> None:
     row = np.load(folder / "shard-000002.index.npy")[3]
     with (folder / "shard-000002.tar").open("r+b") as file:
-        file.seek(int(row["image.offset"]) + 20)
+        file.seek(int(row["offset"]) + 20)
         file.write(b"\xff\x00\xff")
 
 

@@ -24,7 +24,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def offset(folder: Path, row: int) -> int:
-    return int(np.load(folder / INDEX)[row]["image.offset"])
+    return int(np.load(folder / INDEX)[row]["offset"])
 
 
 def flip_payload(folder: Path) -> None:
@@ -65,7 +65,7 @@ def swap_label(folder: Path) -> None:
 
 def shift_offset(folder: Path) -> None:
     rows = np.load(folder / INDEX)
-    rows["image.offset"][5] += 1
+    rows["offset"][5] += 1
     np.save(folder / INDEX, rows)
 
 
