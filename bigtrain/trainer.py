@@ -133,7 +133,8 @@ class Trainer:
         """Tell whether any rank had been asked to stop a step ago; the same answer on every rank. Collective."""
         asked = stop.received() is not None or self.saving.failed  # who stops saves, and so learns that saving fails
         voted = self.votes.tell(asked)  # nobody waits for it: a thousand ranks would for 0.1 s in each step
-        return voted or self.rollback.stopped_by is not None or self.progress.samples_seen >= self.stop_at
+        known = self.scoring.unfinished or self.rollback.stopped_by is not None  # the same on all ranks already
+        return voted or known or self.progress.samples_seen >= self.stop_at
 
     def finish(self) -> Result:
         """Save what is not saved, and finish the log. Collective."""

@@ -48,13 +48,13 @@ def second_half(folder: Path, strategy: str) -> Any:
     training = TaskTraining("cyclegan", strategy=strategy, micro_batch=2, seed=SEED + 1)
     training.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
     result = training.run(3)
-    return {**result, "state": training.state_dict()["pool_A"]}
+    return {**result, "state": training.state_dict()["pool_D_A"]}
 
 
 def whole() -> Any:
     training = TaskTraining("cyclegan", micro_batch=2, seed=SEED)
     result = training.run(6)
-    return {**result, "state": training.state_dict()["pool_A"]}
+    return {**result, "state": training.state_dict()["pool_D_A"]}
 
 
 def test_pools_go_on_with_another_number_of_ranks(tmp_path: Path) -> None:

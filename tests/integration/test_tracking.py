@@ -145,7 +145,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("fault", ["slow", "hung", "dead", "unauthorised", "failing"])
+@pytest.mark.parametrize("fault", ["slow", "hung", "dead", "failing"])
 def test_nothing_is_lost_to_a_fault(
     server: Server, tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +167,24 @@ def test_nothing_is_lost_to_a_fault(
         assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
         assert fault == "slow" or line.connections > 1
     assert capfd.readouterr().err.count("does not answer") <= 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_missing_right_is_told_once_and_the_rest_is_sent_later(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with FaultyLine(int(server.url.rsplit(":", 1)[1]), delay=1.5) as line:
+        run = Run(tmp_path / "run", line.url)
+        deadline = time.monotonic() + 60
+        while not (run.folder / "mlflow.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        line.fault = "unauthorised"
+        run.report(5)
+        time.sleep(1)
+        assert not run.end()
+    assert capfd.readouterr().err.count("401") <= 1
+    assert sender.send_run(run.folder, uri=server.url)
+    assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 
 from bigtrain.config import load_training
@@ -48,7 +49,8 @@ def calls_of_a_start(shards: Path, folder: Path) -> list[Any]:
     os.stat = counted  # type: ignore[assignment]
     rank, size = dist.get_rank(), dist.get_world_size()
     checked_by_rank_zero(lambda: [check_data(config), None][1], KINDS)
-    open_data(config, Ranks(rank, size, rank, "cpu"), folder / "quarantine").stream.close()  # type: ignore[arg-type]
+    _, stream = open_data(config, Ranks(rank, size, rank, torch.device("cpu")), folder / "quarantine")
+    stream.close()
     os.stat = really
 
     met = []
