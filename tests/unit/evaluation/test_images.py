@@ -132,13 +132,13 @@ def test_generated_images_with_nan_are_refused(alone: None) -> None:
 @pytest.mark.parametrize("rank", [0, 3])
 def test_pairs_may_be_fewer_than_ranks_and_are_all_read(folder: Path, alone: None, rank: int) -> None:
     two = MemoryImages(torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "two")
-    assert list(score_pairs(("psnr",), two, two, Ranks(rank, 4, 0, CPU), batch=4)) == ["psnr"]
+    assert list(score_pairs(("psnr",), two, two, Ranks(rank, 4, 0, CPU), distances={}, batch=4)) == ["psnr"]
     (folder / "4.png").write_bytes(b"nothing")
     with pytest.raises(ImagesError, match="1 of 9 images cannot be scored: 4.png"):
-        score_pairs(("psnr",), FileImages(folder), FileImages(folder), Ranks(0, 1, 0, CPU), batch=4)
+        score_pairs(("psnr",), FileImages(folder), FileImages(folder), Ranks(0, 1, 0, CPU), distances={}, batch=4)
     tiny = MemoryImages(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "tiny")
     with pytest.raises(EvaluationError, match="ssim needs images of 11 pixels a side"):
-        score_pairs(("ssim",), tiny, tiny, Ranks(0, 1, 0, CPU), batch=4)
+        score_pairs(("ssim",), tiny, tiny, Ranks(0, 1, 0, CPU), distances={}, batch=4)
 
 
 def test_psnr_and_ssim_equal_a_slow_loop() -> None:

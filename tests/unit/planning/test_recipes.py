@@ -98,7 +98,7 @@ def _train(name: str, *, small: bool) -> None:
     config = recipe(name, *NARROW[name])
     document = config.model_dump(mode="json")
     parts = {key: document[key] for key in ("generator", "discriminator", "objective", "augment", "optim")}
-    spec, *_ = config.networks(config.data.field_specs())["G"].images
+    spec, *_ = config.networks(config.data.field_specs())["G"].data
     assert spec is not None
     image = spec
     if small:
