@@ -62,6 +62,8 @@ def take(task_config: Any, fields: dict[str, FieldSpec], monkeypatch: pytest.Mon
     precision = options.get("precision", "fp32")
     with fake_cuda(monkeypatch):
         task = task_config.build_task(fields, {}, seed=0, device=GPU)
+        for frozen in task.frozen():
+            frozen.allocate(GPU)
         strategies = {
             name: SingleConfig().build(player, task.optimizers[name], precision, 1, Ranks(0, 1, 0, GPU))
             for name, player in task.players.items()
