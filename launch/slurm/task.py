@@ -52,7 +52,7 @@ def sockets_of(
     found = "lo" if alone else interface or interface_of(address_towards(head))
     names = {name: environment.get(name, found) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
     loopback = sorted(name for name, value in names.items() if value == "lo")
-    if alone or not loopback:
+    if alone or interface == "lo" or not loopback:  # who configures it has several nodes on one machine
         return names, None
     why = f"the first node is called {head}, which is its loopback interface here"
     if loopback[0] in environment:

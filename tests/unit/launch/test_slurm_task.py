@@ -35,6 +35,11 @@ def test_several_nodes_never_talk_over_the_loopback_interface() -> None:
     inherited = {"NCCL_SOCKET_IFNAME": "lo"}
     _, problem = sockets_of("127.0.0.1", alone=False, interface="ib0", environment=inherited)
     assert problem and problem.startswith("the environment has NCCL_SOCKET_IFNAME=lo")
+    lo = dict.fromkeys(names, "lo")
+    assert sockets_of("127.0.0.1", alone=False, interface="lo", environment={}) == (
+        lo,
+        None,
+    )  # as a test cluster has it
     ib = {"GLOO_SOCKET_IFNAME": "ib0", "NCCL_SOCKET_IFNAME": "ib0"}
     assert sockets_of("127.0.0.1", alone=False, interface="ib0", environment={}) == (ib, None)
 
