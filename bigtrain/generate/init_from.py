@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config, ConfigError
@@ -15,6 +15,9 @@ from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.recompute import stages_of
 
 _NAMED = 5
+_FORMER = {"generator": "G", "discriminator": "D"}
+"""Names that parts had in configs before networks had names."""
+
 _WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
 
 
@@ -36,6 +39,11 @@ class InitFromConfig(Config):
     parts: tuple[str, ...] | None = None
     only: Literal["matching"] | None = None
     freeze: dict[str, PositiveInt] = Field(default_factory=dict)
+
+    @field_validator("parts")
+    @classmethod
+    def _by_present_names(cls, parts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return parts and tuple(_FORMER.get(part, part) for part in parts)
 
     def check(self, specs: Mapping[str, NetworkSpec], networks: Mapping[str, nn.Module]) -> None:
         """Compare the snapshot's networks with the run's, which may be on the meta device.

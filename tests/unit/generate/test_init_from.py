@@ -185,3 +185,7 @@ def test_what_is_not_there_is_named(
 def test_a_folder_that_is_no_snapshot_is_named(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="not a snapshot folder"):
         InitFromConfig(snapshot=str(tmp_path / "none")).check(*networks())
+
+
+def test_parts_may_have_their_former_names() -> None:
+    assert InitFromConfig(snapshot="x", parts=("generator", "E")).parts == ("G", "E")
