@@ -408,7 +408,7 @@ def run(place: Place, names: list[str]) -> list[dict[str, Any]]:
             outcome, detail = "ok", CHECKS[name](place)
         except LeftOutError as reason:
             outcome, detail = "left out", str(reason)
-        except Exception as error:  # the other checks tell as much
+        except Exception as error:  # reported as a failed check; the others still run
             outcome, detail = "FAILED", f"{type(error).__name__}: {error}"
             traceback.print_exc()
         seconds = time.perf_counter() - began

@@ -56,7 +56,7 @@ def _counted(send: Callable[..., Any]) -> Callable[..., Any]:
         work = send(*args, **kwargs)
         try:
             work.get_future().then(lambda _: ended())
-        except (AttributeError, NotImplementedError, RuntimeError):  # a handle that tells nobody when it is over
+        except (AttributeError, NotImplementedError, RuntimeError):  # this handle has no future to wait for
             ended()
         return work
 
