@@ -1,4 +1,4 @@
-"""Each command of docs/how-to/tasks.md runs, on small data and networks: one run a task, which the others go on from."""
+"""Each command of docs/how-to/tasks.md runs, on small data and networks: a run a task, which the others go on from."""
 
 import re
 import shlex
