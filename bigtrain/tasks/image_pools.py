@@ -66,7 +66,7 @@ class ImagePools:
         """See Stateful: the pools of all ranks, by their place in the batch."""
         found, own = {}, set()
         if self._images is not None and self._stored is not None and self._own is not None:
-            pools = self._images.cpu().unflatten(0, (self._batch, self._each))
+            pools = self._images.cpu().reshape(self._batch, self._each, *self._images.shape[1:])
             counts = self._stored.tolist()
             found = {place: {"images": pools[place, :count].clone()} for place, count in enumerate(counts) if count}
             own = {place for place, mine in enumerate(self._own.tolist()) if mine}
