@@ -10,11 +10,12 @@ from bigtrain.core.config import Config
 
 INTRODUCTION = """# Config keys
 
-A training config is one YAML file. `task` chooses one of the tables below; a key that is itself a table links to it. Where a table has a
-`kind`, that key chooses the table. Keys without a default are required. Unknown keys are errors, and values are not converted.
+A training config is one YAML file. `task` chooses one of the tables below; a key that is itself a table links to it.
+Where a table has a `kind`, that key chooses the table. Keys without a default are required. Unknown keys are errors,
+and values are not converted.
 
-`bigtrain config schema` prints the same as a JSON schema, which editors can check files against; `bigtrain config show CONFIG` prints
-a config with every default written out. On the command line a key is `optim.G.lr=4e-4`.
+`bigtrain config schema` prints the same as a JSON schema, which editors can check files against; `bigtrain config show
+CONFIG` prints a config with every default written out. On the command line a key is `optim.G.lr=4e-4`.
 """
 ROOTS = ("SynthesisTraining", "TranslationTraining", "UnpairedTraining")
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

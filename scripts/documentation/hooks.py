@@ -1,7 +1,7 @@
 """What mkdocs does besides: pages from the code, and pages that stand elsewhere in the repository.
 
-Links in the repository's Markdown files are those that work on its own pages. Where such a link leaves `docs/`, it is
-led to the page of the site that shows the file; a link to a file that the site does not show fails `mkdocs build --strict`.
+Links in the Markdown files are relative to the files, so that they work in the repository. A link that leaves `docs/` is
+replaced by one to the page that shows the file; where the site does not show it, `mkdocs build --strict` fails.
 """
 
 import os
@@ -86,6 +86,6 @@ def _index(title: str, pages: list[Path]) -> str:
 
 
 INTRODUCTIONS = {
-    "Decisions": "Why things are as they are: what was considered, what was measured, what was chosen. One page a decision.",
-    "Benchmarks": "What was measured, with the command, the machine and the date. Numbers elsewhere in this documentation come from here.",
+    "Decisions": "Why things are as they are: what was considered, what was measured, what was chosen; a page each.",
+    "Benchmarks": "What was measured, with the command, the machine and the date; other pages quote these numbers.",
 }
