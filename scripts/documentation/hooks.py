@@ -1,7 +1,7 @@
 """What mkdocs does besides: pages from the code, and pages that stand elsewhere in the repository.
 
-Links in the Markdown files are relative to the files, so that they work in the repository. A link that leaves `docs/` is
-replaced by one to the page that shows the file; where the site does not show it, `mkdocs build --strict` fails.
+Links in the Markdown files are relative to the files, so that they work in the repository. A link that leaves `docs/`
+is replaced by one to the page that shows the file; where the site does not show it, `mkdocs build --strict` fails.
 """
 
 import os
