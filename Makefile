@@ -6,7 +6,7 @@ RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
 
-.PHONY: quickstart test test-all test-packages lint lock clean
+.PHONY: quickstart test test-all lint docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
@@ -25,6 +25,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory docs
+
+docs: $(VENV)/dev # a site that works from files: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The environment, from the lock files: what training needs, and on top of it what developing needs.
 $(VENV)/core: requirements.lock pyproject.toml | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""Train every cell of the parity matrix, and write the tables of docs/strategies.md.
+"""Train every cell of the parity matrix, and write the tables of docs/explanations/strategies.md.
 
     python -m benchmarks.parity                      # the whole matrix, about an hour on two cores
     python -m benchmarks.parity --worlds 2 --only zero3 ddp
@@ -26,7 +26,7 @@ from tests.distributed.parity import Cell
 from tests.distributed.ranks import end_ranks, on_ranks
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "strategies.md"
+PAGE = ROOT / "docs" / "explanations" / "strategies.md"
 NUMBERS = ROOT / "benchmarks" / "parity.csv"
 MARKS = ("<!-- parity: written by benchmarks/parity.py -->", "<!-- /parity -->")
 OTHER_SEEDS = (1, 2)

@@ -2,7 +2,7 @@
 
 Trains on two ranks from a shard server that refuses every twentieth request, reports to an MLflow server that stands
 still for half a minute now and then, and kills a rank every ten minutes. Prints effective training time, and whether
-memory, processes, handles or temporary files grow. Figures belong in docs/operations.md.
+memory, processes, handles or temporary files grow. Figures belong in docs/how-to/operations.md.
 """
 
 import argparse

@@ -140,7 +140,7 @@ def prepare(
     """Make a dataset of shards; the same call goes on after a kill, and does nothing where all is done.
 
     Args:
-        source: a name, a path, or KIND:PATH, see docs/data.md.
+        source: a name, a path, or KIND:PATH, see docs/how-to/data.md.
         folder: to make.
         kind: of the source; None for what it looks like.
         split: part of a source that has parts: `all`, `train`, `val`, `test`.
@@ -236,7 +236,7 @@ def evaluate(
     Args:
         snapshot: its folder.
         data: the dataset, of several streams one by name; None for those that the run trained on.
-        metrics: which, see docs/metrics.md.
+        metrics: which, see docs/reference/metrics.md.
         samples: images to generate.
         options: see `bigtrain.run.evaluate.EvaluateSettings`, for example `reference_samples`, `extractor`.
 

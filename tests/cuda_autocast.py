@@ -1,5 +1,6 @@
 """CUDA's autocast policy on the CPU, whose own lowers fewer operators: for tests that have no GPU."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,17 +53,21 @@ class Dtypes(TorchDispatchMode):
     Attributes:
         mixed: convolutions and their gradients whose operands differ, which cuDNN refuses.
         seen: by the operator's name.
+        lowered: how often each operator computed with an operand in bfloat16; a cast computes nothing.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.mixed: list[str] = []
         self.seen: dict[str, set[torch.dtype]] = {}
+        self.lowered: Counter[str] = Counter()
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
         self.seen.setdefault(str(operator.overloadpacket), set()).update(floats)
+        if torch.bfloat16 in floats and operator.overloadpacket is not torch.ops.aten._to_copy:
+            self.lowered[str(operator)] += 1
         if operator.overloadpacket in _CONVOLUTIONS and len(floats) > 1:
             self.mixed.append(f"{operator}: {sorted(map(str, floats))}")
         return operator(*args, **(kwargs or {}))

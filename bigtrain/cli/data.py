@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets 
 def prepare(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="A name, a path, KIND:PATH, or pairs:INPUTS,TARGETS; see docs/data.md.")
+        str, typer.Argument(help="A name, a path, KIND:PATH, or pairs:INPUTS,TARGETS; see docs/how-to/data.md.")
     ],
     dest: Annotated[Path, typer.Argument(help="Folder to make.")],
     kind: Annotated[str | None, typer.Option(help="Kind of the source; default: what it looks like.")] = None,

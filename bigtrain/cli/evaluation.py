@@ -30,7 +30,9 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(min=2, help="Images to generate; default: 50,000.")] = None,
     reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
     reference: Annotated[str | None, typer.Option(help="Published statistics (.npz) to compare with.")] = None,
-    extractor: Annotated[str | None, typer.Option(help="Network of the features; see docs/metrics.md.")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="Network of the features; see docs/reference/metrics.md.")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
     kid_subset_size: Annotated[

@@ -41,7 +41,7 @@ def submit(
     env_file: Annotated[Text, typer.Option(help="Shell file of variables, read when the job starts.")] = None,
     stage: Annotated[Text, typer.Option(help="Folder on a node's own disk, to copy the shards to.")] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="YAML file with any of these and more, see docs/slurm.md.")
+        Path | None, typer.Option(help="YAML file with any of these and more, see docs/how-to/slurm.md.")
     ] = None,
     allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Check, and print the batch script.")] = False,

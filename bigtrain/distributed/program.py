@@ -46,7 +46,7 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
     """
     rank = place_from_environment(os.environ)[0]
     set_up_logging(rank=rank)
-    console.stderr = answers_in_json
+    before, console.stderr = console.stderr, answers_in_json
     try:
         yield join_ranks()
     except (UserError, DataError) as error:
@@ -59,7 +59,10 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
     except BaseException:
         leave_ranks(failed=True)
         raise
-    leave_ranks()
+    else:
+        leave_ranks()
+    finally:
+        console.stderr = before
 
 
 def print_error(error: UserError | DataError, rank: int) -> None:

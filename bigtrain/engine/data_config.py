@@ -85,7 +85,7 @@ class FieldConfig(Config):
     """A field of every sample, where a dataset has others than an image and its class.
 
     Attributes:
-        kind: of the field, see docs/data.md.
+        kind: of the field, see docs/how-to/data.md.
         channels: of images; null for the stream's.
         resolution: height of images; null for the stream's.
         width: of images; null for the stream's, or square ones where `resolution` is given.

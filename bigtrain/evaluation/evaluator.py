@@ -35,7 +35,7 @@ class ScoreConfig(Config):
     Attributes:
         metrics: of the set of images, all from one pass over them.
         pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips` (weights are
-            needed, see docs/metrics.md), `perceptual` (EfficientNet-Lite0's, which are there).
+            needed, see docs/reference/metrics.md), `perceptual` (EfficientNet-Lite0's, which are there).
         samples: generated images.
         reference_samples: real images that they are compared with; null for all, of sets of up to 2 million.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.

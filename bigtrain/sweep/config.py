@@ -65,7 +65,7 @@ class RayBackend(Config):
 
 
 class SlurmBackend(Config):
-    """Each trial is a Slurm job on one or more nodes, which do not run Ray; see docs/slurm.md.
+    """Each trial is a Slurm job on one or more nodes, which do not run Ray; see docs/how-to/slurm.md.
 
     Attributes:
         profile: YAML file with settings of the jobs, as for `bigtrain submit --profile`.

@@ -19,7 +19,7 @@ from data_pipelines.prepare.tars import IMAGENET
 
 _SYNSET_TAR = re.compile(r"n[0-9]{8}\.tar")
 _UNREAD = {"rar": "unrar x", "7z": "7z x"}
-_WAYS_ON = "say which kind it is, KIND:PATH; docs/data.md lists the kinds"
+_WAYS_ON = "say which kind it is, KIND:PATH; docs/how-to/data.md lists the kinds"
 
 
 def look(place: Place) -> str:

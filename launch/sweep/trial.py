@@ -21,7 +21,7 @@ _PULSE_SECONDS = 2.0
 """Maximum duration of a call of `step`, during which Ray cannot stop the trial."""
 _POLL_SECONDS = 0.2
 _STOPPED, _MISTAKE = 3, 2
-"""Exit codes, see docs/operations.md."""
+"""Exit codes, see docs/how-to/operations.md."""
 
 
 class RunTrial(tune.Trainable):  # type: ignore[misc]

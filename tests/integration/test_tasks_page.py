@@ -1,4 +1,4 @@
-"""Each command of docs/tasks.md runs, on small data and small networks: one run a task, which the others go on from."""
+"""Each command of docs/how-to/tasks.md runs, on small data and networks: a run a task, which the others go on from."""
 
 import re
 import shlex
@@ -52,7 +52,7 @@ SMALL: Mapping[str, Any] = {
 }
 
 
-PAGE = (ROOT / "docs" / "tasks.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "tasks.md").read_text()
 SECTIONS = {
     section.partition("\n")[0]: section for section in re.split(r"^## ", PAGE, flags=re.M) if "```sh" in section
 }

@@ -123,7 +123,7 @@ def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", PATCH_DISCRIMINATORS)
 def test_patch_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"global_batch": 2, "generator": UNET, "discriminator": network(kind), **OPTIM}
-    config["objective"] = {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 0}
+    config["objective"] = {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 4}
     check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
 
 

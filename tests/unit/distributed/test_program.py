@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigtrain.core.config import ConfigError, config_from_words, config_to_words
-from bigtrain.distributed.program import settings_of_program
+from bigtrain.core.logging import console
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.evaluation.evaluator import ScoreConfig
 from bigtrain.generate.ranks import SampleSettings
 from bigtrain.run.evaluate import EvaluateSettings, WatchSettings
@@ -57,3 +58,10 @@ def test_training_takes_a_config_overrides_and_settings_of_its_own() -> None:
         settings_from_words(["x.yaml", "allow_config_change=2"])
     with pytest.raises(ConfigError, match=r"name a config: CONFIG \[key=value"):
         settings_from_words([])
+
+
+def test_after_an_answer_in_json_the_console_writes_to_where_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    with as_one_of_the_ranks(answers_in_json=True):
+        console.print("a line of the log")
+    console.print("the next command's table")
+    assert capsys.readouterr() == ("the next command's table\n", "a line of the log\n")

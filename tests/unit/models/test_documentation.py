@@ -4,7 +4,7 @@ import pytest
 
 from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("union", [GENERATORS, DISCRIMINATORS, TRANSLATORS, PATCH_DISCRIMINATORS])

@@ -9,7 +9,7 @@ import pytest
 from bigtrain.config import load_training
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]
 VALUED = ("--time", "--partition", "--gpu", "--link", "--price", "--plot", "--nodes", "--gpus-per-node")
 
 

@@ -115,6 +115,6 @@ def test_the_documentation_has_the_headers_figures(name: str) -> None:
     text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
     figures = r"([^,]+ GiB a card), (\S+ img/s) \(.*?\), (\S+ hours), (\S+ GPU-hours)"
     header = re.search(rf"Plan, (\d+ x \d+ \w+): .*?, {figures}", text)
-    page = (ROOT / "docs" / "planning.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "planning.md").read_text()
     row = re.search(rf"\| `{name}` \|.*\| (\d+ x \d+ \w+): (.*), (.*), (.*), (.*) \|", page)
     assert header and row and header.groups() == row.groups()

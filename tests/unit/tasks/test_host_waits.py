@@ -8,6 +8,7 @@ import torch
 
 from bigtrain.core.schedules import ConstantSchedule
 from bigtrain.engine.ema import EMA, EMAConfig
+from tests.task_training import TASKS, TaskTraining
 from tests.training import Training
 from tests.waits import Waits
 
@@ -49,6 +50,15 @@ def test_a_step_never_asks_the_device(config: dict[str, Any], precision: str) ->
     with Waits() as waits:
         for _ in range(2):
             training.step()
+    assert waits.found == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_of_a_translator_never_asks_the_device(task: str) -> None:
+    training = TaskTraining(task)
+    training.run(2)
+    with Waits() as waits:
+        training.run(2)
     assert waits.found == []
 
 

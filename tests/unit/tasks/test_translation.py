@@ -12,6 +12,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.engine.step import compute_gradients
 from bigtrain.health.balance import GENERATOR_NORM, DiscriminatorWins, GeneratorWins, Oscillation
 from bigtrain.health.stability import LearningStopped
+from bigtrain.objectives.image_pool import ImagePool
 from bigtrain.planning.counting import fullest_phases, kinds_of_phases
 from bigtrain.tasks.image_pools import ImagePools
 from bigtrain.tasks.translation import TranslationConfig
@@ -155,6 +156,28 @@ def test_pools_go_by_the_place_in_the_batch() -> None:
         whole = together.exchange(images[rows], draws)
         halves = [apart.exchange(images[rows][part], draws[part]) for part in (slice(2, 4), slice(0, 2))]
         assert torch.equal(whole, torch.cat(halves[::-1]))
+
+
+@pytest.mark.parametrize("seen", [0, 8, 40])
+def test_pools_are_one_a_place(seen: int) -> None:
+    """The one that computes all places at once is many that compute an image after the other; from a state, too."""
+    pools, plain = ImagePools(12, batch=8), [ImagePool(2) for _ in range(8)]
+    for start in range(0, 80, 4):  # micro-batches of four
+        if start == seen:
+            later = ImagePools(12, batch=8)
+            later.load_state_dict(pools.state_dict())
+            pools = later
+        draws = Draws(0, torch.arange(start, start + 4), "pool")
+        images = torch.arange(start, start + 4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
+        uniform, index = draws.of("swap").uniform(1)[:, 0], draws.of("place").integers(2, 1)[:, 0]
+        places = [(start + row) % 8 for row in range(4)]
+        one_by_one = [
+            plain[place].exchange(images[row : row + 1], uniform[row : row + 1], index[row : row + 1])
+            for row, place in enumerate(places)
+        ]
+        assert torch.equal(pools.exchange(images, draws), torch.cat(one_by_one))
+    state = pools.state_dict()
+    assert all(torch.equal(state[str(place)]["images"], plain[place].state_dict()["images"]) for place in range(8))
 
 
 def refused(task: str, **changes: Any) -> str:

@@ -1,0 +1,91 @@
+"""Write the table of what bigtrain contains into README.md, from the code's own registries.
+
+python scripts/contents_table.py          # rewrite the part of README.md between the two markers
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from bigtrain.augment import AugmentConfig
+from bigtrain.augment.derived import DERIVED
+from bigtrain.config import TRAININGS
+from bigtrain.core.schedules import Schedule
+from bigtrain.engine.optimizers import OptimizerConfig
+from bigtrain.evaluation.extractors import EXTRACTORS
+from bigtrain.evaluation.fid import PAIRED
+from bigtrain.evaluation.metrics import METRICS
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS
+from bigtrain.objectives.adversarial import GAMES
+from bigtrain.strategies.by_player import AnyStrategy
+from bigtrain.sweep.schedulers import AnyScheduler
+from bigtrain.sweep.searchers import AnySearcher
+from bigtrain.tasks.terms import TermsConfig
+from bigtrain.tasks.translation import TranslationTermsConfig
+from bigtrain.tasks.unpaired import UnpairedTermsConfig
+from data_pipelines.fields.registry import KINDS as FIELD_KINDS
+from data_pipelines.prepare import KINDS as SOURCES
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- contents: written by scripts/contents_table.py -->", "<!-- /contents -->"
+
+
+def kinds(union: Any) -> Iterator[str]:
+    """Yield the values of `kind` that a union of configs accepts, in its order."""
+    for part in get_args(union):
+        if get_origin(part) in (Annotated, Union) or type(part).__name__ == "UnionType":
+            yield from kinds(part)
+        elif isinstance(part, type) and "kind" in getattr(part, "model_fields", {}):
+            yield from get_args(part.model_fields["kind"].annotation)
+
+
+def own(registry: Mapping[str, Any]) -> list[str]:
+    """Return the names that bigtrain itself registers, without those of other installed packages."""
+    rooms = ("bigtrain.", "data_pipelines.")
+    return sorted(name for name, entry in registry.items() if _module(entry).startswith(rooms))
+
+
+def _module(entry: Any) -> str:
+    return str(getattr(entry, "__module__", type(entry).__module__))
+
+
+def rows() -> list[tuple[str, str, Iterable[str]]]:
+    """Return the rows of the table: what, the page that describes it, the names."""
+    configs = (TermsConfig, TranslationTermsConfig, UnpairedTermsConfig)
+    terms = [name for config in configs for name in config.model_fields]
+    models, objectives = "docs/reference/models.md", "docs/reference/objectives.md"
+    metrics, sweeps = "docs/reference/metrics.md", "docs/how-to/sweeps.md"
+    return [
+        ("tasks", "docs/how-to/tasks.md", own(TRAININGS)),
+        ("generators", models, own(GENERATORS) + own(TRANSLATORS)),
+        ("discriminators", models, own(DISCRIMINATORS) + own(PATCH_DISCRIMINATORS)),
+        ("adversarial losses", objectives, GAMES),
+        ("other loss terms", objectives, dict.fromkeys(terms)),
+        ("augmentations", "docs/reference/augmentation.md", [kind for kind in kinds(AugmentConfig) if kind != "none"]),
+        ("optimizers, schedules", objectives, [*kinds(OptimizerConfig), *kinds(Schedule)]),
+        ("distributed strategies", "docs/explanations/strategies.md", kinds(AnyStrategy)),
+        ("metrics", metrics, [*own(METRICS), *PAIRED]),
+        ("feature extractors", metrics, own(EXTRACTORS)),
+        ("kinds of fields", "docs/how-to/data.md", own(FIELD_KINDS)),
+        ("data sources", "docs/how-to/data.md", SOURCES),
+        ("inputs derived from images", "docs/how-to/data.md", own(DERIVED)),
+        ("sweeps", sweeps, [*(kind for kind in kinds(AnyScheduler) if kind != "none"), *kinds(AnySearcher)]),
+    ]
+
+
+def table() -> str:
+    """Return the table as Markdown."""
+    lines = [f"| [{what}]({page}) | {', '.join(f'`{name}`' for name in names)} |" for what, page, names in rows()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def with_table(text: str) -> str:
+    """Return README's text with the table of now between the markers."""
+    return re.sub(f"{BEGIN}\n.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(table() + "\n")
