@@ -70,8 +70,8 @@ def _began() -> float:
     own = psutil.Process()
     if os.environ.get(LAUNCHER) == str(own.ppid()) and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
         with contextlib.suppress(psutil.Error):
-            return psutil.Process(own.ppid()).create_time()
-    return own.create_time()
+            own = psutil.Process(own.ppid())
+    return float(own.create_time())
 
 
 def goodput_of(events: Sequence[Event], heartbeat: Mapping[str, Any]) -> dict[str, Any] | None:
