@@ -76,10 +76,10 @@ def prepare(
     images = open_source(
         source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
     )
-    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
+    _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
-    _tell_source(source, images)
+    _print_source(source, images)
 
 
 def _prepare(
@@ -102,7 +102,7 @@ def _prepare(
         )
 
 
-def _tell(made: "dict[Path, Manifest]") -> None:
+def _print_summary(made: "dict[Path, Manifest]") -> None:
     """Say what is in the sets that were made."""
     from data_pipelines.preparation import REJECTED
 
@@ -112,7 +112,7 @@ def _tell(made: "dict[Path, Manifest]") -> None:
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
 
 
-def _tell_source(source: str, images: "Source") -> None:
+def _print_source(source: str, images: "Source") -> None:
     """Say what was found in a source, and what was left aside."""
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import dark_note
