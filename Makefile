@@ -1,4 +1,4 @@
-# Two commands: `make quickstart` trains a model here and now; `make test` sets up and passes the tests.
+# `make quickstart` trains a model here and now; `make quick` and `make test` set up and pass the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,11 +6,14 @@ RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
 
-.PHONY: quickstart test test-all lint docs lock clean
+.PHONY: quickstart quick test test-all lint docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
 	$(BIN)/bigtrain train configs/quickstart.yaml --nproc 2
+
+quick: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit/core tests/unit/engine tests/unit/objectives
 
 test: $(VENV)/dev
 	scripts/system-packages
