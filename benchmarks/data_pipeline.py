@@ -34,7 +34,7 @@ from data_pipelines.prepare import NAMED_SOURCES
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 BATCH = 64
 PHOTOGRAPHS = Path("/usr/share/backgrounds/mate/nature")  # Debian's package mate-backgrounds
@@ -267,7 +267,7 @@ def fashion(folder: Path) -> Data:
     """10,000 grey 32x32 PNGs: Fashion-MNIST, as in configs/quickstart.yaml."""
     data = Data("png32", folder / "png32", "png", 16_000)
     if not data.shards.exists():
-        write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), data.shards, codec="png")
+        write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), data.shards, ShardOptions(codec="png"))
     return data
 
 
@@ -280,7 +280,7 @@ def photographs(folder: Path, name: str, size: int, count: int, codec: str, meas
         images = np.stack([crop(photos[random.integers(len(photos))], size, random) for _ in range(count)])
         labels = np.arange(count) % 10
         source = from_arrays(name, images, labels, classes=list("0123456789"), origin=str(PHOTOGRAPHS))
-        write_shards(source, data.shards, codec=codec, quality=90)
+        write_shards(source, data.shards, ShardOptions(codec=codec, quality=90))
     return data
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 from data_pipelines.prepare.files import from_files
 from data_pipelines.prepare.place import Place
 from data_pipelines.protocol import ImageProtocol
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 PHOTOGRAPHS = Path("/usr/share/backgrounds")
 SIDE, TARGET, QUALITY, SHARD = 512, 256, 90, 100
@@ -138,10 +138,7 @@ def bigtrain(originals: Path, out: Path, workers: int) -> None:
     write_shards(
         from_files(Place(originals)),
         out,
-        protocol=ImageProtocol(TARGET, TARGET),
-        codec="jpeg",
-        quality=QUALITY,
-        shard_samples=SHARD,
+        ShardOptions(protocol=ImageProtocol(TARGET, TARGET), codec="jpeg", quality=QUALITY, shard_samples=SHARD),
         workers=workers,
     )
 

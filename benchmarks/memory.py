@@ -59,7 +59,12 @@ def one_rank(rank: int, world_size: int, port: int, settings: dict[str, Any], wi
     ranks = join_ranks()
     before = highest_ever(ranks.device)
     network = {"kind": "stylegan2", "channel_base": 32 * width, "channel_max": width}
-    config = {"generator": network, "discriminator": network, "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}}}
+    config = {
+        "generator": network,
+        "discriminator": network,
+        "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}},
+        "global_batch": 4,
+    }
     fields = {"image": FieldSpec("image", (3, 32, 32), "uint8")}
     task = parse_config(SynthesisConfig, config, source="memory").build_task(fields, {}, seed=0, device=ranks.device)
     weights = sum(value.numel() for player in task.players.values() for value in player.parameters())

@@ -179,14 +179,14 @@ def make_data(name: str, folder: Path) -> Path:
     import numpy as np
 
     from data_pipelines.prepare.arrays import from_arrays
-    from data_pipelines.write import write_shards
+    from data_pipelines.write import ShardOptions, write_shards
 
     data = NETWORKS[name]["data"]
     images = np.random.default_rng(0).integers(0, 256, (512, 3, *[data["resolution"]] * 2), dtype=np.uint8)
     classes = [f"class {number}" for number in range(data["classes"])]
     labels = [number % len(classes) if classes else -1 for number in range(len(images))]
     source = from_arrays("noise", images, labels, classes=classes, licence="none", origin="random numbers")
-    write_shards(source, folder / name, shard_samples=128)
+    write_shards(source, folder / name, ShardOptions(shard_samples=128))
     return folder / name
 
 

@@ -50,6 +50,7 @@ from bigtrain.run.scored import given_samples, scored_outputs
 from bigtrain.run.scoring import Scoring
 from bigtrain.run.spans import RunSpans
 from bigtrain.run.start import announce
+from bigtrain.run.stopping import Stopping
 from bigtrain.run.usage import Usage
 from bigtrain.strategies import check_strategies, strategy_of
 from bigtrain.tracking.tracker import Tracker, check_tracking
@@ -138,6 +139,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         averaged.forget()
         feed.seek(progress.samples_seen)
 
+    scoring = Scoring(evaluations, averaged.sample, snapshots, checkpoints, progress, log)
+    rollback = Rollback(config.health, monitor, recovery, checkpoints, progress, log, returned=returned)
     chunk = config.micro_batch_size
     return Trainer(
         config=config,
@@ -150,10 +153,11 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         watchdog=watchdog,
         log=log,
         previews=Previews(task, averaged, reals, data.class_names, seed=config.seed, chunk=chunk, ranks=ranks),
-        scoring=Scoring(evaluations, averaged.sample, snapshots, checkpoints, progress, log),
+        scoring=scoring,
         snapshots=snapshots,
         examination=examination,
-        rollback=Rollback(config.health, monitor, recovery, checkpoints, progress, log, returned=returned),
+        rollback=rollback,
+        early_stop=Stopping(saving, scoring, rollback, progress),
         saving=saving,
         announce=partial(
             announce, config=config, manifests=data.manifests, ranks=ranks, task=task, journal=log.journal

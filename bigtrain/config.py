@@ -46,7 +46,6 @@ class TrainingConfig(TaskConfig, ABC):
         run_dir: the run's folder; the same command on it resumes.
         seed: of everything random.
         total_kimg: thousands of real images to show the discriminator.
-        global_batch: images of a step over all ranks.
         micro_batch: images a rank computes at once; the rest is accumulated. `auto` finds the largest number that fits,
             before training, and the run folder remembers it.
         memory_gib: memory that `auto` may fill on each rank; null for most of what is free.
@@ -69,7 +68,6 @@ class TrainingConfig(TaskConfig, ABC):
     run_dir: str
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     total_kimg: PositiveFloat
-    global_batch: PositiveInt
     micro_batch: PositiveInt | Literal["auto"]
     memory_gib: PositiveFloat | None = None
     precision: Precision = "fp32"

@@ -86,7 +86,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
             try:
                 trainer = build(config, ranks, config.folder)
                 if stop_at_kimg is not None:
-                    trainer.stop_at = 1000 * stop_at_kimg
+                    trainer.early_stop.stop_at = 1000 * stop_at_kimg
                 with trainer.watchdog:
                     result = trainer.run()
                 failed = False

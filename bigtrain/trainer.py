@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
-from bigtrain.distributed.collectives import Vote, first_of_ranks
+from bigtrain.distributed.collectives import first_of_ranks
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.feed import Feed
@@ -24,6 +23,7 @@ from bigtrain.run.log import RunLog
 from bigtrain.run.rollback import Rollback
 from bigtrain.run.saving import Saving
 from bigtrain.run.scoring import Scoring
+from bigtrain.run.stopping import Stopping
 
 
 class Result(NamedTuple):
@@ -53,9 +53,8 @@ class Trainer:
     rollback: Rollback
     saving: Saving
     announce: Callable[[Path | None], Mapping[str, Any]]
-    stop_at: float = math.inf  # images after which to stop as a signal would
+    early_stop: Stopping
     stopping: bool = field(init=False, default=False)
-    votes: Vote = field(init=False, default_factory=Vote)
 
     def __post_init__(self) -> None:
         """Fix what happens when, and in which order."""
@@ -81,7 +80,7 @@ class Trainer:
                 self.log.step(self.take_step())
                 for event in self.calendar.due(self.progress):
                     event()
-                self.stopping = self.agree_to_stop()
+                self.stopping = self.early_stop.agreed()
         return self.finish()
 
     def start(self) -> None:
@@ -96,8 +95,8 @@ class Trainer:
         if self.scoring.unfinished:
             self.scoring.finish()
             self.saving.save()
-        self.agree_to_stop()
-        self.stopping = self.scoring.unfinished or self.agree_to_stop()
+        self.early_stop.agreed()  # begins the vote whose outcome the next call returns
+        self.stopping = self.early_stop.agreed()
 
     def take_step(self) -> StepResult:
         """Take one step on this rank's shares of the next global batches. Collective."""
@@ -129,16 +128,9 @@ class Trainer:
         """Report pictures of what the averaged networks make and of what discriminators are shown. Collective."""
         self.log.pictures(self.previews.draw(self.progress))
 
-    def agree_to_stop(self) -> bool:
-        """Tell whether any rank had been asked to stop a step ago; the same answer on every rank. Collective."""
-        asked = stop.received() is not None or self.saving.failed  # who stops saves, and so learns that saving fails
-        voted = self.votes.tell(asked)  # nobody waits for it: a thousand ranks would for 0.1 s in each step
-        known = self.scoring.unfinished or self.rollback.stopped_by is not None  # the same on all ranks already
-        return voted or known or self.progress.samples_seen >= self.stop_at
-
     def finish(self) -> Result:
         """Save what is not saved, and finish the log. Collective."""
-        self.votes.settle()
+        self.early_stop.settle()
         if self.stopping:
             self.saving.save_if_news()
         self.saving.wait()

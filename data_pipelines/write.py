@@ -7,11 +7,11 @@ preparation that was killed goes on behind its last finished shard.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from tarfile import BLOCKSIZE
-from typing import overload
+from typing import Self
 
 from data_pipelines.codec import CODECS, check_channels
 from data_pipelines.encoding import Encoding
@@ -21,7 +21,7 @@ from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import CLASS, FORMAT, IMAGE, Manifest, format_for
 from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.pictures import PIXEL_LIMIT
-from data_pipelines.pool import Make, make_all
+from data_pipelines.pool import make_all
 from data_pipelines.preparation import Part, Preparation, is_prepared
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.shard import Rejection, ShardMaker, ShardResult, ShardTask
@@ -34,102 +34,60 @@ _UNFIT = {"size", "mode", "format", "orientation"}
 """Reasons for which a file cannot be kept as it is."""
 
 
-@overload
-def write_shards(
-    source: Source,
-    folder: Path,
-    *,
-    protocol: ImageProtocol | None = None,
-    codec: str = "png",
-    quality: int = 95,
-    shard_samples: int | None = None,
-    shard_bytes: int | None = None,
-    in_place: bool = False,
-    workers: int = 1,
-    on_progress: Callable[[int], None] = lambda done: None,
-    part: None = None,
-) -> Manifest: ...
+@dataclass(frozen=True)
+class ShardOptions:
+    """How samples are written into shards.
 
-
-@overload
-def write_shards(
-    source: Source,
-    folder: Path,
-    *,
-    protocol: ImageProtocol | None = None,
-    codec: str = "png",
-    quality: int = 95,
-    shard_samples: int | None = None,
-    shard_bytes: int | None = None,
-    in_place: bool = False,
-    workers: int = 1,
-    on_progress: Callable[[int], None] = lambda done: None,
-    part: Part | None,
-) -> Manifest | None: ...
-
-
-def write_shards(
-    source: Source,
-    folder: Path,
-    *,
-    protocol: ImageProtocol | None = None,
-    codec: str = "png",
-    quality: int = 95,
-    shard_samples: int | None = None,
-    shard_bytes: int | None = None,
-    in_place: bool = False,
-    workers: int = 1,
-    on_progress: Callable[[int], None] = lambda done: None,
-    part: Part | None = None,
-) -> Manifest | None:
-    """Write all samples of `source` into `folder`, which appears whole or not at all.
-
-    The same call goes on where a killed one stopped, and changes nothing where the set is there already.
-
-    Args:
-        source: the images.
-        folder: must not hold anything else.
-        protocol: of crop and resize; default: the source's usual one, else images of the source's one size.
+    Attributes:
+        protocol: of crop and resize; None: the source's usual one, else images of the source's one size.
         codec: one of `CODECS`.
         quality: of JPEG and WebP, 1 to 100.
         shard_samples: samples a shard, at most; rejected ones leave it with fewer.
         shard_bytes: bytes a shard, about: as many samples as fit on the average. Where neither is given, a shard has
             1,000 samples.
         in_place: index the source's tars where they are, and write none.
+    """
+
+    protocol: ImageProtocol | None = None
+    codec: str = "png"
+    quality: int = 95
+    shard_samples: int | None = None
+    shard_bytes: int | None = None
+    in_place: bool = False
+
+
+_USUAL = ShardOptions()
+
+
+def write_shards(
+    source: Source,
+    folder: Path,
+    options: ShardOptions = _USUAL,
+    *,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Manifest:
+    """Write all samples of `source` into `folder`, which appears whole or not at all.
+
+    The same call goes on where a killed one stopped, makes what no call of `write_part` has made, and changes nothing
+    where the set is there already.
+
+    Args:
+        source: the samples.
+        folder: must not hold anything else.
+        options: of the shards.
         workers: processes.
         on_progress: called now and then with the number of samples done, of `len(source.items)`.
-        part: make only the shards of this part, and leave the rest to others; the call without it, when all parts are
-            made, finishes the set, whose bytes do not depend on how many made it.
-
-    Returns:
-        The manifest; None where only a part was made.
 
     Raises:
-        DataError: no image is usable, the options do not fit the source, or the folder holds something else.
+        DataError: no sample is usable, the options do not fit the source, or the folder holds something else.
     """
-    if not source.items:
-        raise DataError(f"{source.origin}: no images in it")
-    if in_place and not source.spans:
-        raise DataError(f"{source.origin}: only tars can be indexed in place")
-    if source.images:
-        protocol = protocol or source.usual or exact_protocol(source)
-    codec = "source" if in_place else codec
-    encoding = Encoding(source.images, source.fields, source.members, protocol, codec, quality)
-    _check_options(encoding, shard_samples, shard_bytes)
-    asked = (source.fingerprint, encoding, shard_samples, shard_bytes, in_place)
-    fingerprint = hashlib.sha256(repr(asked).encode()).hexdigest()
-    if is_prepared(folder, fingerprint):
+    plan = _Plan.of(source, options)
+    if is_prepared(folder, plan.fingerprint):
         return Manifest.load(folder)
-    with Preparation(folder, fingerprint, part) as preparation:
-        tasks = _by_tar(source.items) if in_place else _by_count(source, encoding, shard_samples, shard_bytes)
-        encoding = replace(encoding, format=_format_of(encoding, len(tasks), len(source.classes)))
-        maker = ShardMaker(preparation.partial, source.reader, encoding, len(source.classes))
-        if part is not None:
-            tasks = tasks[part.number :: part.of]
-        make = maker.index if in_place else maker.write
-        results = _make_missing(preparation, make, tasks, workers=workers, on_progress=on_progress)
-        if part is not None:
-            return None
+    with Preparation(folder, plan.fingerprint) as preparation:
+        tasks, encoding = plan.shards()
+        results = plan.make(preparation, tasks, encoding, workers=workers, on_progress=on_progress)
         rejected = [entry for task in tasks for entry in results[task.number].rejected]
         shards = [shard for task in tasks if (shard := results[task.number].shard)]
         if not shards:
@@ -142,23 +100,100 @@ def write_shards(
     return manifest
 
 
-def _make_missing(
-    preparation: Preparation,
-    make: Make,
-    tasks: Sequence[ShardTask],
+def write_part(
+    source: Source,
+    folder: Path,
+    part: Part,
+    options: ShardOptions = _USUAL,
     *,
-    workers: int,
-    on_progress: Callable[[int], None],
-) -> dict[int, ShardResult]:
-    """Make the shards that an earlier call has not finished; return the results of all by number."""
-    results = preparation.finished()
-    before = sum(len(task.items) for task in tasks if task.number in results)
-    todo = [task for task in tasks if task.number not in results]
-    on_progress(before)
-    for task, result in make_all(make, todo, workers=workers, on_progress=lambda done: on_progress(before + done)):
-        preparation.record(task.number, result)
-        results[task.number] = result
-    return results
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Make the shards of one part of a set, and leave the others to other machines.
+
+    When all parts are made, `write_shards` with the same source and options finishes the set, whose bytes do not
+    depend on how many machines made it.
+
+    Args:
+        source: the samples, all of them.
+        folder: of the whole set.
+        part: which of the shards are made.
+        options: of the shards.
+        workers: processes.
+        on_progress: called now and then with the number of samples done, of `len(source.items)`.
+
+    Raises:
+        DataError: see `write_shards`.
+    """
+    plan = _Plan.of(source, options)
+    if is_prepared(folder, plan.fingerprint):
+        return
+    with Preparation(folder, plan.fingerprint, part) as preparation:
+        tasks, encoding = plan.shards()
+        plan.make(preparation, tasks[part.number :: part.of], encoding, workers=workers, on_progress=on_progress)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be written.
+
+    Attributes:
+        source: the samples.
+        options: of the shards.
+        encoding: of the samples.
+        fingerprint: of all of these.
+    """
+
+    source: Source
+    options: ShardOptions
+    encoding: Encoding
+    fingerprint: str
+
+    @classmethod
+    def of(cls, source: Source, options: ShardOptions) -> Self:
+        """Check the options against the source."""
+        if not source.items:
+            raise DataError(f"{source.origin}: no images in it")
+        if options.in_place and not source.spans:
+            raise DataError(f"{source.origin}: only tars can be indexed in place")
+        protocol = options.protocol
+        if source.images:
+            protocol = protocol or source.usual or exact_protocol(source)
+        codec = "source" if options.in_place else options.codec
+        encoding = Encoding(source.images, source.fields, source.members, protocol, codec, options.quality)
+        _check_options(encoding, options.shard_samples, options.shard_bytes)
+        asked = (source.fingerprint, encoding, options.shard_samples, options.shard_bytes, options.in_place)
+        return cls(source, options, encoding, hashlib.sha256(repr(asked).encode()).hexdigest())
+
+    def shards(self) -> tuple[list[ShardTask], Encoding]:
+        """Return the samples of each shard, and the encoding in the format of a set of so many shards."""
+        source, options = self.source, self.options
+        if options.in_place:
+            tasks = _by_tar(source.items)
+        else:
+            tasks = _by_count(source, self.encoding, options.shard_samples, options.shard_bytes)
+        return tasks, replace(self.encoding, format=_format_of(self.encoding, len(tasks), len(source.classes)))
+
+    def make(
+        self,
+        preparation: Preparation,
+        tasks: Sequence[ShardTask],
+        encoding: Encoding,
+        *,
+        workers: int,
+        on_progress: Callable[[int], None],
+    ) -> dict[int, ShardResult]:
+        """Make the shards that an earlier call has not finished; return the results of all by number."""
+        maker = ShardMaker(preparation.partial, self.source.reader, encoding, len(self.source.classes))
+        make = maker.index if self.options.in_place else maker.write
+        results = preparation.finished()
+        before = sum(len(task.items) for task in tasks if task.number in results)
+        todo = [task for task in tasks if task.number not in results]
+        on_progress(before)
+        for task, result in make_all(make, todo, workers=workers, on_progress=lambda done: on_progress(before + done)):
+            preparation.record(task.number, result)
+            results[task.number] = result
+        return results
 
 
 def _format_of(encoding: Encoding, shards: int, classes: int) -> str:

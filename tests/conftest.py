@@ -13,7 +13,7 @@ from bigtrain import cli
 from data_pipelines.prepare import NAMED_SOURCES
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.source import Source
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,7 +68,7 @@ def tiny_source(count: int = 50, *, size: int = 8, channels: int = 1, classes: i
 @pytest.fixture
 def tiny_shards(tmp_path: Path) -> Path:
     """A dataset of 50 images in shards of 8."""
-    write_shards(tiny_source(), tmp_path / "tiny", shard_samples=8)
+    write_shards(tiny_source(), tmp_path / "tiny", ShardOptions(shard_samples=8))
     return tmp_path / "tiny"
 
 

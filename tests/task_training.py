@@ -24,7 +24,7 @@ from tests.training import CPU, by_name
 IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
 # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
 ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
-OPTIM = {"optim": {"G": ADAM, "D": ADAM}}
+COMMON = {"optim": {"G": ADAM, "D": ADAM}, "global_batch": 8}
 TERMS = {"wgan_gp": {}, "l2": {}, "feature_matching": {}, "perceptual": {"depths": [1, 2]}}
 RESNET = {"kind": "resnet_translator", "width": 4, "blocks": 1}
 TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] = {
@@ -34,7 +34,7 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             "generator": {"kind": "pix2pix_unet", "width": 4, "downs": 3, "norm": "instance"},
             "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
             "objective": {"discriminator_weight": 0.5, "terms": {"l1": {"weight": 10}}},
-            **OPTIM,
+            **COMMON,
         },
         {"input": IMAGE, "target": IMAGE},
     ),
@@ -44,14 +44,13 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             "generator": RESNET,
             "discriminator": {"kind": "pixel", "width": 4, "norm": "none"},
             "objective": {"adversarial": "wasserstein", "terms": TERMS},
-            **OPTIM,
+            **COMMON,
         },
         {"input": IMAGE, "target": IMAGE},
     ),
     "cyclegan": (
         UnpairedConfig,
         {
-            "global_batch": 8,
             "generator": RESNET,
             "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
             "objective": {
@@ -60,7 +59,7 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
                 "terms": {"identity": {}},
                 "pool": 12,
             },
-            **OPTIM,
+            **COMMON,
         },
         {"A.image": IMAGE, "B.image": IMAGE},
     ),

@@ -125,7 +125,8 @@ class Training:
     def parse(config: dict[str, Any]) -> SynthesisConfig:
         """Fill in the defaults."""
         # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
-        defaults = {**STYLEGAN2, "optim": {"G": {"lr": 1e-3, "eps": 1e-4}, "D": {"lr": 1e-3, "eps": 1e-4}}}
+        optim = {"G": {"lr": 1e-3, "eps": 1e-4}, "D": {"lr": 1e-3, "eps": 1e-4}}
+        defaults = {**STYLEGAN2, "optim": optim, "global_batch": 16}
         return parse_config(SynthesisConfig, {**defaults, **config}, source="test")
 
     def batch(self, position: int) -> Batch:

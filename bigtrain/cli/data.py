@@ -60,8 +60,7 @@ def prepare(
     from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
-    from data_pipelines.prepare.names import first_of
-    from data_pipelines.prepare.run import PrepareOptions, dark_note, parse_bytes, parse_resolution
+    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
 
     own = Part.parse(part) if part else None
     options = PrepareOptions(
@@ -80,12 +79,7 @@ def prepare(
     _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
-    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
-    typer.echo(f"{source}: classes: {classes}")
-    if images.left_aside.total:
-        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
-    for note in (*images.notes, *dark_note(images)):
-        typer.echo(f"{source}: {note}")
+    _tell_source(source, images)
 
 
 def _prepare(
@@ -116,6 +110,19 @@ def _tell(made: "dict[Path, Manifest]") -> None:
         counts = f"images: {manifest.count}, shards: {len(manifest.shards)}, rejected: {manifest.rejected}"
         listed = f" (see {folder / REJECTED})" if manifest.rejected else ""
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
+
+
+def _tell_source(source: str, images: "Source") -> None:
+    """Say what was found in a source, and what was left aside."""
+    from data_pipelines.prepare.names import first_of
+    from data_pipelines.prepare.run import dark_note
+
+    classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
+    typer.echo(f"{source}: classes: {classes}")
+    if images.left_aside.total:
+        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
+    for note in (*images.notes, *dark_note(images)):
+        typer.echo(f"{source}: {note}")
 
 
 @app.command()

@@ -44,10 +44,11 @@ class Batch:
                 `i % (n / group)`. They are neighbours in the whole batch, so that the groups stay the same however it
                 is cut, as long as `size` is a multiple of `group`.
         """
-        together = 1 < group < size and size % group == 0
-        order = torch.arange(size, device=self.draws.index.device).reshape(-1, group if together else 1).t().flatten()
+        order = None
+        if 1 < group < size and size % group == 0:
+            order = torch.arange(size, device=self.draws.index.device).reshape(-1, group).t().flatten()
         for start in range(0, len(self), size):
-            rows = order + start if together else slice(start, start + size)
+            rows = slice(start, start + size) if order is None else order + start
             fields = {name: dense(field[rows]) for name, field in self.fields.items()}
             yield Batch(fields, self.draws[rows]), start + size >= len(self)
 

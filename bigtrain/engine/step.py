@@ -1,4 +1,8 @@
-"""One step of training. The trainer, tests and benchmarks call `take_step`, others the functions that it is made of."""
+"""One step of training.
+
+The trainer, tests and benchmarks call `take_step`. `micro_batch: auto`, plans and benchmarks of memory, which look at
+one phase, call `compute_gradients`, which it is made of.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +15,7 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.state import Progress
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.player import Phase, Rivals, Stats
-from bigtrain.engine.strategy import Strategy
+from bigtrain.engine.strategy import GradientSource, Strategy
 from bigtrain.engine.task import Task
 
 
@@ -91,7 +95,7 @@ def take_step(
 
 def compute_gradients(
     task: Task,
-    strategies: Mapping[str, Strategy],
+    sources: Mapping[str, GradientSource],
     phase: Phase,
     batch: Batch,
     micro_batch: int,
@@ -99,23 +103,23 @@ def compute_gradients(
     spans: Spans = NO_SPANS,
 ) -> list[Stats]:
     """Compute the gradients of a phase on a batch, by micro-batches; return the statistics of each. Collective."""
-    strategy, rivals = strategies[phase.player], freeze_rivals(strategies, phase.player)
+    source, rivals = sources[phase.player], freeze_rivals(sources, phase.player)
     stats = []
     for part, last in batch.micro_batches(micro_batch, task.group):
         with spans.micro_batch(phase):
-            loss, observed = strategy.loss(phase, part, rivals, last_micro=last)
-            strategy.backward(loss)
+            loss, observed = source.loss(phase, part, rivals, last_micro=last)
+            source.backward(loss)
         stats.append(observed)
     return stats
 
 
-def freeze_rivals(strategies: Mapping[str, Strategy], player: str) -> Rivals:
+def freeze_rivals(sources: Mapping[str, GradientSource], player: str) -> Rivals:
     """Freeze all players but one, and return the networks of the others. Collective where weights are sharded."""
     networks: dict[str, Callable[..., Any]] = {}
-    for name, strategy in strategies.items():
-        strategy.set_trainable(name == player)
+    for name, source in sources.items():
+        source.set_trainable(name == player)
         if name != player:
-            networks.update(strategy.infer())
+            networks.update(source.infer())
     return networks
 
 

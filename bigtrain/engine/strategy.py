@@ -20,8 +20,8 @@ Demands = Mapping[str, Mapping[Capability, str]]
 """For each player of a task, the required capabilities and the config key that requires each."""
 
 
-class Strategy(ABC):
-    """Trains one player."""
+class GradientSource(ABC):
+    """Computes the gradients of one player."""
 
     @abstractmethod
     def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
@@ -30,6 +30,18 @@ class Strategy(ABC):
     @abstractmethod
     def backward(self, loss: Tensor) -> None:
         """Add the micro-batch's gradients, weighted so that their sum is the mean over the batch."""
+
+    @abstractmethod
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
+
+    @abstractmethod
+    def infer(self) -> Rivals:
+        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
+
+
+class Strategy(GradientSource):
+    """Trains one player."""
 
     @abstractmethod
     def step(self, settings: GroupSettings) -> Stats:
@@ -41,14 +53,6 @@ class Strategy(ABC):
         Returns:
             `gradient_norm`, and `skipped_step`: 1 where the gradient was not finite and the weights stayed, else 0.
         """
-
-    @abstractmethod
-    def set_trainable(self, trainable: bool) -> None:
-        """Freeze the weights while a rival trains; those that were frozen from the start are always."""
-
-    @abstractmethod
-    def infer(self) -> Rivals:
-        """Return the player's networks as plain callables, for sampling and for the rivals' losses."""
 
     @abstractmethod
     def full_params(self) -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
@@ -104,11 +105,13 @@ class TaskConfig(Config, ABC):
     Attributes:
         roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
         optim: the optimizer of each player, by the player's name.
+        global_batch: samples of a step over all ranks.
     """
 
     roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})
 
     optim: dict[str, OptimizerConfig]
+    global_batch: PositiveInt
 
     def uncompiled(self) -> Self:
         """Return the config of the same training whose networks are not compiled."""

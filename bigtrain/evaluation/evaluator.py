@@ -16,7 +16,7 @@ from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor, check_extractor
 from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName
-from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
+from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.measuring import check_metrics, measure
 from bigtrain.evaluation.metrics import METRICS, MetricName, choose
@@ -180,22 +180,12 @@ class Evaluator:
         self._metrics = choose(config.metrics, kid_subset_size=config.kid_subset_size)
         check_metrics(self._metrics, self._published or self._images, config.samples, self._extractor)
 
-    def run(
-        self,
-        generate: GenerateImages,
-        sampling: Sampling,
-        *,
-        seed: int,
-        classes: tuple[str, ...] = (),
-        stop: Stop = never,
-    ) -> dict[str, Score]:
-        """Score a generator. Collective.
+    def run(self, images: GeneratedImages, sampling: Sampling, *, stop: Stop = never) -> dict[str, Score]:
+        """Score generated images. Collective.
 
         Args:
-            generate: makes the images.
-            sampling: how it does that.
-            seed: of the latents and labels; image i is the same on any number of ranks.
-            classes: names of the generator's classes; empty for those of the dataset.
+            images: as many as the config says.
+            sampling: how they are made.
             stop: tells whether this process was asked to stop.
 
         Returns:
@@ -204,10 +194,8 @@ class Evaluator:
         Raises:
             Interrupted: a rank was asked to stop.
         """
-        config, ranks = self._config, self._ranks
-        reference = self._published or self._images
-        images = GeneratedImages(generate, config.samples, seed=seed, device=ranks.device, classes=classes)
-        found = measure(self._metrics, reference, images, self._extractor, ranks, batch=config.batch, stop=stop)
+        reference, batch = self._published or self._images, self._config.batch
+        found = measure(self._metrics, reference, images, self._extractor, self._ranks, batch=batch, stop=stop)
         replaced = self.replaced
         scores = {
             self._full_name(name): Score(

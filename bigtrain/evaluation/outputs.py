@@ -15,7 +15,7 @@ from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.images import Images
-from bigtrain.evaluation.images.generated import GenerateImages
+from bigtrain.evaluation.images.generated import GeneratedImages, GenerateImages
 from bigtrain.evaluation.pair_evaluator import PairEvaluator
 from bigtrain.evaluation.protocol import Sampling, Score
 from bigtrain.generate.snapshot import Snapshot
@@ -82,6 +82,7 @@ class OutputEvaluators:
         if config.pairs and not any(output.targets for output in outputs):
             raise EvaluationError(f"pairs {', '.join(config.pairs)}: the outputs have no targets to be compared with")
         weights = config.weights_path
+        self._samples, self._device = config.samples, ranks.device
         self._evaluators: list[tuple[ScoredOutput, Evaluator, PairEvaluator | None]] = []
         for output in outputs:
             suffix = f"/{output.name}" if len(outputs) > 1 else ""
@@ -132,7 +133,8 @@ class OutputEvaluators:
         for output, sets, pairs in self._evaluators:
             generate = images_of(make, output.take_inputs, output.name, **choices)
             sampling = replace(sampling, prior=output.prior)
-            scores |= sets.run(generate, sampling, seed=seed, classes=classes, stop=stop)
+            images = GeneratedImages(generate, self._samples, seed=seed, device=self._device, classes=classes)
+            scores |= sets.run(images, sampling, stop=stop)
             if pairs is not None:
                 scores |= pairs.run(generate, sampling, seed=seed)
         return scores

@@ -103,10 +103,7 @@ def plot_curves(curves: Mapping[str, Points], path: Path) -> None:
         curves: points (kimg, value) by metric name; panels without any are left out.
         path: of the PNG.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     panels = [
         (title, [name for name in sorted(curves) if name.startswith(prefixes)])
@@ -118,7 +115,8 @@ def plot_curves(curves: Mapping[str, Points], path: Path) -> None:
         )
     ]
     panels = [(title, names) for title, names in panels if names]
-    figure, axes = pyplot.subplots(1, max(len(panels), 1), figsize=(4.2 * max(len(panels), 1), 3.4), squeeze=False)
+    figure = Figure(figsize=(4.2 * max(len(panels), 1), 3.4))
+    axes = figure.subplots(1, max(len(panels), 1), squeeze=False)
     for axis, (title, names) in zip(axes[0], panels, strict=False):
         for name in names:
             kimg, values = zip(*curves[name], strict=True)
@@ -130,4 +128,3 @@ def plot_curves(curves: Mapping[str, Points], path: Path) -> None:
         axis.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

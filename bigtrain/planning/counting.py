@@ -8,7 +8,7 @@ birth to death, as `bigtrain.distributed.memory` follows them. Nothing is read: 
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -31,9 +31,11 @@ from bigtrain.core.philox import as_on_gpus
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.distributed.memory import LiveBytes, tensors_in
-from bigtrain.distributed.precision import autocast
+from bigtrain.distributed.precision import Precision, autocast
 from bigtrain.engine.made_up import empty_batch
-from bigtrain.engine.player import Phase, Player
+from bigtrain.engine.player import Phase, Player, Rivals, Stats
+from bigtrain.engine.step import compute_gradients
+from bigtrain.engine.strategy import GradientSource
 from bigtrain.engine.task import Task
 from bigtrain.models.layers.growth import Growth
 from bigtrain.models.recompute import recompute_stages
@@ -144,37 +146,23 @@ class FakeRun:
         """
         player = self.task.players[phase.player]
         with self._mode:
-            batch, rivals = self._batch(size), self._rivals(phase)
+            batch = self._batch(size)
         self._messages.clear()
         counter, live = _Operators(), _Peaks()
-        arrivals: list[tuple[int, str]] = []
-
-        def arrived(name: str, parameter: Tensor) -> None:
-            arrivals.append((len(counter.rows), name))
-            live.finished += parameter.nbytes
-            live.late = max(live.late, live.now)
-
-        hooks = [
-            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                lambda p, name=name: arrived(name, p)
-            )
-            for name, parameter in player.named_parameters()
-            if parameter.requires_grad
-        ]
+        sources = {
+            name: _CountedPlayer(one, self._trainable[name], self._config.precision, counter, live)
+            for name, one in self.task.players.items()
+        }
         try:
             with self._operators_of_device(), self._mode, live, counter, _without_fake_warnings():
-                with autocast("cpu", self._config.precision):
-                    loss, _ = player(phase, batch, rivals)
-                forward = len(counter.rows)
-                loss.backward()
+                compute_gradients(self.task, sources, phase, batch, size)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise ConfigError(
                 f"{phase.name} cannot be planned: {error.func} goes by what is in a tensor, and here are only shapes"
             ) from None
-        for hook in hooks:
-            hook.remove()
-        del loss
-        player.zero_grad(set_to_none=True)
+        finally:
+            player.zero_grad(set_to_none=True)
+        counted = sources[phase.player]
         rows = np.array(counter.rows, dtype=np.float64).reshape(-1, 3)
         return Work(
             player=phase.player,
@@ -182,8 +170,8 @@ class FakeRun:
             flops=rows[:, 0],
             bytes=rows[:, 1],
             reduced=rows[:, 2] > 0,
-            forward=forward,
-            arrivals=tuple(arrivals),
+            forward=counted.forward_operators,
+            arrivals=tuple(counted.arrivals),
             activations=live.peak_besides,
             with_gradients=live.peak,
             late=live.late,
@@ -194,16 +182,6 @@ class FakeRun:
         with unset_fake_temporarily():
             index = torch.arange(size)  # real: which samples a term takes may depend on it
         return empty_batch(self._fields, size, Draws(0, index))
-
-    def _rivals(self, phase: Phase) -> dict[str, Any]:
-        """Freeze all players but the phase's own, as the trainer does."""
-        networks: dict[str, Any] = {}
-        for name, player in self.task.players.items():
-            for key, parameter in player.named_parameters():
-                parameter.requires_grad_(name == phase.player and key in self._trainable[name])
-            if name != phase.player:
-                networks.update(player.networks())
-        return networks
 
     def _over_ranks(self, tensor: Tensor) -> Tensor:
         self._messages.append(tensor.nbytes)
@@ -297,6 +275,64 @@ class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]
         super()._follow(storage)
         self.peak_besides = max(self.peak_besides, self.now - self.finished)
         self.late = max(self.late, self.now) if self.finished else 0
+
+
+class _CountedPlayer(GradientSource):
+    """Computes a player's gradients on tensors without content: no ranks, no optimizer.
+
+    Args:
+        player: on fake tensors.
+        trainable: names of the parameters that are not frozen from the start.
+        precision: of the run.
+        counter: of the operators.
+        live: follows the memory.
+
+    Attributes:
+        forward_operators: operators that were counted when the loss was there.
+        arrivals: for each gradient that is complete, the operators that were counted by then and its parameter's name.
+    """
+
+    def __init__(
+        self, player: Player, trainable: Sequence[str], precision: Precision, counter: _Operators, live: _Peaks
+    ) -> None:
+        named = dict(player.named_parameters())
+        self._player, self._precision, self._counter, self._live = player, precision, counter, live
+        self._trainable = {name: named[name] for name in trainable}
+        self.forward_operators = 0
+        self.arrivals: list[tuple[int, str]] = []
+
+    def loss(self, phase: Phase, batch: Batch, rivals: Rivals, *, last_micro: bool) -> tuple[Tensor, Stats]:
+        """See GradientSource."""
+        with autocast("cpu", self._precision):
+            loss, stats = self._player(phase, batch, rivals)
+        self.forward_operators = len(self._counter.rows)
+        return loss, stats
+
+    def backward(self, loss: Tensor) -> None:
+        """See GradientSource; the loss is not divided by the number of micro-batches."""
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda arrived, name=name: self._arrived(name, arrived)
+            )
+            for name, parameter in self._trainable.items()
+        ]
+        loss.backward()  # type: ignore[no-untyped-call]
+        for hook in hooks:
+            hook.remove()
+
+    def set_trainable(self, trainable: bool) -> None:
+        """See GradientSource."""
+        for parameter in self._trainable.values():
+            parameter.requires_grad_(trainable)
+
+    def infer(self) -> Rivals:
+        """See GradientSource."""
+        return self._player.networks()
+
+    def _arrived(self, name: str, parameter: Tensor) -> None:
+        self.arrivals.append((len(self._counter.rows), name))
+        self._live.finished += parameter.nbytes
+        self._live.late = max(self._live.late, self._live.now)
 
 
 def _terms(player: Player) -> list[tuple[str, Any]]:

@@ -121,12 +121,10 @@ def _table(title: str) -> Table:
 
 def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     """Draw efficiency over numbers of cards into a PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7.2, 4.2))
+    figure = Figure(figsize=(7.2, 4.2))
+    axis = figure.subplots()
     gpus = [point.gpus for point in plan.curve]
     images = plan.micro_batch * plan.accumulation
     axis.plot(gpus, [100 * p.same_images for p in plan.curve], marker="o", label=f"{images} images a card, batch grows")
@@ -147,4 +145,3 @@ def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     axis.legend(fontsize=8, loc="best")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
@@ -100,14 +100,12 @@ class UnpairedConfig(TaskConfig):
     Attributes:
         a: the field of one domain.
         b: the field of the other.
-        global_batch: pairs of images of a step over all ranks.
         generator: of both directions.
         discriminator: of both domains.
     """
 
     a: str = "A.image"
     b: str = "B.image"
-    global_batch: PositiveInt
     generator: TranslatorConfig
     discriminator: TranslationDiscriminatorConfig
     objective: UnpairedObjectiveConfig = UnpairedObjectiveConfig()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow
 import pyarrow.parquet
@@ -40,38 +40,17 @@ def from_parquet(place: Place) -> Source:
     aside = LeftAside()
     files, notes = _files(place, aside)
     out = place.scratch_file()
-    items: list[Item] = []
-    labels: list[Any] = []
-    names: tuple[str, ...] = ()
-    captions: list[int] = []
-    taken: set[str] = set()
-    unused: dict[str, None] = {}
-    label = text = None
+    table = _Table(place)
     try:
         for file in files:
-            schema = _schema(file)
-            image = _image_column(schema, place)
-            if image is None:
-                raise DataError(f"{file}: no column of image files (bytes); it has {', '.join(schema.names)}")
-            label, known = _label_column(schema, place, file)
-            names = names or known
-            text = chosen(schema.names, CAPTION_COLUMNS)
-            taken |= {image, *(one for one in (label, text) if one)}
-            unused |= dict.fromkeys(one for one in schema.names if one not in taken)
-            for number, row in enumerate(_rows(file, [one for one in (image, label, text) if one])):
-                where = _laid_out(out.file, file, row[image])
-                about = caption(row[text], str(file), f"row {number}") if text else b""
-                captions.append(len(about))
-                items.append(Item(f"{file.name} row {number}", where, -1, {TEXT: about} if about else {}))
-                labels.append(row[label] if label else None)
+            table.lay_out(file, out.file)
         out.file.flush()
     except OSError as error:
         raise DataError(
             f"{place.path}: its images cannot be laid out ({error}); they need as much room as the files"
         ) from None
-    indices, classes = as_classes(labels, str(place.path), lambda number: items[number].name)
-    if indices:
-        items = [item._replace(label=index) for item, index in zip(items, indices, strict=True)]
+    items, classes = table.labelled()
+    unused = [one for one in table.columns if one not in table.taken]
     if unused:
         notes = (*notes, f"columns not taken: {first_of(unused, 6)}")
     stats = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
@@ -79,16 +58,75 @@ def from_parquet(place: Place) -> Source:
         name=place.path.stem,
         items=items,
         reader=SpanReader({str(file): out.path for file in files}, (out,)),
-        classes=told_apart(names, list(map(str, range(len(names)))))
-        if indices and len(names) >= len(classes)
-        else classes,
+        classes=classes,
         licence="not stated",
         origin=str(place.path),
-        fields=caption_field(captions) if text else {},
+        fields=caption_field(table.captions),
         stamp=stamp_of(stats),
         left_aside=aside,
         notes=notes,
     )
+
+
+class _Table:
+    """The rows of some files together.
+
+    Args:
+        place: which columns are asked for.
+
+    Attributes:
+        columns: of all files.
+        taken: those that are used.
+        captions: lengths of the captions in bytes; empty where there are none.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._items: list[Item] = []
+        self._labels: list[Any] = []
+        self._names: tuple[str, ...] = ()
+        self.columns: dict[str, None] = {}
+        self.taken: set[str] = set()
+        self.captions: list[int] = []
+
+    def lay_out(self, file: Path, out: IO[bytes]) -> None:
+        """Write a file's images to the end of another file, and note its rows.
+
+        Raises:
+            DataError: the file has no images, or is damaged.
+            OSError: there is no room.
+        """
+        schema = _schema(file)
+        image = _image_column(schema, self._place)
+        if image is None:
+            raise DataError(f"{file}: no column of image files (bytes); it has {', '.join(schema.names)}")
+        label, known = _label_column(schema, self._place, file)
+        self._names = self._names or known
+        text = chosen(schema.names, CAPTION_COLUMNS)
+        used = [one for one in (image, label, text) if one]
+        self.taken.update(used)
+        self.columns |= dict.fromkeys(schema.names)
+        for number, row in enumerate(_rows(file, used)):
+            where = _laid_out(out, file, row[image])
+            about = caption(row[text], str(file), f"row {number}") if text else b""
+            if text:
+                self.captions.append(len(about))
+            self._items.append(Item(f"{file.name} row {number}", where, -1, {TEXT: about} if about else {}))
+            self._labels.append(row[label] if label else None)
+
+    def labelled(self) -> tuple[list[Item], tuple[str, ...]]:
+        """Return the samples with their classes, and the names of the classes.
+
+        Raises:
+            DataError: only some samples have a class.
+        """
+        items = self._items
+        indices, classes = as_classes(self._labels, str(self._place.path), lambda number: items[number].name)
+        if indices:
+            items = [item._replace(label=index) for item, index in zip(items, indices, strict=True)]
+            if len(self._names) >= len(classes):
+                classes = told_apart(self._names, list(map(str, range(len(self._names)))))
+        return items, classes
 
 
 def _files(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]:
@@ -183,7 +221,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
 
 
-def _laid_out(out: Any, file: Path, image: Any) -> Span | Lost:
+def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
     """Write an image's bytes to the end of a file; return where they are."""
     if isinstance(image, dict):
         path = image.get("path")

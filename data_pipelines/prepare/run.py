@@ -21,7 +21,7 @@ from data_pipelines.protocol import (
     largest_of_16_bits,
 )
 from data_pipelines.source import Source
-from data_pipelines.write import check_kept_files, exact_protocol, write_shards
+from data_pipelines.write import ShardOptions, check_kept_files, exact_protocol, write_part, write_shards
 
 _LOOKED_AT = 8
 
@@ -98,36 +98,43 @@ def prepare(
     protocol = protocol_for(source, options)
     if in_place and protocol is not None:
         check_kept_files(source, protocol)
-    if not in_place:
-        source = source if options.seed is None else source.shuffled(options.seed)
-        source, _ = source.split(options.max_samples or len(source.items))
+    codec = options.codec or "png"
+    shards = ShardOptions(
+        protocol, codec, options.quality, options.shard_samples, options.shard_bytes, in_place=in_place
+    )
+    made: dict[Path, Manifest] = {}
+    before = 0
+    for path, samples in _sets_of(source if in_place else _chosen(source, options), folder, options).items():
+        counted = _counted_from(before, on_progress)
+        if part is None:
+            made[path] = write_shards(samples, path, shards, workers=workers, on_progress=counted)
+        else:
+            write_part(samples, path, part, shards, workers=workers, on_progress=counted)
+        before += len(samples.items)
+    return {path: made[path] for path in sorted(made, reverse=True)}
+
+
+def _chosen(source: Source, options: PrepareOptions) -> Source:
+    """Return the samples that are taken, in their new order."""
+    source = source if options.seed is None else source.shuffled(options.seed)
+    return source.split(options.max_samples or len(source.items))[0]
+
+
+def _sets_of(source: Source, folder: Path, options: PrepareOptions) -> dict[Path, Source]:
+    """Return the samples of each folder: of the set, and of its test split where one is held out.
+
+    Raises:
+        DataError: too many are to be held out, or the test split's folder is there without the set's.
+    """
     if options.test_samples >= len(source.items) > 0:
         raise DataError(f"{source.origin}: cannot hold out {options.test_samples} of {len(source.items)} samples")
     test, rest = source.split(options.test_samples)
+    if not test.items:
+        return {folder: rest}
     held_out = folder.with_name(f"{folder.name}-test")
-    sets = {folder: rest, **({held_out: replace(test, name=f"{source.name}-test")} if test.items else {})}
-    if test.items and held_out.exists() and not (folder.exists() or partial_of(folder).exists()):
+    if held_out.exists() and not (folder.exists() or partial_of(folder).exists()):
         raise DataError(f"{held_out}: exists already, and {folder} does not; remove it or choose another folder")
-    made: dict[Path, Manifest] = {}
-    before = 0
-    for path, samples in sets.items():
-        manifest = write_shards(
-            samples,
-            path,
-            protocol=protocol,
-            codec=options.codec or "png",
-            quality=options.quality,
-            shard_samples=options.shard_samples,
-            shard_bytes=options.shard_bytes,
-            in_place=in_place,
-            workers=workers,
-            on_progress=_counted_from(before, on_progress),
-            part=part,
-        )
-        if manifest is not None:
-            made[path] = manifest
-        before += len(samples.items)
-    return {path: made[path] for path in sorted(made, reverse=True)}
+    return {folder: rest, held_out: replace(test, name=f"{source.name}-test")}
 
 
 def dark_note(source: Source) -> tuple[str, ...]:

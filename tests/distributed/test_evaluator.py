@@ -12,6 +12,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.errors import Interrupted
 from bigtrain.evaluation.evaluator import Evaluator, ScoreConfig
+from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.protocol import Sampling
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.errors import DataError
@@ -43,6 +44,10 @@ def generate(draws: Draws) -> tuple[Tensor, Tensor]:
     return draws.uniform(1, 8, 8) * 2 - 1, draws.integers(3, 1).squeeze(1)
 
 
+def images() -> GeneratedImages:
+    return GeneratedImages(generate, 23, seed=3, device=torch.device("cpu"))
+
+
 def evaluator(data: Path, quarantine: Path, on_corrupt: OnCorrupt = "replace") -> Evaluator:
     rank = dist.get_rank()
     ranks = Ranks(rank, dist.get_world_size(), rank, torch.device("cpu"))
@@ -53,7 +58,7 @@ def evaluator(data: Path, quarantine: Path, on_corrupt: OnCorrupt = "replace") -
 def scores(data: Path, quarantine: Path) -> list[dict[str, Any]]:
     """Evaluate twice: the second time it is known what is damaged."""
     judge = evaluator(data, quarantine)
-    found = [score for _ in range(2) for score in judge.run(generate, Sampling(), seed=3).values()]
+    found = [score for _ in range(2) for score in judge.run(images(), Sampling()).values()]
     return [{"value": s.value, "error": s.error, "reference": s.protocol.reference} for s in found]
 
 
@@ -89,7 +94,7 @@ def test_damaged_references_are_replaced_and_counted_alike_on_any_number_of_rank
             assert score["error"] == pytest.approx(one["error"], rel=1e-4)
     monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "third"))
     with pytest.raises(DataError, match="checksum|missing"):
-        evaluator(tiny_shards, quarantine, "fail").run(generate, Sampling(), seed=3)
+        evaluator(tiny_shards, quarantine, "fail").run(images(), Sampling())
 
 
 def stop_on_the_second_rank(data: Path, quarantine: Path) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def stop_on_the_second_rank(data: Path, quarantine: Path) -> dict[str, Any]:
         return dist.get_rank() == 1 and asked == 9
 
     try:
-        judge.run(generate, Sampling(), seed=3, stop=stop)
+        judge.run(images(), Sampling(), stop=stop)
     except Interrupted:
         return {"interrupted": asked}
     return {"interrupted": 0}

@@ -17,7 +17,7 @@ from bigtrain.config import load_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.run.folder import open_run_folder
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import ROOT, tiny_source
 from tests.distributed.ranks import on_ranks
 
@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    write_shards(tiny_source(400, size=32, classes=10), tmp_path / "data", shard_samples=100)
+    write_shards(tiny_source(400, size=32, classes=10), tmp_path / "data", ShardOptions(shard_samples=100))
     return tmp_path / "data"
 
 
@@ -61,7 +61,7 @@ def run(folder: Path, data: Path, precision: str, strategy: str, terms: dict[str
         open_run_folder(config)
     barrier()
     trainer = build(config, Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), torch.device("cpu")), folder)
-    trainer.stop_at = until * trainer.progress.batch
+    trainer.early_stop.stop_at = until * trainer.progress.batch
     trainer.run()
 
 

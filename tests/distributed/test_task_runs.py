@@ -23,7 +23,7 @@ from bigtrain.tracking.events import read_events
 from bigtrain.trainer import Trainer
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.distributed.ranks import on_ranks
 
 STEPS = 4
@@ -138,7 +138,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("sounds", {"sound": sounds}, SOUND),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
-        write_shards(source, folder / name, shard_samples=10)
+        write_shards(source, folder / name, ShardOptions(shard_samples=10))
     return folder
 
 
@@ -161,7 +161,7 @@ def run(name: str, data: Path, folder: Path, until: int, *, killed: bool = False
         open_run_folder(config)
     barrier()
     trainer = build(config, Ranks(dist.get_rank(), dist.get_world_size(), dist.get_rank(), torch.device("cpu")), folder)
-    trainer.stop_at = until * trainer.progress.batch
+    trainer.early_stop.stop_at = until * trainer.progress.batch
     if killed:
         die_after_three_steps(trainer)
     trainer.run()

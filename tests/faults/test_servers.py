@@ -9,7 +9,7 @@ import pytest
 from bigtrain.chaos.compare import differences
 from bigtrain.tracking.spool import read_metrics
 from data_pipelines.prepare import NAMED_SOURCES
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.faults.runs import Runs, ended, events, mlflow_id, wait_until
 from tests.integration.mlflow_server import MlflowServer, Server, installed, postgres
 from tests.unit.data_pipelines.faulty_server import serve
@@ -93,7 +93,7 @@ def files_below(folder: Path) -> list[Path]:
 
 def test_a_shard_server_stutters_and_then_goes_away_for_a_time(runs: Runs, tmp_path: Path) -> None:
     # So small that the training comes to another one every four steps.
-    write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "shards", shard_samples=64)
+    write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "shards", ShardOptions(shard_samples=64))
     options = ("data.window=1", "data.on_corrupt=fail", "data.cache.patience_seconds=1")
     with serve(tmp_path / "shards") as server:
         served = Runs(server.url, runs.root, (*runs.settings, *options), restarts=9)

@@ -23,7 +23,7 @@ from bigtrain.evaluation.evaluator import ScoreConfig
 from bigtrain.run.watch import Watch, scores_for
 from bigtrain.tracking.spool import WATCH_NAME, read_records
 from data_pipelines.errors import DataError
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import ROOT, tiny_source
 
 NEVER = {"interval_kimg": 0}
@@ -80,7 +80,7 @@ def config(data: Path, folder: Path, task: Mapping[str, Any] = TRANSLATION, /, *
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "tiny"
-    write_shards(tiny_source(), folder, shard_samples=25)
+    write_shards(tiny_source(), folder, ShardOptions(shard_samples=25))
     return folder
 
 

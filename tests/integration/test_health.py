@@ -27,7 +27,7 @@ from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.trainer import Result, Trainer
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.read import ShardDataset
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import ROOT
 
 ALONE = Ranks(0, 1, 0, torch.device("cpu"))
@@ -81,7 +81,7 @@ def few(run: Run, images: int, copies: int) -> str:
     names = list(dataset.manifest.classes)
     many = np.concatenate([pixels] * copies)
     source = from_arrays("few", many, list(labels) * copies, classes=names, licence="MIT", origin="Fashion-MNIST")
-    write_shards(source, run.root / "few", shard_samples=50)
+    write_shards(source, run.root / "few", ShardOptions(shard_samples=50))
     return f"data.path={run.root / 'few'}"
 
 
@@ -222,12 +222,12 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
     poison(monkeypatch, begin=640, steps=5)
     other = Run(fashion, tmp_path_factory.mktemp("other"))
     stopped = other.trainer(*SKIPPING, ROLLBACK)
-    agreed = stopped.agree_to_stop
+    agreed = stopped.early_stop.agreed
 
     def stops_after_the_rollback() -> bool:
         return agreed() or (stopped.rollback.recovery.rollbacks == 1 and stopped.progress.samples_seen == 800)
 
-    monkeypatch.setattr(stopped, "agree_to_stop", stops_after_the_rollback)
+    monkeypatch.setattr(stopped.early_stop, "agreed", stops_after_the_rollback)
     assert not stopped.run().complete
     assert other(*SKIPPING, ROLLBACK)[0].complete
     for name in ("D", "G"):

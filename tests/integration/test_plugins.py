@@ -164,10 +164,10 @@ def _on_ranks(site: Path, root: Path, world_size: int, trainings: list[Training]
 @pytest.fixture(scope="module")
 def trained(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs of what the package brings: every cell, straight and, but for ZeRO, resumed."""
-    from data_pipelines.write import write_shards
+    from data_pipelines.write import ShardOptions, write_shards
 
     root = tmp_path_factory.mktemp("runs")
-    write_shards(tiny_source(), root / "tiny", shard_samples=8)
+    write_shards(tiny_source(), root / "tiny", ShardOptions(shard_samples=8))
     for world_size, cells in CELLS.items():
         ways = {cell: [STRAIGHT] if cell == ZERO else [STRAIGHT, *STOPPED] for cell in cells}
         _on_ranks(site, root, world_size, [(cell, way) for cell in cells for way in ways[cell]])

@@ -18,7 +18,7 @@ from bigtrain.run.data_checks import check_data
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import ROOT
 from tests.distributed.ranks import on_ranks
 
@@ -31,7 +31,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shards"
     images = np.zeros((100, 1, 32, 32), dtype=np.uint8)
     source = from_fields("black", {"image": images}, {"image": FieldSpec("image", (1, 32, 32), "uint8", codec="png")})
-    write_shards(source, folder, shard_samples=1)
+    write_shards(source, folder, ShardOptions(shard_samples=1))
     return folder
 
 

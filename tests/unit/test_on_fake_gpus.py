@@ -30,7 +30,7 @@ from tests.fake_cuda import GPU, Operators, fake_cuda
 from tests.training import OPTIMIZERS, STYLEGAN2, fields_of
 
 pytestmark = pytest.mark.usefixtures("alone")
-OPTIM = {"optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}}}
+COMMON = {"optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}}, "global_batch": 2}
 MLP = {"kind": "mlp", "hidden": [8]}
 PATCH, UNET = {"kind": "patch", "width": 4, "layers": 1}, {"kind": "pix2pix_unet", "width": 4, "downs": 2}
 IMAGE = FieldSpec("image", (3, 32, 32), "uint8")
@@ -84,7 +84,7 @@ def check(operators: Operators) -> None:
 
 
 def synthesis(**config: Any) -> SynthesisConfig:
-    return parse_config(SynthesisConfig, {"generator": MLP, "discriminator": MLP, **OPTIM, **config}, source="test")
+    return parse_config(SynthesisConfig, {"generator": MLP, "discriminator": MLP, **COMMON, **config}, source="test")
 
 
 def works_on_images(union: Any) -> list[str]:
@@ -112,7 +112,7 @@ def test_every_family_of_other_samples_is_a_pair() -> None:
 
 @pytest.mark.parametrize("kind", TRANSLATORS)
 def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"generator": network(kind), "discriminator": PATCH, **OPTIM}
+    config = {"generator": network(kind), "discriminator": PATCH, **COMMON}
     config["objective"] = {"terms": {"l1": {}}}
     scale = 4 if kind in ("rrdb", "srresnet") else 1
     fields = {"input": FieldSpec("image", (3, 32 // scale, 32 // scale), "uint8"), "target": IMAGE}
@@ -122,7 +122,7 @@ def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", PATCH_DISCRIMINATORS)
 def test_patch_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"global_batch": 2, "generator": UNET, "discriminator": network(kind), **OPTIM}
+    config = {"generator": UNET, "discriminator": network(kind), **COMMON}
     config["objective"] = {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 4}
     check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
 
@@ -136,7 +136,7 @@ def test_terms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", TranslationTermsConfig.model_fields)
 def test_terms_of_translation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"generator": UNET, "discriminator": {**PATCH, "norm": "none"}, **OPTIM}
+    config = {"generator": UNET, "discriminator": {**PATCH, "norm": "none"}, **COMMON}
     config["objective"] = {"terms": {name: TERMS.get(name, {})}}
     check(take(parse_config(TranslationConfig, config, source="test"), PAIRS, monkeypatch))
 

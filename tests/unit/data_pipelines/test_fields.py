@@ -25,7 +25,7 @@ from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 from data_pipelines.verify import verify
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 RNG = np.random.default_rng(7)
 
@@ -228,7 +228,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     specs = {name: spec for name, (spec, _) in FIELDS.items()}
     arrays = {name: values for name, (_, values) in FIELDS.items()}
     source = from_fields("everything", arrays, specs, [0, 1, 1, -1], classes=["a", "b"])
-    write_shards(source, folder, shard_samples=3)
+    write_shards(source, folder, ShardOptions(shard_samples=3))
     return folder
 
 
@@ -299,7 +299,7 @@ def test_latents_of_16_channels_are_the_same_on_any_ranks(tmp_path: Path, worlds
     latents = noise("float32", 24, 16, 4, 4)
     spec = FieldSpec("array", (16, 4, 4), "float32", codec="npy")
     manifest = write_shards(
-        from_fields("latents", {"latent": latents}, {"latent": spec}), tmp_path / "set", shard_samples=5
+        from_fields("latents", {"latent": latents}, {"latent": spec}), tmp_path / "set", ShardOptions(shard_samples=5)
     )
     assert Manifest.load(tmp_path / "set") == manifest
     plan = {"seed": 3, "global_batch": 8, "window": 2, "fields": ("latent",)}

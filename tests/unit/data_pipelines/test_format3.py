@@ -18,7 +18,7 @@ from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 from data_pipelines.verify import verify
 from data_pipelines.wds import WdsSource
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 FOLDER = Path(__file__).parent / "format3"
 PIXELS = np.load(FOLDER / "pixels.npy")
@@ -52,7 +52,9 @@ def test_its_digest_stays(tmp_path: Path) -> None:
 def test_it_is_not_prepared_over(tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER / "plain", tmp_path / "set")
     with pytest.raises(DataError, match="set: exists already, and was not made of this source with these options"):
-        write_shards(from_arrays("format3-plain", PIXELS[:2, :1], origin="made by hand"), folder, codec="npy")
+        write_shards(
+            from_arrays("format3-plain", PIXELS[:2, :1], origin="made by hand"), folder, ShardOptions(codec="npy")
+        )
 
 
 def test_it_is_trained_on() -> None:
@@ -80,8 +82,10 @@ def test_the_same_images_make_the_same_tars_today(tmp_path: Path) -> None:
     source = from_arrays("format3", PIXELS, LABELS, classes=["cat", "dog"])
     texts = [{"text": f"caption {number}".encode()} if number % 2 else {} for number in range(6)]
     items = [item._replace(fields=text) for item, text in zip(source.items, texts, strict=True)]
-    labelled = write_shards(replace(source, items=items, fields=caption_field([9])), tmp_path / "a", shard_samples=3)
-    plain = write_shards(from_arrays("format3-plain", PIXELS[:2, :1]), tmp_path / "b", codec="npy")
+    labelled = write_shards(
+        replace(source, items=items, fields=caption_field([9])), tmp_path / "a", ShardOptions(shard_samples=3)
+    )
+    plain = write_shards(from_arrays("format3-plain", PIXELS[:2, :1]), tmp_path / "b", ShardOptions(codec="npy"))
     for name, made in (("labelled", labelled), ("plain", plain)):
         before = Manifest.load(FOLDER / name)
         assert [shard.sha256 for shard in made.shards] == [shard.sha256 for shard in before.shards]

@@ -17,7 +17,7 @@ from data_pipelines.order import Location
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 from data_pipelines.verify import verify
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import tiny_source
 
 
@@ -26,7 +26,7 @@ from tests.conftest import tiny_source
 @pytest.mark.parametrize("classes", [0, 3])
 def test_what_is_written_is_read(tmp_path: Path, codec: str, channels: int, classes: int) -> None:
     source = tiny_source(21, channels=channels, classes=classes)
-    manifest = write_shards(source, tmp_path / "set", codec=codec, shard_samples=8)
+    manifest = write_shards(source, tmp_path / "set", ShardOptions(codec=codec, shard_samples=8))
     assert [shard.count for shard in manifest.shards] == [8, 8, 5]
     assert manifest.class_histogram == [7] * classes
     dataset = ShardDataset(tmp_path / "set")
@@ -37,9 +37,9 @@ def test_what_is_written_is_read(tmp_path: Path, codec: str, channels: int, clas
 
 
 def test_equal_images_make_equal_digests(tmp_path: Path) -> None:
-    one = write_shards(tiny_source(), tmp_path / "one", shard_samples=8)
-    same = write_shards(tiny_source(), tmp_path / "same", shard_samples=8)
-    other = write_shards(tiny_source(seed=1), tmp_path / "other", shard_samples=8)
+    one = write_shards(tiny_source(), tmp_path / "one", ShardOptions(shard_samples=8))
+    same = write_shards(tiny_source(), tmp_path / "same", ShardOptions(shard_samples=8))
+    other = write_shards(tiny_source(seed=1), tmp_path / "other", ShardOptions(shard_samples=8))
     assert one.digest == same.digest != other.digest
 
 
@@ -72,7 +72,7 @@ def test_any_number_of_ranks_and_workers_sees_the_same_samples(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "tiny-stream"
     if not folder.exists():
-        write_shards(tiny_source(), folder, shard_samples=8)
+        write_shards(tiny_source(), folder, ShardOptions(shard_samples=8))
     reference = stream(folder)
     reference.seek(start * 12)
     ranks = [stream(folder, rank=rank, world_size=world, workers=workers) for rank in range(world)]

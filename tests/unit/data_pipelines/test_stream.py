@@ -19,7 +19,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.read import ShardDataset
 from data_pipelines.sampling import Shares
 from data_pipelines.stream import BatchStream, HostBatch, Loader
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import tiny_source
 from tests.unit.data_pipelines.faulty_server import serve
 
@@ -70,7 +70,7 @@ def test_any_number_of_ranks_and_workers_sees_the_same_samples_in_each_piece(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "tiny-stream"
     if not folder.exists():
-        write_shards(tiny_source(), folder, shard_samples=8)
+        write_shards(tiny_source(), folder, ShardOptions(shard_samples=8))
     options = {"window": window, "shares": shares, "max_images": max_images}
     if max_images == 1 and shares == SHARES[2]:
         options["shares"] = None  # the one image may be of a class that is left out
@@ -256,7 +256,7 @@ def test_a_stream_refuses_uneven_ranks_and_positions(tiny_shards: Path) -> None:
 
 
 def test_few_shards_stay_open(tmp_path: Path) -> None:
-    write_shards(tiny_source(200), tmp_path / "set", shard_samples=2)
+    write_shards(tiny_source(200), tmp_path / "set", ShardOptions(shard_samples=2))
     dataset = ShardDataset(tmp_path / "set", open_shards=6)
     dataset.read(list(dataset.locations()))
     assert len(dataset._open) == 6

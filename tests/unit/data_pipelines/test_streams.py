@@ -10,7 +10,7 @@ from data_pipelines.batches import BatchPlan
 from data_pipelines.errors import DataError
 from data_pipelines.stream import BatchStream, HostBatch, Loader
 from data_pipelines.streams import Streams, stream_seed
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import tiny_source
 
 
@@ -18,8 +18,8 @@ from tests.conftest import tiny_source
 def domains(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two sets of other images, of other numbers of samples."""
     folder = tmp_path_factory.mktemp("domains")
-    write_shards(tiny_source(50), folder / "A", shard_samples=8)
-    write_shards(tiny_source(30, seed=1), folder / "B", shard_samples=8)
+    write_shards(tiny_source(50), folder / "A", ShardOptions(shard_samples=8))
+    write_shards(tiny_source(30, seed=1), folder / "B", ShardOptions(shard_samples=8))
     return {name: folder / name for name in ("A", "B")}
 
 
@@ -90,7 +90,7 @@ def test_it_goes_on_on_any_number_of_ranks(domains: dict[str, Path], loader: Loa
 def test_damage_is_counted_over_all_streams_and_named_by_stream(domains: dict[str, Path], tmp_path: Path) -> None:
     broken = {name: tmp_path / name for name in domains}
     for name, seed in (("A", 0), ("B", 1)):
-        write_shards(tiny_source(24, seed=seed), broken[name], shard_samples=8)
+        write_shards(tiny_source(24, seed=seed), broken[name], ShardOptions(shard_samples=8))
         (broken[name] / "shard-000001.tar").unlink()
     listed = tmp_path / "quarantine.jsonl"
     streams = Streams(plans(broken, on_corrupt="replace"), quarantine=listed)

@@ -21,7 +21,7 @@ from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolu
 from data_pipelines.protocol import ImageProtocol
 from data_pipelines.read import ShardDataset
 from data_pipelines.source import ArrayReader
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_part, write_shards
 from tests.conftest import tiny_source
 
 
@@ -40,15 +40,15 @@ class Failing(ArrayReader):
 
 def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
     source = tiny_source()
-    whole = write_shards(source, tmp_path / "whole", shard_samples=8)
+    whole = write_shards(source, tmp_path / "whole", ShardOptions(shard_samples=8))
     failing = replace(source, reader=Failing(source.reader.images))
     with pytest.raises(KeyboardInterrupt):
-        write_shards(failing, tmp_path / "set", shard_samples=8)
+        write_shards(failing, tmp_path / "set", ShardOptions(shard_samples=8))
     assert not (tmp_path / "set").exists()
     kept = tmp_path / "set.partial" / "shard-000002.tar"
     inode = kept.stat().st_ino
     seen: list[int] = []
-    manifest = write_shards(source, tmp_path / "set", shard_samples=8, on_progress=seen.append)
+    manifest = write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8), on_progress=seen.append)
     assert seen[0] == 24
     assert seen[-1] == 50
     assert (tmp_path / "set" / "shard-000002.tar").stat().st_ino == inode
@@ -71,8 +71,8 @@ def test_a_full_disk_is_one_line_and_can_be_mended(tmp_path: Path, workers: int)
     source = tiny_source()
     full = replace(source, reader=Full(source.reader.images))
     with pytest.raises(DataError, match=r"set.partial: stopped: .*No space left on device; run the same command again"):
-        write_shards(full, tmp_path / "set", shard_samples=8, workers=workers)
-    assert write_shards(source, tmp_path / "set", shard_samples=8).count == 50
+        write_shards(full, tmp_path / "set", ShardOptions(shard_samples=8), workers=workers)
+    assert write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8)).count == 50
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be made"):
         write_shards(source, tmp_path / "file" / "set")
@@ -82,19 +82,21 @@ def test_what_was_begun_otherwise_is_not_mixed_in(tmp_path: Path) -> None:
     source = tiny_source()
     failing = replace(source, reader=Failing(source.reader.images))
     with pytest.raises(KeyboardInterrupt):
-        write_shards(failing, tmp_path / "set", shard_samples=8)
-    for other, options in ((source, {"shard_samples": 9}), (source, {"codec": "npy"}), (tiny_source(seed=1), {})):
+        write_shards(failing, tmp_path / "set", ShardOptions(shard_samples=8))
+    eight = ShardOptions(shard_samples=8)
+    otherwise = (replace(eight, shard_samples=9), replace(eight, codec="npy"), eight)
+    for other, options in zip((source, source, tiny_source(seed=1)), otherwise, strict=True):
         with pytest.raises(DataError, match=r"set.partial: was begun with another source, other options"):
-            write_shards(other, tmp_path / "set", **{"shard_samples": 8, **options})
+            write_shards(other, tmp_path / "set", options)
 
 
 def test_the_same_again_changes_nothing_and_another_is_refused(tmp_path: Path) -> None:
-    manifest = write_shards(tiny_source(), tmp_path / "set", shard_samples=8)
+    manifest = write_shards(tiny_source(), tmp_path / "set", ShardOptions(shard_samples=8))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()}
-    assert write_shards(tiny_source(), tmp_path / "set", shard_samples=8) == manifest
+    assert write_shards(tiny_source(), tmp_path / "set", ShardOptions(shard_samples=8)) == manifest
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()} == before
     with pytest.raises(DataError, match="set: exists already, and was not made of this source"):
-        write_shards(tiny_source(seed=1), tmp_path / "set", shard_samples=8)
+        write_shards(tiny_source(seed=1), tmp_path / "set", ShardOptions(shard_samples=8))
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="other: exists already"):
         write_shards(tiny_source(), tmp_path / "other")
@@ -112,7 +114,7 @@ def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
 
 def test_any_number_of_processes_makes_the_same(tmp_path: Path) -> None:
     for workers in (1, 2, 3):
-        write_shards(tiny_source(), tmp_path / str(workers), shard_samples=8, workers=workers)
+        write_shards(tiny_source(), tmp_path / str(workers), ShardOptions(shard_samples=8), workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "3")
 
 
@@ -125,9 +127,9 @@ def test_every_codec_keeps_the_image(tmp_path: Path, codec: str, suffix: str, ch
     can = {"jpeg": (1, 3), "webp": (3,)}.get(codec, (1, 2, 3, 4))
     if channels not in can:
         with pytest.raises(DataError, match=f"codec {codec} holds .* channels, not {channels}"):
-            write_shards(source, tmp_path / "set", codec=codec)
+            write_shards(source, tmp_path / "set", ShardOptions(codec=codec))
         return
-    write_shards(source, tmp_path / "set", codec=codec, quality=100)
+    write_shards(source, tmp_path / "set", ShardOptions(codec=codec, quality=100))
     with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
         assert tar.getnames() == [f"{number:09d}.{suffix}" for number in range(3)]
     dataset = ShardDataset(tmp_path / "set")
@@ -154,7 +156,7 @@ def mixed(tmp_path: Path) -> Path:
 
 def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -> None:
     source = from_files(Place(mixed))
-    manifest = write_shards(source, tmp_path / "set", protocol=ImageProtocol(8, 8))
+    manifest = write_shards(source, tmp_path / "set", ShardOptions(protocol=ImageProtocol(8, 8)))
     rejected = [json.loads(line) for line in (tmp_path / "set" / "rejected.jsonl").read_text().splitlines()]
     assert {entry["source"]: entry["reason"] for entry in rejected} == {
         "dog/bomb.png": "bomb",
@@ -171,7 +173,7 @@ def test_every_image_is_in_the_set_or_in_the_list(tmp_path: Path, mixed: Path) -
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(8, 8))
+    manifest = write_shards(from_files(Place(mixed)), tmp_path / "set", ShardOptions(protocol=ImageProtocol(8, 8)))
     assert manifest.fields["text"] == FieldSpec("text", (13,), "uint8", codec="txt")
     assert manifest.members == ("json",)
     dataset = ShardDataset(tmp_path / "set")
@@ -185,7 +187,9 @@ def test_captions_are_kept_as_fields(tmp_path: Path, mixed: Path) -> None:
 
 
 def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
-    manifest = write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(8, 8), codec="source")
+    manifest = write_shards(
+        from_files(Place(mixed)), tmp_path / "set", ShardOptions(protocol=ImageProtocol(8, 8), codec="source")
+    )
     assert (manifest.codec, manifest.count) == ("source", 2)
     with tarfile.open(tmp_path / "set" / "shard-000000.tar") as tar:
         assert tar.extractfile(tar.getnames()[0]).read() == (mixed / "cat" / "a.png").read_bytes()
@@ -193,7 +197,7 @@ def test_files_can_be_kept_byte_for_byte(tmp_path: Path, mixed: Path) -> None:
 
 def test_a_source_without_one_usable_image_is_refused(tmp_path: Path, mixed: Path) -> None:
     with pytest.raises(DataError, match="none of 7 images is usable; the first, cat/a.png: size, 8x8, smaller than"):
-        write_shards(from_files(Place(mixed)), tmp_path / "set", protocol=ImageProtocol(99, 99))
+        write_shards(from_files(Place(mixed)), tmp_path / "set", ShardOptions(protocol=ImageProtocol(99, 99)))
     assert not (tmp_path / "set").exists()
     with pytest.raises(DataError, match="no images in it"):
         write_shards(replace(tiny_source(), items=[]), tmp_path / "set")
@@ -215,12 +219,12 @@ def test_the_size_of_images_that_are_alike_is_found(tmp_path: Path) -> None:
 
 def test_shards_have_about_the_size_that_is_asked_for(tmp_path: Path) -> None:
     source = from_arrays("noise", np.random.default_rng(0).integers(0, 256, (400, 3, 16, 16), dtype=np.uint8))
-    manifest = write_shards(source, tmp_path / "set", shard_bytes=100_000)
+    manifest = write_shards(source, tmp_path / "set", ShardOptions(shard_bytes=100_000))
     sizes = [shard.bytes for shard in manifest.shards[:-1]]
     assert len(sizes) >= 3
     assert all(80_000 < size <= 110_000 for size in sizes)
     few = np.zeros((2400, 1, 2, 2), np.uint8)
-    manifest = write_shards(from_arrays("few", few), tmp_path / "few", shard_bytes=1_300_000)
+    manifest = write_shards(from_arrays("few", few), tmp_path / "few", ShardOptions(shard_bytes=1_300_000))
     assert manifest.shards[0].count > 1000  # the default number of samples is no limit beside one in bytes
 
 
@@ -289,9 +293,9 @@ def test_parts_make_the_same_set(tmp_path: Path) -> None:
 
 def test_parts_that_are_missing_are_made_by_who_finishes(tmp_path: Path) -> None:
     source = tiny_source()
-    whole = write_shards(source, tmp_path / "whole", shard_samples=8)
-    write_shards(source, tmp_path / "set", shard_samples=8, part=Part(1, 3))
-    assert write_shards(source, tmp_path / "set", shard_samples=8) == whole
+    whole = write_shards(source, tmp_path / "whole", ShardOptions(shard_samples=8))
+    write_part(source, tmp_path / "set", Part(1, 3), ShardOptions(shard_samples=8))
+    assert write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8)) == whole
 
 
 def test_a_part_is_made_once_and_none_while_the_set_is_finished(tmp_path: Path) -> None:

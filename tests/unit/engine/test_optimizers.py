@@ -88,7 +88,7 @@ def test_a_skipped_step_leaves_weights_and_moments(kind: str, steps_before: int)
 
 
 def parsed(optim: dict[str, Any]) -> TaskConfig:
-    return parse_config(SynthesisConfig, {**STYLEGAN2, "optim": optim}, source="test")
+    return parse_config(SynthesisConfig, {**STYLEGAN2, "optim": optim, "global_batch": 8}, source="test")
 
 
 def test_without_a_kind_it_is_adam() -> None:

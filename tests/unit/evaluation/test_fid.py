@@ -19,7 +19,7 @@ from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
 from bigtrain.models.pretrained.weights import WEIGHTS
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import tiny_source
 from tests.inception import vouch
 from tests.snapshots import save_generator
@@ -61,7 +61,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in (root / "b").iterdir():
             archive.write(file, file.name)
     (root / "torn.zip").write_bytes((root / "b.zip").read_bytes()[:-30])
-    write_shards(tiny_source(30, size=16, channels=3), root / "shards", shard_samples=8)
+    write_shards(tiny_source(30, size=16, channels=3), root / "shards", ShardOptions(shard_samples=8))
     torch.manual_seed(0)
     for name, config, classes in (("biggan", BIGGAN, 3), ("style", STYLE, 0), ("nan", BIGGAN, 3)):
         generator = config.build(ImageSpec(16, 3, classes))

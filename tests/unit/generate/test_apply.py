@@ -18,7 +18,7 @@ from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.tasks.translation import TranslationSampler
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
 RNG = np.random.default_rng(0)
@@ -49,7 +49,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "folder" / "notes.txt").write_text("none of ours")
     for name, spec_ in (("pairs", IMAGE), ("grey", FieldSpec("image", (1, 16, 16), "uint8", codec="png"))):
         arrays = {key: RNG.integers(0, 256, (5, *spec_.shape), dtype=np.uint8) for key in ("input", "target")}
-        write_shards(from_fields(name, arrays, dict.fromkeys(arrays, spec_)), root / name, shard_samples=2)
+        write_shards(
+            from_fields(name, arrays, dict.fromkeys(arrays, spec_)), root / name, ShardOptions(shard_samples=2)
+        )
     rows = {"row": RNG.standard_normal((4, 2)).astype(np.float32)}
     write_shards(from_fields("rows", rows, {"row": FieldSpec("array", (2,), "float32", codec="npy")}), root / "rows")
     return root

@@ -94,6 +94,7 @@ def test_asking_d_changes_nothing() -> None:
         "generator": {"kind": "biggan", "z_dim": 4, "width": 2},
         "discriminator": {"kind": "biggan", "width": 2},
         "optim": {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}},
+        "global_batch": 8,
     }
     config = parse_config(SynthesisConfig, networks, source="test")
     task = config.build_task(fields_of(ImageSpec(32, 1, 3)), {}, seed=0, device=torch.device("cpu"))

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_arrays, from_fields
 from data_pipelines.read import ShardDataset
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import tiny_source
 
 
@@ -24,7 +24,7 @@ def coloured(count: int, classes: int, channels: int = 3) -> np.ndarray:
 def test_the_contact_sheet_has_a_row_a_class(tmp_path: Path) -> None:
     labels = [number % 3 for number in range(50)]
     source = from_arrays("rows", coloured(50, 3), labels, classes=["one", "two", "long name"])
-    write_shards(source, tmp_path / "set", shard_samples=8)
+    write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8))
     write_contact_sheet(ShardDataset(tmp_path / "set"), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         sheet = np.asarray(picture).astype(int)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +16,11 @@ from tests.conftest import ROOT
 from tests.training import CPU
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
 
 
 def counted(*overrides: str, steps: int) -> list[float]:
@@ -36,6 +43,20 @@ def test_a_step_with_a_penalty_costs_more_than_one_without() -> None:
     assert first > 1.2 * plain
     assert second == plain
     assert third == first
+
+
+def test_a_run_that_starts_again_counts_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("objective.terms.r1.interval=2", steps=2)
+    counting: list[object] = []
+    work = FakeRun.work
+    monkeypatch.setattr(FakeRun, "work", lambda *arguments: counting.append(arguments) or work(*arguments))
+    assert counted("objective.terms.r1.interval=2", "seed=3", "total_kimg=9", steps=2) == before
+    assert not counting
+    counted("generator.width=8", steps=1)
+    assert counting
+    for file in (tmp_path / "cache" / "costs").iterdir():
+        file.write_text("{")  # a damaged file is as none
+    assert counted("objective.terms.r1.interval=2", steps=2) == before
 
 
 def test_networks_are_counted_anew_as_they_grow() -> None:

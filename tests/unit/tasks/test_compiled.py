@@ -62,7 +62,9 @@ def test_a_penalty_in_every_step_is_refused() -> None:
     objective = {"terms": {"r1": {"gamma": 1.0}}}
     optim = {"G": {"lr": 1e-3}, "D": {"lr": 1e-3}}
     config = parse_config(
-        SynthesisConfig, {**STYLEGAN2, "optim": optim, "objective": objective, "compile": True}, source="test"
+        SynthesisConfig,
+        {**STYLEGAN2, "optim": optim, "global_batch": 8, "objective": objective, "compile": True},
+        source="test",
     )
     with pytest.raises(ValueError, match=r"terms.r1.interval=16"):
         config._check_compile()

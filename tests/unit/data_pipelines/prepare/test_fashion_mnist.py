@@ -10,7 +10,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare import NAMED_SOURCES, fashion_mnist
 from data_pipelines.protocol import ImageProtocol
 from data_pipelines.read import ShardDataset
-from data_pipelines.write import write_shards
+from data_pipelines.write import ShardOptions, write_shards
 
 
 def test_the_embedded_images_are_ten_thousand_in_ten_classes(fashion: Path) -> None:
@@ -24,7 +24,9 @@ def test_the_embedded_images_are_ten_thousand_in_ten_classes(fashion: Path) -> N
 def test_padded_images_do_not_shrink(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of 10000 images is usable.*larger than 16x16"):
         write_shards(
-            NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "x", protocol=ImageProtocol(16, 16, 1, "pad")
+            NAMED_SOURCES["fashion-mnist-10k"]("all"),
+            tmp_path / "x",
+            ShardOptions(protocol=ImageProtocol(16, 16, 1, "pad")),
         )
 
 
