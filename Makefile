@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
@@ -35,12 +36,12 @@ docs: $(VENV)/dev # a site that works from files: build/site/index.html
 
 # The environment, from the lock files: what training needs, and on top of it what developing needs.
 $(VENV)/core: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/core
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(PIP) --require-hashes --requirement requirements-dev.lock
 	touch $@
 
 $(VENV)/bin/python:
