@@ -21,6 +21,8 @@ from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, read_curves
 _SILENT_SECONDS = 120.0
 _SHOWN_EVENTS = 6
 _COLOURS = {"running": "green", "complete": "green", "stopped": "yellow", "failed": "bold red", "silent": "bold red"}
+_FOR_PROGRAMS = ("boot", "namespace", "command")
+"""What tells processes of several machines and containers apart; `--json` shows it."""
 Status = dict[str, Any]
 
 
@@ -83,7 +85,8 @@ def table(status: Status) -> Table:
         rows.add_row("failed", f"[bold red]{escape(place)}: {escape(failure['error'])}[/]")
         rows.add_row("", escape(failure["traceback"].rstrip()))
     rows.add_row("checkpoint", status["checkpoint"] or "none yet")
-    rows.add_row("where", ", ".join(f"{name} {value}" for name, value in status["where"].items()) or "nowhere yet")
+    where = [f"{name} {value}" for name, value in status["where"].items() if name not in _FOR_PROGRAMS]
+    rows.add_row("where", ", ".join(where) or "nowhere yet")
     if status["mlflow"]:
         unsent = status["mlflow"]["unsent_bytes"]
         rows.add_row(
@@ -150,7 +153,9 @@ def _fault_counts(status: Status) -> str:
 
 def _event_line(event: Event) -> str:
     facts = ", ".join(
-        f"{name} {value}" for name, value in event.items() if name not in ("time", "event", "kimg", BEFORE)
+        f"{name} {value}"
+        for name, value in event.items()
+        if name not in ("time", "event", "kimg", BEFORE, *_FOR_PROGRAMS)
     )
     place = f"kimg {event['kimg']:.1f} " if "kimg" in event else ""
     return f"{place}{event['event']}{': ' if facts else ''}{facts}"
