@@ -1,5 +1,6 @@
 """Commands on datasets: `bigtrain data …`."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -91,10 +92,10 @@ def prepare(
         scratch=dest.parent,
         sounds=SoundForm(rate, channels, seconds, cast(Any, cut)),
     )
-    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
+    _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
-    _tell_source(source, images)
+    _print_source(source, images)
 
 
 def _prepare(
@@ -117,7 +118,7 @@ def _prepare(
         )
 
 
-def _tell(made: "dict[Path, Manifest]") -> None:
+def _print_summary(made: "dict[Path, Manifest]") -> None:
     """Say what is in the sets that were made."""
     from data_pipelines.preparation import REJECTED
 
@@ -127,7 +128,7 @@ def _tell(made: "dict[Path, Manifest]") -> None:
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
 
 
-def _tell_source(source: str, images: "Source") -> None:
+def _print_source(source: str, images: "Source") -> None:
     """Say what was found in a source, and what was left aside."""
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import dark_note
@@ -144,12 +145,16 @@ def _tell_source(source: str, images: "Source") -> None:
 def info(
     place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a dataset, and write a contact sheet of it, one row a class."""
-    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, picture_fields, write_contact_sheet
+    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, facts_of, picture_fields, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
     dataset = ShardDataset(place, run_commands=False)
+    if as_json:
+        typer.echo(json.dumps(facts_of(dataset.manifest), indent=1))
+        return
     describe(dataset.manifest)
     if out is None and not picture_fields(dataset.manifest):
         return
@@ -178,6 +183,7 @@ def verify(
     deep: Annotated[
         bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every field of every sample.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a dataset against its manifest; exit code 1 if anything is wrong."""
     from bigtrain.core.logging import progress_bars
@@ -192,6 +198,9 @@ def verify(
             on_start=lambda shards: bars.update(task, total=shards),
             on_shard=lambda: bars.advance(task),
         )
-    show_faults(faults)
-    typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
+    if as_json:
+        typer.echo(json.dumps([vars(fault) for fault in faults], indent=1))
+    else:
+        show_faults(faults)
+        typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
     raise typer.Exit(1 if faults else 0)

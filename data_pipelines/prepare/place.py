@@ -15,7 +15,7 @@ from data_pipelines.prepare.sound_form import SoundForm
 NO_LABELS = "none"
 
 
-class HeldFile:
+class OpenFile:
     """A file that is open as long as something refers to it.
 
     Args:
@@ -79,7 +79,7 @@ class Place:
         if self.split != ALL:
             raise DataError(f"{self.path}: has no split '{self.split}' of its own; hold samples out with --test")
 
-    def scratch_file(self) -> HeldFile:
+    def scratch_file(self) -> OpenFile:
         """Open a file without a name, which is gone when it is closed, or when the process ends.
 
         Raises:
@@ -89,7 +89,7 @@ class Place:
         while folder is not None and not folder.is_dir():
             folder = folder.parent if folder.parent != folder else None
         try:
-            return HeldFile(tempfile.TemporaryFile(dir=folder))
+            return OpenFile(tempfile.TemporaryFile(dir=folder))
         except OSError as error:
             raise DataError(
                 f"{folder or tempfile.gettempdir()}: no file can be made there to unpack {self.path} ({error.strerror})"
