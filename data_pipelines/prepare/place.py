@@ -10,6 +10,7 @@ from typing import IO
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.listing import Listing, list_files
+from data_pipelines.prepare.sound_form import SoundForm
 
 NO_LABELS = "none"
 
@@ -44,6 +45,7 @@ class Place:
         label: the column, or the key, of the labels; `none`: they are not wanted; None: the usual ones.
         encoding: of texts and names that are not UTF-8.
         scratch: folder for what must be laid out anew to be read in any order; None: the system's.
+        sounds: the form that sounds are brought to.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Place:
     label: str | None = None
     encoding: str | None = None
     scratch: Path | None = field(default=None, compare=False)
+    sounds: SoundForm = field(default_factory=SoundForm)
 
     @cached_property
     def listing(self) -> Listing:
