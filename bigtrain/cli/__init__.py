@@ -29,7 +29,7 @@ from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 from data_pipelines.trust import TRUSTED
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, report, tune):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
