@@ -19,8 +19,8 @@ IMAGE_SUFFIXES = _words("""
     .j2k .jpc .jpf .jpx .j2c .tga .icb .vda .vst .pcx .dcx .sgi .rgb .rgba .bw .ras .qoi .ico .icns .cur .dds .xbm .xpm
     .psd .im .msp .pcd .blp .ftc .ftu .gbr .pxr .fli .flc .heic .heif .hif .jxl
 """)
-"""Of files that are taken for images. Pillow reads all of these but the last four, which are looked at and rejected
-with the reason, unless they are something else by content."""
+"""Of files that are taken for images: all that Pillow could read, and four that it could not. Those of a format that is
+not among `data_pipelines.pictures.FORMATS` are rejected with that reason."""
 
 _KNOWN_OTHERS = _words("""
     .txt .json .jsonl .csv .tsv .xml .md .rst .html .htm .pdf .doc .docx .xlsx .py .ipynb .sh .yaml .yml .toml .ini .cfg
