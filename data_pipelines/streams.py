@@ -8,11 +8,19 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.batches import BatchPlan
 from data_pipelines.faults import Fault
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream, HostBatch, Loader
+from data_pipelines.tar_set import TarPlan
+from data_pipelines.tar_stream import TarStream
+
+AnyStream = BatchStream | TarStream
+
+STREAMS: dict[type[BatchPlan], type[Any]] = {BatchPlan: BatchStream, TarPlan: TarStream}
+"""Kind of plan -> the stream that reads it."""
 
 
 class Streams(Iterator[HostBatch]):
@@ -48,8 +56,8 @@ class Streams(Iterator[HostBatch]):
         quarantine: Path | None = None,
     ) -> None:
         _check(plans)
-        self.streams = {
-            name: BatchStream(
+        self.streams: dict[str, AnyStream] = {
+            name: STREAMS[type(plan)](
                 replace(plan, seed=stream_seed(plan.seed, name)),
                 loader=loader,
                 workers=workers,
@@ -94,7 +102,7 @@ class Streams(Iterator[HostBatch]):
 class StreamFaults:
     """What all streams together have met."""
 
-    def __init__(self, streams: Mapping[str, BatchStream]) -> None:
+    def __init__(self, streams: Mapping[str, AnyStream]) -> None:
         self._streams = streams
 
     @property
