@@ -4,14 +4,15 @@ Each stream is what one alone is: a function of its position, equal on any numbe
 The position is shared, so it is still the whole state.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.batches import BatchPlan
+from data_pipelines.blend import BlendPlan
 from data_pipelines.faults import Fault
+from data_pipelines.order import stream_seed
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream, HostBatch, Loader
 from data_pipelines.tar_set import TarPlan
@@ -19,7 +20,7 @@ from data_pipelines.tar_stream import TarStream
 
 AnyStream = BatchStream | TarStream
 
-STREAMS: dict[type[BatchPlan], type[Any]] = {BatchPlan: BatchStream, TarPlan: TarStream}
+STREAMS: dict[type[BatchPlan], type[Any]] = {BatchPlan: BatchStream, BlendPlan: BatchStream, TarPlan: TarStream}
 """Kind of plan -> the stream that reads it."""
 
 
@@ -119,16 +120,6 @@ class StreamFaults:
     def quarantined(self) -> list[Fault]:
         """Every fault that was met."""
         return [fault for stream in self._streams.values() for fault in stream.faults.quarantined]
-
-
-def stream_seed(seed: int, name: str) -> int:
-    """Return the seed of a stream's order: 64 bits of a hash of the run's seed and the stream's name.
-
-    The seed of the stream without a name is the run's own.
-    """
-    if not name:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")
 
 
 def _check(plans: Mapping[str, BatchPlan]) -> None:

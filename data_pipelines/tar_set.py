@@ -104,12 +104,12 @@ class TarPlan(BatchPlan):
             for one, spec in stored.items():
                 files[one].append(kind_of(spec).encode(spec, values[one]))
         source = Source(
-            name=f"{self.place} ({len(tars):,} tars without an index)",
+            name=f"{Path(tars[0]).parent.name or 'tars'}-unindexed",
             items=items,
             reader=_Files(files),
             classes=classes,
             licence="not stated",
-            origin=f"{self.place}: {PROMISE}",
+            origin=f"{len(tars):,} {PROMISE}: {self.place}",
             images=(),
             fields=stored,
         )

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from bigtrain.augment.derived.base import DerivedField
 from bigtrain.core.config import Config
+from bigtrain.engine.blend_config import BlendConfig
 from bigtrain.engine.shards_config import ShardsConfig
 from bigtrain.engine.stream_config import NAME
 from bigtrain.engine.tars_config import TarsConfig
@@ -22,7 +23,8 @@ def kind(data: Any) -> str:
 
 _Shards = Annotated[ShardsConfig, Tag("shards")]
 _Tars = Annotated[TarsConfig, Tag("webdataset")]
-_AnyStream = Annotated[_Shards | _Tars, Discriminator(kind)]
+_Blend = Annotated[BlendConfig, Tag("blend")]
+_AnyStream = Annotated[_Shards | _Tars | _Blend, Discriminator(kind)]
 """A stream of any kind: a new kind is a file for its config, and an entry here."""
 
 
@@ -66,5 +68,5 @@ class StreamsConfig(Config):
         }
 
 
-AnyDataConfig = Annotated[_Shards | _Tars | Annotated[StreamsConfig, Tag("several")], Discriminator(kind)]
+AnyDataConfig = Annotated[_Shards | _Tars | _Blend | Annotated[StreamsConfig, Tag("several")], Discriminator(kind)]
 """What the key `data` may be."""

@@ -33,6 +33,7 @@ def describe_run(config: TrainingConfig, manifests: Mapping[str, Manifest], rank
         "name": "+".join(manifest.name for manifest in manifests.values()),
         "digest": digest,
         "folder": ", ".join(config.data.paths),
+        "source": "; ".join(dict.fromkeys(manifest.source for manifest in manifests.values())),
         "shape": list(next(iter(config.data.field_specs().values())).shape),
         "profile": {
             "images": sum(manifest.count for manifest in manifests.values()),
