@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,13 +35,15 @@ def _run() -> int:
     meeting.register()
     logging.disable(logging.WARNING)
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_news)
+    beside = str(Path(os.environ[CAUSE]).parent) if CAUSE in os.environ else None
     try:
-        run.main()
+        with tempfile.TemporaryDirectory(prefix="bigtrain-", dir=beside) as logs:  # torchrun would leave one of its own
+            run.main([f"--log-dir={logs}", *sys.argv[1:]])
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
-        _tell_cause(rank, int(failure.exitcode))
+        _report_cause(rank, int(failure.exitcode))
         return int(failure.exitcode) if failure.exitcode > 0 else 128 - int(failure.exitcode)
     return 0
 
@@ -50,7 +53,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 
-def _tell_cause(rank: int, code: int) -> None:
+def _report_cause(rank: int, code: int) -> None:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if CAUSE in os.environ:
         Path(os.environ[CAUSE]).write_text(f"rank {rank} {how}")

@@ -1,5 +1,6 @@
 """Commands that score."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import typer
 
 from bigtrain.cli.options import run_program, settings_from
 from bigtrain.cli.plugins import NamesScoringPlugins
-from bigtrain.core.config import ConfigError, config_to_words
+from bigtrain.core.errors import ConfigError
 
 app = typer.Typer()
 
@@ -56,10 +57,7 @@ def evaluate(
     Every score carries the protocol that it was made by; scores of different protocols are not compared.
     """
     if compare is not None:
-        from bigtrain.core.logging import console
-        from bigtrain.report.comparison import compare as compare_scores
-
-        console.print(compare_scores(*compare))
+        _show_comparison(*compare, as_json=as_json)
         return
     if snapshot is None:
         raise ConfigError("evaluate: name a snapshot folder, or two evaluations to --compare")
@@ -67,6 +65,7 @@ def evaluate(
 
     scores = {"metrics": metric, **{name: context.params[name] for name in _OF_SCORES}}
     if watch:
+        from bigtrain.core.config import config_to_words
         from launch.local import run_ranks
 
         chosen = {name: value for name, value in scores.items() if value is not None}
@@ -75,6 +74,16 @@ def evaluate(
     others = {name: context.params[name] for name in _OF_SAMPLES}
     settings = settings_from(EvaluateSettings, "evaluate", **scores, **others, data=_places(data), as_json=as_json)
     run_program("bigtrain.run.evaluate", settings, nproc=nproc)
+
+
+def _show_comparison(one: Path, other: Path, *, as_json: bool) -> None:
+    from bigtrain.core.logging import console
+    from bigtrain.report.comparison import compare, compare_as_json
+
+    if as_json:
+        typer.echo(json.dumps(compare_as_json(one, other)))
+    else:
+        console.print(compare(one, other))
 
 
 def _places(data: list[str] | None) -> str | dict[str, str] | None:
