@@ -8,8 +8,8 @@ _SUFFIXES = """
     .psd .im .msp .pcd .blp .ftc .ftu .gbr .pxr .fli .flc .heic .heif .hif .jxl
 """
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Of files that are taken for images. Pillow reads all of these but the last four, which are looked at and rejected
-with the reason, unless they are something else by content."""
+"""Of files that are taken for images: all that Pillow could read, and four that it could not. Those of a format that is
+not among `data_pipelines.pictures.FORMATS` are rejected with that reason."""
 
 OTHER_KINDS = {"npy": "array", "wav": "audio", "flac": "audio"}
 """Extension -> kind of field."""

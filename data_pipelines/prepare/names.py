@@ -16,17 +16,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-<<<<<<< HEAD
-=======
-IMAGE_SUFFIXES = _words("""
-    .png .apng .jpg .jpeg .jpe .jfif .mpo .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .pfm .avif .avifs .jp2
-    .j2k .jpc .jpf .jpx .j2c .tga .icb .vda .vst .pcx .dcx .sgi .rgb .rgba .bw .ras .qoi .ico .icns .cur .dds .xbm .xpm
-    .psd .im .msp .pcd .blp .ftc .ftu .gbr .pxr .fli .flc .heic .heif .hif .jxl
-""")
-"""Of files that are taken for images: all that Pillow could read, and four that it could not. Those of a format that is
-not among `data_pipelines.pictures.FORMATS` are rejected with that reason."""
-
->>>>>>> main
 _KNOWN_OTHERS = _words("""
     .txt .json .jsonl .csv .tsv .xml .md .rst .html .htm .pdf .doc .docx .xlsx .py .ipynb .sh .yaml .yml .toml .ini .cfg
     .log .cls .db .npy .npz .mat .h5 .hdf5 .pt .pth .pkl .pickle .ckpt .bin .safetensors .onnx .parquet .arrow .zip .tar
