@@ -54,9 +54,9 @@ def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> Netw
 def lay_out(network: NetworkT) -> NetworkT:
     """Lay out a network's weights as convolutions like them best; return the same network.
 
-    It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails. `contiguous` would leave
-    a weight of one input channel, or of one pixel, as it is: both layouts fit its strides, and a convolution takes the
-    layout that they name.
+    It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails. `contiguous` would
+    leave a weight of one input channel, or of one pixel, as it is: both layouts fit its strides, and a convolution
+    takes the layout that they name.
     """
     for module in network.modules():
         for name, parameter in module._parameters.items():
