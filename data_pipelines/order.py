@@ -6,6 +6,7 @@ shard samples that still reads few shards at a time. Permutations sort the raw o
 guarantees, so that the order of a run does not depend on NumPy's version.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -236,11 +237,21 @@ def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
         held_out: share of all samples, spread evenly over the shards; each shard keeps at least one to train on.
     """
     ends = np.floor(np.cumsum(counts) * held_out + 1e-9).astype(np.int64)
-    held = np.diff(ends, prepend=0)
-    return list(map(int, np.maximum(np.asarray(counts) - held, 1)))
+    kept_back = np.diff(ends, prepend=0)
+    return list(map(int, np.maximum(np.asarray(counts) - kept_back, 1)))
 
 
 def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:
     """Return a random order of `count` things."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=[0, 0, 0, purpose])
     return np.argsort(bits.random_raw(count), kind="stable")
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """Return the seed of a stream's order: 64 bits of a hash of the run's seed and the stream's name.
+
+    The seed of the stream without a name is the run's own.
+    """
+    if not name:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")

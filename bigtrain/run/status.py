@@ -78,7 +78,7 @@ def table(status: Status) -> Table:
     for name, score in status["scores"].items():
         rows.add_row(name.removeprefix("eval/"), f"{score['value']:.3f} at kimg {score['kimg']:.1f}")
     rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "nothing wrong")
-    rows.add_row("faults", _told_faults(status))
+    rows.add_row("faults", _fault_counts(status))
     if failure := status["failure"]:
         rank = "" if failure["rank"] is None else f"rank {failure['rank']}"
         place = f"{rank}{' on ' * bool(rank and failure['host'])}{failure['host']}"
@@ -93,7 +93,7 @@ def table(status: Status) -> Table:
             "MLflow", f"run {status['mlflow']['run_id']}" + (f", {unsent} bytes not sent yet" if unsent else "")
         )
     for event in status["events"]:
-        rows.add_row(event["time"][:19].replace("T", " "), _told(event))
+        rows.add_row(event["time"][:19].replace("T", " "), _event_line(event))
     return rows
 
 
@@ -143,7 +143,7 @@ def _since(status: Status) -> str:
     return "" if age is None or status["state"] == "running" else f", last sign of life {duration(age)} ago"
 
 
-def _told_faults(status: Status) -> str:
+def _fault_counts(status: Status) -> str:
     restarts, lost = status["restarts"], status["lost_kimg"]
     counted = [f"{restarts} restart{'s' * (restarts != 1)}, {lost:g} kimg done again"] if restarts else []
     for name in ("rollbacks", "skipped_steps", "replaced_samples"):
@@ -151,7 +151,7 @@ def _told_faults(status: Status) -> str:
     return ", ".join(counted) or "none"
 
 
-def _told(event: Event) -> str:
+def _event_line(event: Event) -> str:
     facts = ", ".join(
         f"{name} {value}"
         for name, value in event.items()

@@ -8,14 +8,15 @@ from bigtrain.build import check
 from bigtrain.config import load_training, parse_training
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.errors import UserError
-from bigtrain.engine.data_config import DataConfig
+from bigtrain.engine.shards_config import ShardsConfig
+from bigtrain.engine.stream_config import Share
 from data_pipelines.errors import DataError
 from data_pipelines.sampling import Shares
 from tests.conftest import ROOT
 
 
-def data(**entries: object) -> DataConfig:
-    return parse_config(DataConfig, {"path": "x", "resolution": 8, **entries}, source="test")
+def data(**entries: object) -> ShardsConfig:
+    return parse_config(ShardsConfig, {"path": "x", "resolution": 8, **entries}, source="test")
 
 
 @pytest.mark.parametrize(
@@ -27,9 +28,7 @@ def data(**entries: object) -> DataConfig:
     ],
 )
 def test_sampling_becomes_shares(sampling: dict[str, object], shares: Shares | None) -> None:
-    plan = data(sampling=sampling, max_images=7, cache={"folder": "/scratch"}).plan(
-        seed=3, global_batch=8, held_out=0.0
-    )
+    plan = data(sampling=sampling, max_images=7, cache={"folder": "/scratch"}).plan(Share(seed=3, global_batch=8))
     assert plan.shares == shares
     assert (plan.max_images, plan.cache.folder, plan.on_corrupt) == (7, "/scratch", "replace")
 
