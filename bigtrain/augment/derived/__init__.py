@@ -6,6 +6,7 @@ A new kind is a file here and a name below; other packages add theirs by entry p
 from bigtrain.augment.derived.base import DERIVED, DerivedField, DerivedFieldConfig, derive
 from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.holes import HolesConfig
+from bigtrain.augment.derived.mel import MelConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
 
@@ -15,6 +16,7 @@ DERIVED.add_classes(
     GrayscaleConfig,
     HolesConfig,
     JPEGConfig,
+    MelConfig,
     NoiseConfig,
     RestorationConfig,
 )
