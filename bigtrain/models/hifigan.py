@@ -22,6 +22,7 @@ from bigtrain.models.translator import (
     PatchDiscriminator,
     Translator,
 )
+from bigtrain.ops.padding import mirror1d
 
 _SLOPE = 0.1
 _LAST_SLOPE = 0.01
@@ -257,8 +258,7 @@ class PeriodPart(nn.Module):
 
     def forward(self, sound: Tensor) -> list[Tensor]:
         """Return the activations of each layer, [N, C, rows, period], and last the logits, [N, rows * period]."""
-        missing = -sound.shape[2] % self.period
-        x = F.pad(sound, (0, missing), mode="reflect") if missing else sound
+        x = mirror1d(sound, 0, -sound.shape[2] % self.period)
         x = x.reshape(len(x), 1, -1, self.period)
         return _through(x, self.convs, self.conv_post)
 

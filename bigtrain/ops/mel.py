@@ -3,12 +3,12 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from bigtrain.core.config import Config
 from bigtrain.core.constants import constant
+from bigtrain.ops.padding import mirror1d
 from bigtrain.ops.precision import outside_autocast
 
 _LINEAR_BELOW, _HZ_A_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, math.log(6.4) / 27.0
@@ -74,7 +74,7 @@ class MelSettings(Config):
         """
         with outside_autocast(sound.device.type):
             margin = (self.n_fft - self.hop) // 2
-            padded = F.pad(sound.float(), (margin, margin), mode="reflect").squeeze(1)
+            padded = mirror1d(sound.float(), margin, margin).squeeze(1)
             window = _hann(self.window, sound.device)
             bins = torch.stft(
                 padded, self.n_fft, self.hop, self.window, window, center=False, return_complex=True, onesided=True
