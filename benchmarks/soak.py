@@ -18,12 +18,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -82,28 +83,55 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"
         process.wait()
 
 
-def look(command: int, folder: Path, temporary: Path) -> dict[str, float]:
-    """Return what a run takes now: memory and handles of its first rank, processes, temporary files."""
-    family = find(command)
-    ranks = [one.process for one in family if one.role == "rank"]
-    found = {"processes": float(len(family)), "files": float(sum(1 for _ in temporary.rglob("*")))}
-    with contextlib.suppress(IndexError, psutil.Error):  # between two lives
-        found |= {"pid": ranks[0].pid, "rss": float(ranks[0].memory_info().rss), "handles": float(ranks[0].num_fds())}
-    return {"time": time.time(), "seen": float(read_heartbeat(folder).get("samples_seen", 0)), **found}
+class Look(NamedTuple):
+    """What a run takes at a moment.
+
+    Attributes:
+        files: below its temporary folder.
+        processes: role, process number, bytes of memory and handles of each.
+    """
+
+    files: int
+    processes: list[tuple[str, int, int, int]]
 
 
-def growth(looks: list[dict[str, float]], what: str) -> float:
-    """Return by what share a quantity grew within lives: last quarter over second quarter, the median of the lives."""
-    lives: dict[float, list[float]] = {}
+def look(command: int, temporary: Path) -> Look:
+    """Return what a run takes now."""
+    found = []
+    for one in find(command):
+        with contextlib.suppress(psutil.Error):  # it ends just now
+            of = one.process
+            found.append((one.role, of.pid, of.memory_info().rss, of.num_fds()))
+    return Look(sum(1 for _ in temporary.rglob("*")), found)
+
+
+def growth(looks: Sequence[Look]) -> dict[str, dict[str, float]]:
+    """Return by what share memory and handles grew within the lives of processes of each role.
+
+    That is the last quarter of a life over its second one; of several lives, the median and the most.
+    """
+    lives: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for one in looks:
-        if "pid" in one:
-            lives.setdefault(one["pid"], []).append(one[what])
-    grown = [
-        statistics.mean(values[-len(values) // 4 :]) / statistics.mean(values[len(values) // 4 : len(values) // 2]) - 1
-        for values in lives.values()
-        if len(values) >= 16
-    ]
-    return statistics.median(grown) if grown else float("nan")
+        for role, pid, memory, handles in one.processes:
+            lives.setdefault((role, pid), []).append((memory, handles))
+    grown: dict[str, list[tuple[float, float]]] = {}
+    for (role, _), values in lives.items():
+        if len(values) >= 16:
+            second, last = values[len(values) // 4 : len(values) // 2], values[-len(values) // 4 :]
+            memory, handles = (
+                statistics.mean(now[what] for now in last) / statistics.mean(then[what] for then in second) - 1
+                for what in (0, 1)
+            )
+            grown.setdefault(role, []).append((memory, handles))
+    return {
+        role: {
+            "lives": len(values),
+            "memory, median": round(statistics.median(memory for memory, _ in values), 4),
+            "memory, most": round(max(memory for memory, _ in values), 4),
+            "handles, most": round(max(handles for _, handles in values), 4),
+        }
+        for role, values in grown.items()
+    }
 
 
 def main() -> None:
@@ -126,11 +154,12 @@ def main() -> None:
         with folder.with_suffix(".log").open("ab") as log:
             command = [sys.executable, "-m", "bigtrain", *words]
             run = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(temporary)})
-        looks, kills, ended = [], 0, time.monotonic() + 60 * options.minutes
+        looks: list[Look] = []
+        kills, ended = 0, time.monotonic() + 60 * options.minutes
         kill_at = time.monotonic() + 60 * options.kill_minutes
         while time.monotonic() < ended and run.poll() is None:
             time.sleep(_LOOK_SECONDS)
-            looks.append(look(run.pid, folder, temporary))
+            looks.append(look(run.pid, temporary))
             stopped = time.time() % 420 < 30  # the tracking server stands still for half a minute in seven
             mlflow.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
             ranks = [one.process for one in find(run.pid) if one.role == "rank"]
@@ -147,12 +176,13 @@ def main() -> None:
         "exit code": code,
         "kills": kills,
         "goodput": goodput,
-        "memory grew by": growth(looks, "rss"),
-        "handles grew by": growth(looks, "handles"),
-        "most processes": max(one["processes"] for one in looks),
+        "grew by": growth(looks),
+        "most processes": max(len(one.processes) for one in looks),
         "processes left": len(left),
-        "temporary files left": sum(1 for _ in temporary.rglob("*")),
+        "most temporary files": max(one.files for one in looks),
+        "temporary files left": [str(path.relative_to(temporary)) for path in temporary.rglob("*")],
     }
+    folder.with_suffix(".looks.json").write_text(json.dumps(looks))
     print(json.dumps(about, indent=1))
     print(in_words(goodput) if goodput else "no account")
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import requests
-
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.faults import FaultLog
 
@@ -118,6 +116,8 @@ def chunks_of(url: str, retry: RetryPolicy) -> Iterator[bytes]:
 
 
 def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:
+    import requests  # a tenth of a second of every rank that reads from a disk
+
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         with requests.get(url, stream=True, timeout=stall_s, headers=headers) as response:

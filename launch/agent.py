@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,8 +35,10 @@ def _run() -> int:
     meeting.register()
     logging.disable(logging.WARNING)
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_news)
+    beside = str(Path(os.environ[CAUSE]).parent) if CAUSE in os.environ else None
     try:
-        run.main()
+        with tempfile.TemporaryDirectory(prefix="bigtrain-", dir=beside) as logs:  # torchrun would leave one of its own
+            run.main([f"--log-dir={logs}", *sys.argv[1:]])
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     except ChildFailedError as failed:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
-from bigtrain.core.config import ConfigError
+from bigtrain.core.errors import ConfigError
 
 app = typer.Typer()
 

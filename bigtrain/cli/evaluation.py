@@ -8,7 +8,7 @@ import typer
 
 from bigtrain.cli.options import run_program, settings_from
 from bigtrain.cli.plugins import NamesScoringPlugins
-from bigtrain.core.config import ConfigError, config_to_words
+from bigtrain.core.errors import ConfigError
 
 app = typer.Typer()
 
@@ -67,6 +67,7 @@ def evaluate(
 
     scores = {"metrics": metric, **{name: context.params[name] for name in _OF_SCORES}}
     if watch:
+        from bigtrain.core.config import config_to_words
         from launch.local import run_ranks
 
         chosen = {name: value for name, value in scores.items() if value is not None}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bigtrain.core.config import ConfigError
+from bigtrain.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table

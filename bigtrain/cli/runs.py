@@ -10,7 +10,7 @@ import typer
 from bigtrain.cli.options import ConfigFile, Overrides
 from bigtrain.cli.plugins import NamesPlugins
 from bigtrain.cli.signals import end_on_signals
-from bigtrain.core.config import ConfigError
+from bigtrain.core.errors import ConfigError
 
 app = typer.Typer()
 

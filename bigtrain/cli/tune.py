@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bigtrain.cli.options import Overrides
-from bigtrain.core.config import ConfigError
+from bigtrain.core.errors import ConfigError
 
 app = typer.Typer()
 

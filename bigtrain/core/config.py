@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from bigtrain.core.errors import UserError
+from bigtrain.core.errors import ConfigError as ConfigError
 from bigtrain.core.registry import LazyType
 from data_pipelines.files import read_at_most
 
@@ -31,10 +31,6 @@ class Config(BaseModel):
     """Base of all configs: frozen, no unknown keys, no silent conversions (`"3"` is not 3)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
-
-
-class ConfigError(UserError):
-    """A user's mistake in a config; the message is one line with the file, the key and what would be right."""
 
 
 def load_config(schema: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:

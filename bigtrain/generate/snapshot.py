@@ -5,6 +5,7 @@ It may hold networks that are not averaged too, such as discriminators, which fu
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -224,18 +225,14 @@ def save_snapshot(
         class_names: empty when unconditional.
         facts: what else to tell of it (samples seen, dataset, scores); JSON values.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, network in networks.items():
-        _write_weights(folder / _file_of(name), network)
-    write_json(
-        folder / DESCRIPTION,
-        {
-            "format": FORMAT,
-            "networks": {name: {**specs[name].describe(), "averaged": name in averaged} for name in networks},
-            "sampler": sampler.describe(),
-            "class_names": list(class_names),
-            **facts,
-        },
+    files = _name_files({name: specs[name].role for name in networks})
+    described = {
+        name: {**specs[name].describe(), "averaged": name in averaged, _WEIGHTS: file} for name, file in files.items()
+    }
+    _write(
+        folder,
+        networks,
+        {"networks": described, "sampler": sampler.describe(), "class_names": list(class_names), **facts},
     )
 
 
@@ -255,7 +252,7 @@ def load_snapshot(folder: str | Path) -> Snapshot:
             # Snapshots of before that key tell by the role.
             if not document.get("averaged", "discriminator" not in spec.role):
                 continue
-            weights = _weights_of(folder, name)
+            weights = folder / document[_WEIGHTS]
             if not weights.is_file():
                 raise SnapshotError(f"{folder}: not a snapshot folder, {weights.name} is missing")
             networks[name] = spec.build()
@@ -272,13 +269,10 @@ def rewrite_snapshot(folder: Path, out: Path, networks: Mapping[str, nn.Module],
 
     Its scores, and networks that are not given, belong to the other weights and are left out.
     """
-    document = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    document.pop("scores", None)
-    document["networks"] = {name: spec for name, spec in document["networks"].items() if name in networks}
-    out.mkdir(parents=True, exist_ok=True)
-    for name, network in networks.items():
-        _write_weights(out / _file_of(name), network)
-    write_json(out / DESCRIPTION, {**document, **facts})
+    description = _read_description(folder)
+    description.pop("scores", None)
+    described = {name: spec for name, spec in description["networks"].items() if name in networks}
+    _write(out, networks, {**description, "networks": described, **facts})
 
 
 def networks_in(folder: str | Path) -> dict[str, NetworkSpec]:
@@ -300,66 +294,82 @@ def read_weights(folder: str | Path, network: str) -> State:
     Raises:
         SnapshotError: missing or damaged.
     """
-    path = _weights_of(Path(folder), network)
-    if not path.is_file():
-        raise SnapshotError(f"{folder}: holds no weights of {network}, {path.name} is missing")
+    folder = Path(folder)
     try:
+        path = folder / _read_description(folder)["networks"][network][_WEIGHTS]
+        if not path.is_file():
+            raise SnapshotError(f"{folder}: holds no weights of {network}, {path.name} is missing")
         return load_file(path)
-    except SafetensorError as error:
-        raise _damaged(Path(folder), error) from None
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from None
 
 
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError, RuntimeError)
 
 
 def _damaged(folder: Path, error: Exception) -> SnapshotError:
+    if isinstance(error, SnapshotError):  # it says more already
+        return error
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return SnapshotError(f"{folder}: damaged snapshot ({reason})")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
+    """Return `snapshot.json` without its format, each network with the file of its weights."""
     if not (folder / DESCRIPTION).is_file():
         raise SnapshotError(f"{folder}: not a snapshot folder, {DESCRIPTION} is missing")
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description.get("format") == _FORMER:
-            return _from_former(folder, description)
-        if description.pop("format") != FORMAT:
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        found = description.pop("format")
+        if found == _FORMER:
+            description = _from_former(description)
+        elif found != FORMAT:
             raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
-        for name in description["networks"]:
-            if not re.fullmatch(r"\w+", name):  # it becomes a file's name, here and in snapshots that are made of it
-                raise SnapshotError(f"{folder}: {name!r} is no name of a network")
+        for name, document in description["networks"].items():
+            # The key is younger than format 2, whose files were called by the networks' names at first.
+            file = document.setdefault(_WEIGHTS, f"{name}.safetensors")
+            for what, text, pattern in (("network", name, r"\w+"), ("file of weights", file, r"\w+\.safetensors")):
+                if not re.fullmatch(pattern, text):  # it is the name of a file, here and in snapshots made of this one
+                    raise SnapshotError(f"{folder}: {text!r} is no name of a {what}")
     except _DAMAGE as error:
         raise _damaged(folder, error) from None
-    found: dict[str, Any] = description
-    return found
+    return description
 
 
 _FORMER = "bigtrain-snapshot/1"
 
 
-def _from_former(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+def _from_former(description: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a snapshot of the former format, which held one generator, as one of this format."""
     image = ImageSpec(**description.pop("image"))
     networks = {}
     for name, role in (("G", "generator"), ("D", "discriminator")):
         if role in description:
-            networks[name] = {"key": role, "role": role, "config": description.pop(role), "images": [asdict(image)]}
-    description.pop("format")
+            spec = {"key": role, "role": role, "config": description.pop(role), "images": [asdict(image)]}
+            networks[name] = {**spec, _WEIGHTS: f"{role}.safetensors"}
     return {**description, "networks": networks, "sampler": SynthesisSampler.for_images(image).describe()}
 
 
-def _file_of(network: str) -> str:
-    return f"{network}.safetensors"
+_WEIGHTS = "weights"
+"""Key of a network's description: the file with its weights."""
 
 
-def _weights_of(folder: Path, network: str) -> Path:
-    """Return the file of a network's weights, which the former format called by the network's role."""
-    former = folder / {"G": "generator.safetensors", "D": "discriminator.safetensors"}.get(network, "")
-    path = folder / _file_of(network)
-    return former if former.is_file() and not path.is_file() else path
+def _name_files(roles: Mapping[str, str]) -> dict[str, str]:
+    """Return the file of each network's weights: called by its role where it alone has that role, else by its name.
+
+    >>> _name_files({"G": "generator", "D_A": "discriminator", "D_B": "discriminator"})
+    {'G': 'generator.safetensors', 'D_A': 'D_A.safetensors', 'D_B': 'D_B.safetensors'}
+    """
+    counts = Counter(roles.values())
+    return {
+        name: f"{role if counts[role] == 1 and role not in roles else name}.safetensors" for name, role in roles.items()
+    }
 
 
-def _write_weights(path: Path, network: nn.Module) -> None:
-    with atomic_write(path) as file:
-        file.write(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+def _write(folder: Path, networks: Mapping[str, nn.Module], description: Mapping[str, Any]) -> None:
+    """Write weights, then the description, so that a half-written snapshot is not one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in networks.items():
+        with atomic_write(folder / description["networks"][name][_WEIGHTS]) as file:
+            file.write(save({key: value.contiguous() for key, value in network.state_dict().items()}))
+    write_json(folder / DESCRIPTION, {"format": FORMAT, **description})

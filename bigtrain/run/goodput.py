@@ -5,6 +5,8 @@ account, and the event of the next start keeps it. So it is known of lives that 
 heartbeat.
 """
 
+import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from bigtrain.core.stop import LAUNCHER
 from bigtrain.tracking.events import Event
 
 ACCOUNT, BEFORE = "account", "before"
@@ -25,6 +28,7 @@ _KINDS = {
     "snapshot": "checkpoints",
     "save": "checkpoints",
     "roll_back": "checkpoints",
+    "count_operations": "start",  # of the first step of each kind
 }
 """Span of the trainer -> what its time counts as."""
 PARTS = ("steps", "start", "data", "evaluation", "checkpoints", "redone", "queue", "failures", "other")
@@ -33,10 +37,10 @@ between a stop that saved and the next start, `failures` that between a life tha
 
 
 class TimeAccount:
-    """Adds up where the time of this process goes, from its start on."""
+    """Adds up where the time of this process goes, from its start on, with that of a launcher that started it alone."""
 
     def __init__(self) -> None:
-        self._began = psutil.Process().create_time()
+        self._began = _began()
         self._seconds = dict.fromkeys(dict.fromkeys(_KINDS.values()), 0.0)
         self._inside = False
 
@@ -52,13 +56,22 @@ class TimeAccount:
         finally:
             self._inside = False
             if name == "start":  # with what the interpreter and its imports took before
-                self._seconds["start"] = time.time() - self._began
+                self._seconds["start"] += time.time() - self._began
             else:
                 self._seconds[_KINDS[name]] += time.perf_counter() - began
 
     def read(self) -> dict[str, Any]:
         """Return the account, for the heartbeat."""
         return {"began": self._began, "seconds": {name: round(value, 3) for name, value in self._seconds.items()}}
+
+
+def _began() -> float:
+    """Return when this life began, UNIX time: with its launcher, unless that had started other ranks before."""
+    own = psutil.Process()
+    if os.environ.get(LAUNCHER) == str(own.ppid()) and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+        with contextlib.suppress(psutil.Error):
+            own = psutil.Process(own.ppid())
+    return float(own.create_time())
 
 
 def goodput_of(events: Sequence[Event], heartbeat: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -106,7 +106,8 @@ class RunLog:
         for stats in result.stats:
             self.means.add(stats)
         began = time.perf_counter()
-        self.means.add(self.usage.of_step(self._progress))  # the first of a kind is counted, which takes a while
+        with self.span("count_operations"):  # of the first of a kind, which takes a while
+            self.means.add(self.usage.of_step(self._progress))
         self.leave_out(time.perf_counter() - began)
         self.journal.beat(self._progress)
 

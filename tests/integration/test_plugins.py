@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
-from safetensors.torch import load_file
 
 from bigtrain.checkpoint import load_state
+from bigtrain.generate.snapshot import read_weights
 from tests.conftest import ROOT, tiny_source
 from tests.distributed.ranks import free_port
 from tests.integration.test_training import assert_same
@@ -182,7 +182,7 @@ def _final_state(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(("task", "strategy"), CELLS[2])
 def test_it_trains_as_on_one_rank(trained: Path, task: str, strategy: str) -> None:
     ours, alone = (
-        load_file(trained / f"{task}-{name}-straight" / "snapshots" / "kimg000000.128" / "G.safetensors")
+        read_weights(trained / f"{task}-{name}-straight" / "snapshots" / "kimg000000.128", "G")
         for name in (strategy, "single")
     )
     for name, value in alone.items():

@@ -87,7 +87,7 @@ def test_what_people_look_for_is_there(server: Server, seeds: list[Path]) -> Non
         artifacts = server.artifacts.joinpath(*str(place[0]).removeprefix("mlflow-artifacts:/").split("/"))
         found = {str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()}
         assert {"config.yaml", "environment.json", "curves.png", "logs/rank0.log"} <= found
-        assert "snapshots/final/G.safetensors" in found
+        assert "snapshots/final/generator.safetensors" in found
         assert "checkpoints/kimg000000.320.json" in found
         pictures = [name for name in found if name.endswith(".png") and name.startswith("images/samples~fakes+")]
         assert len(pictures) == 3  # before training, in the middle, in the end

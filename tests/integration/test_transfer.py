@@ -53,7 +53,7 @@ def test_transfer_learning_with_frozen_stages(
         assert torch.equal(trained[f"D.{name}"], before) == (stages[name] < 2), name
 
     (last,) = (tmp_path / "run" / "snapshots").glob("kimg*")
-    averaged, start = load_file(last / "G.safetensors"), G.state_dict()
+    averaged, start = load_file(last / "generator.safetensors"), G.state_dict()
     distance = max((averaged[name] - start[name]).abs().max().item() for name in dict(G.named_parameters()))
     assert 0 < distance < 0.02, "ten steps of 0.001 from where the snapshot was"
 

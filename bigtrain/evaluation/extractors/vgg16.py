@@ -5,7 +5,6 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
 from bigtrain.core.state import State
 from bigtrain.evaluation.extractors.base import FeatureDtype
@@ -29,6 +28,8 @@ class VGG16(nn.Module):
     preprocessing = f"bilinear as in TensorFlow 1 to {_SIZE}x{_SIZE}, ImageNet's mean and deviation"
 
     def __init__(self, state: State, *, weights_sha256: str, short_name: str) -> None:
+        from torchvision.models import vgg16  # a third of a second of every rank, and few use it
+
         super().__init__()
         self.short_name, self.weights_sha256 = short_name, weights_sha256
         with torch.device("meta"):

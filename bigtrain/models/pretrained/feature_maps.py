@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
 from bigtrain.core.state import State
 from bigtrain.models.pretrained.efficientnet_lite0 import EfficientNetLite0, weights_path
@@ -133,7 +132,7 @@ class VGG16Maps(FeatureMaps):
         return find_weights(self.name, self._weights)
 
     def _empty(self) -> nn.Module:
-        return _in_parts(vgg16().features)
+        return _in_parts(_vgg16_features())
 
     def _loaded(self) -> nn.Module:
         found = self._found()
@@ -162,10 +161,17 @@ def vgg16_parts(state: State) -> nn.ModuleList:
         KeyError, RuntimeError: the tensors are something else.
     """
     with torch.device("meta"):
-        layers = vgg16().features
+        layers = _vgg16_features()
     own = {name.removeprefix(_LAYERS): value for name, value in state.items() if name.startswith(_LAYERS)}
     layers.load_state_dict(own, assign=True)
     return _in_parts(layers).to(memory_format=torch.channels_last)
+
+
+def _vgg16_features() -> nn.Sequential:
+    from torchvision.models import vgg16  # a third of a second of every rank, and few use it
+
+    features: nn.Sequential = vgg16().features
+    return features
 
 
 def _in_parts(layers: nn.Sequential) -> nn.ModuleList:

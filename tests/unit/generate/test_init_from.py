@@ -86,15 +86,23 @@ def former(folder: Path) -> None:
     document["format"] = "bigtrain-snapshot/1"
     for name, role in (("G", "generator"), ("D", "discriminator")):
         document[role] = specs[name]["config"]
-        (folder / f"{name}.safetensors").rename(folder / f"{role}.safetensors")
     del document["sampler"]
     (folder / "snapshot.json").write_text(json.dumps(document))
 
 
-def test_a_snapshot_of_the_former_format_is_taken_too(source) -> None:
+def without_file_names(folder: Path) -> None:
+    """Rewrite a snapshot as format 2 had it at first: files are called by their networks' names."""
+    document = json.loads((folder / "snapshot.json").read_text())
+    for name, network in document["networks"].items():
+        (folder / network.pop("weights")).rename(folder / f"{name}.safetensors")
+    (folder / "snapshot.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("rewrite", [former, without_file_names])
+def test_snapshots_of_former_versions_are_taken_too(source, rewrite: Callable[[Path], None]) -> None:
     folder, theirs = source
     images = load_snapshot(folder).sample([3])
-    former(Path(folder))
+    rewrite(Path(folder))
     assert torch.equal(load_snapshot(folder).sample([3]), images)
     specs, ours = networks()
     start = InitFromConfig(snapshot=folder)
@@ -148,7 +156,7 @@ def test_nothing_that_fits_is_told(source) -> None:
 
 
 def without_weights_of_d(folder: Path) -> None:
-    (folder / "D.safetensors").unlink()
+    (folder / "discriminator.safetensors").unlink()
 
 
 def without_d(folder: Path) -> None:
@@ -164,7 +172,7 @@ def without_d(folder: Path) -> None:
         ({"parts": ("G",), "freeze": {"D": 1}}, None, ConfigError, "would freeze random weights"),
         ({"freeze": {"E": 1}}, None, ConfigError, "init_from.freeze: this run has no network 'E', it has D, G"),
         ({"parts": ("G", "E")}, None, ConfigError, "init_from.parts: this run has no network 'E', it has D, G"),
-        ({}, without_weights_of_d, SnapshotError, "holds no weights of D, D.safetensors is missing"),
+        ({}, without_weights_of_d, SnapshotError, "holds no weights of D, discriminator.safetensors is missing"),
         ({}, without_d, ConfigError, r"holds no D \(it holds G\); name what to take in parts"),
     ],
 )

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigtrain.generate.snapshot import SnapshotError, load_snapshot, parse_seeds
+from bigtrain.generate.snapshot import SnapshotError, load_snapshot, parse_seeds, read_weights, save_snapshot
 from bigtrain.models import ImageSpec
 from bigtrain.models.biggan import BigGANGeneratorConfig
+from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.stylegan2 import StyleGAN2GeneratorConfig
+from bigtrain.tasks.samplers import SynthesisSampler
 from tests.snapshots import save_generator
 
 
@@ -50,15 +52,45 @@ def test_a_cutoff_truncates_the_first_layers_of_a_style_generator(folder: Path, 
 
 
 def test_there_is_no_code_in_it(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"snapshot.json", "G.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"snapshot.json", "generator.safetensors"}
+
+
+def test_a_file_is_called_by_the_role_that_only_one_network_has(tmp_path: Path) -> None:
+    config = BigGANGeneratorConfig(z_dim=4, width=4, multiples=(2, 1, 1))
+    networks = {name: config.build(ImageSpec(16, 1)) for name in ("G", "other")}
+    spec = NetworkSpec("generator", "generator", config, (ImageSpec(16, 1),))
+    for names, files in ((("G",), {"generator"}), (("G", "other"), {"G", "other"})):
+        save_snapshot(
+            tmp_path / str(len(names)),
+            {name: networks[name] for name in names},
+            dict.fromkeys(names, spec),
+            SynthesisSampler.for_images(ImageSpec(16, 1)),
+            averaged=names,
+            class_names=[],
+            facts={},
+        )
+        assert {path.stem for path in (tmp_path / str(len(names))).glob("*.safetensors")} == files
+        for name in names:
+            weights = read_weights(tmp_path / str(len(names)), name)
+            assert all(torch.equal(value, weights[key]) for key, value in networks[name].state_dict().items())
+
+
+@pytest.mark.parametrize("file", ["../G.safetensors", "/etc/G.safetensors", "G.bin", "a/b.safetensors", 3])
+def test_weights_are_read_from_its_own_folder_only(folder: Path, file: object) -> None:
+    document = json.loads((folder / "snapshot.json").read_text())
+    document["networks"]["G"]["weights"] = file
+    (folder / "snapshot.json").write_text(json.dumps(document))
+    for read in (load_snapshot, lambda folder: read_weights(folder, "G")):
+        with pytest.raises(SnapshotError, match="is no name of a file of weights|damaged"):
+            read(folder)
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda folder: (folder / "snapshot.json").unlink(), "snapshot.json is missing"),
-        (lambda folder: (folder / "G.safetensors").unlink(), "G.safetensors is missing"),
-        (lambda folder: (folder / "G.safetensors").write_bytes(b"x" * 20), "damaged"),
+        (lambda folder: (folder / "generator.safetensors").unlink(), "generator.safetensors is missing"),
+        (lambda folder: (folder / "generator.safetensors").write_bytes(b"x" * 20), "damaged"),
         (lambda folder: (folder / "snapshot.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "snapshot.json").write_text(json.dumps({"format": "x"})), "not a snapshot of format"),
     ],

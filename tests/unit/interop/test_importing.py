@@ -37,7 +37,7 @@ def same_images(folder: Path, generator: nn.Module) -> bool:
 
 
 def same_judge(folder: Path, discriminator: nn.Module) -> bool:
-    found, own = load_file(folder / "D.safetensors"), discriminator.state_dict()
+    found, own = load_file(folder / "discriminator.safetensors"), discriminator.state_dict()
     return found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 
@@ -196,7 +196,7 @@ def test_rosinalitys_stylegan2(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "bare.pt")
     said = import_weights(tmp_path / "bare.pt", tmp_path / "bare", discriminator=None, settings={})
     assert said[0] == "noise constants: 5 are not in the file, and are drawn with seed 0"
-    bare, whole = (load_file(tmp_path / name / "G.safetensors") for name in ("bare", "mean"))
+    bare, whole = (load_file(tmp_path / name / "generator.safetensors") for name in ("bare", "mean"))
     assert {name for name in whole if not torch.equal(bare[name], whole[name])} == {
         name for name in whole if name.endswith("noise_const")
     }

@@ -70,7 +70,7 @@ def test_a_file_becomes_a_snapshot_that_translates(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--set", "resolution=64"])
     assert result.exit_code == 0, result.output
     assert "G: resnet_translator, 64 pixels, no classes" in result.stdout
-    assert (tmp_path / "snap" / "D.safetensors").exists()
+    assert (tmp_path / "snap" / "patch_discriminator.safetensors").exists()
     snapshot = load_snapshot(tmp_path / "snap")
     draws = Draws(0, torch.arange(len(io["real_A"])), "test")
     made = snapshot.sampler(snapshot.networks, {"input": io["real_A"]}, draws)["target"]

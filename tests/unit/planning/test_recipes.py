@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigtrain.config import TrainingConfig, load_training
-from bigtrain.models import ImageSpec
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
 from tests.conftest import ROOT
@@ -38,6 +38,23 @@ OTHER_TASKS = (
     "srgan-photos64",
 )
 """Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
+FAMILIES = (
+    "gan-mnist28",
+    "cgan-mnist28",
+    "dcgan-lsun64",
+    "improved-gan-cifar32",
+    "wgan-gp-lsun64",
+    "sngan-cifar32",
+    "sagan-imagenet128",
+    "progan-celebahq1024",
+    "stylegan1-ffhq1024",
+    "vitgan-cifar32",
+    "wavegan-sc09",
+    "multiscale-lsun128",
+    "pixelgan-256",
+    "real-esrgan-256",
+)
+"""Recipes of the other network families, whose steps are tested with them: they build and have a plan."""
 
 
 def recipe(name: str, *overrides: str) -> TrainingConfig:
@@ -57,10 +74,35 @@ def planned(name: str) -> tuple[str, Plan]:
 
 
 def test_all_recipes_are_here() -> None:
-    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {"quickstart", *NARROW, *OTHER_TASKS}
+    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {
+        "quickstart",
+        *NARROW,
+        *OTHER_TASKS,
+        *FAMILIES,
+    }
 
 
-@pytest.mark.parametrize("name", [*NARROW, *OTHER_TASKS])
+def test_every_network_has_a_recipe() -> None:
+    used: set[tuple[str, str]] = set()
+    for path in Path(ROOT / "configs").glob("*.yaml"):
+        document = recipe(path.stem).model_dump(mode="json")
+        for part in ("generator", "discriminator"):
+            config = document[part]
+            while config is not None:  # a discriminator may be made of another one
+                used.add((part, config["kind"]))
+                config = config.get("base")
+    ours = {
+        *(("generator", kind) for union in (GENERATORS, TRANSLATORS) for kind in union.keys() - union.foreign()),
+        *(
+            ("discriminator", kind)
+            for one in (DISCRIMINATORS, PATCH_DISCRIMINATORS)
+            for kind in one.keys() - one.foreign()
+        ),
+    }
+    assert sorted(ours - used) == []
+
+
+@pytest.mark.parametrize("name", [*NARROW, *OTHER_TASKS, *FAMILIES])
 def test_builds_on_the_meta_device(name: str) -> None:
     config = recipe(name)
     with torch.device("meta"):
@@ -73,7 +115,7 @@ def test_builds_on_the_meta_device(name: str) -> None:
     [
         "biggan-imagenet128",
         "pix2pix-256",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*list(NARROW)[1:], "cyclegan-256"]),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in [*list(NARROW)[1:], "cyclegan-256", *FAMILIES]),
     ],
 )
 def test_plans_as_its_header_says(name: str) -> None:

@@ -59,7 +59,7 @@ def test_no_file_outside_of_it_is_sent_or_shown(run: Path, private: Path, way: s
         (reason,) = sending.send({"kind": kind, "file": name, "key": "x", "samples_seen": 9, "time_ms": 9})
         assert f"leads out of {run}" in reason
     (run / "snapshots" / "kimg1").mkdir(parents=True)
-    (run / "snapshots" / "kimg1" / "G.safetensors").symlink_to(private)
+    (run / "snapshots" / "kimg1" / "generator.safetensors").symlink_to(private)
     (reason,) = sending.send({"kind": "snapshot", "file": "snapshots/kimg1", "key": "x", "samples_seen": 9})
     assert f"leads out of {run}" in reason
     add_record(run, kind="image", file=name)
