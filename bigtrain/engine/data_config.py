@@ -7,6 +7,7 @@ from pydantic import (
     Discriminator,
     Field,
     NonNegativeFloat,
+    PositiveFloat,
     PositiveInt,
     Tag,
     field_validator,
@@ -92,6 +93,7 @@ class FieldConfig(Config):
         classes: number of classes, of the kinds `class` and `classes`.
         shape: of a sample's array, of the other kinds.
         dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
+        rate: samples (audio) or frames (video) a second, which the dataset must have; null for any.
     """
 
     kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
@@ -101,6 +103,7 @@ class FieldConfig(Config):
     classes: PositiveInt | None = None
     shape: tuple[PositiveInt, ...] | None = None
     dtype: str | None = None
+    rate: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _says_what_its_kind_needs(self) -> Self:
@@ -108,6 +111,8 @@ class FieldConfig(Config):
             raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
         if self.kind not in ("image", "class", "classes") and self.shape is None:
             raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
+        if self.kind not in ("audio", "video") and self.rate is not None:
+            raise ValueError(f"rate: kind '{self.kind}' has none")
         return self
 
 
@@ -122,7 +127,7 @@ class StreamConfig(Config):
 
     Attributes:
         path: folder of shards, see `bigtrain data prepare`; or its URL, `http(s)://` or `s3://`.
-        resolution: of the images; the shards must have it.
+        resolution: of the images, the shards must have it; null where no field is an image.
         width: of images that are not square, whose height is `resolution`; null for square ones.
         channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); the shards must have them.
         classes: how many, for a conditional network; 0 ignores the labels.
@@ -145,7 +150,7 @@ class StreamConfig(Config):
     """
 
     path: str
-    resolution: PositiveInt
+    resolution: PositiveInt | None = None
     width: PositiveInt | None = None
     channels: Annotated[int, Field(ge=1, le=4)] = 3
     classes: Annotated[int, Field(ge=0)] = 0
@@ -171,6 +176,12 @@ class StreamConfig(Config):
         return refuse_secrets(path, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://")
 
     @model_validator(mode="after")
+    def _images_have_a_size(self) -> Self:
+        if self.resolution is None and (self.fields is None or any(map(_needs_a_size, self.fields.values()))):
+            raise ValueError("resolution is missing: the height of the images in pixels, such as 64")
+        return self
+
+    @model_validator(mode="after")
     def _derives_what_it_can(self) -> Self:
         try:
             self.derived_specs()
@@ -180,8 +191,8 @@ class StreamConfig(Config):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.resolution, self.width or self.resolution
+        """Height and width of the images; 0 where no field is an image."""
+        return self.resolution or 0, self.width or self.resolution or 0
 
     def specs(self) -> dict[str, FieldSpec]:
         """Return the fields that are read of each sample; names of classes are their numbers."""
@@ -201,10 +212,10 @@ class StreamConfig(Config):
             return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
         shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
         if field.kind == "image" and shape is None:
-            height = field.resolution or self.resolution
+            height = field.resolution or self.size[0]
             width = field.width or (field.resolution or self.size[1])
             shape = (field.channels or self.channels, height, width)
-        return FieldSpec(field.kind, shape or (), dtype)
+        return FieldSpec(field.kind, shape or (), dtype, rate=field.rate)
 
     def plan(
         self,
@@ -232,6 +243,10 @@ class StreamConfig(Config):
             on_corrupt=self.on_corrupt,
             cache=CachePlan(self.cache.folder or "", self.cache.max_bytes, self.cache.patience_seconds),
         )
+
+
+def _needs_a_size(field: FieldConfig) -> bool:
+    return field.kind == "image" and field.shape is None and field.resolution is None
 
 
 def _numbers(count: int) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ class MelConfig(DerivedField, MelSettings):
         _check_sounds(source)
         if source.shape[0] != 1:
             raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
+        if source.rate is None:
+            raise ValueError("needs to know the sounds' rate: state it, as data.fields.NAME.rate")
         if source.rate != self.rate:
             raise ValueError(f"rate {self.rate}: the sounds have {source.rate:g} samples a second")
         return FieldSpec("array", (self.bands, self.frames(source.shape[1])), "float32", codec="npy")
