@@ -1,16 +1,20 @@
-# Two commands: `make quickstart` trains a model here and now; `make test` sets up and passes the tests.
+# `make quickstart` trains a model here and now; `make quick` and `make test` set up and pass the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
 
-.PHONY: quickstart test test-all lint docs lock clean
+.PHONY: quickstart quick test test-all lint docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
 	$(BIN)/bigtrain train configs/quickstart.yaml --nproc 2
+
+quick: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit/core tests/unit/engine tests/unit/objectives
 
 test: $(VENV)/dev
 	scripts/system-packages
@@ -32,12 +36,12 @@ docs: $(VENV)/dev # a site that works from files: build/site/index.html
 
 # The environment, from the lock files: what training needs, and on top of it what developing needs.
 $(VENV)/core: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/core
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(PIP) --require-hashes --requirement requirements-dev.lock
 	touch $@
 
 $(VENV)/bin/python:

@@ -52,7 +52,7 @@ def features_of(extractor: Extractor, images: Tensor) -> Tensor:
     return torch.cat([extractor(part)["pool"] for part in images.split(32)]).double()
 
 
-def told_apart(real: Tensor, made: Tensor, bands: Tensor) -> float:
+def distinct_names(real: Tensor, made: Tensor, bands: Tensor) -> float:
     """Return how often a logistic regression is right about pictures of a band that it did not learn on."""
     right = []
     for band in bands.unique():
@@ -111,7 +111,7 @@ def main() -> None:
         features = features_of(extractor, pixels)
         pairs = zip((pixels.float() / 127.5 - 1).split(32), (targets.float() / 127.5 - 1).split(32), strict=True)
         with torch.inference_mode(False):
-            accuracy = told_apart(real.clone(), features.clone(), bands)
+            accuracy = distinct_names(real.clone(), features.clone(), bands)
         found = {
             "fid": frechet_distance_of(real, features),
             "told apart": accuracy,

@@ -29,6 +29,7 @@ from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
 from data_pipelines.prepare.run import PrepareOptions
 from data_pipelines.prepare.run import prepare as prepare_source
+from data_pipelines.prepare.sound_form import Cut, SoundForm
 
 Place = str | Path
 
@@ -134,6 +135,9 @@ def prepare(
     direction: str = "AtoB",
     label: str | None = None,
     encoding: str | None = None,
+    rate: int | None = None,
+    seconds: float | None = None,
+    cut: Cut = "first",
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
@@ -147,6 +151,9 @@ def prepare(
         direction: of pairs: `AtoB`, or `BtoA` to make inputs of the targets.
         label: column, array or key of the labels; `none` to prepare without classes; None for the usual ones.
         encoding: of tables, and of names in archives, that are not UTF-8.
+        rate: that sounds are resampled to, samples a second.
+        seconds: that sounds are cut to.
+        cut: what becomes of longer sounds: the `first` seconds, those in the `center`, or all whole `windows`.
         workers: processes; None for one a core.
         options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
             `test_samples=1000`.
@@ -170,6 +177,7 @@ def prepare(
         label=label,
         encoding=encoding,
         scratch=Path(folder).parent,
+        sounds=SoundForm(rate, options.get("channels"), seconds, cut),
     )
     workers = workers or len(os.sched_getaffinity(0))
     return prepare_source(images, Path(folder), PrepareOptions(**options), workers=workers)

@@ -15,7 +15,7 @@ from pydantic import (
 
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError, apply_overrides, nearest, parse_config, read_yaml
-from bigtrain.core.logging import log
+from bigtrain.core.former_names import with_optimizers_by_player
 from bigtrain.core.registry import ConfigUnion
 from bigtrain.distributed.watchdog import WatchdogConfig
 from bigtrain.engine.data_config import AnyDataConfig
@@ -182,17 +182,6 @@ def parse_training(data: Mapping[str, Any], *, source: str) -> TrainingConfig:
     if data["task"] not in TRAININGS:
         raise ConfigError(f"{source}: unknown task '{data['task']}'" + nearest(str(data["task"]), sorted(TRAININGS)))
     return parse_config(TRAININGS[data["task"]], with_optimizers_by_player(data), source=source)
-
-
-def with_optimizers_by_player(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a config whose `optim` names players: `lr_g` and `lr_d` beside common settings are the former way."""
-    optim = data.get("optim")
-    if not isinstance(optim, Mapping) or not {"lr_g", "lr_d"} <= optim.keys():
-        return data
-    common = {key: value for key, value in optim.items() if key not in ("lr_g", "lr_d")}
-    players = {player: {"lr": optim[f"lr_{player.lower()}"], **common} for player in ("G", "D")}
-    log.info("optim.lr_g and optim.lr_d are now optim.G.lr and optim.D.lr; the config is read as if it had them")
-    return {**data, "optim": players}
 
 
 def training_schema() -> dict[str, Any]:

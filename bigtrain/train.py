@@ -28,6 +28,7 @@ from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
 from data_pipelines.errors import DataError, UnreachableError
+from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 STOPPED = 3
@@ -150,6 +151,7 @@ def main() -> NoReturn:
     Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
     """
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    set_home()
     hide_in_tracebacks()
     try:
         settings = settings_from_words(sys.argv[1:])

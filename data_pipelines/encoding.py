@@ -71,9 +71,9 @@ class Encoding:
 
     @property
     def words(self) -> str:
-        """What is done, for the manifest."""
+        """What is done to images, for the manifest; empty where there are none."""
         if self.protocol is None:
-            return "arrays as they are"
+            return ""
         if self.codec == "source":
             return f"kept/{self.protocol.size_words} (files as they were, of this size and mode and upright)"
         quality = f"; {self.codec} of quality {self.quality}" if self.codec in ("jpeg", "webp") else ""

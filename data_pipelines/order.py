@@ -236,8 +236,8 @@ def trained_counts(counts: Sequence[int], held_out: float) -> list[int]:
         held_out: share of all samples, spread evenly over the shards; each shard keeps at least one to train on.
     """
     ends = np.floor(np.cumsum(counts) * held_out + 1e-9).astype(np.int64)
-    held = np.diff(ends, prepend=0)
-    return list(map(int, np.maximum(np.asarray(counts) - held, 1)))
+    kept_back = np.diff(ends, prepend=0)
+    return list(map(int, np.maximum(np.asarray(counts) - kept_back, 1)))
 
 
 def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:

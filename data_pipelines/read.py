@@ -45,7 +45,7 @@ class DamageError(DataError):
         self.fault = fault
 
 
-class HeldFile:
+class OpenFile:
     """A file that stays open for as long as anybody has it, whichever thread that is.
 
     Args:
@@ -94,7 +94,7 @@ class OpenShard:
         columns: of the fields that have been read.
     """
 
-    tar: HeldFile
+    tar: OpenFile
     index: Index
     labels: list[int]
     columns: dict[str, Column] = field(default_factory=dict)
@@ -275,7 +275,7 @@ class ShardDataset:
             for place, problem in decoder.decode_many(files, out[start : start + len(files)]).items():
                 damaged[start + place] = self._damaged(locations[start + place], name, str(problem))
 
-    def _read_file(self, tar: HeldFile, column: Column, number: int, row: int, name: str) -> memoryview:
+    def _read_file(self, tar: OpenFile, column: Column, number: int, row: int, name: str) -> memoryview:
         starts, sizes, checksums = column
         try:
             data = tar.read(starts[row], sizes[row])
@@ -334,7 +334,7 @@ class ShardDataset:
     def _open_shard(self, number: int) -> OpenShard:
         index = self._index(number)
         with self._place.open(self.manifest.shards[number]) as file:
-            tar = HeldFile(file)
+            tar = OpenFile(file)
         return OpenShard(tar=tar, index=index, labels=index["label"].tolist())
 
     def _column(self, shard: OpenShard, name: str) -> Column:

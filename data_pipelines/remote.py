@@ -20,7 +20,7 @@ _FINAL_STATUS = frozenset({400, 404, 405, 410})
 
 _REFUSALS = frozenset({401, 403})
 
-_chance = random.Random()  # noqa: S311 - pauses are no secret, and draw nothing from anybody's generator
+_jitter = random.Random()  # noqa: S311 - pauses are no secret, and draw nothing from anybody's generator
 
 Result = TypeVar("Result")
 
@@ -88,7 +88,7 @@ def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faul
             if not damaged and spent >= retry.patience_s:
                 raise UnreachableError(f"{error} (tried {tries} times in {spent:.3g} s)") from None
             longest = min(retry.first_wait_s * 2 ** min(tries - 1, 16), retry.longest_wait_s)
-            wait = _chance.uniform(longest / 2, longest)
+            wait = _jitter.uniform(longest / 2, longest)
             faults.retry(url, str(error), wait)
             time.sleep(wait)
 

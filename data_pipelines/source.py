@@ -59,8 +59,15 @@ class Row(NamedTuple):
     number: int
 
 
-Where = str | int | Span | Half | Row | Lost
-"""What a reader needs to find something: a name, a number, a span, half an image, a row of an array."""
+class Excerpt(NamedTuple):
+    """A part of a recording: where that is, and the number of the part."""
+
+    where: str | Span | Row
+    number: int
+
+
+Where = str | int | Span | Half | Row | Excerpt | Lost
+"""What a reader needs to find something: a name, a number, a span, half an image, a row of an array, an excerpt."""
 
 
 @dataclass
@@ -134,6 +141,7 @@ class Source:
         fields: those of other kinds.
         members: file extensions of what is kept besides fields and classes.
         usual: the protocol that fits these images where the user names none; None: they have no size of their own.
+        words: what is done to samples without images, for the manifest.
         stamp: changes when the source's files change.
         left_aside: the files that are part of no sample.
         notes: what else people should know of how it was understood, a sentence each.
@@ -150,6 +158,7 @@ class Source:
     fields: Mapping[str, FieldSpec] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     usual: ImageProtocol | None = None
+    words: str = "arrays as they are"
     stamp: str = ""
     left_aside: LeftAside = field(default_factory=LeftAside, repr=False)
     notes: tuple[str, ...] = ()

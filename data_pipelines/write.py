@@ -208,7 +208,7 @@ def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], re
     return Manifest(
         name=source.name,
         fields={**encoding.specs(), **labelled},
-        protocol=encoding.words,
+        protocol=encoding.words or source.words,
         licence=source.licence,
         source=source.origin,
         members=source.members,

@@ -43,7 +43,7 @@ def _run() -> int:
         return 128 + int(stopped.sigval)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
-        _tell_cause(rank, int(failure.exitcode))
+        _report_cause(rank, int(failure.exitcode))
         return int(failure.exitcode) if failure.exitcode > 0 else 128 - int(failure.exitcode)
     return 0
 
@@ -53,7 +53,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
 
 
-def _tell_cause(rank: int, code: int) -> None:
+def _report_cause(rank: int, code: int) -> None:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if CAUSE in os.environ:
         Path(os.environ[CAUSE]).write_text(f"rank {rank} {how}")

@@ -103,8 +103,8 @@ def load_state(folder: Path, part: str | None = None) -> State:
 
 def _offsets_in(file: Any) -> dict[str, list[int]]:
     """Return where the pieces in a file begin."""
-    told = json.loads((file.metadata() or {}).get(OFFSETS, "{}"))
-    return {name: entry["saved_offsets"] for name, entry in told.items()}
+    offsets = json.loads((file.metadata() or {}).get(OFFSETS, "{}"))
+    return {name: entry["saved_offsets"] for name, entry in offsets.items()}
 
 
 def _shapes_in(files: list[Path]) -> dict[str, Any]:

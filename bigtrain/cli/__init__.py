@@ -25,10 +25,11 @@ from bigtrain.cli import (
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import forget_launchers
 from data_pipelines.errors import DataError
+from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 from data_pipelines.trust import TRUSTED
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, report, tune):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
@@ -56,6 +57,7 @@ def options_of_all_commands(
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    set_home()
     forget_launchers(os.environ)  # of the shell: a command is started alone, and starts its ranks itself
     hide_in_tracebacks()
     try:

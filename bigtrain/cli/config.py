@@ -15,14 +15,17 @@ def show(
     config: ConfigFile,
     overrides: Overrides = None,
     params: Annotated[bool, typer.Option("--params", help="A table of the networks' parameters instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print a config with all its defaults and overrides resolved."""
     from bigtrain.config import load_training
     from bigtrain.core.config import dump_yaml
-    from bigtrain.planning.parameter_table import show_parameters
+    from bigtrain.planning.parameter_table import parameters_as_json, show_parameters
 
     loaded = load_training(config, overrides or [])
-    if params:
+    if as_json:
+        typer.echo(json.dumps(parameters_as_json(loaded) if params else loaded.model_dump(mode="json"), indent=1))
+    elif params:
         show_parameters(loaded)
     else:
         typer.echo(dump_yaml(loaded), nl=False)

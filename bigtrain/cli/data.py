@@ -1,5 +1,6 @@
 """Commands on datasets: `bigtrain data …`."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -38,7 +39,14 @@ def prepare(
     crop: Annotated[str | None, typer.Option(help="center, none (the aspect is not kept) or pad.")] = None,
     resize: Annotated[str, typer.Option(help="lanczos, bicubic, bilinear, box or nearest.")] = "lanczos",
     upscale: Annotated[bool, typer.Option(help="Enlarge smaller images; else they are rejected.")] = False,
-    channels: Annotated[int | None, typer.Option(help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; of sounds: 1 mixes.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(help="Resample sounds to this many samples a second.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Cut sounds to this length, with silence behind shorter ones.")
+    ] = None,
+    cut: Annotated[str, typer.Option(help="Of longer sounds: first, center, or windows (a sample each).")] = "first",
     pixel_limit: Annotated[int | None, typer.Option(help="Reject images of more pixels.")] = None,
     codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source: files as they are.")] = None,
     quality: Annotated[int, typer.Option(help="Of jpeg and webp, 1 to 100.")] = 95,
@@ -61,6 +69,7 @@ def prepare(
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
+    from data_pipelines.prepare.sound_form import SoundForm
 
     own = Part.parse(part) if part else None
     options = PrepareOptions(
@@ -74,12 +83,19 @@ def prepare(
         **{option: context.params[option] for option in _AS_GIVEN},
     )
     images = open_source(
-        source, kind=kind, split=split, direction=direction, label=label, encoding=encoding, scratch=dest.parent
+        source,
+        kind=kind,
+        split=split,
+        direction=direction,
+        label=label,
+        encoding=encoding,
+        scratch=dest.parent,
+        sounds=SoundForm(rate, channels, seconds, cast(Any, cut)),
     )
-    _tell(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
+    _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
-    _tell_source(source, images)
+    _print_source(source, images)
 
 
 def _prepare(
@@ -102,7 +118,7 @@ def _prepare(
         )
 
 
-def _tell(made: "dict[Path, Manifest]") -> None:
+def _print_summary(made: "dict[Path, Manifest]") -> None:
     """Say what is in the sets that were made."""
     from data_pipelines.preparation import REJECTED
 
@@ -112,7 +128,7 @@ def _tell(made: "dict[Path, Manifest]") -> None:
         typer.echo(f"{folder}: {counts}{listed}, digest: {manifest.digest[:12]}")
 
 
-def _tell_source(source: str, images: "Source") -> None:
+def _print_source(source: str, images: "Source") -> None:
     """Say what was found in a source, and what was left aside."""
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import dark_note
@@ -129,12 +145,16 @@ def _tell_source(source: str, images: "Source") -> None:
 def info(
     place: Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, or its URL.")],
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: contact_sheet.png in the folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a dataset, and write a contact sheet of it, one row a class."""
-    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, picture_fields, write_contact_sheet
+    from bigtrain.report.dataset_info import CONTACT_SHEET, describe, facts_of, picture_fields, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
     dataset = ShardDataset(place, run_commands=False)
+    if as_json:
+        typer.echo(json.dumps(facts_of(dataset.manifest), indent=1))
+        return
     describe(dataset.manifest)
     if out is None and not picture_fields(dataset.manifest):
         return
@@ -163,6 +183,7 @@ def verify(
     deep: Annotated[
         bool, typer.Option(help="Hash every shard, compare tars with indexes, decode every field of every sample.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a dataset against its manifest; exit code 1 if anything is wrong."""
     from bigtrain.core.logging import progress_bars
@@ -177,6 +198,9 @@ def verify(
             on_start=lambda shards: bars.update(task, total=shards),
             on_shard=lambda: bars.advance(task),
         )
-    show_faults(faults)
-    typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
+    if as_json:
+        typer.echo(json.dumps([vars(fault) for fault in faults], indent=1))
+    else:
+        show_faults(faults)
+        typer.echo(f"{place}: {len(faults) or 'no'} fault{'s' * (len(faults) != 1)} found")
     raise typer.Exit(1 if faults else 0)

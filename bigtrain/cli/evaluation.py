@@ -1,5 +1,6 @@
 """Commands that score."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -56,10 +57,7 @@ def evaluate(
     Every score carries the protocol that it was made by; scores of different protocols are not compared.
     """
     if compare is not None:
-        from bigtrain.core.logging import console
-        from bigtrain.report.comparison import compare as compare_scores
-
-        console.print(compare_scores(*compare))
+        _show_comparison(*compare, as_json=as_json)
         return
     if snapshot is None:
         raise ConfigError("evaluate: name a snapshot folder, or two evaluations to --compare")
@@ -76,6 +74,16 @@ def evaluate(
     others = {name: context.params[name] for name in _OF_SAMPLES}
     settings = settings_from(EvaluateSettings, "evaluate", **scores, **others, data=_places(data), as_json=as_json)
     run_program("bigtrain.run.evaluate", settings, nproc=nproc)
+
+
+def _show_comparison(one: Path, other: Path, *, as_json: bool) -> None:
+    from bigtrain.core.logging import console
+    from bigtrain.report.comparison import compare, compare_as_json
+
+    if as_json:
+        typer.echo(json.dumps(compare_as_json(one, other)))
+    else:
+        console.print(compare(one, other))
 
 
 def _places(data: list[str] | None) -> str | dict[str, str] | None:

@@ -97,8 +97,12 @@ def status(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show what this machine has, what is missing, and what that costs."""
     from bigtrain.run.doctor import examine, show
 
-    show(examine())
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps([vars(requirement) for requirement in found], indent=1))
+    else:
+        show(found)

@@ -76,10 +76,10 @@ def submit(
         typer.echo(render(settings, request), nl=False)
         return
     number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
-    _tell(number, settings, loaded)
+    _print_summary(number, settings, loaded)
 
 
-def _tell(number: str, settings: "SlurmConfig", config: "TrainingConfig") -> None:
+def _print_summary(number: str, settings: "SlurmConfig", config: "TrainingConfig") -> None:
     """Say what was queued, and the commands that people need next."""
     seeds = f", seeds {settings.array}" if settings.array else ""
     typer.echo(f"job {number}: {settings.nodes} x {settings.ranks} ranks{seeds}, run {config.folder}")

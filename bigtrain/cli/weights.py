@@ -1,5 +1,6 @@
 """Commands on the weights of feature extractors."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -38,13 +39,19 @@ def fetch(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show published weights, and where they are on this machine."""
     from bigtrain.models.pretrained.weights import WEIGHTS, WeightsError, find_weights
 
+    found = []
     for name, weights in WEIGHTS.items():
         try:
             place = str(find_weights(name).path)
         except WeightsError as error:
             place = f"missing: {error}" if "sha256" in str(error) else "missing"
-        typer.echo(f"{name:20} {weights.megabytes:8.3f} MB  {weights.licence:14} {place}")
+        found.append({"name": name, "megabytes": weights.megabytes, "licence": weights.licence, "place": place})
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for one in found:
+        typer.echo(f"{one['name']:20} {one['megabytes']:8.3f} MB  {one['licence']:14} {one['place']}")

@@ -92,7 +92,7 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 def _listen(listening: int) -> None:
     first: dict[int, float] = {}
-    patient_with = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
+    repeated_by_slurm = _SLURMS_OWN if "SLURM_STEP_ID" in os.environ else ()
     while True:
         numbers = os.read(listening, 64)
         if not numbers:
@@ -100,7 +100,7 @@ def _listen(listening: int) -> None:
             return
         for number in numbers:
             came = first.setdefault(number, time.monotonic())
-            again = time.monotonic() - came > _ECHO_SECONDS and number not in patient_with
+            again = time.monotonic() - came > _ECHO_SECONDS and number not in repeated_by_slurm
             if again and not _leaving.is_set():
                 os._exit(128 + number)
             if number in SIGNALS:

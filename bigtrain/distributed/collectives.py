@@ -41,7 +41,7 @@ def any_rank(flag: bool) -> bool:
 class Vote:
     """Tells whether a flag was true on any rank, of a moment ago: nobody waits for the answer.
 
-    Each call of `tell` begins an operation and returns the outcome of the one before, which has come meanwhile. Every
+    Each call of `cast` begins an operation and returns the outcome of the one before, which has come meanwhile. Every
     rank must call it as often.
     """
 
@@ -49,7 +49,7 @@ class Vote:
         self._value = torch.zeros(1, dtype=torch.int32)
         self._work: Any = None
 
-    def tell(self, flag: bool) -> bool:
+    def cast(self, flag: bool) -> bool:
         """Give this rank's flag; return whether any rank's was true in the last call. Collective."""
         outcome = self.settle()
         self._value.fill_(int(flag))

@@ -80,7 +80,7 @@ def join_ranks(*, timeout_minutes: float = 10) -> Ranks:
     else:
         keep_freed_memory()
     timeout = timedelta(minutes=timeout_minutes)
-    with _tell_who_is_missing(rank, world_size):
+    with _missing_ranks_reported(rank, world_size):
         dist.init_process_group(
             backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
             store=_store(rank, world_size, timeout, number=next(_joins)),
@@ -127,23 +127,23 @@ def _store(rank: int, world_size: int, timeout: timedelta, *, number: int) -> St
 
 
 @contextmanager
-def _tell_who_is_missing(rank: int, world_size: int) -> Iterator[None]:
+def _missing_ranks_reported(rank: int, world_size: int) -> Iterator[None]:
     """Log that the other ranks are waited for, where that takes long: there may be none."""
     place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-    told = threading.Timer(
+    timer = threading.Timer(
         _PATIENCE_SECONDS,
         lambda: log.warning(
             "rank %d waits at %s for the others of %d ranks; if it was started alone, unset RANK and WORLD_SIZE (or "
             "SLURM_PROCID)", rank, place, world_size,
         ),
     )  # fmt: skip
-    told.daemon = True
+    timer.daemon = True
     if world_size > 1:
-        told.start()
+        timer.start()
     try:
         yield
     finally:
-        told.cancel()
+        timer.cancel()
 
 
 def leave_ranks(*, failed: bool = False) -> None:

@@ -40,6 +40,6 @@ def synchronise_statistics(network: nn.Module, world_size: int, group: dist.Proc
             vars(module)["ranks"] = world_size
 
 
-def moves_in_forward(network: nn.Module) -> bool:
+def changes_in_forward(network: nn.Module) -> bool:
     """Tell whether a training forward moves running statistics or singular vectors: it does so once a micro-batch."""
-    return any(getattr(module, "moves_in_forward", False) for module in network.modules())
+    return any(getattr(module, "changes_in_forward", False) for module in network.modules())

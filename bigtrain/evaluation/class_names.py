@@ -28,7 +28,7 @@ def match_classes(names: Sequence[str], others: Sequence[str], who: str, other: 
     if not names or not others:
         return None
     if set(names) != set(others):
-        if len(names) == len(others) and not (_tell_something(names) and _tell_something(others)):
+        if len(names) == len(others) and not (_are_informative(names) and _are_informative(others)):
             return None
         one, two = _only(names, others), _only(others, names)
         raise OtherClassesError(f"{who} and {other} have other classes: {one} in one, {two} in the other")
@@ -40,7 +40,7 @@ def match_classes(names: Sequence[str], others: Sequence[str], who: str, other: 
     return [place_of[name] for name in names]
 
 
-def _tell_something(names: Sequence[str]) -> bool:
+def _are_informative(names: Sequence[str]) -> bool:
     return list(names) != [str(number) for number in range(len(names))]
 
 

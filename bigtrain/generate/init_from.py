@@ -9,15 +9,13 @@ from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
 from bigtrain.core.config import Config, ConfigError
+from bigtrain.core.former_names import network_name
 from bigtrain.core.logging import log
 from bigtrain.generate.snapshot import DESCRIPTION, networks_in, read_weights
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.recompute import stages_of
 
 _NAMED = 5
-_FORMER = {"generator": "G", "discriminator": "D"}
-"""Names that parts had in configs before networks had names."""
-
 _WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
 
 
@@ -43,7 +41,7 @@ class InitFromConfig(Config):
     @field_validator("parts")
     @classmethod
     def _by_present_names(cls, parts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return parts and tuple(_FORMER.get(part, part) for part in parts)
+        return parts and tuple(map(network_name, parts))
 
     def check(self, specs: Mapping[str, NetworkSpec], networks: Mapping[str, nn.Module]) -> None:
         """Compare the snapshot's networks with the run's, which may be on the meta device.

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from bigtrain.core import former_names
 from bigtrain.core.config import nearest
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
@@ -321,13 +322,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         found = description.pop("format")
-        if found == _FORMER:
-            description = _from_former(description)
+        if found == former_names.SNAPSHOT:
+            description = _from_format_1(description)
         elif found != FORMAT:
             raise SnapshotError(f"{folder}: not a snapshot of format {FORMAT}")
         for name, document in description["networks"].items():
-            # The key is younger than format 2, whose files were called by the networks' names at first.
-            file = document.setdefault(_WEIGHTS, f"{name}.safetensors")
+            file = document.setdefault(_WEIGHTS, former_names.weights_file(name))
             for what, text, pattern in (("network", name, r"\w+"), ("file of weights", file, r"\w+\.safetensors")):
                 if not re.fullmatch(pattern, text):  # it is the name of a file, here and in snapshots made of this one
                     raise SnapshotError(f"{folder}: {text!r} is no name of a {what}")
@@ -336,18 +336,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-_FORMER = "bigtrain-snapshot/1"
-
-
-def _from_former(description: dict[str, Any]) -> dict[str, Any]:
+def _from_format_1(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return the description of a snapshot of the former format, which held one generator, as one of this format."""
-    image = ImageSpec(**description.pop("image"))
-    networks = {}
-    for name, role in (("G", "generator"), ("D", "discriminator")):
-        if role in description:
-            spec = {"key": role, "role": role, "config": description.pop(role), "images": [asdict(image)]}
-            networks[name] = {**spec, _WEIGHTS: f"{role}.safetensors"}
-    return {**description, "networks": networks, "sampler": SynthesisSampler.for_images(image).describe()}
+    image = ImageSpec(**description["image"])
+    facts = {key: value for key, value in description.items() if key not in ("image", *former_names.NETWORKS)}
+    networks = former_names.networks_of_format_1(description, asdict(image))
+    return {**facts, "networks": networks, "sampler": SynthesisSampler.for_images(image).describe()}
 
 
 _WEIGHTS = "weights"

@@ -51,12 +51,13 @@ def table(report: dict[str, Any]) -> Table:
     """Lay a report out, the worst first."""
     rollbacks = f", after {report['rollbacks']} rollbacks" if report["rollbacks"] else ""
     rows = Table(title=f"at kimg {report['kimg']:.1f}{rollbacks}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("symptom", "state", "first seen", "evidence", "what usually helps"):
-        rows.add_column(heading, overflow="fold")
+    for heading in ("symptom", "state", "first seen"):
+        rows.add_column(heading, no_wrap=True)
+    rows.add_column("evidence, and what usually helps", overflow="fold")
     order = ["critical", "warning", "ok", "unknown"]
     for line in sorted(report["symptoms"], key=lambda line: order.index(line["state"])):
         seen = "" if line["first_seen_kimg"] is None else f"kimg {line['first_seen_kimg']:.1f}"
-        advice = line["advice"] if line["state"] in ("critical", "warning") else ""
+        advice = f"\n→ {line['advice']}" if line["state"] in ("critical", "warning") else ""
         colour = _COLOURS[line["state"]]
-        rows.add_row(line["symptom"], f"[{colour}]{line['state']}[/]", seen, line["evidence"], advice)
+        rows.add_row(line["symptom"], f"[{colour}]{line['state']}[/]", seen, line["evidence"] + advice)
     return rows

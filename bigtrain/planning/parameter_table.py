@@ -1,7 +1,7 @@
 """What a config's networks are made of: parameters by network and stage."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.table import Table
@@ -45,22 +45,39 @@ def parts(network: nn.Module) -> list[Part]:
     ]
 
 
-def show_parameters(config: TrainingConfig) -> None:
-    """Print the table of each network, on the meta device: nothing is allocated.
+def parts_by_network(config: TrainingConfig) -> dict[str, tuple[str, list[Part]]]:
+    """Return each network's kind and parts, built on the meta device: nothing is allocated.
 
     Raises:
         ConfigError: a network and the images do not fit.
     """
-    specs = config.networks(config.data.field_specs())
-    for name, spec in specs.items():
+    found = {}
+    for name, spec in config.networks(config.data.field_specs()).items():
         try:
             with torch.device("meta"):
                 network = spec.build()
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        kind = spec.config.model_dump()["kind"]
+        found[name] = (str(spec.config.model_dump()["kind"]), parts(network))
+    return found
+
+
+def parameters_as_json(config: TrainingConfig) -> dict[str, Any]:
+    """Return what `show_parameters` prints, for programs."""
+    return {
+        name: {"kind": kind, "parts": [part._asdict() for part in found]}
+        for name, (kind, found) in parts_by_network(config).items()
+    }
+
+
+def show_parameters(config: TrainingConfig) -> None:
+    """Print the table of each network.
+
+    Raises:
+        ConfigError: a network and the images do not fit.
+    """
+    for name, (kind, found) in parts_by_network(config).items():
         table = Table(title=f"{name}: {kind}", title_justify="left", box=None, show_footer=True)
-        found = parts(network)
         learnt, kept = sum(part.parameters for part in found), sum(part.buffers for part in found)
         table.add_column("part", footer="total")
         table.add_column("kind")

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -54,6 +55,24 @@ def compare(one: Path, other: Path) -> Table:
             name.removeprefix("eval/"), *values, f"{difference:+.3g}", _verdict(ours, theirs), ours.protocol.stamp
         )
     return table
+
+
+def compare_as_json(one: Path, other: Path) -> dict[str, dict[str, Any]]:
+    """Return what `compare` shows, by the score's name: both values, their difference and the verdict.
+
+    Raises:
+        ProtocolError: they cannot be compared; it says what differs.
+    """
+    return {
+        name: {
+            "first": ours.value,
+            "second": theirs.value,
+            "difference": theirs.value - ours.value,
+            "verdict": _verdict(ours, theirs),
+            "protocol": ours.protocol.stamp,
+        }
+        for name, ours, theirs in pair_up(read_scores(one), read_scores(other))
+    }
 
 
 def _verdict(ours: Score, theirs: Score) -> str:

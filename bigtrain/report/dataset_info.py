@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,6 +25,24 @@ _COLUMNS = 12
 _ROWS_WITHOUT_CLASSES = 5
 _CLASSES_SHOWN = 50
 _CELL, _GAP, _FONT = 72, 2, 13  # pixels
+
+
+def facts_of(manifest: Manifest) -> dict[str, Any]:
+    """Return what `describe` prints, for programs."""
+    return {
+        "name": manifest.name,
+        "samples": manifest.count,
+        "fields": {name: _field_words(spec) for name, spec in manifest.fields.items() if name != CLASS},
+        "shards": len(manifest.shards),
+        "bytes": manifest.bytes,
+        "classes": dict(zip(manifest.classes, map(int, manifest.class_histogram), strict=True)),
+        "kept_besides": list(manifest.members),
+        "rejected": manifest.rejected,
+        "protocol": manifest.protocol,
+        "source": manifest.source,
+        "licence": manifest.licence,
+        "digest": manifest.digest,
+    }
 
 
 def describe(manifest: Manifest) -> None:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import platform
 import shutil
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,6 +14,7 @@ import torch
 import torch.distributed as dist
 from rich.table import Table
 
+import bigtrain
 from bigtrain.core.cache import cache_folder
 from bigtrain.core.logging import console
 from bigtrain.distributed.gpus import problem_with_cuda
@@ -36,6 +39,7 @@ class Requirement:
 def examine() -> list[Requirement]:
     """Look for everything that bigtrain can use."""
     return [
+        Requirement("bigtrain", True, f"{bigtrain.__version__}, Python {platform.python_version()}"),
         Requirement("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
         _cuda(),
         Requirement(
@@ -44,6 +48,7 @@ def examine() -> list[Requirement]:
             "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs",
         ),
         Requirement("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
+        _port(),
         _package("deepspeed", "no ZeRO strategies"),
         _package("ray", "no sweeps"),
         _package("mlflow", "no tracking server and no UI; metrics.jsonl is written all the same"),
@@ -78,6 +83,15 @@ def _cpu_features() -> str:
 
 def _has_nccl() -> bool:
     return torch.cuda.is_available() and dist.is_nccl_available()
+
+
+def _port() -> Requirement:
+    """Whether ranks of this machine can meet, on a free port of the loopback interface."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return Requirement("loopback ports", True, f"{server.getsockname()[1]} and others, where ranks meet")
+    except OSError as error:
+        return Requirement("loopback ports", False, f"no runs of several ranks: {error}")
 
 
 def _package(name: str, cost: str) -> Requirement:

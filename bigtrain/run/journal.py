@@ -10,7 +10,7 @@ from torch import nn
 from bigtrain.core.logging import log
 from bigtrain.core.presence import Heartbeat, read_heartbeat
 from bigtrain.core.state import Progress
-from bigtrain.distributed.statistics import moves_in_forward
+from bigtrain.distributed.statistics import changes_in_forward
 from bigtrain.run.goodput import ACCOUNT, BEFORE, TimeAccount, former_life, goodput_of
 from bigtrain.tracking.events import EventLog, events_from, read_events
 from bigtrain.tracking.tracker import Tracker
@@ -48,7 +48,7 @@ class Journal:
         if checkpoint is None and not reached:
             self.note("start", progress, **facts)
         else:
-            self._tell_cause(progress)
+            self._report_cause(progress)
             source = str(checkpoint.relative_to(self._folder)) if checkpoint else "the beginning"
             self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts, **former_life(heartbeat))
             if lost:
@@ -65,7 +65,7 @@ class Journal:
         """
         counts = [event["micro_batches"] for event in read_events(self._folder) if "micro_batches" in event]
         now, before = images // micro_batch, counts[-1] if counts else None
-        if not self._active or before in (None, now) or not any(map(moves_in_forward, networks)):
+        if not self._active or before in (None, now) or not any(map(changes_in_forward, networks)):
             return
         remedy = (
             f"; micro_batch={images // before} --allow-config-change goes on as before" if images % before == 0 else ""
@@ -86,7 +86,7 @@ class Journal:
             text = ", ".join(f"{name} {value}" for name, value in facts.items() if name != BEFORE)
             self._tracker.log_event(f"event.{event}", text or event, progress)
 
-    def _tell_cause(self, progress: Progress) -> None:
+    def _report_cause(self, progress: Progress) -> None:
         """Let MLflow know why the run was started again, which whoever did it, or the last life, has written down."""
         for event in read_events(self._folder)[-1:]:
             if event["event"] == "restart":

@@ -21,6 +21,8 @@ from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, read_curves
 _SILENT_SECONDS = 120.0
 _SHOWN_EVENTS = 6
 _COLOURS = {"running": "green", "complete": "green", "stopped": "yellow", "failed": "bold red", "silent": "bold red"}
+_FOR_PROGRAMS = ("boot", "namespace", "command")
+"""What tells processes of several machines and containers apart; `--json` shows it."""
 Status = dict[str, Any]
 
 
@@ -76,21 +78,22 @@ def table(status: Status) -> Table:
     for name, score in status["scores"].items():
         rows.add_row(name.removeprefix("eval/"), f"{score['value']:.3f} at kimg {score['kimg']:.1f}")
     rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "nothing wrong")
-    rows.add_row("faults", _told_faults(status))
+    rows.add_row("faults", _fault_counts(status))
     if failure := status["failure"]:
         rank = "" if failure["rank"] is None else f"rank {failure['rank']}"
         place = f"{rank}{' on ' * bool(rank and failure['host'])}{failure['host']}"
         rows.add_row("failed", f"[bold red]{escape(place)}: {escape(failure['error'])}[/]")
         rows.add_row("", escape(failure["traceback"].rstrip()))
     rows.add_row("checkpoint", status["checkpoint"] or "none yet")
-    rows.add_row("where", ", ".join(f"{name} {value}" for name, value in status["where"].items()) or "nowhere yet")
+    where = [f"{name} {value}" for name, value in status["where"].items() if name not in _FOR_PROGRAMS]
+    rows.add_row("where", ", ".join(where) or "nowhere yet")
     if status["mlflow"]:
         unsent = status["mlflow"]["unsent_bytes"]
         rows.add_row(
             "MLflow", f"run {status['mlflow']['run_id']}" + (f", {unsent} bytes not sent yet" if unsent else "")
         )
     for event in status["events"]:
-        rows.add_row(event["time"][:19].replace("T", " "), _told(event))
+        rows.add_row(event["time"][:19].replace("T", " "), _event_line(event))
     return rows
 
 
@@ -140,7 +143,7 @@ def _since(status: Status) -> str:
     return "" if age is None or status["state"] == "running" else f", last sign of life {duration(age)} ago"
 
 
-def _told_faults(status: Status) -> str:
+def _fault_counts(status: Status) -> str:
     restarts, lost = status["restarts"], status["lost_kimg"]
     counted = [f"{restarts} restart{'s' * (restarts != 1)}, {lost:g} kimg done again"] if restarts else []
     for name in ("rollbacks", "skipped_steps", "replaced_samples"):
@@ -148,9 +151,11 @@ def _told_faults(status: Status) -> str:
     return ", ".join(counted) or "none"
 
 
-def _told(event: Event) -> str:
+def _event_line(event: Event) -> str:
     facts = ", ".join(
-        f"{name} {value}" for name, value in event.items() if name not in ("time", "event", "kimg", BEFORE)
+        f"{name} {value}"
+        for name, value in event.items()
+        if name not in ("time", "event", "kimg", BEFORE, *_FOR_PROGRAMS)
     )
     place = f"kimg {event['kimg']:.1f} " if "kimg" in event else ""
     return f"{place}{event['event']}{': ' if facts else ''}{facts}"

@@ -35,7 +35,7 @@ class Stopping:
         wait 0.1 s for each other's answer.
         """
         asked = stop.received() is not None or self._saving.failed  # who stops saves, and so learns that saving fails
-        voted = self._vote.tell(asked)
+        voted = self._vote.cast(asked)
         known = self._scoring.unfinished or self._rollback.stopped_by is not None  # the same on all ranks already
         return voted or known or self._progress.samples_seen >= self.stop_at
 

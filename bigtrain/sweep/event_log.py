@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bigtrain.core import former_names
 from bigtrain.sweep.metric import Direction, TrialScore
 from bigtrain.sweep.space import Point
 
 FILE_NAME = "events.jsonl"
-_FORMER_NAME = "journal.jsonl"
-"""Name of the file in sweeps that were started by earlier versions."""
 
 State = Literal["waiting", "running", "complete", "stopped", "failed"]
 """State of a trial. `stopped`: ended early by the scheduler; `failed`: failed more often than it is retried, or its
@@ -117,7 +116,7 @@ class SweepEventLog:
 
 def event_file(folder: Path) -> Path:
     """Return the event log's file in a sweep's folder, which need not exist."""
-    former = folder / _FORMER_NAME
+    former = folder / former_names.SWEEP_EVENTS
     return former if former.is_file() else folder / FILE_NAME
 
 

@@ -88,11 +88,11 @@ class Sender:
                 print_line(f"this sends the rest: bigtrain sync {self._folder}")
                 return False
             except RefusedError as error:
-                self._tell_refusal(str(error))
+                self._report_refusal(str(error))
                 return False
             except Exception as error:  # whatever MLflow, its server, its database or the disk raise, training goes on
                 if self._run is None and (why := why_refused(error, self._find_target().uri)):
-                    self._tell_refusal(why)
+                    self._report_refusal(why)
                     return False
                 failures += 1
                 if failures > 1:  # one may be a hiccup: two runs that make the same thing in one moment
@@ -224,7 +224,7 @@ class Sender:
             print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): {goes_on}everything is")
             print_line(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
 
-    def _tell_refusal(self, why: str) -> None:
+    def _report_refusal(self, why: str) -> None:
         """Say once that MLflow will never take the run so, and what mends it."""
         goes_on = "training goes on, and " if self._follow is not None else ""
         print_line(f"MLflow at {self._find_target().uri} does not take the run: {why}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, earth, emoji, fashion_mnist, named, photos, values
+from data_pipelines.prepare import cifar, drums, earth, emoji, fashion_mnist, named, photos, syllables, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import from_files, images_of
 from data_pipelines.prepare.huggingface import from_huggingface
@@ -18,6 +18,8 @@ from data_pipelines.prepare.pairs import from_halves, from_two_folders, turned
 from data_pipelines.prepare.parquet import from_parquet
 from data_pipelines.prepare.pixels import from_pixels
 from data_pipelines.prepare.place import NO_LABELS, Place
+from data_pipelines.prepare.sound_form import SoundForm
+from data_pipelines.prepare.sounds import SoundReader, from_sounds
 from data_pipelines.prepare.table import from_table
 from data_pipelines.prepare.tars import from_imagenet, from_webdataset
 from data_pipelines.source import Source
@@ -61,7 +63,7 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "celeba": _of_path(named.celeba),
     "side-by-side": _of_path(from_halves),
     "arrays": _of_path(values.from_values("array")),
-    "sounds": _of_path(values.from_values("audio")),
+    "sounds": from_sounds,
     "videos": _of_path(values.from_values("video")),
     "frames": _of_path(values.from_frames),
 }
@@ -80,6 +82,9 @@ NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "openclipart": lambda split: _of_path(named.openclipart)(Place(named.OPENCLIPART, split)),
 }
 """Name -> a function from the split to the source; what is not on this machine is fetched, and checked."""
+
+NAMED_SOUNDS: dict[str, Callable[[str, SoundForm], Source]] = {"drums": drums.drums, "syllables": syllables.syllables}
+"""The same of sounds, which are brought to a form."""
 
 TO_FETCH = {
     "imagenet": "ILSVRC2012_img_train.tar from image-net.org",
@@ -104,6 +109,7 @@ def open_source(
     label: str | None = None,
     encoding: str | None = None,
     scratch: Path | None = None,
+    sounds: SoundForm | None = None,
 ) -> Source:
     """Return the source that a user means.
 
@@ -115,13 +121,17 @@ def open_source(
         label: the column, array or key of the labels; `none`: no classes are wanted; None: the usual ones.
         encoding: of tables, and of names in archives, that are not UTF-8.
         scratch: folder for compressed content that must be laid out to be read in any order; None: the system's.
+        sounds: the form that sounds are brought to; None: as most of them are.
 
     Raises:
         DataError: no such source, or one that is not understood.
     """
     if direction not in DIRECTIONS:
         raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
-    source = _open(text, kind, Place(Path(), split, label, encoding, scratch))
+    sounds = sounds or SoundForm()
+    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds))
+    if not sounds.is_usual and not isinstance(source.reader, SoundReader):
+        raise DataError(f"{text}: --rate, --seconds and --cut are for files of sounds in a folder or a zip")
     return turned(source) if direction == "BtoA" else source
 
 
@@ -167,13 +177,15 @@ def _open(text: str, kind: str | None, asked: Place) -> Source:
         return from_two_folders(text)
     if kind is None and text in NAMED_SOURCES:
         return NAMED_SOURCES[text](_usual_part(text, asked.split))
+    if kind is None and text in NAMED_SOUNDS:
+        return NAMED_SOUNDS[text](_usual_part(text, asked.split), asked.sounds)
     if kind is not None and kind not in KINDS:
         raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
     path = Path(text).expanduser()
     if not path.exists():
         if text in TO_FETCH:
             raise DataError(f"{text}: cannot be fetched by a program; get {TO_FETCH[text]} and say {text}:PATH")
-        known = [*NAMED_SOURCES, *TO_FETCH]
+        known = [*NAMED_SOURCES, *NAMED_SOUNDS, *TO_FETCH]
         raise DataError(f"unknown dataset '{text}'{_nearest(text, known)}: no such path, and no name of a set")
     place = replace(asked, path=path)
     kind = kind or look(place)

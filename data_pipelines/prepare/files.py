@@ -24,7 +24,19 @@ def from_files(place: Place) -> Source:
     Raises:
         DataError: no images, no such part, or it is unclear what their classes are.
     """
-    names = _images(place)
+    return source_of(place, _images(place))
+
+
+def source_of(place: Place, names: list[str]) -> Source:
+    """Return some files of a folder or a zip as samples, with the classes and the captions that images would have.
+
+    Args:
+        place: where they are.
+        names: of the files; there is at least one.
+
+    Raises:
+        DataError: no such part, or it is unclear what their classes are.
+    """
     if place.label == NO_LABELS:
         layout = layout_of(names, str(place.path), place.split, labelled=False)
         return _source(place, layout.names, {}, (), None, layout)

@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import confined
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.names import suffix_of
 from data_pipelines.prepare.parquet import from_parquet
 from data_pipelines.prepare.place import Place
@@ -120,7 +120,7 @@ def from_huggingface(place: Place) -> Source:
 
 
 def _named(names: list[str]) -> tuple[str, ...]:
-    return told_apart(names, list(map(str, range(len(names)))))
+    return distinct_names(names, list(map(str, range(len(names)))))
 
 
 def _splits(path: Path, split: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def as_classes(
     return [index[text] for text in texts], classes
 
 
-def told_apart(names: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
+def distinct_names(names: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
     """Return the names of classes, those that several have with their keys behind them: `crane (n02012849)`."""
     counts = Counter(names)
     return tuple(f"{name} ({key})" if counts[name] > 1 else name for name, key in zip(names, keys, strict=True))

@@ -20,8 +20,16 @@ _JUST_IMAGES = {
     "jpeg",
     "png",
     "data",
+    "audio",
+    "sounds",
+    "recordings",
+    "clips",
+    "wavs",
+    "wav",
+    "flac",
+    "ogg",
 }
-"""Folders of these names, in lower case, hold images and name no class."""
+"""Folders of these names, in lower case, hold images or sounds and name no class."""
 
 
 class UnclearLabelsError(DataError):

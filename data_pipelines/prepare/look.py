@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipelines.content import LFS_POINTER, archive_format, image_format
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, values
+from data_pipelines.prepare import cifar, sounds, values
 from data_pipelines.prepare.described import LABELS_FILE, METADATA
 from data_pipelines.prepare.names import first_of, is_image, stem_of, suffix_of
 from data_pipelines.prepare.parquet import holds_files
@@ -28,7 +28,8 @@ def look(place: Place) -> str:
     Raises:
         DataError: it cannot be told; the message says what is there.
     """
-    return _look_at_file(place.path) if place.path.is_file() else _look_into(place)
+    kind = _look_at_file(place.path) if place.path.is_file() else _look_into(place)
+    return "sounds" if kind == "zip" and sounds.names_of(place) and not place.listing.images() else kind
 
 
 def _look_at_file(path: Path) -> str:
@@ -92,8 +93,8 @@ def _look_into(place: Place) -> str:
         return "parquet"
     if images or LABELS_FILE in files:
         return "folder"
-    for kind, name in (("arrays", "array"), ("sounds", "audio"), ("videos", "video")):
-        if any(suffix_of(file) in values.SUFFIXES[name] for file in files):
+    for kind, suffixes in (("arrays", values.ARRAYS), ("sounds", sounds.SUFFIXES), ("videos", values.VIDEOS)):
+        if any(suffix_of(file) in suffixes for file in files):
             return kind
     if place.listing.images():
         return "folder"

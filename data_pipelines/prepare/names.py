@@ -19,14 +19,14 @@ IMAGE_SUFFIXES = _words("""
     .j2k .jpc .jpf .jpx .j2c .tga .icb .vda .vst .pcx .dcx .sgi .rgb .rgba .bw .ras .qoi .ico .icns .cur .dds .xbm .xpm
     .psd .im .msp .pcd .blp .ftc .ftu .gbr .pxr .fli .flc .heic .heif .hif .jxl
 """)
-"""Of files that are taken for images. Pillow reads all of these but the last four, which are looked at and rejected
-with the reason, unless they are something else by content."""
+"""Of files that are taken for images: all that Pillow could read, and four that it could not. Those of a format that is
+not among `data_pipelines.pictures.FORMATS` are rejected with that reason."""
 
 _KNOWN_OTHERS = _words("""
     .txt .json .jsonl .csv .tsv .xml .md .rst .html .htm .pdf .doc .docx .xlsx .py .ipynb .sh .yaml .yml .toml .ini .cfg
     .log .cls .db .npy .npz .mat .h5 .hdf5 .pt .pth .pkl .pickle .ckpt .bin .safetensors .onnx .parquet .arrow .zip .tar
-    .gz .tgz .bz2 .xz .zst .lz4 .7z .rar .wav .flac .mp3 .mp4 .mkv .avi .webm .mov .svg .ply .obj .lock .idx .lmdb .mdb
-    .tfrecord .sha256 .md5 .url .bak .tmp .part
+    .gz .tgz .bz2 .xz .zst .lz4 .7z .rar .wav .flac .ogg .oga .opus .aiff .aif .au .mp3 .mp4 .mkv .avi .webm .mov .svg
+    .ply .obj .lock .idx .lmdb .mdb .tfrecord .sha256 .md5 .url .bak .tmp .part
 """)
 """Extensions of files that are no images, so that their content need not be looked at."""
 

@@ -12,7 +12,7 @@ from data_pipelines.content import LFS_POINTER
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.names import first_of, part_of_file, suffix_of
 from data_pipelines.prepare.place import NO_LABELS, Place
@@ -125,7 +125,7 @@ class _Table:
         if indices:
             items = [item._replace(label=index) for item, index in zip(items, indices, strict=True)]
             if len(self._names) >= len(classes):
-                classes = told_apart(self._names, list(map(str, range(len(self._names)))))
+                classes = distinct_names(self._names, list(map(str, range(len(self._names)))))
         return items, classes
 
 

@@ -18,6 +18,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import in_home
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare.arrays import from_arrays
+from data_pipelines.prepare.debian import POOL, member_of
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.source import Source
 
@@ -48,22 +49,21 @@ class Package(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-_POOL = "http://deb.debian.org/debian/pool/main"
 PACKAGES = (
     Package(
-        f"{_POOL}/l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+        f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
         "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
         "usr/share/backgrounds",
         ("analogpattern_by_Peter_Nerlich.jpg", "umang_by_Abhishek_Mudgal.jpg"),
     ),
     Package(
-        f"{_POOL}/l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb",
+        f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb",
         "d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
         "usr/share/backgrounds",
         ("Fossa_by_Jasper_Roks.jpg", "Infinite-Sea_by_Aury88.jpg", "Painting-Colors_by__herobrine7gamer.jpg"),
     ),
     Package(
-        f"{_POOL}/m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb",
+        f"{POOL}/m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb",
         "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
         "usr/share/backgrounds/mate/nature",
     ),
@@ -104,7 +104,7 @@ def _tiles(photo: Pixels) -> Iterator[Pixels]:
 def _files(package: Path, folder: str) -> dict[str, bytes]:
     """Return the JPEGs that lie in a folder of a Debian package, by name."""
     try:
-        data = _member(package, "data.tar")
+        data = member_of(package, "data.tar")
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             return {
                 PurePosixPath(entry.name).name: reader.read()
@@ -115,20 +115,3 @@ def _files(package: Path, folder: str) -> dict[str, bytes]:
             }
     except (tarfile.TarError, ValueError) as error:
         raise DataError(f"{package}: is no package of Debian that can be read ({error})") from None
-
-
-def _member(package: Path, prefix: str) -> bytes:
-    """Return the first member of an `ar` archive whose name begins with a prefix.
-
-    Raises:
-        ValueError: there is none.
-    """
-    content = package.read_bytes()
-    position = len(b"!<arch>\n")
-    while position + 60 <= len(content):
-        name, size = content[position : position + 16], int(content[position + 48 : position + 58])
-        start = position + 60
-        if name.decode("ascii", "replace").startswith(prefix):
-            return content[start : start + size]
-        position = start + size + size % 2
-    raise ValueError(f"no member {prefix}*")

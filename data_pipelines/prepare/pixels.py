@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.names import first_of
-from data_pipelines.prepare.place import HeldFile, Place
+from data_pipelines.prepare.place import OpenFile, Place
 from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, LeftAside, Source
 
@@ -40,7 +40,7 @@ class PixelReader:
     offset: int
     shape: tuple[int, int, int]
     axes: tuple[int, int, int]
-    keep: HeldFile | None = None
+    keep: OpenFile | None = None
 
     def read(self, where: int) -> Pixels:
         """Return image number `where`."""
@@ -68,7 +68,7 @@ class _Array:
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    keep: HeldFile | None = None
+    keep: OpenFile | None = None
 
     @property
     def axes(self) -> tuple[int, int, int] | None:
@@ -153,7 +153,7 @@ def _labels(place: Place, arrays: dict[str, _Array], count: int) -> tuple[list[i
     named = next((one for one in _NAMES if one in arrays), None)
     names = [str(one) for one in _content(place.path, named).tolist()] if named else []
     if named and labels and all(isinstance(value, int) for value in values) and len(names) >= len(classes):
-        return labels, told_apart(names, [str(number) for number in range(len(names))]), (name, named)
+        return labels, distinct_names(names, [str(number) for number in range(len(names))]), (name, named)
     return labels, classes, (name,)
 
 

@@ -10,11 +10,12 @@ from typing import IO
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.listing import Listing, list_files
+from data_pipelines.prepare.sound_form import SoundForm
 
 NO_LABELS = "none"
 
 
-class HeldFile:
+class OpenFile:
     """A file that is open as long as something refers to it.
 
     Args:
@@ -44,6 +45,7 @@ class Place:
         label: the column, or the key, of the labels; `none`: they are not wanted; None: the usual ones.
         encoding: of texts and names that are not UTF-8.
         scratch: folder for what must be laid out anew to be read in any order; None: the system's.
+        sounds: the form that sounds are brought to.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Place:
     label: str | None = None
     encoding: str | None = None
     scratch: Path | None = field(default=None, compare=False)
+    sounds: SoundForm = field(default_factory=SoundForm)
 
     @cached_property
     def listing(self) -> Listing:
@@ -76,7 +79,7 @@ class Place:
         if self.split != ALL:
             raise DataError(f"{self.path}: has no split '{self.split}' of its own; hold samples out with --test")
 
-    def scratch_file(self) -> HeldFile:
+    def scratch_file(self) -> OpenFile:
         """Open a file without a name, which is gone when it is closed, or when the process ends.
 
         Raises:
@@ -86,7 +89,7 @@ class Place:
         while folder is not None and not folder.is_dir():
             folder = folder.parent if folder.parent != folder else None
         try:
-            return HeldFile(tempfile.TemporaryFile(dir=folder))
+            return OpenFile(tempfile.TemporaryFile(dir=folder))
         except OSError as error:
             raise DataError(
                 f"{folder or tempfile.gettempdir()}: no file can be made there to unpack {self.path} ({error.strerror})"

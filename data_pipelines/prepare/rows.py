@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from data_pipelines.content import LFS_POINTER
 from data_pipelines.errors import DataError
-from data_pipelines.prepare.labels import told_apart
+from data_pipelines.prepare.labels import distinct_names
 from data_pipelines.prepare.names import first_of, suffix_of
 from data_pipelines.prepare.place import Place
 
@@ -78,7 +78,7 @@ class Table:
         """Return the names of the classes of which others are the indices, or these where the table has none."""
         if not classes or len(self.names) < len(classes):
             return classes
-        return told_apart(self.names, [str(number) for number in range(len(self.names))])
+        return distinct_names(self.names, [str(number) for number in range(len(self.names))])
 
 
 def read_table(content: bytes, name: str, place: Place) -> Table:

@@ -35,7 +35,7 @@ class PrepareOptions:
         crop: see `ImageProtocol`.
         filter: see `ImageProtocol`.
         upscale: see `ImageProtocol`.
-        channels: 1 to 4.
+        channels: 1 to 4, of images.
         pixel_limit: see `ImageProtocol`.
         codec: one of `CODECS`; None: png, and tars of others are indexed in place, as they are with `source`.
         quality: of JPEG and WebP.
@@ -161,7 +161,8 @@ def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | Non
     """
     usual = source.usual
     if not source.images:
-        if options.resolution or options.crop or options.channels:
+        sounds = any(spec.kind == "audio" for spec in source.fields.values())  # they have their channels already
+        if options.resolution or options.crop or (options.channels and not sounds):
             raise DataError(f"{source.origin}: has no images that could be resized; it has {', '.join(source.fields)}")
         return None
     if options.resolution is None:

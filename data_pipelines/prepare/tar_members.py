@@ -19,7 +19,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare.links import resolved
 from data_pipelines.prepare.listing import SYSTEM
 from data_pipelines.prepare.names import in_common_form, is_system_file
-from data_pipelines.prepare.place import HeldFile, Place
+from data_pipelines.prepare.place import OpenFile, Place
 from data_pipelines.source import LeftAside, Lost, Span
 from data_pipelines.tar_parts import parts_of
 
@@ -65,7 +65,7 @@ class OpenTar:
     """
 
     path: str
-    held: HeldFile
+    held: OpenFile
     unpacked: bool
 
     def read(self, span: Span, size: int | None = None) -> bytes:
@@ -85,7 +85,7 @@ def open_tar(path: Path, place: Place) -> OpenTar:
         DataError: it cannot be read, is no tar, or there is no room to unpack it.
     """
     try:
-        held = HeldFile(path.open("rb"))
+        held = OpenFile(path.open("rb"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     file = held.file

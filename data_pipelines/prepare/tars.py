@@ -9,7 +9,7 @@ from data_pipelines.content import HEAD, image_format
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import IMAGE
 from data_pipelines.prepare.files import stamp_of
-from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.layout import ALL, UnclearLabelsError, layout_of
 from data_pipelines.prepare.members import MemberFields, field_of, fields_of, kind_of_member
 from data_pipelines.prepare.names import first_of, may_be_image, part_of_file, stem_of, suffix_of
@@ -112,7 +112,7 @@ def from_imagenet(place: Place) -> Source:
             for name, where, _ in sorted(by_synset[synset], key=lambda member: member.name)
         ],
         reader=_reader(opened),
-        classes=told_apart(_synset_words(folder / "LOC_synset_mapping.txt", synsets), synsets),
+        classes=distinct_names(_synset_words(folder / "LOC_synset_mapping.txt", synsets), synsets),
         licence="ImageNet terms of access: non-commercial research and education",
         origin=str(path),
         stamp=_stamp(opened),
@@ -222,8 +222,8 @@ def _with_classes(
     try:
         layout = layout_of(fielded, str(place.path), place.split if inside else ALL)
     except UnclearLabelsError as error:
-        told = str(error).removeprefix(f"{place.path}: ").rpartition("; ")[0]
-        return items, (), (f"no folder in it is taken for a class: {told}",)
+        reason = str(error).removeprefix(f"{place.path}: ").rpartition("; ")[0]
+        return items, (), (f"no folder in it is taken for a class: {reason}",)
     elsewhere = set(layout.elsewhere)
     found = [
         item._replace(label=layout.labels.get(name, -1))

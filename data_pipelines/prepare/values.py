@@ -1,4 +1,4 @@
-"""Arrays, sounds, videos and frames of videos in folders: a field of one kind."""
+"""Arrays, videos and frames of videos in folders: a field of one kind."""
 
 import contextlib
 from collections import Counter
@@ -20,11 +20,9 @@ from data_pipelines.prepare.names import is_image, suffix_of
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import FileReader, Item, Source
 
-SUFFIXES = {
-    "array": (".npy",),
-    "audio": (".wav", ".flac"),
-    "video": (".mp4", ".mkv", ".avi", ".webm", ".mov", ".gif"),
-}
+ARRAYS = (".npy",)
+VIDEOS = (".mp4", ".mkv", ".avi", ".webm", ".mov", ".gif")
+_SUFFIXES = {"array": ARRAYS, "video": VIDEOS}
 """Kind -> extensions of its files."""
 
 _PROBES = 64
@@ -33,8 +31,8 @@ _PROBES = 64
 def from_values(kind: str) -> Callable[[Path], Source]:
     """Return a function from a folder to the source of its files of a kind; the field is called like the kind.
 
-    All samples become alike: sounds as long as the longest, videos as the shortest of some that are looked at. Files
-    that cannot be so are rejected. One `.npy` file instead of a folder holds a sample a row.
+    All samples become alike: videos as long as the shortest of some that are looked at. Files that cannot be so are
+    rejected. One `.npy` file instead of a folder holds a sample a row.
     """
 
     def source(path: Path) -> Source:
@@ -109,9 +107,9 @@ def _frame(content: bytes) -> NDArray[np.uint8]:
 
 def _from_folder(kind: str, path: Path) -> Source:
     listing = list_folder(path) if path.is_dir() else None
-    names = [name for name in listing.files if suffix_of(name) in SUFFIXES[kind]] if listing else []
+    names = [name for name in listing.files if suffix_of(name) in _SUFFIXES[kind]] if listing else []
     if not names or listing is None:
-        raise DataError(f"{path}: no files of kind {kind} in it ({', '.join(SUFFIXES[kind])})")
+        raise DataError(f"{path}: no files of kind {kind} in it ({', '.join(_SUFFIXES[kind])})")
     layout = layout_of(names, str(path), folders=listing.folders)
     places = [str(listing.files[name].where) for name in names]
     return Source(
@@ -153,13 +151,7 @@ def _common(kind: str, path: Path, names: Sequence[str]) -> FieldSpec:
             problem = f"{name}: {error}"
     if not specs:
         raise DataError(f"{path}: none of its files of kind {kind} can be read; the last, {problem}")
-    axis = {"audio": 1, "video": 0}.get(kind)
-    if axis is None:
-        return Counter(specs).most_common(1)[0][0]
-    lengths = [spec.shape[axis] for spec in specs]
-    length = max(lengths) if kind == "audio" else min(lengths)
-    alike = [
-        replace(spec, shape=tuple(length if at == axis else size for at, size in enumerate(spec.shape)))
-        for spec in specs
-    ]
-    return Counter(alike).most_common(1)[0][0]
+    if kind == "video":
+        frames = min(spec.shape[0] for spec in specs)
+        specs = [replace(spec, shape=(frames, *spec.shape[1:])) for spec in specs]
+    return Counter(specs).most_common(1)[0][0]

@@ -12,14 +12,15 @@ class BatchStatistics(nn.Module):
     Attributes:
         over_ranks: averages a tensor over the ranks; whoever distributes the network sets it.
         ranks: how many there are; likewise.
-        moves_in_forward: a training forward changes buffers, so that the number of micro-batches is part of the recipe.
+        changes_in_forward: a training forward changes buffers, so that the number of micro-batches is part of the
+            recipe.
     """
 
     stored_mean: Tensor
     stored_var: Tensor
     over_ranks: OverRanks | None = None
     ranks = 1
-    moves_in_forward = True
+    changes_in_forward = True
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class _Normalised(nn.Module):
     def __init__(self, *shape: int, style: WeightStyle, bias: bool = False) -> None:
         super().__init__()
         self.style = style
-        self.moves_in_forward = style.spectral
+        self.changes_in_forward = style.spectral
         self.weight = nn.Parameter(torch.empty(*shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         if style.spectral:
@@ -167,7 +167,7 @@ class StoredSpectralConv2d(nn.Module):
 
     u: Tensor
     v: Tensor
-    moves_in_forward = True
+    changes_in_forward = True
 
     def __init__(self, channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 1):
         super().__init__()

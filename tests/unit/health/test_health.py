@@ -98,4 +98,4 @@ def test_the_report_is_read_back_and_shown(tmp_path: Path) -> None:
     write_report(tmp_path, health, Recovery(0.5, 0), progress)
     report = read_report(tmp_path)
     assert is_critical(report)
-    assert list(table(report).columns[3].cells) == ["41.0 degrees"]
+    assert list(table(report).columns[3].cells) == ["41.0 degrees\n→ rest"]

@@ -1,4 +1,4 @@
-"""Sources of several fields: pairs, arrays, sounds, videos, members of tars."""
+"""Sources of several fields: pairs, arrays, videos, members of tars."""
 
 import gzip
 import io
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
 
 from data_pipelines.errors import DataError
@@ -178,19 +177,6 @@ def test_arrays_are_kept_bit_for_bit(tmp_path: Path) -> None:
     assert rejected(tmp_path / "set") == {"a/odd.npy": ("format", "array: float32 of 3x4, expected float32 of 2x3x4")}
     with pytest.raises(DataError, match="has no images that could be resized; it has array"):
         prepare(open_source(str(tmp_path / "in")), tmp_path / "x", PrepareOptions(resolution=(8, 8)))
-
-
-def test_sounds_become_as_long_as_the_longest(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    waves = [RNG.integers(-9000, 9000, (length, 1), dtype=np.int16) for length in (50, 80, 60)]
-    for number, wave in enumerate(waves):
-        soundfile.write(tmp_path / "in" / f"{number}.{'flac' if number else 'wav'}", wave, 8000)
-    soundfile.write(tmp_path / "in" / "fast.wav", waves[0], 16000)
-    manifest, fields = made(str(tmp_path / "in"), tmp_path / "set")
-    assert manifest.fields["audio"] == FieldSpec("audio", (1, 80), "int16", rate=8000, codec="flac")
-    for sound, wave in zip(fields["audio"], waves, strict=True):
-        assert sound[0].tolist() == [*wave[:, 0].tolist(), *[0] * (80 - len(wave))]
-    assert rejected(tmp_path / "set")["fast.wav"][0] == "format"
 
 
 def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:

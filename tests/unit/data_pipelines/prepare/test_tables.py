@@ -14,7 +14,7 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import open_source
 from data_pipelines.prepare.captions import TEXT
-from data_pipelines.prepare.labels import as_classes, told_apart
+from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.source import Source
 
@@ -81,7 +81,7 @@ def test_labels_that_are_none_are_told_with_their_row(labels: list[object], word
 
 
 def test_classes_of_one_name_are_told_apart() -> None:
-    assert told_apart(["crane", "tench", "crane"], ["n1", "n2", "n3"]) == ("crane (n1)", "tench", "crane (n3)")
+    assert distinct_names(["crane", "tench", "crane"], ["n1", "n2", "n3"]) == ("crane (n1)", "tench", "crane (n3)")
 
 
 ROWS = "file_name,label\n" + "".join(f"caf\u00e9{number}.png,{'ab'[number % 2]}\n" for number in range(4))
