@@ -16,7 +16,7 @@ from bigtrain.augment.derived.jpeg import compressed
 from bigtrain.augment.derived.restoration import sinc_kernels
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.rng import Draws
-from bigtrain.engine.data_config import DataConfig
+from bigtrain.engine.shards_config import ShardsConfig
 from data_pipelines.fields.spec import FieldSpec
 
 SIDE = 32
@@ -40,8 +40,8 @@ def images() -> Tensor:
     return in_levels(F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1) * 2 - 1)
 
 
-def data(derived: dict[str, Any]) -> DataConfig:
-    return parse_config(DataConfig, {"path": "x", "resolution": SIDE, "derived": derived}, source="test")
+def data(derived: dict[str, Any]) -> ShardsConfig:
+    return parse_config(ShardsConfig, {"path": "x", "resolution": SIDE, "derived": derived}, source="test")
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: "-".join(map(str, config.values())))
