@@ -93,9 +93,9 @@ class TrainingConfig(TaskConfig, ABC):
         if self.micro_batch != "auto" and self.global_batch % self.micro_batch:
             raise ValueError(f"global_batch {self.global_batch} is not a multiple of micro_batch {self.micro_batch}")
         for name, stream in self.data.streams.items():
-            if self.global_batch % stream.lanes:
+            if self.global_batch % stream.reading.lanes:
                 key = f"data.streams.{name}.lanes" if name else "data.lanes"
-                raise ValueError(f"global_batch {self.global_batch} is not a multiple of {key} {stream.lanes}")
+                raise ValueError(f"global_batch {self.global_batch} is not a multiple of {key} {stream.reading.lanes}")
         return self
 
     @property

@@ -1,9 +1,12 @@
 """What every rank runs, whoever launches it: `python -m bigtrain.train CONFIG [key=value ...]`."""
 
-from bigtrain.core import stop
+import gc
+
+from bigtrain.core import collector, stop
 
 if __name__ == "__main__":
     stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
+    gc.disable()  # until all is imported, see `collector`
 
 import os
 import sys
@@ -28,6 +31,7 @@ from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
 from data_pipelines.errors import DataError, UnreachableError
+from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 STOPPED = 3
@@ -150,6 +154,7 @@ def main() -> NoReturn:
     Exit code 0 when complete, 2 for a mistake of the user's, 3 when stopped and saved, 4 when hung (see `watchdog`).
     """
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    set_home()
     hide_in_tracebacks()
     try:
         settings = settings_from_words(sys.argv[1:])
@@ -165,4 +170,5 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
+    collector.resume()
     main()

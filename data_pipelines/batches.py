@@ -4,12 +4,12 @@ All of it is a function of the plan and of where the batch starts, so that any t
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,26 @@ _OPEN_SHARDS = 2048
 
 _SUBSTITUTES = 32
 """Damaged substitutes in a row after which a dataset is beyond repair."""
+
+
+class Substitutes(Protocol):
+    """An order that knows who stands in for a damaged sample."""
+
+    def substitute(self, position: int, attempt: int) -> Location:
+        """Return the sample that takes the place of a damaged one; see `order.SampleOrder`."""
+
+
+class Order(Substitutes, Protocol):
+    """An order of samples: a function of the position alone; see `order.SampleOrder`."""
+
+    def locate_span(self, start: int, stop: int) -> list[Location]:
+        """Return the samples at the positions from `start` to before `stop`."""
+
+    def upcoming_shards(self, position: int) -> tuple[list[int], list[int]]:
+        """Return the shards that are read at a position, and those that are read next."""
+
+    def lanes_of(self, parts: Iterable[range]) -> list[int]:
+        """Return a position in each lane that some parts of a batch meet."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,20 @@ class BatchPlan:
         open_shards = min(2 * self.window * self.own_lanes + 2, _OPEN_SHARDS)
         return ShardDataset(self.place, cache=self.cache.open(faults), open_shards=open_shards)
 
+    def order(self, dataset: ShardDataset) -> Order:
+        """Return the order of the samples.
+
+        Raises:
+            DataError: the sampling does not fit the dataset.
+        """
+        counts = dataset.manifest.counts.tolist()
+        turns = _turns(self, dataset, counts)
+        order = SampleOrder(counts, self.seed, self.window, turns, kept=4 * self.own_lanes)
+        try:
+            return LaneOrder(order, self.lanes, self.global_batch)
+        except ValueError as error:
+            raise DataError(f"{self.place}: {error}") from None
+
 
 class BatchMaker:
     """Makes batches; threads may share it.
@@ -148,13 +182,7 @@ class BatchMaker:
     def __init__(self, plan: BatchPlan, dataset: ShardDataset, faults: FaultLog) -> None:
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.decoders = dataset.decoders_of(plan.fields)
-        counts = dataset.manifest.counts.tolist()
-        turns, kept = _turns(plan, dataset, counts), 4 * plan.own_lanes
-        order = SampleOrder(counts, plan.seed, plan.window, turns, kept=kept)
-        try:
-            self.order = LaneOrder(order, plan.lanes, plan.global_batch)
-        except ValueError as error:
-            raise DataError(f"{plan.place}: {error}") from None
+        self.order = plan.order(dataset)
 
     def positions(self, start: int) -> list[int]:
         """Return the positions of this rank's share of the global batch at `start`, piece after piece."""
@@ -189,7 +217,7 @@ class BatchMaker:
 
 
 def read_substitute(
-    order: SampleOrder | LaneOrder,
+    order: Substitutes,
     position: int,
     error: DamageError,
     read: Callable[[Location], Result],

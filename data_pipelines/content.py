@@ -29,11 +29,28 @@ _OTHERS = {
     b"\x89HDF\r\n\x1a\n": "hdf5",
     b"%PDF": "pdf",
     b"%!PS": "PostScript",
+}
+_UNREAD_IMAGES = {
     b"8BPS": "Photoshop",
     b"qoif": "QOI",
-    b"\0\0\1\0": "icon",
+    b"\0\0\1\0": "ICO",
+    b"\0\0\2\0": "CUR",
+    b"icns": "ICNS",
     b"DDS ": "DDS",
+    b"\x01\xda": "SGI",
+    b"\x0a\x05\x01": "PCX",
+    b"\xb1\x68\xde\x3a": "DCX",
+    b"\x59\xa6\x6a\x95": "Sun raster",
+    b"BLP1": "BLP",
+    b"BLP2": "BLP",
+    b"FTEX": "FTEX",
+    b"DanM": "MSP",
+    b"LinS": "MSP",
+    b"Image type: ": "IM",
+    b"#define ": "XBM",
+    b"/* XPM": "XPM",
 }
+"""Pillow could read these; decoders that are hardly ever used are not offered to strangers' files."""
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 LFS_POINTER = b"version https://git-lfs"
 
@@ -67,6 +84,8 @@ def why_no_image(head: bytes) -> str:
         return "a pointer of Git LFS, not the file itself; git lfs pull fetches it"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         return "a HEIC image, which is not read; convert it to JPEG or PNG"
+    if unread := next((name for magic, name in _UNREAD_IMAGES.items() if head.startswith(magic)), None):
+        return f"an image of the format {unread}, which is not read; convert it to JPEG or PNG"
     if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
         return "a JPEG XL image, which is not read; convert it to JPEG or PNG"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc"):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -115,6 +116,22 @@ def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_home() -> None:
+    """Set `$HOME` where nothing tells the user's home folder, for libraries that do not work without one.
+
+    The folder among temporary files is used only if it is the user's alone: a home may hold code.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = in_home("~")
+        home.mkdir(mode=0o700, exist_ok=True)
+        status = home.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+            home = Path(tempfile.mkdtemp(prefix="bigtrain-"))
+        os.environ["HOME"] = str(home)
 
 
 def in_home(path: str | Path) -> Path:

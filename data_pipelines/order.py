@@ -6,6 +6,7 @@ shard samples that still reads few shards at a time. Permutations sort the raw o
 guarantees, so that the order of a run does not depend on NumPy's version.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -244,3 +245,13 @@ def permutation(count: int, seed: int, epoch: int, purpose: int) -> Integers:
     """Return a random order of `count` things."""
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=[0, 0, 0, purpose])
     return np.argsort(bits.random_raw(count), kind="stable")
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """Return the seed of a stream's order: 64 bits of a hash of the run's seed and the stream's name.
+
+    The seed of the stream without a name is the run's own.
+    """
+    if not name:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")

@@ -2,10 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from data_pipelines.batches import BatchPlan
+from data_pipelines.batches import BatchPlan, Order
 from data_pipelines.errors import DataError
 from data_pipelines.faults import log
-from data_pipelines.order import LaneOrder
 from data_pipelines.read import ShardDataset
 
 _AT_ONCE = 4
@@ -20,7 +19,7 @@ class Prefetcher:
         plan: of the batches. Ranks begin with different shards of a window, as those of a node may share it.
     """
 
-    def __init__(self, dataset: ShardDataset, order: LaneOrder, plan: BatchPlan) -> None:
+    def __init__(self, dataset: ShardDataset, order: Order, plan: BatchPlan) -> None:
         self._dataset, self._order, self._plan = dataset, order, plan
         self._threads = None if dataset.is_local else ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
         self._wanted: dict[int, None] = {}

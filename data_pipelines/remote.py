@@ -93,18 +93,8 @@ def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faul
             time.sleep(wait)
 
 
-def chunks_from(url: str, start: int, retry: RetryPolicy) -> Iterator[bytes]:
-    """Iterate over the content of an `http(s)://` URL behind its first `start` bytes.
-
-    Raises:
-        FetchError: it broke off or stalled.
-        FinalFetchError: there is no such file, or no way to get it.
-    """
-    return _http(url, retry.stall_s, start)
-
-
-def chunks_of(url: str, retry: RetryPolicy) -> Iterator[bytes]:
-    """Iterate over the content of a URL.
+def chunks_of(url: str, retry: RetryPolicy, start: int = 0) -> Iterator[bytes]:
+    """Iterate over the content of a URL behind its first `start` bytes, which must be 0 for `pipe:`.
 
     Raises:
         FetchError: it broke off or stalled.
@@ -112,10 +102,10 @@ def chunks_of(url: str, retry: RetryPolicy) -> Iterator[bytes]:
     """
     if url.startswith("pipe:"):
         return _pipe(url, retry.stall_s)
-    return _s3(url, retry.stall_s) if url.startswith("s3://") else _http(url, retry.stall_s)
+    return _s3(url, retry.stall_s, start) if url.startswith("s3://") else _http(url, retry.stall_s, start)
 
 
-def _http(url: str, stall_s: float, start: int = 0) -> Iterator[bytes]:
+def _http(url: str, stall_s: float, start: int) -> Iterator[bytes]:
     import requests  # a tenth of a second of every rank that reads from a disk
 
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
@@ -149,7 +139,7 @@ def _answer(status: int) -> type[DataError]:
     return FinalFetchError if status in _FINAL_STATUS else FetchError
 
 
-def _s3(url: str, stall_s: float) -> Iterator[bytes]:
+def _s3(url: str, stall_s: float, start: int) -> Iterator[bytes]:
     try:
         import s3fs
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -159,6 +149,7 @@ def _s3(url: str, stall_s: float) -> Iterator[bytes]:
     files: Any = s3fs.S3FileSystem(config_kwargs=config, use_listings_cache=False)
     try:
         with files.open(url, "rb", block_size=_S3_BLOCK, cache_type="readahead") as file:
+            file.seek(start)
             while chunk := file.read(_CHUNK):
                 yield chunk
     except FileNotFoundError:

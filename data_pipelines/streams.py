@@ -4,15 +4,24 @@ Each stream is what one alone is: a function of its position, equal on any numbe
 The position is shared, so it is still the whole state.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.batches import BatchPlan
+from data_pipelines.blend import BlendPlan
 from data_pipelines.faults import Fault
+from data_pipelines.order import stream_seed
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream, HostBatch, Loader
+from data_pipelines.tar_set import TarPlan
+from data_pipelines.tar_stream import TarStream
+
+AnyStream = BatchStream | TarStream
+
+STREAMS: dict[type[BatchPlan], type[Any]] = {BatchPlan: BatchStream, BlendPlan: BatchStream, TarPlan: TarStream}
+"""Kind of plan -> the stream that reads it."""
 
 
 class Streams(Iterator[HostBatch]):
@@ -48,8 +57,8 @@ class Streams(Iterator[HostBatch]):
         quarantine: Path | None = None,
     ) -> None:
         _check(plans)
-        self.streams = {
-            name: BatchStream(
+        self.streams: dict[str, AnyStream] = {
+            name: STREAMS[type(plan)](
                 replace(plan, seed=stream_seed(plan.seed, name)),
                 loader=loader,
                 workers=workers,
@@ -94,7 +103,7 @@ class Streams(Iterator[HostBatch]):
 class StreamFaults:
     """What all streams together have met."""
 
-    def __init__(self, streams: Mapping[str, BatchStream]) -> None:
+    def __init__(self, streams: Mapping[str, AnyStream]) -> None:
         self._streams = streams
 
     @property
@@ -111,16 +120,6 @@ class StreamFaults:
     def quarantined(self) -> list[Fault]:
         """Every fault that was met."""
         return [fault for stream in self._streams.values() for fault in stream.faults.quarantined]
-
-
-def stream_seed(seed: int, name: str) -> int:
-    """Return the seed of a stream's order: 64 bits of a hash of the run's seed and the stream's name.
-
-    The seed of the stream without a name is the run's own.
-    """
-    if not name:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "little")
 
 
 def _check(plans: Mapping[str, BatchPlan]) -> None:

@@ -23,9 +23,11 @@ from bigtrain.cli import (
     tune,
     weights,
 )
+from bigtrain.core import collector
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import forget_launchers
 from data_pipelines.errors import DataError
+from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 from data_pipelines.trust import TRUSTED
 
@@ -58,6 +60,8 @@ def options_of_all_commands(
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
+    set_home()
+    collector.spare_the_end()
     forget_launchers(os.environ)  # of the shell: a command is started alone, and starts its ranks itself
     hide_in_tracebacks()
     try:

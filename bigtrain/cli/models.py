@@ -59,7 +59,9 @@ def sample(
 @app.command()
 def apply(
     snapshot: Snapshot,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Image files, folders of images, datasets.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Image files, folders or archives of images, datasets.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of PNGs; the same command goes on where it was interrupted.")],
     output: Annotated[
         str | None,

@@ -154,7 +154,7 @@ def _explain(schema: type[BaseModel], data: Mapping[str, Any], detail: ErrorDeta
         case "union_tag_invalid":
             context = detail["ctx"]
             choices = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            tag_key = context["discriminator"].strip("'")
+            tag_key = context["discriminator"].strip("'()")  # a key, or a function of this name
             return f"unknown {'.'.join([*keys, tag_key])} '{context['tag']}'" + nearest(context["tag"], choices)
         case "union_tag_not_found":
             return f"missing key '{'.'.join([*keys, detail['ctx']['discriminator'].strip(chr(39))])}'"

@@ -13,6 +13,7 @@ from bigtrain.core.logging import console, set_up_logging
 from bigtrain.distributed.gpus import DeviceError
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from data_pipelines.errors import DataError
+from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
 
 USERS_MISTAKE = 2
@@ -45,6 +46,7 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
         answers_in_json: standard output is for another program to read: the log goes to standard error.
     """
     rank = place_from_environment(os.environ)[0]
+    set_home()
     set_up_logging(rank=rank)
     before, console.stderr = console.stderr, answers_in_json
     try:

@@ -7,7 +7,7 @@ from bigtrain.models.pretrained.weights import PublishedWeights, WeightsError
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.files import sha256_of
-from data_pipelines.remote import RetryPolicy, chunks_from, with_retries
+from data_pipelines.remote import RetryPolicy, chunks_of, with_retries
 
 _RETRY = RetryPolicy(patience_s=30.0)
 Report = Callable[[int], None]
@@ -62,7 +62,7 @@ def _fetch(url: str, partial: Path, retry: RetryPolicy, report: Report) -> None:
 
     def go_on() -> None:
         with partial.open("ab") as file:
-            for chunk in chunks_from(url, file.tell(), retry):
+            for chunk in chunks_of(url, retry, file.tell()):
                 file.write(chunk)
                 report(file.tell())
 

@@ -27,15 +27,19 @@ from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_progra
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
 from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
+from data_pipelines.content import HEAD, image_format
+from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.manifest import IMAGE
 from data_pipelines.order import Location
-from data_pipelines.prepare.listing import list_folder
-from data_pipelines.prepare.names import stem_of
+from data_pipelines.prepare import open_images
+from data_pipelines.prepare.names import is_image, stem_of
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.read import DamageError, ShardDataset
+from data_pipelines.source import FileReader, Where
+from data_pipelines.source import Source as Images
 
 NOTE, REJECTED = "apply.json", "rejected.jsonl"
 
@@ -45,7 +49,7 @@ class ApplySettings(Config):
 
     Attributes:
         snapshot: its folder.
-        inputs: image files, folders of images, or datasets.
+        inputs: image files, folders or archives of images, arrays, or datasets: what `bigtrain fid` reads.
         out: folder of PNGs; the same settings go on where they were interrupted.
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
@@ -69,18 +73,15 @@ class Source(NamedTuple):
 
     Attributes:
         name: of the output, without ending, relative to the output folder.
-        file: that it lies in; None for a sample of a dataset.
-        sample: of the dataset.
+        place: where the image is, for messages.
+        sample: of a dataset, and the field that is read; None for another source.
+        item: of another source, and where its image is there; None for a dataset.
     """
 
     name: str
-    file: Path | None = None
+    place: str
     sample: tuple[ShardDataset, str, Location] | None = None
-
-    @property
-    def place(self) -> str:
-        """Where the image is, for messages."""
-        return str(self.file) if self.sample is None else f"{self.sample[0].folder} ({self.name})"
+    item: tuple[Images, Where] | None = None
 
 
 class Translation(NamedTuple):
@@ -128,7 +129,7 @@ def find_sources(inputs: Sequence[str], field: str, spec: FieldSpec) -> list[Sou
     """List the images to translate, in the order in which people would.
 
     Args:
-        inputs: image files, folders of images, or datasets.
+        inputs: image files, folders or archives of images, arrays, or datasets.
         field: of the datasets' samples; a dataset without it is read by its field `image`, or its first of images.
         spec: what the network reads.
 
@@ -161,15 +162,38 @@ def _sources_in(path: Path, field: str, spec: FieldSpec) -> Iterator[Source]:
                 f"{spec.shape[0]} of {spec.dtype}"
             )
         for number, location in enumerate(dataset.locations()):
-            yield Source(f"{number:08d}", sample=(dataset, chosen, location))
-    elif path.is_dir():
-        listing = list_folder(path)
-        for name in listing.images():
-            yield Source(stem_of(name), path / str(listing.files[name].where))
-    elif path.is_file():
-        yield Source(path.stem, path)
+            yield Source(f"{number:08d}", f"{path} ({number:08d})", sample=(dataset, chosen, location))
+    elif path.is_file() and _is_one_image(path):
+        only = Images(path.stem, [], FileReader(path.parent), (), "", str(path))
+        yield Source(path.stem, str(path), item=(only, path.name))
     else:
-        raise UserError(f"{path}: no such file or folder")
+        opened = _open_images(path)
+        chosen = field if field in opened.images else opened.images[0]
+        for item in opened.items:
+            where = item.where if chosen == opened.first else item.fields[chosen]
+            assert not isinstance(where, bytes)  # as texts are
+            name = stem_of(item.name) if is_image(item.name) else item.name
+            yield Source(name, f"{path}/{item.name}", item=(opened, where))
+
+
+def _is_one_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_image(path.name) or image_format(file.read(HEAD)) is not None
+
+
+def _open_images(path: Path) -> Images:
+    try:
+        return open_images(path)
+    except DataError as error:
+        raise UserError(str(error)) from None
+
+
+def _tell_what_is_left_aside(sources: Sequence[Source]) -> None:
+    opened = {id(source.item[0]): source.item[0] for source in sources if source.item is not None}
+    for images in opened.values():
+        aside = [f"left aside: {images.left_aside.words}"] if images.left_aside.total else []
+        for words in (*images.notes, *aside):
+            log.info("%s: %s", images.origin, words)
 
 
 @dataclass
@@ -254,11 +278,9 @@ def read_source(source: Source, channels: int) -> Pixels:
         except DamageError as error:
             raise Rejected("damaged", str(error)) from None
         return pixels
-    assert source.file is not None
-    try:
-        data = source.file.read_bytes()
-    except OSError as error:
-        raise Rejected("unreadable", str(error.strerror)) from None
+    assert source.item is not None
+    images, where = source.item
+    data = images.read(where)
     return ImageProtocol(*measure(data), channels, crop="exact").apply(data)
 
 
@@ -274,6 +296,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
+    _tell_what_is_left_aside(sources)
     applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation))
     rejected, done = [], 0
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bigtrain.config import TrainingConfig
-from bigtrain.engine.data_config import StreamConfig
+from bigtrain.engine.stream_config import StreamConfig
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.planner import Estimate, Planner
 from bigtrain.strategies import strategy_of
@@ -50,11 +50,13 @@ def operations(
         node, while a checkpoint is loaded; `save_s`; `evaluation_s`, and `evaluation_share` of the time; `sockets`, of
         a rank and group of gloo.
     """
-    lanes = min(stream.lanes for stream in config.data.streams.values())
+    lanes = min(stream.reading.lanes for stream in config.data.streams.values())
     shards_per_s = own.img_per_s * planner.batches_per_step / _SHARD_IMAGES
     nodes_a_shard = max(cluster.nodes / lanes, 1.0)
-    stream = max(config.data.streams.values(), key=lambda one: one.window)
-    window = stream.window * _SHARD_IMAGES * cluster.world_size / config.global_batch  # steps of one rank's images
+    stream = max(config.data.streams.values(), key=lambda one: one.reading.window)
+    window = (
+        stream.reading.window * _SHARD_IMAGES * cluster.world_size / config.global_batch
+    )  # steps of one rank's images
     ranks_a_shard = max(min(cluster.world_size / lanes, window), 1.0)
     largest = max(
         3 * sizes.weights + sizes.buffers for sizes in planner.players.values()
@@ -118,10 +120,10 @@ def _host(operations: Mapping[str, float]) -> Iterator[Hazard]:
 
 def _reading(config: TrainingConfig, cluster: Cluster, operations: Mapping[str, float]) -> Iterator[Hazard]:
     for name, stream in config.data.streams.items():
-        if stream.lanes >= cluster.nodes or cluster.nodes == 1:
+        if stream.reading.lanes >= cluster.nodes or cluster.nodes == 1:
             continue
         key = f"data.streams.{name}.lanes" if name else "data.lanes"
-        if is_remote(stream.path):
+        if any(map(is_remote, stream.paths)):
             nodes, rate = operations["nodes_a_shard"], operations["fetch_per_s"]
             what = f"each shard is fetched by {nodes:.0f} nodes, {rate:,.0f} GET/s"
         else:
@@ -134,7 +136,7 @@ def lanes_for(config: TrainingConfig, stream: StreamConfig, nodes: int) -> int:
     batch = config.global_batch
     multiples = [lanes for lanes in range(nodes, batch + 1, nodes) if batch % lanes == 0]
     divisors = [lanes for lanes in range(1, batch + 1) if batch % lanes == 0 and lanes >= nodes]
-    return (multiples or divisors or [stream.lanes])[0]
+    return (multiples or divisors or [stream.reading.lanes])[0]
 
 
 def _sharding(config: TrainingConfig, own: Estimate, cluster: Cluster) -> Iterator[Hazard]:

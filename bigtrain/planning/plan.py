@@ -223,7 +223,8 @@ def _data(config: TrainingConfig, own: Estimate, cluster: Cluster) -> dict[str, 
         "bytes_per_s": size * rate,
         "bytes_per_s_node": size * rate / cluster.nodes,
         # While one window is read the next is fetched, and each rank of a node begins with another shard of it.
-        "least_shards": 2 * max(max(stream.window for stream in config.data.streams.values()), cluster.gpus_per_node),
+        "least_shards": 2
+        * max(max(stream.reading.window for stream in config.data.streams.values()), cluster.gpus_per_node),
     }
 
 

@@ -12,10 +12,10 @@ from bigtrain.augment.derived import DerivedField
 from bigtrain.config import TrainingConfig
 from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks
-from bigtrain.engine.data_config import StreamConfig
 from bigtrain.engine.feed import BatchTransform, Feed
 from bigtrain.engine.reals import Reals, held_out_reals, side_by_side, trained_reals
 from bigtrain.engine.sampler import Sampler
+from bigtrain.engine.stream_config import Share, StreamConfig
 from bigtrain.engine.task import Fields
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.batches import BatchPlan
@@ -106,7 +106,7 @@ def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[R
         name: _plan(config, stream, rank=ranks.rank, world_size=ranks.world_size, pieces=pieces)
         for name, stream in config.data.streams.items()
     }
-    first = next(iter(config.data.streams.values()))  # loader and workers are the same in all streams
+    first = next(iter(config.data.streams.values())).reading  # loader and workers are the same in all streams
     streams = Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
     return _with_fields(config, plans, streams.datasets), streams
 
@@ -122,7 +122,7 @@ def feed_of(
 ) -> Feed:
     """Return the batches that a run trains on; see `Feed` for the arguments."""
     transforms = {
-        name: BatchTransform(stream.crop or "center", stream.flip, stream.label_dropout)
+        name: BatchTransform(stream.reading.crop or "center", stream.flip, stream.label_dropout)
         for name, stream in config.data.streams.items()
     }
     return Feed(streams, data.stored, transforms, data.derived, seed=seed, device=device, waiting=waiting)
@@ -177,18 +177,20 @@ def _with_fields(
 def _plan(
     config: TrainingConfig, stream: StreamConfig, *, rank: int = 0, world_size: int = 1, pieces: int = 1
 ) -> BatchPlan:
-    plan = stream.plan(
+    share = Share(
         seed=config.seed,
         global_batch=config.global_batch,
         held_out=config.health.held_out,
         rank=rank,
         world_size=world_size,
         pieces=pieces,
+        total=round(config.total_kimg * 1000),
     )
+    plan = stream.plan(share)
     # The other ranks, which wait for this one, must not take it for one that hangs.
     longest = 0.8 * (config.watchdog.step_seconds or math.inf)
     cache = replace(plan.cache, patience_s=min(plan.cache.patience_s, longest))
-    return replace(plan, fields=tuple(stream.specs()), cache=cache)
+    return replace(plan, cache=cache)
 
 
 def _as_stored(config: TrainingConfig, datasets: Mapping[str, ShardDataset]) -> Fields:

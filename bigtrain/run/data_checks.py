@@ -1,13 +1,11 @@
 """Checks of a run's datasets before anything is started: that they fit the config, and the run's checkpoints."""
 
-from dataclasses import replace
-
 from bigtrain.checkpoint import newest_description
 from bigtrain.config import TrainingConfig
 from bigtrain.core.config import ConfigError
 from bigtrain.core.logging import log
 from bigtrain.core.rng import SCHEME
-from bigtrain.engine.data_config import StreamConfig
+from bigtrain.engine.stream_config import Share, StreamConfig
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.images.shards import check_number
 from data_pipelines.batches import BatchMaker
@@ -37,7 +35,7 @@ def check_checkpoint(config: TrainingConfig, digest: str) -> None:
     trained_on, scheme = newest.get("data", digest), newest.get("rng", SCHEME)
     advice = "choose another run_dir, or go on with --allow-config-change"
     if trained_on != digest:
-        paths = ", ".join(stream.path for stream in config.data.streams.values())
+        paths = ", ".join(config.data.paths)
         raise ConfigError(
             f"{paths}: holds other samples than {config.run_dir} was trained on (digest {trained_on[:12]} -> "
             f"{digest[:12]}); {advice}"
@@ -49,26 +47,25 @@ def check_checkpoint(config: TrainingConfig, digest: str) -> None:
 def _check_stream(config: TrainingConfig, name: str, stream: StreamConfig) -> str:
     """Check that the data of one stream fit the config, and return their digest."""
     faults, key = FaultLog(), f"data.streams.{name}" if name else "data"
-    plan = replace(
-        stream.plan(seed=config.seed, global_batch=config.global_batch, held_out=config.health.held_out),
-        fields=tuple(stream.specs()),
+    plan = stream.plan(
+        Share(config.seed, config.global_batch, config.health.held_out, total=round(config.total_kimg * 1000))
     )
     dataset = plan.open(faults)
     manifest = dataset.manifest
     for field, spec in stream.specs().items():
         if field not in manifest.fields:
             has = ", ".join(manifest.fields)
-            raise ConfigError(f"{key}: {stream.path} has no field '{field}', its fields are {has}")
+            raise ConfigError(f"{key}: {stream.place} has no field '{field}', its fields are {has}")
         _check_field(f"{key}.fields.{field}" if stream.fields else key, stream, spec, manifest.fields[field])
     BatchMaker(plan, dataset, faults)  # says what is wrong with the sampling
-    _check_reference(config, manifest, stream.path)
+    _check_reference(config, manifest, stream.place)
     damaged = dataset.check_files()
     if damaged and stream.on_corrupt == "fail":
         raise DataError(f"{damaged[0].problem} (and {len(damaged) - 1} more shards)")
     if damaged:
         files = {fault.file for fault in damaged}
         images = sum(shard.count for shard in manifest.shards if shard.url in files)
-        log.warning("%s: other images will replace %d that are missing or cut off", stream.path, images)
+        log.warning("%s: other images will replace %d that are missing or cut off", stream.place, images)
     return manifest.digest
 
 
@@ -87,27 +84,29 @@ def _check_reference(config: TrainingConfig, manifest: Manifest, path: str) -> N
 def _check_field(key: str, stream: StreamConfig, wanted: FieldSpec, found: FieldSpec) -> None:
     """Compare a field of the config with that of the dataset."""
     if wanted.kind != found.kind:
-        raise ConfigError(f"{key}: kind is '{wanted.kind}', in {stream.path} it is '{found.kind}'")
+        raise ConfigError(f"{key}: kind is '{wanted.kind}', in {stream.place} it is '{found.kind}'")
     if wanted.kind in ("class", "classes"):
         if len(wanted.classes) != len(found.classes):
             raise ConfigError(
-                f"{key}.classes is {len(wanted.classes)}, {stream.path} has {len(found.classes)} "
+                f"{key}.classes is {len(wanted.classes)}, {stream.place} has {len(found.classes)} "
                 "(0 trains without classes)"
             )
         return
     if wanted.dtype != found.dtype:
-        raise ConfigError(f"{key}.dtype is {wanted.dtype}, {stream.path} has {found.dtype}")
+        raise ConfigError(f"{key}.dtype is {wanted.dtype}, {stream.place} has {found.dtype}")
+    if wanted.rate is not None and wanted.rate != found.rate:
+        raise ConfigError(f"{key}.rate is {wanted.rate:g}, {stream.place} has {found.rate or 0:g}")
     if wanted.kind != "image":
         if wanted.shape != found.shape:
-            raise ConfigError(f"{key}.shape is {list(wanted.shape)}, {stream.path} has {list(found.shape)}")
+            raise ConfigError(f"{key}.shape is {list(wanted.shape)}, {stream.place} has {list(found.shape)}")
         return
     (channels, height, width), (theirs, *size) = wanted.shape, found.shape
     larger = size[0] >= height and size[1] >= width
-    if (height, width) != tuple(size) and not (stream.crop and larger):
+    if (height, width) != tuple(size) and not (stream.reading.crop and larger):
         advice = f" ({key}.crop: random would cut them)" if larger else ""
         raise ConfigError(
-            f"{key}.resolution and width are {height}x{width}, the images in {stream.path} are "
+            f"{key}.resolution and width are {height}x{width}, the images in {stream.place} are "
             f"{size[0]}x{size[1]} (height x width){advice}"
         )
     if channels != theirs:
-        raise ConfigError(f"{key}.channels is {channels}, the images in {stream.path} have {theirs}")
+        raise ConfigError(f"{key}.channels is {channels}, the images in {stream.place} have {theirs}")

@@ -32,7 +32,8 @@ def describe_run(config: TrainingConfig, manifests: Mapping[str, Manifest], rank
     dataset = {
         "name": "+".join(manifest.name for manifest in manifests.values()),
         "digest": digest,
-        "folder": ", ".join(stream.path for stream in config.data.streams.values()),
+        "folder": ", ".join(config.data.paths),
+        "source": "; ".join(dict.fromkeys(manifest.source for manifest in manifests.values())),
         "shape": list(next(iter(config.data.field_specs().values())).shape),
         "profile": {
             "images": sum(manifest.count for manifest in manifests.values()),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.tracking.spool import FILE_NAME, read_curves, read_records
+from data_pipelines.secrets import hide_secrets
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def _data(data: Mapping[str, Any], image: Mapping[str, Any], description: Mappin
         "## Data",
         "",
         f"- set: {data.get('name', description.get('dataset', 'not stated'))}",
+        *([f"- source: {hide_secrets(data['source'])}"] if "source" in data else []),
         f"- licence of the images: {_licence(data) or 'not stated'}",
         f"- digest of the manifest: `{data.get('digest', 'not stated')}`",
         *([f"- classes: {names}{' …' if image.get('classes', 0) > 20 else ''}"] if names else []),

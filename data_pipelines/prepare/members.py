@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.manifest import CLASS, IMAGE
+from data_pipelines.manifest import IMAGE
+from data_pipelines.member_names import OTHER_KINDS, field_of, kind_of_member
 from data_pipelines.prepare.captions import TEXT, caption_field
-from data_pipelines.prepare.names import IMAGE_SUFFIXES
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Item, Lost, Span, SpanReader, Where
 
-OTHER_KINDS = {"npy": "array", "wav": "audio", "flac": "audio"}
-"""Extension -> kind of field."""
-
 _MEMBER = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -90,29 +86,6 @@ def fields_of(samples: Sequence[Mapping[str, Span | Lost]], place: str, reader: 
     if not images and others.keys() <= {TEXT}:
         raise DataError(f"{place}: no images in its tars, nor arrays (.npy) or sounds (.wav, .flac)")
     return MemberFields(tuple(sorted(images)), others)
-
-
-def field_of(extension: str) -> str:
-    """Return the name of the field that a member of this extension belongs to; empty if to none."""
-    kind = kind_of_member(extension)
-    return (extension.rpartition(".")[0] or kind) if kind else ""
-
-
-def is_field_name(name: str) -> bool:
-    """Tell whether a member's extension may begin so, to name a field."""
-    return name != CLASS and _NAME.fullmatch(name) is not None
-
-
-def kind_of_member(extension: str) -> str:
-    """Return the kind of a member by its extension; empty if it is none, or its name could be no field's."""
-    name, _, last = extension.rpartition(".")
-    if name and not is_field_name(name):
-        return ""
-    if not last:
-        return ""
-    if f".{last}" in IMAGE_SUFFIXES:
-        return IMAGE
-    return TEXT if last == "txt" and not name else OTHER_KINDS.get(last, "")
 
 
 def _probe(reader: SpanReader, kind: str, spans: Sequence[Span], what: str) -> FieldSpec:

@@ -9,18 +9,12 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from data_pipelines.member_names import IMAGE_SUFFIXES
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
-
-IMAGE_SUFFIXES = _words("""
-    .png .apng .jpg .jpeg .jpe .jfif .mpo .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .pfm .avif .avifs .jp2
-    .j2k .jpc .jpf .jpx .j2c .tga .icb .vda .vst .pcx .dcx .sgi .rgb .rgba .bw .ras .qoi .ico .icns .cur .dds .xbm .xpm
-    .psd .im .msp .pcd .blp .ftc .ftu .gbr .pxr .fli .flc .heic .heif .hif .jxl
-""")
-"""Of files that are taken for images. Pillow reads all of these but the last four, which are looked at and rejected
-with the reason, unless they are something else by content."""
 
 _KNOWN_OTHERS = _words("""
     .txt .json .jsonl .csv .tsv .xml .md .rst .html .htm .pdf .doc .docx .xlsx .py .ipynb .sh .yaml .yml .toml .ini .cfg

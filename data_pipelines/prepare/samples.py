@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from data_pipelines.manifest import IMAGE
-from data_pipelines.prepare.members import is_field_name, kind_of_member
+from data_pipelines.member_names import is_field_name, kind_of_member
 from data_pipelines.prepare.tar_members import Member
 from data_pipelines.source import Lost, Span
 

@@ -8,10 +8,11 @@ from typing import Any
 from data_pipelines.content import HEAD, image_format
 from data_pipelines.errors import DataError
 from data_pipelines.manifest import IMAGE
+from data_pipelines.member_names import field_of, kind_of_member
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.layout import ALL, UnclearLabelsError, layout_of
-from data_pipelines.prepare.members import MemberFields, field_of, fields_of, kind_of_member
+from data_pipelines.prepare.members import MemberFields, fields_of
 from data_pipelines.prepare.names import first_of, may_be_image, part_of_file, stem_of, suffix_of
 from data_pipelines.prepare.place import NO_LABELS, Place
 from data_pipelines.prepare.samples import Sample, have_dotted_names, samples_of

@@ -17,7 +17,6 @@ from data_pipelines.prepare.captions import caption_field
 from data_pipelines.read import ShardDataset
 from data_pipelines.stream import BatchStream
 from data_pipelines.verify import verify
-from data_pipelines.wds import WdsSource
 from data_pipelines.write import ShardOptions, write_shards
 
 FOLDER = Path(__file__).parent / "format3"
@@ -70,12 +69,6 @@ def test_unlabelled_samples_have_no_class() -> None:
     stream = BatchStream(BatchPlan(str(FOLDER / "plain"), seed=0, global_batch=2))
     assert next(stream).fields["class"].tolist() == [-1, -1]
     stream.close()
-
-
-def test_readers_of_webdatasets_get_its_members() -> None:
-    samples = WdsSource(BatchPlan(str(FOLDER / "labelled"), seed=0, global_batch=6), batches=1)
-    texts = {sample["__key__"]: sample.get("txt") for sample in samples}
-    assert [texts[key] for key in sorted(texts)] == [None, b"caption 1", None, b"caption 3", None, b"caption 5"]
 
 
 def test_the_same_images_make_the_same_tars_today(tmp_path: Path) -> None:

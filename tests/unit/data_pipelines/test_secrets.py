@@ -9,7 +9,7 @@ from PIL import Image
 
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.logging import close_log_file, crash_log, log, log_to_file
-from bigtrain.engine.data_config import DataConfig
+from bigtrain.engine.shards_config import ShardsConfig
 from data_pipelines.errors import DataError
 from data_pipelines.faults import Fault, FaultLog
 from data_pipelines.manifest import Manifest
@@ -53,7 +53,7 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
 def test_a_config_may_not_hold_one() -> None:
     data = {"path": "http://me:hush@host/set", "resolution": 8}
     with pytest.raises(ConfigError, match=r"'path': http://\*\*\*@host/set holds a password or a key.*netrc") as said:
-        parse_config(DataConfig, data, source="run.yaml")
+        parse_config(ShardsConfig, data, source="run.yaml")
     assert "hush" not in str(said.value)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +102,35 @@ def test_files_folders_and_shards_of_any_size(bigtrain: Call, places: Path) -> N
     assert (made(places / "one")["a.png"] == made(places / "made")["a.png"]).all()
     bigtrain("apply snapshot folder/a.png --out noisy --noise")
     assert (made(places / "noisy")["a.png"] != made(places / "made")["a.png"]).any()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "npz"])
+def test_archives_and_arrays_are_read_as_by_fid(bigtrain: Call, places: Path, kind: str) -> None:
+    folder = places / "folder"
+    names = ["a.png", "deep/b.jpg", "torn.png", ".hidden.png"]
+    if kind == "zip":
+        with zipfile.ZipFile(places / "in.zip", "w") as archive:
+            for name in names:
+                archive.write(folder / name, name)
+    elif kind == "tar":
+        with tarfile.open(places / "in.tar", "w") as archive_:
+            for name in names:
+                archive_.add(folder / name, f"./{name}")
+    else:
+        np.savez(places / "in.npz", arr_0=np.asarray(Image.open(folder / "a.png"))[None])
+    code, out, err = bigtrain(f"apply snapshot in.{kind} --out of-{kind}")
+    assert code == 0, err
+    bigtrain("apply snapshot folder --out of-folder")
+    found, right = made(places / f"of-{kind}"), made(places / "of-folder")
+    if kind == "npz":
+        assert list(found) == ["0.png"]
+        assert (found["0.png"] == right["a.png"]).all()
+        return
+    assert "2 images translated, 1 could not be read" in out
+    assert "left aside: 1 hidden or of the system (.hidden.png)" in out
+    above = "in.tar/" if kind == "tar" else ""  # of several tars each has a folder
+    assert found.keys() == {f"{above}a.png", f"{above}deep/b.png"}
+    assert all((found[name] == right[name.removeprefix(above)]).all() for name in found)
 
 
 def test_two_ranks_make_what_one_does(bigtrain: Call, places: Path) -> None:

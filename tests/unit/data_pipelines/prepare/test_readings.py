@@ -17,6 +17,7 @@ from PIL import Image
 
 from data_pipelines.content import image_format, why_no_image
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import FORMATS
 from data_pipelines.prepare import open_images, open_source
 from data_pipelines.prepare.layout import UnclearLabelsError, layout_of
 from data_pipelines.prepare.names import IMAGE_SUFFIXES, in_common_form, in_natural_order, is_system_file
@@ -200,6 +201,26 @@ def test_all_that_pillow_reads_is_an_image() -> None:
     assert known <= IMAGE_SUFFIXES
 
 
+def test_what_pillow_reads_and_we_do_not_is_rejected_for_that(tmp_path: Path) -> None:
+    Image.init()
+    formats = {suffix: name for suffix, name in Image.registered_extensions().items() if suffix in IMAGE_SUFFIXES}
+    pictures = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3))
+    (tmp_path / "in").mkdir()
+    written = 0
+    for suffix, name in formats.items():
+        if name in Image.SAVE and name != "IM":  # which Pillow is about to forget
+            picture = pictures.convert({"MSP": "1", "XBM": "1", "BLP": "P", "PALM": "P", "PFM": "F"}.get(name, "RGB"))
+            picture.save(tmp_path / "in" / f"x{suffix[1:]}{suffix}", name)
+            written += 1
+    source = open_source(str(tmp_path / "in"))
+    (manifest,) = prepare(source, tmp_path / "out", PrepareOptions(resolution=(16, 16))).values()
+    rejected = [json.loads(line) for line in _lines(tmp_path / "out" / "rejected.jsonl")]
+    assert manifest.count + len(rejected) == written
+    assert {formats[Path(one["source"]).suffix] for one in rejected}.isdisjoint(FORMATS)
+    assert all("an image of the format" in one["detail"] for one in rejected), rejected
+    assert len(rejected) >= 10
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -351,6 +372,8 @@ def test_every_file_is_in_the_set_rejected_or_counted(
         assert not any(name.lower().endswith(("png", "jpg", "jpeg")) and not is_system_file(name) for name in names)
         return
     assert _accounted(source) == len(files)
+    aside = source.left_aside
+    assert {why: len(named) for why, named in aside.first.items()} == {w: min(n, 3) for w, n in aside.counts.items()}
     try:
         made = prepare(source, tmp_path / "out", PrepareOptions(seed=None, codec="png", resolution=(4, 4)))
     except DataError as error:

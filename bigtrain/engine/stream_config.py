@@ -1,0 +1,232 @@
+"""What all kinds of streams of training samples have in common, whatever they are read from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from bigtrain.augment.derived import DerivedFieldConfig
+from bigtrain.augment.derived.base import DerivedField, derived_specs
+from bigtrain.core.config import Config
+from bigtrain.core.names import NameOf
+from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
+from data_pipelines.fields.registry import kind_names
+from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.remote import RetryPolicy
+from data_pipelines.stream import Loader
+
+
+class CacheConfig(Config):
+    """Where shards that lie elsewhere are kept on this machine.
+
+    Attributes:
+        folder: null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
+        max_bytes: what they may take together; it must hold twice the window's shards.
+        patience_seconds: how long a server that does not answer is asked again before the run ends, to be started
+            again; a run with a watchdog takes at most four fifths of `watchdog.step_seconds`.
+    """
+
+    folder: str | None = None
+    max_bytes: PositiveInt = 100 * 2**30
+    patience_seconds: NonNegativeFloat = RetryPolicy.patience_s
+
+
+class FieldConfig(Config):
+    """A field of every sample, where a dataset has others than an image and its class.
+
+    Attributes:
+        kind: of the field, see docs/how-to/data.md.
+        channels: of images; null for the stream's.
+        resolution: height of images; null for the stream's.
+        width: of images; null for the stream's, or square ones where `resolution` is given.
+        classes: number of classes, of the kinds `class` and `classes`.
+        shape: of a sample's array, of the other kinds.
+        dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
+        rate: samples (audio) or frames (video) a second, which the dataset must have; null for any.
+    """
+
+    kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
+    channels: PositiveInt | None = None
+    resolution: PositiveInt | None = None
+    width: PositiveInt | None = None
+    classes: PositiveInt | None = None
+    shape: tuple[PositiveInt, ...] | None = None
+    dtype: str | None = None
+    rate: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _says_what_its_kind_needs(self) -> Self:
+        if self.kind in ("class", "classes") and self.classes is None:
+            raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
+        if self.kind not in ("image", "class", "classes") and self.shape is None:
+            raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
+        if self.kind not in ("audio", "video") and self.rate is not None:
+            raise ValueError(f"rate: kind '{self.kind}' has none")
+        return self
+
+    @property
+    def needs_a_size(self) -> bool:
+        """Whether it is an image whose height the stream must say."""
+        return self.kind == "image" and self.shape is None and self.resolution is None
+
+
+NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+"""Of fields and streams, as a config's key and a dotted name can hold them."""
+
+_USUAL_DTYPES = {"image": "uint8", "text": "uint8", "array": "float32", "audio": "int16", "video": "uint8"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A rank's share of every batch, and of what run; a plan is made for it.
+
+    Attributes:
+        seed: of the run.
+        global_batch: samples of a step over all ranks.
+        held_out: share of the samples that are not trained on.
+        rank: whose share it is.
+        world_size: number of ranks.
+        pieces: micro-batches a step.
+        total: samples of the whole run.
+    """
+
+    seed: int
+    global_batch: int
+    held_out: float = 0.0
+    rank: int = 0
+    world_size: int = 1
+    pieces: int = 1
+    total: int = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a stream is read, as far as others must know.
+
+    Attributes:
+        window: shards that are shuffled together, in each lane.
+        lanes: parts of an epoch that a batch is read from.
+        loader: what reads.
+        workers: how many of them a rank has.
+        crop: how stored images are cut to the size of the config.
+    """
+
+    window: int = 1
+    lanes: int = 1
+    loader: Loader = "threads"
+    workers: int = 1
+    crop: Literal["center", "random"] | None = None
+
+
+class StreamConfig(Config, ABC):
+    """A stream of training samples; the kinds of streams are subclasses.
+
+    Attributes:
+        resolution: of the images; null where no field is an image.
+        width: of images that are not square, whose height is `resolution`; null for square ones.
+        channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+        classes: how many, for a conditional network; 0 ignores the labels.
+        fields: what is read of each sample, by name; null for `image`, and `class` where there are classes.
+        derived: fields that are computed from those, by name, in this order: a smaller, damaged or colourless image.
+        label_dropout: share of the images that are shown without their label.
+        flip: mirror half of the samples, left to right: all image fields of a sample alike.
+        workers: threads or processes a rank that read and decode.
+        on_corrupt: `replace` shows another sample in the place of a damaged one, and reports it; `fail` ends the run.
+        cache: for what lies elsewhere.
+    """
+
+    resolution: PositiveInt | None = None
+    width: PositiveInt | None = None
+    channels: Annotated[int, Field(ge=1, le=4)] = 3
+    classes: Annotated[int, Field(ge=0)] = 0
+    fields: dict[str, FieldConfig] | None = None
+    derived: dict[Annotated[str, Field(pattern=NAME)], DerivedFieldConfig] = Field(default_factory=dict)
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    flip: bool = False
+    workers: PositiveInt = 1
+    on_corrupt: OnCorrupt = "replace"
+    cache: CacheConfig = CacheConfig()
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the samples are, for people."""
+
+    @property
+    @abstractmethod
+    def reading(self) -> Reading:
+        """How it is read."""
+
+    @abstractmethod
+    def plan(self, share: Share) -> BatchPlan:
+        """Return what is in a rank's batches, each cut into so many micro-batches."""
+
+    @model_validator(mode="after")
+    def _images_have_a_size(self) -> Self:
+        if self.resolution is None and (self.fields is None or any(one.needs_a_size for one in self.fields.values())):
+            raise ValueError("resolution is missing: the height of the images in pixels, such as 64")
+        return self
+
+    @model_validator(mode="after")
+    def _derives_what_it_can(self) -> Self:
+        try:
+            self.derived_specs()
+        except ValueError as error:
+            raise ValueError(f"derived.{error}") from None
+        return self
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images; 0 where no field is an image."""
+        return self.resolution or 0, self.width or self.resolution or 0
+
+    def specs(self) -> dict[str, FieldSpec]:
+        """Return the fields that are read of each sample; names of classes are their numbers."""
+        if self.fields is None:
+            image = {"image": FieldSpec("image", (self.channels, *self.size), "uint8")}
+            return image | ({"class": FieldSpec("class", (), "int64", _numbers(self.classes))} if self.classes else {})
+        return {name: self._spec(field) for name, field in self.fields.items()}
+
+    def derived_specs(self) -> dict[str, FieldSpec]:
+        """Return the fields that are computed from those which are read."""
+        return derived_specs(self.derived, self.specs())
+
+    def _spec(self, field: FieldConfig) -> FieldSpec:
+        if field.kind == "class":
+            return FieldSpec("class", (), "int64", _numbers(field.classes or 0))
+        if field.kind == "classes":
+            return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
+        shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
+        if field.kind == "image" and shape is None:
+            height = field.resolution or self.size[0]
+            width = field.width or (field.resolution or self.size[1])
+            shape = (field.channels or self.channels, height, width)
+        return FieldSpec(field.kind, shape or (), dtype, rate=field.rate)
+
+    @property
+    def streams(self) -> Mapping[str, "StreamConfig"]:
+        """The one stream of a run that has no others; it has no name."""
+        return {"": self}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Folders and URLs of the data."""
+        return (self.place,)
+
+    def field_specs(self) -> dict[str, FieldSpec]:
+        """Return all fields of a batch by name."""
+        return {**self.specs(), **self.derived_specs()}
+
+    def derived_fields(self) -> dict[str, DerivedField]:
+        """Return the fields of a batch that are computed from others, by name."""
+        return self.derived
+
+    def cache_plan(self) -> CachePlan:
+        """Return where fetched files are kept."""
+        return CachePlan(self.cache.folder or "", self.cache.max_bytes, self.cache.patience_seconds)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))

@@ -1,0 +1,81 @@
+"""Streams of tars that nobody has indexed: they train at once, with a weaker promise than shards have."""
+
+from typing import Literal
+
+from pydantic import PositiveInt, field_validator
+
+from bigtrain.engine.stream_config import Reading, Share, StreamConfig
+from data_pipelines.protocol import Crop
+from data_pipelines.secrets import refuse_secrets
+from data_pipelines.tar_set import TarPlan
+from data_pipelines.tar_urls import check_url
+
+
+class TarsConfig(StreamConfig):
+    """A stream of others' WebDataset tars, read through the package `webdataset`; needs `bigtrain[webdataset]`.
+
+    Shards come in a random order in each epoch, and samples are shuffled in a buffer. A run that is resumed begins at
+    the start of a shard, so that samples may be seen again or missed; `bigtrain data prepare` makes an exact set.
+
+    Attributes:
+        kind: `webdataset`.
+        urls: of the tars: paths, `http(s)://` or `s3://`, with braces (`{000000..000999}.tar`); folders of tars; or
+            `.txt` files with one of these a line.
+        head: samples at the beginning of the first tars that are kept as a set of their own, which previews, scores
+            and health monitors look at; the counts of classes are taken from it.
+        shuffle: samples of the buffer in which each worker shuffles.
+        fit: how images become those of the config: see `bigtrain data prepare --crop`.
+        upscale: enlarge smaller images; else they are left out.
+    """
+
+    kind: Literal["webdataset"]
+    urls: str | tuple[str, ...]
+    head: PositiveInt = 1024
+    shuffle: PositiveInt = 1000
+    fit: Crop = "center"
+    upscale: bool = False
+
+    @field_validator("urls")
+    @classmethod
+    def _can_be_read(cls, urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (urls,) if isinstance(urls, str) else urls:
+            check_url(refuse_secrets(url, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://"))
+        if not urls:
+            raise ValueError("names no tars")
+        return urls
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The URLs as they are written."""
+        return (self.urls,) if isinstance(self.urls, str) else self.urls
+
+    @property
+    def place(self) -> str:
+        """The URLs in one line."""
+        return ", ".join(self.paths)
+
+    @property
+    def reading(self) -> Reading:
+        """How it is read; `loader` is always threads."""
+        return Reading(workers=self.workers)
+
+    def plan(self, share: Share) -> TarPlan:
+        """See StreamConfig."""
+        return TarPlan(
+            place=self.place,
+            seed=share.seed,
+            global_batch=share.global_batch,
+            rank=share.rank,
+            world_size=share.world_size,
+            pieces=share.pieces,
+            held_out=share.held_out,
+            on_corrupt=self.on_corrupt,
+            cache=self.cache_plan(),
+            fields=tuple(self.specs()),
+            urls=self.paths,
+            specs=self.specs(),
+            head=self.head,
+            shuffle=self.shuffle,
+            fit=self.fit,
+            upscale=self.upscale,
+        )
