@@ -15,6 +15,7 @@ from bigtrain.cli import (
     jobs,
     models,
     plan,
+    probe,
     report,
     runs,
     scores,
@@ -36,6 +37,7 @@ for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, repor
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(interop.app, name="interop")
+app.add_typer(probe.app, name="probe")
 app.add_typer(weights.app, name="weights")
 
 
