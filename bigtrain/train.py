@@ -1,9 +1,12 @@
 """What every rank runs, whoever launches it: `python -m bigtrain.train CONFIG [key=value ...]`."""
 
-from bigtrain.core import stop
+import gc
+
+from bigtrain.core import collector, stop
 
 if __name__ == "__main__":
     stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
+    gc.disable()  # until all is imported, see `collector`
 
 import os
 import sys
@@ -169,4 +172,5 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
+    collector.resume()
     main()

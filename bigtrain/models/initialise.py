@@ -54,16 +54,18 @@ def build_on_device(build: Callable[[], NetworkT], device: torch.device) -> Netw
 def lay_out(network: NetworkT) -> NetworkT:
     """Lay out a network's weights as convolutions like them best; return the same network.
 
-    It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails.
+    It does what `Module.to(memory_format=…)` does, also under FakeTensorMode, where that fails. `contiguous` would
+    leave a weight of one input channel, or of one pixel, as it is: both layouts fit its strides, and a convolution
+    takes the layout that they name.
     """
     for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.ndim == 4:
-                laid_out = parameter.detach().contiguous(memory_format=torch.channels_last)
+                laid_out = parameter.detach().to(memory_format=torch.channels_last)
                 module._parameters[name] = nn.Parameter(laid_out, parameter.requires_grad)
         for name, value in module._buffers.items():
             if value is not None and value.ndim == 4 and value.is_floating_point():
-                module._buffers[name] = value.contiguous(memory_format=torch.channels_last)
+                module._buffers[name] = value.to(memory_format=torch.channels_last)
     return network
 
 

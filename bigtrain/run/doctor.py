@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from rich.table import Table
 
-import bigtrain
 from bigtrain.core.cache import cache_folder
 from bigtrain.core.logging import console
 from bigtrain.distributed.gpus import problem_with_cuda
@@ -39,7 +38,7 @@ class Requirement:
 def examine() -> list[Requirement]:
     """Look for everything that bigtrain can use."""
     return [
-        Requirement("bigtrain", True, f"{bigtrain.__version__}, Python {platform.python_version()}"),
+        Requirement("bigtrain", True, f"{metadata.version('bigtrain')}, Python {platform.python_version()}"),
         Requirement("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads, {_cpu_features()}"),
         _cuda(),
         Requirement(

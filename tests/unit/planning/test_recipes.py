@@ -36,6 +36,7 @@ OTHER_TASKS = (
     "cyclegan-emoji64",
     "cyclegan-256",
     "srgan-photos64",
+    "hifigan-prompts8k",
 )
 """Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
