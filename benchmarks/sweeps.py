@@ -1,4 +1,4 @@
-"""Which rule that stops trials early finds the better settings for the same budget: ours or Ray Tune's own.
+"""Which rule that stops trials early finds the better settings for the same budget: of Ray Tune's own.
 
     python benchmarks/sweeps.py            # seconds of one core; rewrites the table of benchmarks/sweeps.md
 
@@ -20,20 +20,12 @@ from typing import Any
 import numpy as np
 
 from bigtrain.sweep.event_log import Trial
-from bigtrain.sweep.metric import Direction, TrialScore
-from bigtrain.sweep.schedulers import ASHA, NoScheduler
+from bigtrain.sweep.metric import TrialScore
 
 SETTINGS, STEPS, BUDGET, WORKERS, JITTER = 36, 12, 144, 4, 0.02
 """Settings that may be tried, evaluations of a training, and of a sweep (12 trainings), trials at once."""
-GRACE, REDUCTION, DIRECTION = 1.0, 3.0, Direction()
+GRACE, REDUCTION = 1.0, 3.0
 Rule = Callable[[Trial, TrialScore, dict[int, Trial]], bool]
-
-
-def ours(scheduler: Any) -> Callable[[], Rule]:
-    """Return a rule of bigtrain, which knows the errors of both scores."""
-    return lambda: (
-        lambda trial, score, trials: scheduler.reason_to_stop(trial, score, trials, DIRECTION, float(STEPS)) is not None
-    )
 
 
 def rays(name: str, **arguments: Any) -> Callable[[], Rule]:
@@ -73,8 +65,7 @@ def rules() -> dict[str, Callable[[], Rule]]:
     asha = {"grace_period": GRACE, "reduction_factor": REDUCTION, "max_t": STEPS}
     median = {"grace_period": 2 * GRACE}
     return {
-        "none": ours(NoScheduler()),
-        "ASHA, ours": ours(ASHA(kind="asha", grace_kimg=GRACE, reduction=REDUCTION)),
+        "none": lambda: lambda trial, score, trials: False,
         "ASHA, Ray's": rays("asynchyperband", **asha),
         "median, Ray's": rays("medianstopping", **median),
     }

@@ -6,8 +6,9 @@ the order in which they came: the decision is a function of the event log, as th
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -56,7 +57,8 @@ class RayRule(Rule):
         """Return a new rule of Ray."""
         from ray.tune.schedulers import create_scheduler
 
-        usual = {"max_t": total_kimg}  # create_scheduler leaves out what a rule does not have
+        # create_scheduler leaves out what a rule does not have.
+        usual = {"max_t": max(total_kimg, float(self.args.get("grace_period", 1)))}
         return create_scheduler(self.name, time_attr="kimg", metric="score", mode="min", **{**usual, **self.args})
 
     def reason_to_stop(
@@ -96,7 +98,45 @@ class _Stub(SimpleNamespace):
         return hash(self.trial_id)
 
 
-class MedianStopping(Rule):
+class _Named(Rule, ABC):
+    """A rule of Ray Tune with names of ours."""
+
+    grace_kimg: PositiveFloat
+
+    @property
+    @abstractmethod
+    def rays(self) -> RayRule:
+        """The rule."""
+
+    def reason_to_stop(
+        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
+    ) -> str | None:
+        """See the base."""
+        return self.rays.reason_to_stop(trial, score, trials, direction, total_kimg)
+
+
+class ASHA(_Named):
+    """Asynchronous successive halving (Li et al. 2020) of Ray Tune, where the resource is the number of images seen.
+
+    At the rungs `grace_kimg`, `grace_kimg · reduction`, … the best 1/`reduction` of the trials that have reached the
+    rung go on.
+
+    Attributes:
+        grace_kimg: thousands of images before which no trial is stopped.
+        reduction: reduction factor (eta in the paper).
+    """
+
+    kind: Literal["asha"]
+    reduction: Annotated[float, Field(gt=1)] = 3.0
+
+    @property
+    def rays(self) -> RayRule:
+        """See the base."""
+        arguments = {"grace_period": self.grace_kimg, "reduction_factor": self.reduction}
+        return RayRule.model_construct(kind="ray", name="async_hyperband", args=arguments)
+
+
+class MedianStopping(_Named):
     """Ray Tune's median stopping rule (Golovin et al. 2017, section 3.2).
 
     A trial is stopped if its best score is worse than the median of the other trials' average scores.
@@ -107,13 +147,10 @@ class MedianStopping(Rule):
     """
 
     kind: Literal["median"]
-    grace_kimg: PositiveFloat
     least: PositiveInt = 3
 
-    def reason_to_stop(
-        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
-    ) -> str | None:
+    @property
+    def rays(self) -> RayRule:
         """See the base."""
         arguments = {"grace_period": self.grace_kimg, "min_samples_required": self.least}
-        rule = RayRule.model_construct(kind="ray", name="median_stopping_rule", args=arguments)
-        return rule.reason_to_stop(trial, score, trials, direction, total_kimg)
+        return RayRule.model_construct(kind="ray", name="median_stopping_rule", args=arguments)

@@ -1,4 +1,4 @@
-"""Our own rules that stop trials early or change them: differences within the noise of two scores have no effect."""
+"""What may be the scheduler of a sweep: nothing, a rule of Ray Tune that stops trials, or our PBT."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction, TrialScore, mean_score
-from bigtrain.sweep.ray_rules import MedianStopping, RayRule
+from bigtrain.sweep.ray_rules import ASHA, MedianStopping, RayRule
 from bigtrain.sweep.rule import Rule, Trials
 
 
@@ -21,38 +21,6 @@ class NoScheduler(Rule):
         self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
     ) -> str | None:
         """See the base."""
-        return None
-
-
-class ASHA(Rule):
-    """Asynchronous successive halving (Li et al. 2020), where the resource is the number of images seen.
-
-    At the rungs `grace_kimg`, `grace_kimg · reduction`, … the best 1/`reduction` of the trials that have reached the
-    rung go on, and each trial that is not worse than these by more than the noise.
-
-    Attributes:
-        grace_kimg: thousands of images before which no trial is stopped.
-        reduction: reduction factor (eta in the paper).
-    """
-
-    kind: Literal["asha"]
-    grace_kimg: PositiveFloat
-    reduction: Annotated[float, Field(gt=1)] = 3.0
-
-    def reason_to_stop(
-        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
-    ) -> str | None:
-        """See the base."""
-        before = max((place for place in trial.scores if place < score.samples_seen), default=0)
-        rung = 1000 * self.grace_kimg
-        while rung <= score.samples_seen:
-            if rung > before:
-                rivals = [at for other in trials.values() if (at := other.first_from(round(rung))) is not None]
-                places = max(int(len(rivals) / self.reduction), 1)
-                better = sum(direction.beats(rival, score) for rival in rivals)
-                if better >= places:
-                    return f"{better} of {len(rivals)} trials are better at {rung / 1000:g} kimg, {places} may go on"
-            rung *= self.reduction
         return None
 
 
