@@ -90,9 +90,8 @@ def compare(root: Path, precision: str, strategy: str) -> list[str]:
     return differences(root / f"straight-{precision}-{strategy}", root / f"resumed-{precision}-{strategy}")
 
 
-@pytest.mark.parametrize(
-    "precision", ["bf16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp32", "pure_bf16"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "pure_bf16"])
 def test_a_single_process_resumes_where_all_is_due(precision: str, tmp_path: Path, data: Path, alone: None) -> None:
     with_and_without_a_stop(tmp_path, data, [(precision, "single")])
     assert compare(tmp_path, precision, "single") == []
