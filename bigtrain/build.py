@@ -114,7 +114,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     health = Health(config.health, lambda key, text: log.tracker.log_event(f"health.{key}", text, progress))
     weights, recovery = WeightProbe(), Recovery(config.health.lr_factor, config.seed)
     reals = given_samples(task.sampler, data, config.eval.samples)
-    outputs = scored_outputs(task.sampler, data, reals, ranks.device)
+    outputs = scored_outputs(task.sampler, data, reals, ranks.device) if config.eval.interval_kimg else []
     evaluations = Evaluations(config.eval, outputs, ranks, seed=config.seed, quarantine=quarantine)
     more: dict[str, Stateful] = {"health": health, "weights": weights, "recovery": recovery, "evaluations": evaluations}
     checkpoints = _build_checkpoints(run, {**more, **task.stateful()})

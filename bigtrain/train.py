@@ -1,9 +1,12 @@
 """What every rank runs, whoever launches it: `python -m bigtrain.train CONFIG [key=value ...]`."""
 
-from bigtrain.core import stop
+import gc
+
+from bigtrain.core import collector, stop
 
 if __name__ == "__main__":
     stop.catch_signals()  # before torch is imported: a signal during the import must not kill the rank
+    gc.disable()  # until all is imported, see `collector`
 
 import os
 import sys
@@ -24,6 +27,7 @@ from bigtrain.distributed.determinism import choose_algorithms
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
+from bigtrain.run.accelerate import check_accelerate
 from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
@@ -78,6 +82,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
     failed, checked = True, False
     try:
+        checked_by_rank_zero(partial(check_accelerate, config, os.environ), _MISTAKES)
         checked_by_rank_zero(partial(check, config, world_size=world_size, allow_change=allow_change), _MISTAKES)
         checked = True
         choose_algorithms(ranks.device, deterministic=config.deterministic)
@@ -167,4 +172,5 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
+    collector.resume()
     main()

@@ -138,6 +138,7 @@ class ShardDataset:
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._broken: dict[int, Fault] = {}
         self._lock = threading.Lock()
+        self._place.cache.give_way = self._close_first
 
     @property
     def is_local(self) -> bool:
@@ -317,18 +318,28 @@ class ShardDataset:
         with self._lock:
             if number in self._broken:
                 raise DamageError(self._broken[number])
-            if number not in self._open:
+            shard = self._open.get(number)
+            if shard is None:
                 entry = self.manifest.shards[number]
                 try:
-                    self._open[number] = self._open_shard(number)
+                    shard = self._open_shard(number)
                 except UnreachableError:
                     raise
                 except DataError as error:
                     self._broken[number] = Fault(entry.url, str(error))
                     raise DamageError(self._broken[number]) from None
+                self._open[number] = shard
                 if len(self._open) > self._limit:
-                    self._open.popitem(last=False)
-            return self._open[number]
+                    self._close_first()
+            return shard
+
+    def _close_first(self) -> bool:
+        """Close the shard that was opened first, once nobody reads it; False if none is open. Any thread may ask."""
+        try:
+            self._open.popitem(last=False)
+        except KeyError:
+            return False
+        return True
 
     def _open_shard(self, number: int) -> OpenShard:
         index = self._index(number)

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -43,6 +43,10 @@ class ShardCache:
         max_bytes: what all files together may take.
         retry: with servers.
         faults: where retries are counted.
+
+    Attributes:
+        give_way: closes the file of this process that was opened first, where there is no room for another one; False
+            if it has none. It is called while the folder is locked, and must wait for nothing.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class ShardCache:
     ) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self.retry, self.faults = retry or RetryPolicy(), faults or FaultLog()
+        self.give_way: Callable[[], bool] = lambda: False
 
     def open(self, url: str, size: int, sha256: str) -> BufferedReader:
         """Open a file, fetched first unless it is there; it stays while it is open.
@@ -108,10 +113,24 @@ class ShardCache:
     def _reserve(self, partial: Path, file: BinaryIO, size: int) -> None:
         """Make room for a file and take it, so that what is on its way to the cache counts already."""
         with _locked(self.folder / "cache.lock"):
-            entries = self._entries(except_for=partial)
-            used = sum(status.st_size for _, status in entries)
-            while used + size > self.max_bytes or not _allocate(file, size):
-                used -= self._remove_oldest(entries, size)
+            while not self._find_room(partial, file, size):
+                if not self.give_way():
+                    raise FetchError(
+                        f"{self.folder}: no room for {size:,} bytes: the disk or the cache's {self.max_bytes:,} bytes "
+                        "are full, and all that is there is being read (make the cache larger, or the data's window "
+                        "smaller)"
+                    )
+
+    def _find_room(self, partial: Path, file: BinaryIO, size: int) -> bool:
+        """Remove what nobody holds, the oldest first, until there is room for a file, and take it; False: no room."""
+        entries = self._entries(except_for=partial)
+        used = sum(status.st_size for _, status in entries)
+        while used + size > self.max_bytes or not _allocate(file, size):
+            removed = self._remove_oldest(entries)
+            if removed is None:
+                return False
+            used -= removed
+        return True
 
     def _entries(self, except_for: Path) -> list[tuple[Path, os.stat_result]]:
         """Return the files of the cache, the most recently opened first."""
@@ -124,16 +143,14 @@ class ShardCache:
                     continue  # just renamed: its new name may or may not have come up
         return sorted(found, key=lambda entry: -entry[1].st_mtime)
 
-    def _remove_oldest(self, entries: list[tuple[Path, os.stat_result]], size: int) -> int:
-        """Remove the oldest of `entries` that nobody holds; return its size."""
+    @staticmethod
+    def _remove_oldest(entries: list[tuple[Path, os.stat_result]]) -> int | None:
+        """Remove the oldest of `entries` that nobody holds; return its size, or None if all are held."""
         while entries:
             path, status = entries.pop()
             if _remove_unless_held(path):
                 return status.st_size
-        raise FetchError(
-            f"{self.folder}: no room for {size:,} bytes: the disk or the cache's {self.max_bytes:,} bytes are full, "
-            "and all that is there is being read (make the cache larger, or the data's window smaller)"
-        )
+        return None
 
 
 def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha256: str) -> None:

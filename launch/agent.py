@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from bigtrain.core import collector
+
 CAUSE = "BIGTRAIN_CAUSE"
 """The variable that names the file in which to leave what the ranks failed of."""
 
@@ -26,11 +28,12 @@ def main() -> None:
 
 
 def _run() -> int:
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    with collector.paused():
+        from torch.distributed import run
+        from torch.distributed.elastic.multiprocessing.api import SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    from launch import meeting
+        from launch import meeting
 
     meeting.register()
     logging.disable(logging.WARNING)
@@ -67,4 +70,5 @@ def _follow(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    collector.spare_the_end()
     main()

@@ -70,7 +70,7 @@ def rows() -> list[tuple[str, str, Iterable[str]]]:
         ("feature extractors", metrics, own(EXTRACTORS)),
         ("kinds of fields", "docs/how-to/data.md", own(FIELD_KINDS)),
         ("data sources", "docs/how-to/data.md", SOURCES),
-        ("inputs derived from images", "docs/how-to/data.md", own(DERIVED)),
+        ("inputs derived from samples", "docs/how-to/data.md", own(DERIVED)),
         ("sweeps", sweeps, [*(kind for kind in kinds(AnyScheduler) if kind != "none"), *kinds(AnySearcher)]),
     ]
 

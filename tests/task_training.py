@@ -48,6 +48,25 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"input": IMAGE, "target": IMAGE},
     ),
+    "vocoder": (
+        TranslationConfig,
+        {
+            "generator": {"kind": "hifigan", "width": 8, "rates": [8, 8], "kernels": [16, 16], "block": 2},
+            # No scales: the first one's spectral norm moves in every forward, so micro-batches are a part of it.
+            "discriminator": {"kind": "hifigan", "periods": [2, 3], "period_widths": [4, 8], "scales": 0},
+            "conditional": False,
+            "objective": {
+                "adversarial": "least_squares",
+                "adversarial_weight": 2.0,
+                "terms": {
+                    "mel": {"rate": 8000, "n_fft": 256, "hop": 64, "window": 256, "bands": 16},
+                    "feature_matching": {"weight": 2.0, "distance": "l1"},
+                },
+            },
+            **COMMON,
+        },
+        {"input": FieldSpec("array", (16, 16), "float32"), "target": FieldSpec("audio", (1, 1024), "int16", rate=8000)},
+    ),
     "cyclegan": (
         UnpairedConfig,
         {

@@ -15,6 +15,7 @@ from bigtrain.cli import (
     jobs,
     models,
     plan,
+    probe,
     report,
     runs,
     scores,
@@ -22,6 +23,7 @@ from bigtrain.cli import (
     tune,
     weights,
 )
+from bigtrain.core import collector
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import forget_launchers
 from data_pipelines.errors import DataError
@@ -35,6 +37,7 @@ for group in (runs, plan, submit, jobs, chaos, evaluation, scores, models, repor
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(interop.app, name="interop")
+app.add_typer(probe.app, name="probe")
 app.add_typer(weights.app, name="weights")
 
 
@@ -58,6 +61,7 @@ def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
     os.umask(os.umask(0o002) | 0o002)  # nothing that is made here can be changed by everybody
     set_home()
+    collector.spare_the_end()
     forget_launchers(os.environ)  # of the shell: a command is started alone, and starts its ranks itself
     hide_in_tracebacks()
     try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from bigtrain.core import collector
 from bigtrain.core.errors import ConfigError
 
 if TYPE_CHECKING:  # pydantic and the YAML library would take a third of the time of `bigtrain --help`
@@ -45,7 +46,9 @@ def settings_from(schema: "type[ConfigT]", command: str, **options: Any) -> "Con
 def run_program(module: str, settings: "Config", *, nproc: int) -> NoReturn:
     """Run a program of bigtrain: here where one rank is enough, else on several of this machine; exit as it does."""
     if nproc == 1:
-        importlib.import_module(module).main(settings)
+        with collector.paused():
+            program = importlib.import_module(module)
+        program.main(settings)
     from bigtrain.core.config import config_to_words
     from launch.local import run_ranks
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.augment.derived import DerivedFieldConfig
 from bigtrain.augment.derived.base import DerivedField, derived_specs
@@ -44,6 +44,7 @@ class FieldConfig(Config):
         classes: number of classes, of the kinds `class` and `classes`.
         shape: of a sample's array, of the other kinds.
         dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
+        rate: samples (audio) or frames (video) a second, which the dataset must have; null for any.
     """
 
     kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
@@ -53,6 +54,7 @@ class FieldConfig(Config):
     classes: PositiveInt | None = None
     shape: tuple[PositiveInt, ...] | None = None
     dtype: str | None = None
+    rate: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _says_what_its_kind_needs(self) -> Self:
@@ -60,7 +62,14 @@ class FieldConfig(Config):
             raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
         if self.kind not in ("image", "class", "classes") and self.shape is None:
             raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
+        if self.kind not in ("audio", "video") and self.rate is not None:
+            raise ValueError(f"rate: kind '{self.kind}' has none")
         return self
+
+    @property
+    def needs_a_size(self) -> bool:
+        """Whether it is an image whose height the stream must say."""
+        return self.kind == "image" and self.shape is None and self.resolution is None
 
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
@@ -115,7 +124,7 @@ class StreamConfig(Config, ABC):
     """A stream of training samples; the kinds of streams are subclasses.
 
     Attributes:
-        resolution: of the images.
+        resolution: of the images; null where no field is an image.
         width: of images that are not square, whose height is `resolution`; null for square ones.
         channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
         classes: how many, for a conditional network; 0 ignores the labels.
@@ -128,7 +137,7 @@ class StreamConfig(Config, ABC):
         cache: for what lies elsewhere.
     """
 
-    resolution: PositiveInt
+    resolution: PositiveInt | None = None
     width: PositiveInt | None = None
     channels: Annotated[int, Field(ge=1, le=4)] = 3
     classes: Annotated[int, Field(ge=0)] = 0
@@ -155,6 +164,12 @@ class StreamConfig(Config, ABC):
         """Return what is in a rank's batches, each cut into so many micro-batches."""
 
     @model_validator(mode="after")
+    def _images_have_a_size(self) -> Self:
+        if self.resolution is None and (self.fields is None or any(one.needs_a_size for one in self.fields.values())):
+            raise ValueError("resolution is missing: the height of the images in pixels, such as 64")
+        return self
+
+    @model_validator(mode="after")
     def _derives_what_it_can(self) -> Self:
         try:
             self.derived_specs()
@@ -164,8 +179,8 @@ class StreamConfig(Config, ABC):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.resolution, self.width or self.resolution
+        """Height and width of the images; 0 where no field is an image."""
+        return self.resolution or 0, self.width or self.resolution or 0
 
     def specs(self) -> dict[str, FieldSpec]:
         """Return the fields that are read of each sample; names of classes are their numbers."""
@@ -185,10 +200,10 @@ class StreamConfig(Config, ABC):
             return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
         shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
         if field.kind == "image" and shape is None:
-            height = field.resolution or self.resolution
+            height = field.resolution or self.size[0]
             width = field.width or (field.resolution or self.size[1])
             shape = (field.channels or self.channels, height, width)
-        return FieldSpec(field.kind, shape or (), dtype)
+        return FieldSpec(field.kind, shape or (), dtype, rate=field.rate)
 
     @property
     def streams(self) -> Mapping[str, "StreamConfig"]:

@@ -14,14 +14,14 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.distances import DISTANCES, check_distance
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors import ExtractorName, build_extractor, check_extractor
-from bigtrain.evaluation.extractors.base import FeatureDtype, suffix_of
+from bigtrain.evaluation.extractors.base import FeatureDtype, check_field, suffix_of
 from bigtrain.evaluation.image_pairs import PairMetricName
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
-from bigtrain.evaluation.measuring import check_metrics, measure
+from bigtrain.evaluation.measuring import check_classes, check_metrics, measure
 from bigtrain.evaluation.metrics import METRICS, MetricName, choose
 from bigtrain.evaluation.metrics.base import Metric
-from bigtrain.evaluation.protocol import QUANTISATION, Sampling, Score, ScoreProtocol, seen_by, with_settings
+from bigtrain.evaluation.protocol import Sampling, Score, ScoreProtocol, quantisation_of, seen_by, with_settings
 from bigtrain.evaluation.published import load_published
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
@@ -40,7 +40,8 @@ class ScoreConfig(Config):
         reference_samples: real images that they are compared with; null for all, of sets of up to 2 million.
         reference: a `.npz` file of published statistics to compare with instead; null for the training images.
         extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
-            your own; `auto` is the first of them where its weights are, else the second.
+            your own or of a probe (`bigtrain probe train`); `auto` is the first of them where its weights are, else the
+            second.
         weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
         batch: images a forward of the extractor.
@@ -178,6 +179,8 @@ class Evaluator:
         self._published = load_published(config.reference) if config.reference else None
         self._extractor = build_extractor(config.extractor, config.dtype, ranks.device, weights=config.weights_path)
         self._metrics = choose(config.metrics, kid_subset_size=config.kid_subset_size)
+        check_field(self._extractor, self._images.spec, field)
+        check_classes(self._extractor, self._metrics, self._images.classes)
         check_metrics(self._metrics, self._published or self._images, config.samples, self._extractor)
 
     def run(self, images: GeneratedImages, sampling: Sampling, *, stop: Stop = never) -> dict[str, Score]:
@@ -220,7 +223,7 @@ class Evaluator:
         return ScoreProtocol(
             metric=with_settings(f"{name}{self._suffix}", metric.settings),
             samples=self._config.samples,
-            quantisation=QUANTISATION,
+            quantisation=quantisation_of(self._images.spec),
             reference=published.digest if published else digest,
             reference_samples=(published.moments.count or None) if published else len(self._images),
             **seen_by(self._extractor),

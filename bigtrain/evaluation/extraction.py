@@ -72,11 +72,16 @@ def extract(
         image, label = next(reading)
         if lost:  # no score comes of it: the rest is read only to name what else is damaged
             continue
-        features = extractor(opaque(image.to(ranks.device)), layers)
+        features = extractor(_seen(image.to(ranks.device)), layers)
         for need, collector in collectors.items():
             collector.add(features[need.layer], index, label)
     check_faults(images)
     return {need: collector.over_ranks() for need, collector in collectors.items()}
+
+
+def _seen(samples: Tensor) -> Tensor:
+    """Return what an extractor looks at: images without alpha, everything else as it is."""
+    return opaque(samples) if samples.ndim == 4 and samples.dtype == torch.uint8 else samples
 
 
 def numbers_from(first: int, batch: int, count: int) -> Tensor:

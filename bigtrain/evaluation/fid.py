@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
@@ -28,16 +29,18 @@ from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.files import FileImages
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.images.shards import ShardImages
-from bigtrain.evaluation.measuring import measure
+from bigtrain.evaluation.measuring import check_classes, measure
 from bigtrain.evaluation.metrics import METRICS, choose
 from bigtrain.evaluation.metrics.base import Metric
-from bigtrain.evaluation.outputs import images_of, outputs_of
+from bigtrain.evaluation.outputs import images_of, outputs_of, stored_as
 from bigtrain.evaluation.protocol import QUANTISATION, Score, ScoreProtocol, as_json, seen_by, with_settings
 from bigtrain.evaluation.published import Published, holds_statistics, load_published
 from bigtrain.evaluation.table import score_table
 from bigtrain.generate.snapshot import DESCRIPTION as SNAPSHOT
 from bigtrain.generate.snapshot import load_snapshot
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import FILE_NAME as MANIFEST
+from data_pipelines.manifest import IMAGE
 from data_pipelines.read import ShardDataset
 from data_pipelines.remote import is_remote
 
@@ -108,7 +111,13 @@ def compare(comparison: Comparison, ranks: Ranks) -> ComparisonResult:
         if of_features
         else None
     )
-    generated, reference = (_open(place, comparison, ranks) for place in (comparison.generated, comparison.reference))
+    field: FieldSpec | None = getattr(extractor, "field", None)
+    generated, reference = (
+        _open(place, comparison, ranks, field) for place in (comparison.generated, comparison.reference)
+    )
+    if extractor is not None:
+        for side in (generated, reference):
+            check_classes(extractor, of_features, side.classes if isinstance(side, ImagesWithProgress) else ())
     scores: dict[str, Score] = {}
     with _shown(generated), _shown(reference):
         if extractor is not None:
@@ -169,15 +178,22 @@ class ImagesWithProgress:
 Side = ImagesWithProgress | Published
 
 
-def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
+def _open(place: str, comparison: Comparison, ranks: Ranks, field: FieldSpec | None) -> Side:
     """Return what a user means by a path.
+
+    Args:
+        place: the path.
+        comparison: what else the user says.
+        ranks: who shares the work.
+        field: what the extractor looks at; None for images.
 
     Raises:
         EvaluationError, SnapshotError, DataError: nothing that can be compared.
     """
     path = Path(place).expanduser()
     if is_remote(place) or (path / MANIFEST).is_file():
-        return ImagesWithProgress(ShardImages(ShardDataset(place if is_remote(place) else path)), ranks)
+        dataset = ShardDataset(place if is_remote(place) else path)
+        return ImagesWithProgress(ShardImages(dataset, field=_field_like(dataset, field)), ranks)
     if (path / SNAPSHOT).is_file():
         return ImagesWithProgress(_of_snapshot(path, comparison, ranks), ranks)
     if path.suffix == ".npz" and holds_statistics(path):
@@ -186,14 +202,24 @@ def _open(place: str, comparison: Comparison, ranks: Ranks) -> Side:
     return ImagesWithProgress(FileImages(path, threads=threads), ranks)
 
 
+def _field_like(dataset: ShardDataset, field: FieldSpec | None) -> str:
+    """Return the name of the field of a dataset that an extractor can look at."""
+    if field is None:
+        return IMAGE
+    alike = (field.kind, field.shape, field.dtype, field.rate)
+    for name, spec in dataset.manifest.fields.items():
+        if (spec.kind, spec.shape, spec.dtype, spec.rate) == alike:
+            return name
+    raise EvaluationError(
+        f"{dataset.folder}: has no {field.dtype} {field.kind} of {field.size_words} as the probe knows"
+    )
+
+
 def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedImages:
     snapshot = load_snapshot(path)
     sampler = snapshot.sampler
-    generate = images_of(
-        outputs_of(snapshot, ranks.device),
-        lambda output, draws: sampler.draw_inputs(draws),
-        next(iter(sampler.outputs)),
-    )
+    name, spec = next(iter(sampler.outputs.items()))
+    generate = images_of(outputs_of(snapshot, ranks.device), lambda output, draws: sampler.draw_inputs(draws), name)
     return GeneratedImages(
         generate,
         comparison.samples,
@@ -202,6 +228,7 @@ def _of_snapshot(path: Path, comparison: Comparison, ranks: Ranks) -> GeneratedI
         name=str(path),
         classes=snapshot.class_names,
         prior=sampler.prior,
+        stored=partial(stored_as, spec),
     )
 
 

@@ -9,7 +9,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.class_names import match_classes
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extraction import Stop, never
-from bigtrain.evaluation.extractors.base import Extractor
+from bigtrain.evaluation.extractors.base import OWN_LOGITS, Extractor
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.relabelled import Relabelled
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
@@ -118,6 +118,19 @@ def check_metrics(
             if count is not None and count < metric.least:
                 way_on = f"; {metric.with_fewer}" if metric.with_fewer else ""
                 raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}{way_on}")
+
+
+def check_classes(extractor: Extractor, metrics: Mapping[str, Metric], classes: Sequence[str]) -> None:
+    """See that an extractor tells the data's own classes, where a metric needs that.
+
+    Raises:
+        EvaluationError: it tells others.
+    """
+    told: Sequence[str] = getattr(extractor, "classes", ())
+    needed = [name for name, metric in metrics.items() if metric.need.layer == OWN_LOGITS]
+    if needed and OWN_LOGITS in extractor.layers and tuple(told) != tuple(classes):
+        ours, theirs = (", ".join(some[:4]) or "none" for some in (told, classes))
+        raise EvaluationError(f"{needed[0]}: {extractor.name} tells the classes {ours}, the data have {theirs}")
 
 
 def _name_and_count(side: Images | Published | int, need: Need, extractor: Extractor) -> tuple[str, int | None]:

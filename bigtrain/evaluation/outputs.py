@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bigtrain.core.crop import Size
+from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.sampler import NO_PRIOR
@@ -22,6 +24,8 @@ from bigtrain.generate.snapshot import Snapshot
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.batches import OnCorrupt
 from data_pipelines.faults import FaultLog
+from data_pipelines.fields.registry import kind_of
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.read import ShardDataset
 
 TakeInputs = Callable[[str, Draws], Mapping[str, Tensor]]
@@ -59,6 +63,11 @@ class ScoredOutput:
     on_corrupt: OnCorrupt
     targets: Images | None = None
     prior: str = NO_PRIOR
+
+    @property
+    def spec(self) -> FieldSpec:
+        """Of the field that outputs are compared with."""
+        return self.dataset.manifest.fields[self.field]
 
 
 class OutputEvaluators:
@@ -133,7 +142,14 @@ class OutputEvaluators:
         for output, sets, pairs in self._evaluators:
             generate = images_of(make, output.take_inputs, output.name, **choices)
             sampling = replace(sampling, prior=output.prior)
-            images = GeneratedImages(generate, self._samples, seed=seed, device=self._device, classes=classes)
+            images = GeneratedImages(
+                generate,
+                self._samples,
+                seed=seed,
+                device=self._device,
+                classes=classes,
+                stored=partial(stored_as, output.spec),
+            )
             scores |= sets.run(images, sampling, stop=stop)
             if pairs is not None:
                 scores |= pairs.run(generate, sampling, seed=seed)
@@ -143,6 +159,11 @@ class OutputEvaluators:
     def replaced(self) -> int:
         """Damaged reference images that others stand in for, over all ranks. Collective."""
         return sum(sets.replaced for _, sets, _ in self._evaluators)
+
+
+def stored_as(spec: FieldSpec, made: Tensor) -> Tensor:
+    """Return what a generator makes as a dataset would have it: images as pixels of 8 bits."""
+    return to_uint8(made) if spec.kind == "image" else kind_of(spec).stored(spec, made)
 
 
 def images_of(make: MakeOutputs, take_inputs: TakeInputs, output: str, **choices: Any) -> GenerateImages:

@@ -10,12 +10,18 @@ from typing import Any
 from bigtrain.engine.sampler import NO_PRIOR
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.noise import Interval, is_better
+from data_pipelines.fields.spec import FieldSpec
 
 QUANTISATION = "uint8, rounded"
 """What becomes of generated pixels before they are scored; see `core.quantise`."""
 
 _STAMP_LENGTH = 12
 _NO_NETWORK = {"extractor": "none", "weights_sha256": "none", "preprocessing": "none", "dtype": "float64"}
+
+
+def quantisation_of(spec: FieldSpec) -> str:
+    """Return what becomes of generated samples of a field before they are scored."""
+    return QUANTISATION if spec.kind == "image" else f"{spec.dtype}, rounded"
 
 
 class ProtocolError(EvaluationError):

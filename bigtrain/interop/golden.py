@@ -16,6 +16,8 @@ from bigtrain.interop.peers import PEERS, Rename
 
 _HOW_THEY_WERE_MADE = {
     *("seed", "batch", "modes", "r1_gamma", "gamma"),
+    *("n_fft", "win_size", "sampling_rate", "fmin", "fmax", "fmax_for_loss"),
+    *("d_channels_divided_by", "d_channels_at_most"),
     *("lambda_L1", "lambda_A", "lambda_B", "lambda_identity", "gan_mode", "pool_size"),
 }
 """Settings that say how the numbers were made, and nothing of the networks."""

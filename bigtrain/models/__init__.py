@@ -22,6 +22,7 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
@@ -90,12 +91,14 @@ DISCRIMINATORS.add_classes(
     WaveGANDiscriminatorConfig,
 )
 TRANSLATORS.add_classes(
+    HiFiGANConfig,
     Pix2PixUNetConfig,
     ResNetTranslatorConfig,
     RRDBConfig,
     SRResNetConfig,
 )
 PATCH_DISCRIMINATORS.add_classes(
+    HiFiGANDiscriminatorConfig,
     PatchDiscriminatorConfig,
     PixelDiscriminatorConfig,
     UNetDiscriminatorConfig,

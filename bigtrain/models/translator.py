@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.core.registry import ConfigUnion
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import GROUP, ImageSpec, NetworkConfig
+from bigtrain.models.base import GROUP, DataSpec, ImageSpec, NetworkConfig
 from bigtrain.ops.layout import channels_last
 
 
@@ -27,8 +27,8 @@ class Translator(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    input: ImageSpec
-    output: ImageSpec
+    input: DataSpec
+    output: DataSpec
     multiple: int = 1
 
     @abstractmethod
@@ -70,10 +70,13 @@ class PatchDiscriminator(nn.Module, ABC):
     Attributes:
         image: what it judges.
         condition: what it sees beside the image, as large as it; None for nothing.
+        opinions: for a network of several parts whose logits are side by side, [N, K], how many are each part's; the
+            mean over each part counts alike, and their losses are added up. Empty where all logits count alike.
     """
 
-    image: ImageSpec
-    condition: ImageSpec | None
+    image: DataSpec
+    condition: DataSpec | None
+    opinions: tuple[int, ...] = ()
 
     @abstractmethod
     def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
@@ -113,7 +116,7 @@ class BaseTranslatorConfig(NetworkConfig):
     """The config of a translator."""
 
     @abstractmethod
-    def build(self, source: ImageSpec, target: ImageSpec) -> Translator:
+    def build(self, source: Any, target: Any) -> Translator:
         """Build a translator of `source` into `target`."""
 
 
@@ -121,7 +124,7 @@ class BasePatchDiscriminatorConfig(NetworkConfig):
     """The config of a discriminator that judges patches."""
 
     @abstractmethod
-    def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> PatchDiscriminator:
+    def build(self, image: Any, condition: Any = None) -> PatchDiscriminator:
         """Build a discriminator of `image`, which sees `condition` beside it."""
 
 

@@ -1,4 +1,4 @@
-"""Padding of images by their own pixels, with derivatives of every order and the same result at every call.
+"""Padding of images and sounds by their own values, with derivatives of every order and the same result at every call.
 
 PyTorch adds up the gradients of repeated pixels by atomic additions on a GPU, in any order: two runs of the same
 training would differ in their last bits. There the padding is put together from slices, whose gradients are added in a
@@ -34,6 +34,28 @@ def pad2d(x: Tensor, amount: int, mode: PaddingMode) -> Tensor:
     if x.device.type == "cpu" or use_reference():
         return F.pad(x, (amount,) * 4, mode=mode)
     return pad_by_slices(x, amount, mode)
+
+
+def mirror1d(x: Tensor, before: int, after: int) -> Tensor:
+    """Mirror sounds at their ends.
+
+    Args:
+        x: shape [N, C, L], longer than either amount.
+        before: values in front.
+        after: values behind.
+
+    Returns:
+        Shape [N, C, before + L + after].
+    """
+    if x.device.type == "cpu" or use_reference():
+        return F.pad(x, (before, after), mode="reflect")
+    return mirror_by_slices(x, before, after)
+
+
+def mirror_by_slices(x: Tensor, before: int, after: int) -> Tensor:
+    """Compute `mirror1d` by slicing and concatenation."""
+    size = x.shape[2]
+    return torch.cat([x.narrow(2, 1, before).flip(2), x, x.narrow(2, size - after - 1, after).flip(2)], 2)
 
 
 def pad_by_slices(x: Tensor, amount: int, mode: BorderMode) -> Tensor:

@@ -94,6 +94,8 @@ def _check_field(key: str, stream: StreamConfig, wanted: FieldSpec, found: Field
         return
     if wanted.dtype != found.dtype:
         raise ConfigError(f"{key}.dtype is {wanted.dtype}, {stream.place} has {found.dtype}")
+    if wanted.rate is not None and wanted.rate != found.rate:
+        raise ConfigError(f"{key}.rate is {wanted.rate:g}, {stream.place} has {found.rate or 0:g}")
     if wanted.kind != "image":
         if wanted.shape != found.shape:
             raise ConfigError(f"{key}.shape is {list(wanted.shape)}, {stream.place} has {list(found.shape)}")

@@ -63,7 +63,8 @@ def _check_fit(sampler: Sampler, data: RunData) -> None:
     for name in sampler.outputs:
         if name in data.derived:
             raise ConfigError(
-                f"data.derived.{name}: what a network makes must be a field of the samples, to be compared with"
+                f"data.derived.{name}: what a network makes must be a field of the samples, to be compared with; "
+                "eval.interval_kimg=0 trains without scores"
             )
     for name, ours in {**sampler.inputs, **sampler.outputs}.items():
         theirs = data.fields[name]

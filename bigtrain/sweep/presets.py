@@ -1,5 +1,6 @@
 """Search spaces that are common for GANs, around a base config. A new one is a function and an entry in PRESETS."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -99,8 +100,9 @@ PRESETS: Mapping[PresetName, Callable[[TrainingConfig], Parameters]] = {
 
 
 def usual_gamma(base: TrainingConfig) -> float:
-    """Return the usual centre of a search for R1's gamma: 0.0002 · resolution² / batch."""
-    return float(f"{0.0002 * next(iter(base.data.streams.values())).resolution ** 2 / base.global_batch:.4g}")
+    """Return the usual centre of a search for R1's gamma: 0.0002 · pixels / batch; of sounds, samples for pixels."""
+    places = max(math.prod(spec.shape[1:]) for spec in base.data.field_specs().values())
+    return float(f"{0.0002 * places / base.global_batch:.4g}")
 
 
 def _of_players(base: TrainingConfig, setting: str) -> list[str]:

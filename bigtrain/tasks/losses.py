@@ -30,7 +30,7 @@ def discriminator_loss(
     """
     for images in {images for term, _ in due.values() for images in term.differentiates}:
         getattr(context, images).requires_grad_()
-    loss = game.discriminator(context.real_logits, context.fake_logits).mean()
+    loss = context.mean(game.discriminator(context.real_logits, context.fake_logits))
     real_signs = signs(context.real_logits, game)
     observe(real_signs)
     stats = {
@@ -68,7 +68,7 @@ def generator_loss(
     stats: Stats = {}
     if weight is not None:
         logits = context.fake_logits
-        loss = game.generator_loss(lambda: context.real_logits, logits)[chosen(logits)].mean()
+        loss = context.mean(game.generator_loss(lambda: context.real_logits, logits)[chosen(logits)])
         stats = {"loss/g_main": loss.detach(), "signs/fake": signs(logits, game).mean()}
         loss = loss if weight == 1.0 else weight * loss
     for name, (term, factor) in due.items():

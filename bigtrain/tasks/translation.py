@@ -16,7 +16,7 @@ from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
+from bigtrain.engine.task import Fields, Task, TaskConfig, data_of
 from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks.adversary import WeightedGameConfig
@@ -35,6 +35,7 @@ from bigtrain.tasks.terms import (
 )
 from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
+from bigtrain.tasks.terms.mel import Mel
 from bigtrain.tasks.terms.perceptual import Perceptual
 from bigtrain.tasks.terms.pixels import L1, L2, Paired
 
@@ -46,6 +47,7 @@ class TranslationTermsConfig(NamedTerms):
 
     l1: L1 | None = None
     l2: L2 | None = None
+    mel: Mel | None = None
     perceptual: Perceptual | None = None
     feature_matching: FeatureMatching | None = None
     r1: R1 | None = None
@@ -86,7 +88,7 @@ class TranslationConfig(TaskConfig):
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `G`, and `D` if there is one."""
-        source, target = image_of(fields, self.input), image_of(fields, self.target)
+        source, target = data_of(fields, self.input), data_of(fields, self.target)
         condition = source if self.conditional else None
         networks = {"G": NetworkSpec("generator", "translator", self.generator, (source, target))}
         if self.discriminator is not None:

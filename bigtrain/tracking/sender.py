@@ -16,6 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigtrain.core import collector
 from bigtrain.core.presence import is_held
 from bigtrain.tracking.refusals import RefusedError, why_refused
 from bigtrain.tracking.sent import SentState, is_alive, only_sender
@@ -69,7 +70,8 @@ class Sender:
             print_line(f"{self._folder} names {server} as its tracking server, and may come from somebody else:")
             print_line(f"if it is yours, say so: bigtrain sync {self._folder} --uri {server}")
             return False
-        from bigtrain.tracking.mlflow import RunDeletedError, describe_failure  # it takes seconds to import
+        with collector.paused():  # it takes seconds to import
+            from bigtrain.tracking.mlflow import RunDeletedError, describe_failure
 
         failures = 0
         while True:
@@ -254,4 +256,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    collector.spare_the_end()
     main()

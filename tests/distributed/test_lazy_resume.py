@@ -17,6 +17,7 @@ from bigtrain.config import load_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.run.folder import open_run_folder
+from bigtrain.tasks.terms import TermsConfig
 from data_pipelines.write import ShardOptions, write_shards
 from tests.conftest import ROOT, tiny_source
 from tests.distributed.ranks import on_ranks
@@ -29,7 +30,17 @@ TERMS: dict[str, Any] = {
     "r2": {"gamma": 1.0, "fp32": False, **LAZY},
     "path_length": {"shrink": 1, **LAZY},
 }
-MORE_TERMS = {"wgan_gp": LAZY, "dragan": LAZY, "bcr": LAZY, "zcr": LAZY, "lecam": {"weight": 0.1, **LAZY}}
+MORE_TERMS: dict[str, Any] = {
+    **dict.fromkeys(("wgan_gp", "dragan", "bcr", "zcr", "feature_matching"), LAZY),
+    "lecam": {"weight": 0.1, **LAZY},
+}
+LEFT_OUT = {"auxiliary_classifier", "cr", "orthogonal"}
+"""The first learns in every update, the second is a part of `bcr`, the third refuses this family: all are refused."""
+STRATEGIES: dict[str, dict[str, Any]] = {
+    **{kind: {"kind": kind} for kind in ("single", "ddp", "flat", "fsdp")},
+    **{f"zero{stage}": {"kind": "deepspeed", "stage": stage} for stage in (0, 1, 2, 3)},
+    "zero2_offload": {"kind": "deepspeed", "stage": 2, "offload_optimizer": True},
+}
 CONFIG: dict[str, Any] = {
     "generator": {**NETWORK, "z_dim": 8, "w_dim": 8, "mapping_layers": 1},
     "discriminator": {**NETWORK, "mbstd_group": 2},
@@ -52,8 +63,7 @@ def data(tmp_path: Path) -> Path:
 
 def run(folder: Path, data: Path, precision: str, strategy: str, terms: dict[str, Any], *, until: int) -> None:
     """Train until so many steps are taken, as one of the ranks that are there."""
-    settings = {"kind": "deepspeed", "stage": 2} if strategy == "zero2" else {"kind": strategy}
-    own = {"precision": precision, "strategy": settings, "objective": {"terms": terms}}
+    own = {"precision": precision, "strategy": STRATEGIES[strategy], "objective": {"terms": terms}}
     changes = [f"{key}={json.dumps(value)}" for key, value in {**CONFIG, **own}.items()]
     paths = [f"run_dir={folder}", f"data.path={data}"]
     config = load_training(str(ROOT / "tests" / "tiny.yaml"), [*changes, *paths])
@@ -80,9 +90,8 @@ def compare(root: Path, precision: str, strategy: str) -> list[str]:
     return differences(root / f"straight-{precision}-{strategy}", root / f"resumed-{precision}-{strategy}")
 
 
-@pytest.mark.parametrize(
-    "precision", ["bf16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp32", "pure_bf16"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "pure_bf16"])
 def test_a_single_process_resumes_where_all_is_due(precision: str, tmp_path: Path, data: Path, alone: None) -> None:
     with_and_without_a_stop(tmp_path, data, [(precision, "single")])
     assert compare(tmp_path, precision, "single") == []
@@ -93,10 +102,14 @@ def test_ranks_resume_where_all_is_due(tmp_path: Path, data: Path) -> None:
     assert compare(tmp_path, "bf16", "ddp") == []
 
 
+def test_every_term_is_tried() -> None:
+    assert {*TERMS, *MORE_TERMS, *LEFT_OUT} == {*TermsConfig.model_fields}
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_strategy_resumes_where_all_is_due(precision: str, tmp_path: Path, data: Path) -> None:
-    cells = [(precision, strategy) for strategy in ("ddp", "flat", "fsdp", "zero2")]
+    cells = [(precision, strategy) for strategy in STRATEGIES if strategy != "single"]
     on_ranks(2, with_and_without_a_stop, tmp_path, tmp_path, data, cells, {**TERMS, **MORE_TERMS})
     assert {cell: compare(tmp_path, *cell) for cell in cells} == {cell: [] for cell in cells}

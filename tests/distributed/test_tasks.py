@@ -10,7 +10,7 @@ from tests.distributed.ranks import on_ranks
 from tests.task_training import TaskTraining
 from tests.training import distance
 
-FAMILIES = ("pix2pix", "pix2pix_penalised", "cyclegan")
+FAMILIES = ("pix2pix", "pix2pix_penalised", "vocoder", "cyclegan")
 STRATEGIES = ("ddp", "fsdp", "zero2")
 SEED = 1
 

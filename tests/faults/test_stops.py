@@ -61,6 +61,7 @@ def assert_stops(process: subprocess.Popen[str], run: Path, number: Signals, who
         )
 
 
+@pytest.mark.slow  # a signal to the launcher is tested in tests/integration/test_training.py, Slurm's in test_slurm.py
 def test_a_signal_to_one_rank_and_one_to_everything_stop_all_at_one_step(runs: Runs, undisturbed: Path) -> None:
     run = runs.root / "stopped"
     process = runs.start("stopped")

@@ -10,8 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bigtrain.core.batch import Batch
+from bigtrain.core.config import parse_config
+from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress
 from bigtrain.interop.check import check
 from bigtrain.interop.errors import InteropError
+from bigtrain.interop.golden import read_golden
+from bigtrain.interop.quantities import quantities_of
+from bigtrain.models.hifigan import HiFiGANDiscriminatorConfig
+from bigtrain.ops.mel import MelSettings
+from bigtrain.tasks.translation import TranslationConfig
+from data_pipelines.fields.spec import FieldSpec
 from tests.numerics import golden
 
 
@@ -99,3 +109,45 @@ def test_what_is_not_understood_is_never_skipped(tmp_path: Path, name: str, docu
     with pytest.raises(InteropError, match=words) as caught:
         wrong(tampered(tmp_path, name, document, io))
     assert "\n" not in str(caught.value)
+
+
+def test_a_vocoders_config_computes_the_published_objective() -> None:
+    """Both halves of the discriminator in one player, the losses as a config names them: the reference's totals."""
+    quantities = quantities_of(read_golden(golden.folder("hifigan-v3")), torch.device("cpu"))
+    halves = [quantities.network(half) for half in ("MPD", "MSD")]
+    D = HiFiGANDiscriminatorConfig(period_widths=(4, 16, 32, 32, 32), scale_widths=(16, 16, *[32] * 5))
+    mel = {"rate": 22050, "low": 0.0}
+    config = parse_config(
+        TranslationConfig,
+        {
+            "generator": {"kind": "hifigan", "width": 64, "rates": [8, 8, 4], "kernels": [16, 16, 8], "block": 2}
+            | {"block_kernels": [3, 5, 7], "dilations": [[1, 2], [2, 6], [3, 12]]},
+            "discriminator": D.model_dump(mode="json"),
+            "conditional": False,
+            "objective": {
+                "adversarial": "least_squares",  # halved here, and not in the paper
+                "adversarial_weight": 2.0,
+                "discriminator_weight": 2.0,
+                "terms": {"mel": mel, "feature_matching": {"weight": 2.0, "distance": "l1"}},
+            },
+            "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}},
+            "global_batch": 2,
+        },
+        source="test",
+    )
+    sound = FieldSpec("audio", (1, 4096), "int16", rate=22050)
+    task = config.build_task(
+        {"input": FieldSpec("array", (80, 16), "float32"), "target": sound}, {}, seed=0, device=torch.device("cpu")
+    )
+    task.players["G"].G.load_state_dict(quantities.network("G").state_dict())
+    task.players["D"].D.load_state_dict({**halves[0].state_dict(), **halves[1].state_dict()})
+    given = MelSettings(rate=22050, high=8000.0).spectrogram(quantities.given("audio"))
+    batch = Batch({"input": given, "target": quantities.given("audio")}, Draws(0, torch.arange(2)))
+    networks = {name: network.eval() for player in task.players.values() for name, network in player.networks().items()}
+    losses = {}
+    for phase in task.phases(Progress(1000, 2)):
+        rivals = {name: network for name, network in networks.items() if name != phase.player}
+        losses[phase.player] = task.players[phase.player](phase, batch, rivals)[0].item()
+    document = json.loads((golden.folder("hifigan-v3") / "config.json").read_text())
+    assert losses["G"] == pytest.approx(document["loss_G_total"], rel=1e-4)
+    assert losses["D"] == pytest.approx(document["loss_D_total"], rel=1e-4)

@@ -11,6 +11,7 @@ from bigtrain.core.errors import UserError
 from bigtrain.engine.shards_config import ShardsConfig
 from bigtrain.engine.stream_config import Share
 from data_pipelines.errors import DataError
+from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.sampling import Shares
 from tests.conftest import ROOT
 
@@ -97,3 +98,16 @@ def test_the_former_way_to_name_learning_rates_is_read() -> None:
     assert optim["G"].settings_at(0, 1, global_batch=8)["betas"][0] == 0.5
     with pytest.raises(ConfigError, match=r"optim\.lr_g"):
         parse_training({**former, "optim": {"lr_g": 3e-4}}, source="test")
+
+
+def test_only_images_need_a_resolution() -> None:
+    sounds = {"path": "x", "fields": {"sound": {"kind": "audio", "shape": [1, 256], "rate": 8000}}}
+    config = parse_config(ShardsConfig, sounds, source="test")
+    assert config.field_specs()["sound"] == FieldSpec("audio", (1, 256), "int16", rate=8000)
+    for fields in (None, {"image": {"kind": "image"}}):
+        with pytest.raises(ConfigError, match="resolution is missing: the height of the images"):
+            parse_config(ShardsConfig, {"path": "x", "fields": fields}, source="test")
+    with pytest.raises(ConfigError, match="rate: kind 'array' has none"):
+        parse_config(
+            ShardsConfig, {"path": "x", "fields": {"a": {"kind": "array", "shape": [2], "rate": 1}}}, source="test"
+        )

@@ -1,4 +1,6 @@
-"""Fields that are computed from the samples instead of stored: the damaged, small or colourless twin of an image.
+"""Fields that are computed from the samples instead of stored.
+
+The damaged, small or colourless twin of an image is one, the spectrogram of a sound another.
 
 A new kind is a file here and a name below; other packages add theirs by entry points of `bigtrain.derived`.
 """
@@ -8,13 +10,16 @@ from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
+from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig
 
 DERIVED.add_classes(
     BlurConfig,
     DownscaleConfig,
+    ExcerptConfig,
     GrayscaleConfig,
     HolesConfig,
     JPEGConfig,
+    MelConfig,
     NoiseConfig,
     RestorationConfig,
 )

@@ -13,7 +13,9 @@ from bigtrain.evaluation.extractors.base import Extractor, FeatureDtype, Feature
 from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0Features
 from bigtrain.evaluation.extractors.from_file import FromFile
 from bigtrain.evaluation.extractors.inception_v3 import InceptionV3, InceptionV3LikePytorchFid
+from bigtrain.evaluation.extractors.probe import Probe
 from bigtrain.evaluation.extractors.vgg16 import VGG16
+from bigtrain.evaluation.probes.file import SUFFIX
 from bigtrain.models.pretrained.weights import Weights, find_weights, has_weights
 from data_pipelines.plugins import Registry
 
@@ -83,7 +85,7 @@ AUTO = "auto"
 
 _NAME = NameOf("extractor", lambda: (AUTO, *EXTRACTORS), prefix=_FILE)
 ExtractorName = Annotated[str, _NAME]
-"""A name in the table, `auto`, or `file:PATH` of a user's network."""
+"""A name in the table, `auto`, or `file:PATH` of a user's network or a probe."""
 
 
 def check_extractor(name: str, weights: Path | None = None) -> None:
@@ -108,7 +110,7 @@ def check_extractor(name: str, weights: Path | None = None) -> None:
 
 def runs_code(name: str) -> bool:
     """Tell whether building an extractor of this name runs a Python file that the name names."""
-    return name.startswith(_FILE) and not name.endswith(".pt2")
+    return name.startswith(_FILE) and not name.endswith((".pt2", SUFFIX))
 
 
 def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, weights: Path | None = None) -> Extractor:
@@ -130,7 +132,8 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
     if name.startswith(_FILE):
         if dtype != "fp32" or weights is not None:
             raise EvaluationError(f"{name}: a network from a file has its own weights and precision")
-        return FromFile(Path(name.removeprefix(_FILE)).expanduser()).to(device)
+        path = Path(name.removeprefix(_FILE)).expanduser()
+        return (Probe(path) if path.suffix == SUFFIX else FromFile(path)).to(device)
     if name == AUTO:
         # A file that is named must be the right one; a folder may hold the weights of other networks.
         known = has_weights(_PUBLISHED[_FIRST], weights)

@@ -5,7 +5,14 @@ from typing import Any, Literal, Protocol, Self
 
 from torch import Tensor
 
+from bigtrain.evaluation.errors import EvaluationError
+from data_pipelines.fields.spec import FieldSpec
+
 FeatureDtype = Literal["fp32", "bf16"]
+
+
+OWN_LOGITS = "own_logits"
+"""Layer of logits of the classes of the data themselves, which a probe has."""
 
 
 class Extractor(Protocol):
@@ -45,6 +52,34 @@ class FeatureNetwork(Extractor, Protocol):
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """See `nn.Module.to`."""
         ...
+
+
+def check_field(extractor: Extractor, spec: FieldSpec, name: str) -> None:
+    """See that an extractor can look at a field: at images, unless it says in `field` what it looks at.
+
+    Args:
+        extractor: any.
+        spec: of the field.
+        name: of the field, for messages.
+
+    Raises:
+        EvaluationError: it looks at something else.
+    """
+    own: FieldSpec | None = getattr(extractor, "field", None)
+    if own is None:
+        if spec.kind != "image":
+            raise EvaluationError(
+                f"{extractor.name} looks at images, and '{name}' is {spec.kind}: bigtrain probe train DATASET --out "
+                "PROBE.safetensors makes an extractor of it, file:PROBE.safetensors"
+            )
+        return
+    if (own.kind, own.shape, own.dtype, own.rate) != (spec.kind, spec.shape, spec.dtype, spec.rate):
+        ours, theirs = (f"{one.dtype} {one.kind} of {one.size_words}{_at(one)}" for one in (own, spec))
+        raise EvaluationError(f"{extractor.name} looks at {ours}, and '{name}' is {theirs}")
+
+
+def _at(spec: FieldSpec) -> str:
+    return f" at {spec.rate:g} a second" if spec.rate else ""
 
 
 def suffix_of(extractor: Extractor) -> str:

@@ -76,7 +76,7 @@ def _load(path: Path) -> nn.Module:
             return load_program(path)
     except (RuntimeError, OSError, SyntaxError, ImportError, ValueError) as error:
         raise EvaluationError(f"extractor file:{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    raise EvaluationError(f"extractor file:{path}: expected a .py or .pt2 file")
+    raise EvaluationError(f"extractor file:{path}: expected a .py, .pt2 or .safetensors (probe) file")
 
 
 def _build(path: Path) -> nn.Module:

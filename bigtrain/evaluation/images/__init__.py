@@ -37,6 +37,7 @@ class Images(Protocol):
             index: their numbers, int64 on the CPU, shape [N].
 
         Returns:
-            uint8, shape [N, C, H, W], and class indices, int64, shape [N] (-1 for none).
+            uint8, shape [N, C, H, W], or another kind of field as it is stored; and class indices, int64, shape [N] (-1
+            for none).
         """
         ...

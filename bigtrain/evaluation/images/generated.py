@@ -11,7 +11,9 @@ from bigtrain.core.to_host import ToHost
 from bigtrain.engine.sampler import NO_PRIOR
 
 GenerateImages = Callable[[Draws], tuple[Tensor, Tensor]]
-"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, shape [n]; -1 for none."""
+"""Maps draws of n samples to n images around [-1, 1], shape [n, C, H, W], and their classes, shape [n]; -1 for none.
+
+Samples of other kinds are as their kind normalises them."""
 
 
 class GeneratedImages:
@@ -25,6 +27,7 @@ class GeneratedImages:
         name: for messages.
         classes: names of the classes, in the order of their indices; empty where they are not known.
         prior: how their inputs are drawn, see `Sampler.prior`.
+        stored: turns what is made into what is scored; pixels of images become uint8.
     """
 
     digest: str | None = None
@@ -39,7 +42,9 @@ class GeneratedImages:
         name: str = "the generator",
         classes: tuple[str, ...] = (),
         prior: str = NO_PRIOR,
+        stored: Callable[[Tensor], Tensor] = to_uint8,
     ) -> None:
+        self._stored = stored
         self.prior = prior
         self._generate, self._count, self._seed, self._device = generate, count, seed, device
         self.name, self.classes = name, classes
@@ -56,7 +61,7 @@ class GeneratedImages:
         coming = (index, ToHost(image.isfinite().flatten(1).all(1)))
         self._settle()
         self._coming = coming
-        return to_uint8(image), label
+        return self._stored(image), label
 
     @property
     def faults(self) -> list[str]:

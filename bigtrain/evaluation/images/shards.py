@@ -45,13 +45,14 @@ class ShardImages:
     Args:
         dataset: where they are.
         count: how many; None for all. A smaller subset is part of a larger one.
-        field: which of the samples' fields; of kind `image`, uint8.
+        field: which of the samples' fields, of any kind.
         size: height and width that is cut out of the middle of the images; None for all of them.
         on_corrupt: whether another image stands in for a damaged one, the same on any number of ranks, or reading ends
             with an error.
         faults: where damaged images are listed; None to list them in the log only.
 
     Attributes:
+        spec: of the field.
         replaced: numbers of the images that this rank has read others for.
 
     Raises:
@@ -74,8 +75,8 @@ class ShardImages:
         self._order = SampleOrder(manifest.counts.tolist(), seed=0)
         decoders = dataset.decoders_of((field, CLASS))
         self._field, self._decoders = field, decoders
-        _, height, width = decoders[field].shape
-        self._whole = height, width
+        self.spec = manifest.fields[field]
+        self._whole: Size | None = (self.spec.shape[1], self.spec.shape[2]) if self.spec.kind == "image" else None
         self._size = size or self._whole
         self._on_corrupt, self._faults = on_corrupt, faults or FaultLog()
         self.name, self.classes = str(dataset.folder), manifest.classes
@@ -114,4 +115,5 @@ class ShardImages:
                     raise
                 read_substitute(self._order, position, error, read, self._faults)
                 self.replaced.add(position)
-        return center_crop(torch.from_numpy(fields[self._field]), self._size), torch.from_numpy(fields[CLASS])
+        stored = torch.from_numpy(fields[self._field])
+        return center_crop(stored, self._size) if self._size else stored, torch.from_numpy(fields[CLASS])

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from bigtrain.core.names import NameOf
 from bigtrain.evaluation.metrics.base import Metric
+from bigtrain.evaluation.metrics.class_accuracy import CLASS_ACCURACY
 from bigtrain.evaluation.metrics.class_fid import CLASS_FID, INTRA_FID
 from bigtrain.evaluation.metrics.density_coverage import DENSITY_COVERAGE
 from bigtrain.evaluation.metrics.fid import FID, SFID
@@ -34,6 +35,7 @@ METRICS.add(
     ("memorisation", MEMORISATION),
     ("intra_fid", INTRA_FID),
     ("class_fid", CLASS_FID),
+    ("class_accuracy", CLASS_ACCURACY),
 )
 
 MetricName = Annotated[str, NameOf("metric", METRICS.keys)]

@@ -7,12 +7,14 @@ import torch
 from bigtrain.interop.golden import Golden
 from bigtrain.interop.quantities.base import Quantities
 from bigtrain.interop.quantities.cyclegan import CycleGANQuantities
+from bigtrain.interop.quantities.hifigan import HiFiGANQuantities
 from bigtrain.interop.quantities.pix2pix import Pix2PixQuantities
 from bigtrain.interop.quantities.superresolution import SuperResolutionQuantities
 from bigtrain.interop.quantities.synthesis import SynthesisQuantities
 
 _FAMILIES: Mapping[str, type[Quantities]] = {
     "cyclegan": CycleGANQuantities,
+    "hifigan": HiFiGANQuantities,
     "pix2pix": Pix2PixQuantities,
     "superres": SuperResolutionQuantities,
 }

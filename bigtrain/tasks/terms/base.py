@@ -99,6 +99,17 @@ class LossContext:
         logits: Tensor = self.D.head(feature, self.condition)
         return logits
 
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return the mean of the losses of logits; of a D of several parts, the sum of the parts' means.
+
+        Args:
+            losses: of D's logits, in their shape.
+        """
+        opinions = getattr(self.D, "opinions", ())
+        if not opinions:
+            return losses.mean()
+        return torch.stack([part.mean() for part in torch.split(losses, list(opinions), dim=1)]).sum()
+
     def logits_of(self, image: Tensor) -> Tensor:
         """Return D's logits of other images, as they are, under this micro-batch's condition."""
         logits: Tensor = self.D(image, self.condition)

@@ -22,9 +22,14 @@ class Orthogonal(GeneratorTerm):
                 "it compares a layer's filters, and this generator scales its weights only when it uses them "
                 "(equalised learning rate): their overlaps tell nothing"
             )
+        if not _weights_of(setting.generator):
+            raise ValueError("it compares the filters of convolutions and linear layers, and this generator has none")
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""
-        layers = nn.Conv2d | nn.Linear | SpectralConv2d | SpectralLinear
-        weights = [module.weight for module in context.G.modules() if isinstance(module, layers)]
-        return torch.stack([off_orthogonal(weight) for weight in weights]).sum()
+        return torch.stack([off_orthogonal(weight) for weight in _weights_of(context.G)]).sum()
+
+
+def _weights_of(generator: nn.Module) -> list[Tensor]:
+    layers = nn.Conv2d | nn.Linear | SpectralConv2d | SpectralLinear
+    return [module.weight for module in generator.modules() if isinstance(module, layers)]

@@ -286,6 +286,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def test_a_dataset_closes_shards_where_the_cache_has_no_room(
+    server: FaultyServer, tiny_shards: Path, tmp_path: Path
+) -> None:
+    size = max(shard.bytes for shard in Manifest.load(tiny_shards).shards)
+    dataset = ShardDataset(server.url, cache=ShardCache(tmp_path / "cache", 2 * size, retry=QUICK), open_shards=32)
+    other = ShardDataset(server.url, cache=ShardCache(tmp_path / "cache", 2 * size, retry=QUICK))
+    with other.open_tar(0):
+        found = np.concatenate([dataset.read([location])["image"] for location in dataset.locations()])
+    assert (found == everything(ShardDataset(tiny_shards))).all()
+    assert sum(file.stat().st_size for file in (tmp_path / "cache").glob("*.tar")) <= 2 * size
+
+
 def test_a_full_disk_makes_the_cache_smaller(small_disk: Path, tiny_shards: Path) -> None:
     cache = ShardCache(small_disk, 10**9, retry=QUICK)
     manifest = Manifest.load(tiny_shards)

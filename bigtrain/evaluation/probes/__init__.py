@@ -1,0 +1,1 @@
+"""Classifiers trained on a dataset's own training part, whose features scores are computed in."""

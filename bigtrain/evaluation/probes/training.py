@@ -1,0 +1,193 @@
+"""Train a probe on a dataset's training part, and measure it on samples that it has not seen."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from bigtrain.core.config import Config
+from bigtrain.evaluation.errors import EvaluationError
+from bigtrain.evaluation.images.shards import ShardImages
+from bigtrain.evaluation.probes.file import About
+from bigtrain.evaluation.probes.network import ProbeNetwork
+from data_pipelines.manifest import CLASS, Manifest
+from data_pipelines.read import ShardDataset
+
+_STANDARDISED = 256
+"""Samples whose mean and deviation the input is standardised by."""
+
+_MIXUP = 0.2
+"""Both parameters of mixup's beta distribution."""
+
+Report = Callable[[int, float], None]
+"""Told the epoch, counted from 1, and its mean loss."""
+
+
+class ProbeSettings(Config):
+    """What `bigtrain probe train DATASET` does.
+
+    Attributes:
+        dataset: folder of shards with classes.
+        held_out: folder of shards that the accuracy is measured on; null to hold out a part of the dataset.
+        field: that the probe looks at; null for the only one that is no class.
+        share: of the dataset that is held out where no set of its own is given.
+        epochs: passes over the training samples.
+        batch: samples a step.
+        lr: the largest learning rate of a cycle that begins and ends near zero.
+        seed: of the weights, the order and the mixtures.
+    """
+
+    dataset: Path
+    held_out: Path | None = None
+    field: str | None = None
+    share: float = Field(0.2, gt=0, lt=1)
+    epochs: PositiveInt = 30
+    batch: PositiveInt = 32
+    lr: PositiveFloat = 3e-3
+    seed: NonNegativeInt = 0
+
+
+class Samples:
+    """Some samples of a dataset: fields as they are stored, and classes.
+
+    Args:
+        images: of the whole set.
+        numbers: which of them.
+    """
+
+    def __init__(self, images: ShardImages, numbers: Tensor) -> None:
+        self._images, self._numbers = images, numbers
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._numbers)
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all samples, in an order of their places, as fields [n, …] and classes [n]."""
+        places = torch.arange(len(self)) if order is None else order
+        for rows in places.split(size):  # type: ignore[no-untyped-call]
+            yield self._images.read(self._numbers[rows])
+
+
+def train_probe(
+    settings: ProbeSettings, device: torch.device, report: Report = lambda epoch, loss: None
+) -> tuple[ProbeNetwork, About]:
+    """Train a probe.
+
+    Args:
+        settings: of what, how.
+        device: where.
+        report: told after every epoch.
+
+    Raises:
+        EvaluationError: the set has no classes, or no field that a probe looks at; or the sets do not fit each other.
+        DataError: a set is missing or damaged.
+    """
+    dataset = ShardDataset(settings.dataset)
+    field = field_of(dataset.manifest, settings.field, settings.dataset)
+    train, test, held_out = _parts(dataset, field, settings)
+    spec, classes = dataset.manifest.fields[field], dataset.manifest.classes
+    torch.manual_seed(settings.seed)
+    network = ProbeNetwork(spec, len(classes)).to(device)
+    some, _ = next(train.batches(_STANDARDISED))
+    network.standardise_for(some.to(device))
+    _fit(network, train, settings, device, report)
+    accuracy = accuracy_of(network.eval(), test, device, settings.batch)
+    about = About(
+        field,
+        spec,
+        classes,
+        dataset.manifest.digest,
+        held_out,
+        accuracy,
+        len(train),
+        len(test),
+        settings.seed,
+        settings.epochs,
+    )
+    return network, about
+
+
+def field_of(manifest: Manifest, asked: str | None, place: Path) -> str:
+    """Return the name of the field that a probe looks at.
+
+    Raises:
+        EvaluationError: there is none of this name, or several; or the samples have no classes.
+    """
+    if not manifest.classes:
+        raise EvaluationError(f"{place}: has no classes, which a probe learns to tell")
+    fields = [name for name, spec in manifest.fields.items() if spec.kind not in ("class", "classes", "text")]
+    if asked is None and len(fields) == 1:
+        return fields[0]
+    if asked not in fields:
+        what = f"has no field '{asked}' that a probe looks at" if asked else "has several fields"
+        raise EvaluationError(f"{place}: {what}: choose one of {', '.join(fields)} with --field")
+    return asked
+
+
+def _parts(dataset: ShardDataset, field: str, settings: ProbeSettings) -> tuple[Samples, Samples, str]:
+    """Return the samples to train on and those to measure on, and the digest of the set of the latter."""
+    images = ShardImages(dataset, field=field)
+    count = len(images)
+    if settings.held_out is None:
+        kept = max(1, round(count * (1 - settings.share)))
+        if kept == count:
+            raise EvaluationError(f"{settings.dataset}: {count} samples are too few to hold some out")
+        numbers = torch.arange(count)  # of a random order that is always the same
+        return Samples(images, numbers[:kept]), Samples(images, numbers[kept:]), dataset.manifest.digest
+    other = ShardDataset(settings.held_out)
+    ours, theirs = dataset.manifest, other.manifest
+    if theirs.fields.get(field) != ours.fields[field]:
+        raise EvaluationError(f"{settings.held_out}: its field '{field}' is not like that of {settings.dataset}")
+    if theirs.fields.get(CLASS) != ours.fields.get(CLASS):
+        raise EvaluationError(f"{settings.held_out}: has other classes than {settings.dataset}")
+    test = ShardImages(other, field=field)
+    return Samples(images, torch.arange(count)), Samples(test, torch.arange(len(test))), theirs.digest
+
+
+def _fit(network: ProbeNetwork, train: Samples, settings: ProbeSettings, device: torch.device, report: Report) -> None:
+    """Train with AdamW, a cosine cycle of the learning rate, and mixup (Zhang et al. 2018)."""
+    chance = torch.Generator().manual_seed(settings.seed)
+    steps = settings.epochs * math.ceil(len(train) / settings.batch)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
+    cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cycle((step + 1) / (steps + 1)))
+    beta = torch.distributions.Beta(_MIXUP, _MIXUP)
+    network.train()
+    for epoch in range(1, settings.epochs + 1):
+        total = 0.0
+        order = torch.randperm(len(train), generator=chance)
+        for stored, label in train.batches(settings.batch, order):
+            share = float(beta.sample())
+            loss = _mixed_loss(network, stored.to(device), label.to(device), share)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            cycle.step()
+            total += float(loss.detach()) * len(stored)
+        report(epoch, total / len(train))
+
+
+def _cycle(place: float) -> float:
+    """Return the factor of the learning rate at a place of the training, 0 to 1: up in the first fifth, then down."""
+    return min(place / 0.2, 1.0) * (1 + math.cos(math.pi * place)) / 2
+
+
+def _mixed_loss(network: ProbeNetwork, stored: Tensor, label: Tensor, share: float) -> Tensor:
+    """Return the loss of inputs that are mixed with others of the batch, the last one first."""
+    x = network.input_of(stored)
+    logits = network(share * x + (1 - share) * x.flip(0))
+    return share * F.cross_entropy(logits, label) + (1 - share) * F.cross_entropy(logits, label.flip(0))
+
+
+@torch.inference_mode()
+def accuracy_of(network: ProbeNetwork, samples: Samples, device: torch.device, batch: int) -> float:
+    """Return the share of samples whose class a network in evaluation mode tells."""
+    right = 0
+    for stored, label in samples.batches(batch):
+        found = network(network.input_of(stored.to(device))).argmax(1)
+        right += int((found.cpu() == label).sum())
+    return right / len(samples)
