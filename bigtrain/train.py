@@ -27,6 +27,7 @@ from bigtrain.distributed.determinism import choose_algorithms
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from bigtrain.distributed.program import print_error
 from bigtrain.planning.micro_batch import remember_micro_batch, resolve_micro_batch
+from bigtrain.run.accelerate import check_accelerate
 from bigtrain.run.failures import note_failure
 from bigtrain.run.folder import open_run_folder
 from bigtrain.trainer import Result
@@ -81,6 +82,7 @@ def train(config: TrainingConfig, *, allow_change: bool = False, stop_at_kimg: f
     ranks = join_ranks(timeout_minutes=config.watchdog.collective_minutes)
     failed, checked = True, False
     try:
+        checked_by_rank_zero(partial(check_accelerate, config, os.environ), _MISTAKES)
         checked_by_rank_zero(partial(check, config, world_size=world_size, allow_change=allow_change), _MISTAKES)
         checked = True
         choose_algorithms(ranks.device, deterministic=config.deterministic)

@@ -17,7 +17,20 @@ _OF_A_RANK = (
     *("MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
     *("BIGTRAIN_LAUNCHER", "BIGTRAIN_CAUSE", "BIGTRAIN_COMMAND"),
 )
-_PREFIXES_OF_LAUNCHERS = ("TORCHELASTIC_", "PET_", "ROLE_", "OMPI_", "PMI_", "PMIX_", "PMI2_", "MPI_LOCAL")
+_OPEN_MPI = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK")
+_MPICH = ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID")
+"""Rank, number of ranks and place on the node as mpirun tells them: Open MPI's, and that of MPICH and Intel MPI."""
+_PREFIXES_OF_LAUNCHERS = (
+    "ACCELERATE_",
+    "TORCHELASTIC_",
+    "PET_",
+    "ROLE_",
+    "OMPI_",
+    "PMI_",
+    "PMIX_",
+    "PMI2_",
+    "MPI_LOCAL",
+)
 _SLURMS_COMMANDS = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SCANCEL_", "SCONTROL_")
 _OF_THE_SITE = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS", "SLURM_ROOT"})
 """Where Slurm is, and who the user is: true inside and outside of jobs."""
@@ -30,16 +43,18 @@ class LauncherError(UserError):
 
 
 def place_from_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return (rank, world_size, local_rank) from torchrun's or accelerate's variables, else srun's, else (0, 1, 0).
+    """Return (rank, world_size, local_rank) from torchrun's or accelerate's variables, mpirun's, srun's, or (0, 1, 0).
 
     A Slurm shell that is no step of srun (an interactive one, a batch script's) is a process alone.
     """
     if environment.get("RANK") and environment.get("WORLD_SIZE"):
         return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0"))
+    if place := _place_by(_OPEN_MPI, environment):
+        return place
     if environment.get("SLURM_PROCID") and _is_step_of_srun(environment.get("SLURM_STEP_ID", "")):
         tasks = environment.get("SLURM_NTASKS") or environment.get("SLURM_STEP_NUM_TASKS") or "1"
         return int(environment["SLURM_PROCID"]), int(tasks), int(environment.get("SLURM_LOCALID", "0"))
-    return 0, 1, 0
+    return _place_by(_MPICH, environment) or (0, 1, 0)  # which srun may set too, without the place on the node
 
 
 def node_from_environment(environment: Mapping[str, str]) -> int:
@@ -56,8 +71,8 @@ def check_meeting_place(environment: Mapping[str, str]) -> None:
     rank, world_size, _ = place_from_environment(environment)
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if world_size > 1 and missing:
-        by_rank = environment.get("RANK") and environment.get("WORLD_SIZE")
-        names = ("RANK", "WORLD_SIZE") if by_rank else ("SLURM_PROCID", "SLURM_NTASKS")
+        known = (("RANK", "WORLD_SIZE"), _OPEN_MPI[:2], ("SLURM_PROCID", "SLURM_NTASKS"), _MPICH[:2])
+        names = next(one for one in known if environment.get(one[0]))
         raise LauncherError(
             f"{' and '.join(names)} call this process rank {rank} of {world_size}, but {' and '.join(missing)} is not "
             f"set: for a process alone, unset {' '.join(names)}; for several ranks, use torchrun or bigtrain submit"
@@ -80,6 +95,14 @@ def for_new_jobs(environment: Mapping[str, str]) -> dict[str, str]:
     }
     forget_launchers(kept)
     return kept
+
+
+def _place_by(names: tuple[str, str, str], environment: Mapping[str, str]) -> tuple[int, int, int] | None:
+    """Return the place that mpirun's variables tell; None where they are not set."""
+    if not all(environment.get(name) for name in names[:2]):
+        return None
+    rank, size, local = (int(environment.get(name) or 0) for name in names)
+    return rank, size, local
 
 
 def _is_step_of_srun(number: str) -> bool:

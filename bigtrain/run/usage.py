@@ -43,7 +43,7 @@ class Speed:
         return {
             "time/img_per_s": images / seconds,
             "time/sec_per_kimg": 1000 * seconds / images,
-            "time/left_s": pace * (self._progress.total - seen),
+            "time/left_s": pace * max(self._progress.total - seen, 0),
         }
 
 

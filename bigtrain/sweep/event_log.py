@@ -34,6 +34,7 @@ class Trial:
         state: current state.
         why: reason for the state; empty if there is none.
         host: host on which the trial ran last.
+        came: place of each score among those of all trials, by the number of images seen.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Trial:
     state: State = "waiting"
     why: str = ""
     host: str = ""
+    came: dict[int, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -104,7 +106,9 @@ class SweepEventLog:
                 trial.state, trial.host = "running", event["host"]
             case "score":
                 score = TrialScore(event["samples_seen"], event["value"], event["error"], event["img_per_s"])
-                self.trials[event["number"]].scores[score.samples_seen] = score
+                trial = self.trials[event["number"]]
+                trial.scores[score.samples_seen] = score
+                trial.came[score.samples_seen] = sum(len(other.scores) for other in self.trials.values())
             case "end":
                 trial = self.trials[event["number"]]
                 trial.state, trial.why = event["state"], event["why"]

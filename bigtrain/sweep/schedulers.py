@@ -1,109 +1,30 @@
-"""Rules that stop trials early or change them. Differences within the noise of two scores have no effect."""
+"""What may be the scheduler of a sweep: nothing, a rule of Ray Tune that stops trials, or our PBT."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from bigtrain.core.config import Config
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction, TrialScore, mean_score
-
-Trials = Mapping[int, Trial]
-
-
-class _Scheduler(Config, ABC):
-    kind: str
-
-    @abstractmethod
-    def reason_to_stop(self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction) -> str | None:
-        """Return why a trial stops after a new score; None if it goes on.
-
-        Args:
-            trial: the trial, with the new score among its scores.
-            score: the new score.
-            trials: all trials of the search, by number.
-            direction: whether the metric is minimised or maximised.
-        """
+from bigtrain.sweep.ray_rules import ASHA, MedianStopping, RayRule
+from bigtrain.sweep.rule import Rule, Trials
 
 
-class NoScheduler(_Scheduler):
+class NoScheduler(Rule):
     """No trial is stopped early."""
 
     kind: Literal["none"] = "none"
 
-    def reason_to_stop(self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction) -> str | None:
+    def reason_to_stop(
+        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
+    ) -> str | None:
         """See the base."""
         return None
 
 
-class ASHA(_Scheduler):
-    """Asynchronous successive halving (Li et al. 2020), where the resource is the number of images seen.
-
-    At the rungs `grace_kimg`, `grace_kimg · reduction`, … the best 1/`reduction` of the trials that have reached the
-    rung go on, and each trial that is not worse than these by more than the noise.
-
-    Attributes:
-        grace_kimg: thousands of images before which no trial is stopped.
-        reduction: reduction factor (eta in the paper).
-    """
-
-    kind: Literal["asha"]
-    grace_kimg: PositiveFloat
-    reduction: Annotated[float, Field(gt=1)] = 3.0
-
-    def reason_to_stop(self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction) -> str | None:
-        """See the base."""
-        before = max((place for place in trial.scores if place < score.samples_seen), default=0)
-        rung = 1000 * self.grace_kimg
-        while rung <= score.samples_seen:
-            if rung > before:
-                rivals = [at for other in trials.values() if (at := other.first_from(round(rung))) is not None]
-                places = max(int(len(rivals) / self.reduction), 1)
-                better = sum(direction.beats(rival, score) for rival in rivals)
-                if better >= places:
-                    return f"{better} of {len(rivals)} trials are better at {rung / 1000:g} kimg, {places} may go on"
-            rung *= self.reduction
-        return None
-
-
-class MedianStopping(_Scheduler):
-    """Median stopping rule (Golovin et al. 2017, section 3.2).
-
-    A trial is stopped if its best score is worse than the median of the other trials' average scores.
-
-    Attributes:
-        grace_kimg: thousands of images before which no trial is stopped.
-        least: number of other trials that must have come as far.
-    """
-
-    kind: Literal["median"]
-    grace_kimg: PositiveFloat
-    least: PositiveInt = 3
-
-    def reason_to_stop(self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction) -> str | None:
-        """See the base."""
-        if score.kimg < self.grace_kimg:
-            return None
-        averages = [
-            mean_score([one for place, one in other.scores.items() if place <= score.samples_seen])
-            for other in trials.values()
-            if other is not trial
-            and other.first_from(score.samples_seen) is not None
-            and min(other.scores) <= score.samples_seen
-        ]
-        if len(averages) < self.least:
-            return None
-        median = sorted(averages, key=direction.key)[len(averages) // 2]
-        best = min(trial.scores.values(), key=direction.key)
-        if direction.beats(median, best):
-            return f"its best, {best.value:.4g}, is worse than the median of {len(averages)} others, {median.value:.4g}"
-        return None
-
-
-class PBT(_Scheduler):
+class PBT(Rule):
     """Population-based training (Jaderberg et al. 2017).
 
     All trials run to each boundary. Then each trial of the lowest quantile that is worse than one of the highest, by
@@ -131,7 +52,9 @@ class PBT(_Scheduler):
             raise ValueError("factors: at least one, such as [0.8, 1.25]")
         return self
 
-    def reason_to_stop(self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction) -> str | None:
+    def reason_to_stop(
+        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
+    ) -> str | None:
         """See the base: no trial is stopped."""
         return None
 
@@ -167,4 +90,4 @@ class PBT(_Scheduler):
         return moves
 
 
-AnyScheduler = Annotated[NoScheduler | ASHA | MedianStopping | PBT, Field(discriminator="kind")]
+AnyScheduler = Annotated[NoScheduler | ASHA | MedianStopping | RayRule | PBT, Field(discriminator="kind")]

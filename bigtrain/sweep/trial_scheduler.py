@@ -96,8 +96,9 @@ class TrialScheduler:
             self.events.write("score", number=number, higher_is_better=self._direction.maximize, **facts)
             score = trial.scores[raw["samples_seen"]]
             if trial.repeats is None:
-                why = self.sweep.config.scheduler.reason_to_stop(trial, score, self.searched, self._direction)
-                if why and score.samples_seen < 1000 * self.sweep.base.total_kimg:
+                rule, total = self.sweep.config.scheduler, self.sweep.base.total_kimg
+                why = rule.reason_to_stop(trial, score, self.searched, self._direction, total)
+                if why and score.kimg < total:
                     self.on_end(number, "stopped", why)
                     return "stop"
         if at_boundary:

@@ -68,11 +68,11 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
         if self._ranks is not None:
             self._ranks.stop()
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         """See Trainable. The run folder has checkpoints of its own."""
         return {"folder": str(self._folder)}
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+    def load_checkpoint(self, checkpoint: Any) -> None:
         """See Trainable."""
 
     def _ended(self, code: int, why: str) -> dict[str, Any]:

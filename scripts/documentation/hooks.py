@@ -13,6 +13,7 @@ from config_page import config_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from recipes_page import recipes_page
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
@@ -25,7 +26,11 @@ ELSEWHERE = {
 }
 """Files of the repository outside of docs/ that the site shows, and under which name."""
 
-GENERATED = {"reference/config.md": config_page, "reference/commands.md": commands_page}
+GENERATED = {
+    "reference/config.md": config_page,
+    "reference/commands.md": commands_page,
+    "reference/recipes.md": recipes_page,
+}
 _ORIGINS = {page: path for path, page in ELSEWHERE.items()}
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)

@@ -12,6 +12,19 @@ from bigtrain.distributed.init import join_ranks, leave_ranks
         ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (5, 8, 1)),
         ({"RANK": "5", "WORLD_SIZE": "8"}, (5, 8, 0)),
         ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}, (3, 4, 1)),
+        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}, (3, 4, 1)),
+        # mpirun starts its daemons by srun: a task a node, several ranks each
+        (
+            {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"},
+            (3, 4, 0),
+        ),
+        ({"PMI_RANK": "2", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1"}, (2, 4, 1)),
+        # srun with PMI tells the rank twice, and the place on the node once
+        (
+            {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
+            | {"PMI_RANK": "3", "PMI_SIZE": "4"},
+            (3, 4, 1),
+        ),
         # torchrun inside a Slurm step: one task a node, several ranks each
         ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "RANK": "5", "WORLD_SIZE": "8"}, (5, 8, 0)),
         # a batch script's own shell is no step
@@ -29,13 +42,17 @@ def test_every_launcher_is_understood(environment: dict[str, str], place: tuple[
 
 @pytest.mark.parametrize(
     "environment",
-    [{"RANK": "0", "WORLD_SIZE": "4"}, {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}],
+    [
+        {"RANK": "0", "WORLD_SIZE": "4"},
+        {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
+        {"PMI_RANK": "0", "PMI_SIZE": "4"},
+    ],
 )
 def test_left_over_variables_are_told(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(
-        LauncherError, match=r"rank 0 of 4, but MASTER_ADDR and MASTER_PORT .*unset (RANK|SLURM_PROCID)"
+        LauncherError, match=r"rank 0 of 4, but MASTER_ADDR and MASTER_PORT .*unset (RANK|SLURM_PROCID|PMI_RANK)"
     ):
         join_ranks()
 

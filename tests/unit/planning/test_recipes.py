@@ -37,8 +37,9 @@ OTHER_TASKS = (
     "cyclegan-256",
     "srgan-photos64",
     "hifigan-prompts8k",
+    "wavegan-drums8k",
 )
-"""Recipes of other tasks than synthesis; their steps are tested in tests/unit/tasks and tests/distributed."""
+"""Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
     "gan-mnist28",
     "cgan-mnist28",

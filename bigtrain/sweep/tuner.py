@@ -1,0 +1,108 @@
+"""A training run as a trainable for people's own Ray Tune scripts, with any scheduler and search algorithm of Ray's."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bigtrain.config import load_training, parse_training
+from bigtrain.core.config import dump_yaml
+from bigtrain.sweep.exploit import copy_checkpoint
+from bigtrain.sweep.metric import MetricConfig
+from bigtrain.sweep.sweep import set_values
+from data_pipelines.files import atomic_write
+from launch.sweep.ranks import newest_checkpoint_kimg
+from launch.sweep.trial import RunTrial
+
+
+def trainable(
+    base: str | Path,
+    folder: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    nproc: int = 1,
+    metric: str = "fid",
+) -> type[RunTrial]:
+    """Return a trainable for `ray.tune.Tuner`: each trial is a run folder, and can be gone on with by `bigtrain train`.
+
+    A trial's config holds values by dotted key of the training config, such as `optim.G.lr`. Each result has `score`,
+    its standard `error` and `kimg`. Checkpoints are those of the run, with networks, averages and optimizers, so that
+    schedulers that pause trials or copy them (HyperBand, PBT, PB2) work too.
+
+    Args:
+        base: YAML file of the base training config.
+        folder: folder of the run folders; on several nodes, one that all of them share.
+        overrides: values by dotted key that all trials have.
+        nproc: ranks of a trial; give it as many cores by `ray.tune.with_resources`.
+        metric: name of the metric, one of `eval.metrics`.
+
+    Raises:
+        ConfigError: the config is wrong, or does not compute the metric.
+    """
+    common = set_values(load_training(base).model_dump(mode="json"), dict(overrides or {}))
+    config = parse_training(common, source=str(base))
+    wanted = MetricConfig(name=metric)
+    wanted.check(config)
+    root, samples = Path(folder).resolve(), wanted.samples(config)
+
+    class Run(RunTrial):
+        """A run that trains with the values of its trial."""
+
+        def setup(self, config: dict[str, Any]) -> None:
+            """See Trainable."""
+            run = root / self.trial_id
+            own = {**config, "run_dir": str(run), "tracking.parent": root.name, "tracking.name": self.trial_id}
+            file, spec = run.with_suffix(".yaml"), run.with_suffix(".json")
+            root.mkdir(parents=True, exist_ok=True)
+            with atomic_write(file) as out:
+                out.write(dump_yaml(parse_training(set_values(common, own), source=f"trial {self.trial_id}")).encode())
+            about = {
+                "number": 0,
+                "name": self.trial_id,
+                "folder": str(run),
+                "python": sys.executable,
+                "cwd": str(Path.cwd()),
+                "arguments": [str(file), "allow_config_change=true"],
+                "nproc": nproc,
+                "metric": metric,
+                "samples": samples,
+                "stop_at_kimg": None,
+                "backend": {"kind": "ray"},
+            }
+            with atomic_write(spec) as out:
+                out.write(json.dumps(about).encode())
+            super().setup({"spec": str(spec), "cores": nproc})
+            self._after, self._last = -1, {"score": float("nan"), "error": 0.0, "kimg": 0.0}
+
+        def step(self) -> dict[str, Any]:
+            """See Trainable; returns when there is a new score, or the run has ended."""
+            while True:
+                result = super().step()
+                scores = [score for score in result["scores"] if score["samples_seen"] > self._after]
+                if scores:
+                    newest = max(scores, key=lambda score: int(score["samples_seen"]))
+                    kimg = newest["samples_seen"] / 1000
+                    self._last = {"score": newest["value"], "error": newest["error"], "kimg": kimg}
+                if scores or result["done"]:
+                    return {**self._last, "done": result["done"], "why": result["why"]}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
+            """See Trainable: a copy of the run's newest checkpoint."""
+            kimg = newest_checkpoint_kimg(self._folder)
+            if kimg:
+                copy_checkpoint(self._folder, Path(checkpoint_dir), 0)
+            (Path(checkpoint_dir) / "trial.json").write_text(json.dumps({"kimg": kimg, "last": self._last}))
+            return None
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            """See Trainable: the run goes on from there, whosever checkpoint it is."""
+            about = json.loads((Path(checkpoint) / "trial.json").read_text())
+            if about["kimg"]:
+                copy_checkpoint(Path(checkpoint), self._folder, 0)
+            else:
+                shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)
+            self._after, self._last = round(1000 * about["kimg"]), about["last"]
+
+    return Run

@@ -1,0 +1,45 @@
+"""The gallery of recipes: every config of configs/, with its header, and a picture of those that were run here."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PICTURES = {
+    "quickstart": "quickstart.png",
+    "pix2pix-earth64": "pix2pix-earth.png",
+    "pix2pix-emoji64": "pix2pix.png",
+    "cyclegan-emoji64": "cyclegan.png",
+}
+"""Of recipes that were trained here, in docs/images."""
+
+INTRODUCTION = """# Recipes
+
+Every file of `configs/` is a complete config. Its header says how to run it, where its settings come from, what to
+expect, and what of it was verified. Those with a picture were trained on the project's own machines.
+
+"""
+
+
+def recipes_page() -> str:
+    """Return the page as Markdown."""
+    recipes = sorted((ROOT / "configs").glob("*.yaml"), key=lambda path: (path.stem not in PICTURES, path.stem))
+    found = [(path, path.read_text(encoding="utf-8")) for path in recipes]
+    rows = ["| recipe | task | generator | resolution | kimg |", "|---|---|---|---|---|"]
+    rows += [_row(path.stem, yaml.safe_load(text)) for path, text in found]
+    return INTRODUCTION + "\n".join(rows) + "\n" + "".join(_section(path.stem, text) for path, text in found)
+
+
+def _row(name: str, config: dict[str, Any]) -> str:
+    data = config["data"]
+    streams = data.get("streams", {"": data})
+    resolution = next(iter(streams.values())).get("resolution", "")
+    kind, kimg = config["generator"]["kind"], config["total_kimg"]
+    return f"| [{name}](#{name}) | {config['task']} | `{kind}` | {resolution} | {kimg:g} |"
+
+
+def _section(name: str, text: str) -> str:
+    header = [line.removeprefix("#").removeprefix(" ") for line in text.partition("\nrun_dir:")[0].splitlines()]
+    picture = f"\n![Outputs of {name}](../images/{PICTURES[name]})\n" if name in PICTURES else ""
+    return f"\n## {name} {{ #{name} }}\n{picture}\n```text\n" + "\n".join(header) + "\n```\n"
