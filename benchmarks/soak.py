@@ -95,7 +95,7 @@ class Look(NamedTuple):
     """
 
     files: int
-    processes: list[tuple[str, int, int, int]]
+    processes: Sequence[tuple[str, int, int, int]]
 
 
 def look(command: int, temporary: Path) -> Look:
@@ -111,7 +111,7 @@ def look(command: int, temporary: Path) -> Look:
 def growth(looks: Sequence[Look]) -> dict[str, dict[str, float]]:
     """Return how memory and handles grew within the lives of processes of each role.
 
-    Of memory, the last quarter of a life over its second one, without steps from one look to the next: what the first
+    Of memory, from its second quarter on, the last third of a life over the first one, without steps from one look to the next: what the first
     evaluation loads stays, and is told as a step. Of several lives, the median and the most.
     """
     lives: dict[tuple[str, int], list[tuple[int, int]]] = {}
@@ -121,10 +121,10 @@ def growth(looks: Sequence[Look]) -> dict[str, dict[str, float]]:
     grown: dict[str, list[tuple[float, float, float]]] = {}
     for (role, _), values in lives.items():
         if len(values) >= 16:
-            memory, steps = _without_steps([memory for memory, _ in values[len(values) // 4 :]])
+            smooth, steps = _without_steps([memory for memory, _ in values[len(values) // 4 :]])
             handles = values[-2][1] - values[len(values) // 4][1]  # at the last look it may be ending
-            third = len(memory) // 3
-            change = statistics.mean(memory[-third:]) / statistics.mean(memory[:third]) - 1
+            third = len(smooth) // 3
+            change = statistics.mean(smooth[-third:]) / statistics.mean(smooth[:third]) - 1
             grown.setdefault(role, []).append((change, steps, handles))
     return {
         role: {
