@@ -111,8 +111,8 @@ def look(command: int, temporary: Path) -> Look:
 def growth(looks: Sequence[Look]) -> dict[str, dict[str, float]]:
     """Return how memory and handles grew within the lives of processes of each role.
 
-    Of memory, from its second quarter on, the last third of a life over the first one, without steps from one look to the next: what the first
-    evaluation loads stays, and is told as a step. Of several lives, the median and the most.
+    Of memory, from the second quarter of a life on, its last third over its first one, without steps from one look to
+    the next: what the first evaluation loads stays, and is told as a step. Of several lives, the median and the most.
     """
     lives: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for one in looks:
