@@ -43,7 +43,7 @@ def _look_at_file(path: Path) -> str:
         raise DataError(f"{path}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
     if path.name == IMAGENET:
         return "imagenet"
-    if path.name in (variant.url.rpartition("/")[2] for variant in (cifar.CIFAR10, cifar.CIFAR100)):
+    if path.name in (name for url in cifar.ARCHIVES for name in (url, url.replace("-binary", "-python"))):
         return "cifar"
     found = archive_format(head)
     if suffix == ".npz":
@@ -74,7 +74,8 @@ def _look_into(place: Place) -> str:
         return "huggingface"
     if any("-images-idx3-ubyte" in name for name in names):
         return "idx"
-    if names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
+    pickled = "batches.meta" in names or ({"meta", "train", "test"} <= names and (path / "meta").is_file())
+    if pickled or names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
         return "cifar"
     files = place.listing.files
     tars = [name for name in files if is_tar_name(name)]
