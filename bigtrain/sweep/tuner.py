@@ -95,7 +95,7 @@ def trainable(
                     return {**self._last, "done": result["done"], "why": result["why"]}
 
         def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
-            """See Trainable: a copy of the run's newest checkpoint; that of the last score, if it is about to be made."""
+            """See Trainable: a copy of the run's newest checkpoint, which may be about to be made."""
             deadline = time.monotonic() + (_WAIT_SECONDS if self._ranks is not None and aligned else 0)
             while (kimg := newest_checkpoint_kimg(self._folder)) < self._last["kimg"] and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)

@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError
 
 MARKS = ("batches.meta", "meta")
 """Files with the names of the classes, of CIFAR-10 and of CIFAR-100."""
-PARTS = {
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "batches.meta": {
         "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
         "test": ("test_batch",),
@@ -37,9 +37,10 @@ def read_batch(name: str, content: bytes, mark: str) -> tuple[NDArray[np.uint8],
     pixels, labels = batch.get("data"), batch.get(_LABELS[mark][0])
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (_PIXELS,):
         raise DataError(f"{name}: no images of 32x32 pixels in it")
-    whole = isinstance(labels, list) and all(isinstance(label, int) and 0 <= label < 256 for label in labels)
-    if not whole or len(labels) != len(pixels):
+    if not isinstance(labels, list) or len(labels) != len(pixels):
         raise DataError(f"{name}: no label for each of its {len(pixels)} images")
+    if not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
+        raise DataError(f"{name}: labels that are no classes")
     return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.uint8)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipelines.content import LFS_POINTER, archive_format, image_format
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, sounds, values
+from data_pipelines.prepare import cifar, lmdb, sounds, values
 from data_pipelines.prepare.described import LABELS_FILE, METADATA
 from data_pipelines.prepare.names import first_of, is_image, stem_of, suffix_of
 from data_pipelines.prepare.parquet import holds_files
@@ -54,6 +54,10 @@ def _look_at_file(path: Path) -> str:
         return "parquet" if holds_files(path) else "table"
     if suffix in SUFFIXES:
         return "table"
+    if found == "hdf5":
+        return "hdf5"
+    if path.name == lmdb.DATA:
+        return "lmdb"
     if found == "zip" or suffix == ".zip":
         return "zip"
     if found in ("tar", "gzip", "bzip2", "xz", "zstd", "lz4") or is_tar_name(path.name):
@@ -72,6 +76,8 @@ def _look_into(place: Place) -> str:
     names = {entry.name for entry in path.iterdir()}
     if names & {"dataset_dict.json", "state.json"}:
         return "huggingface"
+    if lmdb.DATA in names:
+        return "lmdb"
     if any("-images-idx3-ubyte" in name for name in names):
         return "idx"
     pickled = "batches.meta" in names or ({"meta", "train", "test"} <= names and (path / "meta").is_file())

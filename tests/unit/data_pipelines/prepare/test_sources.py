@@ -148,7 +148,7 @@ def test_wrong_labels_are_one_line(tmp_path: Path, labels: object, words: str) -
 def test_a_listed_file_that_lacks_is_rejected(tmp_path: Path) -> None:
     labels = {"labels": [*FLAT_LABELS["labels"], ["gone.png", 0]]}
     folder = write_tree(tmp_path / "in", {**FLAT, "dataset.json": json.dumps(labels).encode()})
-    manifest, seen = prepared(str(folder), tmp_path)
+    manifest, _ = prepared(str(folder), tmp_path)
     assert (manifest.count, manifest.rejected) == (3, 1)
 
 
