@@ -185,6 +185,13 @@ def class_count(fields: Fields, name: str = "class") -> int:
     return len(fields[name].classes) if name in fields else 0
 
 
+def _missing_field(fields: Fields, name: str) -> str:
+    return (
+        f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}: declare it, as in "
+        f"data.fields={{{name}: {{kind: image}}}}"
+    )
+
+
 def data_of(fields: Fields, name: str, classes: int = 0) -> DataSpec:
     """Return what a network is built for, from a field: images for the shape [C, H, W], arrays for any other.
 
@@ -192,7 +199,7 @@ def data_of(fields: Fields, name: str, classes: int = 0) -> DataSpec:
         ValueError: there is no such field.
     """
     if name not in fields:
-        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+        raise ValueError(_missing_field(fields, name))
     shape = fields[name].shape
     return image_of(fields, name, classes) if len(shape) == 3 else ArraySpec(shape, classes)
 
@@ -204,7 +211,7 @@ def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
         ValueError: there is no such field, or it has another shape.
     """
     if name not in fields:
-        raise ValueError(f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}")
+        raise ValueError(_missing_field(fields, name))
     shape = fields[name].shape
     if len(shape) != 3:
         raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
