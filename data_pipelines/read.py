@@ -261,15 +261,14 @@ class ShardDataset:
     ) -> None:
         """Read and decode one field of samples; those that turn out to be damaged are added to `damaged`."""
         decoder = self.decoders[name]
-        columns = {number: self._column(shard, name) for number, shard in shards.items()}
+        sources = {number: (shard.tar, self._column(shard, name)) for number, shard in shards.items()}
         for start in range(0, len(locations), decoder.together):
             files: list[memoryview | None] = []
-            for place in range(start, min(start + decoder.together, len(locations))):
+            for place, (number, row) in enumerate(locations[start : start + decoder.together], start):
                 file = None
                 if not damaged or place not in damaged:
-                    number, row = locations[place]
                     try:
-                        file = self._read_file(shards[number].tar, columns[number], number, row, name)
+                        file = self._read_file(*sources[number], number, row, name)
                     except DamageError as error:
                         damaged[place] = error
                 files.append(file)

@@ -92,13 +92,20 @@ def _score(run: Run, choose: Callable[[Any], tuple[float, float]]) -> str:
     return f"{value:.4g} at kimg {kimg:g} ({run.score.removeprefix('eval/')})"
 
 
-def _best_point(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return min(points, key=lambda point: point[1])
+def _best_point(run: Run) -> tuple[float, float] | None:
+    """Return place and value of the best score; None where it is not known whether higher or lower is better."""
+    if run.score is None:
+        return None
+    known = run.scores.get(run.score)
+    if known is None and not run.score.startswith("eval/fid"):
+        return None
+    choose = max if known is not None and known["higher_is_better"] else min
+    return choose(run.metrics[run.score], key=lambda point: point[1])
 
 
 def _best(run: Run) -> str:
-    """Return the lowest Fréchet distance; of other scores nobody knows here which way is up."""
-    return _score(run, _best_point) if run.score and run.score.startswith("eval/fid") else ""
+    best = _best_point(run)
+    return _score(run, lambda points: best) if best is not None else ""
 
 
 def _last(run: Run) -> str:
@@ -121,9 +128,8 @@ def _kimg_an_hour(run: Run) -> float:
 
 
 def _time_to_best(run: Run) -> str:
-    if not run.score or not run.score.startswith("eval/fid") or not run.kimg:
-        return ""
-    return f"about {duration(run.hours * _best_point(run.metrics[run.score])[0] / run.kimg)}"
+    best = _best_point(run)
+    return f"about {duration(run.hours * best[0] / run.kimg)}" if best is not None and run.kimg else ""
 
 
 def _code(run: Run) -> str:

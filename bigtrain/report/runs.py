@@ -51,6 +51,7 @@ class Run:
         folder: where it is.
         config: flat.
         metrics: points (kimg, value) by name.
+        scores: the last record of each score, with its protocol, by name.
         pictures: in order.
         timeline: events, oldest first.
         symptoms: of the last health report.
@@ -68,6 +69,7 @@ class Run:
     folder: Path
     config: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Points] = field(repr=False)
+    scores: Mapping[str, Mapping[str, Any]] = field(repr=False)
     pictures: Sequence[Picture] = field(repr=False)
     timeline: Sequence[TimelineEvent] = field(repr=False)
     symptoms: Sequence[Mapping[str, Any]] = field(repr=False)
@@ -92,7 +94,11 @@ class Run:
 
     @property
     def score(self) -> str | None:
-        """Name of the score that it is known by: the first Fréchet distance, or whatever there is."""
+        """Name of the score that it is known by: `eval.best`, else the first Fréchet distance, or whatever there is."""
+        best = self.config.get("eval.best")
+        for name, score in self.scores.items():
+            if best is not None and score["protocol"]["metric"].split(" ")[0] == best and name in self.metrics:
+                return name
         names = [name for name in sorted(self.metrics) if name.startswith("eval/") and not is_bound(name)]
         return next((name for name in names if name.startswith("eval/fid")), names[0] if names else None)
 
@@ -120,6 +126,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         folder=folder,
         config=config,
         metrics=read_curves(folder),
+        scores={record["key"]: record["score"] for record in records if record["kind"] == "score"},
         pictures=_pictures(records, folder),
         timeline=_timeline(records, folder),
         symptoms=_json(folder / "health.json").get("symptoms", []),

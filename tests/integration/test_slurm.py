@@ -25,6 +25,7 @@ from bigtrain.tracking.spool import read_metrics
 from launch.slurm.job_log import JobLog
 from tests.conftest import ROOT
 from tests.integration.slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
+from tests.pairs import write_config, write_pairs
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -275,3 +276,19 @@ def test_a_crash_is_not_requeued_and_its_cause_is_told(site: Site, fashion: Path
     assert "DamageError" in status["failure"]["error"]
     assert f"rank {status['failure']['rank']} on " in site.bigtrain("status", str(run))
     assert site.jobs(run)[0]["state"] == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_translation_trains_on_two_nodes(site: Site) -> None:
+    """As any run does: requeued on its way, complete in the end, scored against its targets."""
+    root = site.root / "translation"
+    root.mkdir()
+    config = write_config(
+        root / "pix2pix.yaml", write_pairs(root / "pairs"), root / "run", total_kimg=0.64, micro_batch=2
+    )
+    job = site.bigtrain("submit", str(config), *WIDE).split()[1].removesuffix(":")
+    site.wait_until_it_trains(root / "run")
+    site.cluster.run("scontrol", "requeue", job)
+    assert said(site.wait_for_the_end(root / "run"))[-1] == "ended complete"
+    assert read_metrics(root / "run")["eval/psnr"][-1][0] == 0.64
+    assert list((root / "run" / "images" / "samples").glob("target-*.png"))

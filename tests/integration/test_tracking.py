@@ -26,6 +26,7 @@ from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from tests.conftest import ROOT
 from tests.integration.mlflow_server import FaultyLine, Server, installed
+from tests.pairs import write_config, write_pairs
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -306,3 +307,23 @@ def test_the_comparison_page_overlays_runs(pages: str, seeds: list[Path], browse
 
     wait(browser, overlaid, "no chart shows both runs")
     keep(browser, "comparison")
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_a_translation_shows_input_output_and_target(server: Server, browser: webdriver.Chrome, tmp_path: Path) -> None:
+    run_dir = tmp_path / "translation"
+    tracking = {"uri": server.url, "system_seconds": 0}
+    config = write_config(tmp_path / "pix2pix.yaml", write_pairs(tmp_path / "pairs"), run_dir, tracking=tracking)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bigtrain.train", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert stored(server, run_id_of(run_dir)) == spooled(run_dir)
+    assert "eval/psnr" in {name for name, *_ in spooled(run_dir)}
+    ((experiment,),) = server.query("select experiment_id from runs where run_uuid = %s", run_id_of(run_dir))
+    page = f"{server.url}/#/experiments/{experiment}/runs/{run_id_of(run_dir)}/model-metrics"
+    look(browser, page, "translation", ["Model metrics"], height=2400)
+    only(browser, "eval/|target")
+    wait(browser, lambda: browser.execute_script(PICTURES) >= 1, "no pictures")
+    keep(browser, "translation")

@@ -34,6 +34,21 @@ def test_a_run_is_read_whole(folders: list[Path]) -> None:
     assert read_run(folders[1]).status == "not finished"
 
 
+def test_the_best_score_is_the_one_of_the_config(tmp_path: Path) -> None:
+    folder = leave_run(tmp_path / "run", finished=False)
+    with (folder / "config.yaml").open("a") as config:
+        config.write("eval: {best: psnr}\n")
+    score = {"higher_is_better": True, "protocol": {"metric": "psnr"}}
+    with (folder / "metrics.jsonl").open("a") as spool:
+        for samples, value in ((1000, 21.5), (2000, 20.0)):
+            place = {"samples_seen": samples, "time_ms": 1}
+            spool.write(json.dumps({"kind": "score", **place, "key": "eval/psnr", "score": score}) + "\n")
+            spool.write(json.dumps({"kind": "metrics", **place, "metrics": {"eval/psnr": value}}) + "\n")
+    rows = {row.about: row.cells for row in outcome([read_run(folder)])}
+    assert rows["best score"] == ["21.5 at kimg 1 (psnr)"]
+    assert rows["last score"] == ["20 at kimg 2 (psnr)"]
+
+
 def test_tables_say_what_a_run_came_to_and_cost(folders: list[Path]) -> None:
     runs = read_runs(folders)
     rows = {row.about: row.cells for row in outcome(runs)}
