@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ from bigtrain.run.goodput import goodput_of, in_words
 from bigtrain.tracking.events import read_events
 
 _LOOK_SECONDS = 5.0
+_STEP = 0.02
+"""Memory that comes or goes at once, as a share of all."""
 _REFUSED = 20
 """One in so many requests to the shard server is refused."""
 
@@ -92,7 +95,7 @@ class Look(NamedTuple):
     """
 
     files: int
-    processes: list[tuple[str, int, int, int]]
+    processes: Sequence[tuple[str, int, int, int]]
 
 
 def look(command: int, temporary: Path) -> Look:
@@ -106,32 +109,43 @@ def look(command: int, temporary: Path) -> Look:
 
 
 def growth(looks: Sequence[Look]) -> dict[str, dict[str, float]]:
-    """Return by what share memory and handles grew within the lives of processes of each role.
+    """Return how memory and handles grew within the lives of processes of each role.
 
-    That is the last quarter of a life over its second one; of several lives, the median and the most.
+    Of memory, from the second quarter of a life on, its last third over its first one, without steps from one look to
+    the next: what the first evaluation loads stays, and is told as a step. Of several lives, the median and the most.
     """
     lives: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for one in looks:
         for role, pid, memory, handles in one.processes:
             lives.setdefault((role, pid), []).append((memory, handles))
-    grown: dict[str, list[tuple[float, float]]] = {}
+    grown: dict[str, list[tuple[float, float, float]]] = {}
     for (role, _), values in lives.items():
         if len(values) >= 16:
-            second, last = values[len(values) // 4 : len(values) // 2], values[-len(values) // 4 :]
-            memory, handles = (
-                statistics.mean(now[what] for now in last) / statistics.mean(then[what] for then in second) - 1
-                for what in (0, 1)
-            )
-            grown.setdefault(role, []).append((memory, handles))
+            smooth, steps = _without_steps([memory for memory, _ in values[len(values) // 4 :]])
+            handles = values[-2][1] - values[len(values) // 4][1]  # at the last look it may be ending
+            third = len(smooth) // 3
+            change = statistics.mean(smooth[-third:]) / statistics.mean(smooth[:third]) - 1
+            grown.setdefault(role, []).append((change, steps, handles))
     return {
         role: {
             "lives": len(values),
-            "memory, median": round(statistics.median(memory for memory, _ in values), 4),
-            "memory, most": round(max(memory for memory, _ in values), 4),
-            "handles, most": round(max(handles for _, handles in values), 4),
+            "memory, median": round(statistics.median(change for change, _, _ in values), 4),
+            "memory, most": round(max(change for change, _, _ in values), 4),
+            "memory in steps, most MiB": round(max(steps for _, steps, _ in values) / 2**20),
+            "handles, most": max(handles for _, _, handles in values),
         }
         for role, values in grown.items()
     }
+
+
+def _without_steps(values: Sequence[int]) -> tuple[list[float], int]:
+    """Return a series without changes of more than `_STEP` from one value to the next, and the sum of these."""
+    smooth, steps = [float(values[0])], 0
+    for before, now in pairwise(values):
+        step = abs(now - before) > _STEP * before
+        steps += (now - before) * step
+        smooth.append(smooth[-1] + (now - before) * (not step))
+    return smooth, steps
 
 
 def main() -> None:

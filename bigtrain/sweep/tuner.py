@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from bigtrain.sweep.sweep import set_values
 from data_pipelines.files import atomic_write
 from launch.sweep.ranks import newest_checkpoint_kimg
 from launch.sweep.trial import RunTrial
+
+_WAIT_SECONDS, _POLL_SECONDS = 60.0, 0.1
+"""A score is reported before the checkpoint of the same place is written."""
 
 
 def trainable(
@@ -29,7 +33,8 @@ def trainable(
 
     A trial's config holds values by dotted key of the training config, such as `optim.G.lr`. Each result has `score`,
     its standard `error` and `kimg`. Checkpoints are those of the run, with networks, averages and optimizers, so that
-    schedulers that pause trials or copy them (HyperBand, PBT, PB2) work too.
+    schedulers that pause trials or copy them (HyperBand, PBT, PB2) work too; `checkpoint.interval_kimg` should then be
+    that of the evaluations, or divide it.
 
     Args:
         base: YAML file of the base training config.
@@ -45,6 +50,7 @@ def trainable(
     config = parse_training(common, source=str(base))
     wanted = MetricConfig(name=metric)
     wanted.check(config)
+    aligned = (config.eval.interval_kimg / config.checkpoint.interval_kimg).is_integer()
     root, samples = Path(folder).resolve(), wanted.samples(config)
 
     class Run(RunTrial):
@@ -89,8 +95,10 @@ def trainable(
                     return {**self._last, "done": result["done"], "why": result["why"]}
 
         def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
-            """See Trainable: a copy of the run's newest checkpoint."""
-            kimg = newest_checkpoint_kimg(self._folder)
+            """See Trainable: a copy of the run's newest checkpoint, which may be about to be made."""
+            deadline = time.monotonic() + (_WAIT_SECONDS if self._ranks is not None and aligned else 0)
+            while (kimg := newest_checkpoint_kimg(self._folder)) < self._last["kimg"] and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
             if kimg:
                 copy_checkpoint(self._folder, Path(checkpoint_dir), 0)
             (Path(checkpoint_dir) / "trial.json").write_text(json.dumps({"kimg": kimg, "last": self._last}))

@@ -9,9 +9,11 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare import cifar, drums, earth, emoji, fashion_mnist, named, photos, syllables, values
 from data_pipelines.prepare.cifar import from_cifar
 from data_pipelines.prepare.files import from_files, images_of
+from data_pipelines.prepare.hdf5 import from_hdf5
 from data_pipelines.prepare.huggingface import from_huggingface
 from data_pipelines.prepare.idx import from_idx
 from data_pipelines.prepare.layout import ALL
+from data_pipelines.prepare.lmdb import from_lmdb
 from data_pipelines.prepare.look import look
 from data_pipelines.prepare.names import part_named
 from data_pipelines.prepare.pairs import from_halves, from_two_folders, turned
@@ -55,6 +57,8 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "webdataset": from_webdataset,
     "parquet": from_parquet,
     "pixels": from_pixels,
+    "hdf5": from_hdf5,
+    "lmdb": from_lmdb,
     "huggingface": from_huggingface,
     "idx": _of_parts(from_idx),
     "cifar": _of_parts(from_cifar),

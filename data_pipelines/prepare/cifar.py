@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), 32x32 RGB, from the binary version: no pickle is loaded."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), 32x32 RGB, from the binary version or the python version."""
 
 import tarfile
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.files import in_home, read_at_most
+from data_pipelines.prepare import batches_of_cifar as python
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.fetch import fetch
 from data_pipelines.source import Source
@@ -59,6 +60,9 @@ CIFAR100 = Variant(
     2,
 )
 
+ARCHIVES = tuple(variant.url.rpartition("/")[2] for variant in (CIFAR10, CIFAR100))
+"""Names of the binary archives."""
+
 
 def fetched(variant: Variant, split: str = "all", *, cache: Path = CACHE) -> Source:
     """Return the official set, fetched if it is not in the cache."""
@@ -68,15 +72,18 @@ def fetched(variant: Variant, split: str = "all", *, cache: Path = CACHE) -> Sou
 
 
 def from_cifar(path: Path, split: str = "all") -> Source:
-    """Return the images of the binary version: its archive, or a folder with its files.
+    """Return the images of the binary or the python version: its archive, or a folder with its files.
 
     Raises:
         DataError: files are missing or of a wrong length.
     """
     contents = _read_files(path)
     variant = next((variant for variant in (CIFAR10, CIFAR100) if variant.names in contents), None)
+    mark = next((mark for mark in python.MARKS if mark in contents), None)
+    if variant is None and mark is not None:
+        return _from_pickles(path, split, contents, mark)
     if variant is None:
-        raise DataError(f"{path}: neither {CIFAR10.names} nor {CIFAR100.names} in it, not CIFAR's binary version")
+        raise DataError(f"{path}: neither {CIFAR10.names} nor {CIFAR100.names} in it, no version of CIFAR")
     files = [file for part in variant.files if split in (part, "all") for file in variant.files[part]]
     classes = contents[variant.names].decode().split()
     if missing := [file for file in files if file not in contents]:
@@ -85,6 +92,21 @@ def from_cifar(path: Path, split: str = "all") -> Source:
     images, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
     licence = "not stated by its authors"
     return from_arrays(variant.name, images, labels, classes=classes, licence=licence, origin=variant.url)
+
+
+def _from_pickles(path: Path, split: str, contents: dict[str, bytes], mark: str) -> Source:
+    """Return the images of the python version."""
+    variant = CIFAR10 if mark == "batches.meta" else CIFAR100
+    files = [file for part, some in python.PARTS[mark].items() if split in (part, "all") for file in some]
+    if missing := [file for file in files if file not in contents]:
+        raise DataError(f"{path}: {', '.join(missing)} missing")
+    classes = python.read_names(f"{path}: {mark}", contents[mark], mark)
+    parts = [python.read_batch(f"{path}: {file}", contents[file], mark) for file in files]
+    images, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
+    if labels.max() >= len(classes):
+        raise DataError(f"{path}: class {labels.max()}, there are {len(classes)}")
+    licence = "not stated by its authors"
+    return from_arrays(variant.name, images, labels, classes=classes, licence=licence, origin=str(path))
 
 
 def _parse(path: Path, file: str, data: bytes, variant: Variant, classes: int) -> tuple[Pixels, NDArray[np.uint8]]:
@@ -100,19 +122,24 @@ def _parse(path: Path, file: str, data: bytes, variant: Variant, classes: int) -
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
-    """Return the content of the .bin and .txt files of a folder or an archive, by name."""
+    """Return the content of the files of a version in a folder or an archive, by name."""
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.suffix in (".bin", ".txt")}
+        return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if _is_of_a_version(file.name)}
     contents = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
                 file = archive.extractfile(member) if member.isfile() else None
-                if file is not None and name.endswith((".bin", ".txt")):
+                if file is not None and _is_of_a_version(name):
                     contents[name] = read_at_most(cast("BinaryIO", file), LARGEST)
     except ValueError as error:
         raise DataError(f"{path}: {name}: {error}, which no file of CIFAR has") from None
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path}: not a whole tar archive ({error})") from None
     return contents
+
+
+def _is_of_a_version(name: str) -> bool:
+    pickles = {file for parts in python.PARTS.values() for files in parts.values() for file in files}
+    return name.endswith((".bin", ".txt")) or name in python.MARKS or name in pickles

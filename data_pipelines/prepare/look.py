@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipelines.content import LFS_POINTER, archive_format, image_format
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, sounds, values
+from data_pipelines.prepare import cifar, lmdb, sounds, values
 from data_pipelines.prepare.described import LABELS_FILE, METADATA
 from data_pipelines.prepare.names import first_of, is_image, stem_of, suffix_of
 from data_pipelines.prepare.parquet import holds_files
@@ -43,7 +43,7 @@ def _look_at_file(path: Path) -> str:
         raise DataError(f"{path}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
     if path.name == IMAGENET:
         return "imagenet"
-    if path.name in (variant.url.rpartition("/")[2] for variant in (cifar.CIFAR10, cifar.CIFAR100)):
+    if path.name in (name for url in cifar.ARCHIVES for name in (url, url.replace("-binary", "-python"))):
         return "cifar"
     found = archive_format(head)
     if suffix == ".npz":
@@ -54,6 +54,10 @@ def _look_at_file(path: Path) -> str:
         return "parquet" if holds_files(path) else "table"
     if suffix in SUFFIXES:
         return "table"
+    if found == "hdf5":
+        return "hdf5"
+    if path.name == lmdb.DATA:
+        return "lmdb"
     if found == "zip" or suffix == ".zip":
         return "zip"
     if found in ("tar", "gzip", "bzip2", "xz", "zstd", "lz4") or is_tar_name(path.name):
@@ -72,9 +76,12 @@ def _look_into(place: Place) -> str:
     names = {entry.name for entry in path.iterdir()}
     if names & {"dataset_dict.json", "state.json"}:
         return "huggingface"
+    if lmdb.DATA in names:
+        return "lmdb"
     if any("-images-idx3-ubyte" in name for name in names):
         return "idx"
-    if names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
+    pickled = "batches.meta" in names or ({"meta", "train", "test"} <= names and (path / "meta").is_file())
+    if pickled or names & {cifar.CIFAR10.names, cifar.CIFAR100.names}:
         return "cifar"
     files = place.listing.files
     tars = [name for name in files if is_tar_name(name)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from bigtrain.config import parse_training
 from bigtrain.distributed.collectives import barrier, is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.engine.step import StepResult
+from bigtrain.evaluation.probes.file import About, write_probe
+from bigtrain.evaluation.probes.network import ProbeNetwork
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.run.folder import open_run_folder
 from bigtrain.tracking.events import read_events
@@ -27,9 +30,12 @@ from data_pipelines.write import ShardOptions, write_shards
 from tests.distributed.ranks import on_ranks
 
 STEPS = 4
+PROBE = "a probe of the sounds"
+"""Stands for the place of a probe that the data have beside them."""
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
 SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
+VOLUME = FieldSpec("array", (1, 8, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
     "global_batch": 8,
@@ -106,6 +112,19 @@ RUNS: dict[str, dict[str, Any]] = {
             "resolution": 1,
             "fields": {"sound": {"kind": "audio", "shape": [1, 256]}},
         },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "extractor": PROBE},
+    },
+    "volumes": {
+        "task": "synthesis",
+        "field": "volume",
+        "generator": {"kind": "gan3d", "width": 4, "z_dim": 8},
+        "discriminator": {"kind": "gan3d", "width": 4},
+        "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}}},
+        "data": {
+            "path": "volumes",
+            "resolution": 8,
+            "fields": {"volume": {"kind": "array", "shape": [1, 8, 8, 8], "dtype": "float32"}},
+        },
         "eval": {"interval_kimg": 0, "samples": 8},
     },
     "latents": {
@@ -136,9 +155,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other", {"image": images[2]}, IMAGE),
         ("latents", {"latent": latents}, LATENT),
         ("sounds", {"sound": sounds}, SOUND),
+        ("volumes", {"volume": np.sign(latents[:, :8, None].swapaxes(1, 2))}, VOLUME),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
         write_shards(source, folder / name, ShardOptions(shard_samples=10))
+    about = About("sound", SOUND, ("a", "b"), "none", "none", 0.5, 1, 1, 0, 1)
+    write_probe(folder / "probe.safetensors", ProbeNetwork(SOUND, 2, levels=1), about)
     return folder
 
 
@@ -148,7 +170,7 @@ def config_of(name: str, data: Path, folder: Path, **changes: Any) -> Any:
     def located(tree: Any) -> Any:
         if isinstance(tree, dict):
             return {key: str(data / value) if key == "path" else located(value) for key, value in tree.items()}
-        return tree
+        return f"file:{data / 'probe.safetensors'}" if tree == PROBE else tree
 
     return parse_training(located({**COMMON, **RUNS[name], **changes, "run_dir": str(folder)}), source="test")
 
@@ -222,6 +244,11 @@ def test_pairs_are_scored_and_shown(root: Path) -> None:
     scores = {line["key"] for line in lines if line["kind"] == "score"}
     assert {"eval/psnr", "eval/perceptual_efflite0"} <= scores
     assert list((folder / "images" / "samples").glob("target-*.png"))
+
+
+def test_sounds_are_scored_by_a_probe(root: Path) -> None:
+    lines = [json.loads(line) for line in (root / "straight-sounds" / "metrics.jsonl").read_text().splitlines()]
+    assert any(re.match(r"eval/fid8_probe-[0-9a-f]{8}$", line["key"]) for line in lines if line["kind"] == "score")
 
 
 def test_snapshots_hold_all_networks(root: Path) -> None:

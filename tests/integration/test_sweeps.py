@@ -174,6 +174,42 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_tuner_of_ones_own_copies_weights_by_rays_pbt(tmp_path: Path, fashion: Path) -> None:
+    """A program of its own, as users write it: Ray leaves warnings and processes in the one that starts it."""
+    overrides = {"data.path": str(fashion), "tracking.mlflow": False, "total_kimg": 0.32}
+    overrides |= dict.fromkeys(("eval.interval_kimg", "checkpoint.interval_kimg"), 0.16)
+    overrides |= dict.fromkeys(("preview.interval_kimg", "snapshot.interval_kimg"), 0.32)
+    program = f"""
+import ray
+from ray import tune
+from bigtrain.sweep import trainable
+
+ray.init(num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+run = trainable({str(ROOT / "tests" / "tiny.yaml")!r}, {str(tmp_path / "runs")!r}, overrides={overrides!r})
+pbt = tune.schedulers.PopulationBasedTraining(
+    time_attr="kimg", perturbation_interval=0.16, synch=True, quantile_fraction=0.5,
+    hyperparam_mutations={{"optim.G.lr": tune.loguniform(1e-4, 1e-2)}},
+)
+found = tune.Tuner(
+    tune.with_resources(run, {{"cpu": 1}}),
+    param_space={{"optim.G.lr": tune.grid_search([1e-3, 1e-7])}},
+    tune_config=tune.TuneConfig(metric="score", mode="min", scheduler=pbt),
+    run_config=tune.RunConfig(name="t", storage_path={str(tmp_path / "ray")!r}, verbose=0),
+).fit()
+assert not found.errors, found.errors
+print(found.get_best_result().metrics["kimg"], sorted(one.config["optim.G.lr"] for one in found)[0])
+"""
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **quiet}, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    kimg, least = map(float, done.stdout.split()[-2:])
+    assert kimg == 0.32
+    assert least > 1e-7  # the trial that learnt nothing went on from the other one
+
+
+@pytest.mark.slow
 def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
     """One parent run with the best score so far, table, charts, winners' grids; a child a trial; the alias."""
     path = write(

@@ -15,6 +15,8 @@ from data_pipelines.files import atomic_write
 
 SUFFIX = ".safetensors"
 _KEY = "bigtrain-probe"
+_LARGEST = {"width": 1024, "levels": 12}
+"""What a file may ask for; its tensors must fit what is built."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class About:
 
 def write_probe(path: Path, network: ProbeNetwork, about: About) -> None:
     """Write a probe; the file appears whole or not at all."""
-    facts = {**asdict(about), "spec": about.spec.document()}
+    facts = {**asdict(about), "spec": about.spec.document(), "width": network.width, "levels": network.levels}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -72,8 +74,8 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
             f"{path}: holds tensors, but no probe; bigtrain probe train DATASET --out PROBE makes one"
         )
     try:
-        about = _parse(json.loads(facts))
-        network = ProbeNetwork(about.spec, len(about.classes))
+        about, sizes = _parse(json.loads(facts))
+        network = ProbeNetwork(about.spec, len(about.classes), **sizes)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise EvaluationError(
@@ -82,5 +84,10 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
     return network.eval().requires_grad_(False), about
 
 
-def _parse(facts: dict[str, Any]) -> About:
-    return About(**{**facts, "spec": FieldSpec.parse(facts["spec"]), "classes": tuple(facts["classes"])})
+def _parse(facts: dict[str, Any]) -> tuple[About, dict[str, int]]:
+    """Return what is known of a probe, and the sizes of its network."""
+    sizes = {key: int(facts.pop(key)) for key in _LARGEST}
+    if any(not 1 <= size <= _LARGEST[key] for key, size in sizes.items()):
+        raise ValueError(f"sizes {sizes}")
+    spec = FieldSpec.parse(facts.pop("spec"))
+    return About(spec=spec, classes=tuple(facts.pop("classes")), **facts), sizes

@@ -36,6 +36,7 @@ class ProbeNetwork(nn.Module):
         levels: how many at most.
 
     Attributes:
+        spec, width, levels: what it was built with.
         features: length of the features before the last layer.
 
     Raises:
@@ -45,6 +46,7 @@ class ProbeNetwork(nn.Module):
     def __init__(self, spec: FieldSpec, classes: int, *, width: int = 16, levels: int = 4) -> None:
         super().__init__()
         self.spec, self._kind = spec, kind_of(spec)
+        self.width, self.levels = width, levels
         channels, *sides = self._seen(torch.zeros(1, *spec.shape)).shape[1:]
         if len(sides) not in _CONVOLUTIONS:
             raise EvaluationError(f"a probe looks at 1 to 3 axes beside channels, not at {spec.kind} {spec.size_words}")

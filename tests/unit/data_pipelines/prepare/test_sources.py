@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import struct
 import sys
 import tarfile
@@ -325,6 +326,39 @@ def test_cifar_binary(tmp_path: Path, variant: cifar.Variant, count: int, label:
         open_source(str(tmp_path / "unpacked" / "cifar"))
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_cifar_python(tmp_path: Path, protocol: int) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3 * 32 * 32), dtype=np.uint8)
+    files = {f"data_batch_{number}": slice(number - 1, number) for number in range(1, 6)} | {"test_batch": slice(5, 6)}
+    for name, rows in files.items():
+        batch = {b"data": pixels[rows], b"labels": list(range(10))[rows], b"filenames": [b"a.png"]}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol))
+    names = {b"label_names": [f"name {number}".encode() for number in range(10)], b"num_vis": 3072}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol))
+    manifest, _ = prepared(str(folder), tmp_path)
+    assert (manifest.count, manifest.shape, manifest.classes[5]) == (6, (3, 32, 32), "name 5")
+    source = open_source(str(folder), split="test")
+    assert [item.label for item in source.items] == [5]
+    np.testing.assert_array_equal(source.read(source.items[0].where), pixels[5].reshape(3, 32, 32))
+
+
+def test_a_pickle_of_cifar_runs_nothing(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name in ("batches.meta", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (tmp_path / name).write_bytes(pickle.dumps({b"label_names": Evil()}, 2))
+    with pytest.raises(DataError, match=r"batches.meta: refused: the pickle names posix.mkdir"):
+        open_source(f"cifar:{tmp_path}")
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "batches.meta").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="a damaged pickle"):
+        open_source(f"cifar:{tmp_path}")
+
+
 def test_the_official_cifar_is_checked(tmp_path: Path) -> None:
     cifar_archive(tmp_path / "cifar-10-binary.tar.gz", cifar.CIFAR10)
     with pytest.raises(DataError, match="expected c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"):
@@ -412,7 +446,7 @@ def test_openclipart_has_its_classes_and_its_bombs() -> None:
         ("folder:{}", "no images in it"),
         ("webdataset:{}", "no .tar in it"),
         ("idx:{}", "no train or t10k or test-images-idx3-ubyte[.gz] in it"),
-        ("cifar:{}", "not CIFAR's binary version"),
+        ("cifar:{}", "no version of CIFAR"),
         ("imagenet:{}", "neither ILSVRC2012_img_train.tar nor"),
         ("ffhq:{}/nothing", "unknown dataset"),
     ],
