@@ -1,4 +1,4 @@
-"""Fetch files from `http(s)://`, `s3://` and `pipe:COMMAND`, again and again where that may help."""
+"""Fetch files from `http(s)://`, `s3://`, other stores of fsspec, and `pipe:COMMAND`, again where that may help."""
 
 import os
 import random
@@ -17,6 +17,9 @@ _S3_BLOCK = 128 << 20
 """Bytes of a GET: a shard of 100 MB is one, and one request more for its size."""
 _FINAL_STATUS = frozenset({400, 404, 405, 410})
 """HTTP answers that asking again does not change."""
+
+_PLUGINS = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
+"""Schemes of other stores -> the package by which fsspec reads them."""
 
 _REFUSALS = frozenset({401, 403})
 
@@ -64,7 +67,7 @@ class RetryPolicy:
 
 def is_remote(place: str) -> bool:
     """Tell whether `place` is a URL rather than a path."""
-    return place.startswith(("http://", "https://", "s3://", "pipe:"))
+    return place.startswith(("http://", "https://", "s3://", "pipe:", *(f"{scheme}://" for scheme in _PLUGINS)))
 
 
 def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faults: FaultLog) -> Result:
@@ -102,7 +105,9 @@ def chunks_of(url: str, retry: RetryPolicy, start: int = 0) -> Iterator[bytes]:
     """
     if url.startswith("pipe:"):
         return _pipe(url, retry.stall_s)
-    return _s3(url, retry.stall_s, start) if url.startswith("s3://") else _http(url, retry.stall_s, start)
+    if url.startswith("s3://"):
+        return _s3(url, retry.stall_s, start)
+    return _http(url, retry.stall_s, start) if url.startswith("http") else _by_fsspec(url, start)
 
 
 def _http(url: str, stall_s: float, start: int) -> Iterator[bytes]:
@@ -158,6 +163,29 @@ def _s3(url: str, stall_s: float, start: int) -> Iterator[bytes]:
         raise NotAllowedError(f"{url}: not allowed ({error})") from None
     except (OSError, BotoCoreError, ClientError, TimeoutError) as error:
         raise FetchError(f"{url}: broken off ({error})") from None
+
+
+def _by_fsspec(url: str, start: int) -> Iterator[bytes]:
+    """Read by a plugin of fsspec, which finds its credentials, and waits, as it usually does."""
+    import fsspec
+
+    package = _PLUGINS[url.partition("://")[0]]
+    try:
+        files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        with files.open(path, "rb", block_size=_S3_BLOCK, cache_type="readahead") as file:
+            file.seek(start)
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except ImportError:
+        raise FinalFetchError(f"{url}: reading it needs the package {package} (pip install {package})") from None
+    except FileNotFoundError:
+        raise FinalFetchError(f"{url}: no such object") from None
+    except PermissionError as error:
+        raise NotAllowedError(f"{url}: not allowed ({error})") from None
+    except DataError:
+        raise
+    except Exception as error:  # each plugin has errors of its own
+        raise FetchError(f"{url}: broken off ({error or type(error).__name__})") from None
 
 
 def _pipe(url: str, stall_s: float) -> Iterator[bytes]:

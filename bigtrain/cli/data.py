@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _AS_GIVEN = ("upscale", "channels", "codec", "quality", "shard_samples", "max_samples", "name", "licence")
 """Options of `prepare` that `PrepareOptions` has by the same names."""
+_OF_SOURCE = ("kind", "split", "direction", "label", "encoding")
+"""Options of `prepare` that say how a source is read, by the names of `open_source`."""
 
 app = typer.Typer(no_args_is_help=True, help="Make, describe and check datasets of shards.")
 
@@ -65,37 +68,35 @@ def prepare(
 ) -> None:
     """Build shards; the same command goes on after a kill, and the result is the same. Exit code 3: stopped."""
     end_on_signals("the same command goes on")
-    from data_pipelines.pictures import PIXEL_LIMIT
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
-    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
     from data_pipelines.prepare.sound_form import SoundForm
 
-    own = Part.parse(part) if part else None
-    options = PrepareOptions(
-        resolution=parse_resolution(resolution) if resolution else None,
-        crop=cast(Any, crop),
-        filter=cast(Any, resize),
-        pixel_limit=pixel_limit or PIXEL_LIMIT,
-        shard_bytes=parse_bytes(shard_size) if shard_size else None,
-        test_samples=test,
-        seed=None if keep_order else seed,
-        **{option: context.params[option] for option in _AS_GIVEN},
-    )
-    images = open_source(
-        source,
-        kind=kind,
-        split=split,
-        direction=direction,
-        label=label,
-        encoding=encoding,
-        scratch=dest.parent,
-        sounds=SoundForm(rate, channels, seconds, cast(Any, cut)),
-    )
+    own, options = Part.parse(part) if part else None, _prepare_options(context.params)
+    of_source: dict[str, Any] = {option: context.params[option] for option in _OF_SOURCE}
+    sounds = SoundForm(rate, channels, seconds, cast(Any, cut))
+    images = open_source(source, scratch=dest.parent, sounds=sounds, **of_source)
     _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
     _print_source(source, images)
+
+
+def _prepare_options(given: Mapping[str, Any]) -> "PrepareOptions":
+    """Return how a source is prepared, from the options of `prepare` by name."""
+    from data_pipelines.pictures import PIXEL_LIMIT
+    from data_pipelines.prepare.run import PrepareOptions, parse_bytes, parse_resolution
+
+    return PrepareOptions(
+        resolution=parse_resolution(given["resolution"]) if given["resolution"] else None,
+        crop=given["crop"],
+        filter=given["resize"],
+        pixel_limit=given["pixel_limit"] or PIXEL_LIMIT,
+        shard_bytes=parse_bytes(given["shard_size"]) if given["shard_size"] else None,
+        test_samples=given["test"],
+        seed=None if given["keep_order"] else given["seed"],
+        **{option: given[option] for option in _AS_GIVEN},
+    )
 
 
 def _prepare(

@@ -22,6 +22,7 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
@@ -61,6 +62,7 @@ GENERATORS.add_classes(
     BigGANDeepGeneratorConfig,
     CGANGeneratorConfig,
     DCGANGeneratorConfig,
+    GAN3DGeneratorConfig,
     MLPGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
@@ -77,6 +79,7 @@ DISCRIMINATORS.add_classes(
     BigGANDiscriminatorConfig,
     CGANDiscriminatorConfig,
     DCGANDiscriminatorConfig,
+    GAN3DDiscriminatorConfig,
     MinibatchDiscriminatorConfig,
     MLPDiscriminatorConfig,
     ProGANDiscriminatorConfig,

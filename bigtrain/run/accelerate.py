@@ -33,7 +33,7 @@ def _differences(config: TrainingConfig, environment: Mapping[str, str]) -> Iter
         yield (
             "num_processes",
             "several, on CPUs",
-            "for which it starts a single process: use bigtrain train --nproc N or torchrun --nproc-per-node N",
+            "for which it starts a single process: use bigtrain train --nproc N, or torchrun",
         )
     for variable, (key, ours) in _UNKNOWN.items():
         if _is_set(environment, variable):

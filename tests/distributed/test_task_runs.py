@@ -35,6 +35,7 @@ PROBE = "a probe of the sounds"
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
 SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
+VOLUME = FieldSpec("array", (1, 8, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
     "global_batch": 8,
@@ -113,6 +114,19 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "extractor": PROBE},
     },
+    "volumes": {
+        "task": "synthesis",
+        "field": "volume",
+        "generator": {"kind": "gan3d", "width": 4, "z_dim": 8},
+        "discriminator": {"kind": "gan3d", "width": 4},
+        "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}}},
+        "data": {
+            "path": "volumes",
+            "resolution": 8,
+            "fields": {"volume": {"kind": "array", "shape": [1, 8, 8, 8], "dtype": "float32"}},
+        },
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
     "latents": {
         "task": "synthesis",
         "field": "latent",
@@ -141,6 +155,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other", {"image": images[2]}, IMAGE),
         ("latents", {"latent": latents}, LATENT),
         ("sounds", {"sound": sounds}, SOUND),
+        ("volumes", {"volume": np.sign(latents[:, :8, None].swapaxes(1, 2))}, VOLUME),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
         write_shards(source, folder / name, ShardOptions(shard_samples=10))

@@ -42,12 +42,14 @@ NEEDS: dict[str, dict[str, Any]] = {
     "biggan-deep": {"width": 8},
     "stylegan3": {"layers": 6},
     "wavegan": {"width": 4},
+    "gan3d": {"width": 4},
     "hifigan": {"width": 16, "rates": [8, 8], "kernels": [16, 16]},
     "rrdb": {"blocks": 1},
     "srresnet": {"blocks": 1},
 }
 """What a family cannot do without, or what makes it small."""
 SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
+VOLUMES = {"image": FieldSpec("array", (1, 8, 8, 8), "float32")}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
@@ -104,7 +106,8 @@ def test_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", sorted({*GENERATORS} - {*works_on_images(GENERATORS)}))
 def test_families_of_other_samples(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(take(synthesis(generator=network(kind), discriminator=network(kind)), SOUNDS, monkeypatch))
+    samples = VOLUMES if kind == "gan3d" else SOUNDS
+    check(take(synthesis(generator=network(kind), discriminator=network(kind)), samples, monkeypatch))
 
 
 def test_every_family_of_other_samples_is_a_pair() -> None:

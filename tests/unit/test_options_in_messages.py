@@ -12,8 +12,8 @@ from bigtrain.cli import app
 ROOT = Path(__file__).parents[2]
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _SLURM, _MLFLOW = {"--me", "--parsable", "--exclusive"}, {"--backend-store-uri", "--run-id", "--experiment-id"}
-OTHERS = _SLURM | _MLFLOW | {"--source", "--dest"}
-"""Of Slurm's commands, of MLflow's, and of the converter that StyleGAN's authors give."""
+OTHERS = _SLURM | _MLFLOW | {"--source", "--dest", "--nproc-per-node"}
+"""Of Slurm's commands, of MLflow's, of the converter that StyleGAN's authors give, and of torchrun."""
 
 
 def options_of(command: object) -> set[str]:

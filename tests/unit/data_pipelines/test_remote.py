@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from data_pipelines.batches import BatchMaker, BatchPlan
 from data_pipelines.errors import DataError, UnreachableError
@@ -20,7 +23,16 @@ from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import new_batch
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
-from data_pipelines.remote import RetryPolicy, WrongContentError, with_retries
+from data_pipelines.remote import (
+    FetchError,
+    FinalFetchError,
+    NotAllowedError,
+    RetryPolicy,
+    WrongContentError,
+    chunks_of,
+    is_remote,
+    with_retries,
+)
 from data_pipelines.shard_cache import ShardCache
 from data_pipelines.shard_table import Shard
 from data_pipelines.trust import TRUSTED
@@ -331,3 +343,36 @@ def test_small_files_from_elsewhere_are_small(server: FaultyServer, tiny_shards:
     with pytest.raises(DataError, match="bytes came"):
         ShardDataset(server.url, cache=cache).shard(0)
     assert server.requests[index.name] == 1
+
+
+class Bucket(MemoryFileSystem):
+    """A store in memory, in the place of a plugin's, which nothing here could serve."""
+
+    protocol = "gs"
+    store: ClassVar[dict[str, Any]] = {}
+    refusal: ClassVar[type[Exception] | None] = None
+
+    def _open(self, *arguments: Any, **options: Any) -> Any:
+        if Bucket.refusal is not None:
+            raise Bucket.refusal("no")
+        return super()._open(*arguments, **options)
+
+
+def test_other_stores_are_read_by_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("gs", Bucket, clobber=True)
+    url, retry = "gs://bucket/shard.tar", RetryPolicy(attempts=1, patience_s=0.0)
+    fsspec.filesystem("gs").pipe_file(url, b"0123456789")
+    assert is_remote(url)
+    assert b"".join(chunks_of(url, retry)) == b"0123456789"
+    assert b"".join(chunks_of(url, retry, 4)) == b"456789"
+    with pytest.raises(FinalFetchError, match="gs://bucket/none: no such object"):
+        list(chunks_of("gs://bucket/none", retry))
+    for refusal, raised in ((PermissionError, NotAllowedError), (TimeoutError, FetchError)):
+        monkeypatch.setattr(Bucket, "refusal", refusal)
+        with pytest.raises(raised):
+            list(chunks_of(url, retry))
+
+
+def test_a_store_without_its_package_names_it() -> None:
+    with pytest.raises(FinalFetchError, match=r"needs the package adlfs \(pip install adlfs\)"):
+        list(chunks_of("az://bucket/shard.tar", RetryPolicy()))

@@ -38,6 +38,7 @@ OTHER_TASKS = (
     "srgan-photos64",
     "hifigan-prompts8k",
     "wavegan-drums8k",
+    "gan3d-shapes32",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
