@@ -47,6 +47,11 @@ class Examination:
         self.monitor, self._task, self._strategies, self._averaged = monitor, task, strategies, averaged
         self._recovery, self._progress, self._log, self._global_batch = recovery, progress, log, global_batch
         self._roles = roles
+        # Before the first step; later, a player whose rival trains is frozen for that long.
+        self._frozen = {
+            name: {key for key, value in player.named_parameters() if not value.requires_grad}
+            for name, player in task.players.items()
+        }
 
     @property
     def healthy(self) -> bool:
@@ -89,5 +94,5 @@ class Examination:
             player = self._task.players[name]
             # A bias that a normalisation undoes never moves, and says nothing of the units.
             idle = {f"{path}.bias" for path, one in player.named_modules() if getattr(one, "idle_bias", False)}
-            names = {key for key, _ in player.named_parameters()} - idle
+            names = {key for key, _ in player.named_parameters()} - idle - self._frozen[name]
             yield from ((f"{name}.{key}", value) for key, value in strategy.full_params() if key in names)

@@ -1,5 +1,6 @@
 """The tutorials run as they are written. Several continue the first one, and share its run."""
 
+import json
 import re
 from pathlib import Path
 
@@ -60,6 +61,10 @@ def test_a_page_that_continues_the_first(first: Path, page: str) -> None:
     if page == "fine-tuning":
         write_published_file(first / "faces.pkl")
     run_page(page, first)
+    if page == "fine-tuning":
+        report = json.loads((first / "runs" / "finetuned" / "health.json").read_text())
+        states = {finding["symptom"]: finding["state"] for finding in report["symptoms"]}
+        assert states["dead_units"] == "ok", "what is frozen is not dead"
 
 
 @pytest.mark.slow
