@@ -27,7 +27,7 @@ class Projection:
 
     name = short_name = preprocessing = weights_sha256 = "projection"
     dtype = "fp32"
-    layers = {"pool": 24, "logits": 10, "spatial": 12}  # noqa: RUF012
+    layers = {"pool": 24, "logits": 10, "spatial": 12, "own_logits": 3}  # noqa: RUF012
 
     def __init__(self) -> None:
         random = torch.Generator().manual_seed(0)
@@ -83,7 +83,17 @@ def expected(alone: None) -> dict[str, float]:
 def test_every_score_is_the_same_on_any_number_of_ranks(
     world_size: int, tmp_path: Path, expected: dict[str, float]
 ) -> None:
-    assert {"fid", "sfid", "kid", "precision", "coverage", "inception_score", "mmd", "ppl_wend"} <= expected.keys()
+    assert {
+        "fid",
+        "sfid",
+        "kid",
+        "precision",
+        "coverage",
+        "inception_score",
+        "mmd",
+        "class_accuracy",
+        "ppl_wend",
+    } <= expected.keys()
     assert all(value == value and abs(value) > 1e-9 for value in expected.values())
     for found in on_ranks(world_size, _scores, tmp_path):
         assert found == pytest.approx(expected, rel=1e-8)

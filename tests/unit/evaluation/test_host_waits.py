@@ -6,6 +6,7 @@ import torch
 
 from bigtrain.core.rng import Draws
 from bigtrain.evaluation.extractors import build_extractor
+from bigtrain.evaluation.extractors.base import OWN_LOGITS
 from bigtrain.evaluation.images.generated import GeneratedImages
 from bigtrain.evaluation.metrics import METRICS
 from bigtrain.evaluation.metrics.base import Need
@@ -29,6 +30,7 @@ def test_a_batch_never_asks_the_device(tmp_path: Path) -> None:
 
     images = GeneratedImages(generate, 8, seed=0, device=CPU)
     needs = {metric.need for metric in METRICS.values()} | {Need("pool", SomeRows)}
+    needs = {need._replace(layer="logits") if need.layer == OWN_LOGITS else need for need in needs}  # a probe's
     collectors = [(need, need.collector(extractor.layers[need.layer], 8, CPU)) for need in needs]
 
     def take(index: torch.Tensor) -> None:
