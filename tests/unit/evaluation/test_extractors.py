@@ -164,5 +164,5 @@ def test_a_users_network_comes_from_a_file_of_any_kind(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"mine.py: has no function build\(\)"):
         build_extractor(f"file:{code}", "fp32", CPU)
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
-    with pytest.raises(EvaluationError, match=r"expected a .py or .pt2 file"):
+    with pytest.raises(EvaluationError, match=r"expected a \.py, \.pt2 or \.safetensors \(probe\) file"):
         build_extractor(f"file:{tmp_path / 'picture.png'}", "fp32", CPU)
