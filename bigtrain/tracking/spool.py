@@ -73,8 +73,8 @@ class Spool:
 
     def go_on(self, mark: int) -> None:
         """Read what was reported after a checkpoint that noted this length of the spool; 0 reads everything."""
-        if mark > (self._path.stat().st_size if self._path.is_file() else 0):
-            mark = 0  # another file has taken its place
+        if not _ends_a_line(self._path, mark):
+            mark = 0  # another file has taken its place, or the checkpoint is that of another run (PBT)
         self._known = set()
         self._curves = Curves.load(self._folder, self._path) if self._rolls_up else Curves()
         rolled_up = self._curves.offset
@@ -130,6 +130,17 @@ def append_whole(path: Path, lines: bytes) -> int:
             file.truncate(size)
             raise
     return size + len(lines)
+
+
+def _ends_a_line(path: Path, offset: int) -> bool:
+    """Return whether a line of a spool ends at a byte, or it is the spool's beginning."""
+    if offset == 0:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(offset - 1)
+        return file.read(1) == b"\n"
 
 
 def read_records(path: Path, offset: int = 0, kinds: Collection[str] = ()) -> Iterator[tuple[Record, int]]:

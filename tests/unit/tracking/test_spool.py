@@ -48,3 +48,17 @@ def test_what_a_rollback_takes_back_is_reported_anew(tmp_path: Path) -> None:
     for samples in (200, 300):
         again.append("metrics", samples, metrics={"loss/d": 3.0})
     assert read_metrics(tmp_path) == {"loss/d": [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]}
+
+
+def test_the_length_of_another_runs_spool_may_end_within_a_line(tmp_path: Path) -> None:
+    """PBT copies a checkpoint, which knows the length of the other run's spool, into a run with a longer one."""
+    spool = Spool(tmp_path)
+    for samples in (100, 200):
+        spool.append("metrics", samples, metrics={"loss/d": 1.0})
+    content = (tmp_path / FILE_NAME).read_bytes()
+    for mark in range(1, len(content) + 2):
+        if content[mark - 1 : mark] != b"\n":
+            again = Spool(tmp_path)
+            again.go_on(mark)
+            again.append("metrics", 200, metrics={"loss/d": 2.0})
+    assert (tmp_path / FILE_NAME).read_bytes() == content
