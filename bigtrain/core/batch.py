@@ -57,4 +57,5 @@ def dense(tensor: Tensor) -> Tensor:
     """Return a tensor in the memory format that convolutions like best: channels_last for images and for volumes."""
     if not tensor.is_floating_point() or tensor.ndim not in (4, 5):
         return tensor.contiguous()
-    return tensor.contiguous(memory_format=torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d)
+    # Strides of one channel fit both layouts: `to` writes those that a convolution takes for channels_last.
+    return tensor.to(memory_format=torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d)

@@ -9,7 +9,10 @@ from bigtrain.ops.twins import use_reference
 def channels_last(x: Tensor) -> Tensor:
     """Put the channels of a pixel side by side, as convolutions like it; the reference keeps PyTorch's default.
 
+    The strides of one channel fit both layouts, and `contiguous` would leave them: `to` writes those that a convolution
+    takes for channels_last, whatever layout its weights have (gathered ones name none).
+
     Args:
         x: shape [N, C, H, W].
     """
-    return x.contiguous(memory_format=torch.contiguous_format if use_reference() else torch.channels_last)
+    return x.contiguous() if use_reference() else x.to(memory_format=torch.channels_last)
