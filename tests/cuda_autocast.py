@@ -15,6 +15,7 @@ LOWERED = ("convolution", "_convolution", "prelu", "addmv", "addr", "mv")
 RAISED = ("rsqrt", "reciprocal", "exp", "log", "log1p", "expm1", "softplus", "pow.Tensor_Scalar", "layer_norm")
 """What CUDA's autocast computes in float32 and the CPU's leaves alone; those that the networks and losses here call."""
 
+_MOVES = {torch.ops.aten._to_copy, torch.ops.aten.clone, torch.ops.aten.copy_, torch.ops.aten._unsafe_view}
 _CONVOLUTIONS = {torch.ops.aten.convolution, torch.ops.aten.convolution_backward}
 
 
@@ -53,7 +54,7 @@ class Dtypes(TorchDispatchMode):
     Attributes:
         mixed: convolutions and their gradients whose operands differ, which cuDNN refuses.
         seen: by the operator's name.
-        lowered: how often each operator computed with an operand in bfloat16; a cast computes nothing.
+        lowered: how often each operator computed with an operand in bfloat16; what casts or moves computes nothing.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,7 @@ class Dtypes(TorchDispatchMode):
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         floats = {leaf.dtype for leaf in leaves if leaf.is_floating_point()}
         self.seen.setdefault(str(operator.overloadpacket), set()).update(floats)
-        if torch.bfloat16 in floats and operator.overloadpacket is not torch.ops.aten._to_copy:
+        if torch.bfloat16 in floats and not operator.is_view and operator.overloadpacket not in _MOVES:
             self.lowered[str(operator)] += 1
         if operator.overloadpacket in _CONVOLUTIONS and len(floats) > 1:
             self.mixed.append(f"{operator}: {sorted(map(str, floats))}")

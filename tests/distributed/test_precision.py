@@ -9,11 +9,11 @@ from tests.cuda_autocast import Dtypes, cuda_autocast
 from tests.distributed.ranks import on_ranks
 from tests.training import Training
 
-STRATEGIES = ("ddp", "flat", "fsdp", "zero2", "zero3")
+STRATEGIES = ("ddp", "fsdp", "zero3")
+"""Of each way in which weights and gradients travel, one."""
 PENALTIES: dict[str, dict[str, Any]] = {
     "r1": {"r1": {"gamma": 1.0, "interval": 2}},
     "r1_lowered": {"r1": {"gamma": 1.0, "interval": 2, "fp32": False}},
-    "wgan_gp": {"wgan_gp": {"interval": 2}},
 }
 
 
@@ -47,9 +47,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("penalty", ["r1", "wgan_gp"])
-def test_a_float32_penalty_lowers_no_operator(penalty: str, strategy: str, found: Any) -> None:
-    assert [rank[f"{strategy} {penalty}"] for rank in found] == [({}, []), ({}, [])]
+def test_a_float32_penalty_lowers_no_operator(strategy: str, found: Any) -> None:
+    assert [rank[f"{strategy} r1"] for rank in found] == [({}, []), ({}, [])]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -125,7 +125,7 @@ def test_past_tolerance_is_exit_code_1(folder: Path, file: str, edit, words: str
         (
             "config.json",
             lambda document: document.update(peer="bigan"),
-            "peer 'bigan' is none of .*: biggan, pix2pix",
+            "peer 'bigan' is none of .*: biggan, hifigan, pix2pix",
         ),
         ("config.json", lambda document: document["grad_norm_G_hinge"].update(lost=1.0), "no parameter 'lost'"),
         ("weights.safetensors", lambda weights: weights.pop("G.linear.weight"), "G: missing linear.weight"),
