@@ -276,7 +276,7 @@ def layer_plan(config: StyleGAN3GeneratorConfig, image: ImageSpec) -> list[Layer
 
 def magnitude(x: Tensor) -> Tensor:
     """Return the mean of all squares: float32, shape [], without a gradient."""
-    norm: Tensor = torch.linalg.vector_norm(x.detach(), dtype=torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, torch.float32))
     return norm.square() / x.numel()
 
 

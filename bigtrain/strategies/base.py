@@ -122,7 +122,7 @@ class TorchStrategy(Strategy):
         if self._scaler:
             self._scaler.unscale(gradients)
         norm = self._norm(gradients)
-        skipped = (~norm.isfinite()).float()
+        skipped = (~norm.isfinite()).to(torch.float32)
         if self._scaler:
             self._scaler.update(skipped)
         self._clip(gradients, norm)

@@ -301,7 +301,7 @@ def check_whole_gradients(optimizer: Any, limits: OptimizerConfig) -> None:
         gradients: list[Tensor] = [value.grad for value in _with_gradients(stepping)]
         norm = torch.nn.utils.get_total_norm(gradients)
         stepping.overflow, stepping._global_grad_norm = not bool(norm.isfinite()), float(norm)
-        stepping.found_inf = (~norm.isfinite()).float()
+        stepping.found_inf = (~norm.isfinite()).to(torch.float32)
         if limits.clip_norm is not None:
             torch._foreach_mul_(gradients, (limits.clip_norm / (norm + 1e-6)).clamp(max=1.0))
 

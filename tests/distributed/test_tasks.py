@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from tests.distributed.ranks import on_ranks
+from tests.float64 import float64
 from tests.task_training import TaskTraining
 from tests.training import distance
 
 FAMILIES = ("pix2pix", "pix2pix_penalised", "vocoder", "cyclegan")
 STRATEGIES = ("ddp", "fsdp", "zero2")
-SEED = 1
 
 
 def train(name: str, strategy: str, micro_batch: int) -> Any:
-    # Seed 0 meets kinks of |x| in the cycle's loss: one process with other memory layouts ends as far off.
-    return TaskTraining(name, strategy=strategy, micro_batch=micro_batch, seed=SEED).run(3)
+    with float64():
+        return TaskTraining(name, strategy=strategy, micro_batch=micro_batch).run(3)
 
 
 def train_all(micro_batch: int, strategies: tuple[str, ...]) -> dict[str, Any]:
@@ -34,26 +34,30 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_two_ranks_are_one_process(runs: dict[str, Any], name: str, strategy: str) -> None:
     one, two = runs[f"{name}-single"], runs[f"{name}-{strategy}"]
-    assert distance(one, two) < 1e-4
+    # DeepSpeed moves float32 copies of the weights.
+    assert distance(one, two) < (1e-5 if strategy == "zero2" else 1e-10)
     assert one["means"].keys() == two["means"].keys()
 
 
 def first_half(folder: Path) -> None:
-    training = TaskTraining("cyclegan", strategy="ddp", micro_batch=2, seed=SEED)
-    training.run(3)
+    with float64():
+        training = TaskTraining("cyclegan", strategy="ddp", micro_batch=2)
+        training.run(3)
     torch.save(training.state_dict(), folder / "state.pt")
 
 
 def second_half(folder: Path, strategy: str) -> Any:
-    training = TaskTraining("cyclegan", strategy=strategy, micro_batch=2, seed=SEED + 1)
-    training.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
-    result = training.run(3)
+    with float64():
+        training = TaskTraining("cyclegan", strategy=strategy, micro_batch=2, seed=1)
+        training.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
+        result = training.run(3)
     return {**result, "state": training.state_dict()["pool_D_A"]}
 
 
 def whole() -> Any:
-    training = TaskTraining("cyclegan", micro_batch=2, seed=SEED)
-    result = training.run(6)
+    with float64():
+        training = TaskTraining("cyclegan", micro_batch=2)
+        result = training.run(6)
     return {**result, "state": training.state_dict()["pool_D_A"]}
 
 
@@ -63,5 +67,5 @@ def test_pools_go_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     found = on_ranks(1, second_half, tmp_path, tmp_path, "single")[0]
     assert found["state"].keys() == expected["state"].keys()
     for place, state in expected["state"].items():
-        torch.testing.assert_close(found["state"][place]["images"], state["images"], rtol=1e-3, atol=1e-4)
-    assert distance({**found, "start": expected["start"]}, expected) < 1e-3
+        torch.testing.assert_close(found["state"][place]["images"], state["images"], rtol=1e-6, atol=1e-6)
+    assert distance({**found, "start": expected["start"]}, expected) < 1e-9
