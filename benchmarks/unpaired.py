@@ -65,8 +65,12 @@ def main() -> None:
             for made, output, start in ((to_B, "A.image", A), (to_A, "B.image", B))
         ]
         print(f"{place}: cycle A to B to A {cycles[0]:.3f}, B to A to B {cycles[1]:.3f}")
-        print("  A to B, to the partner: {:.3f}, perceptual {:.2f}".format(*distances(perceptual, to_B.clamp(-1, 1), B)))
-        print("  B to A, to the partner: {:.3f}, perceptual {:.2f}".format(*distances(perceptual, to_A.clamp(-1, 1), A)))
+        print(
+            "  A to B, to the partner: {:.3f}, perceptual {:.2f}".format(*distances(perceptual, to_B.clamp(-1, 1), B))
+        )
+        print(
+            "  B to A, to the partner: {:.3f}, perceptual {:.2f}".format(*distances(perceptual, to_A.clamp(-1, 1), A))
+        )
     if given.picture:
         rows = [torch.cat([one[row] for one in (A, to_B, B, to_A)], 2) for row in _SHOWN if row < len(A)]
         pairs = [torch.cat(rows[start : start + 2], 2) for start in range(0, len(rows) - 1, 2)]

@@ -1,4 +1,4 @@
-"""Colourisation in Lab: a network chooses a* and b*, the lightness is that of the input (Isola et al. 2017, section 4)."""
+"""Colourisation in Lab (Isola et al. 2017, section 4): a network chooses a* and b*, the lightness is the input's."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -62,7 +62,7 @@ def lightness_of(image: Tensor) -> Tensor:
     """
     if image.shape[1] == 1:
         return 116 * _cube_root(_linear((image + 1) / 2)) - 16
-    return (116 * _cube_root(_xyz_of(image)[1]) - 16)[:, None]
+    return 116 * _cube_root(_luminance(image)) - 16
 
 
 def neutral_of(image: Tensor) -> Tensor:
@@ -74,7 +74,12 @@ def neutral_of(image: Tensor) -> Tensor:
     Returns:
         In [-1, 1], shape [N, 1, H, W]; `lightness_of` finds the same in both.
     """
-    return 2 * _curved(_xyz_of(image)[1])[:, None] - 1
+    return 2 * _curved(_luminance(image)) - 1
+
+
+def _luminance(image: Tensor) -> Tensor:
+    """Return Y relative to white, shape [N, 1, H, W]."""
+    return (_xyz_of(image)[1] / _WHITE[1])[:, None]
 
 
 def _xyz_of(image: Tensor) -> list[Tensor]:

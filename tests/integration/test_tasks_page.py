@@ -102,7 +102,12 @@ def test_each_command_runs(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in FIELDS:
         monkeypatch.setitem(prepare.NAMED_SOURCES, name, lambda split, name=name: small_source(name))
-    for folder, size in (("DRAWINGS", (64, 64)), ("PICTURES", (50, 70)), ("SMALL_PHOTOS", (17, 21)), ("GREY_DRAWINGS", (64, 64))):
+    for folder, size in (
+        ("DRAWINGS", (64, 64)),
+        ("PICTURES", (50, 70)),
+        ("SMALL_PHOTOS", (17, 21)),
+        ("GREY_DRAWINGS", (64, 64)),
+    ):
         Path(folder).mkdir()
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
     seen = set()

@@ -45,8 +45,8 @@ class GrayscaleConfig(DerivedField):
     """The brightness of a colour image: the input of colourisation.
 
     Attributes:
-        brightness: `luma` is what other programs save as grey images (ITU-R BT.601); `lightness` is the grey of the same
-            L* (CIE 1976), which `lab_colouriser` gives back exactly.
+        brightness: `luma` is what other programs save as grey images (ITU-R BT.601); `lightness` is the grey of the
+            same L* (CIE 1976), which `lab_colouriser` gives back exactly.
     """
 
     kind: Literal["grayscale"]
