@@ -15,11 +15,10 @@ from PIL import Image
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare.arrays import from_arrays
 from data_pipelines.prepare.debian import POOL, member_of
-from data_pipelines.prepare.fetch import fetch
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.source import Source
 
 CACHE = Path("~/.cache/bigtrain/photos")
@@ -37,34 +36,38 @@ class Package(NamedTuple):
     """A package of Debian.
 
     Attributes:
-        url: of its file.
-        sha256: of the file.
+        archive: its file.
         folder: in it, that the photographs lie in.
         others: the files of the folder that are no photographs.
     """
 
-    url: str
-    sha256: str
+    archive: Archive
     folder: str
     others: tuple[str, ...] = ()
 
 
 PACKAGES = (
     Package(
-        f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
-        "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+        Archive(
+            f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+            "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+        ),
         "usr/share/backgrounds",
         ("analogpattern_by_Peter_Nerlich.jpg", "umang_by_Abhishek_Mudgal.jpg"),
     ),
     Package(
-        f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb",
-        "d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
+        Archive(
+            f"{POOL}/l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb",
+            "d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
+        ),
         "usr/share/backgrounds",
         ("Fossa_by_Jasper_Roks.jpg", "Infinite-Sea_by_Aury88.jpg", "Painting-Colors_by__herobrine7gamer.jpg"),
     ),
     Package(
-        f"{POOL}/m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb",
-        "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
+        Archive(
+            f"{POOL}/m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb",
+            "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
+        ),
         "usr/share/backgrounds/mate/nature",
     ),
 )
@@ -73,17 +76,17 @@ PACKAGES = (
 def photos(split: str = "all", *, packages: Sequence[Package] = PACKAGES, cache: Path = CACHE) -> Source:
     """Tiles of photographs, RGB, 128x128, unlabelled."""
     tiles = []
-    for number, photo in enumerate(_photographs(packages, in_home(cache))):
+    for number, photo in enumerate(_photographs(packages, cache)):
         if split == "all" or (split == "test") == (number % _TEST == 0):
             tiles += list(_tiles(photo))
-    origin = ", ".join(PurePosixPath(package.url).name for package in packages)
+    origin = ", ".join(package.archive.name for package in packages)
     return from_arrays("photos", np.stack(tiles), licence=LICENCE, origin=f"Debian 12: {origin}")
 
 
 def _photographs(packages: Sequence[Package], cache: Path) -> Iterator[Pixels]:
     """Yield the photographs of the packages, halved, uint8, [3, H, W]."""
     for package in packages:
-        file = fetch(package.url, cache / PurePosixPath(package.url).name, package.sha256)
+        file = package.archive.fetched(cache)
         for name, content in sorted(_files(file, package.folder).items()):
             if name not in package.others:
                 with open_picture(content) as photo:
