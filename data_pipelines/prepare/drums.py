@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
 from data_pipelines.prepare.debian import POOL, files_of
 from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.sound_form import SoundForm
@@ -54,7 +53,7 @@ def drums(
     Raises:
         DataError: the package cannot be fetched, or is another.
     """
-    files = files_of(package, in_home(cache))
+    files = files_of(package, cache)
     classes = tuple(INSTRUMENTS)
     found = {drum.path: drum for drum in _drums(files) if split == "all" or (split == "test") == (drum.kit in _TEST)}
     missing = [path for path in found if path not in files]

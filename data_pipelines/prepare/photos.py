@@ -104,6 +104,6 @@ def _files(package: Package, cache: Path) -> dict[str, bytes]:
     """Return the JPEGs that lie in the folder of a package, by name."""
     return {
         PurePosixPath(path).name: SpanReader().read(span)
-        for path, span in files_of(package.archive, in_home(cache)).items()
+        for path, span in files_of(package.archive, cache).items()
         if PurePosixPath(path).parent == PurePosixPath(package.folder) and path.endswith(".jpg")
     }

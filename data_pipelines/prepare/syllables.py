@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
 from data_pipelines.prepare.debian import POOL, files_of
 from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.sound_form import SoundForm
@@ -37,7 +36,7 @@ def syllables(
         DataError: the package cannot be fetched, or is another.
     """
     items = []
-    for path, span in sorted(files_of(package, in_home(cache)).items()):
+    for path, span in sorted(files_of(package, cache).items()):
         place = PurePosixPath(path)
         if place.parent.parent != _FOLDER or place.suffix != ".ogg":
             continue
