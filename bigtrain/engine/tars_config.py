@@ -62,16 +62,7 @@ class TarsConfig(StreamConfig):
     def plan(self, share: Share) -> TarPlan:
         """See StreamConfig."""
         return TarPlan(
-            place=self.place,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
+            **self.common(share),
             urls=self.paths,
             specs=self.specs(),
             head=self.head,
