@@ -3,16 +3,18 @@
 import mmap
 import os
 import pickle
+import select
 import signal
 import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Protocol
 
 from data_pipelines.batches import BatchMaker, BatchPlan
+from data_pipelines.daemons import DaemonThreads
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog, FaultReport
 from data_pipelines.fields.decoder import FieldDecoder, Fields, batch_bytes, new_batch
@@ -27,13 +29,24 @@ IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What a reader process does not take for itself: who asks all processes of a run to stop means the ranks."""
 
 
+POLL_S = 0.2
+"""How often whoever waits for a batch looks whether it should go on waiting."""
+
+WhileWaiting = Callable[[], None]
+"""What is called again and again while a batch is waited for; it may raise, to wait no more."""
+
+
+def go_on_waiting() -> None:
+    """Wait for a batch however long it takes."""
+
+
 class Readers(Protocol):
     """Who makes batches ahead of their use, in the order in which they were asked for."""
 
     def ask(self, start: int) -> None:
         """Begin to make the batch at position `start`."""
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """Return the oldest batch that was asked for, waiting for it if need be."""
 
     def forget(self) -> None:
@@ -53,16 +66,23 @@ class ThreadReaders:
 
     def __init__(self, maker: BatchMaker, workers: int) -> None:
         self._maker = maker
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._threads = DaemonThreads(workers, "batch")
         self._pending: deque[Future[Fields]] = deque()
 
     def ask(self, start: int) -> None:
         """See Readers."""
         self._pending.append(self._threads.submit(self._make, start))
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """See Readers."""
-        return self._pending.popleft().result()
+        future = self._pending.popleft()
+        while True:
+            try:
+                return future.result(POLL_S)
+            except TimeoutError:
+                if future.done():  # it is the batch's own
+                    raise
+                while_waiting()
 
     def forget(self) -> None:
         """See Readers."""
@@ -72,7 +92,7 @@ class ThreadReaders:
 
     def close(self) -> None:
         """See Readers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _make(self, start: int) -> Fields:
         fields = new_batch(self._maker.decoders, self._maker.plan.size)
@@ -136,11 +156,11 @@ class ProcessReaders:
             pass  # it has died: whoever takes the batch gets the error
         self._asked += 1
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """See Readers."""
         process, slot = self._of(self._taken)
         self._taken += 1
-        error, report = _answer(process)
+        error, report = _answer(process, while_waiting)
         self._faults.add(report)
         if error:
             raise DataError(error)
@@ -184,10 +204,25 @@ def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:
     return process
 
 
-def _answer(process: subprocess.Popen[bytes]) -> tuple[str | None, FaultReport]:
+def _answer(
+    process: subprocess.Popen[bytes], while_waiting: WhileWaiting = go_on_waiting
+) -> tuple[str | None, FaultReport]:
     assert process.stdout is not None
-    head = process.stdout.read(ANSWER.size)
+    answers = process.stdout.fileno()
+    ready = select.poll()
+    ready.register(answers)
+    while not ready.poll(1000 * POLL_S):
+        while_waiting()
+    head = _read(answers, ANSWER.size)
     if len(head) < ANSWER.size:
         raise DataError(f"a process that reads data died (exit code {process.wait()}); is there memory enough?")
-    answer: tuple[str | None, FaultReport] = pickle.loads(process.stdout.read(*ANSWER.unpack(head)))  # noqa: S301 - ours
+    answer: tuple[str | None, FaultReport] = pickle.loads(_read(answers, *ANSWER.unpack(head)))  # noqa: S301 - ours
     return answer
+
+
+def _read(pipe: int, size: int) -> bytes:
+    """Read so many bytes, fewer only at the end; a buffered file would take what `poll` waits for."""
+    content = b""
+    while len(content) < size and (more := os.read(pipe, size - len(content))):
+        content += more
+    return content
