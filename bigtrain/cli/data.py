@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bigtrain.cli.signals import end_on_signals
+from bigtrain.core.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest

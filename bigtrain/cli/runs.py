@@ -9,8 +9,8 @@ import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
 from bigtrain.cli.plugins import NamesPlugins
-from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.errors import ConfigError
+from bigtrain.core.signals import NOTHING_BEGUN, end_on_signals
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ def train(
     allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
 ) -> None:
     """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
-    end_on_signals("nothing has begun; the same command starts it")
+    end_on_signals(NOTHING_BEGUN, at_once=True)
     began = time.time()
     import torch
 
@@ -45,7 +45,7 @@ def train(
     refuse_if_held(loaded.folder)
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
     code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
-    ending, code = how_it_ended(loaded, code, launcher.asked, since=began)
+    ending, code = how_it_ended(loaded, code, None if launcher.forced else launcher.asked, since=began)
     typer.echo(ending)
     raise typer.Exit(code)
 
