@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import open_source
 from data_pipelines.prepare.labels import as_classes
+from data_pipelines.prepare.run import frames_note
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Source
 from tests.unit.data_pipelines.prepare.test_tables import png
@@ -189,3 +191,19 @@ def test_shards_whose_indices_mean_other_classes_are_told(tmp_path: Path) -> Non
         rows(tmp_path / f"{number}.parquet", names, ["x.jpg"] * 2)
     (tmp_path / "x.jpg").rename(tmp_path.parent / "x.jpg")  # a folder of images would be one
     told(tmp_path, r"1.parquet: its classes are dog, cat, those of the files before are cat, dog; .*--label none")
+
+
+def test_frames_that_are_not_taken_are_told(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(image) for image in IMAGES[:2])
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
+    first.save(tmp_path / "b.png")
+    (note,) = frames_note(open_source(str(tmp_path)))
+    assert "(a.gif: 2), of which the first is taken" in note
+    assert frames_note(open_source(str(write_images(tmp_path / "still")))) == ()
+
+
+def write_images(folder: Path) -> Path:
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(png(number))
+    return folder
