@@ -132,7 +132,7 @@ def how_it_ended(
         return f"stopped by {asked or by} before training began; the same command starts it", STOPPED
     elif by:
         cause = cause_of_failure(folder, world_size=read_place(folder).get("world_size", 1))
-        failed = "" if cause is None else " (it failed: " + cause["error"].partition("\n")[0] + ")"
+        failed = "" if cause is None else " (it failed: " + cause["error"].partition("\n")[0][:200] + ")"
         words = f"stopped by {asked or by} while it was starting or ending{failed}"
         return f"{words}; the same command goes on from the last checkpoint", STOPPED
     if exit_code == HUNG:
