@@ -135,8 +135,7 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     saving = Saving(checkpoints, examination, progress, log)
     snapshots = _build_snapshots(run, saving)
     watchdog = Watchdog(config.watchdog, ranks, folder)
-    waiting = partial(joint_wait.batch, log.waiting_for_data)
-    feed = feed_of(config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=waiting)
+    feed = feed_of(config, data, streams, seed=lambda: recovery.seed, device=ranks.device, waiting=log.waiting_for_data)
 
     def returned() -> None:
         averaged.forget()
@@ -160,7 +159,10 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         snapshots=snapshots,
         examination=examination,
         rollback=rollback,
-        early_stop=Stopping(saving, scoring, rollback, progress),
+        early_stop=Stopping(
+            saving, scoring, rollback, progress, joint_wait, lambda: feed.has_read(2 * task.batches_per_step)
+        ),
+        joint_wait=joint_wait,
         saving=saving,
         announce=partial(
             announce, config=config, manifests=data.manifests, ranks=ranks, task=task, journal=log.journal

@@ -10,7 +10,7 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import first_of_ranks
-from bigtrain.distributed.joint_wait import StepGivenUpError
+from bigtrain.distributed.joint_wait import JointWait, StepGivenUpError
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.feed import Feed
@@ -56,6 +56,7 @@ class Trainer:
     saving: Saving
     announce: Callable[[Path | None], Mapping[str, Any]]
     early_stop: Stopping
+    joint_wait: JointWait
     stopping: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +106,7 @@ class Trainer:
         with self.log.measured_step():
             with self.log.span("next_batches"):
                 batches = [next(self.feed) for _ in range(self.task.batches_per_step)]
+                self.joint_wait.meet()
             with self.log.span("train_step"):
                 result = take_step(
                     self.task,

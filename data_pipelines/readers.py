@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from itertools import islice
 from typing import Protocol
 
 from data_pipelines.batches import BatchMaker, BatchPlan
@@ -32,6 +33,9 @@ IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 POLL_S = 0.2
 """How often whoever waits for a batch looks whether it should go on waiting."""
 
+_Answer = tuple[str | None, FaultReport]
+"""Of a process that has made a batch: the error, if it could not, and the faults that it has met."""
+
 WhileWaiting = Callable[[], None]
 """What is called again and again while a batch is waited for; it may raise, to wait no more."""
 
@@ -48,6 +52,9 @@ class Readers(Protocol):
 
     def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """Return the oldest batch that was asked for, waiting for it if need be."""
+
+    def have(self, batches: int) -> bool:
+        """Tell whether the oldest so many batches that were asked for have been made."""
 
     def forget(self) -> None:
         """Throw away all that was asked for."""
@@ -83,6 +90,10 @@ class ThreadReaders:
                 if future.done():  # it is the batch's own
                     raise
                 while_waiting()
+
+    def have(self, batches: int) -> bool:
+        """See Readers."""
+        return all(future.done() for future in islice(self._pending, batches))
 
     def forget(self) -> None:
         """See Readers."""
@@ -141,6 +152,7 @@ class ProcessReaders:
         self, plan: BatchPlan, decoders: Mapping[str, FieldDecoder], faults: FaultLog, workers: int, slots: int
     ) -> None:
         self._faults, self._asked, self._taken = faults, 0, 0
+        self._answers: deque[_Answer] = deque()  # of the batches that come next
         self._slots = Slots(-1, decoders, plan.size, slots)
         setup = pickle.dumps((plan, self._slots.memory, slots))
         self._processes = [_start(self._slots.memory, setup) for _ in range(workers)]
@@ -159,8 +171,8 @@ class ProcessReaders:
     def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """See Readers."""
         process, slot = self._of(self._taken)
+        error, report = self._answers.popleft() if self._answers else _answer(process, while_waiting)
         self._taken += 1
-        error, report = _answer(process, while_waiting)
         self._faults.add(report)
         if error:
             raise DataError(error)
@@ -168,8 +180,19 @@ class ProcessReaders:
         fields = self._slots.batches[slot]
         return {name: array.copy() if array.ndim == 1 else array for name, array in fields.items()}
 
+    def have(self, batches: int) -> bool:
+        """See Readers."""
+        while len(self._answers) < batches:
+            process = self._of(self._taken + len(self._answers))[0]
+            if not _is_ready(process, 0):
+                return False
+            self._answers.append(_answer(process))
+        return True
+
     def forget(self) -> None:
         """See Readers."""
+        self._taken += len(self._answers)
+        self._answers.clear()
         while self._taken < self._asked:
             _answer(self._of(self._taken)[0])
             self._taken += 1
@@ -204,19 +227,23 @@ def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:
     return process
 
 
-def _answer(
-    process: subprocess.Popen[bytes], while_waiting: WhileWaiting = go_on_waiting
-) -> tuple[str | None, FaultReport]:
+def _is_ready(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Tell whether a process has answered, or has died, waiting for so long at most."""
+    assert process.stdout is not None
+    ready = select.poll()
+    ready.register(process.stdout.fileno())
+    return bool(ready.poll(1000 * seconds))
+
+
+def _answer(process: subprocess.Popen[bytes], while_waiting: WhileWaiting = go_on_waiting) -> _Answer:
     assert process.stdout is not None
     answers = process.stdout.fileno()
-    ready = select.poll()
-    ready.register(answers)
-    while not ready.poll(1000 * POLL_S):
+    while not _is_ready(process, POLL_S):
         while_waiting()
     head = _read(answers, ANSWER.size)
     if len(head) < ANSWER.size:
         raise DataError(f"a process that reads data died (exit code {process.wait()}); is there memory enough?")
-    answer: tuple[str | None, FaultReport] = pickle.loads(_read(answers, *ANSWER.unpack(head)))  # noqa: S301 - ours
+    answer: _Answer = pickle.loads(_read(answers, *ANSWER.unpack(head)))  # noqa: S301 - ours
     return answer
 
 

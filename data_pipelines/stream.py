@@ -100,6 +100,11 @@ class BatchStream(Iterator[HostBatch]):
         self._next += self.plan.global_batch
         return HostBatch(fields, positions)
 
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+        ahead = (self._asked - self._next) // self.plan.global_batch
+        return ahead > 0 and self._readers.have(min(batches, ahead))
+
     def close(self) -> None:
         """Stop reading ahead."""
         self._prefetcher.close()

@@ -98,6 +98,10 @@ class Streams(Iterator[HostBatch]):
         }
         return HostBatch(fields, next(iter(batches.values())).positions)
 
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches of each stream, or as many as are read ahead, have been read."""
+        return all(stream.has_read(batches) for stream in self.streams.values())
+
     def close(self) -> None:
         """Stop reading ahead."""
         for stream in self.streams.values():

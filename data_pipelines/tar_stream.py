@@ -103,6 +103,11 @@ class TarStream(Iterator[HostBatch]):
         self._next += self.plan.global_batch
         return HostBatch(fields, np.array(positions, dtype=np.int64))
 
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+        each = -(-batches * self.plan.size // self._workers)
+        return bool(self._readers) and all(reader.has_read(min(each, self._room)) for reader in self._readers)
+
     def close(self) -> None:
         """Stop reading ahead."""
         for reader in self._readers:
@@ -190,6 +195,10 @@ class _Reader:
             self._put(found)  # whoever asks again gets the same answer
             raise found
         return found
+
+    def has_read(self, samples: int) -> bool:
+        """Tell whether so many next samples are there."""
+        return self._found.qsize() >= samples
 
     def close(self) -> None:
         """End, after the sample that is being read."""

@@ -22,7 +22,8 @@ from bigtrain.core.signals import SIGNALS, ignore_signals, unblock_signals
 CAUSE = "BIGTRAIN_CAUSE"
 """The variable that names the file in which to leave what the ranks failed of."""
 
-_USERS_MISTAKE = 2
+_REPORTED = ((2,), (3,))
+"""Exit codes of which a rank has said why: a mistake of the user's, and a stop."""
 
 _UNBLOCK_SIGNALS = ("bigtrain.train", "bigtrain.run.watch")
 """Programs that take signals which have waited since before their first line; any other would stay deaf."""
@@ -89,7 +90,7 @@ def _kill_unrecorded() -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Return whether torchrun knows more about the failure of a rank than the rank itself has reported."""
-    return not (isinstance(record.args, tuple) and record.args[:1] == (_USERS_MISTAKE,))
+    return not (isinstance(record.args, tuple) and record.args[:1] in _REPORTED)
 
 
 def _report_cause(rank: int, code: int) -> None:

@@ -1,79 +1,83 @@
-"""Let all ranks give a step up together, when a run is asked to stop while they wait for samples."""
+"""Let all ranks give a step up together, when a run is asked to stop while some of them wait for samples."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
 
+import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 
 from bigtrain.core import stop
 
-_LOOK_SECONDS = 2.0
-"""How often a rank that was not asked to stop looks whether another one was."""
-
-_STOP, _GO_ON = "stop", "go on"
+_POLL = timedelta(seconds=0.2)
+_STOP, _GO_ON = b"stop", b"go on"
 
 
 class StepGivenUpError(Exception):
-    """All ranks waited for samples when the run was asked to stop, and none has begun the step."""
+    """The run was asked to stop while ranks waited for samples, and none has begun the step."""
 
 
 class JointWait:
-    """One rank's part in the decision to wait for samples no more.
+    """One rank's part in the decision to begin a step, or to give it up.
 
-    Ranks agree to stop by a vote after each step, and a step that waits for samples has no end. A rank that has its
-    samples begins the step and then waits for the others, so a step is given up only if no rank has begun it. Each rank
-    that waits, and knows that the run shall stop, adds itself to a count in the group's store. Whoever makes the count
-    complete writes "stop" for this batch; a counted rank whose samples have come writes "go on". The first word holds.
-
-    Nothing is sent while nobody has waited for long.
+    A rank that has its samples begins the step, and then waits in a collective operation, which nothing interrupts, for
+    one whose samples do not come. So the ranks tell each other in the vote after each step whether their next samples
+    have been read (`Stopping`). Where those of all ranks have, a step just begins. Else no rank begins it before all
+    have theirs: the last one to get them writes "go on" into the group's store. A rank that was asked to stop writes
+    "stop". The first word holds.
 
     Args:
         world_size: number of ranks.
         find_store: returns the store that they share; by default, that of the process group.
+
+    Attributes:
+        together: whether the next step is begun together; the same on all ranks.
     """
 
     def __init__(self, world_size: int, find_store: Callable[[], c10d.Store] = c10d._get_default_store) -> None:
-        self._find_store = find_store
-        self._world_size, self._batch, self._counted, self._look_at = world_size, 0, False, 0.0
-
-    @contextmanager
-    def batch(self, measured: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-        """Be the wait for a batch, which every rank must take as the one with the same number.
-
-        Args:
-            measured: makes the context in which it is waited for.
-
-        Raises:
-            StepGivenUpError: all ranks have given it up.
-        """
-        self._batch, self._counted = self._batch + 1, False
-        with measured():
-            yield
-        if self._counted and self._store.compare_set(self._word, "", _GO_ON).decode() == _STOP:
-            raise StepGivenUpError
+        self._world_size, self._find_store = world_size, find_store
+        self._steps = 0
+        self.together = False
 
     def look(self) -> None:
-        """See whether to go on waiting; to be called again and again.
+        """See whether to go on waiting for samples; to be called again and again.
 
         Raises:
-            StepGivenUpError: all ranks wait, and the run shall stop.
+            StepGivenUpError: the step is given up.
         """
-        if self._world_size == 1:
+        if self._world_size == 1 and stop.received() is not None:
+            raise StepGivenUpError
+        if self._world_size == 1 or not self.together:
+            return
+        store = self._store
+        with contextlib.suppress(RuntimeError):  # the launcher, which holds the store, is gone: wait for the samples
             if stop.received() is not None:
+                store.compare_set(self._word, "", _STOP.decode())
+            if store.check([self._word]) and store.get(self._word) == _STOP:
                 raise StepGivenUpError
+
+    def meet(self) -> None:
+        """Wait until all ranks have the samples of the step, if it is begun together. Collective.
+
+        Raises:
+            StepGivenUpError: the step is given up.
+        """
+        self._steps += 1
+        if self._world_size == 1 or not self.together:
             return
+        store, word = self._store, b""
         try:
-            if not self._counted and self._asked():
-                self._count()
-            given_up = (
-                self._counted and self._store.check([self._word]) and self._store.get(self._word) == _STOP.encode()
-            )
-        except (
-            RuntimeError
-        ):  # whoever holds the store is gone: this rank waits for its samples, and then meets the same
+            if store.add(f"{self._word}/ready", 1) == self._world_size:
+                store.compare_set(self._word, "", _GO_ON.decode())
+            while not word:
+                try:
+                    store.wait([self._word], _POLL)
+                    word = store.get(self._word)
+                except dist.DistStoreError:  # nobody has said anything yet
+                    self.look()
+        except RuntimeError:  # the launcher is gone, see `look`
             return
-        if given_up:
+        if word == _STOP:
             raise StepGivenUpError
 
     @property
@@ -82,18 +86,4 @@ class JointWait:
 
     @property
     def _word(self) -> str:
-        return f"batch/{self._batch}"
-
-    def _asked(self) -> bool:
-        if stop.received() is not None:
-            self._store.set("asked", "")
-            return True
-        if time.monotonic() < self._look_at:
-            return False
-        self._look_at = time.monotonic() + _LOOK_SECONDS
-        return self._store.check(["asked"])
-
-    def _count(self) -> None:
-        self._counted = True
-        if self._store.add(f"{self._word}/ranks", 1) == self._world_size:
-            self._store.compare_set(self._word, "", _STOP)
+        return f"step/{self._steps}"

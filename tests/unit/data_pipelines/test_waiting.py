@@ -35,6 +35,7 @@ def test_a_batch_of_a_server_that_stalls_can_be_given_up(
         streams.seek(0)
         with pytest.raises(EnoughError):
             next(streams)
+        assert not streams.has_read(1)
         began = time.monotonic()
         streams.close()
         assert time.monotonic() - began < 5
@@ -61,3 +62,23 @@ def test_a_thread_that_waits_does_not_keep_its_process() -> None:
     began = time.monotonic()
     assert subprocess.run([sys.executable, "-c", ENDS], timeout=50).returncode == 0
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("loader", ["threads", "processes"])
+def test_what_has_been_read_is_known_and_comes_in_order(tiny_shards: Path, loader: Loader) -> None:
+    plan = BatchPlan(str(tiny_shards), seed=5, global_batch=12, window=2)
+    expected, streams = (Streams({"": plan}, loader=one, workers=2) for one in ("threads", loader))
+    for stream in (expected, streams):
+        stream.seek(0)
+    assert not streams.has_read(1)  # nothing has been asked for
+    for _ in range(4):
+        batch, other = next(streams), next(expected)
+        assert (batch.fields["image"] == other.fields["image"]).all()
+        deadline = time.monotonic() + 20
+        while not streams.has_read(2):
+            assert time.monotonic() < deadline
+    streams.seek(24)
+    assert not streams.has_read(1)
+    assert next(streams).positions[0] == 24
+    for stream in (expected, streams):
+        stream.close()
