@@ -1,15 +1,14 @@
 """Let all ranks give a step up together, when a run is asked to stop while some of them wait for samples."""
 
 import contextlib
+import time
 from collections.abc import Callable
-from datetime import timedelta
 
-import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 
 from bigtrain.core import stop
 
-_POLL = timedelta(seconds=0.2)
+_FIRST_POLL_S, _POLL_S = 0.0005, 0.2
 _STOP, _GO_ON = b"stop", b"go on"
 
 
@@ -65,16 +64,16 @@ class JointWait:
         self._steps += 1
         if self._world_size == 1 or not self.together:
             return
-        store, word = self._store, b""
+        store, wait = self._store, _FIRST_POLL_S
         try:
             if store.add(f"{self._word}/ready", 1) == self._world_size:
                 store.compare_set(self._word, "", _GO_ON.decode())
-            while not word:
-                try:
-                    store.wait([self._word], _POLL)
-                    word = store.get(self._word)
-                except dist.DistStoreError:  # nobody has said anything yet
+            while not store.check([self._word]):  # `Store.wait` would log a warning for each time that it waits in vain
+                time.sleep(wait)
+                wait = min(2 * wait, _POLL_S)
+                if wait == _POLL_S:
                     self.look()
+            word = store.get(self._word)
         except RuntimeError:  # the launcher is gone, see `look`
             return
         if word == _STOP:

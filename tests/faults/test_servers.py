@@ -132,7 +132,7 @@ def test_a_stop_while_all_ranks_wait_for_a_server_that_stalls(runs: Runs, tmp_pa
         wait_for(run, 64, process)
         server.misdeeds = {path.name: ["stall"] * 1000 for path in files_below(tmp_path / "shards")}
         beats: list[int] = []
-        while len(beats) < 30 or beats[-1] > beats[-30]:  # until nothing moves for six seconds
+        while len(beats) < 60 or beats[-1] > beats[-60]:  # until nothing moves for twelve seconds
             beats.append(read_heartbeat(run)["samples_seen"])
             time.sleep(0.2)
         asked = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_stop_while_all_ranks_wait_for_a_server_that_stalls(runs: Runs, tmp_pa
         assert "Traceback" not in err
         assert "all saved; the same command goes on from there" in out
         saved = json.loads((last_checkpoint(run) / "checkpoint.json").read_text())
-        assert 64 <= saved["samples_seen"] == beats[-1] < 640
+        assert 64 <= beats[-1] <= saved["samples_seen"] < 640
         server.misdeeds = {}
         assert differences(served.finish("not-stalled"), served.finish("stalled")) == []
         assert events(run) == ["start", "stopped", "resumed", "complete"]

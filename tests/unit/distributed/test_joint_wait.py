@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -19,7 +18,7 @@ Came = Callable[[], bool]
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop, "_received", ["SIGTERM"])
-    monkeypatch.setattr(joint_wait, "_POLL", timedelta(seconds=0.005))
+    monkeypatch.setattr(joint_wait, "_POLL_S", 0.005)
 
 
 def begin_step(wait: JointWait, came: Came) -> str:
