@@ -11,14 +11,14 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, side by side.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, which are shown side by side.")],
     out: Annotated[
-        Path | None, typer.Option(help="Page to write; default: report.html in the run, or above several.")
+        Path | None, typer.Option(help="HTML file to write; default: report.html in the run folder, or above several.")
     ] = None,
-    price: Annotated[float | None, typer.Option(min=0.0, help="Of an hour of one device, to reckon the cost.")] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="Of each kind and run, at most.")] = 12,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Price of a device hour, to compute the cost.")] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Maximum number of pictures of each kind and run.")] = 12,
 ) -> None:
-    """Write one HTML page about runs, whole in itself: config, curves, pictures, events, hardware, cost."""
+    """Write a self-contained HTML page about runs: config, curves, pictures, events, hardware, cost."""
     from bigtrain.report.page import write_page
     from bigtrain.report.runs import read_runs
 

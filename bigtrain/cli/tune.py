@@ -13,11 +13,16 @@ app = typer.Typer()
 
 @app.command()
 def tune(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A YAML file, see configs/sweeps/.")] = None,
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="SWEEP", help="YAML file of a sweep; configs/sweeps/ contains examples.")
+    ] = None,
     overrides: Overrides = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Resume the sweep in this folder.")] = None,
 ) -> None:
-    """Search a space around a config with Ray Tune, or go on with it. Exit code 3: stopped, saved, can go on."""
+    """Search hyperparameters with Ray Tune, or resume such a sweep.
+
+    Exit code 3: stopped by a signal, with all state saved.
+    """
     from bigtrain.core.logging import console, log, set_up_logging
     from bigtrain.sweep.page import write_page
     from bigtrain.sweep.results import RESULTS, WINNER, summary, write_results

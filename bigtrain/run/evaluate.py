@@ -29,19 +29,19 @@ from data_pipelines.batches import OnCorrupt
 
 
 class EvaluateSettings(ScoreConfig):
-    """What `bigtrain evaluate SNAPSHOT` computes, beside which scores.
+    """Settings of `bigtrain evaluate SNAPSHOT`.
 
     Attributes:
-        snapshot: its folder.
-        data: folder or URL of the dataset to compare with, of several streams one by name; null for those that the
-            snapshot's run trains on.
-        seed: of the latents; the first of `seeds`.
-        seeds: scores are means over so many seeds.
-        truncation: of the latents (psi); 1 for none.
-        ema: width of a power-function average (sigma_rel) of the snapshot; null for the average by half-life.
-        precision: of the networks' forward.
-        on_corrupt: what to do with damaged reference images.
-        as_json: print one JSON line instead of a table.
+        snapshot: folder of the snapshot.
+        data: folder or URL of the dataset to compare with, or a mapping from the name of each stream to its dataset;
+            null for the dataset of the snapshot's run.
+        seed: first of the `seeds` for the latents.
+        seeds: number of seeds; scores are means over them.
+        truncation: truncation of the latents (psi); 1 for none.
+        ema: width of a power-function average (sigma_rel) in the snapshot; null for the average with a half-life.
+        precision: precision of the networks' forward pass.
+        on_corrupt: what happens with damaged reference images.
+        as_json: whether to print one JSON line instead of a table.
     """
 
     snapshot: Path

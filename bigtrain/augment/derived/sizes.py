@@ -19,11 +19,11 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 class DownscaleConfig(DerivedField):
-    """The image, smaller: the input of super-resolution.
+    """The image, reduced: the input of super-resolution.
 
     Attributes:
-        scale: a whole number by which height and width are divided.
-        filter: `bicubic` and `bilinear` widen their kernel against aliasing, as Pillow does; `area` averages.
+        scale: integer by which height and width are divided.
+        filter: `bicubic` and `bilinear` are antialiased as in Pillow; `area` averages.
     """
 
     kind: Literal["downscale"]
