@@ -167,6 +167,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a dataset, and write a contact sheet with one row per class."""
+    from bigtrain.core.logging import counted
     from bigtrain.report.dataset_info import CONTACT_SHEET, describe, facts_of, picture_fields, write_contact_sheet
     from data_pipelines.read import ShardDataset
 
@@ -178,7 +179,8 @@ def info(
     if out is None and not picture_fields(dataset.manifest):
         return
     out = out or dataset.folder / CONTACT_SHEET
-    write_contact_sheet(dataset, out)
+    with counted("drawing", None):
+        write_contact_sheet(dataset, out)
     typer.echo(f"contact sheet: {out}")
 
 
@@ -190,9 +192,11 @@ def show(
 ) -> None:
     """Write a picture of what the networks of a run see: cropped and mirrored samples, and derived fields."""
     from bigtrain.config import load_training
+    from bigtrain.core.logging import counted
     from bigtrain.run.shown_data import write_sheet
 
-    columns = write_sheet(load_training(config, overrides or []), out)
+    with counted("drawing", None):
+        columns = write_sheet(load_training(config, overrides or []), out)
     typer.echo(f"{out}: {', '.join(columns)}")
 
 

@@ -24,14 +24,16 @@ def interop_check(
     """Compare networks with the numbers of a reference implementation. The exit code is 1 if they differ."""
     import torch
 
+    from bigtrain.core.logging import counted
     from bigtrain.interop.check import check
 
-    findings = check(
-        folder,
-        path=one_of("--path", path, ("fast", "reference")),
-        precision=one_of("--precision", precision, ("fp32", "bf16")),
-        device=torch.device(one_of("--device", device, ("cpu", "cuda"))),
-    )
+    with counted("comparing", None):
+        findings = check(
+            folder,
+            path=one_of("--path", path, ("fast", "reference")),
+            precision=one_of("--precision", precision, ("fp32", "bf16")),
+            device=torch.device(one_of("--device", device, ("cpu", "cuda"))),
+        )
     wrong = [finding for finding in findings if not finding.fits] if precision == "fp32" else []
     errors = {finding.name: finding.error if math.isfinite(finding.error) else None for finding in findings}
     facts = {"folder": str(folder), "path": path, "precision": precision, "device": device}

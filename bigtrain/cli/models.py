@@ -127,6 +127,7 @@ def interpolate(
     width: Annotated[int, typer.Option(min=1, help="Approximate width of the picture in pixels.")] = 640,
 ) -> None:
     """Interpolate between images: a walk as a film, mixed styles, or a range of truncation values."""
+    from bigtrain.core.logging import counted
     from bigtrain.generate.show import ShowOptions, parse_layers, parse_numbers, show
     from bigtrain.generate.snapshot import load_snapshot, parse_seeds
 
@@ -143,7 +144,9 @@ def interpolate(
         fps=fps,
         width=width,
     )
-    typer.echo(f"{out}: {show(kind, loaded, options, out)}")
+    with counted("generating", None):
+        shown = show(kind, loaded, options, out)
+    typer.echo(f"{out}: {shown}")
 
 
 @app.command()
@@ -156,9 +159,11 @@ def ema(
     ] = None,
 ) -> None:
     """Reconstruct the averaged generator of another width after training (post-hoc EMA, Karras et al. 2024)."""
+    from bigtrain.core.logging import counted
     from bigtrain.generate.posthoc_ema import reconstruct
 
-    distance = reconstruct(run, sigma_rel, out, kimg=kimg)
+    with counted("averaging", None):
+        distance = reconstruct(run, sigma_rel, out, kimg=kimg)
     typer.echo(f"{out}: average of width {sigma_rel:g}; its profile is {distance:.1%} off")
     if distance > 0.1:
         typer.echo("bigtrain: more snapshots, or profiles nearer to this width, would come closer", err=True)
@@ -177,9 +182,11 @@ def import_(
 ) -> None:
     """Turn published weights into a snapshot. No code in the file is run."""
     from bigtrain.core.config import apply_overrides
+    from bigtrain.core.logging import counted
     from bigtrain.interop.importing import import_weights
 
-    lines = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
+    with counted("importing", None):
+        lines = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
     typer.echo("\n".join([f"{out}:", *(f"  {line}" for line in lines)]))
 
 
@@ -191,7 +198,9 @@ def export(
     truncation: Annotated[float, typer.Option(min=0.0, help="Truncation that is built into the program.")] = 1.0,
 ) -> None:
     """Export the generator of a snapshot, and compare the result with it."""
+    from bigtrain.core.logging import counted
     from bigtrain.interop.exporting import FORMATS, export_snapshot
 
-    error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
+    with counted("exporting", None):
+        error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, largest difference {error:.1e} of the images' scale")

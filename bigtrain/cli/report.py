@@ -19,11 +19,13 @@ def report(
     pictures: Annotated[int, typer.Option(min=1, help="Maximum number of pictures of each kind and run.")] = 12,
 ) -> None:
     """Write a self-contained HTML page about runs: config, curves, pictures, events, hardware, cost."""
+    from bigtrain.core.logging import counted
     from bigtrain.report.page import write_page
     from bigtrain.report.runs import read_runs
 
-    found = read_runs(runs)
     above = runs[0] if len(runs) == 1 else Path(os.path.commonpath([run.resolve().parent for run in runs]))
     out = out or above / "report.html"
-    write_page(found, out, price=price, pictures=pictures)
+    with counted("writing the report", None):
+        found = read_runs(runs)
+        write_page(found, out, price=price, pictures=pictures)
     typer.echo(f"{out}: {len(found)} run{'s' * (len(found) > 1)}, {out.stat().st_size / 2**20:.1f} MiB")

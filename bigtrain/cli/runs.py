@@ -65,11 +65,14 @@ def sync(
     uri: Annotated[str | None, typer.Option(help="MLflow server; default: that of the run.")] = None,
 ) -> None:
     """Send the records of a run to MLflow that have not been sent."""
+    from bigtrain.core.logging import counted
     from bigtrain.tracking.sender import send_run
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    raise typer.Exit(0 if send_run(run, uri=uri) else 1)
+    with counted("sending", None):
+        sent = send_run(run, uri=uri)
+    raise typer.Exit(0 if sent else 1)
 
 
 @app.command()
