@@ -52,7 +52,7 @@ def options_of_all_commands(
         ),
     ] = None,
 ) -> None:
-    """Distributed, large-scale GAN training."""
+    """Train generative adversarial networks, on one machine or on many nodes."""
     if trusted_data is not None:
         os.environ[TRUSTED] = trusted_data  # the ranks that a command starts inherit it
 
