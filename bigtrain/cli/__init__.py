@@ -54,7 +54,7 @@ def options_of_all_commands(
         ),
     ] = None,
 ) -> None:
-    """Distributed, large-scale GAN training."""
+    """Train generative adversarial networks, on one machine or on many nodes."""
     if context.invoked_subcommand != "train":  # which answers signals itself, from its first line on
         restore_signals()
     if trusted_data is not None:

@@ -31,24 +31,24 @@ _LOOKED_AT = 8
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a source is prepared; None leaves it to the source.
+    """How a source is prepared; None chooses the default of the source.
 
     Attributes:
-        resolution: height and width; None: the images have one size, and keep it.
+        resolution: height and width; None if all images have the same size, which is kept.
         crop: see `ImageProtocol`.
         filter: see `ImageProtocol`.
         upscale: see `ImageProtocol`.
-        channels: 1 to 4, of images.
+        channels: number of channels of images, 1 to 4.
         pixel_limit: see `ImageProtocol`.
-        codec: one of `CODECS`; None: png, and tars of others are indexed in place, as they are with `source`.
-        quality: of JPEG and WebP.
-        shard_samples: samples a shard, at most.
-        shard_bytes: bytes a shard, about; where neither is given, a shard has 1,000 samples.
-        max_samples: take no more than this many of the source.
-        test_samples: hold this many out, in a second folder named DEST-test.
-        seed: of the shuffle before the shards are cut; None keeps the source's order.
-        name: of the set.
-        licence: of the images.
+        codec: one of `CODECS`; None for png, except that existing tars are indexed in place, as with `source`.
+        quality: quality of JPEG and WebP, 1 to 100.
+        shard_samples: maximum number of samples per shard.
+        shard_bytes: approximate number of bytes per shard; if neither is given, a shard has 1,000 samples.
+        max_samples: maximum number of samples of the source.
+        test_samples: number of samples to hold out in a second folder named DEST-test.
+        seed: seed of the shuffle before the samples are divided into shards; None keeps the source's order.
+        name: name of the dataset.
+        licence: licence of the images.
     """
 
     resolution: tuple[int, int] | None = None
