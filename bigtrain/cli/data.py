@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bigtrain.cli.signals import end_on_signals
+from bigtrain.core.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest
@@ -148,13 +148,13 @@ def _print_summary(made: "dict[Path, Manifest]") -> None:
 def _print_source(source: str, images: "Source") -> None:
     """Say what was found in a source, and what was left aside."""
     from data_pipelines.prepare.names import first_of
-    from data_pipelines.prepare.run import dark_note
+    from data_pipelines.prepare.run import dark_note, frames_note
 
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
-    for note in (*images.notes, *dark_note(images)):
+    for note in (*images.notes, *dark_note(images), *frames_note(images)):
         typer.echo(f"{source}: {note}")
 
 
