@@ -13,22 +13,22 @@ from data_pipelines.tar_urls import check_url
 
 
 class TarsConfig(StreamConfig):
-    """A stream of others' WebDataset tars, read through the package `webdataset`; needs `bigtrain[webdataset]`.
+    """A stream of WebDataset tars without an index, read by the package `webdataset`; needs `bigtrain[webdataset]`.
 
     Shards come in a random order in each epoch, and samples are shuffled in a buffer. A run that is resumed begins at
     the start of a shard, so that samples may be seen again or missed; `bigtrain data prepare` makes an exact set.
 
     Attributes:
         kind: `webdataset`.
-        urls: of the tars: paths, `http(s)://` or `s3://`, with braces (`{000000..000999}.tar`); folders of tars; or
-            `.txt` files with one of these a line.
-        head: samples at the beginning of the first tars that are kept as a set of their own, which previews, scores
-            and health monitors look at; the counts of classes are taken from it.
-        shuffle: samples of the buffer in which each worker shuffles.
-        fit: how images become those of the config: see `bigtrain data prepare --crop`.
-        upscale: enlarge smaller images; else they are left out.
-        index: folder of an exact set that a process of its own makes of the tars while they are trained from, with
-            the least priority; a later run trains from it with `kind: shards`. null makes none.
+        urls: locations of the tars: paths, `http(s)://` or `s3://`, with braces (`{000000..000999}.tar`); folders of
+            tars; or `.txt` files with one of these per line.
+        head: number of samples from the beginning of the first tars that are stored as a dataset of their own, for
+            previews, scores and health monitors; the class frequencies are taken from them.
+        shuffle: number of samples in the shuffle buffer of each worker.
+        fit: how images are cropped to the size in the config, see `bigtrain data prepare --crop`.
+        upscale: whether smaller images are enlarged; otherwise they are skipped.
+        index: folder of an indexed dataset that a separate process makes of the tars during training, with the lowest
+            priority; a later run can train from it with `kind: shards`. null makes none.
     """
 
     kind: Literal["webdataset"]

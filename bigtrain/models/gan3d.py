@@ -44,7 +44,7 @@ class GAN3DGeneratorConfig(BaseGeneratorConfig):
         z_dim: length of the latent, which is uniform in [0, 1] in the paper and normal here.
         width: channels before the last layer (64 in the paper); they double towards the smallest volume, up to eight
             times that.
-        norm: after each layer but the last.
+        norm: normalisation after each layer but the last.
     """
 
     kind: Literal["gan3d"] = "gan3d"
@@ -63,7 +63,7 @@ class GAN3DDiscriminatorConfig(BaseDiscriminatorConfig):
 
     Attributes:
         width: channels after the first layer; they double, up to eight times that.
-        norm: after each layer but the first.
+        norm: normalisation after each layer but the first.
     """
 
     kind: Literal["gan3d"] = "gan3d"

@@ -35,7 +35,8 @@ class WaveGANGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent, which is uniform in [-1, 1] in the paper and normal here.
-        width: channels before the last layer; they double towards 16 samples, up to sixteen times that.
+        width: channels before the last layer; they double towards the layer of 16 samples, up to sixteen times this
+            number.
     """
 
     kind: Literal["wavegan"] = "wavegan"
@@ -52,7 +53,7 @@ class WaveGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size.
 
     Attributes:
-        width: channels after the first layer; they double, up to sixteen times that.
+        width: channels after the first layer; they double, up to sixteen times this number.
     """
 
     kind: Literal["wavegan"] = "wavegan"
