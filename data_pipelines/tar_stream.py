@@ -27,6 +27,7 @@ from data_pipelines.protocol import Rejected
 from data_pipelines.read import DamageError
 from data_pipelines.readers import POLL_S, WhileWaiting, go_on_waiting
 from data_pipelines.stream import HostBatch, Loader
+from data_pipelines.tar_index import Indexing
 from data_pipelines.tar_samples import Members
 from data_pipelines.tar_set import PROMISE, TarPlan, name_of
 
@@ -76,14 +77,16 @@ class TarStream(Iterator[HostBatch]):
         batches = workers + 1 if read_ahead is None else read_ahead
         self._room = max(1, batches * plan.size // workers)
         self._workers, self._readers, self._next, self._taken = workers, list[_Reader](), 0, 0
+        self._indexing: Indexing | None = None
         if plan.rank == 0:
             log.warning("%s: %s", plan.place, PROMISE)
+            self._indexing = Indexing(plan) if plan.index else None
 
     def seek(self, position: int) -> None:
         """Go to `position`, a multiple of the global batch: to the start of a tar near it, in each worker."""
         if position % self.plan.global_batch:
             raise ValueError(f"position {position} is not a multiple of the global batch {self.plan.global_batch}")
-        self.close()
+        self._end_readers()
         self._next, self._taken = position, 0
 
     def __next__(self) -> HostBatch:
@@ -109,7 +112,12 @@ class TarStream(Iterator[HostBatch]):
         return bool(self._readers) and all(reader.has_read(min(each, self._room)) for reader in self._readers)
 
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop reading ahead, and making an exact set."""
+        self._end_readers()
+        if self._indexing is not None:
+            self._indexing.close()
+
+    def _end_readers(self) -> None:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
