@@ -10,6 +10,10 @@ _LATER = (408, 409, 423, 425, 429)
 """HTTP answers of the kind 4xx that may be others in a moment."""
 _LONGEST = 1000
 _BAD = re.compile(r"[^\w.\- /:]")
+_BY_THE_SERVER = (
+    "let the server store them (--artifacts-destination in place of --default-artifact-root), in a new experiment "
+    "(tracking.experiment=NAME)"
+)
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "S3UploadFailedError", "DefaultCredentialsError")
 """Errors of the clients of S3 and of Google's store, by name: these packages need not be installed."""
 _FOLDER_IS_FINE = "MLFLOW_ALLOW_FILE_STORE"
@@ -53,12 +57,12 @@ def why_refused(error: Exception, uri: str) -> str | None:
     if isinstance(error, PermissionError):
         return (
             f"{error.filename or 'its folder'} cannot be written from here (permission denied); if it is where the "
-            "server keeps artifacts, start the server with --serve-artifacts, or make the folder writable"
+            f"server keeps artifacts: {_BY_THE_SERVER}, or make the folder writable"
         )
     if type(error).__name__ in _NO_CREDENTIALS:
         return (
-            f"the store of artifacts refuses ({error}); set its credentials, such as AWS_ACCESS_KEY_ID, or start the "
-            "server with --serve-artifacts"
+            f"the store of artifacts refuses ({error}); set its credentials, such as AWS_ACCESS_KEY_ID; or "
+            f"{_BY_THE_SERVER}"
         )
     status = http_status(error)
     if status is None or not 400 <= status < 500 or status in _LATER:

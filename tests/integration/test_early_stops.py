@@ -74,12 +74,11 @@ def test_a_signal_as_a_process_is_born(runs: Runs, moment: Callable[[int], bool]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", [the_command, everything])
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+@pytest.mark.parametrize(("number", "whom"), [(SIGTERM, everything), (SIGINT, the_command)])
 def test_a_signal_at_any_moment_of_the_start(runs: Runs, number: Signals, whom: Whom) -> None:
-    for moment in range(12):
+    for moment in range(6):
         process = runs.start(f"start-{number.name}-{whom.__name__}-{moment}")
-        time.sleep(0.15 * 1.4**moment)  # 0.15 to 6 s: the interpreter has begun, and ranks take their first steps
+        time.sleep(0.2 * 2**moment)  # 0.2 to 6.4 s: the interpreter has begun, and ranks take their first steps
         assert_stops(process, number, whom)
 
 
@@ -87,10 +86,10 @@ def test_a_signal_at_any_moment_of_the_start(runs: Runs, number: Signals, whom: 
 @pytest.mark.parametrize("whom", [the_command, everything])
 def test_a_signal_while_ranks_end_after_a_failure(runs: Runs, whom: Whom) -> None:
     """They end, the command starts others, which begin: in all of this it is asked to stop."""
-    for moment in range(10):
+    for moment in range(4):
         name = f"failing-{whom.__name__}-{moment}"
         process = runs.start(name)
         wait_for(runs.root / name, 32, process)
         ranks(process.pid)[-1].send_signal(SIGKILL)
-        time.sleep(0.02 * 1.8**moment)  # 0.02 to 4 s
+        time.sleep(0.05 * 4**moment)  # 0.05 to 3.2 s
         assert_stops(process, SIGTERM, whom, failed=True)
