@@ -156,8 +156,8 @@ def _from_a_table(place: Place, names: Sequence[str], tables: list[str], class_f
         return Description(notes=tuple(notes))
     if len(fitting) > 1:
         raise UnclearLabelsError(
-            f"{place.path}: {first_of(name for name, _ in fitting)} list the images; prepare the one that is meant, "
-            f"table:{place.path / fitting[0][0]}"
+            f"{place.path}: {first_of(name for name, _ in fitting)} list the images; move those that are not meant "
+            "elsewhere, or choose a part with --split"
         )
     ((name, table),) = fitting
     return _from_tables(place, names, [table], [name])
