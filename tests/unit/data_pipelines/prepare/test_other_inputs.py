@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import open_source
+from data_pipelines.prepare.captions import TEXT
 from data_pipelines.prepare.labels import as_classes
 from data_pipelines.prepare.run import frames_note
 from data_pipelines.protocol import Rejected
@@ -238,3 +239,14 @@ def test_folders_of_masks_are_taken_for_classes_and_told(tmp_path: Path) -> None
         write_images(tmp_path / folder)
     (note,) = open_source(str(tmp_path)).notes
     assert "the folders images, masks are taken for classes" in note
+
+
+def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set")
+    (folder / "metadata.csv").write_text("file_name,text\n0.png,one\n1.png,other\n0.png,another\n0.png,one\n")
+    source = open_source(str(folder))
+    assert [item.fields[TEXT] for item in source.items] == [b"one", b"other"]
+    assert "1 images are listed with several captions (0.png), of which the first is taken; prepare table:" in str(
+        source.notes
+    )
+    assert len(open_source(str(folder / "metadata.csv")).items) == 3
