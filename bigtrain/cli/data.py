@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bigtrain.cli.signals import end_on_signals
+from bigtrain.core.signals import end_on_signals
 
 if TYPE_CHECKING:
     from data_pipelines.manifest import Manifest
@@ -28,7 +28,10 @@ app = typer.Typer(no_args_is_help=True, help="Prepare, describe and check datase
 def prepare(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="A name, a path, KIND:PATH, or pairs:INPUTS,TARGETS; see docs/how-to/data.md.")
+        str,
+        typer.Argument(
+            help="A name, a path, KIND:PATH, pairs:INPUTS,TARGETS, or URLs of tars; see docs/how-to/data.md."
+        ),
     ],
     dest: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
     kind: Annotated[str | None, typer.Option(help="Kind of the source; default: detected from its content.")] = None,
@@ -84,6 +87,7 @@ def prepare(
     After an interruption, the same command continues and produces the same bytes. Exit code 3: stopped by a signal.
     """
     end_on_signals("the same command goes on")
+    from bigtrain.core.logging import progress_bars
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.sound_form import SoundForm
@@ -91,7 +95,15 @@ def prepare(
     own, options = Part.parse(part) if part else None, _prepare_options(context.params)
     of_source: dict[str, Any] = {option: context.params[option] for option in _OF_SOURCE}
     sounds = SoundForm(rate, channels, seconds, cast(Any, cut))
-    images = open_source(source, scratch=dest.parent, sounds=sounds, **of_source)
+    with progress_bars() as bars:
+        task = bars.add_task(f"fetching {source}", visible=False, note="")
+        images = open_source(
+            source,
+            scratch=dest.parent,
+            sounds=sounds,
+            on_fetched=lambda done, of: bars.update(task, completed=done, total=of, visible=True, note=f"{done}/{of}"),
+            **of_source,
+        )
     _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
@@ -148,13 +160,13 @@ def _print_summary(made: "dict[Path, Manifest]") -> None:
 def _print_source(source: str, images: "Source") -> None:
     """Say what was found in a source, and what was left aside."""
     from data_pipelines.prepare.names import first_of
-    from data_pipelines.prepare.run import dark_note
+    from data_pipelines.prepare.run import dark_note, frames_note
 
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
         typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
-    for note in (*images.notes, *dark_note(images)):
+    for note in (*images.notes, *dark_note(images), *frames_note(images)):
         typer.echo(f"{source}: {note}")
 
 

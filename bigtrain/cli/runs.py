@@ -9,8 +9,8 @@ import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
 from bigtrain.cli.plugins import NamesPlugins
-from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.errors import ConfigError
+from bigtrain.core.signals import NOTHING_BEGUN, end_on_signals
 
 app = typer.Typer()
 
@@ -33,7 +33,7 @@ def train(
 
     Exit code 3: stopped by a signal, with all state saved.
     """
-    end_on_signals("nothing has begun; the same command starts it")
+    end_on_signals(NOTHING_BEGUN, at_once=True)
     began = time.time()
     import torch
 
@@ -54,7 +54,7 @@ def train(
     refuse_if_held(loaded.folder)
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
     code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
-    ending, code = how_it_ended(loaded, code, launcher.asked, since=began)
+    ending, code = how_it_ended(loaded, code, None if launcher.forced else launcher.asked, since=began)
     typer.echo(ending)
     raise typer.Exit(code)
 

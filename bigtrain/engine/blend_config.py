@@ -76,17 +76,8 @@ class BlendConfig(StreamConfig):
     def plan(self, share: Share) -> BlendPlan:
         """See StreamConfig."""
         return BlendPlan(
-            place=self.place,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
+            **self.common(share),
             window=self.window,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
             places={name: part.path for name, part in self.parts.items()},
             weights={name: _weight(part, share.total) for name, part in self.parts.items()},
         )

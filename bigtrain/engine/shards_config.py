@@ -101,18 +101,9 @@ class ShardsConfig(StreamConfig):
     def plan(self, share: Share) -> BatchPlan:
         """See StreamConfig."""
         return BatchPlan(
-            place=self.path,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
+            **self.common(share),
             window=self.window,
             lanes=self.lanes,
             shares=self.sampling.shares,
             max_images=self.max_images,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
         )

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -223,6 +223,21 @@ class StreamConfig(Config, ABC):
     def derived_fields(self) -> dict[str, DerivedField]:
         """Return the fields of a batch that are computed from others, by name."""
         return self.derived
+
+    def common(self, share: Share) -> dict[str, Any]:
+        """Return what the plans of all kinds of streams are made of."""
+        return {
+            "place": self.place,
+            "seed": share.seed,
+            "global_batch": share.global_batch,
+            "rank": share.rank,
+            "world_size": share.world_size,
+            "pieces": share.pieces,
+            "held_out": share.held_out,
+            "on_corrupt": self.on_corrupt,
+            "cache": self.cache_plan(),
+            "fields": tuple(self.specs()),
+        }
 
     def cache_plan(self) -> CachePlan:
         """Return where fetched files are kept."""

@@ -1,5 +1,6 @@
 """From a source and what a user asks for to a finished folder, or two: a test split beside it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.preparation import Part, partial_of
+from data_pipelines.prepare.names import first_of
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -18,6 +20,7 @@ from data_pipelines.protocol import (
     Filter,
     ImageProtocol,
     Rejected,
+    frames_of,
     largest_of_16_bits,
 )
 from data_pipelines.source import Source
@@ -150,6 +153,21 @@ def dark_note(source: Source) -> tuple[str, ...]:
         return ()
     return (
         f"its images of 16 bits use values up to {max(found)} and become dark; multiply those of 12 bits by 16 before",
+    )
+
+
+def frames_note(source: Source) -> tuple[str, ...]:
+    """Return what to tell where some of the first images have several frames or pages."""
+    several = []
+    for item in source.items[:_LOOKED_AT] if source.images else ():
+        with contextlib.suppress(Rejected):
+            if (count := frames_of(source.read(item.where))) > 1:
+                several.append(f"{item.name}: {count}")
+    if not several:
+        return ()
+    return (
+        f"some images have several frames or pages ({first_of(several)}), of which the first is taken; videos:PATH "
+        "takes those of .gif as clips",
     )
 
 
