@@ -54,9 +54,9 @@ class TrainingConfig(TaskConfig, ABC):
             float32 masters; `fp16` scales losses, and needs a GPU.
         tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.
         deterministic: let GPUs use only algorithms whose bits repeat, so that a run's bits follow from its config,
-            the GPU and the libraries, as they do on a CPU in any case; slower, by how much was not measured. An
-            operator without such an algorithm, of a package's network for example, ends the run at its first step with
-            PyTorch's words.
+            the GPU and the libraries, as they do on a CPU in any case; slower: `bigtrain plan` tells what is known of
+            its cost. An operator without such an algorithm, of a package's network for example, ends the run at its
+            first step with PyTorch's words, and is named by the plan.
         init_from: networks to start from; null for random weights.
         activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
             memory, about a third more computation.

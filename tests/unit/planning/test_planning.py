@@ -13,6 +13,7 @@ from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.determinism import Determinism
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
 from bigtrain.planning.hazards import _saving
 from bigtrain.planning.micro_batch import MicroBatchTrial
@@ -108,6 +109,28 @@ def test_the_table_names_what_it_assumes(plan: Any) -> None:
     assert code == 0 and "micro-batches of 8" in out and "extrapolated: nothing was measured on NVIDIA H100" in out
     words = " ".join(out.split())
     assert "bound by the host" in words and "d_main + r1 (" in words, "a tiny network is"
+
+
+def test_the_cost_of_determinism_is_stated(plan: Any) -> None:
+    warped = ("data.channels=3", "augment={kind: ada, probability: {kind: fixed, p: 0.5}}")
+    code, out, _ = plan("--gpus-per-node=2", *warped, "deterministic=true", "--json")
+    found = json.loads(out)["determinism"]
+    assert code == 0 and found["refused"] == [], "the warp has an algorithm of its own"
+    assert found["operators"] > 0 and found["seconds"] > 0 and found["share"] > 0
+    assert found["convolutions"] > 10 and 0 < found["convolution_share"] < 1
+
+
+def test_an_operator_whose_bits_do_not_repeat_is_named() -> None:
+    cost = Determinism(0, 0.0, 0.0, 640, 0.5, 12, 0.1, refused=())
+    assert cost.in_words() == (
+        "no other operators; 640 convolutions (50% of the time) and 12 sums by index (10%) take algorithms whose time "
+        "only a GPU tells: if these are 10% slower, a step is 6.0% longer"
+    )
+    assert not cost.hazards()
+    cost = Determinism(0, 0.0, 0.0, 1, 0.5, 0, 0.0, refused=("aten.reflection_pad2d_backward",))
+    (hazard,) = cost.hazards()
+    assert "no algorithm whose bits repeat for aten.reflection_pad2d_backward" in hazard.what
+    assert hazard.remedy.startswith("deterministic=false")
 
 
 @pytest.mark.parametrize(
