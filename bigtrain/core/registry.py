@@ -147,9 +147,8 @@ class WithMoreKeys(LazyType):
 
 
 def _with_reference(schema: CoreSchema, reference: str) -> CoreSchema:
-    """Return a schema that can be referred to."""
-    if schema["type"] == "definitions":
-        inner = _with_reference(schema["schema"], reference)
-        return core_schema.definitions_schema(inner, schema["definitions"])
-    named: Any = {**schema, "ref": reference}
-    return named if schema["type"] != "definition-ref" else schema
+    """Return a schema that can be referred to; pydantic notes the reference only inside of definitions."""
+    outer: Any = schema if schema["type"] == "definitions" else core_schema.definitions_schema(schema, [])
+    inner = outer["schema"]
+    named: Any = inner if inner["type"] == "definition-ref" else {**inner, "ref": reference}
+    return core_schema.definitions_schema(named, outer["definitions"])

@@ -24,6 +24,7 @@ from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
+from bigtrain.models.lab_colouriser import LabColouriserConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
@@ -95,6 +96,7 @@ DISCRIMINATORS.add_classes(
 )
 TRANSLATORS.add_classes(
     HiFiGANConfig,
+    LabColouriserConfig,
     Pix2PixUNetConfig,
     ResNetTranslatorConfig,
     RRDBConfig,

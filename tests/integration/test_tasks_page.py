@@ -75,6 +75,8 @@ def write_small_config(name: str) -> None:
     patches = {"discriminator.layers": 1} if config["discriminator"]["kind"] == "patch" else {}
     for key, value in {**SMALL, **patches}.items():
         *path, last = key.split(".")
+        if path == ["generator"] and "base" in config["generator"]:
+            path.append("base")
         part = config
         for step in path:
             part = part.setdefault(step, {})
@@ -100,7 +102,12 @@ def test_each_command_runs(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in FIELDS:
         monkeypatch.setitem(prepare.NAMED_SOURCES, name, lambda split, name=name: small_source(name))
-    for folder, size in (("DRAWINGS", (64, 64)), ("PICTURES", (50, 70)), ("SMALL_PHOTOS", (17, 21))):
+    for folder, size in (
+        ("DRAWINGS", (64, 64)),
+        ("PICTURES", (50, 70)),
+        ("SMALL_PHOTOS", (17, 21)),
+        ("GREY_DRAWINGS", (64, 64)),
+    ):
         Path(folder).mkdir()
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
     seen = set()

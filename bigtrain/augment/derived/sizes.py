@@ -10,6 +10,7 @@ from torch import Tensor
 from bigtrain.augment.derived.base import DerivedField, image_like, in_levels
 from bigtrain.core.batch import dense
 from bigtrain.core.rng import Draws
+from bigtrain.ops.colour import neutral_of
 from data_pipelines.fields.spec import FieldSpec
 
 Filter = Literal["bicubic", "bilinear", "area"]
@@ -41,9 +42,15 @@ class DownscaleConfig(DerivedField):
 
 
 class GrayscaleConfig(DerivedField):
-    """The brightness of a colour image: the input of colourisation."""
+    """The brightness of a colour image: the input of colourisation.
+
+    Attributes:
+        brightness: `luma` is what other programs save as grey images (ITU-R BT.601); `lightness` is the grey of the
+            same L* (CIE 1976), which `lab_colouriser` gives back exactly.
+    """
 
     kind: Literal["grayscale"]
+    brightness: Literal["luma", "lightness"] = "luma"
 
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
@@ -54,7 +61,7 @@ class GrayscaleConfig(DerivedField):
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
         """See DerivedField."""
-        return dense(in_levels(luma(field)))
+        return dense(in_levels(luma(field) if self.brightness == "luma" else neutral_of(field)))
 
 
 def luma(image: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from bigtrain.augment.derived.restoration import sinc_kernels
 from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.engine.shards_config import ShardsConfig
+from bigtrain.ops.colour import lightness_of
 from data_pipelines.fields.spec import FieldSpec
 
 SIDE = 32
@@ -26,6 +27,7 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "downscale", "scale": 4},
     {"kind": "downscale", "scale": 2, "filter": "area"},
     {"kind": "grayscale"},
+    {"kind": "grayscale", "brightness": "lightness"},
     {"kind": "holes"},
     {"kind": "holes", "strokes": 0, "rectangle": [0.2, 0.5]},
     {"kind": "jpeg"},
@@ -82,6 +84,13 @@ def test_compressed_images_are_nearly_those_of_libjpeg(quality: int, images: Ten
     made = (compressed(pixels[None].float() / 127.5 - 1, torch.tensor([float(quality)]))[0] + 1) * 127.5
     assert (made - expected).abs().mean() < 2  # the colours' interpolation differs
     assert (made - expected).abs().mean() < 0.5 * (pixels - expected).abs().mean()
+
+
+def test_greys_of_the_same_lightness(images: Tensor) -> None:
+    config = data({"input": {"kind": "grayscale", "brightness": "lightness"}}).derived["input"]
+    made = config.compute(images, Draws(0, torch.arange(6)))
+    level = 1.3  # of L*: what rounding to 256 levels may change, most in the dark
+    torch.testing.assert_close(lightness_of(made), lightness_of(images), rtol=0, atol=level / 2)
 
 
 def test_holes_are_black_and_told_by_the_last_channel(images: Tensor) -> None:

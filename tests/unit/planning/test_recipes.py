@@ -35,6 +35,7 @@ OTHER_TASKS = (
     "pix2pix-256",
     "cyclegan-emoji64",
     "cyclegan-256",
+    "colour-emoji64",
     "srgan-photos64",
     "hifigan-prompts8k",
     "wavegan-drums8k",
@@ -56,6 +57,7 @@ FAMILIES = (
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",
+    "colour-imagenet256",
 )
 """Recipes of the other network families, whose steps are tested with them: they build and have a plan."""
 

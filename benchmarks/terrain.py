@@ -1,0 +1,181 @@
+"""Whether a discriminator pays in a classifier's eyes: the FCN-score of pix2pix (Isola et al. 2017, section 4.1).
+
+    .venv/bin/python benchmarks/terrain.py WITH_D... --without L1_ALONE...
+
+The arguments are snapshots of `configs/pix2pix-earth64.yaml`, one a seed and in the same order. A classifier learns on
+real satellite pictures what terrain each place shows, and is then asked about made pictures: it should find the
+terrain that they were made from. The labels are those of the input, the coloured relief: each cell of 4x4 pixels has
+one of five classes of land, the clusters (k-means) of the mean colours of the cells of the training relief; cells of
+water are left out, since every network copies the coast. The classifier is a multinomial logistic regression on
+EfficientNet-Lite0's activations from 1/2 to 1/16 of the resolution, brought to the 16x16 cells, and learns on 32 cells
+of each training tile. As in the paper's table 1 the scores are the share of cells with the right class, its mean over
+classes, and the intersection over union, mean over classes. The held-out places are bands of longitude of their own.
+"""
+
+import argparse
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import scipy.cluster.vq
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from translation import CPU, interval
+
+import bigtrain as bt
+from bigtrain.models.pretrained import FeatureMaps, feature_maps
+from data_pipelines.prepare import earth
+from data_pipelines.prepare.run import PrepareOptions, prepare
+from data_pipelines.read import ShardDataset
+
+CLASSES, CELLS, CELLS_LEARNT = 5, 16, 32
+_DEPTHS = 4
+_PENALTY = 1e-3
+
+
+class Pairs(NamedTuple):
+    """Relief and satellite pictures of the same places, uint8, each [N, 3, 64, 64]."""
+
+    relief: Tensor
+    satellite: Tensor
+
+
+def pairs_of(split: str) -> Pairs:
+    """Return the places of a split."""
+    with TemporaryDirectory() as folder:
+        prepare(earth.relief(split), Path(folder) / "earth", PrepareOptions(seed=None))
+        dataset = ShardDataset(Path(folder) / "earth")
+        fields = dataset.read(list(dataset.locations()), ["input", "target"])
+    return Pairs(torch.from_numpy(fields["input"]), torch.from_numpy(fields["target"]))
+
+
+def cells_of(relief: Tensor) -> Tensor:
+    """Return the mean colours of cells, in [0, 1], shape [N, CELLS, CELLS, 3]."""
+    return F.adaptive_avg_pool2d(relief.float() / 255, CELLS).permute(0, 2, 3, 1)
+
+
+def is_land(colours: Tensor) -> Tensor:
+    """Whether cells are land: water is painted blue."""
+    return colours[..., 2] <= colours[..., 0]
+
+
+def terrains(relief: Tensor) -> Tensor:
+    """Return the colours of the classes of land, shape [CLASSES, 3], from dark to light."""
+    colours = cells_of(relief)
+    centres, _ = scipy.cluster.vq.kmeans2(colours[is_land(colours)].numpy(), CLASSES, iter=50, minit="++", seed=0)
+    found = torch.from_numpy(centres)
+    return found[found.sum(1).argsort()]
+
+
+def labels_of(relief: Tensor, classes: Tensor) -> Tensor:
+    """Return the class of each cell, shape [N, CELLS, CELLS]; -1 for water."""
+    colours = cells_of(relief)
+    nearest = torch.cdist(colours.flatten(0, 2), classes).argmin(1).reshape(colours.shape[:3])
+    return torch.where(is_land(colours), nearest, -1)
+
+
+@torch.inference_mode()
+def features_of(network: FeatureMaps, pictures: Tensor) -> Tensor:
+    """Return what the classifier sees of each cell of uint8 pictures, shape [N, CELLS, CELLS, F]."""
+    found = []
+    for part in pictures.split(64):
+        maps = network(part.float() / 127.5 - 1)[:_DEPTHS]
+        same = [F.interpolate(one.float(), size=(CELLS, CELLS), mode="bilinear", antialias=True) for one in maps]
+        found.append(torch.cat(same, 1).permute(0, 2, 3, 1))
+    return torch.cat(found)
+
+
+class Segmenter:
+    """A multinomial logistic regression on standardised features, with a penalty on the squared weights.
+
+    Args:
+        features: shape [M, F].
+        labels: shape [M].
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        self.mean, self.deviation = features.mean(0), features.std(0) + 1e-6
+        x = (features - self.mean) / self.deviation
+        self.weight = torch.zeros(x.shape[1], CLASSES, requires_grad=True)
+        self.bias = torch.zeros(CLASSES, requires_grad=True)
+        optimizer = torch.optim.LBFGS([self.weight, self.bias], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            found = F.cross_entropy(x @ self.weight + self.bias, labels) + _PENALTY * self.weight.square().sum()
+            found.backward()
+            return found
+
+        optimizer.step(loss)
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return classes, [M], of features [M, F]."""
+        return ((features - self.mean) / self.deviation @ self.weight + self.bias).argmax(1)
+
+
+def scores(found: Tensor, labels: Tensor) -> dict[str, float]:
+    """Compare classes with labels, each [M]."""
+    right, per_class, unions = found == labels, [], []
+    for one in range(CLASSES):
+        per_class.append(float(right[labels == one].double().mean()))
+        unions.append(float((right & (labels == one)).sum() / ((found == one) | (labels == one)).sum()))
+    return {
+        "accuracy": float(right.double().mean()),
+        "class accuracy": statistics.mean(per_class),
+        "class IoU": statistics.mean(unions),
+    }
+
+
+def learnt(network: FeatureMaps, pairs: Pairs, classes: Tensor) -> Segmenter:
+    """Train the classifier on real pictures."""
+    features, labels = features_of(network, pairs.satellite).flatten(1, 2), labels_of(pairs.relief, classes).flatten(1)
+    chance = torch.Generator().manual_seed(0)
+    some = torch.rand(labels.shape, generator=chance).argsort(1)[:, :CELLS_LEARNT]
+    chosen = labels.gather(1, some)
+    seen = features.gather(1, some[..., None].expand(-1, -1, features.shape[2]))
+    return Segmenter(seen[chosen >= 0], chosen[chosen >= 0])
+
+
+def main() -> None:
+    """Print a table of all snapshots, and the differences."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("with_d", nargs="+", metavar="WITH_D")
+    parser.add_argument("--without", nargs="+", required=True, metavar="L1_ALONE")
+    given = parser.parse_args()
+    network = feature_maps("efficientnet-lite0")
+    network.load(CPU)
+    train, test = pairs_of("train"), pairs_of("test")
+    classes = terrains(train.relief)
+    segmenter, labels = learnt(network, train, classes), labels_of(test.relief, classes)
+    shares = torch.bincount(labels[labels >= 0], minlength=CLASSES) / (labels >= 0).sum()
+    print("colours of the classes", (255 * classes).round().int().tolist(), "shares", [f"{s:.3f}" for s in shares])
+
+    def scores_of(pictures: Tensor) -> dict[str, float]:
+        return scores(segmenter(features_of(network, pictures)[labels >= 0]), labels[labels >= 0])
+
+    print("real pictures", shown(scores_of(test.satellite)), flush=True)
+
+    def scores_of_snapshot(snapshot: str) -> dict[str, float]:
+        made = bt.load(snapshot).apply(test.relief.float() / 127.5 - 1, batch=32)
+        found = scores_of(((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+        print(snapshot, shown(found), flush=True)
+        return found
+
+    ours, theirs = ([scores_of_snapshot(one) for one in these] for these in (given.with_d, given.without))
+    for name in ours[0]:
+        differences = [one[name] - other[name] for one, other in zip(ours, theirs, strict=True)]
+        means = [statistics.mean(scores[name] for scores in these) for these in (ours, theirs)]
+        print(f"{name}: with D {means[0]:.4f}, without {means[1]:.4f}, difference {interval(differences)}")
+
+
+def shown(found: Mapping[str, float]) -> dict[str, float]:
+    """Round scores."""
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+if __name__ == "__main__":
+    main()
