@@ -9,9 +9,11 @@ follows is not encrypted.
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -27,6 +29,8 @@ _SIZE = 32
 _HANDSHAKE_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0
 """How long a gate or a store that does not answer yet is asked again: nodes start at different times."""
+_WAITING = 1024
+"""Connections that may wait to be taken: all ranks come at once."""
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Slurm sends these to all processes of a job. The ranks that save need the store until they have ended."""
 
@@ -84,7 +88,7 @@ async def serve_gate(listener: socket.socket, port: int, token: bytes) -> asynci
         inner = await _connect("127.0.0.1", port)
         await _hand_on((reader, writer), inner)
 
-    return await asyncio.start_server(_closing(on_connection), sock=listener)
+    return await asyncio.start_server(_closing(on_connection), sock=listener, backlog=_WAITING)
 
 
 async def serve_way(listener: socket.socket, host: str, port: int, token: bytes) -> asyncio.Server:
@@ -98,7 +102,7 @@ async def serve_way(listener: socket.socket, host: str, port: int, token: bytes)
         finally:
             outer[1].close()
 
-    return await asyncio.start_server(_closing(on_connection), sock=listener)
+    return await asyncio.start_server(_closing(on_connection), sock=listener, backlog=_WAITING)
 
 
 Handler = Callable[[StreamReader, StreamWriter], Awaitable[None]]
@@ -157,7 +161,7 @@ def open_gate(host: str, port: int, token: str) -> int:
 
 def open_way(host: str, port: int, token: str) -> int:
     """Start another node's way to the gate; return its port of the loopback interface."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as inner:
+    with socket.create_server(("127.0.0.1", 0), backlog=_WAITING) as inner:
         _start(inner, token, f"--gate={host}", f"--port={port}")
         inner_port: int = inner.getsockname()[1]
         return inner_port
@@ -172,10 +176,10 @@ def _listen_at(host: str, port: int) -> socket.socket:
         named_only = str(address[0]).startswith("127.") and str(address[0]) != host
         try:
             if not named_only:
-                return socket.create_server(address[:2], family=family, backlog=1024)
+                return socket.create_server(address[:2], family=family, backlog=_WAITING)
         except OSError:
             continue
-    return socket.create_server(("", port), backlog=1024)
+    return socket.create_server(("", port), backlog=_WAITING)
 
 
 def _start(listener: socket.socket, token: str, *words: str) -> None:
@@ -194,12 +198,16 @@ def _start(listener: socket.socket, token: str, *words: str) -> None:
 
 
 async def _run(options: argparse.Namespace, token: bytes) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # each connection needs two, each rank has two connections, and the usual limit is 1,024
+        with contextlib.suppress(OSError, ValueError):  # macOS caps it below the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listener = socket.socket(fileno=options.listener)
     if options.gate is None:
-        await serve_gate(listener, options.to, token)
+        server = await serve_gate(listener, options.to, token)
     else:
-        await serve_way(listener, options.gate, options.port, token)
-    while os.getppid() == options.parent:
+        server = await serve_way(listener, options.gate, options.port, token)
+    while server.is_serving() and os.getppid() == options.parent:
         await asyncio.sleep(0.5)
 
 
