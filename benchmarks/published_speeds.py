@@ -17,7 +17,7 @@ network are near copies of each other, so a whole network is left out at a time.
 import argparse
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigtrain.config import load_training
-from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
+from bigtrain.planning.hardware import Assumed, Cluster, find_gpu, load_hardware
 from bigtrain.planning.planner import Planner
-from bigtrain.planning.step import step_time
+from bigtrain.planning.step import Setup, StepTime, operator_seconds, step_time
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PAGE = Path(__file__).parent / "planning.md"
@@ -35,8 +35,11 @@ MARKS = ("<!-- published: written by benchmarks/published_speeds.py -->", "<!-- 
 HALF = ("precision=fp16",)
 ADA = ("augment={kind: ada, probability: {kind: fixed, p: 0.5}}",)
 WIDER = ("generator.variant=r", "generator.channel_base=65536", "generator.channel_max=1024")
-SHARES = np.geomspace(0.05, 1.0, 31)
-"""Shares of arithmetic and of bandwidth that are tried."""
+ARITHMETIC, BANDWIDTHS = np.geomspace(0.2, 1.0, 33), np.geomspace(0.3, 0.92, 24)
+"""Shares of arithmetic and of bandwidth that are tried; no program copies memory at more than some 92 % of its peak."""
+OTHER_CODE = ("StyleGAN3-R",)
+"""Networks that tell nothing of a card: our radial filters are sums of separable ones, theirs are one fused kernel."""
+KNOWN = load_hardware()
 NOISE, PRIOR = 0.2, math.log(2)
 """Spread of a row, and of what is assumed, in natural logarithms: 20 %, and a factor of two."""
 
@@ -108,42 +111,73 @@ ROWS = (
 
 
 @dataclass(frozen=True)
+class Part:
+    """A step of a config, counted.
+
+    Attributes:
+        factor: of its time in the row's.
+        setup: what it computes.
+        samples: of a step, all cards together.
+        assumed: times with the shares that are assumed, by GPU.
+    """
+
+    factor: float
+    setup: Setup
+    samples: int
+    assumed: Mapping[str, StepTime]
+
+    def seconds(self, gpu: str, cluster: Cluster) -> float:
+        """Return the plan's seconds per 1000 images with a cluster's shares."""
+        operators = sum(
+            often * float(operator_seconds(self.setup.works[kind], self.setup, cluster).sum())
+            for kind, often in self.setup.often.items()
+        )
+        slower = KNOWN.assumed.bandwidth_share / cluster.assumed.bandwidth_share
+        beside = self.assumed[gpu].update * slower + self.assumed[gpu].waiting
+        return self.factor * (operators * self.setup.accumulation + beside) * 1000 / self.samples
+
+
+@dataclass(frozen=True)
 class Counted:
     """A row and what its steps compute."""
 
     row: Row
-    parts: Sequence[tuple[float, Planner]]
-    """Planners whose times are added up, each times a factor."""
+    parts: Sequence[Part]
 
-    def seconds(self, cluster: Cluster) -> float:
-        """Return the plan's seconds per 1000 images."""
-        return sum(factor * _seconds(planner, cluster) for factor, planner in self.parts)
+    def seconds(self, gpu: str, arithmetic: float, bandwidth: float) -> float:
+        """Return the plan's seconds per 1000 images with some shares of a card."""
+        reached = KNOWN.assumed.model_copy(update={"arithmetic_share": arithmetic, "bandwidth_share": bandwidth})
+        cluster = cluster_of(gpu, self.row.cards, reached)
+        return sum(part.seconds(gpu, cluster) for part in self.parts)
 
 
-def _seconds(planner: Planner, cluster: Cluster) -> float:
-    config, images = planner.config, planner.config.global_batch // cluster.world_size
-    setup = planner.at(planner.micro_batch, images)
-    players = planner.shared(config.strategy, cluster.world_size, setup.accumulation)
-    return step_time(setup, players, cluster).total * 1000 / (config.global_batch * planner.batches_per_step)
+def cluster_of(gpu: str, cards: int, assumed: Assumed) -> Cluster:
+    """Return a node of cards without shares of their own."""
+    card = find_gpu(KNOWN, gpu).model_copy(update={"arithmetic_share": None, "bandwidth_share": None})
+    return Cluster(card, assumed, 1, cards, card.network_gbit_s * 1e9 / 8)
 
 
 def count_rows(rows: Iterable[Row]) -> list[Counted]:
     """Count every row's steps; what theirs computes in float32 is put in the place of the same part in float16."""
     known: dict[tuple[str, ...], Planner] = {}
 
-    def planner(row: Row, *overrides: str) -> Planner:
-        key = (row.config, *overrides)
+    def part(row: Row, factor: float, *overrides: str) -> Part:
+        key = (row.config, *(one for one in overrides if not one.startswith("global_batch=")))  # a micro-batch counts
+        config = load_training(str(CONFIGS / f"{row.config}.yaml"), list(overrides))
         if key not in known:
-            config = load_training(str(CONFIGS / f"{row.config}.yaml"), list(overrides))
             known[key] = Planner(config, row.cards)
             print(f"counted {' '.join(key)}", flush=True)
-        return known[key]
+        planner = known[key]
+        setup = planner.at(planner.micro_batch, config.global_batch // row.cards)
+        players = planner.shared(config.strategy, row.cards, setup.accumulation)
+        times = {gpu: step_time(setup, players, cluster_of(gpu, row.cards, KNOWN.assumed)) for gpu in row.published}
+        return Part(factor, setup, config.global_batch * planner.batches_per_step, times)
 
     found = []
     for row in rows:
-        parts = [(1.0, planner(row, *row.overrides))]
+        parts = [part(row, 1.0, *row.overrides)]
         if row.wide:
-            parts += [(1.0, planner(row, *row.wide, "precision=fp32")), (-1.0, planner(row, *row.wide, *HALF))]
+            parts += [part(row, 1.0, *row.wide, "precision=fp32"), part(row, -1.0, *row.wide, *HALF)]
         found.append(Counted(row, parts))
     return found
 
@@ -157,7 +191,7 @@ class Fit:
         rows: those that are published for it.
         assumed: logarithms of plan over published, with what is assumed.
         fitted: with the fit to all rows.
-        unseen: of each row, with the fit to the other networks' rows.
+        unseen: of each row, with the fit to the other networks' rows; of other code, with the fit to all rows.
         shares: of arithmetic and of bandwidth, fitted to all rows; then what each network's absence leaves.
     """
 
@@ -170,48 +204,39 @@ class Fit:
 
 
 def fit(gpu: str, counted: Sequence[Counted]) -> Fit:
-    """Fit a card's shares, to all of its rows and to all but those of each network."""
-    known = load_hardware()
-    card = find_gpu(known, gpu)
+    """Fit a card's shares, to all of its rows that are fitted to, and to those without each network's."""
     mine = [one for one in counted if gpu in one.row.published]
 
     def errors(arithmetic: float, bandwidth: float) -> list[float]:
-        reached = known.assumed.model_copy(update={"arithmetic_share": arithmetic, "bandwidth_share": bandwidth})
-        cluster = Cluster(card, reached, 1, 1, card.network_gbit_s * 1e9 / 8)
-        return [
-            math.log(one.seconds(replace(cluster, gpus_per_node=one.row.cards)) / one.row.published[gpu])
-            for one in mine
-        ]
+        return [math.log(one.seconds(gpu, arithmetic, bandwidth) / one.row.published[gpu]) for one in mine]
 
-    start = (known.assumed.arithmetic_share, known.assumed.bandwidth_share)
-    grid = np.array([[errors(float(a), float(b)) for b in SHARES] for a in SHARES])
+    start = (KNOWN.assumed.arithmetic_share, KNOWN.assumed.bandwidth_share)
+    grid = np.array([[errors(float(a), float(b)) for b in BANDWIDTHS] for a in ARITHMETIC])
     networks = [one.row.network for one in mine]
-    apart = sum(
-        np.log(one / first) ** 2 for one, first in zip(np.meshgrid(SHARES, SHARES, indexing="ij"), start, strict=True)
-    )
+    apart = np.log(ARITHMETIC / start[0])[:, None] ** 2 + np.log(BANDWIDTHS / start[1])[None] ** 2
 
     def best(without: str | None) -> tuple[int, int]:
         # Rows of a network are near copies of each other: each network counts as one row.
-        weights = np.array([0.0 if one == without else 1 / networks.count(one) for one in networks])
+        weights = np.array([0.0 if one in (without, *OTHER_CODE) else 1 / networks.count(one) for one in networks])
         score = (grid**2 @ weights) / NOISE**2 + apart / PRIOR**2
         row, column = np.unravel_index(int(score.argmin()), score.shape)
         return int(row), int(column)
 
-    places = {"": best(None), **{one: best(one) for one in dict.fromkeys(networks)}}
+    places = {"": best(None), **{one: best(one) for one in dict.fromkeys(networks) if one not in OTHER_CODE}}
     return Fit(
         gpu=gpu,
         rows=[one.row for one in mine],
         assumed=np.array(errors(*start)),
         fitted=grid[places[""]],
-        unseen=np.array([grid[places[one]][index] for index, one in enumerate(networks)]),
-        shares={name: (float(SHARES[a]), float(SHARES[b])) for name, (a, b) in places.items()},
+        unseen=np.array([grid[places.get(one, places[""])][index] for index, one in enumerate(networks)]),
+        shares={name: (float(ARITHMETIC[a]), float(BANDWIDTHS[b])) for name, (a, b) in places.items()},
     )
 
 
 def by_network(rows: Sequence[Row], errors: NDArray[np.float64]) -> float:
     """Return the root mean square of the logarithms, each network counting once, as a factor less one."""
     networks = [row.network for row in rows]
-    weights = np.array([1 / networks.count(one) for one in networks])
+    weights = np.array([0.0 if one in OTHER_CODE else 1 / networks.count(one) for one in networks])
     return math.expm1(math.sqrt(float((errors**2 * weights).sum() / weights.sum())))
 
 

@@ -266,11 +266,17 @@ def _bound_by_host(setup: Setup, cluster: Cluster) -> list[str]:
 
 def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     assumed = cluster.assumed
-    products, bandwidth = f"{assumed.arithmetic_share:.0%}", f"{assumed.bandwidth_share:.0%}"
+    products, memory, links = cluster.arithmetic_share, cluster.memory_share, assumed.bandwidth_share
+    shares = f"Assumed: products at {products:.0%} of its peak, bandwidths at {links:.0%}"
+    if cluster.gpu.arithmetic_share is not None:
+        shares = (
+            f"Fitted to published speeds of others' code: products at {products:.0%} of its peak, its memory at "
+            f"{memory:.0%}. Assumed: links at {links:.0%}"
+        )
     when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
     notes = [
-        f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
-        f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
+        f"nothing was measured on {cluster.gpu.name}. {shares}, {assumed.kernel_us:g} µs or more an operator, "
+        f"{assumed.host_us:g} µs to launch one",
         f"messages by the alpha-beta model, with {assumed.link_latency_us:g} µs in a node and "
         f"{assumed.network_latency_us:g} µs between nodes, {when}",
         f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without "

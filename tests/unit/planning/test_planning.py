@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,8 @@ from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_r
 from bigtrain.planning.hazards import _saving
 from bigtrain.planning.micro_batch import MicroBatchTrial
 from bigtrain.planning.operations import Counter
+from bigtrain.planning.step import Setup, operator_seconds
+from bigtrain.strategies.plans.work import Work
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
@@ -170,3 +173,25 @@ def test_a_slow_checkpoint_is_compared_with_the_time_that_slurm_leaves() -> None
     (one,) = list(_saving({"save_s": 100.0}))
     assert one.remedy.startswith("save_seconds: 300")
     assert not list(_saving({"save_s": 40.0}))
+
+
+def test_a_card_with_shares_of_its_own_is_planned_with_them() -> None:
+    known = cluster(gpu="a100")
+    other = replace(known, gpu=known.gpu.model_copy(update={"arithmetic_share": 0.8, "bandwidth_share": 0.9}))
+    work = Work(
+        player="D",
+        second_order=False,
+        names=("aten.mm", "aten.add"),
+        flops=np.array([1e13, 0.0]),
+        bytes=np.array([1.0, 1e10]),
+        reduced=np.array([False, False]),
+        forward=2,
+        arrivals=(),
+        activations=0.0,
+        with_gradients=0.0,
+        late=0.0,
+        statistics=(),
+    )
+    setup = Setup({}, {}, 1, 1, "fp32", False, {})
+    assert operator_seconds(work, setup, known) == pytest.approx([1e13 / (0.5 * 19.5e12), 1e10 / (0.75 * 2039e9)])
+    assert operator_seconds(work, setup, other) == pytest.approx([1e13 / (0.8 * 19.5e12), 1e10 / (0.9 * 2039e9)])
