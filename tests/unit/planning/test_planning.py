@@ -195,3 +195,11 @@ def test_a_card_with_shares_of_its_own_is_planned_with_them() -> None:
     setup = Setup({}, {}, 1, 1, "fp32", False, {})
     assert operator_seconds(work, setup, known) == pytest.approx([1e13 / (0.5 * 19.5e12), 1e10 / (0.75 * 2039e9)])
     assert operator_seconds(work, setup, other) == pytest.approx([1e13 / (0.8 * 19.5e12), 1e10 / (0.9 * 2039e9)])
+
+
+def test_a_cards_own_shares_are_those_of_the_published_fit() -> None:
+    page = (ROOT / "benchmarks" / "planning.md").read_text()
+    for gpu in load_hardware().gpus.values():
+        if gpu.arithmetic_share is not None:
+            row = f"| {gpu.name.split()[1]} | {gpu.arithmetic_share:.2f} | {gpu.bandwidth_share:.2f} |"
+            assert row in page, f"run benchmarks/published_speeds.py --write and note what it finds of {gpu.name}"
