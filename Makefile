@@ -19,7 +19,7 @@ quick: $(VENV)/dev
 test: $(VENV)/dev
 	scripts/system-packages
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 -m "$(TESTS)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 -m "$(TESTS)"
 
 test-all: # those of minutes as well: all faults, growing and shrinking worlds, MLflow's slowest page
 	$(MAKE) --no-print-directory test TESTS=""

@@ -15,12 +15,13 @@ import hmac
 import os
 import resource
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
+
+from bigtrain.core.signals import blocked_signals
 
 TOKEN = "BIGTRAIN_MEETING_TOKEN"  # noqa: S105 - the variable's name
 """The variable that holds the job's token: the batch script makes one for each life of a job."""
@@ -31,8 +32,6 @@ _PATIENCE_SECONDS = 600.0
 """How long a gate or a store that does not answer yet is asked again: nodes start at different times."""
 _WAITING = 1024
 """Connections that may wait to be taken: all ranks come at once."""
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Slurm sends these to all processes of a job. The ranks that save need the store until they have ended."""
 
 
 class RefusedError(ConnectionError):
@@ -184,17 +183,13 @@ def _listen_at(host: str, port: int) -> socket.socket:
 
 def _start(listener: socket.socket, token: str, *words: str) -> None:
     """Start this program for a socket; it ends with this process, or with what this process becomes."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED}  # which the program inherits
-    try:
+    with blocked_signals():  # Slurm signals all processes of a job, and ranks that save need the store until they end
         subprocess.Popen(
             [sys.executable, "-m", "launch.gate", f"--listener={listener.fileno()}", f"--parent={os.getpid()}", *words],
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, TOKEN: token},
         )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 async def _run(options: argparse.Namespace, token: bytes) -> None:

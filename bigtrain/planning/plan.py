@@ -96,7 +96,7 @@ class Plan:
     def in_words(self) -> str:
         """Return the main figures in a line, for the header of a config."""
         own, millions = self.own, sum(self.parameters.values()) / 1e6
-        memory, speed = f"{own.memory.total / 2**30:.1f} GiB a card", f"{own.img_per_s:,.0f} img/s"
+        memory, speed = f"{own.memory.total / 2**30:.1f} GiB per GPU", f"{own.img_per_s:,.0f} img/s"
         return (
             f"{millions:,.0f} M parameters, {self.gflop_per_img:,.0f} GFLOP an image, {memory}, {speed} "
             f"({own.efficiency:.0%} efficiency, {own.mfu:.0%} MFU), {self.hours:,.0f} hours, "
@@ -187,9 +187,9 @@ def _best(estimates: list[Estimate]) -> tuple[str | None, str]:
         advice = (
             f"{room.name} takes micro_batch {room.largest_micro_batch}"
             if room.largest_micro_batch
-            else "no micro_batch does: use a smaller network, activation_checkpointing or larger cards"
+            else "no micro_batch does: use a smaller network, activation_checkpointing or larger GPUs"
         )
-        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB a card; {advice}"
+        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB per GPU; {advice}"
     first, *others = fitting
     reason = "the fastest of those that fit" if others else "the only one that fits"
     if others:

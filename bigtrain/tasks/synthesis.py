@@ -27,8 +27,12 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: what is generated; networks of images take arrays of the shape [C, H, W] as well.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
+        field: field that is generated; networks for images can generate arrays of the shape [C, H, W] as well.
+        generator: network that generates samples from latents.
+        discriminator: network that tells generated from real samples.
+        objective: the losses of both.
+        augment: augmentation of what the discriminator sees.
+        compile: whether the networks run through `torch.compile` in phases without second derivatives.
     """
 
     field: str = "image"

@@ -42,6 +42,8 @@ def source_of(place: Place, names: list[str]) -> Source:
         return _source(place, layout.names, {}, (), None, layout)
     layout = layout_of(names, str(place.path), place.split, labelled=False)
     description = described(place, layout.names, has_class_folders(names, place.split))
+    if description is not None and description.unlabelled:
+        return _source(place, layout.names, {}, (), description, layout)
     if description is None or not description.labels:
         layout = layout_of(names, str(place.path), place.split, place.listing.folders)
         return _source(place, layout.names, layout.labels, layout.classes, description, layout)

@@ -1,6 +1,7 @@
 """Parquet files that hold the images themselves, as hubs hand out datasets."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +46,9 @@ def from_parquet(place: Place) -> Source:
         for file in files:
             table.lay_out(file, out.file)
         out.file.flush()
+    except DataError:
+        out.file.close()
+        raise
     except OSError as error:
         raise DataError(
             f"{place.path}: its images cannot be laid out ({error}); they need as much room as the files"
@@ -52,7 +56,8 @@ def from_parquet(place: Place) -> Source:
     items, classes = table.labelled()
     unused = [one for one in table.columns if one not in table.taken]
     if unused:
-        notes = (*notes, f"columns not taken: {first_of(unused, 6)}")
+        hint = "" if classes or place.label else " (--label takes one for the classes)"
+        notes = (*notes, f"columns not taken: {first_of(unused, 6)}{hint}")
     stats = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     return Source(
         name=place.path.stem,
@@ -101,6 +106,11 @@ class _Table:
         if image is None:
             raise DataError(f"{file}: no column of image files (bytes); it has {', '.join(schema.names)}")
         label, known = _label_column(schema, self._place, file)
+        if self._names and known and self._names != known:
+            raise DataError(
+                f"{file}: its classes are {first_of(known)}, those of the files before are {first_of(self._names)}; an "
+                "index means another class in each: prepare them apart, or say --label none"
+            )
         self._names = self._names or known
         text = chosen(schema.names, CAPTION_COLUMNS)
         used = [one for one in (image, label, text) if one]
@@ -226,6 +236,8 @@ def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
     if isinstance(image, dict):
         path = image.get("path")
         image = image.get("bytes")
+        if image is None and path and not _is_below(file.parent, path):
+            return Lost(str(file), "outside", f"{path} leads out of the folder of the file that lists it")
         if image is None and path:
             try:
                 image = (file.parent / path).read_bytes()
@@ -236,3 +248,8 @@ def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
     offset = out.tell()
     out.write(image)
     return Span(str(file), offset, len(image))
+
+
+def _is_below(folder: Path, path: str) -> bool:
+    """Tell whether a path that a stranger may have written stays in a folder, as it is written."""
+    return Path(os.path.relpath(folder / path, folder)).parts[:1] != ("..",)

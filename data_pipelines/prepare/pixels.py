@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
-from data_pipelines.prepare.names import first_of
+from data_pipelines.prepare.layout import ALL
+from data_pipelines.prepare.names import PART_OF, first_of
 from data_pipelines.prepare.place import OpenFile, Place
 from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, LeftAside, Source
@@ -87,11 +89,21 @@ class _Array:
 
 
 def holds_images(path: Path) -> bool:
-    """Tell whether an `.npy` file holds images, not other numbers: uint8, [N, H, W, C] or [N, C, H, W]."""
+    """Tell whether an `.npy` file holds images, not other numbers: uint8, [N, H, W, C] or [N, C, H, W].
+
+    Raises:
+        DataError: it seems to hold one image.
+    """
     try:
         array = _npy(path)
     except DataError:
         return False
+    if array.dtype == np.uint8 and len(array.shape) == 3 and array.shape[2] in _CHANNELS[2:]:
+        height, width, channels = array.shape
+        raise DataError(
+            f"{path}: holds one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, W, C], "
+            f"or say which is meant: pixels:{path} or arrays:{path}"
+        )
     return len(array.shape) == 4 and array.axes is not None
 
 
@@ -99,14 +111,16 @@ def from_pixels(place: Place) -> Source:
     """Return the images of an `.npy` or `.npz` file: uint8, [N, H, W, C], [N, C, H, W] or, grey, [N, H, W].
 
     In an `.npz`, the images are `arr_0` (or `images`, `samples`, …, or the only such array) and the class indices
-    `arr_1` (or `labels`, `y`, …), with `class_names`.
+    `arr_1` (or `labels`, `y`, …), with `class_names`. Names such as `train_images`, `train_labels` and `x_test` are
+    those of parts.
 
     Raises:
-        DataError: no such file, or no images of 8 bits in it.
+        DataError: no such file, no images of 8 bits in it, no such part, or labels that do not belong to the images.
     """
-    place.without_splits()
     path = place.path
     arrays = {"": _npy(path)} if path.suffix.lower() == ".npy" else _npz(place)
+    given = _given_names(place, arrays)
+    arrays = {called: arrays[one] for called, one in given.items()}
     name = next((one for one in _IMAGES if one in arrays and arrays[one].axes), None)
     if name is None:
         found = [one for one, array in arrays.items() if array.axes]
@@ -114,6 +128,7 @@ def from_pixels(place: Place) -> Source:
             have = ", ".join(f"{one} {array.words}".strip() for one, array in arrays.items())
             raise DataError(
                 f"{path}: no images in it: expected uint8, [N, H, W, C], [N, C, H, W] or [N, H, W], found {have}"
+                f"{_way_on(arrays.values())}"
             )
         (name,) = found
     images = arrays[name]
@@ -121,7 +136,7 @@ def from_pixels(place: Place) -> Source:
     count, *shape = images.shape if len(images.shape) == 4 else (images.shape[0], 1, *images.shape[1:])
     size = (shape[0], shape[1], shape[2])
     channels, height, width = (size[axis] for axis in images.axes)
-    labels, classes, used = _labels(place, arrays, count)
+    labels, classes, used = _labels(place, arrays, given, count)
     aside = LeftAside()
     for one, array in arrays.items():
         if one not in (name, *used):
@@ -140,18 +155,59 @@ def from_pixels(place: Place) -> Source:
     )
 
 
-def _labels(place: Place, arrays: dict[str, _Array], count: int) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
+def _given_names(place: Place, arrays: Mapping[str, _Array]) -> dict[str, str]:
+    """Return the names by which the arrays of a part are known (`images` for `train_images`) -> those that they have.
+
+    Raises:
+        DataError: no such part, or several and none is asked for.
+    """
+    parts: dict[str, dict[str, str]] = {}
+    for name in arrays:
+        words = name.lower().split("_")
+        for part, rest in ((words[0], words[1:]), (words[-1], words[:-1])):
+            known = "_".join(rest)
+            if part in PART_OF and known in (*_IMAGES, *_LABELS):
+                parts.setdefault(PART_OF[part], {})[known] = name
+    if place.split == ALL:
+        usual = any(one in arrays for one in _IMAGES) or len(parts) < 2
+        if not usual:
+            raise DataError(f"{place.path}: holds {', '.join(sorted(parts))}; choose a part with --split")
+        return {name: name for name in arrays} | ({} if len(parts) != 1 else next(iter(parts.values())))
+    if place.split not in parts:
+        if parts:
+            raise DataError(f"{place.path}: has no split '{place.split}' of its own; it has {', '.join(sorted(parts))}")
+        place.without_splits()
+    own = parts[place.split]
+    return own | {name: name for name in arrays if name not in own.values()}
+
+
+def _way_on(arrays: Iterable[_Array]) -> str:
+    """Return what to do with images that are no numbers of 8 bits."""
+    kinds = {array.dtype.kind for array in arrays if len(array.shape) == 4}
+    if "f" in kinds:
+        return "; of values from 0 to 1, save (255 * x).round().clip(0, 255).astype('uint8')"
+    return "; of values from 0 to 255, save x.astype('uint8')" if kinds & {"i", "u", "b"} else ""
+
+
+def _labels(
+    place: Place, arrays: Mapping[str, _Array], given: Mapping[str, str], count: int
+) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
     """Return the class indices, the names of the classes, and the names of the arrays that tell them."""
     name = next((one for one in place.columns(_LABELS) if one in arrays), None)
-    if name is None or arrays[name].shape != (count,):
+    if name is None:
         if place.label and place.columns(()):
             have = first_of((f"{one} {array.words}" for one, array in arrays.items()), 9)
             raise DataError(f"{place.path}: no array '{place.label}' of {count} labels for --label; it has {have}")
         return [], (), ()
-    values = _content(place.path, name).tolist()
+    if arrays[name].shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{place.path}: {given[name]} {arrays[name].words} is not one label for each of {count} images; "
+            "--label none prepares them without classes"
+        )
+    values = _content(place.path, given[name]).reshape(-1).tolist()
     labels, classes = as_classes(values, str(place.path), "image {}".format)
     named = next((one for one in _NAMES if one in arrays), None)
-    names = [str(one) for one in _content(place.path, named).tolist()] if named else []
+    names = [str(one) for one in _content(place.path, given[named]).tolist()] if named else []
     if named and labels and all(isinstance(value, int) for value in values) and len(names) >= len(classes):
         return labels, distinct_names(names, [str(number) for number in range(len(names))]), (name, named)
     return labels, classes, (name,)

@@ -35,7 +35,7 @@ def from_table(place: Place) -> Source:
         )
     wrong = next((number for number, value in enumerate(paths) if not isinstance(value, str) or not value), None)
     if wrong is not None:
-        raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({paths[wrong]!r})")
+        raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({str(paths[wrong])[:60]!r})")
     names = [_on_disk(path.parent, name) for name in paths]
     _check_inside(path, names)
     kept, aside = _distinct(table, names)

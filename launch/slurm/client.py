@@ -18,8 +18,8 @@ from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import for_new_jobs
 from data_pipelines.files import write_json
 
-ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "PREEMPTED")
-"""States of a job that is not over."""
+OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REVOKED")
+"""States of a job that is over. Any other is one of a job that runs or will: SIGNALING, RESIZING, STAGE_OUT, …"""
 _WAITS = (1, 2, 4, 8, 16, 32)
 """Seconds before the next try where Slurm does not answer: a minute in all."""
 _FEW, _FEW_SECONDS, _MANY_SECONDS = 8, 2.0, 30.0
@@ -59,7 +59,7 @@ class Queued:
     @property
     def is_alive(self) -> bool:
         """Whether it runs, or will."""
-        return self.state in ALIVE
+        return self.state not in OVER
 
 
 def check_request(script: str) -> None:

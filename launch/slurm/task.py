@@ -12,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 
 import psutil
 
+from bigtrain.core.signals import blocked_signals
 from launch import gate
 
 _LOOPBACK = "127.0.0.1"
@@ -88,7 +89,7 @@ def command_of(options: argparse.Namespace, environment: Mapping[str, str]) -> l
     return [
         *(sys.executable, "-m", "launch.agent", f"--nproc-per-node={options.ranks_per_node}"),
         *("--rdzv-backend=loopback", f"--local-addr={_LOOPBACK}", *(meeting if nodes > 1 else ())),
-        *("--signals-to-handle=SIGTERM,SIGINT,SIGUSR1", f"--shutdown-timeout={options.save_seconds}"),
+        f"--shutdown-timeout={options.save_seconds}",
         *train,
     ]
 
@@ -144,7 +145,8 @@ def main() -> None:
         for place in options.data:
             stage_or_say_why_not(place, options.stage)
     command = command_of(options, os.environ)
-    os.execv(command[0], command)  # noqa: S606 - a list, no shell
+    with blocked_signals():  # until the agent or the rank can take them
+        os.execv(command[0], command)  # noqa: S606 - a list, no shell
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ PICTURES = {
     "pix2pix-earth64": "pix2pix-earth.png",
     "pix2pix-emoji64": "pix2pix.png",
     "cyclegan-emoji64": "cyclegan.png",
+    "wavegan-drums8k": "drums.png",
 }
 """Of recipes that were trained here, in docs/images."""
 
 INTRODUCTION = """# Recipes
 
-Every file of `configs/` is a complete config. Its header says how to run it, where its settings come from, what to
-expect, and what of it was verified. Those with a picture were trained on the project's own machines.
+Every file in `configs/` is a complete config. Its header contains the commands, the source of the settings, the
+expected result, and what was verified. The recipes with a picture were trained by this project, and the picture shows
+their outputs. Most of the large recipes have not been trained, and their headers say so.
 
 """
 

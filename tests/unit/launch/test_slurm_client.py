@@ -57,6 +57,14 @@ def test_an_answer_without_a_number_is_told(site: Callable[..., Site]) -> None:
         client.submit(Path("/run/train.sbatch"))
 
 
+@pytest.mark.parametrize(
+    ("state", "alive"),
+    [("SIGNALING", True), ("STAGE_OUT", True), ("SPECIAL_EXIT", True), ("NODE_FAIL", False), ("TIMEOUT", False)],
+)
+def test_only_a_state_that_is_an_end_ends_a_job(state: str, alive: bool) -> None:
+    assert Queued(state, "").is_alive == alive
+
+
 def test_the_queue_is_read_among_banners(site: Callable[..., Site]) -> None:
     site(squeue=[(0, f"{BANNER}7|RUNNING|n[1-2]\n8_3|PENDING|(Priority|Resources)\n9_[0-3]|PENDING|(None)\n", "")])
     assert client.queue() == {

@@ -142,8 +142,8 @@ def test_an_operator_whose_bits_do_not_repeat_is_named() -> None:
         (["--gpu=h10"], "--gpu 'h10' is not known (did you mean 'h100'?); known: v100, a100-40gb, a100,"),
         (
             ["--gpus-per-node=8"],
-            "global_batch 16 has 4 micro-batches of 4; they do not divide over 8 ranks: use 1 or 2 "
-            "or 4 ranks, or micro_batch=2",
+            "global_batch 16 has 2 micro-batches of 8; they do not divide over 8 ranks: use 1 or 2 "
+            "ranks, or micro_batch=2",
         ),
         (["--gpus-per-node=3"], "global_batch 16 does not divide over 3 ranks"),
         (["--link=400"], "--link '400': write a rate such as 400Gb"),
