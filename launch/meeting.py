@@ -89,5 +89,5 @@ def _create(parameters: RendezvousParameters) -> RendezvousHandler:
         return LoopbackRendezvous(parameters.run_id)
     port = parameters.endpoint.removeprefix(f"{ADDRESS}:")
     if number is None or not port.isdecimal():
-        raise ValueError(f"{BACKEND} for {agents} machines: --rdzv-conf=rank=NUMBER --rdzv-endpoint={ADDRESS}:PORT")
+        raise ValueError(f"{BACKEND} for {agents} machines: the agent's number and the port of its store are missing")
     return LoopbackRendezvous(parameters.run_id, number=int(number), agents=agents, port=int(port))
