@@ -32,6 +32,10 @@ _JUST_IMAGES = {
 """Folders of these names, in lower case, hold images or sounds and name no class."""
 
 
+_BESIDE_IMAGES = {"mask", "masks", "label", "labels", "annotations", "segmentation", "segmentations", "gt", "depth"}
+"""Folders of these names, in lower case, lie beside one of images, and show the same in another way."""
+
+
 class UnclearLabelsError(DataError):
     """The images are there; what their classes are is not clear."""
 
@@ -107,6 +111,12 @@ def layout_of(
     labels = {name: index[ways[name][0]] for name in chosen}
     if alike := sorted(name for name in classes if name.lower() in {other.lower() for other in tops - {name}}):
         notes = (*notes, f"classes differ only in upper and lower case ({first_of(alike)})")
+    if odd := [name for name in classes if name.lower() in _JUST_IMAGES | _BESIDE_IMAGES]:
+        notes = (
+            *notes,
+            f"the folders {first_of(odd)} are taken for classes; prepare one of them alone if they are none, or "
+            "pairs:INPUTS,TARGETS",
+        )
     empty = _without_files(folders, root, classes, bool(part_of))
     if empty:
         notes = (

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_pipelines.content import LFS_POINTER
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, first_line
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
@@ -173,7 +173,7 @@ def _schema(path: Path) -> pyarrow.Schema:
                 raise DataError(f"{path}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
         return pyarrow.parquet.read_schema(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
 def _image_column(schema: pyarrow.Schema, place: Place | None) -> str | None:
@@ -228,7 +228,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: is damaged ({first_line(error)})") from None
 
 
 def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.array_parts import names_of_part
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
-from data_pipelines.prepare.layout import ALL
-from data_pipelines.prepare.names import PART_OF, first_of
+from data_pipelines.prepare.names import first_of
 from data_pipelines.prepare.place import OpenFile, Place
 from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, LeftAside, Source
@@ -119,7 +119,7 @@ def from_pixels(place: Place) -> Source:
     """
     path = place.path
     arrays = {"": _npy(path)} if path.suffix.lower() == ".npy" else _npz(place)
-    given = _given_names(place, arrays)
+    given = names_of_part(place, arrays, (*_IMAGES, *_LABELS))
     arrays = {called: arrays[one] for called, one in given.items()}
     name = next((one for one in _IMAGES if one in arrays and arrays[one].axes), None)
     if name is None:
@@ -128,7 +128,7 @@ def from_pixels(place: Place) -> Source:
             have = ", ".join(f"{one} {array.words}".strip() for one, array in arrays.items())
             raise DataError(
                 f"{path}: no images in it: expected uint8, [N, H, W, C], [N, C, H, W] or [N, H, W], found {have}"
-                f"{_way_on(arrays.values())}"
+                f"{way_on(array.dtype for array in arrays.values() if len(array.shape) == 4)}"
             )
         (name,) = found
     images = arrays[name]
@@ -138,9 +138,8 @@ def from_pixels(place: Place) -> Source:
     channels, height, width = (size[axis] for axis in images.axes)
     labels, classes, used = _labels(place, arrays, given, count)
     aside = LeftAside()
-    for one, array in arrays.items():
-        if one not in (name, *used):
-            aside.add("arrays of the file", f"{one} {array.words}")
+    for one in sorted(set(given.values()) - {given[called] for called in (name, *used)}):
+        aside.add("arrays of the file", f"{one} {arrays[one].words}" if one in arrays else one)
     stat = path.stat()
     return Source(
         name=path.stem,
@@ -155,35 +154,9 @@ def from_pixels(place: Place) -> Source:
     )
 
 
-def _given_names(place: Place, arrays: Mapping[str, _Array]) -> dict[str, str]:
-    """Return the names by which the arrays of a part are known (`images` for `train_images`) -> those that they have.
-
-    Raises:
-        DataError: no such part, or several and none is asked for.
-    """
-    parts: dict[str, dict[str, str]] = {}
-    for name in arrays:
-        words = name.lower().split("_")
-        for part, rest in ((words[0], words[1:]), (words[-1], words[:-1])):
-            known = "_".join(rest)
-            if part in PART_OF and known in (*_IMAGES, *_LABELS):
-                parts.setdefault(PART_OF[part], {})[known] = name
-    if place.split == ALL:
-        usual = any(one in arrays for one in _IMAGES) or len(parts) < 2
-        if not usual:
-            raise DataError(f"{place.path}: holds {', '.join(sorted(parts))}; choose a part with --split")
-        return {name: name for name in arrays} | ({} if len(parts) != 1 else next(iter(parts.values())))
-    if place.split not in parts:
-        if parts:
-            raise DataError(f"{place.path}: has no split '{place.split}' of its own; it has {', '.join(sorted(parts))}")
-        place.without_splits()
-    own = parts[place.split]
-    return own | {name: name for name in arrays if name not in own.values()}
-
-
-def _way_on(arrays: Iterable[_Array]) -> str:
+def way_on(dtypes: Iterable[np.dtype[Any]]) -> str:
     """Return what to do with images that are no numbers of 8 bits."""
-    kinds = {array.dtype.kind for array in arrays if len(array.shape) == 4}
+    kinds = {dtype.kind for dtype in dtypes}
     if "f" in kinds:
         return "; of values from 0 to 1, save (255 * x).round().clip(0, 255).astype('uint8')"
     return "; of values from 0 to 255, save x.astype('uint8')" if kinds & {"i", "u", "b"} else ""

@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_pipelines.content import LFS_POINTER
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, first_line
 from data_pipelines.prepare.labels import distinct_names
 from data_pipelines.prepare.names import first_of, suffix_of
 from data_pipelines.prepare.place import Place
@@ -108,7 +108,7 @@ def read_table(content: bytes, name: str, place: Place) -> Table:
         try:
             arrow = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
         except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{name}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{name}: cannot be read as a table ({first_line(error)})") from None
         columns: dict[str, list[Any]] = {column: arrow.column(column).to_pylist() for column in arrow.column_names}
         row: Callable[[int], str] = "row {}".format
     else:

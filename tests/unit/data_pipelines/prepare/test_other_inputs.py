@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import open_source
+from data_pipelines.prepare.captions import TEXT
 from data_pipelines.prepare.labels import as_classes
 from data_pipelines.prepare.run import frames_note
 from data_pipelines.protocol import Rejected
@@ -143,6 +144,9 @@ def test_arrays_called_by_parts_are_parts(tmp_path: Path) -> None:
     told(tmp_path / "s.npz", "has no split 'test' of its own; it has train, val", split="test")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="train")) == list("012012")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="val")) == ["1", "2"]
+    np.savez(tmp_path / "train.npz", train_images=IMAGES, train_labels=CLASSES)
+    source = open_source(str(tmp_path / "train.npz"))
+    assert (labelled(source), source.left_aside.total) == (list("012012"), 0)
     np.savez(tmp_path / "keras.npz", x_train=IMAGES, y_train=CLASSES, x_test=IMAGES[:1], y_test=[2])
     assert labelled(open_source(str(tmp_path / "keras.npz"))) == list("012012")
     assert labelled(open_source(str(tmp_path / "keras.npz"), split="test")) == ["2"]
@@ -207,3 +211,42 @@ def write_images(folder: Path) -> Path:
     for number in range(2):
         (folder / f"{number}.png").write_bytes(png(number))
     return folder
+
+
+def test_hdf5_is_read_in_groups_and_parts(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        file["train/images"], file["train/labels"] = IMAGES, CLASSES[:, None]
+        file["test/images"], file["test/labels"] = IMAGES[:2], [1, 2]
+    told(tmp_path / "g.h5", "holds test, train; choose a part with --split")
+    source = open_source(str(tmp_path / "g.h5"), split="train")
+    assert labelled(source) == list("012012")
+    assert source.left_aside.total == 2
+    image = source.read(source.items[5].where)
+    assert isinstance(image, np.ndarray)
+    assert image[0, 0, 0] == 5
+    told(tmp_path / "g.h5", "no array 'kind' for --label; it has test/images", split="train", label="kind")
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["dataset/images"], file["dataset/labels"] = IMAGES, CLASSES
+    assert labelled(open_source(str(tmp_path / "one.h5"))) == list("012012")
+    with h5py.File(tmp_path / "floats.h5", "w") as file:
+        file["images"] = IMAGES / 255
+    told(tmp_path / "floats.h5", r"found images float64.*; of values from 0 to 1")
+
+
+def test_folders_of_masks_are_taken_for_classes_and_told(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        write_images(tmp_path / folder)
+    (note,) = open_source(str(tmp_path)).notes
+    assert "the folders images, masks are taken for classes" in note
+
+
+def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set")
+    (folder / "metadata.csv").write_text("file_name,text\n0.png,one\n1.png,other\n0.png,another\n0.png,one\n")
+    source = open_source(str(folder))
+    assert [item.fields[TEXT] for item in source.items] == [b"one", b"other"]
+    assert "1 images are listed with several captions (0.png), of which the first is taken; prepare table:" in str(
+        source.notes
+    )
+    assert len(open_source(str(folder / "metadata.csv")).items) == 3
