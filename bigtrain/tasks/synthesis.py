@@ -114,6 +114,7 @@ class SynthesisTask(Task):
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
         self._probability = config.augment.probability.build(device)
+        self._augments = config.augment.kind != "none"
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
         shared = (config.objective, self._view, self._averages, Compiler(active=config.compile), config.field)
@@ -144,7 +145,7 @@ class SynthesisTask(Task):
         """See Task: what steers the terms moves, then the probability of augmentation."""
         self._averages.move()
         self._probability.update(self._averages["signs/real"], progress)
-        return {"augment/p": self._probability.p}
+        return {"augment/p": self._probability.p} if self._augments else {}
 
     def stateful(self) -> Mapping[str, Stateful]:
         """See Task."""

@@ -147,6 +147,7 @@ class Sender:
         if run.is_new:
             self._sent.offsets = {}
         self._sent.run_id, self._sent.experiment = run.run_id, self._target.experiment
+        self._sent.experiment_id = run.experiment_id
         self._state.save(self._target.uri, self._sent)
         self._run = run
 

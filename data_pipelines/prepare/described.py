@@ -168,6 +168,7 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
     captions: dict[str, bytes] = {}
     rows: dict[str, tuple[Any, str]] = {}
     notes: list[str] = []
+    again: dict[str, None] = {}
     for table, file in zip(tables, files, strict=True):
         folder = file.rpartition("/")[0]
         folder = folder and f"{folder}/"
@@ -180,8 +181,14 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
             if found in rows and rows[found][0] != label:
                 raise DataError(f"{table.name}: {table.row(number)}: {called} is listed before, with another label")
             rows[found] = label, f"{table.row(number)} ({called})"
-            if table.captions is not None and table.captions[number]:
-                captions[found] = table.captions[number]
+            text = table.captions[number] if table.captions is not None else b""
+            if text and captions.setdefault(found, text) != text:
+                again[found] = None
+    if again:
+        notes.append(
+            f"{len(again)} images are listed with several captions ({first_of(again)}), of which the first is taken; "
+            f"prepare table:{place.path / files[0]} for a sample of each"
+        )
     used = frozenset(files)
     where = tables[0].name
     if all(table.labels is None for table in tables):

@@ -15,8 +15,9 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import open_source
+from data_pipelines.prepare.captions import TEXT
 from data_pipelines.prepare.labels import as_classes
-from data_pipelines.prepare.run import frames_note
+from data_pipelines.prepare.run import PrepareOptions, frames_note, prepare
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import Source
 from tests.unit.data_pipelines.prepare.test_tables import png
@@ -238,3 +239,30 @@ def test_folders_of_masks_are_taken_for_classes_and_told(tmp_path: Path) -> None
         write_images(tmp_path / folder)
     (note,) = open_source(str(tmp_path)).notes
     assert "the folders images, masks are taken for classes" in note
+
+
+def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set")
+    (folder / "metadata.csv").write_text("file_name,text\n0.png,one\n1.png,other\n0.png,another\n0.png,one\n")
+    source = open_source(str(folder))
+    assert [item.fields[TEXT] for item in source.items] == [b"one", b"other"]
+    assert "1 images are listed with several captions (0.png), of which the first is taken; prepare table:" in str(
+        source.notes
+    )
+    assert len(open_source(str(folder / "metadata.csv")).items) == 3
+
+
+def test_tables_of_addresses_are_told(table: Path) -> None:
+    table.write_text("image,label\nhttps://x/1.jpg,0\n")
+    told(table, "lists addresses .*; fetch them first")
+    table.write_text(f"image,label\n{'abcd' * 200},0\n")
+    told(table, "none of the first 1 files that it lists is there")
+
+
+def test_captions_in_another_encoding_are_told(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set")
+    for number in range(2):
+        (folder / f"{number}.txt").write_text("caf\u00e9", encoding="latin-1")
+    with pytest.raises(DataError, match=r"not a text in UTF-8 \(.* at byte 3; iconv -f latin1") as error:
+        prepare(open_source(str(folder)), tmp_path / "out", PrepareOptions(codec="source"), workers=1)
+    assert "--codec" not in str(error.value)
