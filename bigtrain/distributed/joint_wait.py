@@ -72,7 +72,7 @@ class JointWait:
             raise StepGivenUpError
 
     def _is_asked(self) -> bool:
-        """Tell whether a rank was asked to stop: this one, which lets the others know, or, looked up at times, another."""
+        """Tell whether a rank was asked to stop: this one, which tells the others, or, looked up at times, another."""
         asked = stop.received() is not None
         if asked == self._told and time.monotonic() < self._look_at:
             return asked
