@@ -59,9 +59,9 @@ class TrainingConfig(TaskConfig, ABC):
         tf32: whether a GPU may round the operands of float32 matrix products and convolutions to 10 bits, which is
             faster.
         deterministic: whether GPUs use only deterministic algorithms, so that the bits of a run depend only on its
-            config, the GPU and the libraries, as they always do on a CPU. This is slower; by how much was not measured.
-            An operator without such an algorithm, for example in the network of a plug-in, ends the run at its first
-            step with PyTorch's message.
+            config, the GPU and the libraries, as they always do on a CPU. This is slower; `bigtrain plan` states what
+            is known of its cost. An operator without such an algorithm, for example in the network of a plug-in, ends
+            the run at its first step with PyTorch's message, and is named by the plan.
         data: the training samples.
         ema: the moving average of the weights.
         log: how often metrics are logged.

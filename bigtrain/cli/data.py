@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -108,6 +108,19 @@ def prepare(
     if own:
         typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
     _print_source(source, images)
+
+
+def parse_prepare(words: Sequence[str]) -> tuple[Path, str | None]:
+    """Return the folder and the part that `prepare` is told by these words, which a job will give it.
+
+    Raises:
+        UsageError: it does not take them.
+    """
+    group = cast(Any, typer.main.get_command(app))  # of the click that typer carries along
+    with group.commands["prepare"].make_context("bigtrain data prepare", list(words)) as context:
+        given = context.params
+    _prepare_options(given)
+    return given["dest"], given["part"]
 
 
 def _prepare_options(given: Mapping[str, Any]) -> "PrepareOptions":

@@ -56,6 +56,15 @@ def submit(
     allow_config_change: Annotated[
         bool, typer.Option("--allow-config-change", help="Resume although the config in the run folder differs.")
     ] = False,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PARTS",
+            min=1,
+            help="Prepare a dataset instead, by an array of so many tasks: submit --prepare 16 … -- SOURCE DEST "
+            "[OPTION]…; what follows -- are the arguments of bigtrain data prepare.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the job and print the batch script without queueing it.")
     ] = False,
@@ -74,11 +83,14 @@ def submit(
     from launch.slurm.settings import load_settings
     from launch.slurm.submission import submit as hand_in
 
-    ours = ("context", "config", "overrides", "container", "profile", "allow_config_change", "dry_run")
+    ours = ("context", "config", "overrides", "container", "profile", "allow_config_change", "prepare", "dry_run")
     flags: dict[str, Any] = {name: value for name, value in context.params.items() if name not in ours}
     if container:
         flags["container"] = {"image": container, "runtime": "apptainer" if container.endswith(".sif") else "pyxis"}
     settings = load_settings(profile, flags)
+    if prepare is not None:
+        _prepare(settings, prepare, (config, *(overrides or ())), dry_run=dry_run)
+        return
     loaded = remember_micro_batch(load_training(config, overrides or []))
     configs = _configs_of(loaded, settings)
     first, *others = configs.values()
@@ -94,6 +106,27 @@ def submit(
         return
     number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
     _print_summary(number, settings, loaded)
+
+
+def _prepare(settings: "SlurmConfig", parts: int, words: tuple[str, ...], *, dry_run: bool) -> None:
+    """Queue the tasks that prepare a dataset's parts, and the job that finishes it."""
+    from bigtrain.cli.data import parse_prepare
+    from bigtrain.core.config import ConfigError
+    from launch.slurm.preparing import PreparationRequest, render
+    from launch.slurm.preparing import submit as hand_in
+
+    dest, part = parse_prepare(words)
+    if part is not None or settings.array is not None:
+        raise ConfigError(f"submit --prepare {parts}: makes the parts itself; leave out --part and --array")
+    request = PreparationRequest(words, dest.absolute(), Path.cwd(), parts)
+    if dry_run:
+        first, finish = render(settings, request, after="afterok:PARTS")
+        typer.echo(f"{first}\n{finish}", nl=False)
+        return
+    number, finishing = hand_in(settings, request)
+    typer.echo(f"job {number}: {parts} parts of {dest}; job {finishing} finishes it; output in {request.folder}")
+    typer.echo(f"{'follow':<10}squeue --me; tail -f {shlex.quote(str(request.folder))}/*.out")
+    typer.echo(f"{'cancel':<10}scancel {number} {finishing}; the same command resumes")
 
 
 def _print_summary(number: str, settings: "SlurmConfig", config: "TrainingConfig") -> None:

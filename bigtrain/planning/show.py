@@ -112,6 +112,8 @@ def _outcome(plan: Plan) -> Table:
         f"{data['bytes_per_s'] / 1e6:,.0f} MB/s uncompressed, {data['bytes_per_s_node'] / 1e6:,.0f} MB/s a node; "
         f"{data['least_shards']:.0f} shards or more",
     )
+    if plan.determinism is not None:
+        table.add_row("deterministic", plan.determinism.in_words())
     return table
 
 

@@ -81,7 +81,7 @@ def layout_of(
         DataError: there is no such part.
         UnclearLabelsError: some files lie in folders, some beside them.
     """
-    ways = {name: tuple(name.split("/")[:-1]) for name in names}
+    ways = _ways_of(names)
     root, ways = _stripped(ways)
     part_of, ways, notes = _parts(ways, place, split, labelled)
     if part_of:
@@ -135,6 +135,18 @@ def has_class_folders(names: Sequence[str], split: str = ALL) -> bool:
 
 
 _Ways = dict[str, tuple[str, ...]]
+"""The folders of each file, from the top down; files of one folder share the tuple."""
+
+
+def _ways_of(names: Iterable[str]) -> _Ways:
+    known: dict[str, tuple[str, ...]] = {}
+    ways = {}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        if folder not in known:
+            known[folder] = tuple(folder.split("/")) if folder else ()
+        ways[name] = known[folder]
+    return ways
 
 
 def _stripped(ways: _Ways) -> tuple[str, _Ways]:
@@ -146,7 +158,8 @@ def _stripped(ways: _Ways) -> tuple[str, _Ways]:
         if top is None or part_named(top):
             break
         root += f"{top}/"
-        ways = {name: way[1:] for name, way in ways.items()}
+        below = {way: way[1:] for way in set(ways.values())}
+        ways = {name: below[way] for name, way in ways.items()}
     return root, ways
 
 

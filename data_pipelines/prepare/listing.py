@@ -153,10 +153,12 @@ def list_folder(path: Path) -> Listing:
             f"{len(outside)} links lead out of the folder, and were followed ({first_of(outside)}): if it came from "
             "somebody else, see what they show before you publish the set"
         )
-    for file in sorted(found):
+    found.sort()
+    for file in found:
         name = _free(file.name, listing.files)
-        listing.files[name] = file._replace(name=name)
-    listing.files = dict(sorted(listing.files.items()))
+        listing.files[name] = file if name == file.name else file._replace(name=name)
+    if any(name != file.name for name, file in zip(listing.files, found, strict=True)):
+        listing.files = dict(sorted(listing.files.items()))
     return listing
 
 
