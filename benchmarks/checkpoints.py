@@ -2,6 +2,9 @@
 
 Also what its writing in a thread takes from other threads meanwhile: the longest pause of one that wakes every
 millisecond, beside that of a second in which nothing is written; and the processor time of the whole process.
+
+With `--steps 8`, real training steps (the quickstart's networks) are timed instead: in turn, blocks of so many steps
+before each of which a checkpoint is saved, whose writing goes on beside the step, and blocks without.
 """
 
 import argparse
@@ -11,9 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import torch
+import torch.distributed as dist
 
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints
 from bigtrain.core.state import Progress, State
@@ -53,10 +57,60 @@ def pauses() -> Iterator[list[float]]:
     thread.join()
 
 
+class Steps:
+    """Blocks of training steps, with and without a checkpoint being written beside them.
+
+    Args:
+        checkpoints: writes the state.
+        progress: of the state.
+        steps: in a block.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, progress: Progress, steps: int) -> None:
+        from tests.distributed.planned import Steps as TrainingSteps
+
+        ranks = dist.get_world_size()
+        sizes = [f"global_batch={16 * ranks}", "micro_batch=16", "generator.width=16", "discriminator.width=16"]
+        self._training = TrainingSteps([*sizes, "precision=fp32"])
+        self._checkpoints, self._progress, self._steps = checkpoints, progress, steps
+        for _ in range(3):  # the first steps allocate
+            self._training.take()
+
+    def block(self, *, writing: bool) -> float:
+        """Take the steps of a block; return the median time of one."""
+        times = []
+        for _ in range(self._steps):
+            if writing:
+                self._checkpoints.wait()
+                self._progress.advance()
+                self._checkpoints.save(self._progress)
+            began = time.perf_counter()
+            self._training.take()
+            times.append(time.perf_counter() - began)
+        self._checkpoints.wait()
+        return median(times)
+
+    def compare(self, blocks: int) -> None:
+        """Take blocks in turn, and print how many times as long steps take beside the writing."""
+        ratios = []
+        for number in range(blocks):
+            order = (True, False) if number % 2 else (False, True)  # so that a trend of the machine favours neither
+            found = {writing: self.block(writing=writing) for writing in order}
+            ratios.append(found[True] / found[False])
+        quartiles = quantiles(ratios, n=4)
+        if is_rank_zero():
+            print(f"a step beside the writing takes {median(ratios):.3f} times as long", end=" ")
+            print(
+                f"(quartiles {quartiles[0]:.3f} to {quartiles[2]:.3f}, {blocks} pairs of blocks of {self._steps} steps)"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=200)
     parser.add_argument("--saves", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="of a block; times training steps, not the saves")
+    parser.add_argument("--blocks", type=int, default=12)
     options = parser.parse_args()
     join_ranks()
     with tempfile.TemporaryDirectory() as own:
@@ -65,6 +119,10 @@ def main() -> None:
         checkpoints = Checkpoints(
             CheckpointConfig(interval_kimg=1), folder, {"progress": progress, "weights": Weights(options.mb)}
         )
+        if options.steps:
+            Steps(checkpoints, progress, options.steps).compare(options.blocks)
+            leave_ranks()
+            return
         blocked, written, longest, cpu = [], [], [], []
         for _ in range(options.saves):
             progress.advance()

@@ -77,10 +77,10 @@ _HEAD = """# What the health monitors report
 
 {date}, `python benchmarks/health.py DATA`, {machine} CPU, one rank, one thread; BigGAN of width 4 on Fashion-MNIST at
 32x32, batches of 16, a log interval of 80 images, features of 64 fakes against 200 training images each 800 images.
-"Time" is that of the quick look at each log interval, as a share of the interval; "features" what one thorough look
-takes. The evidence is that of the last reading, also where the symptom had gone by then.
+"Time" is the duration of the monitoring at each log interval, as a share of the interval; "features" is the duration
+of one inspection of features. The evidence is that of the last reading, even if the symptom had disappeared by then.
 
-| run | kimg | rightly diagnosed | said | time | features |
+| run | kimg | correct diagnosis | findings | time | features |
 |---|---|---|---|---|---|
 """
 

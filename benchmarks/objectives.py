@@ -95,24 +95,25 @@ def report(runs: Path) -> str:
 {tags.get("git.commit", "unknown")[:12]}. Fréchet distance in EfficientNet-Lite0 features (bf16, 1,000 generated images
 against 5,000 of the dataset), lower is better; not comparable with published FID.
 
-## Game and regulariser, after 20,000 images
+## Adversarial loss and regulariser, after 20,000 images
 
-The same networks (`benchmarks/objectives.yaml`: DCGAN of width 16, no normalisation in D), the same settings for all:
-nothing is tuned for a cell, so that a game may do better with settings of its own. Wasserstein without a gradient
-penalty is refused before it starts, because nothing would bound its D's slope ("–"). Noise: non_saturating with
-R1 comes to {spread}.
+All combinations use the same networks (`benchmarks/objectives.yaml`: DCGAN with width 16, no normalisation in D) and
+the same settings. Nothing was tuned for a single combination, so that an adversarial loss may do better with other
+settings. Wasserstein without a gradient penalty is refused ("–"), because nothing would bound the slope of D. Noise:
+non_saturating with R1 has distances from {spread}.
 
-{table(["game", *REGULARISERS], games)}
+{table(["adversarial loss", *REGULARISERS], games)}
 
 ## 1,000 training images, after 192,000
 
-Unconditional, non_saturating, D twice as wide and without R1, so that it learns its images by heart; the distance is to
-images of the whole dataset, most of which were not seen. At its best, over the evaluations of each run: {best}.
+The runs are unconditional, with the non-saturating loss, and with a D that is twice as wide and has no R1, so that it
+memorises its images. The distance is to images of the whole dataset, most of which were not in the training set. The
+best values over the evaluations of each run: {best}.
 
 {table(["augmentation", *(f"seed {seed}" for seed in SEEDS), "mean"], few)}
 
-Where D does not learn them by heart, ADA has nothing to win: with D of width 16, R1 of 0.01 and 96,000 images (one
-seed, tried first, 2026-11-22) it came to 59.8, and none to 51.7.
+If D does not memorise the images, ADA does not help: with a D of width 16, R1 of 0.01 and 96,000 images (one seed,
+tried first, 2026-11-22), the distance was 59.8 with ADA and 51.7 without.
 
 ![Fréchet distance while training on 1,000 images](objectives.png)
 """

@@ -58,15 +58,15 @@ def report(runs: Path) -> str:
     error = math.hypot(*errors) / means[0]
     return f"""# Training in bf16 and in fp32
 
-{time.strftime("%Y-%m-%d")}, by `python benchmarks/precision.py`; one thread a run, {os.cpu_count()} CPU cores; bigtrain
-{tags.get("git.commit", "unknown")[:12]}. The quickstart's BigGAN at width 8, in batches of 64; 200,000 images of
-Fashion-MNIST (10,000, shown twenty times). Fréchet distance in EfficientNet-Lite0 features (fp32, 5,000 generated
-images against all of the dataset), lower is better; not comparable with published FID.
+{time.strftime("%Y-%m-%d")}, by `python benchmarks/precision.py`; one thread per run, {os.cpu_count()} CPU cores;
+bigtrain {tags.get("git.commit", "unknown")[:12]}. The quickstart's BigGAN with width 8, batches of 64, trained on
+200,000 images of Fashion-MNIST (10,000 images, each shown twenty times). Fréchet distance in EfficientNet-Lite0
+features (fp32, 5,000 generated images against all of the dataset), lower is better; not comparable with published FID.
 
 {table(["precision", "kimg", *(f"seed {seed}" for seed in seeds), "mean"], rows)}
 
-At the end bf16 is {means[1] / means[0] - 1:+.1%} from fp32 (means of {len(seeds)} seeds, whose scatter gives the
-difference a standard error of {error:.1%}).
+At the end, bf16 differs from fp32 by {means[1] / means[0] - 1:+.1%} (means of {len(seeds)} seeds; the standard error of
+the difference is {error:.1%}).
 """
 
 

@@ -5,8 +5,8 @@ From Python: `import bigtrain as bt`, then `bt.prepare`, `bt.train`, `bt.load` a
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # mypy knows the name; `typing` would be imported before the command can answer signals
 if TYPE_CHECKING:
     from bigtrain.api import Model, Run, evaluate, load, prepare, train
 
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["Model", "Run", "evaluate", "load", "prepare", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import the API when it is used: commands start without it."""
     if name in __all__:
         from bigtrain import api
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 class _Package(ModuleType):
     """Keeps `bigtrain.train` the function: Python would put the module of that name in its place."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

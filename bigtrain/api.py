@@ -36,13 +36,13 @@ Place = str | Path
 
 @dataclass(frozen=True)
 class Run:
-    """How a training ended.
+    """The result of a training.
 
     Attributes:
         folder: the run folder.
-        complete: False when it was stopped on the way; the same call goes on.
-        scores: of the last evaluation, by name.
-        snapshot: folder of the newest snapshot; None where there is none yet.
+        complete: whether the run is complete; False if it was stopped, in which case the same call resumes it.
+        scores: scores of the last evaluation, by name.
+        snapshot: folder of the newest snapshot; None if there is none yet.
     """
 
     folder: Path
@@ -52,12 +52,12 @@ class Run:
 
 
 class Model:
-    """The networks of a snapshot, ready to use; see `load`.
+    """The networks of a snapshot, ready for use; see `load`.
 
     Args:
-        snapshot: what was loaded.
-        folder: where from.
-        device: where its networks are.
+        snapshot: the loaded snapshot.
+        folder: folder of the snapshot.
+        device: device of its networks.
     """
 
     def __init__(self, snapshot: Snapshot, folder: Path, device: torch.device) -> None:
@@ -76,13 +76,13 @@ class Model:
         truncation: float = 1.0,
         batch: int = 64,
     ) -> Tensor:
-        """Generate one output a seed; it depends on its own seed and class only, on any device and in any batch.
+        """Generate one output per seed, which depends only on its seed and class, on any device and in any batch.
 
         Args:
-            seeds: how many (0 to seeds - 1), or which; 0 <= seed < 2**63.
-            classes: one for all, or one for each seed, by name or index; None draws them from the seeds.
-            truncation: 1 for the whole distribution, less for fidelity.
-            batch: outputs that are computed at once.
+            seeds: number of seeds (0 to seeds - 1), or the seeds themselves; 0 <= seed < 2**63.
+            classes: one class for all seeds, or one for each, by name or index; None draws them from the seeds.
+            truncation: 1 for the whole distribution; smaller values trade variety for fidelity.
+            batch: number of outputs that are computed at once.
 
         Returns:
             float32 around [-1, 1], on the CPU, shape [N, C, H, W].
@@ -94,13 +94,13 @@ class Model:
         return self.snapshot.sample(seeds, self._labels(classes, len(seeds)), truncation=truncation, batch=batch)
 
     def apply(self, images: Tensor, *, output: str | None = None, noise: bool = False, batch: int = 16) -> Tensor:
-        """Translate images, of any size that the layers allow.
+        """Translate images of any size that the layers support.
 
         Args:
-            images: in [-1, 1], shape [N, C, H, W].
-            output: which of the networks' outputs; None for the first.
-            noise: let the network draw its own noise, such as dropout.
-            batch: images that are computed at once.
+            images: images in [-1, 1], shape [N, C, H, W].
+            output: name of the output if the networks have several; None for the first.
+            noise: whether the network draws its own noise, such as dropout.
+            batch: number of images that are computed at once.
 
         Returns:
             float32 around [-1, 1], on the CPU, shape [N, C', H', W'].
@@ -141,21 +141,24 @@ def prepare(
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
-    """Make a dataset of shards; the same call goes on after a kill, and does nothing where all is done.
+    """Make a dataset of shards.
+
+    After an interruption, the same call continues; if the dataset is complete, it does nothing.
 
     Args:
         source: a name, a path, or KIND:PATH, see docs/how-to/data.md.
-        folder: to make.
-        kind: of the source; None for what it looks like.
-        split: part of a source that has parts: `all`, `train`, `val`, `test`.
-        direction: of pairs: `AtoB`, or `BtoA` to make inputs of the targets.
-        label: column, array or key of the labels; `none` to prepare without classes; None for the usual ones.
-        encoding: of tables, and of names in archives, that are not UTF-8.
-        rate: that sounds are resampled to, samples a second.
-        seconds: that sounds are cut to.
-        cut: what becomes of longer sounds: the `first` seconds, those in the `center`, or all whole `windows`.
-        workers: processes; None for one a core.
-        options: see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
+        folder: folder of the dataset.
+        kind: kind of the source; None detects it.
+        split: `train`, `val` or `test` of a source that has splits, or `all`.
+        direction: direction of pairs: `AtoB`, or `BtoA`, which exchanges inputs and targets.
+        label: column, array or key of the labels; `none` prepares without classes; None looks for the usual names.
+        encoding: encoding of tables and of names in archives; None for UTF-8.
+        rate: samples per second to which sounds are resampled; None keeps the rate.
+        seconds: length to which sounds are cut, in seconds; None for that of the longest among a few.
+        cut: how longer sounds are cut: to the `first` seconds, to those in the `center`, or into all complete
+            `windows`.
+        workers: number of processes; None for one per core.
+        options: further options, see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
             `test_samples=1000`.
 
     Returns:
@@ -190,17 +193,17 @@ def train(
     stop_at_kimg: float | None = None,
     **overrides: Any,
 ) -> Run:
-    """Train, or go on in an existing run folder.
+    """Train, or resume a run in an existing run folder.
 
     It trains on one rank, in this process; or, where torchrun and the like have started several processes, as one of
     their ranks. While it trains in the main thread, a signal (Ctrl-C, SIGTERM) saves the state and ends it.
 
     Args:
-        config: a YAML file, or a mapping of the same keys.
-        allow_config_change: go on in a run folder of another config.
-        stop_at_kimg: stop at this place, with all saved; None for the end of the run.
+        config: path of a YAML file, or a mapping with the same keys.
+        allow_config_change: whether a run folder with another config may be resumed.
+        stop_at_kimg: position in kimg at which the run saves and stops; None for the end of the run.
         overrides: keys of the config: nested, `optim={"G": {"lr": 4e-4}}`, or dotted, `**{"optim.G.lr": 4e-4}`. A
-            mapping changes the keys that it names; one with a `kind` takes the place of what was there.
+            mapping changes only the keys that it contains; a mapping with a `kind` replaces the previous one.
 
     Raises:
         ConfigError: the config does not fit itself, the data or the run folder.
@@ -222,8 +225,8 @@ def load(snapshot: Place, *, device: str | torch.device | None = None) -> Model:
     """Load a snapshot.
 
     Args:
-        snapshot: its folder.
-        device: where its networks go; None for the GPU where there is one, else the CPU.
+        snapshot: folder of the snapshot.
+        device: device for the networks; None for the GPU if there is one, and otherwise the CPU.
 
     Raises:
         SnapshotError: missing or damaged.
@@ -239,14 +242,16 @@ def evaluate(
     samples: int = 50_000,
     **options: Any,
 ) -> dict[str, Score]:
-    """Score a snapshot against a dataset, on one rank or as one of several, as in `train`.
+    """Score a snapshot against a dataset, on a single rank or as one of several, as in `train`.
 
     Args:
-        snapshot: its folder.
-        data: the dataset, of several streams one by name; None for those that the run trained on.
-        metrics: which, see docs/reference/metrics.md.
-        samples: images to generate.
-        options: see `bigtrain.run.evaluate.EvaluateSettings`, for example `reference_samples`, `extractor`.
+        snapshot: folder of the snapshot.
+        data: the dataset, or a mapping from the name of each stream to its dataset; None for those of the snapshot's
+            run.
+        metrics: names of the metrics, see docs/reference/metrics.md.
+        samples: number of images to generate.
+        options: further options, see `bigtrain.run.evaluate.EvaluateSettings`, for example `reference_samples`,
+            `extractor`.
 
     Returns:
         Scores by name, each with its value, protocol and noise.

@@ -16,6 +16,7 @@ from bigtrain.core.rng import SCHEME
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import RunningMeans, is_rank_zero
 from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.joint_wait import JointWait
 from bigtrain.distributed.precision import allow_tf32, check_precision
 from bigtrain.distributed.statistics import statistics_group, synchronise_statistics
 from bigtrain.distributed.watchdog import Watchdog
@@ -108,7 +109,8 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
     torch.manual_seed(config.seed)  # the networks' initial weights; all other draws are functions of seed and position
     allow_tf32(config.tf32)
     quarantine = folder / "quarantine.jsonl"
-    data, streams = open_data(config, ranks, quarantine)
+    joint_wait = JointWait(ranks.world_size)
+    data, streams = open_data(config, ranks, quarantine, joint_wait.look)
     run = _build_training(config, ranks, folder, data)
     task, progress, log, averaged = run.task, run.progress, run.log, run.averaged
     health = Health(config.health, lambda key, text: log.tracker.log_event(f"health.{key}", text, progress))
@@ -157,7 +159,10 @@ def build(config: TrainingConfig, ranks: Ranks, folder: Path) -> Trainer:
         snapshots=snapshots,
         examination=examination,
         rollback=rollback,
-        early_stop=Stopping(saving, scoring, rollback, progress),
+        early_stop=Stopping(
+            saving, scoring, rollback, progress, joint_wait, lambda: feed.has_read(2 * task.batches_per_step)
+        ),
+        joint_wait=joint_wait,
         saving=saving,
         announce=partial(
             announce, config=config, manifests=data.manifests, ranks=ranks, task=task, journal=log.journal

@@ -33,35 +33,50 @@ from bigtrain.tracking.tracker import TrackingConfig
 
 
 class IntervalConfig(Config):
-    """How often something happens, in thousands of images; 0 for never."""
+    """How often something happens.
+
+    Attributes:
+        interval_kimg: thousands of images between two times; 0 for never.
+    """
 
     interval_kimg: NonNegativeFloat
 
 
 class TrainingConfig(TaskConfig, ABC):
-    """What every run has, whatever its task.
+    """Settings that every run has, whatever its task is.
 
     Attributes:
-        task: which task; see the classes below.
-        run_dir: the run's folder; the same command on it resumes.
-        seed: of everything random.
-        total_kimg: thousands of real images to show the discriminator.
-        micro_batch: images a rank computes at once; the rest is accumulated. `auto` finds the largest number that fits,
-            before training, and the run folder remembers it.
-        memory_gib: memory that `auto` may fill on each rank; null for most of what is free.
-        strategy: of all players, or one for each.
-        precision: `bf16` computes products and convolutions in bfloat16; `pure_bf16` keeps weights in it too, beside
-            float32 masters; `fp16` scales losses, and needs a GPU.
-        tf32: let a GPU round the operands of float32 products and convolutions to 10 bits, which is faster.
-        deterministic: let GPUs use only algorithms whose bits repeat, so that a run's bits follow from its config,
-            the GPU and the libraries, as they do on a CPU in any case; slower, by how much was not measured. An
-            operator without such an algorithm, of a package's network for example, ends the run at its first step with
-            PyTorch's words.
+        task: what is trained; see the classes below.
+        run_dir: the run folder; the same command on an existing folder resumes the run.
+        seed: seed of all random numbers.
+        total_kimg: length of the run in thousands of real images shown to the discriminator.
+        micro_batch: number of samples that a rank processes at once; gradients are accumulated over micro-batches.
+            `auto` finds the largest number that fits before training, and stores it in the run folder.
+        memory_gib: memory that `auto` may use on each rank; null for most of the free memory.
+        strategy: distributed strategy of all players, or one for each player.
+        precision: `bf16` computes matrix products and convolutions in bfloat16; `pure_bf16` also stores the weights in
+            bfloat16, with float32 master weights; `fp16` scales the losses, and needs a GPU.
+        tf32: whether a GPU may round the operands of float32 matrix products and convolutions to 10 bits, which is
+            faster.
+        deterministic: whether GPUs use only deterministic algorithms, so that the bits of a run depend only on its
+            config, the GPU and the libraries, as they always do on a CPU. This is slower; `bigtrain plan` states what
+            is known of its cost. An operator without such an algorithm, for example in the network of a plug-in, ends
+            the run at its first step with PyTorch's message, and is named by the plan.
+        data: the training samples.
+        ema: the moving average of the weights.
+        log: how often metrics are logged.
+        preview: how often sample pictures are made.
+        eval: the scores, and how often they are computed.
+        checkpoint: how often the state is saved, and which checkpoints are kept.
+        snapshot: how often weights for use are written.
+        health: the monitors of training.
+        watchdog: when a run is considered hung.
+        tracking: where reports are sent besides the run folder.
         init_from: networks to start from; null for random weights.
-        activation_checkpointing: compute the activations inside of a network's stages again in the backward pass: less
-            memory, about a third more computation.
-        profile: take the time of the run's parts; its folder gets a folder `profile` with a timeline and the operators
-            of a few steps as Chrome traces, and a table.
+        activation_checkpointing: whether the activations inside a network's stages are recomputed in the backward pass,
+            which needs less memory and about a third more computation.
+        profile: whether to measure the duration of the run's parts; the run folder gets a folder `profile` with a
+            timeline, the operators of a few steps as Chrome traces, and a table.
     """
 
     task: str

@@ -22,6 +22,7 @@ from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import place_from_environment
 from bigtrain.core.logging import close_log_file, crash_log, log_to_file, set_up_logging
 from bigtrain.core.presence import RunBusyError, hold, place_of_this_process
+from bigtrain.core.signals import STOPPED
 from bigtrain.distributed.collectives import checked_by_rank_zero, from_rank_zero, is_rank_zero
 from bigtrain.distributed.determinism import choose_algorithms
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
@@ -34,10 +35,6 @@ from bigtrain.trainer import Result
 from data_pipelines.errors import DataError, UnreachableError
 from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
-
-STOPPED = 3
-"""Exit code of a run that was stopped, has saved its state, and can go on."""
-
 
 _MISTAKES = (ConfigError, UnreachableError, DataError, UserError)
 """What a check finds; all ranks raise the first that fits."""

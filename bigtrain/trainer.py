@@ -1,6 +1,7 @@
 """The training loop."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from bigtrain.config import TrainingConfig
 from bigtrain.core import stop
 from bigtrain.core.state import Progress
 from bigtrain.distributed.collectives import first_of_ranks
+from bigtrain.distributed.joint_wait import JointWait, StepGivenUpError
 from bigtrain.distributed.watchdog import Watchdog
 from bigtrain.engine.ema import EMA
 from bigtrain.engine.feed import Feed
@@ -54,6 +56,7 @@ class Trainer:
     saving: Saving
     announce: Callable[[Path | None], Mapping[str, Any]]
     early_stop: Stopping
+    joint_wait: JointWait
     stopping: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class Trainer:
     def run(self) -> Result:
         """Train to the end, or until all ranks agree to stop. Collective."""
         self.start()
-        with self.log.display():
+        with self.log.display(), suppress(StepGivenUpError):  # it waited for data when it was asked to stop
             while not (self.stopping or self.progress.done):
                 self.log.step(self.take_step())
                 for event in self.calendar.due(self.progress):
@@ -103,6 +106,7 @@ class Trainer:
         with self.log.measured_step():
             with self.log.span("next_batches"):
                 batches = [next(self.feed) for _ in range(self.task.batches_per_step)]
+                self.joint_wait.meet()
             with self.log.span("train_step"):
                 result = take_step(
                     self.task,
@@ -131,7 +135,7 @@ class Trainer:
     def finish(self) -> Result:
         """Save what is not saved, and finish the log. Collective."""
         self.early_stop.settle()
-        if self.stopping:
+        if self.stopping or not self.progress.done:
             self.saving.save_if_news()
         self.saving.wait()
         stop.leave()

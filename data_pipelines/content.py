@@ -95,3 +95,17 @@ def why_no_image(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
     return f"a {found} file, not an image" if (found := archive_format(head)) else "not an image"
+
+
+def what_came_instead(head: bytes) -> str | None:
+    """Return what a download left in a file's place, or wrapped it into, with the way on; None: nothing of the kind."""
+    if not head:
+        return "is empty: its download may have failed"
+    if head.startswith(LFS_POINTER):
+        return "is a pointer of Git LFS, not the file itself; git lfs pull fetches it"
+    if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
+        return "is a web page, not the file: its download has failed, or needs a login"
+    packing = archive_format(head)
+    if packing in ("gzip", "bzip2", "xz", "zstd", "lz4", "rar", "7z"):
+        return f"is compressed ({packing}); unpack it"
+    return None

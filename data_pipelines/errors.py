@@ -10,3 +10,9 @@ class UnreachableError(DataError):
 
     No other sample stands in for what is unreachable: a run that met this ends, and goes on where it was.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, for a message of one line; its kind, where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

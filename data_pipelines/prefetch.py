@@ -1,8 +1,7 @@
 """Fetch shards that lie elsewhere before they are needed."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from data_pipelines.batches import BatchPlan, Order
+from data_pipelines.daemons import DaemonThreads
 from data_pipelines.errors import DataError
 from data_pipelines.faults import log
 from data_pipelines.read import ShardDataset
@@ -21,7 +20,7 @@ class Prefetcher:
 
     def __init__(self, dataset: ShardDataset, order: Order, plan: BatchPlan) -> None:
         self._dataset, self._order, self._plan = dataset, order, plan
-        self._threads = None if dataset.is_local else ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
+        self._threads = None if dataset.is_local else DaemonThreads(_AT_ONCE, "fetch")
         self._wanted: dict[int, None] = {}
 
     def at(self, position: int) -> None:
@@ -41,7 +40,7 @@ class Prefetcher:
     def close(self) -> None:
         """Begin nothing new."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
 
     def _turned(self, shards: list[int]) -> list[int]:
         first = self._plan.rank % len(shards)

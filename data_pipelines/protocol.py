@@ -179,6 +179,16 @@ def largest_of_16_bits(image: bytes | Pixels) -> int | None:
         return int(np.asarray(picture).max()) if picture.mode.startswith("I;16") else None
 
 
+def frames_of(image: bytes | Pixels) -> int:
+    """Return the number of frames, or pages, of an image file; the first one is what is read of it.
+
+    Raises:
+        Rejected: it cannot be read.
+    """
+    with _opened(image, PIXEL_LIMIT) as picture:
+        return int(getattr(picture, "n_frames", 1))
+
+
 @contextmanager
 def _opened(image: bytes | Pixels, pixel_limit: int) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong inside the block is a rejection."""

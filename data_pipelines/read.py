@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BufferedReader
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -235,7 +236,7 @@ class ShardDataset:
         """Read samples of which each shard is looked up once: tiny images cost little more than that."""
         shards: dict[int, OpenShard] = {}
         broken: dict[int, DamageError] = {}
-        for number in {number for number, _ in locations}:
+        for number in set(map(itemgetter(0), locations)):
             try:
                 shards[number] = self.shard(number)
             except DamageError as error:
@@ -246,7 +247,8 @@ class ShardDataset:
         for name, array in out.items():
             if name == CLASS:
                 labels = {number: shard.labels for number, shard in shards.items()}
-                array[...] = [labels[number][row] if number in labels else -1 for number, row in locations]
+                labels |= {number: [-1] * self.manifest.shards[number].count for number in broken}
+                array[...] = [labels[number][row] for number, row in locations]
             else:
                 self._read_files(name, locations, shards, array, damaged)
         return damaged
@@ -265,13 +267,15 @@ class ShardDataset:
         for start in range(0, len(locations), decoder.together):
             files: list[memoryview | None] = []
             for place, (number, row) in enumerate(locations[start : start + decoder.together], start):
-                file = None
-                if not damaged or place not in damaged:
-                    try:
-                        file = self._read_file(*sources[number], number, row, name)
-                    except DamageError as error:
-                        damaged[place] = error
-                files.append(file)
+                if place in damaged:
+                    files.append(None)
+                    continue
+                tar, column = sources[number]
+                try:
+                    files.append(self._read_file(tar, column, number, row, name))
+                except DamageError as error:
+                    damaged[place] = error
+                    files.append(None)
             for place, problem in decoder.decode_many(files, out[start : start + len(files)]).items():
                 damaged[start + place] = self._damaged(locations[start + place], name, str(problem))
 

@@ -3,16 +3,19 @@
 import mmap
 import os
 import pickle
+import select
 import signal
 import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from itertools import islice
 from typing import Protocol
 
 from data_pipelines.batches import BatchMaker, BatchPlan
+from data_pipelines.daemons import DaemonThreads
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog, FaultReport
 from data_pipelines.fields.decoder import FieldDecoder, Fields, batch_bytes, new_batch
@@ -27,14 +30,31 @@ IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What a reader process does not take for itself: who asks all processes of a run to stop means the ranks."""
 
 
+POLL_S = 0.2
+"""How often whoever waits for a batch looks whether it should go on waiting."""
+
+_Answer = tuple[str | None, FaultReport]
+"""Of a process that has made a batch: the error, if it could not, and the faults that it has met."""
+
+WhileWaiting = Callable[[], None]
+"""What is called again and again while a batch is waited for; it may raise, to wait no more."""
+
+
+def go_on_waiting() -> None:
+    """Wait for a batch however long it takes."""
+
+
 class Readers(Protocol):
     """Who makes batches ahead of their use, in the order in which they were asked for."""
 
     def ask(self, start: int) -> None:
         """Begin to make the batch at position `start`."""
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """Return the oldest batch that was asked for, waiting for it if need be."""
+
+    def have(self, batches: int) -> bool:
+        """Tell whether the oldest so many batches that were asked for have been made."""
 
     def forget(self) -> None:
         """Throw away all that was asked for."""
@@ -53,16 +73,27 @@ class ThreadReaders:
 
     def __init__(self, maker: BatchMaker, workers: int) -> None:
         self._maker = maker
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._threads = DaemonThreads(workers, "batch")
         self._pending: deque[Future[Fields]] = deque()
 
     def ask(self, start: int) -> None:
         """See Readers."""
         self._pending.append(self._threads.submit(self._make, start))
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """See Readers."""
-        return self._pending.popleft().result()
+        future = self._pending.popleft()
+        while True:
+            try:
+                return future.result(POLL_S)
+            except TimeoutError:
+                if future.done():  # it is the batch's own
+                    raise
+                while_waiting()
+
+    def have(self, batches: int) -> bool:
+        """See Readers."""
+        return all(future.done() for future in islice(self._pending, batches))
 
     def forget(self) -> None:
         """See Readers."""
@@ -72,7 +103,7 @@ class ThreadReaders:
 
     def close(self) -> None:
         """See Readers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _make(self, start: int) -> Fields:
         fields = new_batch(self._maker.decoders, self._maker.plan.size)
@@ -121,6 +152,7 @@ class ProcessReaders:
         self, plan: BatchPlan, decoders: Mapping[str, FieldDecoder], faults: FaultLog, workers: int, slots: int
     ) -> None:
         self._faults, self._asked, self._taken = faults, 0, 0
+        self._answers: deque[_Answer] = deque()  # of the batches that come next
         self._slots = Slots(-1, decoders, plan.size, slots)
         setup = pickle.dumps((plan, self._slots.memory, slots))
         self._processes = [_start(self._slots.memory, setup) for _ in range(workers)]
@@ -136,11 +168,11 @@ class ProcessReaders:
             pass  # it has died: whoever takes the batch gets the error
         self._asked += 1
 
-    def take(self) -> Fields:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> Fields:
         """See Readers."""
         process, slot = self._of(self._taken)
+        error, report = self._answers.popleft() if self._answers else _answer(process, while_waiting)
         self._taken += 1
-        error, report = _answer(process)
         self._faults.add(report)
         if error:
             raise DataError(error)
@@ -148,8 +180,19 @@ class ProcessReaders:
         fields = self._slots.batches[slot]
         return {name: array.copy() if array.ndim == 1 else array for name, array in fields.items()}
 
+    def have(self, batches: int) -> bool:
+        """See Readers."""
+        while len(self._answers) < batches:
+            process = self._of(self._taken + len(self._answers))[0]
+            if not _is_ready(process, 0):
+                return False
+            self._answers.append(_answer(process))
+        return True
+
     def forget(self) -> None:
         """See Readers."""
+        self._taken += len(self._answers)
+        self._answers.clear()
         while self._taken < self._asked:
             _answer(self._of(self._taken)[0])
             self._taken += 1
@@ -184,10 +227,29 @@ def _start(memory: int, setup: bytes) -> subprocess.Popen[bytes]:
     return process
 
 
-def _answer(process: subprocess.Popen[bytes]) -> tuple[str | None, FaultReport]:
+def _is_ready(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Tell whether a process has answered, or has died, waiting for so long at most."""
     assert process.stdout is not None
-    head = process.stdout.read(ANSWER.size)
+    ready = select.poll()
+    ready.register(process.stdout.fileno())
+    return bool(ready.poll(1000 * seconds))
+
+
+def _answer(process: subprocess.Popen[bytes], while_waiting: WhileWaiting = go_on_waiting) -> _Answer:
+    assert process.stdout is not None
+    answers = process.stdout.fileno()
+    while not _is_ready(process, POLL_S):
+        while_waiting()
+    head = _read(answers, ANSWER.size)
     if len(head) < ANSWER.size:
         raise DataError(f"a process that reads data died (exit code {process.wait()}); is there memory enough?")
-    answer: tuple[str | None, FaultReport] = pickle.loads(process.stdout.read(*ANSWER.unpack(head)))  # noqa: S301 - ours
+    answer: _Answer = pickle.loads(_read(answers, *ANSWER.unpack(head)))  # noqa: S301 - ours
     return answer
+
+
+def _read(pipe: int, size: int) -> bytes:
+    """Read so many bytes, fewer only at the end; a buffered file would take what `poll` waits for."""
+    content = b""
+    while len(content) < size and (more := os.read(pipe, size - len(content))):
+        content += more
+    return content

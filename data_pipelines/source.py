@@ -1,5 +1,6 @@
 """Where samples come from: a list of them, not read yet, and a reader that finds their bytes."""
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -257,7 +258,10 @@ class FileReader:
             raise Rejected("missing", _why_missing(path)) from None
         except (PermissionError, IsADirectoryError) as error:
             raise Rejected("unreadable", str(error.strerror)) from None
-        except OSError as error:  # a disk or network that fails now may work later: this is not the image's fault
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Rejected("missing", "a link that leads to itself") from None
+            # A disk or network that fails now may work later: this is not the image's fault.
             raise DataError(f"{path}: cannot be read ({error}); run the same command again to go on") from None
 
 

@@ -17,7 +17,7 @@ from data_pipelines.faults import FaultLog
 from data_pipelines.fields.decoder import Fields
 from data_pipelines.order import Integers
 from data_pipelines.prefetch import Prefetcher
-from data_pipelines.readers import ProcessReaders, Readers, ThreadReaders
+from data_pipelines.readers import ProcessReaders, Readers, ThreadReaders, WhileWaiting, go_on_waiting
 
 Loader = Literal["threads", "processes"]
 
@@ -46,6 +46,7 @@ class BatchStream(Iterator[HostBatch]):
         workers: how many.
         read_ahead: batches prepared in advance; by default, one more than there are workers.
         quarantine: file that lists what was damaged.
+        while_waiting: called again and again while a batch is waited for; it may raise.
         name: of the stream, which is put before the names of files that are damaged; empty if there is only one.
 
     Attributes:
@@ -61,8 +62,10 @@ class BatchStream(Iterator[HostBatch]):
         workers: int = 1,
         read_ahead: int | None = None,
         quarantine: Path | None = None,
+        while_waiting: WhileWaiting = go_on_waiting,
         name: str = "",
     ) -> None:
+        self._while_waiting = while_waiting
         self.plan, self.faults = plan, FaultLog(quarantine, name)
         self.dataset = plan.open(self.faults)
         self._maker = BatchMaker(plan, self.dataset, self.faults)
@@ -92,10 +95,15 @@ class BatchStream(Iterator[HostBatch]):
             self._prefetcher.at(self._asked)
             self._readers.ask(self._asked)
             self._asked += self.plan.global_batch
-        fields = self._readers.take()
+        fields = self._readers.take(self._while_waiting)
         positions = np.array(self._maker.positions(self._next), dtype=np.int64)
         self._next += self.plan.global_batch
         return HostBatch(fields, positions)
+
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+        ahead = (self._asked - self._next) // self.plan.global_batch
+        return ahead > 0 and self._readers.have(min(batches, ahead))
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -14,6 +14,7 @@ from data_pipelines.blend import BlendPlan
 from data_pipelines.faults import Fault
 from data_pipelines.order import stream_seed
 from data_pipelines.read import ShardDataset
+from data_pipelines.readers import WhileWaiting, go_on_waiting
 from data_pipelines.stream import BatchStream, HostBatch, Loader
 from data_pipelines.tar_set import TarPlan
 from data_pipelines.tar_stream import TarStream
@@ -38,6 +39,7 @@ class Streams(Iterator[HostBatch]):
         workers: of each stream.
         read_ahead: batches of each stream that are prepared in advance; by default, one more than there are workers.
         quarantine: file that lists what was damaged.
+        while_waiting: called again and again while a batch is waited for; it may raise.
 
     Attributes:
         streams: by name.
@@ -55,6 +57,7 @@ class Streams(Iterator[HostBatch]):
         workers: int = 1,
         read_ahead: int | None = None,
         quarantine: Path | None = None,
+        while_waiting: WhileWaiting = go_on_waiting,
     ) -> None:
         _check(plans)
         self.streams: dict[str, AnyStream] = {
@@ -64,6 +67,7 @@ class Streams(Iterator[HostBatch]):
                 workers=workers,
                 read_ahead=read_ahead,
                 quarantine=quarantine,
+                while_waiting=while_waiting,
                 name=name,
             )
             for name, plan in plans.items()
@@ -93,6 +97,10 @@ class Streams(Iterator[HostBatch]):
             for field, array in batch.fields.items()
         }
         return HostBatch(fields, next(iter(batches.values())).positions)
+
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches of each stream, or as many as are read ahead, have been read."""
+        return all(stream.has_read(batches) for stream in self.streams.values())
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -45,6 +45,7 @@ class TarPlan(BatchPlan):
         shuffle: samples of each worker's buffer.
         fit: how images become those of their spec.
         upscale: whether smaller images are enlarged; else they do not come.
+        index: folder of an exact set that is made of them meanwhile; None: of none.
     """
 
     urls: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class TarPlan(BatchPlan):
     shuffle: int = 1000
     fit: Crop = "center"
     upscale: bool = False
+    index: str | None = None
 
     @property
     def retry(self) -> RetryPolicy:

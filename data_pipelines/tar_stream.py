@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 
 import numpy as np
 
@@ -25,13 +25,14 @@ from data_pipelines.fields.kind import Value
 from data_pipelines.order import Integers, permutation
 from data_pipelines.protocol import Rejected
 from data_pipelines.read import DamageError
+from data_pipelines.readers import POLL_S, WhileWaiting, go_on_waiting
 from data_pipelines.stream import HostBatch, Loader
+from data_pipelines.tar_index import Indexing
 from data_pipelines.tar_samples import Members
 from data_pipelines.tar_set import PROMISE, TarPlan, name_of
 
 _COUNTS = "tar-counts.txt"
 """File beside the list of damaged files: a line for each tar that was read to its end, its number and its samples."""
-_POLL_S = 0.2
 _IN_VAIN = 1000
 """Samples in a row that cannot be used after which reading ends."""
 
@@ -47,6 +48,7 @@ class TarStream(Iterator[HostBatch]):
         workers: how many of them.
         read_ahead: batches prepared in advance; by default, one more than there are workers.
         quarantine: file that lists what was damaged.
+        while_waiting: called again and again while a sample is waited for; it may raise.
         name: of the stream.
 
     Attributes:
@@ -62,8 +64,10 @@ class TarStream(Iterator[HostBatch]):
         workers: int = 1,
         read_ahead: int | None = None,
         quarantine: Path | None = None,
+        while_waiting: WhileWaiting = go_on_waiting,
         name: str = "",
     ) -> None:
+        self._while_waiting = while_waiting
         self.plan, self.faults = plan, FaultLog(quarantine, name)
         self.dataset = plan.open(self.faults)
         self.tars = plan.tars(self.faults)
@@ -73,14 +77,16 @@ class TarStream(Iterator[HostBatch]):
         batches = workers + 1 if read_ahead is None else read_ahead
         self._room = max(1, batches * plan.size // workers)
         self._workers, self._readers, self._next, self._taken = workers, list[_Reader](), 0, 0
+        self._indexing: Indexing | None = None
         if plan.rank == 0:
             log.warning("%s: %s", plan.place, PROMISE)
+            self._indexing = Indexing(plan) if plan.index else None
 
     def seek(self, position: int) -> None:
         """Go to `position`, a multiple of the global batch: to the start of a tar near it, in each worker."""
         if position % self.plan.global_batch:
             raise ValueError(f"position {position} is not a multiple of the global batch {self.plan.global_batch}")
-        self.close()
+        self._end_readers()
         self._next, self._taken = position, 0
 
     def __next__(self) -> HostBatch:
@@ -93,15 +99,25 @@ class TarStream(Iterator[HostBatch]):
             self._start()
         samples = []
         for _ in range(self.plan.size):
-            samples.append(self._readers[self._taken % self._workers].take())
+            samples.append(self._readers[self._taken % self._workers].take(self._while_waiting))
             self._taken += 1
         fields: Fields = {name: np.stack([sample[name] for sample in samples]) for name in self.plan.specs}
         positions = [place for part in self.plan.parts(self._next) for place in part]
         self._next += self.plan.global_batch
         return HostBatch(fields, np.array(positions, dtype=np.int64))
 
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+        each = -(-batches * self.plan.size // self._workers)
+        return bool(self._readers) and all(reader.has_read(min(each, self._room)) for reader in self._readers)
+
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop reading ahead, and making an exact set."""
+        self._end_readers()
+        if self._indexing is not None:
+            self._indexing.close()
+
+    def _end_readers(self) -> None:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
@@ -175,13 +191,22 @@ class _Reader:
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="tars", daemon=True).start()
 
-    def take(self) -> dict[str, Value]:
+    def take(self, while_waiting: WhileWaiting = go_on_waiting) -> dict[str, Value]:
         """Return the next sample, waiting for it if need be."""
-        found = self._found.get()
+        while True:
+            try:
+                found = self._found.get(timeout=POLL_S)
+                break
+            except Empty:
+                while_waiting()
         if isinstance(found, Exception):
             self._put(found)  # whoever asks again gets the same answer
             raise found
         return found
+
+    def has_read(self, samples: int) -> bool:
+        """Tell whether so many next samples are there."""
+        return self._found.qsize() >= samples
 
     def close(self) -> None:
         """End, after the sample that is being read."""
@@ -198,7 +223,7 @@ class _Reader:
     def _put(self, found: _Found) -> bool:
         while not self._closed.is_set():
             try:
-                self._found.put(found, timeout=_POLL_S)
+                self._found.put(found, timeout=POLL_S)
             except Full:
                 continue
             return True

@@ -18,6 +18,7 @@ from data_pipelines.encoding import Encoding
 from data_pipelines.errors import DataError
 from data_pipelines.fields.registry import check_spec
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.fields.text import NO_UTF_8
 from data_pipelines.manifest import CLASS, FORMAT, IMAGE, Manifest, format_for
 from data_pipelines.manifest_v3 import FORMAT_3
 from data_pipelines.pictures import PIXEL_LIMIT
@@ -327,7 +328,8 @@ def _spread(items: Sequence[Item]) -> Sequence[Item]:
 def _way_on(rejected: Sequence[Rejection], encoding: Encoding) -> str:
     """Return which option would help where all samples are rejected for one reason."""
     reasons = {entry.reason for entry in rejected}
-    if encoding.codec == "source" and reasons <= _UNFIT:
+    texts = any(NO_UTF_8 in entry.detail for entry in rejected)  # which no option writes anew
+    if encoding.codec == "source" and reasons <= _UNFIT and not texts:
         return "; files are kept as they are: --codec png writes them anew"
     small = all(entry.reason == "size" and "smaller" in entry.detail for entry in rejected)
     return "; --upscale enlarges them" if small else ""

@@ -15,8 +15,8 @@ from types import FrameType
 import psutil
 
 from bigtrain.core.launchers import COMMAND
+from bigtrain.core.signals import SIGNALS, blocked_signals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _ECHO_SECONDS = 0.5
 
 
@@ -44,6 +44,7 @@ class Launcher:
 
     Attributes:
         asked: name of the first signal that came; a second one kills the ranks.
+        forced: whether a second one came.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], *, nproc: int, shutdown_seconds: int = 120) -> None:
@@ -51,6 +52,7 @@ class Launcher:
         self._call = ["-m", module, *arguments]
         self._environment = agent_environment(nproc)
         self.asked: str | None = None
+        self.forced = False
         self._asked_at = 0.0
         self._pending_signal: int | None = None
         self._agent: subprocess.Popen[bytes] | None = None
@@ -62,11 +64,12 @@ class Launcher:
         with tempfile.TemporaryDirectory(prefix="bigtrain-") as folder:
             cause_file = Path(folder) / "cause"
             # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
-            self._agent = subprocess.Popen(
-                [*agent_command(self._nproc, shutdown_seconds=self._shutdown_seconds), *self._call],
-                env={**self._environment, "BIGTRAIN_CAUSE": str(cause_file), COMMAND: str(os.getpid())},
-                start_new_session=True,
-            )
+            with blocked_signals():
+                self._agent = subprocess.Popen(
+                    [*agent_command(self._nproc, shutdown_seconds=self._shutdown_seconds), *self._call],
+                    env={**self._environment, "BIGTRAIN_CAUSE": str(cause_file), COMMAND: str(os.getpid())},
+                    start_new_session=True,
+                )
             if self._pending_signal is not None:
                 self._agent.send_signal(self._pending_signal)
             code = self._agent.wait()
@@ -84,6 +87,7 @@ class Launcher:
             self._pending_signal = number
             return
         if again:
+            self.forced = True
             kill_all(self._agent.pid)
         else:
             self._agent.send_signal(number)
@@ -97,9 +101,7 @@ def agent_command(nproc: int, *, shutdown_seconds: int = 120) -> list[str]:
         shutdown_seconds: how long they may take to save after a signal.
     """
     command = [sys.executable, "-m", "launch.agent", f"--nproc-per-node={nproc}", f"--rdzv-id={uuid.uuid4()}"]
-    command += ["--rdzv-backend=loopback", "--local-addr=127.0.0.1", f"--shutdown-timeout={shutdown_seconds}"]
-    # Without USR1 in this list, the signal would kill the agent and orphan the ranks.
-    return [*command, f"--signals-to-handle={','.join(number.name for number in SIGNALS)}"]
+    return [*command, "--rdzv-backend=loopback", "--local-addr=127.0.0.1", f"--shutdown-timeout={shutdown_seconds}"]
 
 
 def agent_environment(nproc: int) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Where ranks of one machine meet: a store that listens on the loopback interface alone.
+"""Where ranks meet: a store that listens on the first machine's loopback interface alone.
 
 torchrun's own rendezvous would listen on all interfaces, and would unpickle what it finds in its store: whoever
-reaches the port could run code as the user (docs/decisions/0047-ranks-meet-on-loopback.md).
+reaches the port could run code as the user (docs/decisions/0047-ranks-meet-on-loopback.md). Other machines of a job
+reach the store by `launch.gate`.
 """
 
 import socket
@@ -23,16 +24,22 @@ _TIMEOUT = timedelta(minutes=10)
 
 
 class LoopbackRendezvous(RendezvousHandler):
-    """The rendezvous of a single agent: there is nobody to wait for.
+    """The rendezvous of a single agent, or of agents that know their numbers: nothing has to be agreed.
 
     Args:
         run_id: prefix of the keys in the store.
+        number: of this agent; the first one has the store.
+        agents: how many.
+        port: where the store listens, or for other agents where it is reached from here; 0 for any.
     """
 
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        listener = socket.create_server((ADDRESS, 0))
-        self._port: int = listener.getsockname()[1]
+    def __init__(self, run_id: str, *, number: int = 0, agents: int = 1, port: int = 0) -> None:
+        self._run_id, self._number, self._agents, self._port = run_id, number, agents, port
+        if number:
+            self._store = TCPStore(ADDRESS, port, is_master=False, timeout=_TIMEOUT)
+            return
+        listener = socket.create_server((ADDRESS, port))
+        self._port = int(listener.getsockname()[1])
         self._store = TCPStore(
             ADDRESS, self._port, is_master=True, timeout=_TIMEOUT, master_listen_fd=listener.detach()
         )
@@ -47,8 +54,9 @@ class LoopbackRendezvous(RendezvousHandler):
         return True
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """See RendezvousHandler: rank 0 of one agent."""
-        return RendezvousInfo(PrefixStore(self._run_id, self._store), 0, 1, RendezvousStoreInfo(ADDRESS, self._port))
+        """See RendezvousHandler."""
+        store, place = PrefixStore(self._run_id, self._store), RendezvousStoreInfo(ADDRESS, self._port)
+        return RendezvousInfo(store, self._number, self._agents, place)
 
     def is_closed(self) -> bool:
         """See RendezvousHandler."""
@@ -76,6 +84,10 @@ def register() -> None:
 
 
 def _create(parameters: RendezvousParameters) -> RendezvousHandler:
-    if parameters.max_nodes != 1:
-        raise ValueError(f"the rendezvous backend {BACKEND} is for one machine, not for {parameters.max_nodes}")
-    return LoopbackRendezvous(parameters.run_id)
+    agents, number = parameters.max_nodes, parameters.config.get("rank")
+    if agents == 1:
+        return LoopbackRendezvous(parameters.run_id)
+    port = parameters.endpoint.removeprefix(f"{ADDRESS}:")
+    if number is None or not port.isdecimal():
+        raise ValueError(f"{BACKEND} for {agents} machines: the agent's number and the port of its store are missing")
+    return LoopbackRendezvous(parameters.run_id, number=int(number), agents=agents, port=int(port))

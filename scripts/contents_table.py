@@ -71,7 +71,8 @@ def rows() -> list[tuple[str, str, Iterable[str]]]:
         ("kinds of fields", "docs/how-to/data.md", own(FIELD_KINDS)),
         ("data sources", "docs/how-to/data.md", SOURCES),
         ("inputs derived from samples", "docs/how-to/data.md", own(DERIVED)),
-        ("sweeps", sweeps, [*(kind for kind in kinds(AnyScheduler) if kind != "none"), *kinds(AnySearcher)]),
+        ("schedulers of sweeps", sweeps, [kind for kind in kinds(AnyScheduler) if kind != "none"]),
+        ("searchers of sweeps", sweeps, kinds(AnySearcher)),
     ]
 
 

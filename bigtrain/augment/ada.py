@@ -67,21 +67,21 @@ _CHOICES: tuple[tuple[TransformName, int], ...] = (
 
 
 class AdaStrengths(Config):
-    """How far each transform goes; the paper's values.
+    """Strength of each transform; the defaults are the paper's values.
 
     Attributes:
-        xint_max: bound of the shift by whole pixels, in parts of the image.
-        scale_std: deviation of log2 of the magnification.
-        rotate_max: bound of the angle, in half turns.
-        aniso_std: deviation of log2 of the stretch.
-        xfrac_std: deviation of the shift, in parts of the image.
-        brightness_std: deviation of the offset.
-        contrast_std: deviation of log2 of the factor.
-        hue_max: bound of the angle, in half turns.
-        saturation_std: deviation of log2 of the factor.
-        imgfilter_std: deviation of log2 of each band's gain.
-        noise_std: deviation of the noise's standard deviation.
-        cutout_size: side of the blanked square, in parts of the image.
+        xint_max: maximum shift by whole pixels, as a share of the image's size.
+        scale_std: standard deviation of log2 of the magnification.
+        rotate_max: maximum rotation angle, in units of a half turn.
+        aniso_std: standard deviation of log2 of the anisotropic stretch.
+        xfrac_std: standard deviation of the fractional shift, as a share of the image's size.
+        brightness_std: standard deviation of the brightness offset.
+        contrast_std: standard deviation of log2 of the contrast factor.
+        hue_max: maximum hue rotation, in units of a half turn.
+        saturation_std: standard deviation of log2 of the saturation factor.
+        imgfilter_std: standard deviation of log2 of the gain of each frequency band.
+        noise_std: standard deviation of the noise's standard deviation.
+        cutout_size: side of the blanked square, as a share of the image's size.
     """
 
     xint_max: NonNegativeFloat = 0.125
@@ -102,10 +102,11 @@ class AdaConfig(Config):
     """Adaptive discriminator augmentation.
 
     Attributes:
-        transforms: one of the paper's sets; `bgc` is its recommendation.
-        multipliers: p of a transform relative to the common p, where it is neither 1 (in the set) nor 0 (outside).
-        strengths: how far the transforms go.
-        probability: the common p, fixed or adaptive.
+        transforms: one of the paper's sets of transforms; the paper recommends `bgc`.
+        multipliers: probability of a transform relative to the common p, for transforms where it is neither 1 (in the
+            set) nor 0 (not in the set).
+        strengths: strength of each transform.
+        probability: the common probability p, fixed or adaptive.
     """
 
     kind: Literal["ada"]

@@ -41,7 +41,7 @@ class Probability(ABC):
 
 
 class FixedConfig(Config):
-    """A probability that does not look at D.
+    """A probability that does not depend on D.
 
     Attributes:
         p: the probability, a number or a schedule.
@@ -78,11 +78,13 @@ class AdaptiveConfig(Config):
     """A probability that rises while D overfits and falls while it does not (Karras et al. 2020b, section 3.1).
 
     Attributes:
-        target: of r_t = E[sign(D(real))]; 0 where D cannot tell real from fake, 1 where it knows every image.
-        interval: steps over which r_t is averaged before each adjustment.
+        target: target of r_t = E[sign(D(real))], which is 0 if D cannot tell real from fake, and 1 if it recognises
+            every training image.
+        interval: number of steps over which r_t is averaged before each adjustment of p.
         adjust_kimg: thousands of images in which p moves by 1.
-        initial: p at the start.
-        bound: p never exceeds it; below 1 the pipe cannot hide the distribution (the paper finds 0.8 safe).
+        initial: value of p at the start.
+        bound: maximum of p; with p = 1 the augmentation would hide the distribution of the data (the paper finds 0.8
+            safe).
     """
 
     kind: Literal["adaptive"] = "adaptive"

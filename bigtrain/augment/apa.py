@@ -15,7 +15,7 @@ class ApaConfig(Config):
     """Adaptive pseudo augmentation.
 
     Attributes:
-        probability: of a fake in the place of a real image; it follows lambda_r = E[sign(D(real))], equation 2.
+        probability: probability of showing a fake as a real image; it follows lambda_r = E[sign(D(real))], equation 2.
     """
 
     kind: Literal["apa"]

@@ -18,8 +18,8 @@ class DiffAugmentConfig(Config):
     """DiffAugment.
 
     Attributes:
-        policy: what happens, in the order color, translation, cutout.
-        probability: how often it happens to a sample; always in the paper.
+        policy: the transforms, which are applied in the order color, translation, cutout.
+        probability: probability of transforming a sample; 1 in the paper.
     """
 
     kind: Literal["diffaugment"]

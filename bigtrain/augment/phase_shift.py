@@ -20,8 +20,8 @@ class PhaseShiftConfig(Config):
     many samples as all of the layers together would.
 
     Attributes:
-        samples: the largest shift, in both directions.
-        probability: how often it happens to a sound; always in the paper.
+        samples: maximum shift in samples, in both directions.
+        probability: probability of shifting a sound; 1 in the paper.
     """
 
     kind: Literal["phase_shift"]

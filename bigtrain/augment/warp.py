@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigtrain.core.constants import constant
+from bigtrain.core.on_gpus import on_gpu
 from bigtrain.ops.twins import use_reference
 from bigtrain.ops.upfirdn import upfirdn2d_reference
 
@@ -145,7 +146,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(grid)
-        if grad.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        if on_gpu(grad) and torch.are_deterministic_algorithms_enabled():
             return spread_in_order(grad, grid, size)
         image = grad.new_zeros(()).expand(*grad.shape[:2], *size)  # only its shape matters
         spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(grad, image, grid, 0, 0, True, (True, False))[0]

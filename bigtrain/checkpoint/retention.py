@@ -10,14 +10,16 @@ from bigtrain.core.config import Config
 
 
 class CheckpointConfig(Config):
-    """How often to save, and what to keep.
+    """How often checkpoints are saved, and which are kept.
 
     Attributes:
-        interval_kimg: thousands of images between two checkpoints; one is also saved when the run stops.
-        keep: the newest so many stay.
-        keep_every_kimg: besides, the first after each multiple of so many thousands of images; 0 for none.
-        keep_best: besides, the one after the best evaluation.
-        max_gb: what all may take together, in GB; older ones make room, but never the newest; null for no limit.
+        interval_kimg: thousands of images between two checkpoints; another one is saved when the run stops.
+        keep: number of newest checkpoints that are kept.
+        keep_every_kimg: in addition, the first checkpoint after each multiple of this number of thousand images is
+            kept; 0 for none.
+        keep_best: whether the checkpoint after the best evaluation is kept in addition.
+        max_gb: maximum total size of all checkpoints in GB, for which older ones are deleted, but never the newest;
+            null for no limit.
     """
 
     interval_kimg: PositiveFloat

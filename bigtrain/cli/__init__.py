@@ -26,6 +26,7 @@ from bigtrain.cli import (
 from bigtrain.core import collector
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import forget_launchers
+from bigtrain.core.signals import restore_signals
 from data_pipelines.errors import DataError
 from data_pipelines.files import set_home
 from data_pipelines.secrets import hide_in_tracebacks, print_line
@@ -43,6 +44,7 @@ app.add_typer(weights.app, name="weights")
 
 @app.callback()
 def options_of_all_commands(
+    context: typer.Context,
     trusted_data: Annotated[
         str | None,
         typer.Option(
@@ -52,7 +54,9 @@ def options_of_all_commands(
         ),
     ] = None,
 ) -> None:
-    """Distributed, large-scale GAN training."""
+    """Train generative adversarial networks, on one machine or on many nodes."""
+    if context.invoked_subcommand != "train":  # which answers signals itself, from its first line on
+        restore_signals()
     if trusted_data is not None:
         os.environ[TRUSTED] = trusted_data  # the ranks that a command starts inherit it
 

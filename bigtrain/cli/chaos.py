@@ -16,16 +16,19 @@ app = typer.Typer()
 def chaos(
     config: ConfigFile,
     overrides: Overrides = None,
-    kills: Annotated[int, typer.Option(min=0, help="Processes to kill.")] = 20,
+    kills: Annotated[int, typer.Option(min=0, help="Number of processes to kill.")] = 20,
     also: Annotated[
         list[str] | None,
-        typer.Option(help="What else is to happen, once for each time it is named: hang, stop, disk or damage."),
+        typer.Option(help="A further fault: hang, stop, disk or damage. Can be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of moments and processes.")] = 0,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of moments and processes.")] = 0,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Train twice, the second time killing ranks, loaders and launchers; exit code 1 if the results differ by a bit."""
+    """Train twice, the second time with killed processes, and compare the results bit by bit.
+
+    The exit code is 1 if they differ.
+    """
     from bigtrain.chaos.breaking import break_run
     from bigtrain.chaos.faults import FAULTS
     from bigtrain.chaos.starts import Starts

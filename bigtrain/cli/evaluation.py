@@ -21,40 +21,48 @@ _OF_SAMPLES = ("snapshot", "truncation", "ema", "precision", "seed", "seeds", "o
 @app.command(cls=NamesScoringPlugins)
 def evaluate(
     context: typer.Context,
-    snapshot: Annotated[Path | None, typer.Argument(help="A snapshot folder; a run folder with --watch.")] = None,
+    snapshot: Annotated[Path | None, typer.Argument(help="Folder of a snapshot; with --watch a run folder.")] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="The dataset to compare with, of streams NAME=DIR each; default: the run's."),
+        typer.Option(help="Dataset to compare with, or NAME=DIR for each stream; default: that of the run."),
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="fid, kid, …; as often as you like. Default: fid.")] = None,
-    pairs: Annotated[list[str] | None, typer.Option(help="psnr, ssim, lpips: outputs beside their targets.")] = None,
-    samples: Annotated[int | None, typer.Option(min=2, help="Images to generate; default: 50,000.")] = None,
-    reference_samples: Annotated[int | None, typer.Option(min=2, help="Real images; default: all.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="fid, kid, …; can be repeated. Default: fid.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option(help="psnr, ssim, lpips or perceptual: compare outputs with their targets.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=2, help="Number of images to generate; default: 50,000.")] = None,
+    reference_samples: Annotated[int | None, typer.Option(min=2, help="Number of real images; default: all.")] = None,
     reference: Annotated[str | None, typer.Option(help="Published statistics (.npz) to compare with.")] = None,
     extractor: Annotated[
-        str | None, typer.Option(help="Network of the features; see docs/reference/metrics.md.")
+        str | None, typer.Option(help="Network that computes features; see docs/reference/metrics.md.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Its weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="File or folder of the extractor's weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 or bf16.")] = None,
     kid_subset_size: Annotated[
-        int | None, typer.Option(help="Images of each of KID's subsets; default: 1,000.")
+        int | None, typer.Option(help="Number of images in each of KID's subsets; default: 1,000.")
     ] = None,
-    truncation: Annotated[float | None, typer.Option(help="Of the latents (psi); default: 1, for none.")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="Truncation of the latents (psi); default: 1, for none.")
+    ] = None,
     ema: Annotated[str | None, typer.Option(help="Width of a power-function average, such as 0.05.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Of the generator: fp32 (default) or bf16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the latents; default: 0.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Average over so many, from --seed on; default: 1.")] = None,
-    on_corrupt: Annotated[str | None, typer.Option(help="Damaged reference images: replace (default) or fail.")] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="Precision of the generator: fp32 (default) or bf16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the latents; default: 0.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Number of seeds to average over, from --seed on; default: 1.")
+    ] = None,
+    on_corrupt: Annotated[
+        str | None, typer.Option(help="For damaged reference images: replace (default) or fail.")
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
-    watch: Annotated[bool, typer.Option(help="Score a run's snapshots as they appear, into its MLflow run.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Score the snapshots of a run as they appear.")] = False,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Compare two: JSON files, snapshots or runs. Computes nothing.")
+        tuple[Path, Path] | None, typer.Option(help="Compare existing scores of two JSON files, snapshots or runs.")
     ] = None,
 ) -> None:
     """Score a snapshot against a dataset, watch a run, or compare scores.
 
-    Every score carries the protocol that it was made by; scores of different protocols are not compared.
+    Every score is stored with its protocol; scores with different protocols are not compared.
     """
     if compare is not None:
         _show_comparison(*compare, as_json=as_json)

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder; of an array, the one with the seeds in it.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the folder with the runs of an array.")]
 _COLOURS = {"RUNNING": "green", "COMPLETED": "green", "FAILED": "bold red", "GONE": "bold red"}
 
 
 @app.command()
 def jobs(
-    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Default: all you submitted.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN", help="Run folders; default: all that you submitted.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show jobs on Slurm, and how far their runs are."""
+    """Show jobs on Slurm, and the progress of their runs."""
     from bigtrain.core.logging import console
     from launch.slurm.client import queue
     from launch.slurm.job_log import known_runs, runs_in
@@ -43,9 +45,11 @@ def jobs(
 @app.command()
 def logs(
     run: Run,
-    rank: Annotated[int | None, typer.Option(min=0, help="One rank's own log, tracebacks included.")] = None,
-    lines: Annotated[int, typer.Option(min=1, help="How many of the last.")] = 40,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more comes, until Ctrl-C.")] = False,
+    rank: Annotated[int | None, typer.Option(min=0, help="Show the log of this rank, including tracebacks.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="Number of last lines to show.")] = 40,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show new lines as they appear, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show what a run's newest job, or one of its ranks, has printed."""
     from launch.slurm.job_log import JobLog
@@ -62,9 +66,11 @@ def logs(
 @app.command()
 def cancel(
     run: Run,
-    now: Annotated[bool, typer.Option("--now", help="Leave it to Slurm, which soon kills what does not end.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait: let Slurm kill the job after its usual grace time.")
+    ] = False,
 ) -> None:
-    """End a run's jobs; one that runs saves first, as long as that takes."""
+    """End the jobs of a run. A running job saves first, for as long as that takes."""
     from launch.slurm import client
     from launch.slurm.job_log import JobLog, runs_in
 

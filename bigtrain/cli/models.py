@@ -9,34 +9,36 @@ from bigtrain.cli.options import one_of, run_program, settings_from
 
 app = typer.Typer()
 
-Snapshot = Annotated[Path, typer.Argument(help="A snapshot folder.")]
+Snapshot = Annotated[Path, typer.Argument(help="Folder of a snapshot.")]
 Classes = Annotated[
     str | None,
-    typer.Option("--class", help="Class by index or name, several with commas, or all; default: from the seed."),
+    typer.Option(
+        "--class", help="Class by index or name, several separated by commas, or all; default: drawn from the seed."
+    ),
 ]
 
 
 @app.command()
 def sample(
     snapshot: Snapshot,
-    out: Annotated[Path, typer.Option(help="What to write: a picture, an .npz file, or a folder.")],
+    out: Annotated[Path, typer.Option(help="File or folder to write: a picture, an .npz file, or a folder.")],
     format_: Annotated[
-        str | None, typer.Option("--format", help="grid, folder, npz or shards; default: by the ending of --out.")
+        str | None, typer.Option("--format", help="grid, folder, npz or shards; default: from the ending of --out.")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, one image each: 0-63 (default), or 1,5,9-12.")] = None,
     label: Classes = None,
     truncation: Annotated[
-        float | None, typer.Option(help="1 (default) for the whole distribution, less for fidelity.")
+        float | None, typer.Option(help="1 (default) for the whole distribution; less trades variety for fidelity.")
     ] = None,
-    cutoff: Annotated[int | None, typer.Option(help="Truncate the first layers only (StyleGAN).")] = None,
-    columns: Annotated[int | None, typer.Option(help="Images a row of a grid: 8, or a row a class.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images at once, a rank; default: 64.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the generator: fp32 (default), or bf16 where that is faster.")
+    cutoff: Annotated[int | None, typer.Option(help="Truncate only this number of first layers (StyleGAN).")] = None,
+    columns: Annotated[
+        int | None, typer.Option(help="Images per row of a grid; default: 8, or one row per class.")
     ] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    batch: Annotated[int | None, typer.Option(help="Images per batch and rank; default: 64.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of the generator: fp32 (default) or bf16.")] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
-    """Write images; each depends on its seed and class only, whatever the batch and the number of ranks."""
+    """Generate images. Each depends only on its seed and class, not on the batch or the number of ranks."""
     from bigtrain.generate.ranks import SampleSettings
 
     settings = settings_from(
@@ -60,26 +62,26 @@ def sample(
 def apply(
     snapshot: Snapshot,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Image files, folders or archives of images, datasets.")
+        list[str], typer.Argument(metavar="INPUT", help="Image files, folders or archives of images, or datasets.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of PNGs; the same command goes on where it was interrupted.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the PNG files; after an interruption, the same command continues.")
+    ],
     output: Annotated[
         str | None,
-        typer.Option(help="Which output, such as A.image where there are two; default: the first."),
+        typer.Option(help="Name of the output if there are several, such as A.image; default: the first."),
     ] = None,
     noise: Annotated[
         bool, typer.Option("--noise", help="Let the network draw its own noise, such as dropout.")
     ] = False,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the network: fp32 (default), or bf16 where that is faster.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of the network: fp32 (default) or bf16.")] = None,
     tile: Annotated[
-        int | None, typer.Option(min=1, help="Translate large images in tiles of so many pixels a side.")
+        int | None, typer.Option(min=1, help="Translate larger images in tiles with sides of this number of pixels.")
     ] = None,
-    overlap: Annotated[int | None, typer.Option(min=0, help="Pixels around a tile: 32.")] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    overlap: Annotated[int | None, typer.Option(min=0, help="Margin of a tile in pixels; default: 32.")] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
-    """Translate images of any size that the network's layers allow."""
+    """Translate images of any size with the networks of a snapshot."""
     from bigtrain.generate.apply import ApplySettings
 
     settings = settings_from(
@@ -100,26 +102,32 @@ def apply(
 @app.command()
 def interpolate(
     snapshot: Snapshot,
-    out: Annotated[Path, typer.Option(help="Film (.gif, .mp4) of a walk; picture of a table.")],
-    kind: Annotated[str, typer.Option(help="walk, styles (a table of mixed styles) or truncation (a sweep).")] = "walk",
-    seeds: Annotated[str, typer.Option(help="Stations of the walk, or rows of the table: 0-5, or 1,5,9-12.")] = "0-5",
+    out: Annotated[Path, typer.Option(help="Film (.gif, .mp4) of a walk; picture for the other kinds.")],
+    kind: Annotated[str, typer.Option(help="walk, styles (a table of mixed styles) or truncation.")] = "walk",
+    seeds: Annotated[str, typer.Option(help="Seeds of the walk or of the table's rows: 0-5, or 1,5,9-12.")] = "0-5",
     label: Classes = None,
     columns: Annotated[str | None, typer.Option(help="styles: seeds of the columns; default: the next six.")] = None,
     layers: Annotated[
-        str | None, typer.Option(help="styles: layers that take the column's, as 0-3; default: the first half.")
+        str | None,
+        typer.Option(help="styles: layers that take the style of the column, such as 0-3; default: the first half."),
     ] = None,
     truncation: Annotated[
-        float | None, typer.Option(min=0.0, help="walk, styles: 1 for the whole distribution.")
+        float | None, typer.Option(min=0.0, help="walk, styles: truncation; 1 for the whole distribution.")
     ] = None,
     truncations: Annotated[
-        str | None, typer.Option(help="truncation: the columns; default: 0,0.2,0.4,0.6,0.8,1.")
+        str | None, typer.Option(help="truncation: values of the columns; default: 0,0.2,0.4,0.6,0.8,1.")
     ] = None,
-    walks: Annotated[int | None, typer.Option(min=1, help="walk: so many side by side share the seeds.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="walk: from one seed to the next; default: 30.")] = None,
-    fps: Annotated[int | None, typer.Option(min=1, help="walk: frames a second; default: 30.")] = None,
-    width: Annotated[int, typer.Option(min=1, help="Of the picture in pixels, about.")] = 640,
+    walks: Annotated[
+        int | None, typer.Option(min=1, help="walk: number of walks side by side, among which the seeds are divided.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="walk: frames from one seed to the next; default: 30.")
+    ] = None,
+    fps: Annotated[int | None, typer.Option(min=1, help="walk: frames per second; default: 30.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Approximate width of the picture in pixels.")] = 640,
 ) -> None:
-    """Show what lies between images: a spherical walk as a film, mixed styles, a sweep of truncation."""
+    """Interpolate between images: a walk as a film, mixed styles, or a range of truncation values."""
+    from bigtrain.core.logging import counted
     from bigtrain.generate.show import ShowOptions, parse_layers, parse_numbers, show
     from bigtrain.generate.snapshot import load_snapshot, parse_seeds
 
@@ -136,20 +144,26 @@ def interpolate(
         fps=fps,
         width=width,
     )
-    typer.echo(f"{out}: {show(kind, loaded, options, out)}")
+    with counted("generating", None):
+        shown = show(kind, loaded, options, out)
+    typer.echo(f"{out}: {shown}")
 
 
 @app.command()
 def ema(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose snapshots hold ema.profiles.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose snapshots contain ema.profiles.")],
     sigma_rel: Annotated[float, typer.Option(help="Width of the average as a share of the run, 0.01 to 0.25.")],
-    out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
-    kimg: Annotated[float | None, typer.Option(help="Where the average ends; default: the last snapshot.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the new snapshot.")],
+    kimg: Annotated[
+        float | None, typer.Option(help="Position in kimg at which the average ends; default: the last snapshot.")
+    ] = None,
 ) -> None:
-    """Make the averaged generator of another width after the training (post-hoc EMA, Karras et al. 2024)."""
+    """Reconstruct the averaged generator of another width after training (post-hoc EMA, Karras et al. 2024)."""
+    from bigtrain.core.logging import counted
     from bigtrain.generate.posthoc_ema import reconstruct
 
-    distance = reconstruct(run, sigma_rel, out, kimg=kimg)
+    with counted("averaging", None):
+        distance = reconstruct(run, sigma_rel, out, kimg=kimg)
     typer.echo(f"{out}: average of width {sigma_rel:g}; its profile is {distance:.1%} off")
     if distance > 0.1:
         typer.echo("bigtrain: more snapshots, or profiles nearer to this width, would come closer", err=True)
@@ -160,29 +174,33 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2, pix2pix, CycleGAN.")
     ],
-    out: Annotated[Path, typer.Option(help="Snapshot folder to make.")],
-    discriminator: Annotated[Path | None, typer.Option(help="The discriminator's own file, where it has one.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the new snapshot.")],
+    discriminator: Annotated[Path | None, typer.Option(help="File of the discriminator, if it has its own.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="What the file does not tell.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting that the file does not contain.")
     ] = None,
 ) -> None:
-    """Turn others' weights into a snapshot; nothing in the file is run."""
+    """Turn published weights into a snapshot. No code in the file is run."""
     from bigtrain.core.config import apply_overrides
+    from bigtrain.core.logging import counted
     from bigtrain.interop.importing import import_weights
 
-    lines = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
+    with counted("importing", None):
+        lines = import_weights(file, out, discriminator=discriminator, settings=apply_overrides({}, settings or []))
     typer.echo("\n".join([f"{out}:", *(f"  {line}" for line in lines)]))
 
 
 @app.command()
 def export(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    snapshot: Annotated[Path, typer.Argument(help="Folder of a snapshot.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     format_: Annotated[str, typer.Option("--format", help="safetensors, torch-export or onnx.")],
-    truncation: Annotated[float, typer.Option(min=0.0, help="Built into the program.")] = 1.0,
+    truncation: Annotated[float, typer.Option(min=0.0, help="Truncation that is built into the program.")] = 1.0,
 ) -> None:
-    """Write a snapshot's generator for use elsewhere, checked as it is written."""
+    """Export the generator of a snapshot, and compare the result with it."""
+    from bigtrain.core.logging import counted
     from bigtrain.interop.exporting import FORMATS, export_snapshot
 
-    error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
+    with counted("exporting", None):
+        error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, largest difference {error:.1e} of the images' scale")

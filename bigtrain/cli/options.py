@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # pydantic and the YAML library would take a third of the tim
 
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
-ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, see configs/.")]
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of a run; configs/ contains examples.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as ema.half_life_kimg=20.")
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Overrides of keys of the config, such as ema.half_life_kimg=20."),
 ]
 
 

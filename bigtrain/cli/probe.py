@@ -10,7 +10,7 @@ from bigtrain.cli.options import settings_from
 if TYPE_CHECKING:
     import torch
 
-app = typer.Typer(no_args_is_help=True, help="Extractors of features that are trained on a dataset itself.")
+app = typer.Typer(no_args_is_help=True, help="Train feature extractors on your own data.")
 
 _OPTIONS = ("dataset", "held_out", "field", "share", "epochs", "batch", "lr", "seed")
 
@@ -23,21 +23,24 @@ def _group() -> None:
 @app.command()
 def train(
     context: typer.Context,
-    dataset: Annotated[Path, typer.Argument(help="Folder of shards whose samples have classes: the training part.")],
-    out: Annotated[Path, typer.Option(help="File to write: NAME.safetensors.")],
-    held_out: Annotated[Path | None, typer.Option(help="Shards to measure on; default: hold a part out.")] = None,
-    field: Annotated[
-        str | None, typer.Option(help="What to look at; default: the only field that is no class.")
+    dataset: Annotated[Path, typer.Argument(help="Dataset with classes to train on.")],
+    out: Annotated[Path, typer.Option(help="File to write, NAME.safetensors.")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="Dataset to measure the accuracy on; default: a part of DATASET.")
     ] = None,
-    share: Annotated[float | None, typer.Option(help="Held out where --held-out names no set; default: 0.2.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: 30.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples a step; default: 32.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Largest learning rate; default: 0.003.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights and order; default: 0.")] = None,
+    field: Annotated[
+        str | None, typer.Option(help="Field to classify; default: the only one that is not a class.")
+    ] = None,
+    share: Annotated[float | None, typer.Option(help="Share to hold out without --held-out; default: 0.2.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs; default: 30.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples per step; default: 32.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Maximum learning rate; default: 0.003.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights and the order; default: 0.")] = None,
 ) -> None:
-    """Train a small classifier of the set's classes, measure it on held-out samples, and keep it as an extractor.
+    """Train a small classifier of the dataset's classes, for use as a feature extractor.
 
-    Scores in its features: bigtrain evaluate SNAPSHOT --extractor file:NAME.safetensors.
+    Its accuracy is measured on held-out samples. Use it with bigtrain evaluate SNAPSHOT --extractor
+    file:NAME.safetensors.
     """
     from bigtrain.core.errors import ConfigError
     from bigtrain.core.logging import progress_bars

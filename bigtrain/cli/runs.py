@@ -9,8 +9,8 @@ import typer
 
 from bigtrain.cli.options import ConfigFile, Overrides
 from bigtrain.cli.plugins import NamesPlugins
-from bigtrain.cli.signals import end_on_signals
 from bigtrain.core.errors import ConfigError
+from bigtrain.core.signals import NOTHING_BEGUN, end_on_signals
 
 app = typer.Typer()
 
@@ -19,12 +19,21 @@ app = typer.Typer()
 def train(
     config: ConfigFile,
     overrides: Overrides = None,
-    nproc: Annotated[int | None, typer.Option(help="Ranks on this machine; default: one a GPU, or one.")] = None,
-    max_restarts: Annotated[int, typer.Option(min=0, help="Go on by itself after so many failures.")] = 0,
-    allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
+    nproc: Annotated[
+        int | None, typer.Option(help="Number of ranks on this machine; default: one per GPU, or one.")
+    ] = None,
+    max_restarts: Annotated[
+        int, typer.Option(min=0, help="Number of failures after which the run restarts by itself.")
+    ] = 0,
+    allow_config_change: Annotated[
+        bool, typer.Option("--allow-config-change", help="Resume although the config in the run folder differs.")
+    ] = False,
 ) -> None:
-    """Train, or go on: the same command on an existing run folder resumes. Exit code 3: stopped, saved, can go on."""
-    end_on_signals("nothing has begun; the same command starts it")
+    """Train, or resume a run: the same command on an existing run folder resumes it.
+
+    Exit code 3: stopped by a signal, with all state saved.
+    """
+    end_on_signals(NOTHING_BEGUN, at_once=True)
     began = time.time()
     import torch
 
@@ -45,7 +54,7 @@ def train(
     refuse_if_held(loaded.folder)
     launcher = Launcher("bigtrain.train", arguments, nproc=nproc)
     code = supervise(loaded.folder, launcher.run, lambda: launcher.asked, max_restarts=max_restarts)
-    ending, code = how_it_ended(loaded, code, launcher.asked, since=began)
+    ending, code = how_it_ended(loaded, code, None if launcher.forced else launcher.asked, since=began)
     typer.echo(ending)
     raise typer.Exit(code)
 
@@ -53,14 +62,17 @@ def train(
 @app.command()
 def sync(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    uri: Annotated[str | None, typer.Option(help="Tracking server; default: the run's own.")] = None,
+    uri: Annotated[str | None, typer.Option(help="MLflow server; default: that of the run.")] = None,
 ) -> None:
-    """Send to MLflow what is in a run's spool and has not been sent."""
+    """Send the records of a run to MLflow that have not been sent."""
+    from bigtrain.core.logging import counted
     from bigtrain.tracking.sender import send_run
 
     if not (run / "metrics.jsonl").is_file():
         raise ConfigError(f"{run}: not a run folder, metrics.jsonl is missing")
-    raise typer.Exit(0 if send_run(run, uri=uri) else 1)
+    with counted("sending", None):
+        sent = send_run(run, uri=uri)
+    raise typer.Exit(0 if sent else 1)
 
 
 @app.command()
@@ -68,7 +80,10 @@ def health(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how a run is: what is wrong, since when, the evidence, what helps. Exit code 1 if something is critical."""
+    """Show the health of a run: symptoms, since when, the evidence, and what helps.
+
+    The exit code is 1 if a symptom is critical.
+    """
     from bigtrain.core.logging import console
     from bigtrain.health.report import is_critical, read_report, table
 
@@ -85,7 +100,7 @@ def status(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show where a run is: progress, time left, speed, score, health, faults, and the machine that it runs on."""
+    """Show the state of a run: progress, time left, speed, score, health, failures and machine."""
     from bigtrain.core.logging import console
     from bigtrain.run.status import status_of, table
 
@@ -98,7 +113,7 @@ def status(
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what this machine has, what is missing, and what that costs."""
+    """Show what this machine provides, what is missing, and which features need it."""
     from bigtrain.run.doctor import examine, show
 
     found = examine()

@@ -22,8 +22,8 @@ def fid(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="As often as you like; default: fid. Of features: fid, sfid, kid, inception_score, precision_recall, "
-            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs, by name: psnr, ssim, lpips, "
+            help="Default: fid. Can be repeated. Of features: fid, sfid, kid, inception_score, precision_recall, "
+            "density_coverage, mmd, memorisation, intra_fid, class_fid; of pairs: psnr, ssim, lpips, "
             "perceptual."
         ),
     ] = None,
@@ -31,21 +31,23 @@ def fid(
         str | None,
         typer.Option(
             help="inception-v3-compat, efficientnet-lite0, vgg16, file:PATH; auto (default): the first if its weights "
-            "are there, else the second, which the score's name tells."
+            "are available, otherwise the second; the name of the score says which."
         ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, or its folder.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File or folder of the extractor's weights.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision of the features: fp32 (default) or bf16.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Images of a snapshot; default: 50,000.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of a snapshot's images; default: 0.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images at once; default: 32.")] = None,
-    kid_subset_size: Annotated[
-        int | None, typer.Option(help="Images of each of KID's subsets; default: 1,000.")
+    samples: Annotated[
+        int | None, typer.Option(help="Number of images to generate from a snapshot; default: 50,000.")
     ] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of a snapshot's images; default: 0.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per batch; default: 32.")] = None,
+    kid_subset_size: Annotated[
+        int | None, typer.Option(help="Number of images in each of KID's subsets; default: 1,000.")
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
-    """Compare two sets of images: what pytorch-fid does, and more of it, faster."""
+    """Compare two sets of images with FID and other metrics."""
     from bigtrain.evaluation.fid import Comparison
 
     settings = settings_from(
@@ -68,19 +70,21 @@ def fid(
 
 @app.command()
 def ppl(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder.")],
+    snapshot: Annotated[Path, typer.Argument(help="Folder of a snapshot.")],
     metric: Annotated[
         list[str] | None,
         typer.Option(help="ppl_zfull, ppl_zend, ppl_wfull, ppl_wend, lpips_diversity; default: ppl_zfull."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of the weights vgg16 and lpips-vgg16.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Paths, or pairs of images; default: 50,000.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the latents; default: 0.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Paths at once; default: 16.")] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks on this machine.")] = 1,
+    samples: Annotated[
+        int | None, typer.Option(help="Number of paths, or of pairs of images; default: 50,000.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the latents; default: 0.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Paths per batch; default: 16.")] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
-    """Score how a generator's images change with its latents: perceptual path length, LPIPS between pairs."""
+    """Compute the perceptual path length of a generator, or LPIPS between its images."""
     from bigtrain.evaluation.ppl import PathSettings
 
     settings = settings_from(

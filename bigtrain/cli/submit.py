@@ -23,30 +23,56 @@ def submit(
     context: typer.Context,
     config: ConfigFile,
     overrides: Overrides = None,
-    nodes: Annotated[int | None, typer.Option(help="Of the job.")] = None,
-    gpus_per_node: Annotated[int | None, typer.Option(help="GPUs, and ranks, of a node.")] = None,
-    gpu_type: Annotated[Text, typer.Option(help="As the site calls it, such as h100.")] = None,
-    ranks_per_node: Annotated[int | None, typer.Option(help="Where that is not one a GPU.")] = None,
-    cpus_per_task: Annotated[int | None, typer.Option(help="Cores of a rank.")] = None,
-    mem: Annotated[Text, typer.Option(help="Of a node, such as 480G.")] = None,
-    time: Annotated[Text, typer.Option(help="Limit, such as 24:00:00; the run is requeued and goes on.")] = None,
-    partition: Annotated[Text, typer.Option()] = None,
-    account: Annotated[Text, typer.Option()] = None,
-    qos: Annotated[Text, typer.Option()] = None,
-    constraint: Annotated[Text, typer.Option()] = None,
-    array: Annotated[Text, typer.Option(help="Seeds, such as 0-4: a run each, in RUN_DIR/seed0, …")] = None,
-    dependency: Annotated[Text, typer.Option(help="Such as afterany:4711, to go on after that job.")] = None,
-    launch: Annotated[Text, typer.Option(help="torchrun: an agent a node; srun: a task a rank.")] = None,
-    container: Annotated[Text, typer.Option(metavar="IMAGE", help="For pyxis; a .sif file for apptainer.")] = None,
-    env_file: Annotated[Text, typer.Option(help="Shell file of variables, read when the job starts.")] = None,
-    stage: Annotated[Text, typer.Option(help="Folder on a node's own disk, to copy the shards to.")] = None,
-    profile: Annotated[
-        Path | None, typer.Option(help="YAML file with any of these and more, see docs/how-to/slurm.md.")
+    nodes: Annotated[int | None, typer.Option(help="Number of nodes.")] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(help="Number of GPUs, and of ranks, per node.")] = None,
+    gpu_type: Annotated[Text, typer.Option(help="Name of the GPU type at the site, such as h100.")] = None,
+    ranks_per_node: Annotated[int | None, typer.Option(help="Ranks per node; default: one per GPU.")] = None,
+    cpus_per_task: Annotated[int | None, typer.Option(help="Number of cores per rank.")] = None,
+    mem: Annotated[Text, typer.Option(help="Memory per node, such as 480G.")] = None,
+    time: Annotated[
+        Text, typer.Option(help="Time limit, such as 24:00:00, after which the job is requeued and resumes.")
     ] = None,
-    allow_config_change: Annotated[bool, typer.Option(help="Go on in a run folder of another config.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Check, and print the batch script.")] = False,
+    partition: Annotated[Text, typer.Option(help="Partition of the cluster.")] = None,
+    account: Annotated[Text, typer.Option(help="Account that is charged.")] = None,
+    qos: Annotated[Text, typer.Option(help="Quality of service.")] = None,
+    constraint: Annotated[Text, typer.Option(help="Features that the nodes must have.")] = None,
+    array: Annotated[Text, typer.Option(help="Seeds, such as 0-4, with one run each in RUN_DIR/seed0, …")] = None,
+    dependency: Annotated[
+        Text, typer.Option(help="Dependency such as afterany:4711, to resume after that job.")
+    ] = None,
+    launch: Annotated[Text, typer.Option(help="torchrun: one agent per node; srun: one task per rank.")] = None,
+    container: Annotated[
+        Text, typer.Option(metavar="IMAGE", help="Container image for pyxis, or a .sif file for apptainer.")
+    ] = None,
+    env_file: Annotated[
+        Text, typer.Option(help="Shell file that sets environment variables when the job starts.")
+    ] = None,
+    stage: Annotated[
+        Text, typer.Option(help="Folder on a local disk of each node, to which shards are copied.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="YAML file with these and further settings, see docs/how-to/slurm.md.")
+    ] = None,
+    allow_config_change: Annotated[
+        bool, typer.Option("--allow-config-change", help="Resume although the config in the run folder differs.")
+    ] = False,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PARTS",
+            min=1,
+            help="Prepare a dataset instead, by an array of so many tasks: submit --prepare 16 … -- SOURCE DEST "
+            "[OPTION]…; what follows -- are the arguments of bigtrain data prepare.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the job and print the batch script without queueing it.")
+    ] = False,
 ) -> None:
-    """Queue a run on Slurm, where it goes on by itself until it is complete. What cannot run is refused at once."""
+    """Queue a run on Slurm, where it is requeued until it is complete.
+
+    A job that cannot run is refused at once.
+    """
     from bigtrain.build import check
     from bigtrain.checkpoint import newest_description
     from bigtrain.config import load_training
@@ -57,11 +83,14 @@ def submit(
     from launch.slurm.settings import load_settings
     from launch.slurm.submission import submit as hand_in
 
-    ours = ("context", "config", "overrides", "container", "profile", "allow_config_change", "dry_run")
+    ours = ("context", "config", "overrides", "container", "profile", "allow_config_change", "prepare", "dry_run")
     flags: dict[str, Any] = {name: value for name, value in context.params.items() if name not in ours}
     if container:
         flags["container"] = {"image": container, "runtime": "apptainer" if container.endswith(".sif") else "pyxis"}
     settings = load_settings(profile, flags)
+    if prepare is not None:
+        _prepare(settings, prepare, (config, *(overrides or ())), dry_run=dry_run)
+        return
     loaded = remember_micro_batch(load_training(config, overrides or []))
     configs = _configs_of(loaded, settings)
     first, *others = configs.values()
@@ -77,6 +106,27 @@ def submit(
         return
     number = hand_in(settings, request, {task: dump_yaml(one) for task, one in configs.items()})
     _print_summary(number, settings, loaded)
+
+
+def _prepare(settings: "SlurmConfig", parts: int, words: tuple[str, ...], *, dry_run: bool) -> None:
+    """Queue the tasks that prepare a dataset's parts, and the job that finishes it."""
+    from bigtrain.cli.data import parse_prepare
+    from bigtrain.core.config import ConfigError
+    from launch.slurm.preparing import PreparationRequest, render
+    from launch.slurm.preparing import submit as hand_in
+
+    dest, part = parse_prepare(words)
+    if part is not None or settings.array is not None:
+        raise ConfigError(f"submit --prepare {parts}: makes the parts itself; leave out --part and --array")
+    request = PreparationRequest(words, dest.absolute(), Path.cwd(), parts)
+    if dry_run:
+        first, finish = render(settings, request, after="afterok:PARTS")
+        typer.echo(f"{first}\n{finish}", nl=False)
+        return
+    number, finishing = hand_in(settings, request)
+    typer.echo(f"job {number}: {parts} parts of {dest}; job {finishing} finishes it; output in {request.folder}")
+    typer.echo(f"{'follow':<10}squeue --me; tail -f {shlex.quote(str(request.folder))}/*.out")
+    typer.echo(f"{'cancel':<10}scancel {number} {finishing}; the same command resumes")
 
 
 def _print_summary(number: str, settings: "SlurmConfig", config: "TrainingConfig") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Weights of feature extractors, got ahead of a run.")
+app = typer.Typer(no_args_is_help=True, help="Download and list the weights of feature extractors.")
 
 Name = Annotated[str, typer.Argument(help="inception-v3-compat, vgg16 or lpips-vgg16.")]
 
@@ -14,10 +14,14 @@ Name = Annotated[str, typer.Argument(help="inception-v3-compat, vgg16 or lpips-v
 @app.command()
 def fetch(
     name: Name,
-    to: Annotated[Path | None, typer.Option(help="Folder; default: weights in the cache.")] = None,
-    url: Annotated[list[str] | None, typer.Option(help="A mirror, instead of the published addresses.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default: the folder weights in the cache.")
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(help="Address of a mirror, instead of the published addresses.")
+    ] = None,
 ) -> None:
-    """Download published weights; what broke off goes on where it ended, and the checksum is checked."""
+    """Download published weights and check their SHA-256. An interrupted download resumes."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     from bigtrain.cli.options import one_of
@@ -40,7 +44,7 @@ def fetch(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show published weights, and where they are on this machine."""
+    """List published weights, and where they are on this machine."""
     from bigtrain.models.pretrained.weights import WEIGHTS, WeightsError, find_weights
 
     found = []

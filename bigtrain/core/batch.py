@@ -14,8 +14,8 @@ class Batch:
     """Some samples of a step, on the device.
 
     Attributes:
-        fields: tensors by the name of their field, each of shape [N, …] and normalised as its kind says: images are
-            float32 in [-1, 1] and channels_last, classes are int64 indices, -1 for none.
+        fields: tensors by the name of their field, each of shape [N, …] and normalised: images are float32 in [-1, 1]
+            and channels_last, classes are int64 indices, -1 for unlabelled samples.
         draws: the random numbers that belong to these samples.
     """
 
@@ -27,22 +27,22 @@ class Batch:
         return self.fields[name]
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.draws)
 
     def label(self, name: str = "class") -> Tensor:
-        """Return a class field, int64, shape [N]; all 0 where the samples have none."""
+        """Return a class field, int64, shape [N]; all 0 if the samples have none."""
         found = self.fields.get(name)
         return torch.zeros_like(self.draws.index) if found is None else found
 
     def micro_batches(self, size: int, group: int = 1) -> Iterator[tuple["Batch", bool]]:
-        """Cut all fields alike into parts of `size` samples; the flag marks the last part.
+        """Divide all fields into parts of `size` samples; the flag marks the last part.
 
         Args:
-            size: samples of a part.
-            group: samples that a network compares with each other, of which a part of n holds sample i in group
-                `i % (n / group)`. They are neighbours in the whole batch, so that the groups stay the same however it
-                is cut, as long as `size` is a multiple of `group`.
+            size: number of samples of a part.
+            group: number of samples that a network compares with each other; a part of n samples contains sample i in
+                group `i % (n / group)`. The samples of a group are neighbours in the whole batch, so that the groups do
+                not depend on the division, as long as `size` is a multiple of `group`.
         """
         order = None
         if 1 < group < size and size % group == 0:

@@ -1,9 +1,12 @@
-"""The errors that are the user's to mend."""
+"""Errors that the user can correct."""
 
 
 class UserError(ValueError):
-    """A mistake or a missing thing that the user can mend: one line that says what is wrong and what would be right."""
+    """A mistake, or something missing, that the user can correct.
+
+    The message is one line that names the place (a file and a key, or an option), the problem and the solution.
+    """
 
 
 class ConfigError(UserError):
-    """A user's mistake in a config; the message is one line with the file, the key and what would be right."""
+    """A mistake in a config; the message names the file, the key and the solution."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -73,6 +73,16 @@ class _ConsoleHandler(logging.Handler):
             console.print(self.format(record), markup=False)
 
 
+@contextlib.contextmanager
+def answering_in_json(asked: bool) -> Iterator[None]:
+    """Keep standard output for an answer in JSON, if one is asked for: the log and tables go to standard error."""
+    before, console.stderr = console.stderr, asked
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
 def progress_bars() -> Bars:
     """Return the one style of progress bar."""
     return Bars(
@@ -87,6 +97,23 @@ def progress_bars() -> Bars:
         disable=not console.is_terminal,
         speed_estimate_period=3600.0,  # long enough for a training's evaluations to be a part of it
     )
+
+
+@contextlib.contextmanager
+def counted(what: str, total: int | None, *, visible: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar for a block.
+
+    Args:
+        what: description of the work.
+        total: number of units of work; None if it is not known, for a bar that only moves.
+        visible: whether this process shows the bar.
+
+    Yields:
+        A function that is told how many units have been done since its last call.
+    """
+    with progress_bars() as bars:
+        task = bars.add_task(what, total=total, note="", visible=visible)
+        yield lambda count: bars.advance(task, count)
 
 
 class Display:

@@ -4,17 +4,17 @@ The plain operators are 250 of some microseconds each, which a GPU executes fast
 single operator computes the same integers.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from bigtrain.core.on_gpus import on_gpu
+
 _MASK = 0xFFFFFFFF
 _ROUND_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
-_everywhere = False
 
 
 def random_bits(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
@@ -26,7 +26,7 @@ def random_bits(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
         stream: the upper half of the key.
         count: numbers a sample; the lower half of the counter numbers them in fours.
     """
-    if _everywhere or (index.is_cuda and not torch.compiler.is_compiling()):  # a compiler fuses the plain ones itself
+    if on_gpu(index) and not torch.compiler.is_compiling():  # a compiler fuses the plain ones itself
         bits: Tensor = fused(index, seed, stream, count)
         return bits
     return plain(index, seed, stream, count)
@@ -52,17 +52,6 @@ def fused(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
 @fused.register_fake
 def _(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
     return index.new_empty(index.shape[0], count)
-
-
-@contextmanager
-def as_on_gpus() -> Iterator[None]:
-    """Compute random bits as one operator on CPUs too: to count what a GPU would be given to do."""
-    global _everywhere
-    before, _everywhere = _everywhere, True
-    try:
-        yield
-    finally:
-        _everywhere = before
 
 
 @cache

@@ -19,6 +19,8 @@ from bigtrain.core.state import Progress
 
 LOCK, _HEARTBEAT = "run.lock", "heartbeat.json"
 _BEAT_SECONDS = 1.0
+_BEAT_BYTES = 1024
+"""Length of the file, which its JSON does not reach."""
 _SETTLE_SECONDS = 1.0
 _LEAVE_SECONDS = 200.0
 """How long a process that has lost its launcher is waited for: it may take 150 s to save."""
@@ -165,6 +167,9 @@ def _namespace() -> str | None:
 class Heartbeat:
     """Writes the progress of the run to a file once a second.
 
+    It is written over in place, in one call and always equally long: a rename a second would flush to the disk on some
+    file systems, which takes half a percent of the time of a run with small steps.
+
     Args:
         folder: the run folder.
     """
@@ -176,15 +181,18 @@ class Heartbeat:
         """Write the place of the run down with further facts, if it is time."""
         if now or time.monotonic() - self._beaten >= _BEAT_SECONDS:
             self._beaten = time.monotonic()
-            partial = self._path.with_suffix(".partial")
+            text = json.dumps({"samples_seen": progress.samples_seen, "time": time.time(), **facts})
             with contextlib.suppress(OSError):  # a full disk costs a pulse, not the run
-                partial.write_text(json.dumps({"samples_seen": progress.samples_seen, "time": time.time(), **facts}))
-                partial.replace(self._path)  # not flushed to disk: after a crash of the machine an older one will do
+                file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+                try:
+                    os.pwrite(file, text.encode().ljust(_BEAT_BYTES), 0)
+                finally:
+                    os.close(file)
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any]:
     """Return the newest `samples_seen` and the `time` (UNIX) of it; empty if there is none."""
-    return _read(folder / _HEARTBEAT)
+    return _read(folder / _HEARTBEAT) or _read(folder / _HEARTBEAT)  # again, should it be written just now
 
 
 def place_of_this_process(**facts: Any) -> dict[str, Any]:

@@ -25,11 +25,11 @@ from bigtrain.core.config import Config
 
 
 class _Schedule(Config, ABC):
-    """A number that is reached after an optional linear warm-up from zero, and what becomes of it.
+    """A number that may change during a run, after an optional linear warm-up from zero.
 
     Attributes:
-        value: the number.
-        warmup_kimg: thousands of images on the way up to it.
+        value: the number at the start.
+        warmup_kimg: thousands of images of the warm-up.
     """
 
     value: NonNegativeFloat
@@ -55,12 +55,12 @@ class ConstantSchedule(_Schedule):
 
 
 class _Passage(_Schedule, ABC):
-    """From `value` to `final` between two points of the run.
+    """A number that moves from `value` to `final` between two points of the run.
 
     Attributes:
         final: the number at the end.
-        start: share of the run at which it leaves `value`.
-        end: share of the run at which it reaches `final`.
+        start: share of the run after which the number begins to change.
+        end: share of the run after which the number is `final`.
     """
 
     final: NonNegativeFloat = 0.0
@@ -121,11 +121,11 @@ Schedule = Annotated[
 
 
 class LrScaling(Config):
-    """How a learning rate that was found for one batch size becomes that for another.
+    """How a learning rate that was tuned for one batch size is adapted to another.
 
     Attributes:
-        rule: `linear`, as for SGD (Goyal et al. 2017); `sqrt`, as for Adam (Malladi et al. 2022).
-        batch: the global batch that the learning rate was found for.
+        rule: `linear`, which suits SGD (Goyal et al. 2017), or `sqrt`, which suits Adam (Malladi et al. 2022).
+        batch: global batch for which the learning rate was tuned.
     """
 
     rule: Literal["linear", "sqrt"]

@@ -1,5 +1,6 @@
 """Remember that somebody asked the process to stop. Imports no torch: signals may come while that loads."""
 
+import atexit
 import os
 import signal
 import threading
@@ -8,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+from bigtrain.core.signals import SIGNALS, ignore_signals, unblock_signals
+
 LOST = "the loss of the launcher"
 LAUNCHER = "BIGTRAIN_LAUNCHER"
 """The variable that names the process which started this one and must outlive it."""
 
-_ECHO_SECONDS = 2.0
+_ECHO_SECONDS = 5.0
 """A launcher hands a signal on that its ranks may have had already: so soon, the second is the first."""
 
 _SLURMS_OWN = (signal.SIGTERM, signal.SIGUSR1)
@@ -24,6 +26,9 @@ _JOIN_SECONDS = 60.0
 
 _GRACE_SECONDS = 150.0
 """How long ranks whose launcher died may take to save."""
+
+_FORCED = 128 + signal.SIGKILL
+"""Exit code of a process that a second signal ends: it has not stopped in good order."""
 
 _received: list[str] = []
 _joined, _leaving = threading.Event(), threading.Event()
@@ -43,6 +48,8 @@ def catch_signals() -> None:
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a child's signals are not for this process
     for number in SIGNALS:
         signal.signal(number, _nothing)
+    unblock_signals()  # whoever started this process may have made them wait
+    atexit.register(_ignore_while_ending)
     threading.Thread(target=_listen, args=(listening,), daemon=True, name="signals").start()
     if LAUNCHER in os.environ:
         threading.Thread(target=_follow, args=(int(os.environ[LAUNCHER]),), daemon=True, name="launcher").start()
@@ -86,6 +93,11 @@ def leave() -> None:
     _leaving.set()
 
 
+def _ignore_while_ending() -> None:
+    if signal.getsignal(SIGNALS[0]) is _nothing:
+        ignore_signals()
+
+
 def _nothing(number: int, frame: FrameType | None) -> None:
     """Handle a signal: the interpreter has written its number where `_listen` reads."""
 
@@ -102,7 +114,7 @@ def _listen(listening: int) -> None:
             came = first.setdefault(number, time.monotonic())
             again = time.monotonic() - came > _ECHO_SECONDS and number not in repeated_by_slurm
             if again and not _leaving.is_set():
-                os._exit(128 + number)
+                os._exit(_FORCED)
             if number in SIGNALS:
                 _note(signal.Signals(number).name, exit_code=128 + number)
 

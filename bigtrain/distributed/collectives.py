@@ -39,30 +39,33 @@ def any_rank(flag: bool) -> bool:
 
 
 class Vote:
-    """Tells whether a flag was true on any rank, of a moment ago: nobody waits for the answer.
+    """Tells of some flags whether each was true on any rank, of a moment ago: nobody waits for the answer.
 
     Each call of `cast` begins an operation and returns the outcome of the one before, which has come meanwhile. Every
     rank must call it as often.
+
+    Args:
+        flags: how many.
     """
 
-    def __init__(self) -> None:
-        self._value = torch.zeros(1, dtype=torch.int32)
+    def __init__(self, flags: int) -> None:
+        self._values = torch.zeros(flags, dtype=torch.int32)
         self._work: Any = None
 
-    def cast(self, flag: bool) -> bool:
-        """Give this rank's flag; return whether any rank's was true in the last call. Collective."""
+    def cast(self, *flags: bool) -> list[bool]:
+        """Give this rank's flags; return whether any rank's was true in the last call, of each. Collective."""
         outcome = self.settle()
-        self._value.fill_(int(flag))
-        self._work = dist.all_reduce(self._value, op=dist.ReduceOp.MAX, async_op=True)
+        self._values.copy_(torch.tensor(flags, dtype=torch.int32))
+        self._work = dist.all_reduce(self._values, op=dist.ReduceOp.MAX, async_op=True)
         return outcome
 
-    def settle(self) -> bool:
+    def settle(self) -> list[bool]:
         """Wait for what was begun; return its outcome, False where nothing was. Collective."""
         if self._work is None:
-            return False
+            return [False] * len(self._values)
         self._work.wait()
         self._work = None
-        return bool(self._value.item())
+        return [bool(value) for value in self._values.tolist()]
 
 
 def from_rank_zero(value: T) -> T:

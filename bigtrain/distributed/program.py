@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from bigtrain.core.config import ConfigT, config_from_words
 from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import place_from_environment
-from bigtrain.core.logging import console, set_up_logging
+from bigtrain.core.logging import answering_in_json, set_up_logging
 from bigtrain.distributed.gpus import DeviceError
 from bigtrain.distributed.init import Ranks, join_ranks, leave_ranks
 from data_pipelines.errors import DataError
@@ -48,9 +48,9 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
     rank = place_from_environment(os.environ)[0]
     set_home()
     set_up_logging(rank=rank)
-    before, console.stderr = console.stderr, answers_in_json
     try:
-        yield join_ranks()
+        with answering_in_json(answers_in_json):
+            yield join_ranks()
     except (UserError, DataError) as error:
         leave_ranks(failed=True)
         print_error(error, rank)
@@ -63,8 +63,6 @@ def as_one_of_the_ranks(*, answers_in_json: bool = False) -> Iterator[Ranks]:
         raise
     else:
         leave_ranks()
-    finally:
-        console.stderr = before
 
 
 def print_error(error: UserError | DataError, rank: int) -> None:

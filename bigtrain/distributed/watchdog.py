@@ -45,11 +45,12 @@ _TIME, _FOLDER = "%Y%m%d-%H%M%S", re.compile(r"\d{8}-\d{6}")
 
 
 class WatchdogConfig(Config):
-    """When a run counts as hung.
+    """When a run is considered hung.
 
     Attributes:
-        step_seconds: no phase of a step takes so long; null for no watchdog.
-        pause_seconds: nor what is between the steps: an evaluation, a checkpoint, the first step's compilation.
+        step_seconds: maximum duration of a phase of a step; null switches the watchdog off.
+        pause_seconds: maximum time between two steps, which may contain an evaluation, a checkpoint, or the compilation
+            for the first step.
     """
 
     step_seconds: PositiveFloat | None = 300.0

@@ -16,11 +16,11 @@ _POINTS = 1024
 
 
 class PartConfig(Config):
-    """A dataset of a blend.
+    """One dataset of a blend.
 
     Attributes:
         path: folder of shards, or its URL.
-        weight: its share of the samples, in any unit; a schedule for one that changes.
+        weight: share of the samples, in any unit; may be a schedule.
     """
 
     path: str
@@ -39,9 +39,9 @@ class BlendConfig(StreamConfig):
 
     Attributes:
         kind: `blend`.
-        parts: the datasets, by name; the order of a dataset follows from its name.
-        window: shards of each dataset that are shuffled together.
-        loader: threads start at once; processes leave the interpreter to the training.
+        parts: datasets by name; the order of the samples of a dataset depends on its name.
+        window: number of shards of each dataset that are shuffled together.
+        loader: `threads` start immediately; `processes` do not share Python's interpreter lock with training.
     """
 
     kind: Literal["blend"]
@@ -76,17 +76,8 @@ class BlendConfig(StreamConfig):
     def plan(self, share: Share) -> BlendPlan:
         """See StreamConfig."""
         return BlendPlan(
-            place=self.place,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
+            **self.common(share),
             window=self.window,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
             places={name: part.path for name, part in self.parts.items()},
             weights={name: _weight(part, share.total) for name, part in self.parts.items()},
         )

@@ -29,10 +29,10 @@ _AnyStream = Annotated[_Shards | _Tars | _Blend, Discriminator(kind)]
 
 
 class StreamsConfig(Config):
-    """The training samples, of several streams that advance together.
+    """The training samples, from several streams that advance together.
 
     Attributes:
-        streams: by name. A field is called by its stream and its name: `A.image`, `A.class`, `B.image`.
+        streams: streams by name. A field is named after its stream and itself: `A.image`, `A.class`, `B.image`.
     """
 
     streams: dict[Annotated[str, Field(pattern=NAME)], _AnyStream]

@@ -15,15 +15,15 @@ from bigtrain.core.state import Progress, State
 
 
 class EMAConfig(Config):
-    """How fast the average forgets.
+    """Settings of the exponential moving average (EMA) of the weights.
 
     Attributes:
-        half_life_kimg: thousands of images after which an old weight counts half; above 0.
-        rampup: bound the half-life to this share of the images seen so far, so that a young average is not an old
-            network; 0 for no bound (Karras et al. 2020b use 0.05).
-        profiles: widths of power-function averages that are kept besides, each as a share of the run so far
-            (sigma_rel, Karras et al. 2024, section 3.1; they use 0.05 and 0.10). Snapshots hold them, so that an
-            average of any other width can be made of them afterwards.
+        half_life_kimg: thousands of images after which the share of an old weight in the average has halved; above 0.
+        rampup: maximum half-life as a share of the images seen so far, so that an early average does not contain mostly
+            initial weights; 0 for no maximum (Karras et al. 2020b use 0.05).
+        profiles: widths of power-function averages that are kept in addition, each as a share of the run so far
+            (sigma_rel, Karras et al. 2024, section 3.1; they use 0.05 and 0.10). Snapshots contain them, so that an
+            average of any other width can be reconstructed afterwards.
     """
 
     half_life_kimg: Schedule

@@ -43,6 +43,9 @@ class Stream(Protocol):
     def seek(self, position: int) -> None:
         """Go to a position."""
 
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+
     def close(self) -> None:
         """Stop reading ahead."""
 
@@ -135,6 +138,10 @@ class Feed(Iterator[Batch]):
     def seek(self, position: int) -> None:
         """Go to a position of the run: the next batch begins there."""
         self._stream.seek(position)
+
+    def has_read(self, batches: int) -> bool:
+        """Tell whether so many next batches, or as many as are read ahead, have been read."""
+        return self._stream.has_read(batches)
 
     def close(self) -> None:
         """Stop reading ahead."""

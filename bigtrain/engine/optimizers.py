@@ -25,11 +25,11 @@ class OptimizerBase(Config, ABC):
 
     Attributes:
         lr: learning rate.
-        clip_norm: scale the gradient down to this L2 norm over all weights; None does not.
-        clip_value: bound each element of the gradient to this size; None does not.
-        weight_limit: bound each weight to this size after a step (Arjovsky et al. 2017); None does not.
-        scale_lr: how the learning rate follows the global batch, for example `{rule: sqrt, batch: 256}`; None takes
-            `lr` as it is.
+        clip_norm: maximum L2 norm of the gradient over all weights; null for no maximum.
+        clip_value: maximum absolute value of each element of the gradient; null for no maximum.
+        weight_limit: maximum absolute value of each weight after a step (Arjovsky et al. 2017); null for no maximum.
+        scale_lr: how the learning rate is adapted to the global batch, for example `{rule: sqrt, batch: 256}`; null
+            uses `lr` unchanged.
     """
 
     kind: str
@@ -58,9 +58,9 @@ class _Adaptive(OptimizerBase):
     """Adam and AdamW.
 
     Attributes:
-        beta1: decay of the first moment, below 1.
-        beta2: decay of the second moment, below 1.
-        eps: added to the denominator.
+        beta1: decay rate of the first moment, below 1.
+        beta2: decay rate of the second moment, below 1.
+        eps: small number that is added to the denominator.
     """
 
     beta1: Schedule = ConstantSchedule(value=0.0)
@@ -97,7 +97,7 @@ class AdamWConfig(_Adaptive):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
 
     Attributes:
-        weight_decay: share of a weight, times the learning rate, that a step takes away from it.
+        weight_decay: weight decay; each step multiplies the weights by 1 - learning rate * `weight_decay`.
     """
 
     kind: Literal["adamw"]
@@ -112,9 +112,9 @@ class SGDConfig(OptimizerBase):
     """Stochastic gradient descent with momentum (Sutskever et al. 2013).
 
     Attributes:
-        momentum: decay of the velocity, below 1.
-        nesterov: look ahead along the velocity.
-        weight_decay: added to the gradient, times the weight (an L2 penalty).
+        momentum: decay rate of the velocity, below 1.
+        nesterov: whether to use Nesterov momentum.
+        weight_decay: factor of the weights that is added to the gradient (an L2 penalty).
     """
 
     kind: Literal["sgd"]
@@ -139,8 +139,8 @@ class RMSpropConfig(OptimizerBase):
     """RMSprop (Tieleman & Hinton 2012), the optimizer of the first WGAN (Arjovsky et al. 2017, algorithm 1).
 
     Attributes:
-        alpha: decay of the squared gradient's average, below 1.
-        eps: added to the denominator.
+        alpha: decay rate of the average of squared gradients, below 1.
+        eps: small number that is added to the denominator.
     """
 
     kind: Literal["rmsprop"]
@@ -245,7 +245,7 @@ class RMSprop(_Skipping):
     Args:
         parameters: to move.
         alpha: decay of v.
-        eps: added to the denominator.
+        eps: small number that is added to the denominator.
     """
 
     moment = "square_avg"
@@ -278,10 +278,9 @@ def _adam_by_default(data: Any) -> Any:
     return {"kind": "adam", **data} if isinstance(data, Mapping) and "kind" not in data else data
 
 
+_Optimizers = AdamConfig | AdamWConfig | SGDConfig | RMSpropConfig
 OptimizerConfig = Annotated[
-    AdamConfig | AdamWConfig | SGDConfig | RMSpropConfig,
-    Field(discriminator="kind"),
-    BeforeValidator(_adam_by_default, json_schema_input_type=dict[str, Any]),
+    _Optimizers, Field(discriminator="kind"), BeforeValidator(_adam_by_default, json_schema_input_type=_Optimizers)
 ]
 """Every optimizer; written without a `kind`, it is Adam."""
 

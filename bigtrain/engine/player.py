@@ -20,15 +20,15 @@ Rivals = Mapping[str, Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Phase:
-    """One player's update inside a step.
+    """One update of a player inside a step.
 
     Attributes:
-        name: for logs and random streams, for example `d_main`.
-        player: whose update it is.
-        batch: which of the step's batches it reads.
-        values: the numbers that change with progress, by name. A task puts there what its players go by in this
-            step: the weight of each regulariser that is due, the strength of a noise. What is not computed has no
-            number, so that the names tell what the phase computes.
+        name: name for logs and random streams, for example `d_main`.
+        player: name of the player that is updated.
+        batch: index of the step's batch that the phase reads.
+        values: numbers that change with progress, by name. The task sets what its players use in this step: the weight
+            of each regulariser that is due, the strength of a noise. What is not computed in the phase has no entry, so
+            that the names tell what the phase computes.
     """
 
     name: str
@@ -44,15 +44,16 @@ class Player(nn.Module, ABC):
     whatever wraps the player (DDP, DeepSpeed, FSDP2) sees one forward and one backward.
 
     Attributes:
-        frozen: pretrained networks that a loss looks through, by name. They are no part of the module: nobody trains,
-            shards or saves them. Whoever builds the task loads them, or allocates them to count or to try.
+        frozen: frozen pretrained networks that a loss uses, by name. They are not part of the module: they are not
+            trained, sharded or saved. The code that builds the task loads them, or only allocates them for counting
+            operations.
     """
 
     frozen: Mapping[str, FeatureMaps] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return the phase's scalar loss, and what to log."""
+        """Return the scalar loss of the phase, and statistics to log."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the player's networks by name."""

@@ -18,12 +18,12 @@ NO_PRIOR = "none"
 
 
 class Sampler(Protocol):
-    """Turns inputs and random numbers into outputs. It is data, not a network: it travels in a snapshot.
+    """Turns inputs and random numbers into outputs. It contains settings but no network, and is stored in snapshots.
 
     Attributes:
-        inputs: what it is given, by field; fields that `draw_inputs` can make up need not be given.
-        outputs: what it makes, by field.
-        choices: the names of what people can choose.
+        inputs: fields that it takes; those that `draw_inputs` can draw need not be given.
+        outputs: fields that it generates.
+        choices: names of the settings that users can choose.
     """
 
     @property
@@ -43,20 +43,20 @@ class Sampler(Protocol):
 
     @property
     def pairs_with_targets(self) -> frozenset[str]:
-        """The outputs for which the data have the truth, as the field of the same name of the same sample."""
+        """The outputs whose true values are in the data, as the field of the same name of the same sample."""
         ...
 
     @property
     def prior(self) -> str:
-        """How `draw_inputs` draws, in a few words that two samplers have in common only if they draw alike."""
+        """How `draw_inputs` draws, in words that are equal for two samplers only if they draw in the same way."""
         ...
 
     def sources(self, output: str) -> Sequence[str]:
-        """Return the inputs that an output is made from."""
+        """Return the inputs from which an output is computed."""
         ...
 
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
-        """Draw inputs where nobody gives any: a class for each sample, with the shares that the dataset has.
+        """Draw inputs that are not given: for example a class for each sample, with the frequencies of the dataset.
 
         Raises:
             UserError: an input must be given, for example an image to translate.
@@ -66,13 +66,13 @@ class Sampler(Protocol):
     def __call__(
         self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any
     ) -> dict[str, Tensor]:
-        """Make outputs.
+        """Generate outputs.
 
         Args:
-            networks: by the names of the task's averaged networks.
-            inputs: by field, each [N, …], normalised as its kind says.
-            draws: one a sample.
-            choices: what the sampler lets people choose, such as `truncation`.
+            networks: the task's averaged networks, by name.
+            inputs: inputs by field, each [N, …], normalised as the kind of the field requires.
+            draws: random numbers of each sample.
+            choices: settings that users can choose, such as `truncation`.
 
         Returns:
             Outputs by field, each [N, …], normalised likewise and not clamped: those whose inputs are given.
@@ -83,11 +83,11 @@ class Sampler(Protocol):
         ...
 
     def calibrate(self, networks: Networks, draws: Draws) -> None:
-        """Set the statistics that sampling from the networks needs, in place; most need none."""
+        """Compute the statistics that sampling from the networks needs, in place; most networks need none."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return the sampler as JSON values, for a snapshot; `kind` names who reads it back."""
+        """Return the sampler as JSON values, for a snapshot; `kind` names the class that reads them."""
         ...
 
 

@@ -35,11 +35,11 @@ class BalancedSampling(Config):
 
 
 class WeightedSampling(Config):
-    """Classes in given shares.
+    """Sampling of the classes with given shares.
 
     Attributes:
-        weights: of classes, by name, in any unit; 0 leaves a class out.
-        others: weight of every class that is not named.
+        weights: shares of classes by name, in any unit; 0 excludes a class.
+        others: share of every class that is not named.
     """
 
     kind: Literal["weighted"]
@@ -53,20 +53,23 @@ class WeightedSampling(Config):
 
 
 class ShardsConfig(StreamConfig):
-    """A stream of one dataset; its shards must have the config's resolution and channels.
+    """A stream of one dataset of shards; the shards must have the config's resolution and channels.
 
     Attributes:
-        kind: `shards`, the usual one.
-        path: folder of shards, see `bigtrain data prepare`; or its URL, `http(s)://` or `s3://`.
-        sampling: how often images come.
-        max_images: train on a random subset of so many; a smaller one is part of a larger one; null for all.
-        crop: what shards of larger images are cut to `resolution` and `width` by: `random` cuts anew each time an
-            image is shown, `center` in the middle, as evaluation does in both cases; null for shards of just that size.
-        window: shards that are shuffled together, in each lane.
-        lanes: parts of an epoch that a batch is read from. With as many as nodes, or a multiple, each node reads its
-            part of the shards instead of all; each lane keeps twice the window's shards at hand. Must divide
-            `global_batch`. It is a part of the order: a run keeps it on any number of nodes.
-        loader: threads start at once; processes leave the interpreter to the training.
+        kind: `shards`, the default.
+        path: folder of shards (see `bigtrain data prepare`), or its URL, `http(s)://` or `s3://`.
+        sampling: how often samples are shown: `shuffle`, `balanced` or `weighted`.
+        max_images: train on a random subset of this size; smaller subsets are contained in larger ones; null for all
+            images.
+        crop: how shards of larger images are cropped to `resolution` and `width`: `random` crops anew each time an
+            image is shown, `center` takes the middle; evaluation takes the middle in both cases; null for shards of
+            exactly that size.
+        window: number of shards that are shuffled together, in each lane.
+        lanes: number of parts of an epoch from which each batch is read. With as many lanes as nodes, or a multiple,
+            each node reads only its part of the shards; each lane keeps twice the window's shards in the cache. Must
+            divide `global_batch`. The order of the samples depends on it, so a run keeps its value on any number of
+            nodes.
+        loader: `threads` start immediately; `processes` do not share Python's interpreter lock with training.
     """
 
     kind: Literal["shards"] = "shards"
@@ -98,18 +101,9 @@ class ShardsConfig(StreamConfig):
     def plan(self, share: Share) -> BatchPlan:
         """See StreamConfig."""
         return BatchPlan(
-            place=self.path,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
+            **self.common(share),
             window=self.window,
             lanes=self.lanes,
             shares=self.sampling.shares,
             max_images=self.max_images,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
         )

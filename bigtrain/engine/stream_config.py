@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -19,13 +19,13 @@ from data_pipelines.stream import Loader
 
 
 class CacheConfig(Config):
-    """Where shards that lie elsewhere are kept on this machine.
+    """Where remote shards are stored on this machine.
 
     Attributes:
-        folder: null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
-        max_bytes: what they may take together; it must hold twice the window's shards.
-        patience_seconds: how long a server that does not answer is asked again before the run ends, to be started
-            again; a run with a watchdog takes at most four fifths of `watchdog.step_seconds`.
+        folder: folder of the cache; null for `shards` in $BIGTRAIN_CACHE or ~/.cache/bigtrain.
+        max_bytes: maximum size of the cache; it must be large enough for twice the window's shards.
+        patience_seconds: how long requests to a server that does not answer are repeated before the run ends, to be
+            restarted; with a watchdog at most four fifths of `watchdog.step_seconds`.
     """
 
     folder: str | None = None
@@ -34,17 +34,17 @@ class CacheConfig(Config):
 
 
 class FieldConfig(Config):
-    """A field of every sample, where a dataset has others than an image and its class.
+    """One field of the samples, for datasets with other fields than an image and its class.
 
     Attributes:
-        kind: of the field, see docs/how-to/data.md.
-        channels: of images; null for the stream's.
-        resolution: height of images; null for the stream's.
-        width: of images; null for the stream's, or square ones where `resolution` is given.
-        classes: number of classes, of the kinds `class` and `classes`.
-        shape: of a sample's array, of the other kinds.
-        dtype: NumPy's name of its type, of images and the other kinds; null for the kind's usual one.
-        rate: samples (audio) or frames (video) a second, which the dataset must have; null for any.
+        kind: kind of the field, see docs/how-to/data.md.
+        channels: number of channels of images; null for that of the stream.
+        resolution: height of images; null for that of the stream.
+        width: width of images; null for that of the stream, or for square images if `resolution` is given.
+        classes: number of classes, for the kinds `class` and `classes`.
+        shape: shape of a sample's array, for the other kinds.
+        dtype: NumPy name of the array's type, for images and the other kinds; null for the default of the kind.
+        rate: samples (audio) or frames (video) per second, which the dataset must have; null for any.
     """
 
     kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
@@ -124,17 +124,18 @@ class StreamConfig(Config, ABC):
     """A stream of training samples; the kinds of streams are subclasses.
 
     Attributes:
-        resolution: of the images; null where no field is an image.
-        width: of images that are not square, whose height is `resolution`; null for square ones.
+        resolution: height of the images, and their width unless `width` is given; null if no field is an image.
+        width: width of images that are not square; null for square images.
         channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
-        classes: how many, for a conditional network; 0 ignores the labels.
-        fields: what is read of each sample, by name; null for `image`, and `class` where there are classes.
-        derived: fields that are computed from those, by name, in this order: a smaller, damaged or colourless image.
+        classes: number of classes of a conditional network; 0 ignores the labels.
+        fields: fields that are read, by name; null for `image`, and `class` if there are classes.
+        derived: fields that are computed from those, by name, in this order: a smaller, degraded or grey image, for
+            example.
         label_dropout: share of the images that are shown without their label.
-        flip: mirror half of the samples, left to right: all image fields of a sample alike.
-        workers: threads or processes a rank that read and decode.
-        on_corrupt: `replace` shows another sample in the place of a damaged one, and reports it; `fail` ends the run.
-        cache: for what lies elsewhere.
+        flip: whether half of the samples are mirrored horizontally, with all image fields of a sample alike.
+        workers: number of threads or processes per rank that read and decode.
+        on_corrupt: `replace` shows another sample in place of a damaged one, and reports it; `fail` ends the run.
+        cache: cache for remote shards.
     """
 
     resolution: PositiveInt | None = None
@@ -222,6 +223,21 @@ class StreamConfig(Config, ABC):
     def derived_fields(self) -> dict[str, DerivedField]:
         """Return the fields of a batch that are computed from others, by name."""
         return self.derived
+
+    def common(self, share: Share) -> dict[str, Any]:
+        """Return what the plans of all kinds of streams are made of."""
+        return {
+            "place": self.place,
+            "seed": share.seed,
+            "global_batch": share.global_batch,
+            "rank": share.rank,
+            "world_size": share.world_size,
+            "pieces": share.pieces,
+            "held_out": share.held_out,
+            "on_corrupt": self.on_corrupt,
+            "cache": self.cache_plan(),
+            "fields": tuple(self.specs()),
+        }
 
     def cache_plan(self) -> CachePlan:
         """Return where fetched files are kept."""

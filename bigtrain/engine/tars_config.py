@@ -1,31 +1,34 @@
 """Streams of tars that nobody has indexed: they train at once, with a weaker promise than shards have."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveInt, field_validator
+from pydantic import PositiveInt, field_validator, model_validator
 
 from bigtrain.engine.stream_config import Reading, Share, StreamConfig
 from data_pipelines.protocol import Crop
+from data_pipelines.remote import is_remote
 from data_pipelines.secrets import refuse_secrets
 from data_pipelines.tar_set import TarPlan
 from data_pipelines.tar_urls import check_url
 
 
 class TarsConfig(StreamConfig):
-    """A stream of others' WebDataset tars, read through the package `webdataset`; needs `bigtrain[webdataset]`.
+    """A stream of WebDataset tars without an index, read by the package `webdataset`; needs `bigtrain[webdataset]`.
 
     Shards come in a random order in each epoch, and samples are shuffled in a buffer. A run that is resumed begins at
     the start of a shard, so that samples may be seen again or missed; `bigtrain data prepare` makes an exact set.
 
     Attributes:
         kind: `webdataset`.
-        urls: of the tars: paths, `http(s)://` or `s3://`, with braces (`{000000..000999}.tar`); folders of tars; or
-            `.txt` files with one of these a line.
-        head: samples at the beginning of the first tars that are kept as a set of their own, which previews, scores
-            and health monitors look at; the counts of classes are taken from it.
-        shuffle: samples of the buffer in which each worker shuffles.
-        fit: how images become those of the config: see `bigtrain data prepare --crop`.
-        upscale: enlarge smaller images; else they are left out.
+        urls: locations of the tars: paths, `http(s)://` or `s3://`, with braces (`{000000..000999}.tar`); folders of
+            tars; or `.txt` files with one of these per line.
+        head: number of samples from the beginning of the first tars that are stored as a dataset of their own, for
+            previews, scores and health monitors; the class frequencies are taken from them.
+        shuffle: number of samples in the shuffle buffer of each worker.
+        fit: how images are cropped to the size in the config, see `bigtrain data prepare --crop`.
+        upscale: whether smaller images are enlarged; otherwise they are skipped.
+        index: folder of an indexed dataset that a separate process makes of the tars during training, with the lowest
+            priority; a later run can train from it with `kind: shards`. null makes none.
     """
 
     kind: Literal["webdataset"]
@@ -34,6 +37,7 @@ class TarsConfig(StreamConfig):
     shuffle: PositiveInt = 1000
     fit: Crop = "center"
     upscale: bool = False
+    index: str | None = None
 
     @field_validator("urls")
     @classmethod
@@ -43,6 +47,18 @@ class TarsConfig(StreamConfig):
         if not urls:
             raise ValueError("names no tars")
         return urls
+
+    @model_validator(mode="after")
+    def _can_be_indexed(self) -> Self:
+        if self.index is not None:
+            if len(self.paths) != 1 or not is_remote(self.paths[0]):
+                raise ValueError(
+                    "index: is made of one URL, with braces or the name of a .txt; tars on this machine are indexed at "
+                    "once by bigtrain data prepare webdataset:FOLDER DEST"
+                )
+            if list(self.specs()) not in (["image"], ["image", "class"]):
+                raise ValueError("index: is made of images and their classes; other fields need bigtrain data prepare")
+        return self
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -62,20 +78,12 @@ class TarsConfig(StreamConfig):
     def plan(self, share: Share) -> TarPlan:
         """See StreamConfig."""
         return TarPlan(
-            place=self.place,
-            seed=share.seed,
-            global_batch=share.global_batch,
-            rank=share.rank,
-            world_size=share.world_size,
-            pieces=share.pieces,
-            held_out=share.held_out,
-            on_corrupt=self.on_corrupt,
-            cache=self.cache_plan(),
-            fields=tuple(self.specs()),
+            **self.common(share),
             urls=self.paths,
             specs=self.specs(),
             head=self.head,
             shuffle=self.shuffle,
             fit=self.fit,
             upscale=self.upscale,
+            index=self.index,
         )

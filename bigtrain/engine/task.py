@@ -29,17 +29,19 @@ Fields = Mapping[str, FieldSpec]
 
 
 class Task(ABC):
-    """The objective of a run. The engine does not depend on any task, and a task does not depend on ranks.
+    """The networks and losses of a run, and the phases of its steps.
+
+    The engine does not depend on any task, and a task does not depend on ranks.
 
     Attributes:
-        players: by name; any number of them.
-        optimizers: each player's.
-        averaged: every network whose exponential moving average is kept, by name: what is evaluated, previewed and
+        players: players by name.
+        optimizers: optimizer of each player, by the player's name.
+        averaged: every network with an exponential moving average, by name: these networks are evaluated, previewed and
             exported. Each belongs to one of the players.
         specs: what each network, averaged or not, is built from, by name.
-        sampler: how outputs are made with the averaged networks.
-        batches_per_step: fresh global batches that the phases of a step read between them.
-        group: neighbours in a batch that a network compares with each other, see `Batch.micro_batches`.
+        sampler: how outputs are generated with the averaged networks.
+        batches_per_step: number of new global batches that the phases of a step read in total.
+        group: number of neighbouring samples that a network compares with each other, see `Batch.micro_batches`.
     """
 
     players: Mapping[str, Player]
@@ -52,21 +54,21 @@ class Task(ABC):
 
     @abstractmethod
     def phases(self, progress: Progress) -> Sequence[Phase]:
-        """Return the phases of the step that comes, in order."""
+        """Return the phases of the next step, in order."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks of all players by name."""
         return {name: network for player in self.players.values() for name, network in player.networks().items()}
 
     def frozen(self) -> list[FeatureMaps]:
-        """Return the pretrained networks that the players' losses look through; see `Player.frozen`."""
+        """Return the frozen pretrained networks that the players' losses use; see `Player.frozen`."""
         return [network for player in self.players.values() for network in player.frozen.values()]
 
     def before_step(self, progress: Progress) -> None:  # noqa: B027 - most networks are whole from the start
-        """Bring the networks to where the training is."""
+        """Prepare the networks for the next step, for example when they grow."""
 
     def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
-        """Adapt what is adapted during training, and return what to log of it. Collective."""
+        """Update adaptive quantities, and return what to log of them. This is a collective operation."""
         return {}
 
     def stateful(self) -> Mapping[str, Stateful]:
@@ -74,10 +76,10 @@ class Task(ABC):
         return {}
 
     def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the logits [N] by which each discriminator tells real samples from fakes, changing nothing.
+        """Return the logits [N] with which each discriminator classifies samples, without changing any state.
 
         Args:
-            networks: of all players, by name.
+            networks: networks of all players, by name.
             batch: real samples.
 
         Returns:
@@ -87,7 +89,7 @@ class Task(ABC):
         return {}
 
     def shown(self, batch: Batch, progress: Progress) -> Mapping[str, Tensor]:
-        """Return the fields of real samples as a discriminator is shown them now: augmented, where they are."""
+        """Return the fields of real samples as a discriminator sees them at this point, including augmentation."""
         return batch.fields
 
     def owner_of(self, network: nn.Module) -> tuple[str, str]:
@@ -103,9 +105,9 @@ class TaskConfig(Config, ABC):
     """The part of a run's config that a task reads.
 
     Attributes:
-        roles: of the players that have one, by name: health monitors and presets of sweeps go by it.
-        optim: the optimizer of each player, by the player's name.
-        global_batch: samples of a step over all ranks.
+        roles: role of each player that has one, by name; health monitors and presets of sweeps use it.
+        optim: optimizer of each player, by the player's name.
+        global_batch: number of samples in a step, over all ranks.
     """
 
     roles: ClassVar[Mapping[str, Role]] = MappingProxyType({"G": "generator", "D": "discriminator"})

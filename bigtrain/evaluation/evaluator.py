@@ -30,22 +30,25 @@ from data_pipelines.read import ShardDataset
 
 
 class ScoreConfig(Config):
-    """Which scores.
+    """Which scores are computed, and how.
 
     Attributes:
-        metrics: of the set of images, all from one pass over them.
-        pairs: of each output beside its true target, where the task has targets: `psnr`, `ssim`, `lpips` (weights are
-            needed, see docs/reference/metrics.md), `perceptual` (EfficientNet-Lite0's, which are there).
-        samples: generated images.
-        reference_samples: real images that they are compared with; null for all, of sets of up to 2 million.
-        reference: a `.npz` file of published statistics to compare with instead; null for the training images.
-        extractor: network that makes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, `file:PATH` of
-            your own or of a probe (`bigtrain probe train`); `auto` is the first of them where its weights are, else the
-            second.
-        weights: the extractor's file of weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
-        dtype: its precision; `bf16` moves scores by some percent and is named in the metric: for progress, not reports.
-        batch: images a forward of the extractor.
-        kid_subset_size: images of each of KID's subsets; null for the usual 1,000.
+        metrics: metrics of the set of images, all computed in one pass.
+        pairs: metrics that compare each output with its target, for tasks with targets: `psnr`, `ssim`, `lpips` (which
+            needs weights, see docs/reference/metrics.md), `perceptual` (in features of EfficientNet-Lite0, whose
+            weights are installed).
+        samples: number of generated images.
+        reference_samples: number of real images that they are compared with; null for all, of datasets with up to 2
+            million.
+        reference: `.npz` file of published statistics to compare with instead; null for the training images.
+        extractor: network that computes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, or
+            `file:PATH` for a network of your own or a probe (`bigtrain probe train`); `auto` is the first of them if
+            its weights are available, and otherwise the second.
+        weights: file of the extractor's weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
+        dtype: precision of the extractor; `bf16` changes scores by some percent and appears in the metric's name: use
+            it for progress, not for reports.
+        batch: number of images in a forward pass of the extractor.
+        kid_subset_size: number of images in each of KID's subsets; null for the usual 1,000.
     """
 
     metrics: tuple[MetricName, ...] = ("fid",)
@@ -101,21 +104,21 @@ class FullEvalConfig(ScoreConfig):
     """The scores for reports, which are computed rarely.
 
     Attributes:
-        interval_kimg: thousands of training images between two of them; the end of a run has one in any case.
+        interval_kimg: thousands of training images between two of them; there is always one at the end of a run.
     """
 
     interval_kimg: NonNegativeFloat
 
 
 class EvalConfig(ScoreConfig):
-    """Which scores, how often.
+    """Which scores are computed during training, and how often.
 
     Attributes:
         interval_kimg: thousands of training images between two evaluations; 0 for never.
-        full: a second, larger evaluation that comes seldom; null for none.
-        max_share: of the run's time that evaluations may take: they come less often where they take longer. null keeps
-            to the intervals, and the run independent of the machine's speed.
-        best: value by which the best snapshot is kept, such as `fid` or `recall`, or `fid/A.image` where a task has
+        full: a second, larger evaluation that is made rarely; null for none.
+        max_share: maximum share of the run's time that evaluations may take: if they take longer, they are made less
+            often. null always keeps to the intervals, so that the run does not depend on the machine's speed.
+        best: value by which the best snapshot is chosen, such as `fid` or `recall`, or `fid/A.image` for tasks with
             several outputs; null for the first of `metrics`, of the first output.
     """
 

@@ -152,6 +152,11 @@ class ImagesWithProgress:
         """See Images."""
         return self._images.faults
 
+    @property
+    def stems(self) -> list[str] | None:
+        """The names of image files without their extensions; None for other images."""
+        return self._images.stems if isinstance(self._images, FileImages) else None
+
     def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """See Images."""
         self._bars.start()
@@ -248,6 +253,17 @@ def _score_features(
     }
 
 
+def _tell_pairs_of_other_names(generated: ImagesWithProgress, reference: ImagesWithProgress) -> None:
+    """Warn where the order of the names, by which files are paired, pairs files whose names differ."""
+    both = zip(generated.stems or (), reference.stems or (), strict=False)
+    differing = [(one, other) for one, other in both if one != other]
+    if differing:
+        log.warning(
+            "%d of the pairs have different names, the first: %s with %s; files are paired in the order of their names",
+            len(differing), *differing[0],
+        )  # fmt: skip
+
+
 def _score_pairs(
     names: Sequence[PairMetricName], generated: Side, reference: Side, comparison: Comparison, ranks: Ranks
 ) -> dict[str, Score]:
@@ -257,6 +273,8 @@ def _score_pairs(
     distances: dict[str, FeatureDistance] = {
         name: build_distance(name, ranks.device, weights=comparison.weights) for name in DISTANCES if name in names
     }
+    if ranks.rank == 0:
+        _tell_pairs_of_other_names(generated, reference)
     found = score_pairs(names, generated, reference, ranks, distances=distances, batch=comparison.batch)
     scores: dict[str, Score] = {}
     for name, value in found.items():

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.config import Config
-from bigtrain.core.logging import console
+from bigtrain.core.logging import console, counted
 from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
@@ -60,19 +60,22 @@ def score_paths(settings: PathSettings, ranks: Ranks) -> dict[str, Score]:
     snapshot = load_snapshot(settings.snapshot)
     generator = snapshot.generator.to(ranks.device)
 
-    def labels(draws: Draws) -> Tensor:
-        return snapshot.sampler.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
+    with counted("measuring", settings.samples * len(settings.metrics), visible=is_rank_zero()) as advance:
 
-    found = score_generator(
-        settings.metrics,
-        generator,
-        labels,
-        distance,
-        ranks,
-        samples=settings.samples,
-        seed=settings.seed,
-        batch=settings.batch,
-    )
+        def labels(draws: Draws) -> Tensor:
+            advance(len(draws) * ranks.world_size)
+            return snapshot.sampler.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
+
+        found = score_generator(
+            settings.metrics,
+            generator,
+            labels,
+            distance,
+            ranks,
+            samples=settings.samples,
+            seed=settings.seed,
+            batch=settings.batch,
+        )
     suffix = f"_{distance.short_name}" if distance.short_name else ""
     return {
         f"{name}{suffix}": Score(

@@ -30,21 +30,21 @@ class ProtocolError(EvaluationError):
 
 @dataclass(frozen=True)
 class ScoreProtocol:
-    """How a score was made.
+    """Everything on which a score depends besides the networks.
 
     Attributes:
-        metric: its name, and its own settings where it has some.
-        samples: generated images.
-        extractor: network that makes the features.
-        weights_sha256: of the extractor's weights.
-        preprocessing: how images are resized and normalised for it, the filter included.
-        quantisation: what becomes of generated pixels before that.
+        metric: name of the metric, and its settings if it has some.
+        samples: number of generated images.
+        extractor: network that computes the features.
+        weights_sha256: SHA-256 of the extractor's weights.
+        preprocessing: how images are resized (including the filter) and normalised for the extractor.
+        quantisation: how generated pixels are quantised before that.
         dtype: precision of the features.
         reference: digest of the real images or of their statistics.
-        reference_samples: how many of them; None where published statistics do not tell.
-        truncation: of the latents (psi), 1 for none.
+        reference_samples: number of real images; None if published statistics do not contain it.
+        truncation: truncation of the latents (psi), 1 for none.
         ema: which average of the weights was sampled, see `Sampling`.
-        generator_precision: of the generator's forward.
+        generator_precision: precision of the generator's forward pass.
         prior: how its inputs were drawn, see `Sampler.prior`: `none`, `classes even`, or a hash of the classes' shares.
         seeds: of latents, over which scores are averaged: a mean is less noisy, but as biased.
     """
@@ -147,13 +147,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Score:
-    """A score: its value, the protocol behind it, and its confidence interval.
+    """A score with its protocol and its confidence interval.
 
     Attributes:
-        value: the number.
-        protocol: how it was made.
-        higher_is_better: which way is up.
-        noise: the bootstrap interval; None where the metric has none.
+        value: value of the score.
+        protocol: everything on which it depends besides the networks.
+        higher_is_better: whether higher values are better.
+        noise: its 95 % confidence interval; None if the metric has none.
     """
 
     value: float

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.statistics.moments import Moments
+from data_pipelines.errors import first_line
 from data_pipelines.files import sha256_of
 
 _LARGEST = 2**31
@@ -104,7 +105,7 @@ def load_published(path: str | Path) -> Published:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, StatisticsError):
             raise
-        raise StatisticsError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
+        raise StatisticsError(f"{path}: not a readable .npz file ({first_line(error)})") from None
     if images is not None:
         raise StatisticsError(f"{path}: images without statistics; `bigtrain fid` compares with the images themselves")
     raise StatisticsError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma, or feats")

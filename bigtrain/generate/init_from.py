@@ -20,17 +20,17 @@ _WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
 
 
 class InitFromConfig(Config):
-    """Where the weights come from.
+    """A snapshot whose weights the run starts from.
 
     Attributes:
-        snapshot: a folder, of this project's own or made by `bigtrain import`; or a run folder, whose newest snapshot
-            is taken.
-        parts: names of the networks to take, such as `[G]`; null for all of the run's. The averages start from the
-            snapshot's too.
-        only: `matching` takes the weights that fit by name and shape, and leaves the others as they are initialised, as
-            for other classes or another resolution; null wants all to fit.
-        freeze: how many stages of a network, from its input on, keep their weights, by the network's name: `{D: 3}`
-            (FreezeD, Mo et al. 2020).
+        snapshot: folder of a snapshot, from a run or from `bigtrain import`; or a run folder, whose newest snapshot is
+            used.
+        parts: names of the networks to take, such as `[G]`; null for all networks of the run. The averages start from
+            the snapshot as well.
+        only: `matching` copies the weights that match by name and shape, and leaves all others as they are initialised,
+            for example for other classes or another resolution; null requires all weights to match.
+        freeze: number of stages of a network, counted from its input, whose weights do not change, by the network's
+            name: `{D: 3}` (FreezeD, Mo et al. 2020).
     """
 
     snapshot: str

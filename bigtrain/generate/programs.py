@@ -13,6 +13,7 @@ from bigtrain.engine.sampler import Sampler
 from bigtrain.generate.snapshot import Snapshot, SnapshotError
 from bigtrain.models import Generator, StyleGenerator
 from bigtrain.tasks.samplers import CLASS
+from data_pipelines.errors import first_line
 
 GENERATOR_FILE, LATENTS_FILE = "generator.pt2", "latents.pt2"
 TOLERANCE = 1e-4
@@ -90,9 +91,7 @@ def write_programs(snapshot: Snapshot, folder: Path) -> float:
             _export(latents, (seeds,), ("seed",), folder / LATENTS_FILE)
             _export(program, inputs, ("z", "label", "truncation"), folder / GENERATOR_FILE)
         except Exception as failure:  # torch.export fails in as many ways as there are operators
-            raise SnapshotError(
-                f"this network cannot be written as a program ({str(failure).splitlines()[0]})"
-            ) from None
+            raise SnapshotError(f"this network cannot be written as a program ({first_line(failure)})") from None
         z, label = torch.export.load(folder / LATENTS_FILE).module()(seeds[:2])
         images = torch.export.load(folder / GENERATOR_FILE).module()(z, label, inputs[2][:2])
         error = float((images - expected).abs().max() / expected.abs().max())

@@ -27,6 +27,7 @@ from bigtrain.models import Generator, ImageSpec, StyleGenerator
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.tasks import read_sampler
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
+from data_pipelines.errors import first_line
 from data_pipelines.files import atomic_write, write_json
 
 FORMAT = "bigtrain-snapshot/2"
@@ -311,7 +312,7 @@ _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, ValidationError, Saf
 def _damaged(folder: Path, error: Exception) -> SnapshotError:
     if isinstance(error, SnapshotError):  # it says more already
         return error
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     return SnapshotError(f"{folder}: damaged snapshot ({reason})")
 
 

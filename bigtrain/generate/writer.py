@@ -19,11 +19,12 @@ from data_pipelines.files import replace_folder
 
 
 class SnapshotConfig(Config):
-    """Which snapshots a run writes.
+    """How often snapshots are written, and what they contain.
 
     Attributes:
-        interval_kimg: thousands of images between two of them; 0 for the end of the run only.
-        discriminators: write the networks that are not averaged as well, from which further training can start.
+        interval_kimg: thousands of images between two snapshots; 0 for a snapshot at the end of the run only.
+        discriminators: whether snapshots contain the networks that are not averaged as well, so that further training
+            can start from them.
     """
 
     interval_kimg: NonNegativeFloat

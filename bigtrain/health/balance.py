@@ -46,8 +46,8 @@ class DiscriminatorWins(Monitor):
         norms = column(history, GENERATOR_NORM)
         left = mean(norms[-_RECENT:]) / max(max(norms), 1e-30)
         evidence = (
-            f"D is right about {(1 + right) / 2:.1%} of all images, logits are {gap:.1f} apart, "
-            f"G's gradient norm is {left:.2g} of its largest lately"
+            f"D classifies {(1 + right) / 2:.1%} of all images correctly, its mean logits differ by {gap:.1f}, "
+            f"G's gradient norm is {left:.2g} of its recent maximum"
         )
         if right >= 0.9 and (gap >= 8 or left <= 0.01):
             return Finding(Level.CRITICAL, evidence)
@@ -71,7 +71,10 @@ class GeneratorWins(Monitor):
     def assess(self, history: History) -> Finding:
         """See Monitor."""
         right, gap = mean(accuracy(history)), mean(gaps(history))
-        evidence = f"D is right about {(1 + right) / 2:.1%} of all images, logits of real less fake {gap:.2f}"
+        evidence = (
+            f"D classifies {(1 + right) / 2:.1%} of all images correctly, "
+            f"its mean logit of reals minus that of fakes is {gap:.2f}"
+        )
         if gap >= 0 or right > -0.1:
             return Finding(Level.OK, evidence)
         return Finding(Level.CRITICAL if right <= -0.25 else Level.WARNING, evidence)
@@ -94,7 +97,7 @@ class Oscillation(Monitor):
         """See Monitor."""
         leads = [value > 0 for value in accuracy(history) if value >= self.right or value <= self.fooled]
         swings = sum(before != after for before, after in pairwise(leads))
-        evidence = f"the lead changed hands {swings} times in the last {len(history)} readings"
+        evidence = f"the lead changed {swings} times in the last {len(history)} readings"
         if swings < 3:
             return Finding(Level.OK, evidence)
         return Finding(Level.CRITICAL if swings >= 6 else Level.WARNING, evidence)

@@ -67,7 +67,7 @@ class ModeCollapse(Monitor):
 
     symptom = "mode_collapse"
     advice = (
-        "go back to a checkpoint before it, lower the learning rates, enlarge the batch, use R1, minibatch standard "
+        "return to an earlier checkpoint, lower the learning rates, enlarge the batch, use R1, minibatch standard "
         "deviation in D; check that z reaches G's image"
     )
     reads = ("features/diversity", "features/class_diversity", "features/different_modes")

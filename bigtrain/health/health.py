@@ -39,15 +39,16 @@ class HealthConfig(Config):
     """What the health monitors look at, and what happens when training collapses.
 
     Attributes:
-        on_collapse: `report` it, `stop`, or `rollback` to the last healthy checkpoint.
-        max_rollbacks: after so many the run stops.
-        lr_factor: multiplies the learning rates at each rollback.
-        max_skipped: steps in a row without finite gradients that are a collapse; the run stops even if others are
-            only reported. They are counted when metrics are logged.
-        held_out: share of the images of each shard, its last ones, that are not trained on.
-        features_kimg: thousands of images between two looks at features of fakes; null for each evaluation.
-        images: fakes, held-out and training images that are looked at.
-        neighbours: training images that fakes are compared with.
+        on_collapse: what happens when training collapses: `report` it, `stop`, or `rollback` to the last healthy
+            checkpoint.
+        max_rollbacks: number of rollbacks after which the run stops instead.
+        lr_factor: factor on the learning rates at each rollback.
+        max_skipped: number of consecutive steps without finite gradients that count as a collapse; the run then stops
+            even with `report`. They are counted when metrics are logged.
+        held_out: share of the images that are not trained on: the last ones of each shard.
+        features_kimg: thousands of images between two inspections of the features of fakes; null for each evaluation.
+        images: number of fakes, of held-out and of training images that are inspected.
+        neighbours: number of training images that fakes are compared with.
     """
 
     on_collapse: Literal["report", "stop", "rollback"] = "report"

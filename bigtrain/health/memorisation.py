@@ -52,5 +52,5 @@ class Duplicates(Monitor):
     def assess(self, history: History) -> Finding:
         """See Monitor."""
         share = history[-1]["features/twins"]
-        evidence = f"{share:.1%} of the training images looked at have an identical twin among them"
+        evidence = f"{share:.1%} of the inspected training images have an identical copy among them"
         return Finding(grade(share, warning=0.02, critical=0.2), evidence)

@@ -26,7 +26,7 @@ class DeadUnits(Monitor):
         if not shares:
             return Finding(Level.OK, "nothing was to move: the learning rate is 0")
         worst = max(shares, key=lambda name: shares[name])
-        evidence = f"{shares[worst]:.0%} of the units of {worst.removeprefix('still/')} have not moved"
+        evidence = f"{shares[worst]:.0%} of the units of {worst.removeprefix('still/')} have not changed"
         return Finding(grade(shares[worst], warning=0.5, critical=0.9), evidence)
 
 
@@ -45,6 +45,6 @@ class WeightGrowth(Monitor):
         worst = max(growths, key=lambda name: growths[name])
         evidence = (
             f"the largest singular value of {worst.removeprefix('sigma/')} is {last[worst]:.3g}, "
-            f"{growths[worst]:.1f} times that of {len(history) - 1} readings before"
+            f"{growths[worst]:.1f} times its value {len(history) - 1} readings before"
         )
         return Finding(grade(growths[worst], warning=5, critical=20), evidence)

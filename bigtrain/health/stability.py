@@ -28,7 +28,7 @@ class Divergence(Monitor):
         if not growths:
             return Finding(Level.OK, "no finite gradient or loss to compare")
         worst = max(growths, key=lambda name: growths[name])
-        evidence = f"{worst} is {last[worst]:.3g}, {growths[worst]:.1f} times its usual size"
+        evidence = f"{worst} is {last[worst]:.3g}, {growths[worst]:.1f} times its recent median"
         return Finding(grade(growths[worst], warning=10, critical=100), evidence)
 
 
@@ -53,7 +53,10 @@ class LearningStopped(Monitor):
                 left[name] = max(norms[-3:]) / max(*norms, 1e-30)
         worst = min(left, key=lambda name: left[name])
         right = mean(abs(readings["signs/real"] - readings["signs/fake"]) / 2 for readings in history[-3:])
-        evidence = f"{worst} is {left[worst]:.1e} of its largest, D is right about {(1 + right) / 2:.1%} of all images"
+        evidence = (
+            f"{worst} is {left[worst]:.1e} of its recent maximum, "
+            f"D classifies {(1 + right) / 2:.1%} of all images correctly"
+        )
         if right >= 0.9:
             return Finding(Level.OK, evidence)
         return Finding(grade(-left[worst], warning=-1e-2, critical=-1e-3), evidence)
@@ -85,6 +88,6 @@ class Starvation(Monitor):
     def assess(self, history: History) -> Finding:
         """See Monitor."""
         share = min(column(history, "time/data_wait_share"))
-        evidence = f"{share:.0%} of the time, at least, goes into waiting for batches"
+        evidence = f"at least {share:.0%} of the time is spent waiting for batches"
         level = grade(share, warning=0.25, critical=0.6)
         return Finding(level, evidence)

@@ -15,6 +15,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.interop.errors import InteropError
 from bigtrain.models import Generator
+from data_pipelines.errors import first_line
 
 Format = Literal["safetensors", "torch-export", "onnx"]
 
@@ -64,7 +65,7 @@ def export_snapshot(snapshot: Path, out: Path, format_: Format, *, truncation: f
             raise
         except Exception as failure:  # the exporters fail in as many ways as there are operators
             out.unlink(missing_ok=True)
-            reason = str(failure).splitlines()[0]
+            reason = first_line(failure)
             raise InteropError(f"{snapshot}: this network cannot be written as {format_} ({reason})") from None
     if not error <= TOLERANCE:
         out.unlink()

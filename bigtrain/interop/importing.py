@@ -1,5 +1,6 @@
 """Others' weights become a snapshot, which samples, is scored and is trained further like any other."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bigtrain.interop.state_dicts import read_state_dicts
 from bigtrain.models import DataSpec, ImageSpec
 from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
 from bigtrain.tasks.translation import TranslationSampler
+from data_pipelines.content import HEAD, what_came_instead
 from data_pipelines.fields.spec import FieldSpec
 
 _CALIBRATION = 10_000
@@ -40,7 +42,9 @@ def import_weights(file: Path, out: Path, *, discriminator: Path | None, setting
     """
     if out.exists():
         raise InteropError(f"{out}: is there already")
-    if file.suffix == ".pkl":
+    for given in (file, *([discriminator] if discriminator else [])):
+        _refuse_failed_download(given)
+    if file.suffix.lower() in (".pkl", ".pickle"):
         if discriminator is not None:
             raise InteropError(f"{file}: a pickle holds its discriminator itself")
         foreign = read_nvidia(file)
@@ -50,6 +54,12 @@ def import_weights(file: Path, out: Path, *, discriminator: Path | None, setting
         return _write(foreign, {**foreign.settings, **settings}, out, source=file.name)
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
+
+
+def _refuse_failed_download(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("rb") as opened:  # who reads the file says what is wrong with it
+        if instead := what_came_instead(opened.read(HEAD)):
+            raise InteropError(f"{file}: {instead}")
 
 
 def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: str) -> list[str]:

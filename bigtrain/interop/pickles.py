@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.interop.errors import InteropError
+from data_pipelines.errors import first_line
 
 _SPARE, _COPIES = 2**24, 8
 """Bytes that a pickle's calls may return, beside so many times the size of the file."""
@@ -82,7 +83,7 @@ def read_pickle(file: Path) -> Any:
     except OSError as error:
         raise InteropError(f"{file}: cannot be read: {error.strerror}") from None
     except Exception as error:  # a pickle's program may fail in as many ways as there are
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InteropError(f"{file}: not a pickle of networks ({reason})") from None
 
 

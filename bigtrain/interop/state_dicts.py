@@ -20,6 +20,7 @@ from bigtrain.interop.foreign import Foreign, numbered, shape_of
 from bigtrain.interop.rosinality import from_rosinality
 from bigtrain.interop.translators import from_translator, is_translator
 from bigtrain.models.biggan import GENERATOR_WIDTHS
+from data_pipelines.errors import first_line
 
 _PARTS = {"g_ema": "G", "g": "G", "d": "D"}
 """What the parts of a file with several networks are called, whatever the case; the first that is there wins."""
@@ -98,7 +99,7 @@ def _load(file: Path) -> Mapping[str, Any]:
         reason = f"refused: it asks for {named[1]}, which is not data" if named else "not a file of weights alone"
         raise InteropError(f"{file}: {reason}") from None
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
-        raise InteropError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise InteropError(f"{file}: cannot be read ({first_line(error)})") from None
     if not isinstance(content, Mapping):
         raise InteropError(f"{file}: holds no state dict")
     return content

@@ -227,7 +227,7 @@ class NetworkConfig(Config, ABC):
     """The config of a network of any role; its `kind` is the family's name.
 
     Attributes:
-        works_on: the kind of samples that its networks are built for.
+        works_on: kind of samples that the networks process.
     """
 
     works_on: ClassVar[type[DataSpec]] = ImageSpec

@@ -50,16 +50,17 @@ class ResidualGeneratorConfig(BaseGeneratorConfig):
     """Size and shape of a residual generator; the families that have one differ in their defaults.
 
     Attributes:
-        z_dim: length of the latent; with `hierarchical` it is cut into one part a block and one for the first layer.
+        z_dim: length of the latent; with `hierarchical`, it is divided into one part per block and one for the first
+            layer.
         width: base number of channels (`ch`; 96 in the paper at 128x128).
-        attention: resolutions (of the shorter side) that get self-attention.
-        shared_dim: length of one class embedding for all layers; 0 gives each layer its own table.
-        hierarchical: feed a part of z to every block; needs a shared embedding.
-        multiples: channels at 4x4, 8x8, ... as multiples of `width`; None for the paper's.
-        init: how the weights start.
-        spectral: spectral normalisation of every layer but the class tables.
-        power_iterations: of the spectral normalisation, a forward.
-        calibration_batch: latents a batch when the standing statistics are computed.
+        attention: resolutions (of the shorter side) after which there is self-attention.
+        shared_dim: length of one class embedding for all layers; 0 gives each layer an embedding of its own.
+        hierarchical: whether each block gets a part of z; needs a shared embedding.
+        multiples: channels at 4x4, 8x8, ... as multiples of `width`; null for those of the paper.
+        init: initialisation of the weights.
+        spectral: whether all layers except the class embeddings have spectral normalisation.
+        power_iterations: power iterations of the spectral normalisation in each forward pass.
+        calibration_batch: latents per batch when the standing statistics are computed.
     """
 
     z_dim: PositiveInt = 128
@@ -94,14 +95,14 @@ class ResidualDiscriminatorConfig(BaseDiscriminatorConfig):
 
     Attributes:
         width: base number of channels (`ch`).
-        attention: resolutions (of the shorter side) that get self-attention.
-        attention_after: numbers of the blocks, from 0, that self-attention follows, instead of `attention`; two blocks
-            can have one resolution.
-        multiples: channels after each block as multiples of `width`; None for the paper's.
-        halvings: number of blocks, from the first, that halve the resolution; None for the paper's.
-        init: how the weights start.
-        spectral: spectral normalisation of every layer.
-        power_iterations: of the spectral normalisation, a forward.
+        attention: resolutions (of the shorter side) after which there is self-attention.
+        attention_after: numbers of the blocks, from 0, after which there is self-attention, instead of `attention`; two
+            blocks can have the same resolution.
+        multiples: channels after each block as multiples of `width`; null for those of the paper.
+        halvings: number of blocks, from the first, that halve the resolution; null for that of the paper.
+        init: initialisation of the weights.
+        spectral: whether all layers have spectral normalisation.
+        power_iterations: power iterations of the spectral normalisation in each forward pass.
     """
 
     width: PositiveInt = 96

@@ -46,15 +46,15 @@ class BigGANDeepGeneratorConfig(BaseGeneratorConfig):
     """The generator's size and shape.
 
     Attributes:
-        z_dim: length of the latent; all of it goes to every block, together with the class embedding.
+        z_dim: length of the latent; every block gets all of it, with the class embedding.
         width: base number of channels (`ch`; 128 in the paper).
-        depth: blocks a resolution (2 in the paper); the last of them doubles the resolution.
-        attention: resolutions (of the shorter side) that get self-attention.
+        depth: blocks per resolution (2 in the paper); the last of them doubles the resolution.
+        attention: resolutions (of the shorter side) after which there is self-attention.
         shared_dim: length of the class embedding.
-        multiples: channels at 4x4, 8x8, ... as multiples of `width`; None for the paper's.
-        init: how the weights start.
-        power_iterations: of the spectral normalisation, a forward.
-        calibration_batch: latents a batch when the standing statistics are computed.
+        multiples: channels at 4x4, 8x8, ... as multiples of `width`; null for those of the paper.
+        init: initialisation of the weights.
+        power_iterations: power iterations of the spectral normalisation in each forward pass.
+        calibration_batch: latents per batch when the standing statistics are computed.
     """
 
     kind: Literal["biggan-deep"] = "biggan-deep"
@@ -77,7 +77,7 @@ class BigGANDeepDiscriminatorConfig(ResidualDiscriminatorConfig):
     """The discriminator's size and shape; `multiples` are those of the first convolution and of each stage.
 
     Attributes:
-        depth: blocks a resolution (2 in the paper); the first of them halves the resolution.
+        depth: blocks per resolution (2 in the paper); the first of them halves the resolution.
     """
 
     kind: Literal["biggan-deep"] = "biggan-deep"

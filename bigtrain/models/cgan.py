@@ -21,9 +21,9 @@ class CGANGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent.
-        hidden: units of the latent's branch.
-        label_hidden: units of the class's branch.
-        joint: units of the layer that sees both.
+        hidden: number of units in the branch of the latent.
+        label_hidden: number of units in the branch of the class.
+        joint: number of units in the layer that combines both branches.
     """
 
     kind: Literal["cgan"] = "cgan"
@@ -48,9 +48,9 @@ class CGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size, as units and pieces of maxout layers; the defaults are the paper's for MNIST.
 
     Attributes:
-        hidden: the image's branch.
-        label_hidden: the class's branch.
-        joint: the layer that sees both.
+        hidden: units and pieces in the branch of the image.
+        label_hidden: units and pieces in the branch of the class.
+        joint: units and pieces of the layer that combines both branches.
     """
 
     kind: Literal["cgan"] = "cgan"

@@ -32,10 +32,10 @@ class DCGANGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent.
-        width: channels before the image; they double towards 4x4, up to eight times that (1024 in the paper).
-        norm: after each layer but the last; `layer` and `none` mix no samples of a batch.
+        width: channels before the image; they double towards 4x4, up to eight times this number (1024 in the paper).
+        norm: normalisation after each layer but the last; `layer` and `none` do not mix the samples of a batch.
         label_dim: length of the class embedding.
-        calibration_batch: latents a batch when the standing statistics are computed.
+        calibration_batch: latents per batch when the standing statistics are computed.
     """
 
     kind: Literal["dcgan"] = "dcgan"
@@ -54,9 +54,9 @@ class DCGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size and shape.
 
     Attributes:
-        width: channels after the first layer; they double up to eight times that.
-        norm: after each layer but the first.
-        label_dim: channels of the class embedding.
+        width: channels after the first layer; they double, up to eight times this number.
+        norm: normalisation after each layer but the first.
+        label_dim: number of channels of the class embedding.
     """
 
     kind: Literal["dcgan"] = "dcgan"

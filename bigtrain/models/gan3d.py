@@ -22,11 +22,11 @@ from bigtrain.models.base import (
     BaseDiscriminatorConfig,
     BaseGeneratorConfig,
     DataSpec,
-    Discriminator,
     Generator,
 )
-from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.layer_norm import ChannelLayerNorm
+from bigtrain.models.layers.projection_discriminator import ProjectionDiscriminator
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
 
 _BOTTOM = 4
@@ -44,7 +44,7 @@ class GAN3DGeneratorConfig(BaseGeneratorConfig):
         z_dim: length of the latent, which is uniform in [0, 1] in the paper and normal here.
         width: channels before the last layer (64 in the paper); they double towards the smallest volume, up to eight
             times that.
-        norm: after each layer but the last.
+        norm: normalisation after each layer but the last.
     """
 
     kind: Literal["gan3d"] = "gan3d"
@@ -63,7 +63,7 @@ class GAN3DDiscriminatorConfig(BaseDiscriminatorConfig):
 
     Attributes:
         width: channels after the first layer; they double, up to eight times that.
-        norm: after each layer but the first.
+        norm: normalisation after each layer but the first.
     """
 
     kind: Literal["gan3d"] = "gan3d"
@@ -107,42 +107,16 @@ class GAN3DGenerator(Generator):
         return list(self.blocks)
 
 
-class GAN3DDiscriminator(Discriminator):
+class GAN3DDiscriminator(ProjectionDiscriminator):
     """Volume -> convolutions of stride 2 with leaky ReLU -> logit."""
 
     def __init__(self, config: GAN3DDiscriminatorConfig, volume: ArraySpec) -> None:
-        super().__init__()
-        self.image = volume
         bottom, widths = _pyramid(volume, config.width)
-        channels = [volume.shape[0], *widths]
-        self.blocks = nn.ModuleList(
+        blocks = [
             nn.Sequential(Halving(one, other), _normalisation(config.norm if depth else "none", other))
-            for depth, (one, other) in enumerate(pairwise(channels))
-        )
-        self.features_dim = widths[-1] * math.prod(bottom)
-        self.linear = SpectralLinear(self.features_dim, 1, style=_STYLE)
-        if volume.classes:
-            self.embedding = ClassTable(volume.classes, self.features_dim, _STYLE)
-
-    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
-        """See Discriminator; `image` is a volume [N, C, D, H, W]."""
-        x, found = image, []
-        for block in self.blocks:
-            x = F.leaky_relu(block(x), 0.2)
-            found.append(x)
-        found.append(x.flatten(1).float())
-        return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embedding(class_weights(label, self.image.classes)) * feature).sum(1).float()
-        return logits
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
-        return list(self.blocks)
+            for depth, (one, other) in enumerate(pairwise([volume.shape[0], *widths]))
+        ]
+        super().__init__(volume, blocks, widths[-1] * math.prod(bottom), _STYLE)
 
 
 class Doubling(nn.ConvTranspose3d):

@@ -35,12 +35,12 @@ class HiFiGANConfig(BaseTranslatorConfig):
     """The generator's size; the defaults are V1.
 
     Attributes:
-        width: channels before the first upsampling, which each halves.
-        rates: factors of the upsamplings; their product is the spectrogram's hop.
-        kernels: of the upsamplings, in samples after each.
+        width: channels before the first upsampling; each upsampling halves them.
+        rates: factors of the upsamplings; their product is the hop of the spectrogram.
+        kernels: kernel sizes of the upsamplings, in output samples.
         block: kind of the residual blocks.
-        block_kernels: one residual block for each, side by side after every upsampling.
-        dilations: of the convolutions in each of these blocks.
+        block_kernels: kernel sizes of the residual blocks that run in parallel after every upsampling.
+        dilations: dilations of the convolutions in each of these blocks.
     """
 
     kind: Literal["hifigan"] = "hifigan"
@@ -80,9 +80,9 @@ class HiFiGANDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """The discriminator's size.
 
     Attributes:
-        periods: of the multi-period discriminator, a part each.
+        periods: periods of the multi-period discriminator, one part each.
         period_widths: channels of the layers of such a part.
-        scales: parts of the multi-scale discriminator, each at half the rate of the one before.
+        scales: number of parts of the multi-scale discriminator, each at half the rate of the one before.
         scale_widths: channels of the layers of such a part.
     """
 

@@ -18,7 +18,7 @@ _RANGE = 110.0
 
 
 class LabColouriserConfig(BaseTranslatorConfig):
-    """The colouriser.
+    """A translator of grey images that keeps their lightness.
 
     Attributes:
         base: the translator that chooses a* and b*, from grey images.

@@ -12,12 +12,12 @@ from bigtrain.models.base import BaseDiscriminatorConfig, Discriminator, Discrim
 
 
 class MinibatchDiscriminatorConfig(BaseDiscriminatorConfig):
-    """A discriminator and the comparison.
+    """A discriminator that also compares the samples of a micro-batch.
 
     Attributes:
-        base: the discriminator.
-        kernels: numbers a sample that tell how close the others are.
-        kernel_dim: length of what is compared for each.
+        base: the discriminator that is wrapped.
+        kernels: number of similarities that are computed for each sample.
+        kernel_dim: length of the vectors that are compared for each similarity.
     """
 
     kind: Literal["minibatch_discrimination"] = "minibatch_discrimination"

@@ -24,7 +24,7 @@ class MLPGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent.
-        hidden: units of each layer, with ReLU.
+        hidden: number of units of each layer; the activation is ReLU.
         label_dim: length of the class embedding, which is appended to z.
     """
 
@@ -39,10 +39,10 @@ class MLPGeneratorConfig(BaseGeneratorConfig):
 
 
 class MLPDiscriminatorConfig(BaseDiscriminatorConfig):
-    """The discriminator's size; leaky ReLUs, where the paper has maxout (see `kind: cgan`) and dropout.
+    """The discriminator's size. It uses leaky ReLUs where the paper has maxout (see `kind: cgan`) and dropout.
 
     Attributes:
-        hidden: units of each layer.
+        hidden: number of units of each layer.
         label_dim: length of the class embedding, which is appended to the pixels.
     """
 

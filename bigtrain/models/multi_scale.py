@@ -16,11 +16,11 @@ from bigtrain.models.base import BaseDiscriminatorConfig, Discriminator, Discrim
 
 
 class MultiScaleDiscriminatorConfig(BaseDiscriminatorConfig):
-    """Several of one discriminator.
+    """Several copies of a discriminator, which judge at different resolutions.
 
     Attributes:
-        base: each of them.
-        scales: how many; the last one sees the image 2^(scales - 1) times smaller.
+        base: the discriminator that is copied.
+        scales: number of copies; the last one sees the image reduced by 2^(scales - 1).
     """
 
     kind: Literal["multi_scale"] = "multi_scale"

@@ -16,10 +16,10 @@ class PatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """The PatchGAN's size and shape; its defaults judge patches of 70x70 pixels.
 
     Attributes:
-        width: channels after the first layer; they double up to eight times that.
+        width: channels after the first layer; they double, up to eight times this number.
         layers: how often the resolution is halved; 1 for patches of 16x16 pixels, 3 for 70x70, 5 for 286x286.
-        norm: after each layer but the first and the last.
-        spectral: divide each weight by its largest singular value (Miyato et al. 2018).
+        norm: normalisation after each layer but the first and the last.
+        spectral: whether each weight is divided by its largest singular value (Miyato et al. 2018).
     """
 
     kind: Literal["patch"] = "patch"
@@ -38,12 +38,12 @@ class PatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
 
 
 class PixelDiscriminatorConfig(BasePatchDiscriminatorConfig):
-    """The discriminator of single pixels.
+    """Size of the discriminator of single pixels.
 
     Attributes:
         width: channels after the first layer.
-        norm: after the second layer.
-        spectral: divide each weight by its largest singular value (Miyato et al. 2018).
+        norm: normalisation after the second layer.
+        spectral: whether each weight is divided by its largest singular value (Miyato et al. 2018).
     """
 
     kind: Literal["pixel"] = "pixel"

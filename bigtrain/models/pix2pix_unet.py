@@ -25,12 +25,12 @@ class Pix2PixUNetConfig(BaseTranslatorConfig):
     """The U-Net's size and shape.
 
     Attributes:
-        width: channels at half the resolution; they double downwards, up to eight times that.
-        downs: how often the resolution is halved; None for as often as both sides allow, at most 8 (256 pixels become
+        width: channels at half the resolution; they double at each halving, up to eight times this number.
+        downs: how often the resolution is halved; null for as often as both sides allow, at most 8 (256 pixels become
             one, as in the paper).
-        norm: after each layer but the first, the innermost and the last.
-        dropout: probability of a zero in the decoder, the network's noise.
-        dropout_blocks: how many blocks of the decoder have dropout, from the innermost on.
+        norm: normalisation after each layer but the first, the innermost and the last.
+        dropout: dropout probability in the decoder; dropout is the network's noise.
+        dropout_blocks: number of blocks of the decoder with dropout, from the innermost on.
     """
 
     kind: Literal["pix2pix_unet"] = "pix2pix_unet"

@@ -25,9 +25,10 @@ class ProGANGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent.
-        channel_base: channels at a resolution are `channel_base / resolution` ...
-        channel_max: ... but no more than this.
-        growth: when which resolution comes; the same as the discriminator's. None trains all at once.
+        channel_base: the number of channels at a resolution is `channel_base / resolution`, at most `channel_max`.
+        channel_max: maximum number of channels at a resolution.
+        growth: schedule of the resolutions, the same as the discriminator's; null trains at full resolution from the
+            start.
     """
 
     kind: Literal["progan"] = "progan"
@@ -47,10 +48,11 @@ class ProGANDiscriminatorConfig(BaseDiscriminatorConfig):
     Attributes:
         channel_base: see the generator.
         channel_max: see the generator.
-        growth: when which resolution comes; the same as the generator's.
-        mbstd_group: samples over which the minibatch standard deviation is taken.
-        mbstd_channels: how many it yields; 0 leaves it out.
-        taps: of the low-pass filter before the resolution is halved; two ones are average pooling.
+        growth: schedule of the resolutions, the same as the generator's; null trains at full resolution from the start.
+        mbstd_group: number of samples over which the minibatch standard deviation is computed.
+        mbstd_channels: number of channels with the minibatch standard deviation; 0 for none.
+        taps: coefficients of the low-pass filter that precedes each halving of the resolution; two ones are average
+            pooling.
     """
 
     kind: Literal["progan"] = "progan"

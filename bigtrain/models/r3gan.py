@@ -49,14 +49,15 @@ PRESETS: dict[PresetName, Shape] = {
 
 
 class _ShapeConfig(Config):
-    """What both networks are made of: a preset of the paper, or stages given one by one.
+    """Shape of both networks: a preset of the paper, or stages given one by one.
 
     Attributes:
-        preset: named by its data set; its resolution is the data's.
-        scale: factor on the preset's widths and groups (0.5 for half as wide).
-        widths: channels of each stage, from the lowest resolution up; each stage but the first doubles the resolution.
-        groups: of the 3x3 convolutions, a stage (the paper's cardinality).
-        blocks: residual blocks, a stage.
+        preset: preset of the paper, named after its dataset; the resolution is that of the data.
+        scale: factor on the preset's widths and groups (0.5 for half of them).
+        widths: channels of each stage, from the lowest resolution to the highest; each stage but the first doubles the
+            resolution.
+        groups: number of groups of the 3x3 convolutions in each stage (the paper's cardinality).
+        blocks: number of residual blocks in each stage.
     """
 
     preset: PresetName | None = None
@@ -90,11 +91,11 @@ class _ShapeConfig(Config):
 
 
 class R3GANGeneratorConfig(_ShapeConfig, BaseGeneratorConfig):
-    """The generator; `preset`, or `widths`, `groups` and `blocks`.
+    """The generator, from `preset`, or from `widths`, `groups` and `blocks`.
 
     Attributes:
         z_dim: length of the latent.
-        label_dim: length of the class embedding that is appended to it; None for `z_dim`.
+        label_dim: length of the class embedding, which is appended to the latent; null for `z_dim`.
     """
 
     kind: Literal["r3gan"] = "r3gan"
@@ -107,10 +108,10 @@ class R3GANGeneratorConfig(_ShapeConfig, BaseGeneratorConfig):
 
 
 class R3GANDiscriminatorConfig(_ShapeConfig, BaseDiscriminatorConfig):
-    """The discriminator, a mirror of the generator; stages are given from the lowest resolution up there, too.
+    """The discriminator, which mirrors the generator; its stages are also given from the lowest resolution up.
 
     Attributes:
-        label_dim: length of the class embedding that the feature is projected on; None for the first width.
+        label_dim: length of the class embedding for the projection; null for the first width.
     """
 
     kind: Literal["r3gan"] = "r3gan"

@@ -26,12 +26,12 @@ class ResNetTranslatorConfig(BaseTranslatorConfig):
 
     Attributes:
         width: channels at full resolution; they double at each halving.
-        blocks: residual blocks at the lowest resolution; None for 6 below 256 pixels and 9 from there on, as in the
-            paper.
+        blocks: number of residual blocks at the lowest resolution; null for 6 below 256 pixels and 9 otherwise, as in
+            the paper.
         downs: how often the resolution is halved.
-        norm: after each convolution but the last.
-        padding: of the residual blocks' convolutions; the 7x7 ones at both ends always reflect.
-        dropout: probability of a zero inside the residual blocks.
+        norm: normalisation after each convolution but the last.
+        padding: padding of the residual blocks' convolutions; the 7x7 convolutions at both ends always use reflection.
+        dropout: dropout probability inside the residual blocks.
     """
 
     kind: Literal["resnet_translator"] = "resnet_translator"

@@ -27,11 +27,12 @@ class StyleGAN1GeneratorConfig(BaseGeneratorConfig):
         z_dim: length of the latent.
         w_dim: length of a style.
         mapping_layers: fully connected layers from z to w.
-        channel_base: channels at a resolution are `channel_base / resolution` ...
-        channel_max: ... but no more than this.
-        growth: when which resolution comes; the same as the discriminator's. None trains all at once.
-        noise: see StyleGAN2's.
-        taps: of the low-pass filter behind every doubling of the resolution.
+        channel_base: the number of channels at a resolution is `channel_base / resolution`, at most `channel_max`.
+        channel_max: maximum number of channels at a resolution.
+        growth: schedule of the resolutions, the same as the discriminator's; null trains at full resolution from the
+            start.
+        noise: noise inputs, as in StyleGAN2.
+        taps: coefficients of the low-pass filter after every doubling of the resolution.
     """
 
     kind: Literal["stylegan1"] = "stylegan1"

@@ -35,13 +35,14 @@ class StyleGAN2GeneratorConfig(BaseGeneratorConfig):
     Attributes:
         z_dim: length of the latent.
         w_dim: length of a style.
-        mapping_layers: fully connected layers from z to w (ADA: 2 below 1024 pixels).
-        channel_base: channels at a resolution are `channel_base / resolution` ...
-        channel_max: ... but no more than this.
-        architecture: how blocks are joined.
-        noise: see Noise; `random` and `constant` have the same parameters.
-        conv_clamp: bound on the activations, for low precision; None for no bound (ADA: 256 with float16).
-        taps: of the low-pass filter around every change of resolution.
+        mapping_layers: number of fully connected layers from z to w (ADA uses 2 below 1024 pixels).
+        channel_base: the number of channels at a resolution is `channel_base / resolution`, at most `channel_max`.
+        channel_max: maximum number of channels at a resolution.
+        architecture: how the blocks are connected.
+        noise: noise inputs; `random` and `constant` have the same parameters.
+        conv_clamp: maximum absolute value of the activations, for low precision; null for no maximum (ADA uses 256 with
+            float16).
+        taps: coefficients of the low-pass filter at every change of resolution.
     """
 
     kind: Literal["stylegan2"] = "stylegan2"
@@ -66,10 +67,10 @@ class StyleGAN2DiscriminatorConfig(BaseDiscriminatorConfig):
     Attributes:
         channel_base: see the generator.
         channel_max: see the generator.
-        architecture: how blocks are joined.
-        mapping_layers: fully connected layers that the class goes through.
-        mbstd_group: samples over which the minibatch standard deviation is taken.
-        mbstd_channels: how many it yields; 0 leaves it out.
+        architecture: how the blocks are connected.
+        mapping_layers: number of fully connected layers for the class.
+        mbstd_group: number of samples over which the minibatch standard deviation is computed.
+        mbstd_channels: number of channels with the minibatch standard deviation; 0 for none.
         conv_clamp: see the generator.
         taps: see the generator.
     """

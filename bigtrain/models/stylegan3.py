@@ -31,15 +31,21 @@ class StyleGAN3GeneratorConfig(BaseGeneratorConfig):
     Attributes:
         variant: `t` is equivariant to translation (3x3 convolutions, separable filters), `r` to rotation too (1x1
             convolutions, radially symmetric filters; the paper doubles the channels with it).
+        z_dim: length of the latent.
+        w_dim: length of a style.
+        mapping_layers: number of fully connected layers from z to w.
+        channel_base: the number of channels at a resolution is `channel_base / resolution`, at most `channel_max`.
+        channel_max: maximum number of channels at a resolution.
         layers: number of synthesis layers before ToRGB.
-        critical_layers: the last ones, whose cutoff is half of the sampling rate.
-        margin: samples around the image that are computed beyond its border.
-        first_cutoff: frequency that the first layer's filter cuts at, in periods across the image.
-        first_stopband: frequency from which it lets nothing through.
-        last_stopband: that of the last layer, as a multiple of its cutoff.
-        upsampling: temporary sampling rate of the nonlinearity, as a multiple of the layer's.
-        filter_taps: length of the low-pass filters in samples before up- or after down-sampling.
-        magnitude_decay: of the moving average of the activations' magnitudes.
+        critical_layers: number of last layers whose cutoff is half of the sampling rate.
+        margin: number of samples that are computed around the image.
+        first_cutoff: cutoff frequency of the first layer's filter, in periods across the image.
+        first_stopband: frequency above which the first layer's filter blocks everything.
+        last_stopband: stopband frequency of the last layer, as a multiple of its cutoff.
+        upsampling: temporary sampling rate for the nonlinearity, as a multiple of the layer's.
+        filter_taps: length of the low-pass filters, in samples of the lower rate.
+        conv_clamp: maximum absolute value of the activations, for low precision; null for no maximum.
+        magnitude_decay: decay of the moving average of the activations' magnitudes.
         output_scale: factor on the image.
     """
 

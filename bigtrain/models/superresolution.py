@@ -36,9 +36,9 @@ class RRDBConfig(BaseTranslatorConfig):
 
     Attributes:
         scale: 1, 2, 4, 8, ...; below 4 the input is first folded into channels (Wang et al. 2021).
-        width: channels between the blocks.
+        width: number of channels between the blocks.
         blocks: number of blocks, each of three dense blocks.
-        growth: channels that a layer inside a dense block adds.
+        growth: number of channels that a layer inside a dense block adds.
     """
 
     kind: Literal["rrdb"] = "rrdb"
@@ -57,12 +57,12 @@ class RRDBConfig(BaseTranslatorConfig):
 
 
 class SRResNetConfig(BaseTranslatorConfig):
-    """SRGAN's generator without batch normalisation, which adds to a bilinear enlargement.
+    """SRGAN's generator without batch normalisation; its output is added to a bilinear enlargement.
 
     Attributes:
         scale: 2, 3, 4, 8, ...
-        width: channels.
-        blocks: residual blocks.
+        width: number of channels.
+        blocks: number of residual blocks.
     """
 
     kind: Literal["srresnet"] = "srresnet"
@@ -83,7 +83,7 @@ class VGGDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """SRGAN's discriminator.
 
     Attributes:
-        width: channels of the first stage; they double up to eight times that.
+        width: channels of the first stage; they double, up to eight times this number.
     """
 
     kind: Literal["vgg"] = "vgg"
@@ -99,7 +99,7 @@ class VGGDiscriminatorConfig(BasePatchDiscriminatorConfig):
 
 
 class UNetDiscriminatorConfig(BasePatchDiscriminatorConfig):
-    """Real-ESRGAN's discriminator: one logit a pixel.
+    """Real-ESRGAN's discriminator, with one logit per pixel.
 
     Attributes:
         width: channels at full resolution.

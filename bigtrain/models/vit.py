@@ -36,15 +36,15 @@ class ViTGeneratorConfig(BaseGeneratorConfig):
     Attributes:
         z_dim: length of the latent.
         w_dim: length of the style.
-        mapping_layers: fully connected layers from latent to style.
+        mapping_layers: number of fully connected layers from latent to style.
         label_dim: length of the class embedding, which is appended to the latent.
         patch: height and width of a patch.
-        width: of a token.
+        width: length of a token.
         depth: number of blocks.
-        heads: of the attention; divides the width.
-        mlp_ratio: units between the two layers of a block's feed-forward part, as a multiple of the width.
-        painter: how a token becomes pixels: `linear`, or `implicit`, a small network of sines from the pixel's place in
-            the patch, modulated by the token (section 4.2).
+        heads: number of attention heads; must divide the width.
+        mlp_ratio: number of units between the two layers of a block's feed-forward part, as a multiple of the width.
+        painter: how a token becomes pixels: `linear`, or `implicit`, a small network of sines that takes the position
+            of a pixel in the patch and is modulated by the token (section 4.2).
     """
 
     kind: Literal["vit"] = "vit"
@@ -68,14 +68,14 @@ class ViTDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size and shape; the defaults are for 32x32 (ViTGAN-S).
 
     Attributes:
-        patch: distance of two patches, in pixels.
-        overlap: pixels by which a patch is larger at each side.
-        width: of a token.
+        patch: distance between two patches, in pixels.
+        overlap: number of pixels by which a patch is extended on each side.
+        width: length of a token.
         depth: number of blocks.
-        heads: of the attention; divides the width.
-        mlp_ratio: as in the generator.
-        similarity: `distance` or `dot`.
-        spectral: spectral normalisation that keeps the initial singular value.
+        heads: number of attention heads; must divide the width.
+        mlp_ratio: as for the generator.
+        similarity: similarity in the attention, `distance` or `dot`.
+        spectral: whether the weights have spectral normalisation that keeps the initial largest singular value.
     """
 
     kind: Literal["vit"] = "vit"

@@ -20,10 +20,10 @@ from bigtrain.models.base import (
     BaseDiscriminatorConfig,
     BaseGeneratorConfig,
     DataSpec,
-    Discriminator,
     Generator,
 )
-from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.conditioning import class_weights
+from bigtrain.models.layers.projection_discriminator import ProjectionDiscriminator
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
 
 _KERNEL, _STRIDE, _BOTTOM = 25, 4, 16
@@ -35,7 +35,8 @@ class WaveGANGeneratorConfig(BaseGeneratorConfig):
 
     Attributes:
         z_dim: length of the latent, which is uniform in [-1, 1] in the paper and normal here.
-        width: channels before the last layer; they double towards 16 samples, up to sixteen times that.
+        width: channels before the last layer; they double towards the layer of 16 samples, up to sixteen times this
+            number.
     """
 
     kind: Literal["wavegan"] = "wavegan"
@@ -52,7 +53,7 @@ class WaveGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The discriminator's size.
 
     Attributes:
-        width: channels after the first layer; they double, up to sixteen times that.
+        width: channels after the first layer; they double, up to sixteen times this number.
     """
 
     kind: Literal["wavegan"] = "wavegan"
@@ -90,39 +91,13 @@ class WaveGANGenerator(Generator):
         return list(self.blocks)
 
 
-class WaveGANDiscriminator(Discriminator):
+class WaveGANDiscriminator(ProjectionDiscriminator):
     """Sound -> convolutions of stride 4 with leaky ReLU -> logit."""
 
     def __init__(self, config: WaveGANDiscriminatorConfig, sound: ArraySpec) -> None:
-        super().__init__()
-        self.image = sound
         widths = _widths(sound, config.width)
-        channels = [sound.shape[0], *widths]
-        self.blocks = nn.ModuleList(Downsampling(one, other) for one, other in pairwise(channels))
-        self.features_dim = widths[-1] * _BOTTOM
-        self.linear = SpectralLinear(self.features_dim, 1, style=_STYLE)
-        if sound.classes:
-            self.embedding = ClassTable(sound.classes, self.features_dim, _STYLE)
-
-    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
-        """See Discriminator; `image` is a sound [N, C, L]."""
-        x, found = image, []
-        for block in self.blocks:
-            x = F.leaky_relu(block(x), 0.2)
-            found.append(x)
-        found.append(x.flatten(1).float())
-        return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embedding(class_weights(label, self.image.classes)) * feature).sum(1).float()
-        return logits
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
-        return list(self.blocks)
+        blocks = [Downsampling(one, other) for one, other in pairwise([sound.shape[0], *widths])]
+        super().__init__(sound, blocks, widths[-1] * _BOTTOM, _STYLE)
 
 
 class Upsampling(nn.ConvTranspose1d):

@@ -17,9 +17,9 @@ class WGANDiscriminatorConfig(BaseDiscriminatorConfig):
     """The critic's size and shape.
 
     Attributes:
-        width: channels after the first layer; they double up to eight times that.
-        norm: after each layer but the first.
-        label_dim: channels of the class embedding.
+        width: channels after the first layer; they double, up to eight times this number.
+        norm: normalisation after each layer but the first.
+        label_dim: number of channels of the class embedding.
     """
 
     kind: Literal["wgan"] = "wgan"

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 
 def kaiser_lowpass(taps: int, *, cutoff: float, width: float, rate: float) -> Tensor:
@@ -37,10 +38,11 @@ def radial_kaiser_lowpass(taps: int, *, cutoff: float, width: float, rate: float
     """
     time = _sample_times(taps, rate)
     radius = np.hypot(*np.meshgrid(time, time))
-    argument = torch.from_numpy(2.0 * math.pi * cutoff * np.maximum(radius, 1e-12 / rate))
-    ideal = (torch.special.bessel_j1(argument) / argument).numpy()  # 1/2 in the limit of a centre tap
     window = _window(taps, width, rate)
-    return _unit_sum(ideal * np.outer(window, window))
+    with unset_fake_temporarily():  # its values decide how many separable terms it has, in plans too
+        argument = torch.from_numpy(2.0 * math.pi * cutoff * np.maximum(radius, 1e-12 / rate))
+        ideal = (torch.special.bessel_j1(argument) / argument).numpy()  # 1/2 in the limit of a centre tap
+        return _unit_sum(ideal * np.outer(window, window))
 
 
 def separable_terms(fir: Tensor, tolerance: float = 1e-7) -> tuple[Tensor, Tensor]:
@@ -53,11 +55,12 @@ def separable_terms(fir: Tensor, tolerance: float = 1e-7) -> tuple[Tensor, Tenso
     Returns:
         Columns [K, T] and rows [K, U] with `fir = sum over k of outer(columns[k], rows[k])`, in `fir`'s dtype.
     """
-    left, values, right = torch.linalg.svd(fir.double(), full_matrices=False)
-    keep = int((values > tolerance * values[0]).sum())
-    scale = values[:keep].sqrt()
-    columns, rows = (left[:, :keep] * scale).t(), right[:keep] * scale[:, None]
-    return columns.to(fir.dtype).contiguous(), rows.to(fir.dtype).contiguous()
+    with unset_fake_temporarily():
+        left, values, right = torch.linalg.svd(fir.double(), full_matrices=False)
+        keep = int((values > tolerance * values[0]).sum())
+        scale = values[:keep].sqrt()
+        columns, rows = (left[:, :keep] * scale).t(), right[:keep] * scale[:, None]
+        return columns.to(fir.dtype).contiguous(), rows.to(fir.dtype).contiguous()
 
 
 def _sample_times(taps: int, rate: float) -> np.ndarray:

@@ -18,14 +18,14 @@ _UNDER_THE_ROOT = 1e-9
 
 
 class MelSettings(Config):
-    """How a mel spectrogram is computed.
+    """Settings of a mel spectrogram.
 
     Attributes:
-        rate: samples a second of the sound.
-        n_fft: samples of a Fourier transform.
-        hop: samples from one frame to the next.
-        window: samples of the (Hann) window, at most `n_fft`.
-        bands: how many.
+        rate: sampling rate of the sound, in samples per second.
+        n_fft: number of samples of a Fourier transform.
+        hop: number of samples between two frames.
+        window: number of samples of the Hann window, at most `n_fft`.
+        bands: number of mel bands.
         low: lowest frequency, in Hz.
         high: highest frequency, in Hz; null for half of the rate.
     """

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bigtrain.config import TrainingConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
-from bigtrain.core.philox import as_on_gpus
+from bigtrain.core.on_gpus import as_on_gpus
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
+from bigtrain.distributed.determinism import repeatable_operators
 from bigtrain.distributed.memory import LiveBytes, tensors_in
 from bigtrain.distributed.precision import Precision, autocast
 from bigtrain.engine.made_up import empty_batch
@@ -54,6 +55,8 @@ _LAUNCH_NOTHING = {
     for name in ("detach", "empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view")
 } | {torch.ops.aten.new_empty_strided, torch.ops.aten.scalar_tensor}
 
+_SUMS_BY_INDEX = {torch.ops.aten.index_put, torch.ops.aten.index_put_}
+
 Kind = tuple[str, ...]
 """A kind of phase: its name, and the names of its values, such as the terms that are due."""
 
@@ -63,14 +66,15 @@ class FakeRun:
 
     Args:
         config: of the run.
-        on_gpus: whether the operators are those of a GPU, where random bits are one.
+        on_gpus: whether the operators are those of a GPU, where random bits are one, and those that the config's
+            `deterministic` asks for.
 
     Attributes:
         task: on fake tensors.
     """
 
     def __init__(self, config: TrainingConfig, *, on_gpus: bool = False) -> None:
-        self._operators_of_device = as_on_gpus if on_gpus else nullcontext
+        self._on_gpus = on_gpus
         self._config = config.uncompiled()
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._messages: list[int] = []
@@ -167,6 +171,7 @@ class FakeRun:
         return Work(
             player=phase.player,
             second_order=any(term.second_order for name, term in _terms(player) if name in phase.values),
+            names=tuple(counter.names),
             flops=rows[:, 0],
             bytes=rows[:, 1],
             reduced=rows[:, 2] > 0,
@@ -177,6 +182,15 @@ class FakeRun:
             late=live.late,
             statistics=tuple(self._messages),
         )
+
+    @contextmanager
+    def _operators_of_device(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self._on_gpus:
+                stack.enter_context(as_on_gpus())
+                if self._config.deterministic:
+                    stack.enter_context(repeatable_operators())
+            yield
 
     def _batch(self, size: int) -> Batch:
         with unset_fake_temporarily():
@@ -245,6 +259,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
         self.rows: list[tuple[float, float, float]] = []
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -259,9 +274,24 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if made and not operator.is_view and operator.overloadpacket not in _LAUNCH_NOTHING:
             flops = operations(operator, args, kwargs, result)
             moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in (*given, *made))
+            moved += _sorted_bytes(operator, args, kwargs)
             widest = max((tensor.itemsize for tensor in given if tensor.is_floating_point()), default=4)
+            self.names.append(str(operator.overloadpacket))
             self.rows.append((float(flops), float(moved), float(widest == 2)))
         return result
+
+
+def _sorted_bytes(operator: Any, args: Any, kwargs: Any) -> int:
+    """Return the bytes that GPUs move to sort the places of a sum by index, which they then add up in order.
+
+    A radix sort reads and writes a place and its number, 16 bytes, for each eight of the some 32 bits of a place.
+    """
+    if operator.overloadpacket not in _SUMS_BY_INDEX or not (
+        kwargs.get("accumulate") or (*args, False)[3:4] == (True,)
+    ):
+        return 0
+    places: int = max(index.numel() for index in args[1] if index is not None)
+    return 4 * 2 * 16 * places
 
 
 class _Peaks(LiveBytes):  # type: ignore[no-untyped-call]

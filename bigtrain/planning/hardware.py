@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -11,6 +11,7 @@ from bigtrain.core.config import Config, ConfigError, parse_config, read_yaml
 
 HARDWARE = Path(__file__).with_name("hardware.yaml")
 Format = Literal["fp32", "tf32", "bf16", "fp16"]
+Share = Annotated[float, Field(gt=0, le=1)]
 _RATE = re.compile(r"(?:(\d+)\s*[x×]\s*)?(\d+(?:\.\d+)?)\s*([GM])(b|bit|B)(?:/s|ps)?")
 
 
@@ -25,6 +26,8 @@ class GPU(Config):
         link_gb_s: to the other cards of its node, in one direction.
         network_gbit_s: usual network of a node with such cards, all of them together.
         usd_per_hour: of one card, as an example; null where none is known.
+        arithmetic_share: of its peak that operators reach, fitted to published speeds; null for what is assumed.
+        bandwidth_share: of its memory's bandwidth, likewise.
         source: where the numbers are from.
     """
 
@@ -35,6 +38,8 @@ class GPU(Config):
     link_gb_s: PositiveFloat
     network_gbit_s: PositiveFloat
     usd_per_hour: NonNegativeFloat | None = None
+    arithmetic_share: Share | None = None
+    bandwidth_share: Share | None = None
     source: str
 
     def peak(self, *formats: Format) -> float:
@@ -50,8 +55,8 @@ class Assumed(Config):
             libraries do not have a ring for each.
     """
 
-    arithmetic_share: float = Field(gt=0, le=1)
-    bandwidth_share: float = Field(gt=0, le=1)
+    arithmetic_share: Share
+    bandwidth_share: Share
     kernel_us: NonNegativeFloat
     host_us: NonNegativeFloat
     link_latency_us: NonNegativeFloat
@@ -91,6 +96,16 @@ class Cluster:
     def world_size(self) -> int:
         """Ranks: one a card."""
         return self.nodes * self.gpus_per_node
+
+    @property
+    def arithmetic_share(self) -> float:
+        """Share of the card's peak that operators reach: the card's own, or what is assumed of all."""
+        return self.gpu.arithmetic_share or self.assumed.arithmetic_share
+
+    @property
+    def memory_share(self) -> float:
+        """Share of the bandwidth of the card's memory that operators reach, likewise."""
+        return self.gpu.bandwidth_share or self.assumed.bandwidth_share
 
     def of(self, gpus: int) -> "Cluster | None":
         """Return a cluster of other size: parts of one node, or whole nodes; None if that does not divide."""

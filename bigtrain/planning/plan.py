@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bigtrain.config import TrainingConfig
+from bigtrain.planning.determinism import Determinism, cost_of_determinism
 from bigtrain.planning.hardware import Cluster
 from bigtrain.planning.hazards import Hazard, find_hazards, operations
 from bigtrain.planning.micro_batch import SHARE
@@ -61,6 +62,7 @@ class Plan:
         data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes, `bytes_per_s_node`, `least_shards`.
         curve: efficiency over numbers of cards, by the chosen strategy.
         operations: what the run takes beside its steps, see `hazards.operations`.
+        determinism: what `deterministic` costs; None where the config does not ask for it.
         hazards: what will hurt, and the key that mends it.
         notes: what was assumed and not measured.
     """
@@ -82,6 +84,7 @@ class Plan:
     data: dict[str, float]
     curve: list[Point]
     operations: dict[str, float]
+    determinism: Determinism | None
     hazards: list[Hazard]
     notes: list[str]
 
@@ -93,7 +96,7 @@ class Plan:
     def in_words(self) -> str:
         """Return the main figures in a line, for the header of a config."""
         own, millions = self.own, sum(self.parameters.values()) / 1e6
-        memory, speed = f"{own.memory.total / 2**30:.1f} GiB a card", f"{own.img_per_s:,.0f} img/s"
+        memory, speed = f"{own.memory.total / 2**30:.1f} GiB per GPU", f"{own.img_per_s:,.0f} img/s"
         return (
             f"{millions:,.0f} M parameters, {self.gflop_per_img:,.0f} GFLOP an image, {memory}, {speed} "
             f"({own.efficiency:.0%} efficiency, {own.mfu:.0%} MFU), {self.hours:,.0f} hours, "
@@ -134,6 +137,7 @@ def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None =
     setup = planner.at(micro_batch, images)
     checkpoint = _checkpoint(config, planner, own, cluster)
     beside = operations(config, planner, own, cluster, checkpoint)
+    determinism = cost_of_determinism(planner, setup, cluster, own.time.total)
     return Plan(
         cluster=cluster,
         parameters={name: sizes.weights // 4 for name, sizes in planner.players.items()},
@@ -160,7 +164,8 @@ def make_plan(config: TrainingConfig, cluster: Cluster, *, price: float | None =
         data=_data(config, own, cluster),
         curve=_curve(config, planner, cluster, strategies[chosen], micro_batch, images),
         operations=beside,
-        hazards=find_hazards(config, own, cluster, beside),
+        determinism=determinism,
+        hazards=[*find_hazards(config, own, cluster, beside), *(determinism.hazards() if determinism else ())],
         notes=[*_notes(config, cluster), *_bound_by_host(setup, cluster)],
     )
 
@@ -182,9 +187,9 @@ def _best(estimates: list[Estimate]) -> tuple[str | None, str]:
         advice = (
             f"{room.name} takes micro_batch {room.largest_micro_batch}"
             if room.largest_micro_batch
-            else "no micro_batch does: use a smaller network, activation_checkpointing or larger cards"
+            else "no micro_batch does: use a smaller network, activation_checkpointing or larger GPUs"
         )
-        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB a card; {advice}"
+        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB per GPU; {advice}"
     first, *others = fitting
     reason = "the fastest of those that fit" if others else "the only one that fits"
     if others:
@@ -261,11 +266,17 @@ def _bound_by_host(setup: Setup, cluster: Cluster) -> list[str]:
 
 def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     assumed = cluster.assumed
-    products, bandwidth = f"{assumed.arithmetic_share:.0%}", f"{assumed.bandwidth_share:.0%}"
+    products, memory, links = cluster.arithmetic_share, cluster.memory_share, assumed.bandwidth_share
+    shares = f"Assumed: products at {products:.0%} of its peak, bandwidths at {links:.0%}"
+    if cluster.gpu.arithmetic_share is not None:
+        shares = (
+            f"Fitted to published speeds of others' code: products at {products:.0%} of its peak, its memory at "
+            f"{memory:.0%}. Assumed: links at {links:.0%}"
+        )
     when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
     notes = [
-        f"nothing was measured on {cluster.gpu.name}. Assumed: products at {products} of its peak, bandwidths at "
-        f"{bandwidth}, {assumed.kernel_us:g} µs or more an operator, {assumed.host_us:g} µs to launch one",
+        f"nothing was measured on {cluster.gpu.name}. {shares}, {assumed.kernel_us:g} µs or more an operator, "
+        f"{assumed.host_us:g} µs to launch one",
         f"messages by the alpha-beta model, with {assumed.link_latency_us:g} µs in a node and "
         f"{assumed.network_latency_us:g} µs between nodes, {when}",
         f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without "
@@ -279,7 +290,7 @@ def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     if config.init_from is not None:
         notes.append("planned as if init_from froze nothing")
     if config.deterministic:
-        notes.append("planned as if algorithms whose bits repeat were as fast as others")
+        notes.append("planned as if cuDNN's and PyTorch's algorithms whose bits repeat were as fast as the others")
     if config.uncompiled() is not config:
         notes.append("planned as if it were not compiled")
     return notes

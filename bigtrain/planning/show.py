@@ -53,7 +53,7 @@ def _work_table(plan: Plan) -> Table:
 
 def _memory_table(plan: Plan) -> Table:
     unit, name = _unit(plan)
-    table = _table(f"{name} of a card at its fullest, micro-batches of {plan.micro_batch}")
+    table = _table(f"{name} per GPU at its maximum, micro-batches of {plan.micro_batch}")
     parts = ("weights", "gradi-\nents", "Adam", "EMA", "activa-\ntions", "buf-\nfers", "sum")
     for column in ("strategy", *parts, "fits", "largest\nmicro-\nbatch"):
         table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
@@ -65,7 +65,7 @@ def _memory_table(plan: Plan) -> Table:
 
 
 def _speed_table(plan: Plan) -> Table:
-    table = _table(f"a step, {plan.accumulation} micro-batch{'es' * (plan.accumulation > 1)} a card")
+    table = _table(f"a step, {plan.accumulation} micro-batch{'es' * (plan.accumulation > 1)} per GPU")
     for column in ("strategy", "s", "compu-\nting", "upda-\nting", "waiting", "img/s", "MFU", "effi-\nciency"):
         table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
     for one in (one for one in plan.estimates if one.refused is None):
@@ -112,6 +112,8 @@ def _outcome(plan: Plan) -> Table:
         f"{data['bytes_per_s'] / 1e6:,.0f} MB/s uncompressed, {data['bytes_per_s_node'] / 1e6:,.0f} MB/s a node; "
         f"{data['least_shards']:.0f} shards or more",
     )
+    if plan.determinism is not None:
+        table.add_row("deterministic", plan.determinism.in_words())
     return table
 
 
@@ -127,7 +129,9 @@ def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     axis = figure.subplots()
     gpus = [point.gpus for point in plan.curve]
     images = plan.micro_batch * plan.accumulation
-    axis.plot(gpus, [100 * p.same_images for p in plan.curve], marker="o", label=f"{images} images a card, batch grows")
+    axis.plot(
+        gpus, [100 * p.same_images for p in plan.curve], marker="o", label=f"{images} images per GPU, batch grows"
+    )
     same = [(point.gpus, 100 * point.same_batch) for point in plan.curve if point.same_batch is not None]
     batch = images * plan.cluster.world_size
     axis.plot(*zip(*same, strict=True), marker="s", linestyle="--", label=f"batch of {batch} shared out")

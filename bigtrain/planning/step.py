@@ -90,7 +90,7 @@ def step_time(setup: Setup, players: Mapping[str, StrategyPlan], cluster: Cluste
     between = step_messages(players, setup)
     waiting += sum(message_seconds(message, cluster) for message in between)
     sending += sum(message_seconds(message, cluster) for message in between)
-    bandwidth = cluster.gpu.bandwidth_gb_s * 1e9 * cluster.assumed.bandwidth_share
+    bandwidth = cluster.gpu.bandwidth_gb_s * 1e9 * cluster.memory_share
     moved = sum(player.updated() for player in players.values())
     moved += _AVERAGE * setup.averages * sum(setup.averaged.values()) / 4
     return StepTime(compute, moved / bandwidth, waiting, sending)
@@ -124,8 +124,8 @@ def operator_seconds(work: Work, setup: Setup, cluster: Cluster) -> NDArray[np.f
     gpu, assumed = cluster.gpu, cluster.assumed
     short = gpu.peak("fp16") if setup.precision == "fp16" else gpu.peak("bf16")
     wide = gpu.peak("tf32") if setup.tf32 else gpu.peak()
-    peak = np.where(work.reduced, short, wide) * assumed.arithmetic_share
-    memory = work.bytes / (gpu.bandwidth_gb_s * 1e9 * assumed.bandwidth_share)
+    peak = np.where(work.reduced, short, wide) * cluster.arithmetic_share
+    memory = work.bytes / (gpu.bandwidth_gb_s * 1e9 * cluster.memory_share)
     device = np.maximum(np.maximum(work.flops / peak, memory), assumed.kernel_us * 1e-6)
     host = len(device) * assumed.host_us * 1e-6
     times: NDArray[np.float64] = device * max(1.0, host / max(device.sum(), 1e-12))

@@ -22,6 +22,7 @@ from data_pipelines.batches import BatchPlan
 from data_pipelines.faults import FaultLog
 from data_pipelines.manifest import Manifest
 from data_pipelines.read import ShardDataset
+from data_pipelines.readers import WhileWaiting, go_on_waiting
 from data_pipelines.streams import Streams
 
 Choose = Callable[[ShardDataset, BatchPlan, int, Fields], Reals]
@@ -93,13 +94,16 @@ class RunData:
         return side_by_side(parts).with_derived(self.derived)
 
 
-def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[RunData, Streams]:
+def open_data(
+    config: TrainingConfig, ranks: Ranks, quarantine: Path, while_waiting: WhileWaiting = go_on_waiting
+) -> tuple[RunData, Streams]:
     """Open the datasets of a run, and the streams of this rank's samples.
 
     Args:
         config: of the run.
         ranks: which share every batch.
         quarantine: file that lists damaged samples.
+        while_waiting: called again and again while a batch is waited for; it may raise.
     """
     pieces = config.accumulation(ranks.world_size)
     plans = {
@@ -107,7 +111,9 @@ def open_data(config: TrainingConfig, ranks: Ranks, quarantine: Path) -> tuple[R
         for name, stream in config.data.streams.items()
     }
     first = next(iter(config.data.streams.values())).reading  # loader and workers are the same in all streams
-    streams = Streams(plans, loader=first.loader, workers=first.workers, quarantine=quarantine)
+    streams = Streams(
+        plans, loader=first.loader, workers=first.workers, quarantine=quarantine, while_waiting=while_waiting
+    )
     return _with_fields(config, plans, streams.datasets), streams
 
 

@@ -25,9 +25,9 @@ class Requirement:
     """A component that bigtrain can use, and whether it was found.
 
     Attributes:
-        what: its name.
-        present: whether it is there.
-        detail: version, path or size; or, where it is missing, what that costs.
+        what: name of the component.
+        present: whether it was found.
+        detail: its version, path or size; if it is missing, what does not work without it.
     """
 
     what: str
@@ -61,6 +61,9 @@ def examine() -> list[Requirement]:
 def show(requirements: Sequence[Requirement]) -> None:
     """Print findings as a table."""
     table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(overflow="fold")
     for requirement in requirements:
         mark = "[green]yes[/green]" if requirement.present else "[yellow]no[/yellow]"
         table.add_row(requirement.what, mark, requirement.detail)

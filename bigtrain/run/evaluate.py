@@ -2,23 +2,25 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from bigtrain.config import load_training
 from bigtrain.core.config import Config
-from bigtrain.core.logging import console
+from bigtrain.core.logging import console, counted
+from bigtrain.core.rng import Draws
 from bigtrain.distributed.collectives import is_rank_zero
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.engine.sampler import Sampler, check_choices
 from bigtrain.evaluation.evaluator import ScoreConfig
 from bigtrain.evaluation.extraction import Stop, never
-from bigtrain.evaluation.outputs import OutputEvaluators, ScoredOutput, outputs_of
+from bigtrain.evaluation.outputs import MakeOutputs, OutputEvaluators, ScoredOutput, outputs_of
 from bigtrain.evaluation.protocol import Sampling, Score, as_json
 from bigtrain.evaluation.several_seeds import over_seeds
 from bigtrain.evaluation.table import score_table
@@ -29,19 +31,19 @@ from data_pipelines.batches import OnCorrupt
 
 
 class EvaluateSettings(ScoreConfig):
-    """What `bigtrain evaluate SNAPSHOT` computes, beside which scores.
+    """Settings of `bigtrain evaluate SNAPSHOT`.
 
     Attributes:
-        snapshot: its folder.
-        data: folder or URL of the dataset to compare with, of several streams one by name; null for those that the
-            snapshot's run trains on.
-        seed: of the latents; the first of `seeds`.
-        seeds: scores are means over so many seeds.
-        truncation: of the latents (psi); 1 for none.
-        ema: width of a power-function average (sigma_rel) of the snapshot; null for the average by half-life.
-        precision: of the networks' forward.
-        on_corrupt: what to do with damaged reference images.
-        as_json: print one JSON line instead of a table.
+        snapshot: folder of the snapshot.
+        data: folder or URL of the dataset to compare with, or a mapping from the name of each stream to its dataset;
+            null for the dataset of the snapshot's run.
+        seed: first of the `seeds` for the latents.
+        seeds: number of seeds; scores are means over them.
+        truncation: truncation of the latents (psi); 1 for none.
+        ema: width of a power-function average (sigma_rel) in the snapshot; null for the average with a half-life.
+        precision: precision of the networks' forward pass.
+        on_corrupt: what happens with damaged reference images.
+        as_json: whether to print one JSON line instead of a table.
     """
 
     snapshot: Path
@@ -77,6 +79,7 @@ def evaluate(
     truncation: float = 1.0,
     precision: str = "fp32",
     stop: Stop = never,
+    on_samples: Callable[[int], None] | None = None,
 ) -> dict[str, Score]:
     """Score a snapshot. Collective.
 
@@ -89,12 +92,15 @@ def evaluate(
         truncation: of the latents (psi).
         precision: of the networks' forward: fp32 or bf16.
         stop: tells whether this process was asked to stop.
+        on_samples: is called with the number of samples of each batch that this rank has generated.
 
     Raises:
         DataError, EvaluationError: damaged, or not fitting each other.
         Interrupted: a rank was asked to stop.
     """
     make = outputs_of(snapshot, ranks.device, precision=precision)
+    if on_samples is not None:
+        make = _reporting(make, on_samples)
     choices = {} if truncation == 1 else {"truncation": truncation}
     check_choices(snapshot.sampler, choices)
     sampling = Sampling(truncation, snapshot.average, precision)
@@ -103,6 +109,17 @@ def evaluate(
     return over_seeds(
         [evaluators.run(make, sampling, seed=seed, classes=names, stop=stop, **choices) for seed in seeds]
     )
+
+
+def _reporting(make: MakeOutputs, on_samples: Callable[[int], None]) -> MakeOutputs:
+    """Return `make`, which then also reports how many samples it has made."""
+
+    def made(inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
+        outputs = make(inputs, draws, **choices)
+        on_samples(len(draws))
+        return outputs
+
+    return made
 
 
 def find_average(folder: Path, ema: str | None) -> Path:
@@ -152,15 +169,19 @@ def evaluate_as(settings: EvaluateSettings, ranks: Ranks) -> dict[str, Score]:
     snapshot = load_snapshot(find_average(settings.snapshot, settings.ema))
     data = data_of(settings, snapshot.sampler)
     reals = given_samples(snapshot.sampler, data, settings.samples)
-    return evaluate(
-        snapshot,
-        scored_outputs(snapshot.sampler, data, reals, ranks.device),
-        settings,
-        ranks,
-        seeds=range(settings.seed, settings.seed + settings.seeds),
-        truncation=settings.truncation,
-        precision=settings.precision,
-    )
+    outputs = scored_outputs(snapshot.sampler, data, reals, ranks.device)
+    passes = settings.seeds * len(outputs) * (2 if settings.pairs else 1)
+    with counted("evaluating", settings.samples * passes, visible=is_rank_zero()) as advance:
+        return evaluate(
+            snapshot,
+            outputs,
+            settings,
+            ranks,
+            seeds=range(settings.seed, settings.seed + settings.seeds),
+            truncation=settings.truncation,
+            precision=settings.precision,
+            on_samples=lambda count: advance(count * ranks.world_size),
+        )
 
 
 def main(settings: EvaluateSettings | None = None) -> NoReturn:

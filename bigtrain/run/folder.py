@@ -17,6 +17,7 @@ from bigtrain.config import TrainingConfig, parse_training
 from bigtrain.core.config import ConfigError, dump_yaml, flatten, read_yaml
 from bigtrain.core.hardware import describe_hardware
 from bigtrain.core.presence import LOCK, read_heartbeat, read_place
+from bigtrain.core.signals import STOPPED, signal_of
 from bigtrain.distributed.watchdog import HUNG
 from bigtrain.run.failures import FOLDER as FAILURES
 from bigtrain.run.failures import cause_of_failure, forget_failures
@@ -25,6 +26,7 @@ from data_pipelines.files import atomic_write, write_json
 from data_pipelines.secrets import hide_secrets
 
 _CONFIG, _ENVIRONMENT, _STOPPED = "config.yaml", "environment.json", "stopped.json"
+_MISTAKE = 2
 _EARLY = (LOCK, FAILURES, "slurm")
 """What may be in a folder before its run begins: `slurm` is what `bigtrain submit` needs."""
 _FREE = ("run_dir", "profile")
@@ -109,7 +111,7 @@ def how_it_ended(
     Args:
         config: of the run.
         exit_code: of its launcher.
-        asked: name of the signal by which somebody asked the launcher to stop.
+        asked: name of the signal by which somebody asked the launcher to stop; None where a second one forced its end.
         since: when the command began (UNIX time): the run may have been there before.
 
     Returns:
@@ -119,11 +121,22 @@ def how_it_ended(
     stopped = read_stopped(folder)
     if stopped:
         kimg = stopped["samples_seen"] / 1000
-        return f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there", 3
+        return (
+            f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there",
+            STOPPED,
+        )
+    by = signal_of(exit_code) or (asked if exit_code not in (0, _MISTAKE) else None)
+    if by and [event["event"] for event in read_events(folder)[-1:]] == ["complete"]:
+        exit_code = 0  # it came when all was done
+    elif by and read_heartbeat(folder).get("time", 0.0) < since:
+        return f"stopped by {asked or by} before training began; the same command starts it", STOPPED
+    elif by:
+        cause = cause_of_failure(folder, world_size=read_place(folder).get("world_size", 1))
+        failed = "" if cause is None else " (it failed: " + cause["error"].partition("\n")[0][:200] + ")"
+        words = f"stopped by {asked or by} while it was starting or ending{failed}"
+        return f"{words}; the same command goes on from the last checkpoint", STOPPED
     if exit_code == HUNG:
         return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
-    if exit_code and asked and read_heartbeat(folder).get("time", 0.0) < since:
-        return f"stopped by {asked} before training began; the same command starts it", 3
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())

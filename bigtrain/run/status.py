@@ -88,10 +88,9 @@ def table(status: Status) -> Table:
     where = [f"{name} {value}" for name, value in status["where"].items() if name not in _FOR_PROGRAMS]
     rows.add_row("where", ", ".join(where) or "nowhere yet")
     if status["mlflow"]:
-        unsent = status["mlflow"]["unsent_bytes"]
-        rows.add_row(
-            "MLflow", f"run {status['mlflow']['run_id']}" + (f", {unsent} bytes not sent yet" if unsent else "")
-        )
+        unsent, page = (status["mlflow"][name] for name in ("unsent_bytes", "page"))
+        run = page or f"run {status['mlflow']['run_id']}"
+        rows.add_row("MLflow", run + (f", {unsent} bytes not sent yet" if unsent else ""))
     for event in status["events"]:
         rows.add_row(event["time"][:19].replace("T", " "), _event_line(event))
     return rows
@@ -135,7 +134,7 @@ def _mlflow(folder: Path) -> Status | None:
     sent = state.at(state.uri)
     spools = [path for path in (folder / FILE_NAME, *folder.glob(OTHER_SPOOLS)) if path.is_file()]
     unsent = sum(path.stat().st_size - sent.offsets.get(str(path.relative_to(folder)), 0) for path in spools)
-    return {"run_id": sent.run_id, "unsent_bytes": max(unsent, 0)}
+    return {"run_id": sent.run_id, "page": state.page(), "unsent_bytes": max(unsent, 0)}
 
 
 def _since(status: Status) -> str:

@@ -7,13 +7,15 @@ from typing import Protocol
 
 from bigtrain.core.logging import log
 from bigtrain.core.presence import read_heartbeat, wait_until_free
+from bigtrain.core.signals import signal_of
 from bigtrain.core.stop import LOST
 from bigtrain.distributed.watchdog import HUNG, newest_verdict
 from bigtrain.run.folder import forget_stop, read_stopped
 from bigtrain.tracking.events import EventLog
 
 _FINAL = (0, 2, 3)
-"""Exit codes after which there is nothing to try again: complete, a mistake of the user's, stopped."""
+"""Exit codes after which there is nothing to try again: complete, a mistake of the user's, stopped. Also 128 + a signal
+that asks to stop: the ranks had nothing to save yet."""
 
 _LONGEST_WAIT = 60.0
 
@@ -48,7 +50,9 @@ def supervise(
         forget_stop(folder)
         ending = launch()
         free = wait_until_free(folder)  # ranks that lost their launcher are still saving
-        if ending.code in _FINAL or asked() or _was_stopped(folder) or restarts == max_restarts or not free:
+        stopped = _was_stopped(folder, by_default=signal_of(ending.code) is not None)
+        final = ending.code in _FINAL or asked() or stopped
+        if final or restarts == max_restarts or not free:
             return ending.code
         restarts += 1
         before, reached = reached, int(read_heartbeat(folder).get("samples_seen", 0))
@@ -65,7 +69,12 @@ def supervise(
             return ending.code
 
 
-def _was_stopped(folder: Path) -> bool:
-    """Tell whether the ranks were asked to stop and have saved; to lose their launcher is no such request."""
+def _was_stopped(folder: Path, *, by_default: bool) -> bool:
+    """Tell whether the ranks were asked to stop; to lose their launcher is no such request.
+
+    Args:
+        folder: the run folder.
+        by_default: the answer where the ranks left no word.
+    """
     stopped = read_stopped(folder)
-    return stopped is not None and stopped["signal"] != LOST
+    return by_default if stopped is None else stopped["signal"] != LOST

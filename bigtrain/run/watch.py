@@ -17,6 +17,7 @@ from typing import NoReturn  # noqa: E402
 from bigtrain.config import TrainingConfig, load_training  # noqa: E402
 from bigtrain.core.config import ConfigError  # noqa: E402
 from bigtrain.core.logging import log  # noqa: E402
+from bigtrain.core.signals import STOPPED  # noqa: E402
 from bigtrain.core.state import Progress  # noqa: E402
 from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
 from bigtrain.distributed.init import Ranks  # noqa: E402
@@ -35,7 +36,6 @@ from data_pipelines.files import replace_folder  # noqa: E402
 
 _POLL_SECONDS = 2.0
 _SEND_SECONDS = 120.0
-_STOPPED = 3
 
 
 class Watch:
@@ -181,7 +181,7 @@ def main() -> NoReturn:
     with as_one_of_the_ranks() as ranks:
         config = load_training(settings.run / "config.yaml")
         complete = _watch(settings.run, config, scores_for(config, settings.scores), ranks)
-    sys.exit(0 if complete else _STOPPED)
+    sys.exit(0 if complete else STOPPED)
 
 
 def _watch(run: Path, config: TrainingConfig, scores: ScoreConfig, ranks: Ranks) -> bool:

@@ -22,7 +22,7 @@ from bigtrain.strategies.plans.work import Sizes
 
 
 class DDPConfig(StrategySettings):
-    """Average gradients over ranks by DDP.
+    """Average gradients over the ranks with DDP.
 
     Attributes:
         bucket_mb: size of a gradient bucket in MiB.

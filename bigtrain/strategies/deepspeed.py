@@ -63,14 +63,15 @@ DECIDED_BY = {
 
 
 class DeepSpeedConfig(StrategySettings):
-    """Train by ZeRO.
+    """Train with DeepSpeed's ZeRO.
 
     Attributes:
-        stage: what is shared out: 0 nothing, 1 the moments, 2 the gradients too, 3 the weights too.
-        gather: of stage 3. `phase` gathers the player's weights for the whole of its phase and can differentiate
-            twice; `module` gathers those of a module while it computes, which takes the least memory and cannot.
-        offload_optimizer: keep the moments, and do Adam's step, in the memory of the host.
-        bucket_mb: gradients and weights travel in messages of about so many MiB.
+        stage: what is sharded: 0 nothing, 1 the moments, 2 also the gradients, 3 also the weights.
+        gather: how stage 3 gathers weights. `phase` gathers those of a player for the whole of its phase, and supports
+            second derivatives; `module` gathers those of a module while it computes, which needs the least memory but
+            supports no second derivatives.
+        offload_optimizer: whether the moments are stored, and Adam's step is computed, in host memory.
+        bucket_mb: approximate size of messages with gradients and weights, in MiB.
         extra: further keys of DeepSpeed's JSON, for example `{zero_optimization: {round_robin_gradients: true}}`.
     """
 

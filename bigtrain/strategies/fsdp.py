@@ -30,11 +30,12 @@ from bigtrain.strategies.rival import PlainCopy
 
 
 class FSDPConfig(StrategySettings):
-    """Shard the weights over the ranks.
+    """Shard weights, gradients and moments over the ranks with FSDP2.
 
     Attributes:
-        shard_ranks: shard over so many neighbouring ranks and replicate over groups of them (HSDP): those of a node,
-            because small convolutions shard badly over many; None shards over all.
+        shard_ranks: number of neighbouring ranks over which weights are sharded; they are replicated over groups of
+            this size (HSDP). Use the ranks of a node, because small convolutions are sharded inefficiently over many
+            ranks; null shards over all ranks.
     """
 
     kind: Literal["fsdp"] = "fsdp"

@@ -1,16 +1,17 @@
-"""Searchers: random search, grid search and Optuna."""
+"""Searchers: random search, grid search, Optuna, and those of Ray Tune."""
 
 import itertools
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from bigtrain.core.config import Config
 from bigtrain.sweep.event_log import Trial
+from bigtrain.sweep.known_points import choice_near, number_near
 from bigtrain.sweep.metric import Direction
+from bigtrain.sweep.ray_search import RaySearch
+from bigtrain.sweep.searcher import Searcher
 from bigtrain.sweep.space import Point, Space, Value
 
 if TYPE_CHECKING:
@@ -19,25 +20,7 @@ if TYPE_CHECKING:
 _TRIES = 50
 
 
-class _Searcher(Config, ABC):
-    kind: str
-
-    @abstractmethod
-    def point(
-        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
-    ) -> Point | None:
-        """Return the point of trial `number`, which is above 0; None if the search is exhausted.
-
-        Args:
-            number: number of the trial.
-            space: the search space.
-            trials: all earlier trials, by number.
-            direction: whether the metric is minimised or maximised.
-            seed: seed of the search.
-        """
-
-
-class RandomSearch(_Searcher):
+class RandomSearch(Searcher):
     """Random points."""
 
     kind: Literal["random"] = "random"
@@ -49,7 +32,7 @@ class RandomSearch(_Searcher):
         return space.draw(f"{seed}/{number}")
 
 
-class GridSearch(_Searcher):
+class GridSearch(Searcher):
     """All combinations: every value of a choice, `steps` values of a range."""
 
     kind: Literal["grid"]
@@ -61,7 +44,7 @@ class GridSearch(_Searcher):
         return next(itertools.islice(space.grid(), number - 1, None), None)
 
 
-class OptunaSearch(_Searcher):
+class OptunaSearch(Searcher):
     """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023).
 
     The study is built from the trials for each point, so that a resumed sweep needs no state but the event log.
@@ -109,7 +92,7 @@ class OptunaSearch(_Searcher):
         return study
 
 
-AnySearcher = Annotated[RandomSearch | GridSearch | OptunaSearch, Field(discriminator="kind")]
+AnySearcher = Annotated[RandomSearch | GridSearch | OptunaSearch | RaySearch, Field(discriminator="kind")]
 
 
 class _OptunaSuggester:
@@ -140,10 +123,7 @@ class _SuggestionRecorder:
         """See Suggester; `name` is a key, or `key / other` for a ratio."""
         from optuna.distributions import FloatDistribution
 
-        key, _, other = name.partition(" / ")
-        value = float(self._known[key])  # type: ignore[arg-type]
-        value = value / float(self._known[other]) if other else value  # type: ignore[arg-type]
-        value = min(max(value, low), high)  # the base config may lie outside of the space, and points are rounded
+        value = number_near(self._known, name, low, high)
         self.params[name], self.distributions[name] = value, FloatDistribution(low, high, log=log)
         return value
 
@@ -151,9 +131,7 @@ class _SuggestionRecorder:
         """See Suggester."""
         from optuna.distributions import CategoricalDistribution
 
-        value = self._known[name]
-        if value not in values:
-            value = min(values, key=lambda one: _apart(one, self._known[name]))
+        value = choice_near(self._known, name, values)
         self.params[name], self.distributions[name] = value, CategoricalDistribution(list(values))
         return value
 
@@ -168,7 +146,3 @@ def completed_trial(space: Space, point: Point, values: Sequence[float]) -> "opt
         if key in point and parameter.applies(known):
             parameter.suggest(key, recorder, known)
     return optuna.trial.create_trial(params=recorder.params, distributions=recorder.distributions, values=list(values))
-
-
-def _apart(one: Value, other: Value) -> float:
-    return abs(float(one) - float(other)) if isinstance(one, int | float) and isinstance(other, int | float) else 1.0

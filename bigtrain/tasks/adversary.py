@@ -15,13 +15,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GameConfig(Config):
-    """The game between G and D.
+    """The adversarial loss between G and D.
 
     Attributes:
-        adversarial: the game, see `objectives.adversarial`.
-        real_target: what D should say of reals; below 1 it is one-sided label smoothing (Salimans et al. 2016).
-        fake_target: what D should say of fakes; above 0 as well it is two-sided.
-        weight_clip: bound on D's weights (Arjovsky et al. 2017).
+        adversarial: adversarial loss, see docs/reference/objectives.md.
+        real_target: target of D for reals; below 1 it is one-sided label smoothing (Salimans et al. 2016).
+        fake_target: target of D for fakes; above 0 it is two-sided label smoothing.
+        weight_clip: maximum absolute value of D's weights (Arjovsky et al. 2017).
     """
 
     adversarial: GameName = "non_saturating"
@@ -46,14 +46,15 @@ class GameConfig(Config):
 
 
 class WeightedGameConfig(GameConfig):
-    """The game of tasks that also have losses without a discriminator.
+    """The adversarial loss of tasks that also have losses without a discriminator.
 
     Attributes:
-        adversarial_weight: of the game in G's loss. The `least_squares` game has a factor of 1/2 in both losses (Mao et
-            al. 2017), which pix2pix and CycleGAN have in D's only: 2 makes up for it.
-        discriminator_weight: of the game in D's loss; the published pix2pix and CycleGAN halve it where the game has no
-            factor of its own, so that D learns more slowly.
-        adversary_from_kimg: thousands of samples after which the game begins; before, G follows its other terms alone.
+        adversarial_weight: weight of the adversarial loss in the loss of G. `least_squares` has a factor of 1/2 for
+            both players (Mao et al. 2017), which pix2pix and CycleGAN have for D only: use 2 to reproduce them.
+        discriminator_weight: weight of the adversarial loss in the loss of D; the published pix2pix and CycleGAN halve
+            it if the adversarial loss has no factor of its own, so that D learns more slowly.
+        adversary_from_kimg: thousands of samples after which the adversarial loss is used; before, G is trained with
+            its other terms alone.
     """
 
     adversarial_weight: Schedule = ConstantSchedule(value=1.0)

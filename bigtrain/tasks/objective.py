@@ -16,11 +16,11 @@ from bigtrain.tasks.terms import OTHER_TERMS, Setting, TermsConfig, due_weights
 
 
 class UnrolledConfig(Config):
-    """G plays against D as it will be some steps later (Metz et al. 2017).
+    """G is trained against the D that results from some more steps (Metz et al. 2017).
 
     Attributes:
-        steps: gradient steps that D looks ahead.
-        lr: of these steps.
+        steps: number of gradient steps of D.
+        lr: learning rate of these steps.
     """
 
     steps: PositiveInt
@@ -28,15 +28,16 @@ class UnrolledConfig(Config):
 
 
 class ObjectiveConfig(GameConfig):
-    """The objective of the players.
+    """The losses of G and D.
 
     Attributes:
-        terms: what is added to it, see `tasks.terms`.
-        n_critic: D's updates, each on a fresh batch, for one of G's.
-        instance_noise: standard deviation of the noise on all that D sees (Sønderby et al. 2017).
-        style_mixing: share of images with the styles of two latents (Karras et al. 2019).
-        top_k: share of a micro-batch's fakes, those that D likes best, that G learns from (Sinha et al. 2020).
-        unrolled: let G look ahead; None does not.
+        terms: losses that are added to the adversarial loss, see docs/reference/objectives.md.
+        n_critic: number of updates of D, each on a new batch, per update of G.
+        instance_noise: standard deviation of noise that is added to every input of D (Sønderby et al. 2017).
+        style_mixing: share of the images that are made from the styles of two latents (Karras et al. 2019).
+        top_k: share of the fakes in a micro-batch from which G learns, those with the highest logits (Sinha et al.
+            2020).
+        unrolled: unrolled steps of D; null for none.
     """
 
     terms: Annotated[TermsConfig, WithMoreKeys(TermsConfig, OTHER_TERMS)] = TermsConfig()

@@ -27,8 +27,12 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: what is generated; networks of images take arrays of the shape [C, H, W] as well.
-        compile: run the networks through `torch.compile` in the phases that differentiate no gradient.
+        field: field that is generated; networks for images can generate arrays of the shape [C, H, W] as well.
+        generator: network that generates samples from latents.
+        discriminator: network that tells generated from real samples.
+        objective: the losses of both.
+        augment: augmentation of what the discriminator sees.
+        compile: whether the networks run through `torch.compile` in phases without second derivatives.
     """
 
     field: str = "image"
@@ -110,6 +114,7 @@ class SynthesisTask(Task):
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
         self._probability = config.augment.probability.build(device)
+        self._augments = config.augment.kind != "none"
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
         shared = (config.objective, self._view, self._averages, Compiler(active=config.compile), config.field)
@@ -140,7 +145,7 @@ class SynthesisTask(Task):
         """See Task: what steers the terms moves, then the probability of augmentation."""
         self._averages.move()
         self._probability.update(self._averages["signs/real"], progress)
-        return {"augment/p": self._probability.p}
+        return {"augment/p": self._probability.p} if self._augments else {}
 
     def stateful(self) -> Mapping[str, Stateful]:
         """See Task."""

@@ -57,10 +57,10 @@ class TranslationTermsConfig(NamedTerms):
 
 
 class TranslationObjectiveConfig(WeightedGameConfig):
-    """The objective of G and D.
+    """The losses of G and D.
 
     Attributes:
-        terms: what is added to the game.
+        terms: losses that are added to the adversarial loss.
     """
 
     terms: Annotated[TranslationTermsConfig, WithMoreKeys(TranslationTermsConfig, OTHER_TERMS)] = (
@@ -73,10 +73,11 @@ class TranslationConfig(TaskConfig):
 
     Attributes:
         input: the field that is translated.
-        target: the field that it should become.
-        generator: of the target from the input.
-        discriminator: null trains G by its terms alone.
-        conditional: let D see the input beside the image that it judges.
+        target: the field into which it is translated.
+        generator: network that computes the target from the input.
+        discriminator: discriminator of the targets; null trains G with its terms alone.
+        conditional: whether D sees the input beside the image that it judges.
+        objective: the losses of both.
     """
 
     input: str = "input"

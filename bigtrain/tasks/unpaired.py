@@ -82,12 +82,12 @@ class UnpairedTermsConfig(NamedTerms):
 
 
 class UnpairedObjectiveConfig(WeightedGameConfig):
-    """The objective of the two generators and the two discriminators.
+    """The losses of the two generators and the two discriminators.
 
     Attributes:
-        terms: what is added to the games.
-        pool: generated images of each domain that are kept, of which D sees some in place of new ones (section 4); 0
-            shows the new ones.
+        terms: losses that are added to the adversarial losses.
+        pool: number of generated images of each domain that are stored; D sees some of them in place of new ones
+            (section 4); 0 for new ones only.
     """
 
     terms: Annotated[UnpairedTermsConfig, WithMoreKeys(UnpairedTermsConfig, OTHER_TERMS)] = UnpairedTermsConfig()
@@ -98,10 +98,11 @@ class UnpairedConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        a: the field of one domain.
-        b: the field of the other.
-        generator: of both directions.
-        discriminator: of both domains.
+        a: field of the first domain.
+        b: field of the second domain.
+        generator: network of both directions.
+        discriminator: network of both domains.
+        objective: the losses of all networks.
     """
 
     a: str = "A.image"

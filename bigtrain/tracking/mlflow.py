@@ -53,6 +53,9 @@ _KEY, _GROUP = "bigtrain.spool", "bigtrain.group"
 _RACE_SECONDS = 2.0
 """In which others may make the same thing."""
 
+_MODELS = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag by which MLflow 3 knows an experiment as one of model training, not of generative AI."""
+
 ItemT = TypeVar("ItemT")
 
 
@@ -91,6 +94,7 @@ class MlflowRun:
 
     Attributes:
         run_id: of the run.
+        experiment_id: of its experiment.
         is_new: whether the server knew nothing of it, so that everything must be sent.
 
     Raises:
@@ -114,6 +118,7 @@ class MlflowRun:
         if run.info.lifecycle_stage == "deleted":
             raise RunDeletedError(run.info.run_id)
         self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
 
     def send_metrics(self, records: Sequence[Record]) -> list[str]:
         """Send points.
@@ -172,7 +177,7 @@ class MlflowRun:
         local = target.uri.startswith("sqlite:")
         location = (self._folder.resolve().parent / "mlartifacts").as_uri() if local else None
         try:
-            return str(self._client.create_experiment(target.experiment, artifact_location=location))
+            return str(self._client.create_experiment(target.experiment, location, _MODELS))
         except MlflowException:  # another run made it in this moment
             found = self._client.get_experiment_by_name(target.experiment)
             if found is None:

@@ -10,6 +10,12 @@ _LATER = (408, 409, 423, 425, 429)
 """HTTP answers of the kind 4xx that may be others in a moment."""
 _LONGEST = 1000
 _BAD = re.compile(r"[^\w.\- /:]")
+_BY_THE_SERVER = (
+    "let the server store them (--artifacts-destination in place of --default-artifact-root), in a new experiment "
+    "(tracking.experiment=NAME)"
+)
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "S3UploadFailedError", "DefaultCredentialsError")
+"""Errors of the clients of S3 and of Google's store, by name: these packages need not be installed."""
 _FOLDER_IS_FINE = "MLFLOW_ALLOW_FILE_STORE"
 _NO_FOLDER = (
     f"this MLflow takes no folder: use sqlite:///FILE or a server's address, or set {_FOLDER_IS_FINE}=true "
@@ -48,6 +54,16 @@ def why_refused(error: Exception, uri: str) -> str | None:
         )
     if isinstance(error, UnicodeError):
         return f"it has characters that cannot be sent ({error.reason if hasattr(error, 'reason') else error})"
+    if isinstance(error, PermissionError):
+        return (
+            f"{error.filename or 'its folder'} cannot be written from here (permission denied); if it is where the "
+            f"server keeps artifacts: {_BY_THE_SERVER}, or make the folder writable"
+        )
+    if type(error).__name__ in _NO_CREDENTIALS:
+        return (
+            f"the store of artifacts refuses ({error}); set its credentials, such as AWS_ACCESS_KEY_ID; or "
+            f"{_BY_THE_SERVER}"
+        )
     status = http_status(error)
     if status is None or not 400 <= status < 500 or status in _LATER:
         return None
@@ -59,6 +75,8 @@ def why_refused(error: Exception, uri: str) -> str | None:
             f"the user may not write there: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             f"MLFLOW_TRACKING_TOKEN ({message})"
         )
+    if status == 413:
+        return f"it is larger than the server, or a proxy before it, takes (nginx: client_max_body_size; {message})"
     if status == 404 and "endpoint" in message.lower():
         return f"there is no MLflow server at this address ({message})"
     return message

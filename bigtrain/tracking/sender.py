@@ -62,6 +62,7 @@ class Sender:
         self._warned = False
         self._logs: dict[Path, int] = {}
         self._outside: set[str] = set()
+        self._told: set[str] = set()
         self._logs_sent = 0.0
 
     def run(self) -> bool:
@@ -115,7 +116,7 @@ class Sender:
                 continue
             for records, offset in self._pieces(path, name):
                 for left_out in self._send(records):
-                    print_line(f"MLflow does not get {left_out}")
+                    self._say_once(left_out)
                 self._sent.offsets[name] = offset
                 self._state.save(self._target.uri, self._sent)
 
@@ -146,6 +147,7 @@ class Sender:
         if run.is_new:
             self._sent.offsets = {}
         self._sent.run_id, self._sent.experiment = run.run_id, self._target.experiment
+        self._sent.experiment_id = run.experiment_id
         self._state.save(self._target.uri, self._sent)
         self._run = run
 
@@ -193,7 +195,7 @@ class Sender:
             sent = self._logs.get(path, 0)
             if size >= 2 * sent > 0 or (size != sent and (now or not sent)):
                 if why := self._run.send_log(path):
-                    print_line(f"MLflow does not get {path}: {why}")
+                    self._say_once(f"{path}: {why}")
                 self._logs[path] = size
         self._logs_sent = time.monotonic()
 
@@ -207,6 +209,13 @@ class Sender:
                 print_line(f"MLflow does not get {error}")
             return False
         return True
+
+    def _say_once(self, left_out: str) -> None:
+        """Say what MLflow does not get, and why: the first of each reason, for all pictures of a run may share one."""
+        what, _, why = left_out.partition(": ")
+        if why not in self._told:
+            self._told.add(why)
+            print_line(f"MLflow does not get {what}, nor what else it refuses for this reason: {why}")
 
     def _fail(self) -> None:
         """Say that the run has ended without a word, if it has."""

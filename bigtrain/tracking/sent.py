@@ -25,11 +25,13 @@ class Sent:
     Attributes:
         run_id: of the run there; None before it was made.
         experiment: its experiment's name.
+        experiment_id: its experiment's number; empty before it was made.
         offsets: bytes that were sent of each spool, by its path in the run folder.
     """
 
     run_id: str | None = None
     experiment: str = ""
+    experiment_id: str = ""
     offsets: dict[str, int] = field(default_factory=dict)
 
 
@@ -58,6 +60,13 @@ class SentState:
         """Return what a server has."""
         known = self._others.get(hide_secrets(uri), {})
         return Sent(**{name: known[name] for name in vars(Sent()) if name in known})
+
+    def page(self) -> str | None:
+        """Return the address of the run's page, opened among trained models; None where no server runs."""
+        sent = self.at(self.uri) if self.uri is not None and self.uri.startswith("http") else Sent()
+        if not sent.experiment_id:
+            return None
+        return f"{self.uri}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}?workflowType=machine_learning"
 
     def save(self, uri: str, sent: Sent) -> None:
         """Write down what a server has."""

@@ -26,16 +26,19 @@ _NODES_PER_S = 2.0
 
 
 class TrackingConfig(Config):
-    """Where a run is reported besides its folder.
+    """Where the reports of a run are sent, besides its run folder.
 
     Attributes:
-        mlflow: whether to copy everything to MLflow.
-        uri: its server; null for $MLFLOW_TRACKING_URI, or else a SQLite file in the folder above the run's.
-        experiment: its experiment, made if missing; null for $MLFLOW_EXPERIMENT_NAME, or else the dataset's name.
-        name: what the run is called there; null for the run folder's name.
-        parent: name of a run that this one is part of (seeds of one setting, trials of a search), made if missing.
-        system_seconds: time between two looks at each node's processors, memory, network and GPUs; 0 for none.
-        flush_seconds: how long a finished run waits for the last records to be sent.
+        mlflow: whether everything is copied to MLflow.
+        uri: the MLflow server; null for $MLFLOW_TRACKING_URI, or otherwise a SQLite file beside the run folder.
+        experiment: the MLflow experiment, which is created if it is missing; null for $MLFLOW_EXPERIMENT_NAME, or
+            otherwise the name of the dataset.
+        name: name of the MLflow run; null for the name of the run folder.
+        parent: name of a parent run (which groups the seeds of one setting, or the trials of a search), created if it
+            is missing; null for none.
+        system_seconds: seconds between two measurements of each node's processors, memory, network and GPUs; 0 for
+            none.
+        flush_seconds: how long a finished run waits for the last records to be sent, in seconds.
     """
 
     mlflow: bool = True

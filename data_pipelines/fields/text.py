@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NO_UTF_8 = "not a text in UTF-8"
+
+
 class TextKind(FieldKind):
     """UTF-8 bytes, uint8 [L], with zeros behind the text; all zeros where a sample has none."""
 
@@ -66,6 +69,7 @@ def _check_text(data: memoryview) -> None:
     try:
         str(data, "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not a text in UTF-8 ({error})") from None
+        words = f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{NO_UTF_8} ({words}; iconv -f latin1 -t utf-8 converts one of Western Europe)") from None
     if 0 in bytes(data):
         raise ValueError("a text with a zero byte in it")

@@ -24,6 +24,8 @@ from data_pipelines.prepare.sound_form import SoundForm
 from data_pipelines.prepare.sounds import SoundReader, from_sounds
 from data_pipelines.prepare.table import from_table
 from data_pipelines.prepare.tars import from_imagenet, from_webdataset
+from data_pipelines.prepare.urls import OnFetched, from_urls
+from data_pipelines.remote import is_remote
 from data_pipelines.source import Source
 
 USUAL_PARTS = (ALL, "train", "test")
@@ -114,11 +116,12 @@ def open_source(
     encoding: str | None = None,
     scratch: Path | None = None,
     sounds: SoundForm | None = None,
+    on_fetched: OnFetched | None = None,
 ) -> Source:
     """Return the source that a user means.
 
     Args:
-        text: a name, a path, KIND:PATH, or pairs:INPUTS,TARGETS.
+        text: a name, a path, KIND:PATH, pairs:INPUTS,TARGETS, or the URLs of tars.
         kind: of the path; default: what its content looks like.
         split: `all`, or a part that the source has, such as `train`, `val` or `test`.
         direction: of pairs; `BtoA` makes inputs of the targets.
@@ -126,6 +129,7 @@ def open_source(
         encoding: of tables, and of names in archives, that are not UTF-8.
         scratch: folder for compressed content that must be laid out to be read in any order; None: the system's.
         sounds: the form that sounds are brought to; None: as most of them are.
+        on_fetched: told how many tars of how many have been fetched, where they lie elsewhere.
 
     Raises:
         DataError: no such source, or one that is not understood.
@@ -133,7 +137,7 @@ def open_source(
     if direction not in DIRECTIONS:
         raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
     sounds = sounds or SoundForm()
-    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds))
+    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds), on_fetched)
     if not sounds.is_usual and not isinstance(source.reader, SoundReader):
         raise DataError(f"{text}: --rate, --seconds and --cut are for files of sounds in a folder or a zip")
     return turned(source) if direction == "BtoA" else source
@@ -171,7 +175,7 @@ def open_images(path: Path) -> Source:
     return source
 
 
-def _open(text: str, kind: str | None, asked: Place) -> Source:
+def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | None) -> Source:
     prefix, colon, rest = text.partition(":")
     if colon and prefix in (PAIRS, *KINDS):
         kind, text = prefix, rest
@@ -185,6 +189,10 @@ def _open(text: str, kind: str | None, asked: Place) -> Source:
         return NAMED_SOUNDS[text](_usual_part(text, asked.split), asked.sounds)
     if kind is not None and kind not in KINDS:
         raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
+    if is_remote(text):
+        if kind not in (None, "webdataset"):
+            raise DataError(f"{text}: only tars are fetched; fetch it yourself, and prepare {kind}:PATH")
+        return from_urls(text, asked, on_fetched)
     path = Path(text).expanduser()
     if not path.exists():
         if text in TO_FETCH:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home, read_at_most
+from data_pipelines.files import read_at_most
 from data_pipelines.prepare import batches_of_cifar as python
 from data_pipelines.prepare.arrays import from_arrays
-from data_pipelines.prepare.fetch import fetch
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.source import Source
 
 CACHE = Path("~/.cache/bigtrain/cifar")
@@ -28,16 +28,14 @@ class Variant:
 
     Attributes:
         name: as people write it.
-        url: of the official archive.
-        sha256: of the archive.
+        archive: the official one.
         files: by split.
         names: file with the names of the classes.
         label_bytes: bytes before an image's pixels; the last is the class.
     """
 
     name: str
-    url: str
-    sha256: str
+    archive: Archive
     files: dict[str, tuple[str, ...]]
     names: str
     label_bytes: int
@@ -45,30 +43,32 @@ class Variant:
 
 CIFAR10 = Variant(
     "cifar10",
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
     {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)},
     "batches.meta.txt",
     1,
 )
 CIFAR100 = Variant(
     "cifar100",
-    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-    "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    ),
     {"train": ("train.bin",), "test": ("test.bin",)},
     "fine_label_names.txt",
     2,
 )
 
-ARCHIVES = tuple(variant.url.rpartition("/")[2] for variant in (CIFAR10, CIFAR100))
+ARCHIVES = tuple(variant.archive.name for variant in (CIFAR10, CIFAR100))
 """Names of the binary archives."""
 
 
 def fetched(variant: Variant, split: str = "all", *, cache: Path = CACHE) -> Source:
     """Return the official set, fetched if it is not in the cache."""
-    path = in_home(cache) / variant.url.rpartition("/")[2]
-    fetch(variant.url, path, variant.sha256)
-    return from_cifar(path, split)
+    return from_cifar(variant.archive.fetched(cache), split)
 
 
 def from_cifar(path: Path, split: str = "all") -> Source:
@@ -91,7 +91,7 @@ def from_cifar(path: Path, split: str = "all") -> Source:
     parts = [_parse(path, file, contents[file], variant, len(classes)) for file in files]
     images, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
     licence = "not stated by its authors"
-    return from_arrays(variant.name, images, labels, classes=classes, licence=licence, origin=variant.url)
+    return from_arrays(variant.name, images, labels, classes=classes, licence=licence, origin=variant.archive.url)
 
 
 def _from_pickles(path: Path, split: str, contents: dict[str, bytes], mark: str) -> Source:

@@ -3,11 +3,10 @@
 import lzma
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import atomic_write
-from data_pipelines.prepare.fetch import fetch
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.source import Span
 
 POOL = "http://deb.debian.org/debian/pool/main"
@@ -16,24 +15,7 @@ _HEADER = 60
 """Bytes before each member of an `ar` archive."""
 
 
-class Package(NamedTuple):
-    """A package of Debian.
-
-    Attributes:
-        url: of its file.
-        sha256: of the file.
-    """
-
-    url: str
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """Name of its file."""
-        return PurePosixPath(self.url).name
-
-
-def files_of(package: Package, cache: Path) -> dict[str, Span]:
+def files_of(package: Archive, cache: Path) -> dict[str, Span]:
     """Return where each file of a package lies, by its path in the package.
 
     The package, and the tar in it without its compression, are kept in `cache`.
@@ -41,7 +23,7 @@ def files_of(package: Package, cache: Path) -> dict[str, Span]:
     Raises:
         DataError: it cannot be fetched, or is no package.
     """
-    file = fetch(package.url, cache / package.name, package.sha256)
+    file = package.fetched(cache)
     laid_out = file.with_name(f"{file.stem}.{package.sha256[:12]}.tar")
     try:
         if not laid_out.is_file():

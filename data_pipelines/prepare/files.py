@@ -42,6 +42,8 @@ def source_of(place: Place, names: list[str]) -> Source:
         return _source(place, layout.names, {}, (), None, layout)
     layout = layout_of(names, str(place.path), place.split, labelled=False)
     description = described(place, layout.names, has_class_folders(names, place.split))
+    if description is not None and description.unlabelled:
+        return _source(place, layout.names, {}, (), description, layout)
     if description is None or not description.labels:
         layout = layout_of(names, str(place.path), place.split, place.listing.folders)
         return _source(place, layout.names, layout.labels, layout.classes, description, layout)
@@ -107,8 +109,13 @@ def _source(
 
 
 def stamp_of(stats: Mapping[str, str]) -> str:
-    """Hash what changes with files."""
-    return hashlib.sha256(repr(sorted(stats.items())).encode("utf-8", "surrogateescape")).hexdigest()
+    """Hash what changes with files: the text of the sorted list, piece by piece, for it may be of gigabytes."""
+    digest = hashlib.sha256(b"[")
+    for number, name in enumerate(sorted(stats)):
+        entry = f"{', ' if number else ''}{(name, stats[name])!r}"
+        digest.update(entry.encode("utf-8", "surrogateescape"))
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ def _items_of(names: Sequence[str], listing: Listing, labels: Mapping[str, int],
             beside[TEXT] = text
             captions.append(len(text))
         where = file.where if file else Lost(str(listing.path), "missing", "listed, and not there")
-        items.append(Item(name, where, labels.get(name, -1), beside))
+        label = labels.get(name, -1)
+        items.append(Item(name, where, label, beside) if beside else Item(name, where, label))
     members = tuple(sorted({name for item in items for name in item.fields} - {TEXT}))
     return _Found(items, caption_field(captions), members, used)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.array_parts import names_of_part
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes
+from data_pipelines.prepare.pixels import way_on
 from data_pipelines.prepare.place import Place
 from data_pipelines.protocol import ImageProtocol, Rejected
 from data_pipelines.source import Item, LeftAside, Source
@@ -21,6 +23,8 @@ from data_pipelines.source import Item, LeftAside, Source
 _IMAGES = ("imgs", "images", "image", "data", "x", "x_train")
 _LABELS = ("labels", "label", "y", "y_train", "targets")
 _CHANNELS = (1, 2, 3, 4)
+_DEEPEST = 3
+"""Groups within one another; links may make a circle of them."""
 _LARGEST_CHUNK = 2**30
 """Bytes that are decompressed to read one image; a file that asks for more is a bomb."""
 
@@ -63,22 +67,24 @@ class HDF5Reader:
 def from_hdf5(place: Place) -> Source:
     """Return the images of an HDF5 file: uint8, [N, C, H, W], [N, H, W, C] or, grey, [N, H, W].
 
-    The images are `imgs` (or `images`, `data`, …, or the only such array), the class indices `labels` (or `y`, …).
+    The images are `imgs` (or `images`, `data`, …, or the only such array), the class indices `labels` (or `y`, …), at
+    the top or in groups; names such as `train_images` or `train/images` are those of parts.
     Parts of the file that lie in other files are not read: a file from a stranger could show any other one.
 
     Raises:
-        DataError: no HDF5 file, or no images of 8 bits in it.
+        DataError: no HDF5 file, no images of 8 bits in it, or no such part.
     """
-    place.without_splits()
     path = place.path
     try:
         with _h5py(str(path)).File(path, "r") as file:
-            return _source(place, dict(_arrays(file)))
+            arrays = dict(_arrays(file))
+            given = names_of_part(place, arrays, (*_IMAGES, *_LABELS))
+            return _source(place, {called: arrays[name] for called, name in given.items()}, given)
     except OSError as error:
         raise DataError(f"{path}: not a whole HDF5 file ({error})") from None
 
 
-def _source(place: Place, arrays: dict[str, Any]) -> Source:
+def _source(place: Place, arrays: dict[str, Any], given: dict[str, str]) -> Source:
     path = place.path
     images = {name: axes for name, array in arrays.items() if (axes := _axes(array))}
     name = next((one for one in _IMAGES if one in images), None)
@@ -88,6 +94,7 @@ def _source(place: Place, arrays: dict[str, Any]) -> Source:
         have = ", ".join(f"{one} {array.dtype} {list(array.shape)}" for one, array in arrays.items()) or "nothing"
         raise DataError(
             f"{path}: no images in it: expected uint8, [N, C, H, W], [N, H, W, C] or [N, H, W], found {have}"
+            f"{way_on(array.dtype for array in arrays.values() if array.ndim == 4)}"
         )
     array, axes = arrays[name], images[name]
     if array.chunks and math.prod(array.chunks) > _LARGEST_CHUNK:
@@ -97,15 +104,19 @@ def _source(place: Place, arrays: dict[str, Any]) -> Source:
     size = (*array.shape[1:], 1) if array.ndim == 3 else array.shape[1:]
     channels, height, width = (size[axis] for axis in axes)
     label = next((one for one in place.columns(_LABELS) if one in arrays), None)
-    labels, classes = _labels(path, label, arrays[label], len(array)) if label else ([], ())
+    if label is None and place.label and place.columns(()):
+        raise DataError(
+            f"{path}: no array '{place.label}' for --label; it has {', '.join(sorted(set(given.values())))}"
+        )
+    labels, classes = _labels(path, given[label], arrays[label], len(array)) if label else ([], ())
     aside = LeftAside()
-    for one in arrays.keys() - {name, label}:
+    for one in sorted(set(given.values()) - {given[name], given.get(label or "")}):
         aside.add("arrays of the file", f"{one} {arrays[one].dtype} {list(arrays[one].shape)}")
     stat = path.stat()
     return Source(
         name=path.stem,
         items=[Item(str(number), number, one) for number, one in enumerate(labels or [-1] * len(array))],
-        reader=HDF5Reader(str(path.resolve()), name, axes),
+        reader=HDF5Reader(str(path.resolve()), given[name], axes),
         classes=classes,
         licence="not stated",
         origin=str(path),
@@ -115,13 +126,15 @@ def _source(place: Place, arrays: dict[str, Any]) -> Source:
     )
 
 
-def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
-    """Iterate over the arrays at the top of a file that lie in it."""
-    h5py = _h5py(str(file.filename))
-    for name in file:
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterate over the arrays of a file, in some depth, that lie in it."""
+    h5py = _h5py(str(group.file.filename))
+    for own in group:
+        if not isinstance(group.get(own, getlink=True), h5py.HardLink):
             continue
-        array = file[name]
+        array, name = group[own], f"{prefix}{own}"
+        if isinstance(array, h5py.Group) and name.count("/") < _DEEPEST:
+            yield from _arrays(array, f"{name}/")
         if isinstance(array, h5py.Dataset) and array.external is None and not array.is_virtual:
             yield name, array
 
@@ -137,11 +150,11 @@ def _axes(array: Any) -> tuple[int, int, int] | None:
 
 
 def _labels(path: Path, name: str, array: Any, count: int) -> tuple[list[int], tuple[str, ...]]:
-    if array.shape != (count,):
+    if array.shape not in ((count,), (count, 1)):
         raise DataError(
             f"{path}: {name} has the shape {list(array.shape)}, expected a label for each of {count} images"
         )
-    values: NDArray[Any] = array[()]
+    values: NDArray[Any] = array[()].reshape(-1)
     return as_classes(values.tolist(), str(path), "image {}".format)
 
 

@@ -11,7 +11,13 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare.names import in_natural_order, printable
 
 _INDEX = re.compile(r"-?(0|[1-9][0-9]*)")
-_WHOLE = re.compile(r"-?[0-9]+\.0*")
+_WHOLE = re.compile(r"(-?[0-9]+)\.0*")
+_REAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_NONE = ("nan", "<na>", "#n/a", "n/a")
+"""What programs write into a table where a value is missing, in lower case; a class of that name must be renamed."""
+
+_MANY = 10
+"""So many numbers of which more than half differ are measurements, no classes."""
 _SPARSE = 1000
 """Indices of which fewer than one in a hundred is used, and that go beyond this, are numbers of something else."""
 
@@ -50,13 +56,23 @@ def as_classes(
         )
     known: list[int | str] = [value for value in plain if value is not None]
     if all(isinstance(value, int) or _WHOLE.fullmatch(value) for value in known):
-        known = [int(float(value)) for value in known]
+        known = [int(value) if isinstance(value, int) else int(value.partition(".")[0]) for value in known]
+    _refuse_measurements(known, where, sample)
     if all(isinstance(value, int) for value in known):
         return _from_numbers([int(value) for value in known], where, sample)
     texts = [str(value) for value in known]
     classes = in_natural_order(texts)
     index = {name: number for number, name in enumerate(classes)}
     return [index[text] for text in texts], classes
+
+
+def _refuse_measurements(values: Sequence[int | str], where: str, sample: Callable[[int], str]) -> None:
+    """Refuse labels that are all numbers, not all whole, and mostly different: each would become a class."""
+    many = len(values) >= _MANY and 2 * len(set(values)) > len(values)
+    if many and all(isinstance(value, int) or _REAL.fullmatch(value) for value in values):
+        broken = next((n for n, one in enumerate(values) if isinstance(one, str) and not float(one).is_integer()), None)
+        if broken is not None:
+            _plain(float(values[broken]), where, sample(broken))
 
 
 def distinct_names(names: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
@@ -96,6 +112,8 @@ def _plain(value: Any, where: str, sample: str) -> int | str | None:
         return str(value).lower()
     if isinstance(value, str):
         text = printable(value.strip().removeprefix("\ufeff").strip())
+        if text.lower() in _NONE:
+            return None
         return int(text) if _INDEX.fullmatch(text) else text or None
     if isinstance(value, float) and (math.isnan(value) or value.is_integer()):
         return None if math.isnan(value) else int(value)

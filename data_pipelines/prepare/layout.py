@@ -32,6 +32,10 @@ _JUST_IMAGES = {
 """Folders of these names, in lower case, hold images or sounds and name no class."""
 
 
+_BESIDE_IMAGES = {"mask", "masks", "label", "labels", "annotations", "segmentation", "segmentations", "gt", "depth"}
+"""Folders of these names, in lower case, lie beside one of images, and show the same in another way."""
+
+
 class UnclearLabelsError(DataError):
     """The images are there; what their classes are is not clear."""
 
@@ -77,7 +81,7 @@ def layout_of(
         DataError: there is no such part.
         UnclearLabelsError: some files lie in folders, some beside them.
     """
-    ways = {name: tuple(name.split("/")[:-1]) for name in names}
+    ways = _ways_of(names)
     root, ways = _stripped(ways)
     part_of, ways, notes = _parts(ways, place, split, labelled)
     if part_of:
@@ -107,6 +111,12 @@ def layout_of(
     labels = {name: index[ways[name][0]] for name in chosen}
     if alike := sorted(name for name in classes if name.lower() in {other.lower() for other in tops - {name}}):
         notes = (*notes, f"classes differ only in upper and lower case ({first_of(alike)})")
+    if odd := [name for name in classes if name.lower() in _JUST_IMAGES | _BESIDE_IMAGES]:
+        notes = (
+            *notes,
+            f"the folders {first_of(odd)} are taken for classes; prepare one of them alone if they are none, or "
+            "pairs:INPUTS,TARGETS",
+        )
     empty = _without_files(folders, root, classes, bool(part_of))
     if empty:
         notes = (
@@ -125,6 +135,18 @@ def has_class_folders(names: Sequence[str], split: str = ALL) -> bool:
 
 
 _Ways = dict[str, tuple[str, ...]]
+"""The folders of each file, from the top down; files of one folder share the tuple."""
+
+
+def _ways_of(names: Iterable[str]) -> _Ways:
+    known: dict[str, tuple[str, ...]] = {}
+    ways = {}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        if folder not in known:
+            known[folder] = tuple(folder.split("/")) if folder else ()
+        ways[name] = known[folder]
+    return ways
 
 
 def _stripped(ways: _Ways) -> tuple[str, _Ways]:
@@ -136,7 +158,8 @@ def _stripped(ways: _Ways) -> tuple[str, _Ways]:
         if top is None or part_named(top):
             break
         root += f"{top}/"
-        ways = {name: way[1:] for name, way in ways.items()}
+        below = {way: way[1:] for way in set(ways.values())}
+        ways = {name: below[way] for name, way in ways.items()}
     return root, ways
 
 

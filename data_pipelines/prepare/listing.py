@@ -143,20 +143,22 @@ def list_folder(path: Path) -> Listing:
     """
     listing = Listing(path, {}, set(), FileReader(path))
     found: list[File] = []
-    outside = []
+    outside, top = [], Path(os.path.realpath(path))
     for one in _walk(path, "", ()):
         _sort_in(listing, found, one)
-        if (path / one.name).is_symlink() and not (path / one.name).resolve().is_relative_to(path.resolve()):
+        if (path / one.name).is_symlink() and not Path(os.path.realpath(path / one.name)).is_relative_to(top):
             outside.append(one.name)
     if outside:
         listing.notes.append(
             f"{len(outside)} links lead out of the folder, and were followed ({first_of(outside)}): if it came from "
             "somebody else, see what they show before you publish the set"
         )
-    for file in sorted(found):
+    found.sort()
+    for file in found:
         name = _free(file.name, listing.files)
-        listing.files[name] = file._replace(name=name)
-    listing.files = dict(sorted(listing.files.items()))
+        listing.files[name] = file if name == file.name else file._replace(name=name)
+    if any(name != file.name for name, file in zip(listing.files, found, strict=True)):
+        listing.files = dict(sorted(listing.files.items()))
     return listing
 
 
@@ -194,7 +196,7 @@ def _walk(top: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterato
         return
     for entry in entries:
         name = f"{prefix}{entry.name}"
-        if entry.is_dir():
+        if _leads_to_a_folder(entry):
             yield _Seen(name, -1, "", folder=True)
             yield from _walk(top, f"{name}/", (*above, here))
             continue
@@ -205,6 +207,13 @@ def _walk(top: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterato
             continue
         why = "" if file_types.S_ISREG(stat.st_mode) else "no regular file"
         yield _Seen(name, stat.st_size, f"{stat.st_size} {stat.st_mtime_ns}", why=why)
+
+
+def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _sort_in(listing: Listing, found: list[File], one: _Seen) -> None:
@@ -240,6 +249,8 @@ def list_zip(path: Path, *, encoding: str | None = None) -> Listing:
         raise DataError(f"--encoding {encoding}: no such encoding; cp932, gbk and cp1252 are some") from None
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, UnicodeDecodeError, EOFError) as error:
         raise DataError(f"{path}: not a whole zip ({error})") from None
+    if members and all(one.flag_bits & 1 for one in members if not one.is_dir()):
+        raise DataError(f"{path}: is encrypted; unpack it with its password, and prepare the folder")
     listing = Listing(path, {}, set(), ZipReader(path, encoding))
     files: dict[str, File] = {}
     odd = [one.filename for one in members if encoding is None and _is_unsure(one)]

@@ -19,6 +19,7 @@ from data_pipelines.prepare.tars import IMAGENET
 
 _SYNSET_TAR = re.compile(r"n[0-9]{8}\.tar")
 _UNREAD = {"rar": "unrar x", "7z": "7z x"}
+_WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _WAYS_ON = "say which kind it is, KIND:PATH; docs/how-to/data.md lists the kinds"
 
 
@@ -45,6 +46,8 @@ def _look_at_file(path: Path) -> str:
         return "imagenet"
     if path.name in (name for url in cifar.ARCHIVES for name in (url, url.replace("-binary", "-python"))):
         return "cifar"
+    if suffix in _WORKBOOKS:
+        raise DataError(f"{path}: is a workbook, which is not read; save its sheet as CSV, UTF-8, and prepare that")
     found = archive_format(head)
     if suffix == ".npz":
         return "pixels"

@@ -1,6 +1,7 @@
 """Parquet files that hold the images themselves, as hubs hand out datasets."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -9,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_pipelines.content import LFS_POINTER
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, first_line
 from data_pipelines.prepare.captions import TEXT, caption_field
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
@@ -45,6 +46,9 @@ def from_parquet(place: Place) -> Source:
         for file in files:
             table.lay_out(file, out.file)
         out.file.flush()
+    except DataError:
+        out.file.close()
+        raise
     except OSError as error:
         raise DataError(
             f"{place.path}: its images cannot be laid out ({error}); they need as much room as the files"
@@ -52,7 +56,8 @@ def from_parquet(place: Place) -> Source:
     items, classes = table.labelled()
     unused = [one for one in table.columns if one not in table.taken]
     if unused:
-        notes = (*notes, f"columns not taken: {first_of(unused, 6)}")
+        hint = "" if classes or place.label else " (--label takes one for the classes)"
+        notes = (*notes, f"columns not taken: {first_of(unused, 6)}{hint}")
     stats = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     return Source(
         name=place.path.stem,
@@ -101,6 +106,11 @@ class _Table:
         if image is None:
             raise DataError(f"{file}: no column of image files (bytes); it has {', '.join(schema.names)}")
         label, known = _label_column(schema, self._place, file)
+        if self._names and known and self._names != known:
+            raise DataError(
+                f"{file}: its classes are {first_of(known)}, those of the files before are {first_of(self._names)}; an "
+                "index means another class in each: prepare them apart, or say --label none"
+            )
         self._names = self._names or known
         text = chosen(schema.names, CAPTION_COLUMNS)
         used = [one for one in (image, label, text) if one]
@@ -163,7 +173,7 @@ def _schema(path: Path) -> pyarrow.Schema:
                 raise DataError(f"{path}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
         return pyarrow.parquet.read_schema(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
 def _image_column(schema: pyarrow.Schema, place: Place | None) -> str | None:
@@ -218,7 +228,7 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: is damaged ({first_line(error)})") from None
 
 
 def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
@@ -226,6 +236,8 @@ def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
     if isinstance(image, dict):
         path = image.get("path")
         image = image.get("bytes")
+        if image is None and path and not _is_below(file.parent, path):
+            return Lost(str(file), "outside", f"{path} leads out of the folder of the file that lists it")
         if image is None and path:
             try:
                 image = (file.parent / path).read_bytes()
@@ -236,3 +248,8 @@ def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
     offset = out.tell()
     out.write(image)
     return Span(str(file), offset, len(image))
+
+
+def _is_below(folder: Path, path: str) -> bool:
+    """Tell whether a path that a stranger may have written stays in a folder, as it is written."""
+    return Path(os.path.relpath(folder / path, folder)).parts[:1] != ("..",)

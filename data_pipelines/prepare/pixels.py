@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_pipelines.codec import Pixels
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.array_parts import names_of_part
 from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.labels import as_classes, distinct_names
 from data_pipelines.prepare.names import first_of
@@ -87,11 +89,21 @@ class _Array:
 
 
 def holds_images(path: Path) -> bool:
-    """Tell whether an `.npy` file holds images, not other numbers: uint8, [N, H, W, C] or [N, C, H, W]."""
+    """Tell whether an `.npy` file holds images, not other numbers: uint8, [N, H, W, C] or [N, C, H, W].
+
+    Raises:
+        DataError: it seems to hold one image.
+    """
     try:
         array = _npy(path)
     except DataError:
         return False
+    if array.dtype == np.uint8 and len(array.shape) == 3 and array.shape[2] in _CHANNELS[2:]:
+        height, width, channels = array.shape
+        raise DataError(
+            f"{path}: holds one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, W, C], "
+            f"or say which is meant: pixels:{path} or arrays:{path}"
+        )
     return len(array.shape) == 4 and array.axes is not None
 
 
@@ -99,14 +111,16 @@ def from_pixels(place: Place) -> Source:
     """Return the images of an `.npy` or `.npz` file: uint8, [N, H, W, C], [N, C, H, W] or, grey, [N, H, W].
 
     In an `.npz`, the images are `arr_0` (or `images`, `samples`, …, or the only such array) and the class indices
-    `arr_1` (or `labels`, `y`, …), with `class_names`.
+    `arr_1` (or `labels`, `y`, …), with `class_names`. Names such as `train_images`, `train_labels` and `x_test` are
+    those of parts.
 
     Raises:
-        DataError: no such file, or no images of 8 bits in it.
+        DataError: no such file, no images of 8 bits in it, no such part, or labels that do not belong to the images.
     """
-    place.without_splits()
     path = place.path
     arrays = {"": _npy(path)} if path.suffix.lower() == ".npy" else _npz(place)
+    given = names_of_part(place, arrays, (*_IMAGES, *_LABELS))
+    arrays = {called: arrays[one] for called, one in given.items()}
     name = next((one for one in _IMAGES if one in arrays and arrays[one].axes), None)
     if name is None:
         found = [one for one, array in arrays.items() if array.axes]
@@ -114,6 +128,7 @@ def from_pixels(place: Place) -> Source:
             have = ", ".join(f"{one} {array.words}".strip() for one, array in arrays.items())
             raise DataError(
                 f"{path}: no images in it: expected uint8, [N, H, W, C], [N, C, H, W] or [N, H, W], found {have}"
+                f"{way_on(array.dtype for array in arrays.values() if len(array.shape) == 4)}"
             )
         (name,) = found
     images = arrays[name]
@@ -121,11 +136,10 @@ def from_pixels(place: Place) -> Source:
     count, *shape = images.shape if len(images.shape) == 4 else (images.shape[0], 1, *images.shape[1:])
     size = (shape[0], shape[1], shape[2])
     channels, height, width = (size[axis] for axis in images.axes)
-    labels, classes, used = _labels(place, arrays, count)
+    labels, classes, used = _labels(place, arrays, given, count)
     aside = LeftAside()
-    for one, array in arrays.items():
-        if one not in (name, *used):
-            aside.add("arrays of the file", f"{one} {array.words}")
+    for one in sorted(set(given.values()) - {given[called] for called in (name, *used)}):
+        aside.add("arrays of the file", f"{one} {arrays[one].words}" if one in arrays else one)
     stat = path.stat()
     return Source(
         name=path.stem,
@@ -140,18 +154,33 @@ def from_pixels(place: Place) -> Source:
     )
 
 
-def _labels(place: Place, arrays: dict[str, _Array], count: int) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
+def way_on(dtypes: Iterable[np.dtype[Any]]) -> str:
+    """Return what to do with images that are no numbers of 8 bits."""
+    kinds = {dtype.kind for dtype in dtypes}
+    if "f" in kinds:
+        return "; of values from 0 to 1, save (255 * x).round().clip(0, 255).astype('uint8')"
+    return "; of values from 0 to 255, save x.astype('uint8')" if kinds & {"i", "u", "b"} else ""
+
+
+def _labels(
+    place: Place, arrays: Mapping[str, _Array], given: Mapping[str, str], count: int
+) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
     """Return the class indices, the names of the classes, and the names of the arrays that tell them."""
     name = next((one for one in place.columns(_LABELS) if one in arrays), None)
-    if name is None or arrays[name].shape != (count,):
+    if name is None:
         if place.label and place.columns(()):
             have = first_of((f"{one} {array.words}" for one, array in arrays.items()), 9)
             raise DataError(f"{place.path}: no array '{place.label}' of {count} labels for --label; it has {have}")
         return [], (), ()
-    values = _content(place.path, name).tolist()
+    if arrays[name].shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{place.path}: {given[name]} {arrays[name].words} is not one label for each of {count} images; "
+            "--label none prepares them without classes"
+        )
+    values = _content(place.path, given[name]).reshape(-1).tolist()
     labels, classes = as_classes(values, str(place.path), "image {}".format)
     named = next((one for one in _NAMES if one in arrays), None)
-    names = [str(one) for one in _content(place.path, named).tolist()] if named else []
+    names = [str(one) for one in _content(place.path, given[named]).tolist()] if named else []
     if named and labels and all(isinstance(value, int) for value in values) and len(names) >= len(classes):
         return labels, distinct_names(names, [str(number) for number in range(len(names))]), (name, named)
     return labels, classes, (name,)

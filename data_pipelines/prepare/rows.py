@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_pipelines.content import LFS_POINTER
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, first_line
 from data_pipelines.prepare.labels import distinct_names
 from data_pipelines.prepare.names import first_of, suffix_of
 from data_pipelines.prepare.place import Place
@@ -48,6 +49,8 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _SEPARATORS = ",;\t|"
+_EXCELS_FIRST_LINE = re.compile(r"\ufeff?\"?sep=([,;\t|])\"?\r?\n")
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ def read_table(content: bytes, name: str, place: Place) -> Table:
     """
     if content.startswith(LFS_POINTER):
         raise DataError(f"{name}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
+    if content.startswith(_ZIP):
+        raise DataError(
+            f"{name}: is a workbook (.xlsx) or another zip, no table of text; save it as CSV, UTF-8, and prepare that"
+        )
     suffix = suffix_of(name)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -101,7 +108,7 @@ def read_table(content: bytes, name: str, place: Place) -> Table:
         try:
             arrow = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
         except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{name}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{name}: cannot be read as a table ({first_line(error)})") from None
         columns: dict[str, list[Any]] = {column: arrow.column(column).to_pylist() for column in arrow.column_names}
         row: Callable[[int], str] = "row {}".format
     else:
@@ -214,6 +221,8 @@ def _text_rows(text: str, name: str) -> dict[str, list[Any]]:
     head = next(csv.reader(text.splitlines()[:1]), [""])
     line = text.partition("\n")[0]
     separator = max(_SEPARATORS, key=line.count) if len(head) < 2 or line.count("\t") else ","
+    if said := _EXCELS_FIRST_LINE.match(text):
+        separator, text = said[1], text[said.end() :]
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
     except csv.Error as error:

@@ -1,5 +1,6 @@
 """From a source and what a user asks for to a finished folder, or two: a test split beside it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.manifest import Manifest
 from data_pipelines.pictures import PIXEL_LIMIT
 from data_pipelines.preparation import Part, partial_of
+from data_pipelines.prepare.names import first_of
 from data_pipelines.protocol import (
     CROPS,
     FILTERS,
@@ -18,6 +20,7 @@ from data_pipelines.protocol import (
     Filter,
     ImageProtocol,
     Rejected,
+    frames_of,
     largest_of_16_bits,
 )
 from data_pipelines.source import Source
@@ -28,24 +31,24 @@ _LOOKED_AT = 8
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a source is prepared; None leaves it to the source.
+    """How a source is prepared; None chooses the default of the source.
 
     Attributes:
-        resolution: height and width; None: the images have one size, and keep it.
+        resolution: height and width; None if all images have the same size, which is kept.
         crop: see `ImageProtocol`.
         filter: see `ImageProtocol`.
         upscale: see `ImageProtocol`.
-        channels: 1 to 4, of images.
+        channels: number of channels of images, 1 to 4.
         pixel_limit: see `ImageProtocol`.
-        codec: one of `CODECS`; None: png, and tars of others are indexed in place, as they are with `source`.
-        quality: of JPEG and WebP.
-        shard_samples: samples a shard, at most.
-        shard_bytes: bytes a shard, about; where neither is given, a shard has 1,000 samples.
-        max_samples: take no more than this many of the source.
-        test_samples: hold this many out, in a second folder named DEST-test.
-        seed: of the shuffle before the shards are cut; None keeps the source's order.
-        name: of the set.
-        licence: of the images.
+        codec: one of `CODECS`; None for png, except that existing tars are indexed in place, as with `source`.
+        quality: quality of JPEG and WebP, 1 to 100.
+        shard_samples: maximum number of samples per shard.
+        shard_bytes: approximate number of bytes per shard; if neither is given, a shard has 1,000 samples.
+        max_samples: maximum number of samples of the source.
+        test_samples: number of samples to hold out in a second folder named DEST-test.
+        seed: seed of the shuffle before the samples are divided into shards; None keeps the source's order.
+        name: name of the dataset.
+        licence: licence of the images.
     """
 
     resolution: tuple[int, int] | None = None
@@ -150,6 +153,21 @@ def dark_note(source: Source) -> tuple[str, ...]:
         return ()
     return (
         f"its images of 16 bits use values up to {max(found)} and become dark; multiply those of 12 bits by 16 before",
+    )
+
+
+def frames_note(source: Source) -> tuple[str, ...]:
+    """Return what to tell where some of the first images have several frames or pages."""
+    several = []
+    for item in source.items[:_LOOKED_AT] if source.images else ():
+        with contextlib.suppress(Rejected):
+            if (count := frames_of(source.read(item.where))) > 1:
+                several.append(f"{item.name}: {count}")
+    if not several:
+        return ()
+    return (
+        f"some images have several frames or pages ({first_of(several)}), of which the first is taken; videos:PATH "
+        "takes those of .gif as clips",
     )
 
 

@@ -8,15 +8,15 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import in_home
-from data_pipelines.prepare.debian import POOL, Package, files_of
+from data_pipelines.prepare.debian import POOL, files_of
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.sound_form import SoundForm
 from data_pipelines.prepare.sounds import as_sounds
 from data_pipelines.source import Item, Source, SpanReader
 
 CACHE = Path("~/.cache/bigtrain/syllables")
 LICENCE = "CC BY 3.0 (speaker 5), GPL-3 or LGPL-3 (speaker 3)"
-PACKAGE = Package(
+PACKAGE = Archive(
     f"{POOL}/g/gcin-voice/gcin-voice_0~20170223-3_all.deb",
     "6a0353f0294d06f7bd901bada3d5d9eec63b66c2ec029f92da3124d93d45de70",
 )
@@ -28,7 +28,7 @@ _TEST = 10
 
 
 def syllables(
-    split: str = "all", form: SoundForm | None = None, *, package: Package = PACKAGE, cache: Path = CACHE
+    split: str = "all", form: SoundForm | None = None, *, package: Archive = PACKAGE, cache: Path = CACHE
 ) -> Source:
     """Spoken syllables with the tone as the class, in the form that is asked for.
 
@@ -36,7 +36,7 @@ def syllables(
         DataError: the package cannot be fetched, or is another.
     """
     items = []
-    for path, span in sorted(files_of(package, in_home(cache)).items()):
+    for path, span in sorted(files_of(package, cache).items()):
         place = PurePosixPath(path)
         if place.parent.parent != _FOLDER or place.suffix != ".ogg":
             continue

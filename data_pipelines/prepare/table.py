@@ -35,7 +35,7 @@ def from_table(place: Place) -> Source:
         )
     wrong = next((number for number, value in enumerate(paths) if not isinstance(value, str) or not value), None)
     if wrong is not None:
-        raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({paths[wrong]!r})")
+        raise DataError(f"{path}: {table.row(wrong)}: a path is missing or is not a text ({str(paths[wrong])[:60]!r})")
     names = [_on_disk(path.parent, name) for name in paths]
     _check_inside(path, names)
     kept, aside = _distinct(table, names)
@@ -46,8 +46,10 @@ def from_table(place: Place) -> Source:
     )
     if names and not any(os.path.lexists(path.parent / name) for name in names[:_LOOKED_AT]):
         count = len(names[:_LOOKED_AT])
+        if "://" in paths[0]:
+            raise DataError(f"{path}: lists addresses ({paths[0][:60]}); fetch them first, as img2dataset does")
         raise DataError(
-            f"{path}: none of the first {count} files that it lists is there (the first: {paths[0]}); "
+            f"{path}: none of the first {count} files that it lists is there (the first: {paths[0][:60]}); "
             f"paths count from {path.parent}; if the images lie in a folder beside it, prepare folder:{path.parent}"
         )
     texts = table.captions or [b""] * len(paths)

@@ -8,7 +8,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -62,11 +62,13 @@ class OpenTar:
         path: of the file that the user has.
         held: the file, opened, and unpacked if that is compressed.
         unpacked: whether that is another file than that of the path.
+        folders: names of those that have been found in it.
     """
 
     path: str
     held: OpenFile
     unpacked: bool
+    folders: set[str] = field(default_factory=set)
 
     def read(self, span: Span, size: int | None = None) -> bytes:
         """Return the first bytes of a span, or all."""
@@ -143,6 +145,8 @@ def members_of(
     file = tar.held.file if start == 0 and end is None else _Window(tar.held.file, start, end)
     found: list[Member] = []
     for part, (headers, read_to, problem) in enumerate(parts_of(file, encoding)):
+        found_folders = (in_common_form(one.name) for one in headers if one.isdir())
+        tar.folders.update(name for name in found_folders if not is_system_file(f"{name}/x"))
         if headers or part == 0:
             found += _members_of_part(tar.path, headers, start, part, aside)
         if problem:

@@ -1,7 +1,7 @@
 """WebDataset tars that others made, and ImageNet's tar of tars: found by their headers, not unpacked."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def from_webdataset(place: Place) -> Source:
     items, left = _items(samples, fields)
     for name in left:
         aside.add("members of no field", name)
-    items, classes, more = _with_classes(place, items, samples, labels, aside)
+    folders = {folder for tar in opened for folder in tar.folders}
+    items, classes, more = _with_classes(place, items, samples, labels, aside, folders)
     return Source(
         name=_stem(place.path),
         items=items,
@@ -200,7 +201,12 @@ def _items(samples: Sequence[tuple[str, Sample]], fields: MemberFields) -> tuple
 
 
 def _with_classes(
-    place: Place, items: list[Item], samples: Sequence[tuple[str, Sample]], labels: list[Any], aside: LeftAside
+    place: Place,
+    items: list[Item],
+    samples: Sequence[tuple[str, Sample]],
+    labels: list[Any],
+    aside: LeftAside,
+    folders: Collection[str],
 ) -> tuple[list[Item], tuple[str, ...], tuple[str, ...]]:
     """Give items their classes: by their labels, or, where there is none at all, by their folders."""
     if any(label is not None for label in labels):
@@ -221,7 +227,7 @@ def _with_classes(
     inside = place.path.is_file() and part_of_file(place.path.name) is None
     fielded = list(dict.fromkeys(fielded))
     try:
-        layout = layout_of(fielded, str(place.path), place.split if inside else ALL)
+        layout = layout_of(fielded, str(place.path), place.split if inside else ALL, folders)
     except UnclearLabelsError as error:
         reason = str(error).removeprefix(f"{place.path}: ").rpartition("; ")[0]
         return items, (), (f"no folder in it is taken for a class: {reason}",)

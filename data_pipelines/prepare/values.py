@@ -137,6 +137,9 @@ def _rows(path: Path) -> Source:
         raise DataError(f"{path}: an array of shape {rows.shape} has no rows")
     spec = FieldSpec("array", rows.shape[1:], rows.dtype.name, codec="npy")
     source = from_fields(path.stem, {"array": rows}, {"array": spec}, origin=str(path))
+    if rows.ndim == 4 and rows.shape[3] in (1, 3):
+        kept = f"{rows.dtype.name} {list(rows.shape[1:])}: kept as arrays; images are uint8, see docs/how-to/data.md"
+        source = replace(source, notes=(*source.notes, kept))
     return replace(source, stamp=stamp_of({path.name: f"{path.stat().st_size} {path.stat().st_mtime_ns}"}))
 
 

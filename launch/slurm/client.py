@@ -18,8 +18,8 @@ from bigtrain.core.errors import UserError
 from bigtrain.core.launchers import for_new_jobs
 from data_pipelines.files import write_json
 
-ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "PREEMPTED")
-"""States of a job that is not over."""
+OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REVOKED")
+"""States of a job that is over. Any other is one of a job that runs or will: SIGNALING, RESIZING, STAGE_OUT, …"""
 _WAITS = (1, 2, 4, 8, 16, 32)
 """Seconds before the next try where Slurm does not answer: a minute in all."""
 _FEW, _FEW_SECONDS, _MANY_SECONDS = 8, 2.0, 30.0
@@ -59,7 +59,7 @@ class Queued:
     @property
     def is_alive(self) -> bool:
         """Whether it runs, or will."""
-        return self.state in ALIVE
+        return self.state not in OVER
 
 
 def check_request(script: str) -> None:
@@ -86,8 +86,19 @@ def submit(script: Path) -> str:
                 return new[-1]
             _wait_or_raise(wait, error)
             continue
-        return _number_in(answer)
+        numbers = _numbers_in(answer)
+        return numbers[0] if len(numbers) == 1 else _queued_one(numbers, set(_jobs_of(script)) - before)
     raise AssertionError("unreachable")
+
+
+def _queued_one(numbers: list[str], queued: set[str]) -> str:
+    """Return which of several numbers that a site's sbatch prints is the job's: the one that the queue has."""
+    found = [number for number in numbers if number in queued]
+    if len(found) != 1:
+        raise SlurmError(
+            f"sbatch --parsable answered with several numbers ({', '.join(numbers)}); look with squeue --me"
+        )
+    return found[0]
 
 
 def queue() -> dict[str, Queued]:
@@ -128,8 +139,12 @@ def _jobs_of(script: Path) -> list[str]:
     return [number for number, _, command in pairs if number.isdecimal() and command == str(script)]
 
 
-def _number_in(answer: str) -> str:
-    """Return the job's number from what sbatch answers to --parsable: a line of the number, or `NUMBER;CLUSTER`."""
+def _numbers_in(answer: str) -> list[str]:
+    """Return what may be the job's number in what sbatch answers to --parsable: lines of one, or `NUMBER;CLUSTER`.
+
+    Raises:
+        SlurmError: there is none.
+    """
     lines = [line.strip() for line in answer.splitlines() if line.strip()]
     numbers = [match[1] for line in lines if (match := _NUMBER.fullmatch(line))]
     if not numbers:
@@ -138,7 +153,7 @@ def _number_in(answer: str) -> str:
     for line in lines:
         if _NUMBER.fullmatch(line) is None and re.search(r"\w", line):
             print(f"sbatch: {line}", file=sys.stderr)
-    return numbers[-1]
+    return list(dict.fromkeys(numbers))
 
 
 def _ask(*command: str, script: str | None = None) -> str:

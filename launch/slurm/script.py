@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,30 @@ def render(settings: SlurmConfig, request: JobRequest) -> str:
         ConfigError: a value that cannot stand in a batch script.
     """
     settings = settings.for_run(request.save_took)
-    if "\\" in f"{request.run}{request.here}":
-        raise ConfigError(f"submit: {request.run}: Slurm cannot write into a folder with a backslash in its path")
+    folder = str(request.run).replace("%", "%%")
+    data = {Path(place).absolute() for place in request.data if "://" not in place}
+    return render_template(
+        _TEMPLATE,
+        settings,
+        name=request.name,
+        run=str(request.run),
+        here=str(request.here),
+        options=options_of(settings),
+        output=f"{folder}/seed%a/slurm/job-%A_%a.out" if settings.array else f"{folder}/slurm/job-%j.out",
+        container_words=container_words(settings, {request.here, request.run, *data}, request.here),
+        task_words=_task(settings, request),
+        allow_config_change=request.allow_config_change,
+    )
+
+
+def render_template(template: str, settings: SlurmConfig, *, output: str, here: str, **values: Any) -> str:
+    """Return a template of `slurm/` with a job's settings and further values in it.
+
+    Raises:
+        ConfigError: a value that cannot stand in a batch script.
+    """
+    if "\\" in f"{output}{here}":
+        raise ConfigError(f"submit: {output}: Slurm cannot write into a folder with a backslash in its path")
     engine = Environment(  # noqa: S701 - no HTML
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -59,22 +82,12 @@ def render(settings: SlurmConfig, request: JobRequest) -> str:
         keep_trailing_newline=True,
     )
     engine.filters |= {"directive": _directive, "words": lambda words: _Bash(" ".join(map(_quote, words)))}
-    folder = str(request.run).replace("%", "%%")
-    return engine.get_template(_TEMPLATE).render(
-        **settings.model_dump(exclude={"sbatch"}),
-        name=request.name,
-        run=str(request.run),
-        here=str(request.here),
-        options=_options(settings),
-        more_options=[_Bash(_quote_option(option)) for option in settings.sbatch],
-        output=f"{folder}/seed%a/slurm/job-%A_%a.out" if settings.array else f"{folder}/slurm/job-%j.out",
-        container_words=_in_container(settings, request),
-        task_words=_task(settings, request),
-        allow_config_change=request.allow_config_change,
-    )
+    more_options = [_Bash(_quote_option(option)) for option in settings.sbatch]
+    known = settings.model_dump(exclude={"sbatch", *values})
+    return engine.get_template(template).render(**known, **values, output=output, here=here, more_options=more_options)
 
 
-def _options(settings: SlurmConfig) -> list[tuple[str, str]]:
+def options_of(settings: SlurmConfig) -> list[tuple[str, str]]:
     """Return what the job asks Slurm for."""
     agents = settings.launch == "torchrun"
     cpus = settings.cores * (settings.ranks if agents else 1)
@@ -100,25 +113,33 @@ def _task(settings: SlurmConfig, request: JobRequest) -> list[str]:
     return task
 
 
-def _in_container(settings: SlurmConfig, request: JobRequest) -> list[str]:
-    """Return what stands before it, where it runs in a container: options of srun, or another program."""
+def container_words(settings: SlurmConfig, places: Iterable[Path], here: Path) -> list[str]:
+    """Return what stands before a task that runs in a container: options of srun, or another program.
+
+    Args:
+        settings: of the job.
+        places: folders that the task needs, besides those that the settings mount.
+        here: where it runs.
+
+    Raises:
+        ConfigError: a folder that cannot be mounted.
+    """
     container = settings.container
     if container is None:
         return []
-    places = {request.here, request.run, *(Path(place).absolute() for place in request.data if "://" not in place)}
-    for place in places:
+    for place in (found := set(places)):
         if divided := {":", ","} & set(str(place)):
             raise ConfigError(
                 f"submit: {place}: a container cannot mount a folder with {divided.pop()!r} in its path; rename it, or "
                 "reach it by a link"
             )
-    mounts = [f"{place}:{place}" for place in sorted(map(str, places))] + list(container.mounts)
+    mounts = [f"{place}:{place}" for place in sorted(map(str, found))] + list(container.mounts)
     if container.runtime == "pyxis":
         options = [f"--container-image={container.image}", f"--container-mounts={','.join(mounts)}"]
-        return [*options, f"--container-workdir={request.here}"]
+        return [*options, f"--container-workdir={here}"]
     bound = [word for mount in mounts for word in ("--bind", mount)]
     gpus = ["--nv"] if settings.gpus else []
-    return ["apptainer", "exec", *gpus, *bound, "--pwd", str(request.here), container.image]
+    return ["apptainer", "exec", *gpus, *bound, "--pwd", str(here), container.image]
 
 
 def _quote_option(option: str) -> str:

@@ -30,9 +30,9 @@ class ContainerConfig(Config):
     """The container that the ranks run in; the batch script itself runs outside.
 
     Attributes:
-        image: what the runtime takes: `nvcr.io#nvidia/pytorch:26.01-py3`, or a file.
+        image: image as the runtime expects it: `nvcr.io#nvidia/pytorch:26.01-py3`, or a file.
         runtime: `pyxis` is NVIDIA's plugin of srun, with enroot; `apptainer` also reads .sif files.
-        mounts: `OUTSIDE:INSIDE`; the working directory, the run's folder and the dataset's are always there.
+        mounts: mounts as `OUTSIDE:INSIDE`; the working directory, the run folder and the dataset are always mounted.
     """
 
     image: str
@@ -44,30 +44,33 @@ class SlurmConfig(Config):
     """A job; `sbatch` describes the keys that it shares with it.
 
     Attributes:
-        nodes: of the job.
-        gpus_per_node: GPUs, and ranks, of a node; 0 where `sbatch` asks for them, as `--gres=gpu:8`.
-        gpu_type: as the site calls it, such as `h100`.
-        ranks_per_node: null for one a GPU, or a single one where there is no GPU.
-        cpus_per_task: cores of a rank; null for 8 where it has a GPU (two launch kernels, NCCL and the checkpoint's
-            writer take others, the rest read and decode), and for one without.
-        time: limit of one life of the job, after which it is requeued; null for the partition's.
-        array: seeds, such as `0-4`: one run each.
-        dependency: such as `afterany:4711`, to go on in the same run folder after that job.
-        launch: `torchrun` starts one agent a node, `srun` one task a rank.
+        nodes: number of nodes.
+        gpus_per_node: number of GPUs per node, which is also the number of ranks; 0 if `sbatch` requests them, as in
+            `--gres=gpu:8`.
+        gpu_type: name of the GPU type at the site, such as `h100`.
+        ranks_per_node: number of ranks per node; null for one per GPU, or for one if there is no GPU.
+        cpus_per_task: number of cores per rank; null for 8 if it has a GPU (two launch kernels, NCCL and the checkpoint
+            writer use others, the rest read and decode), and otherwise for one.
+        time: time limit of the job, after which it is requeued; null for that of the partition.
+        array: seeds, such as `0-4`, with one run each.
+        dependency: dependency such as `afterany:4711`, to resume in the same run folder after that job.
+        launch: `torchrun` starts one agent per node, `srun` one task per rank.
         venv: folder of a virtual environment.
         conda: name or folder of a conda environment.
-        modules: to load.
-        python: the interpreter; null for the environment's, or else the one that submits.
-        container: to run in.
-        env: variables to set.
-        env_file: a shell file of variables; read when the job starts, and the place for passwords.
-        interface: of the network, for the ranks' messages; null for the one by which a node reaches the first.
-        stage: folder on a node's own disk that shards are copied to before training.
-        save_seconds: how long before the time limit the ranks are asked to save; null for 120, or three times what the
-            run's newest checkpoint took to write, where that is more.
-        max_requeues: of one job; null for no limit.
-        max_vain_requeues: in a row, without a new checkpoint.
-        sbatch: more options, as they are, such as `--exclusive`.
+        modules: environment modules to load.
+        python: the interpreter; null for that of the environment, or otherwise the one that submits.
+        container: container in which the ranks run.
+        env: environment variables to set.
+        env_file: a shell file that sets environment variables; it is read when the job starts, and is the place for
+            passwords.
+        interface: network interface for the ranks' messages; null for the one through which a node reaches the first
+            node.
+        stage: folder on a local disk of each node, to which shards are copied before training.
+        save_seconds: how long before the time limit the ranks are asked to save; null for 120, or for three times what
+            the newest checkpoint of the run took, if that is more.
+        max_requeues: maximum number of requeues of a job; null for no limit.
+        max_vain_requeues: maximum number of consecutive requeues without a new checkpoint.
+        sbatch: further options of sbatch, such as `--exclusive`.
     """
 
     nodes: PositiveInt = 1

@@ -1,16 +1,19 @@
 """What srun starts, once a node or once a rank: `python -m launch.slurm.task … -- CONFIG`.
 
-It finds this node's network interface, has the dataset copied to the node's disk where that is wanted, and becomes
-torchrun's agent, or the rank itself.
+It finds this node's network interface, has the dataset copied to the node's disk where that is wanted, opens the way to
+the first node's store, and becomes torchrun's agent, or the rank itself.
 """
 
 import argparse
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 import psutil
+
+from bigtrain.core.signals import blocked_signals
+from launch import gate
 
 _LOOPBACK = "127.0.0.1"
 
@@ -81,14 +84,31 @@ def command_of(options: argparse.Namespace, environment: Mapping[str, str]) -> l
     if options.form == "srun":
         return [sys.executable, *train]
     nodes = int(environment["SLURM_NNODES"])
-    several = (f"--nnodes={nodes}", f"--node-rank={environment['SLURM_NODEID']}")
-    meeting = (*several, f"--master-addr={options.head}", f"--master-port={options.port}")
+    several = (f"--nnodes={nodes}", f"--rdzv-conf=rank={environment['SLURM_NODEID']}")
+    meeting = (*several, f"--rdzv-endpoint={_LOOPBACK}:{options.port}")
     return [
         *(sys.executable, "-m", "launch.agent", f"--nproc-per-node={options.ranks_per_node}"),
-        *(meeting if nodes > 1 else ("--rdzv-backend=loopback", f"--local-addr={_LOOPBACK}")),
-        *("--signals-to-handle=SIGTERM,SIGINT,SIGUSR1", f"--shutdown-timeout={options.save_seconds}"),
+        *("--rdzv-backend=loopback", f"--local-addr={_LOOPBACK}", *(meeting if nodes > 1 else ())),
+        f"--shutdown-timeout={options.save_seconds}",
         *train,
     ]
+
+
+def way_to_the_store(
+    form: str, head: str, port: int, environment: MutableMapping[str, str]
+) -> tuple[int | None, str | None]:
+    """Open this task's way to the store of the job's first one, by the token that the batch script has made.
+
+    The token is taken out of the environment: neither agents nor ranks need it.
+
+    Returns:
+        The port of the loopback interface at which the store is to listen, or is reached; and what is wrong.
+    """
+    token = environment.pop(gate.TOKEN, None)
+    if not token:
+        return None, "the batch script is of an older bigtrain, and gives its job no token: submit the run again"
+    first = environment["SLURM_PROCID" if form == "srun" else "SLURM_NODEID"] == "0"
+    return (gate.open_gate if first else gate.open_way)(head, port, token), None
 
 
 def main() -> None:
@@ -106,14 +126,18 @@ def main() -> None:
     parser.add_argument("words", nargs="+", help="for bigtrain.train")
     options = parser.parse_args()
     alone = os.environ["SLURM_NNODES"] == "1"  # nobody else has to reach the ranks
-    options.head = _LOOPBACK if alone else options.head
-    sockets, problem = sockets_of(options.head, alone=alone, interface=options.interface, environment=os.environ)
+    sockets, problem = sockets_of(
+        _LOOPBACK if alone else options.head, alone=alone, interface=options.interface, environment=os.environ
+    )
+    if not alone and not problem:
+        way, problem = way_to_the_store(options.form, options.head, int(options.port), os.environ)
+        options.port = str(way)
     if problem:
         print(f"bigtrain: node {socket.gethostname()}: {problem}", file=sys.stderr)
         sys.exit(2)
     defaults = {**sockets, "OMP_NUM_THREADS": str(options.threads), "TORCHELASTIC_ERROR_FILE": os.devnull}
     place = place_of(options.form, options.ranks_per_node, os.environ)
-    meeting = {"MASTER_ADDR": options.head, "MASTER_PORT": options.port}
+    meeting = {"MASTER_ADDR": _LOOPBACK, "MASTER_PORT": options.port}
     os.environ.update({**defaults, **os.environ, **place, **meeting})
     if options.stage:
         from data_pipelines.staging import stage_or_say_why_not
@@ -121,7 +145,8 @@ def main() -> None:
         for place in options.data:
             stage_or_say_why_not(place, options.stage)
     command = command_of(options, os.environ)
-    os.execv(command[0], command)  # noqa: S606 - a list, no shell
+    with blocked_signals():  # until the agent or the rank can take them
+        os.execv(command[0], command)  # noqa: S606 - a list, no shell
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Protocol
 
+from bigtrain.core.signals import blocked_signals
 from launch.agent import CAUSE
 from launch.local import agent_command, agent_environment, kill_all
 
@@ -45,7 +46,7 @@ class LocalRanks:
         self._log, self._cause = folder.with_suffix(".log"), folder.with_suffix(".cause")
         self._cause.unlink(missing_ok=True)
         threads = {"OMP_NUM_THREADS": str(max(int(cores) // spec["nproc"], 1)), CAUSE: str(self._cause)}
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, blocked_signals():
             self._agent = subprocess.Popen(
                 [*agent_command(spec["nproc"]), "-m", "bigtrain.train", *train_arguments(spec)],
                 env={**agent_environment(spec["nproc"]), **threads},

@@ -62,8 +62,8 @@ def _section(name: str, command: Any) -> str:
 
 
 def _argument(parameter: Any) -> str:
-    name = parameter.metavar or parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
+    name = parameter.metavar or parameter.name.upper()
+    return (name if parameter.required else f"[{name}]") + ("..." if parameter.nargs == -1 else "")
 
 
 def _option(parameter: Any) -> str:

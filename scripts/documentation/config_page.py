@@ -45,8 +45,22 @@ def _section(name: str, definition: Mapping[str, Any], cls: type[Config] | None)
     required = definition.get("required", [])
     for key, schema in properties.items():
         default = "required" if key in required else _default(schema)
-        lines.append(f"| `{key}` | {_type(schema)} | {default} | {meanings.get(key, '')} |")
+        lines.append(f"| `{key}` | {_type(schema)} | {default} | {meanings.get(key) or _meaning(name, key, schema)} |")
     return "\n".join([*lines, ""])
+
+
+def _meaning(table: str, key: str, schema: Mapping[str, Any]) -> str:
+    """Return the meaning of a key whose class does not describe it.
+
+    Raises:
+        ValueError: neither the key nor the table that it holds is described.
+    """
+    if key == "kind":
+        return "chooses this table"
+    for choice in (schema, *schema.get("anyOf", ())):
+        if "$ref" in choice:
+            return f"see [{choice['$ref'].rsplit('/', 1)[1]}](#{choice['$ref'].rsplit('/', 1)[1].lower()})"
+    raise ValueError(f"config key '{key}' of {table} has no description in the class's docstring")
 
 
 def _default(schema: Mapping[str, Any]) -> str:
@@ -73,7 +87,7 @@ def _type(schema: Mapping[str, Any]) -> str:
     if kind == "object":
         values = schema.get("additionalProperties")
         return f"mapping to {_type(values)}" if isinstance(values, dict) and values != {"type": "object"} else "mapping"
-    limits = [f"{sign} {schema[limit]:g}" for limit, sign in LIMITS.items() if limit in schema]
+    limits = [f"{sign} {schema[limit]:.10g}" for limit, sign in LIMITS.items() if limit in schema]
     return " ".join([kind, ", ".join(limits)]).strip()
 
 

@@ -1,16 +1,18 @@
 """The servers that a run needs fail in the middle of it: it ends as if they had not."""
 
+import json
 import time
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
 
-from bigtrain.chaos.compare import differences
+from bigtrain.chaos.compare import differences, last_checkpoint
+from bigtrain.core.presence import read_heartbeat
 from bigtrain.tracking.spool import read_metrics
 from data_pipelines.prepare import NAMED_SOURCES
 from data_pipelines.write import ShardOptions, write_shards
-from tests.faults.runs import Runs, ended, events, mlflow_id, wait_until
+from tests.faults.runs import Runs, ended, events, mlflow_id, wait_for, wait_until
 from tests.integration.mlflow_server import MlflowServer, Server, installed, postgres
 from tests.unit.data_pipelines.faulty_server import serve
 
@@ -119,3 +121,29 @@ def test_a_shard_server_stutters_and_then_goes_away_for_a_time(runs: Runs, tmp_p
         assert differences(peaceful, run.ends()) == []
         assert events(run.folder)[-2:] == ["resumed", "complete"]
         assert not (run.folder / "quarantine.jsonl").exists()
+
+
+def test_a_stop_while_all_ranks_wait_for_a_server_that_stalls(runs: Runs, tmp_path: Path) -> None:
+    write_shards(NAMED_SOURCES["fashion-mnist-10k"]("all"), tmp_path / "shards", ShardOptions(shard_samples=64))
+    options = ("data.window=1", "data.on_corrupt=fail", f"data.cache.folder={tmp_path / 'cache'}")
+    with serve(tmp_path / "shards") as server:
+        served = Runs(server.url, runs.root, (*runs.settings, *options), restarts=0)
+        run, process = runs.root / "stalled", served.start("stalled")
+        wait_for(run, 64, process)
+        server.misdeeds = {path.name: ["stall"] * 1000 for path in files_below(tmp_path / "shards")}
+        beats: list[int] = []
+        while len(beats) < 60 or beats[-1] > beats[-60]:  # until nothing moves for twelve seconds
+            beats.append(read_heartbeat(run)["samples_seen"])
+            time.sleep(0.2)
+        asked = time.monotonic()
+        process.send_signal(SIGTERM)
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 3, err
+        assert time.monotonic() - asked < 60
+        assert "Traceback" not in err
+        assert "all saved; the same command goes on from there" in out
+        saved = json.loads((last_checkpoint(run) / "checkpoint.json").read_text())
+        assert 64 <= beats[-1] <= saved["samples_seen"] < 640
+        server.misdeeds = {}
+        assert differences(served.finish("not-stalled"), served.finish("stalled")) == []
+        assert events(run) == ["start", "stopped", "resumed", "complete"]

@@ -1,9 +1,10 @@
-"""What runs on one machine listens on loopback alone, and an entry of a stranger in the store has no effect."""
+"""Who reaches the ports of a run, and what a stranger in the store can do."""
 
 import base64
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 import torch.distributed as dist
 
 from tests.conftest import ROOT
@@ -97,3 +99,42 @@ def test_the_watchdog_makes_no_folder_that_a_stranger_names(tmp_path: Path) -> N
     assert done.returncode == 4, done.stderr
     assert [path.name for path in (run / "hangs").iterdir()] == ["unknown"]
     assert not list(tmp_path.rglob("stranger"))
+
+
+def test_a_job_of_several_nodes_lets_nobody_into_its_store_who_does_not_know_its_token() -> None:
+    """Two processes stand for the tasks of two nodes; the second one's store reaches the first one's."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = (
+        "import sys, time; from datetime import timedelta; from torch._C._distributed_c10d import TCPStore\n"
+        "from launch.gate import open_gate, open_way; from launch.meeting import LoopbackRendezvous\n"
+        "first, gate = sys.argv[1] == '0', int(sys.argv[2])\n"
+        "port = (open_gate if first else open_way)('127.0.0.1', gate, 'secret')\n"
+        "info = LoopbackRendezvous('run', number=int(sys.argv[1]), agents=2, port=port).next_rendezvous()\n"
+        "info.store.set(sys.argv[1], 'here'); info.store.wait(['0', '1'], timedelta(seconds=20))\n"
+        "print('met', flush=True); sys.stdin.readline()\n"
+    )
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(number), str(port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+    try:
+        assert [node.stdout.readline() for node in nodes if node.stdout] == ["met\n", "met\n"]
+        with pytest.raises(dist.DistError):  # PyTorch's own client, which knows of no token
+            dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=2))
+        helpers = [helper for node in nodes for helper in psutil.Process(node.pid).children()]
+        assert len(helpers) == 2
+        helpers[0].terminate()  # as Slurm does to all processes of a job: the ranks still need the store
+        time.sleep(0.2)
+        assert helpers[0].is_running()
+    finally:
+        for node in nodes:
+            node.communicate("\n", timeout=20)
+    gone, alive = psutil.wait_procs(helpers, timeout=10)
+    assert len(gone) == 2 and not alive

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from bigtrain.checkpoint import load_state
 from bigtrain.core.presence import read_heartbeat
@@ -292,3 +293,18 @@ def test_a_translation_trains_on_two_nodes(site: Site) -> None:
     assert said(site.wait_for_the_end(root / "run"))[-1] == "ended complete"
     assert read_metrics(root / "run")["eval/psnr"][-1][0] == 0.64
     assert list((root / "run" / "images" / "samples").glob("target-*.png"))
+
+
+@pytest.mark.slow
+def test_a_set_is_prepared_in_parts_and_is_the_one_that_one_machine_makes(site: Site) -> None:
+    source, dest = site.root / "pictures", site.root / "set of 3 parts"
+    source.mkdir()
+    for number in range(40):
+        Image.new("RGB", (24, 16), (number, 6 * number, 255 - number)).save(source / f"{number}.png")
+    options = ["--resolution=16", "--shard-samples=5"]
+    told = site.bigtrain("data", "prepare", str(source), str(site.root / "alone"), *options)
+    site.bigtrain("submit", "--prepare=3", "--partition=low", "--", str(source), str(dest), *options)
+    made = dest / "manifest.json"
+    site.wait("the set", dest.with_name(f"{dest.name}.slurm"), made.exists, seconds=200)
+    digest = re.search(r"digest: (\w+)", told)
+    assert digest and json.loads(site.bigtrain("data", "info", str(dest), "--json"))["digest"].startswith(digest[1])

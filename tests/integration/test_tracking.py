@@ -22,6 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from bigtrain.core.state import Progress
 from bigtrain.tracking import sender
+from bigtrain.tracking.sent import SentState
 from bigtrain.tracking.spool import read_metrics, read_records
 from bigtrain.tracking.tracker import Tracker, TrackingConfig
 from tests.conftest import ROOT
@@ -288,12 +289,16 @@ def test_the_run_page_shows_charts_and_pictures(pages: str, seeds: list[Path], b
     wait(browser, lambda: browser.execute_script(PICTURES) >= 5, "no pictures")
     keep(browser, "charts")
     look(browser, f"{run}/artifacts", "artifacts", ["checkpoints", "config.yaml", "logs", "snapshots"], height=1000)
-    look(browser, run, "run", ["biggan against biggan", "dataset.digest", "Training"], height=1500)
+    look(browser, run, "run", ["synthesis: biggan on", "dataset.digest", "Training"], height=1500)
     # MLflow puts the pictures here too, above; and it draws what is in view only.
     look(browser, f"{run}/system-metrics", "system", ["System metrics"], height=4800)
     only(browser, "cpu|memory")
     wait(browser, lambda: len(browser.execute_script(PLOTS)) >= 2, "no charts of the nodes")
     keep(browser, "system")
+    page = SentState(seeds[0]).page()
+    assert page is not None
+    look(browser, page, "run-of-status", ["Models", "synthesis: biggan on"], height=1500)
+    assert "Prompts" not in browser.find_element(By.TAG_NAME, "body").text  # it is opened among trained models
 
 
 @in_a_browser

@@ -21,8 +21,8 @@ TINY = str(ROOT / "tests" / "tiny.yaml")
         ),
         (["generator.kind=bigan"], "unknown generator.kind 'bigan' (did you mean 'biggan'?)"),
         (["total_kimg=lots"], "'total_kimg': input should be a valid number"),
-        (["global_batch=10"], "global_batch 10 is not a multiple of micro_batch 4"),
-        (["--nproc", "8"], "global_batch 16 has 4 micro-batches of 4; they do not divide over 8 ranks"),
+        (["global_batch=10"], "global_batch 10 is not a multiple of micro_batch 8"),
+        (["--nproc", "8"], "global_batch 16 has 2 micro-batches of 8; they do not divide over 8 ranks"),
         (["strategy.kind=single", "--nproc", "2"], "trains one rank, there are 2: use 'ddp'"),
         (["data.path=nowhere"], "nowhere: no such dataset folder (make one with: bigtrain data prepare"),
         (["data.resolution=64"], "data.resolution and width are 64x64, the images in"),
@@ -117,7 +117,7 @@ def test_submit_checks_before_it_asks_slurm(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     run = tmp_path / "run"
-    submit = ["submit", TINY, f"data.path={fashion}", f"run_dir={run}", "--ranks-per-node=2"]
+    submit = ["submit", TINY, f"data.path={fashion}", f"run_dir={run}", "micro_batch=4", "--ranks-per-node=2"]
     code, out, _ = bigtrain(*submit, "--nodes=2", "--array=3-4", "--time=24:00:00", "--dry-run")
     assert code == 0
     assert "#SBATCH --array=3-4" in out

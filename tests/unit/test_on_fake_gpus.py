@@ -99,6 +99,12 @@ def test_generators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(synthesis(generator=network(kind)), CLASSES, monkeypatch))
 
 
+def test_stylegan3_that_knows_no_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its filters are no products of two lines: how many terms they have depends on their values, here too."""
+    generator = {"kind": "stylegan3", "variant": "r", "layers": 6, "channel_base": 256, "channel_max": 16}
+    check(take(synthesis(generator=generator), fields_of(ImageSpec(16, 3, 5)), monkeypatch))
+
+
 @pytest.mark.parametrize("kind", works_on_images(DISCRIMINATORS))
 def test_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(synthesis(discriminator=network(kind)), CLASSES, monkeypatch))

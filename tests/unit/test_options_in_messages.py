@@ -11,7 +11,8 @@ from bigtrain.cli import app
 
 ROOT = Path(__file__).parents[2]
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-_SLURM, _MLFLOW = {"--me", "--parsable", "--exclusive"}, {"--backend-store-uri", "--run-id", "--experiment-id"}
+_SLURM = {"--me", "--parsable", "--exclusive"}
+_MLFLOW = {"--backend-store-uri", "--run-id", "--experiment-id", "--artifacts-destination", "--default-artifact-root"}
 OTHERS = _SLURM | _MLFLOW | {"--source", "--dest", "--nproc-per-node"}
 """Of Slurm's commands, of MLflow's, of the converter that StyleGAN's authors give, and of torchrun."""
 

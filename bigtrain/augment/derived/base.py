@@ -20,7 +20,7 @@ class DerivedField(Config, ABC):
     number of ranks, computes the same.
 
     Attributes:
-        of: the field that it is computed from: a stored one, or one that is derived before it.
+        of: name of the stored field, or of an earlier derived field, from which this field is computed.
     """
 
     of: str = "image"

@@ -17,16 +17,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class HolesConfig(DerivedField):
-    """The image with holes, and a channel of transparency more: 1 where the image is known, -1 in holes.
+    """The image with holes, and an additional transparency channel: 1 where the image is known, -1 in holes.
 
     Pixels in holes are black. People give such images as PNGs with transparent places.
 
     Attributes:
-        strokes: the most strokes of a brush; a sample has one at least. 0 for rectangles alone.
-        vertices: the most vertices of a stroke.
-        length: of a stroke's segments, least and greatest, as shares of the image's smaller side.
-        width: of a stroke, likewise.
-        rectangle: sides of a rectangle that is cut out as well, likewise; [0, 0] for none.
+        strokes: maximum number of brush strokes; a sample has at least one. 0 for rectangles alone.
+        vertices: maximum number of vertices of a stroke.
+        length: minimum and maximum length of a stroke's segments, as shares of the image's smaller side.
+        width: minimum and maximum width of a stroke, as shares of the image's smaller side.
+        rectangle: minimum and maximum side of a rectangle that is cut out in addition, as shares of the image's smaller
+            side; [0, 0] for none.
     """
 
     kind: Literal["holes"]

@@ -28,20 +28,22 @@ _FILTERS: tuple[Filter, ...] = ("area", "bilinear", "bicubic")
 
 
 class RoundConfig(Config):
-    """One round: blur, a change of size, noise, compression.
+    """One round of degradation: blur, resizing, noise and compression.
 
     Attributes:
         blur: share of the samples that are blurred.
         sinc: share of the kernels that are low-pass filters, which ring; the others are Gaussian, generalised Gaussian
             or plateau-shaped, round or not.
-        sigma: of the kernels, in pixels.
+        sigma: minimum and maximum standard deviation of the blur kernels, in pixels.
         larger: share of the samples that are enlarged.
-        smaller: share of the samples that are made smaller; the others keep their size.
-        factor: least and greatest of the change of size.
-        noise: deviation of Gaussian noise, in levels of 0 to 255; half of the samples have it.
-        shot_noise: scale of noise whose variance follows the brightness; the other half of the samples have it.
-        grey_noise: share of the samples whose channels all have the same noise.
-        quality: of the compression.
+        smaller: share of the samples that are reduced; all others keep their size.
+        factor: minimum and maximum factor of the resizing.
+        noise: minimum and maximum standard deviation of Gaussian noise, in levels of 0 to 255; half of the samples get
+            this noise.
+        shot_noise: minimum and maximum scale of noise whose variance is proportional to the brightness; the other half
+            of the samples get this noise.
+        grey_noise: share of the samples whose channels all get the same noise.
+        quality: minimum and maximum quality of the JPEG compression.
     """
 
     blur: Share = 1.0
@@ -57,15 +59,15 @@ class RoundConfig(Config):
 
 
 class RestorationConfig(DerivedField):
-    """The image after two rounds of damage, smaller by `scale`: the input of blind super-resolution.
+    """The image after two rounds of degradation, reduced by `scale`: the input of blind super-resolution.
 
     Noise that follows the brightness is normally distributed with the variance of Poisson's distribution.
 
     Attributes:
-        scale: a whole number by which height and width are divided; 1 for restoration alone.
-        first: round.
-        second: round.
-        ringing: share of the samples to which a low-pass filter is applied at the end.
+        scale: integer by which height and width are divided; 1 for restoration without super-resolution.
+        first: settings of the first round.
+        second: settings of the second round.
+        ringing: share of the samples to which a low-pass filter with ringing is applied at the end.
     """
 
     kind: Literal["restoration"]

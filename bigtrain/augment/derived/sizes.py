@@ -20,11 +20,11 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 class DownscaleConfig(DerivedField):
-    """The image, smaller: the input of super-resolution.
+    """The image, reduced: the input of super-resolution.
 
     Attributes:
-        scale: a whole number by which height and width are divided.
-        filter: `bicubic` and `bilinear` widen their kernel against aliasing, as Pillow does; `area` averages.
+        scale: integer by which height and width are divided.
+        filter: `bicubic` and `bilinear` are antialiased as in Pillow; `area` averages.
     """
 
     kind: Literal["downscale"]
@@ -45,8 +45,8 @@ class GrayscaleConfig(DerivedField):
     """The brightness of a colour image: the input of colourisation.
 
     Attributes:
-        brightness: `luma` is what other programs save as grey images (ITU-R BT.601); `lightness` is the grey of the
-            same L* (CIE 1976), which `lab_colouriser` gives back exactly.
+        brightness: `luma` (ITU-R BT.601) is what other programs save as grey images; `lightness` is the grey with the
+            same L* (CIE 1976), which `lab_colouriser` reproduces exactly.
     """
 
     kind: Literal["grayscale"]

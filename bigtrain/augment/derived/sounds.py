@@ -14,10 +14,10 @@ from data_pipelines.fields.spec import FieldSpec
 
 
 class ExcerptConfig(DerivedField):
-    """An excerpt of a sound that begins anywhere, by the sample's draws.
+    """An excerpt of a sound that begins at a random position.
 
     Attributes:
-        samples: its length.
+        samples: length of the excerpt in samples.
     """
 
     kind: Literal["excerpt"]

@@ -17,6 +17,7 @@ from bigtrain.evaluation.extractors.probe import Probe
 from bigtrain.evaluation.extractors.vgg16 import VGG16
 from bigtrain.evaluation.probes.file import SUFFIX
 from bigtrain.models.pretrained.weights import Weights, find_weights, has_weights
+from data_pipelines.errors import first_line
 from data_pipelines.plugins import Registry
 
 _FILE = "file:"
@@ -47,9 +48,7 @@ def _naming(weights: Weights) -> Iterator[None]:
     try:
         yield
     except (KeyError, RuntimeError) as error:
-        raise EvaluationError(
-            f"{weights.path}: not the weights of this network ({str(error).splitlines()[0]})"
-        ) from None
+        raise EvaluationError(f"{weights.path}: not the weights of this network ({first_line(error)})") from None
 
 
 Build = Callable[[Path | None], FeatureNetwork]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extractors.base import FeatureDtype
 from bigtrain.evaluation.extractors.exported_program import load_program
+from data_pipelines.errors import first_line
 from data_pipelines.files import sha256_of
 
 _PROBE = 64
@@ -75,7 +76,7 @@ def _load(path: Path) -> nn.Module:
         if path.suffix == ".pt2":
             return load_program(path)
     except (RuntimeError, OSError, SyntaxError, ImportError, ValueError) as error:
-        raise EvaluationError(f"extractor file:{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise EvaluationError(f"extractor file:{path}: cannot be loaded ({first_line(error)})") from None
     raise EvaluationError(f"extractor file:{path}: expected a .py, .pt2 or .safetensors (probe) file")
 
 

@@ -13,6 +13,7 @@ from data_pipelines.decode import Decoder
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import open_picture
 from data_pipelines.prepare import open_images
+from data_pipelines.prepare.names import stem_of
 from data_pipelines.protocol import TWELVE_BITS, ImageProtocol, Rejected, is_upright, largest_of_16_bits, measure
 from data_pipelines.source import Item
 
@@ -52,6 +53,11 @@ class FileImages:
         self._protocol = ImageProtocol(height, width, crop="exact")
         self._decoder = Decoder((3, height, width))
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
+
+    @property
+    def stems(self) -> list[str]:
+        """The images' names without their extensions, in order."""
+        return [stem_of(item.name) for item in self._items]
 
     def __len__(self) -> int:
         """See Images."""

@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.probes.network import ProbeNetwork
+from data_pipelines.errors import first_line
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write
 
@@ -68,7 +69,7 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
             facts = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
-        raise EvaluationError(f"{path}: not a file of a probe ({str(error).splitlines()[0]})") from None
+        raise EvaluationError(f"{path}: not a file of a probe ({first_line(error)})") from None
     if facts is None:
         raise EvaluationError(
             f"{path}: holds tensors, but no probe; bigtrain probe train DATASET --out PROBE makes one"
@@ -78,9 +79,7 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
         network = ProbeNetwork(about.spec, len(about.classes), **sizes)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise EvaluationError(
-            f"{path}: not a probe of this version of bigtrain ({str(error).splitlines()[0]})"
-        ) from None
+        raise EvaluationError(f"{path}: not a probe of this version of bigtrain ({first_line(error)})") from None
     return network.eval().requires_grad_(False), about
 
 

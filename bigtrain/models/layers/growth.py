@@ -15,12 +15,12 @@ from bigtrain.core.config import Config
 
 
 class GrowthConfig(Config):
-    """When which level comes; G and D must have the same schedule.
+    """When the networks grow to which resolution; G and D must have the same schedule.
 
     Attributes:
-        first: shorter side of the images that training begins with, a power of two.
-        stable_kimg: thousands of images that a level is trained for before the next one comes.
-        fade_kimg: thousands of images over which that one fades in.
+        first: shorter side of the images at which training begins, a power of two.
+        stable_kimg: thousands of images for which a resolution is trained before the next one is added.
+        fade_kimg: thousands of images over which the next resolution is faded in.
     """
 
     first: PositiveInt = 4

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bigtrain.core.state import State
 from bigtrain.models.pretrained.efficientnet_lite0 import EfficientNetLite0, weights_path
 from bigtrain.models.pretrained.weights import Weights, WeightsError, find_weights
+from data_pipelines.errors import first_line
 from data_pipelines.files import sha256_of
 
 _TAPS = (0, 4, 9, 16, 23, 30)
@@ -139,7 +140,7 @@ class VGG16Maps(FeatureMaps):
         try:
             return vgg16_parts(found.load())
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"{found.path}: not the weights of VGG16 ({str(error).splitlines()[0]})") from None
+            raise WeightsError(f"{found.path}: not the weights of VGG16 ({first_line(error)})") from None
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See FeatureMaps."""

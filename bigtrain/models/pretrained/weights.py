@@ -10,6 +10,7 @@ import torch
 from bigtrain.core.cache import cache_folder
 from bigtrain.core.errors import UserError
 from bigtrain.core.state import State
+from data_pipelines.errors import first_line
 from data_pipelines.files import sha256_of
 
 
@@ -99,7 +100,7 @@ class Weights:
         try:
             state: State = torch.load(self.path, weights_only=True, map_location="cpu")
         except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise WeightsError(f"{self.path}: not a file of tensors ({str(error).splitlines()[0]})") from None
+            raise WeightsError(f"{self.path}: not a file of tensors ({first_line(error)})") from None
         return state
 
 

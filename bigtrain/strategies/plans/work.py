@@ -47,7 +47,8 @@ class Work:
     Attributes:
         player: whose phase.
         second_order: whether a gradient is differentiated.
-        flops: of each operator, in order.
+        names: of the operators, in order, such as `aten.convolution`.
+        flops: of each operator.
         bytes: that each reads and writes.
         reduced: whether its operands have 16 bits.
         forward: number of operators before the backward.
@@ -60,6 +61,7 @@ class Work:
 
     player: str
     second_order: bool
+    names: tuple[str, ...]
     flops: NDArray[np.float64]
     bytes: NDArray[np.float64]
     reduced: NDArray[np.bool_]

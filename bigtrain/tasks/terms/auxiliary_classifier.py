@@ -21,7 +21,7 @@ class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
     P is a linear classifier of D's last feature.
 
     Attributes:
-        generator_weight: of G's side; `weight` is that of D's.
+        generator_weight: weight of the term in the loss of G; `weight` is that in the loss of D.
     """
 
     generator_weight: Schedule = ConstantSchedule(value=0.1)

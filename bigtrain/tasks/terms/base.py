@@ -163,9 +163,9 @@ class Term(Config):
     """One addend of a player's loss; see DiscriminatorTerm and GeneratorTerm for the two kinds.
 
     Attributes:
-        weight: multiplies it.
-        interval: the player's updates from one computation to the next; it is then weighted by the interval ("lazy",
-            Karras et al. 2020a, appendix B).
+        weight: factor on the term.
+        interval: number of updates of the player per computation of the term, which is then multiplied by this number
+            ("lazy", Karras et al. 2020a, appendix B).
     """
 
     weight: Schedule = ConstantSchedule(value=1.0)

@@ -10,7 +10,7 @@ from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setti
 
 
 class FeatureMatching(GeneratorTerm):
-    """G's features in D are to be those of reals.
+    """The features of fakes in D should equal those of reals.
 
     Attributes:
         distance: `means` is lambda · mean over D's layers of |E f(x) - E f(G(z))|² (Salimans et al. 2016, section 3.1),

@@ -24,8 +24,9 @@ class _GradientPenalty(DiscriminatorTerm):
     """Base of all penalties.
 
     Attributes:
-        fp32: compute D's slope in float32 where training is in less. It costs a pass of D of its own; without, and
-            with `pure_bf16`, whose weights are bfloat16, the slope is that of what the training computes anyway.
+        fp32: whether D's gradient is computed in float32 if training uses a lower precision. This costs an additional
+            forward pass of D. Otherwise, and always with `pure_bf16`, whose weights are bfloat16, the gradient has the
+            precision of training.
     """
 
     fp32: bool = True
@@ -57,12 +58,12 @@ class _ZeroCentred(_GradientPenalty):
     """Base of R1 and R2.
 
     Attributes:
-        gamma: half of it is the weight.
-        method: `exact` differentiates the gradient. The others need first derivatives only, for a strategy that has no
-            more: `central_difference` has the same gradient up to h² where D is smooth, and is refused elsewhere;
-            `approximate` is another regulariser.
-        h: of `central_difference`, how far it steps from an image, in the L2 norm.
-        sigma: of `approximate`, the standard deviation of its noise.
+        gamma: twice the weight of the penalty.
+        method: `exact` differentiates the gradient. The other methods need first derivatives only, for strategies that
+            support no others: `central_difference` has the same gradient up to h² if D is smooth, and is refused
+            otherwise; `approximate` is a different regulariser.
+        h: step size of `central_difference`, as an L2 norm.
+        sigma: standard deviation of the noise of `approximate`.
     """
 
     gamma: Schedule

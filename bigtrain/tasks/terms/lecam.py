@@ -12,7 +12,7 @@ class LeCam(DiscriminatorTerm):
     """lambda · E (D(x) - α_F)² + E (D(G(z)) - α_R)² (Tseng et al. 2021, equation 5).
 
     Attributes:
-        decay: of α_R and α_F, the moving averages of logits at reals and fakes, a step.
+        decay: decay per step of α_R and α_F, the moving averages of the logits of reals and fakes.
     """
 
     weight: Schedule = ConstantSchedule(value=0.3)

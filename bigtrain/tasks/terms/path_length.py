@@ -15,8 +15,8 @@ class PathLength(GeneratorTerm):
     """lambda · E (|Jᵀ y| - a)², a the moving average of the lengths (Karras et al. 2020a, equation 4).
 
     Attributes:
-        decay: of the moving average, an update.
-        shrink: computed on one of so many samples, because it needs much memory.
+        decay: decay of the moving average per update.
+        shrink: the term is computed on one of this number of samples, because it needs much memory.
     """
 
     weight: Schedule = ConstantSchedule(value=2.0)

@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from bigtrain.core.philox import as_on_gpus, fused, plain
+from bigtrain.core.on_gpus import as_on_gpus
+from bigtrain.core.philox import fused, plain
 from bigtrain.core.rng import Draws
 from tests.fake_cuda import Operators
 

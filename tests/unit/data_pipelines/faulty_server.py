@@ -18,8 +18,8 @@ class FaultyServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.folder, self.misdeeds, self.requests = folder, Misdeeds(), Counter[str]()
         self.closing = threading.Event()
 
@@ -68,9 +68,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[FaultyServer]:
+def serve(folder: Path, port: int = 0) -> Iterator[FaultyServer]:
     """Run a server for as long as it is needed."""
-    with FaultyServer(folder) as server:
+    with FaultyServer(folder, port) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
             yield server

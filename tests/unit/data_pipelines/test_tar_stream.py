@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.faults import FaultLog
 from data_pipelines.fields.spec import FieldSpec
-from data_pipelines.read import DamageError
+from data_pipelines.read import DamageError, ShardDataset
 from data_pipelines.remote import RetryPolicy
 from data_pipelines.tar_samples import TarReader
 from data_pipelines.tar_set import TarPlan
@@ -97,8 +98,9 @@ def test_the_order_follows_from_the_seed(tars: Path) -> None:
 
 
 def test_more_readers_than_tars_never_run_dry(tars: Path) -> None:
-    ranks = [take(TarStream(plan_of(tars, rank=rank, world_size=4), workers=2), 60) for rank in range(4)]
-    assert {len(rank) for rank in ranks} == {60}
+    # Long enough for each reader to come to its tar's end, whichever of a rank's two is the faster one.
+    ranks = [take(TarStream(plan_of(tars, rank=rank, world_size=4), workers=2), 160) for rank in range(4)]
+    assert {len(rank) for rank in ranks} == {160}
     shares = Counter(number for rank in ranks for number in rank)
     assert shares.keys() == set(range(40))
 
@@ -171,3 +173,19 @@ def test_lists_of_tars(tars: Path) -> None:
         find_tars((f"{server.url}/all.txt",), QUICK, FaultLog())
     with pytest.raises(DataError, match="its braces do not match"):
         find_tars(("a{1..2.tar",), QUICK, FaultLog())
+
+
+def test_an_exact_set_is_made_meanwhile(tars: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(tars) as server:
+        urls = (f"{server.url}/{{000000..000003}}.tar",)
+        specs = {"image": SPECS["image"], "class": SPECS["class"]}
+        plan = replace(plan_of(tars, specs=specs), urls=urls, index=str(tmp_path / "exact"), fit="none")
+        stream = TarStream(plan)
+        assert len([next(stream) for _ in range(20)]) == 20
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "exact" / "manifest.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        stream.close()
+        assert ShardDataset(tmp_path / "exact").manifest.count == 40, (tmp_path / "exact.log").read_text()
+        TarStream(plan).close()
+    assert "trains from it, exactly" in caplog.text

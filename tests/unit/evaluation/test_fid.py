@@ -206,6 +206,16 @@ def test_grey_images_become_colour_and_are_counted(bigtrain: Any, places: Path) 
     assert told.replace("grey:", "greyer:") in answer[2]
 
 
+def test_pairs_of_other_names_are_told(bigtrain: Any, places: Path) -> None:
+    """Files without zeros in front are paired with files that have them in another order than that of the numbers."""
+    (places / "padded").mkdir()
+    for file in (places / "a").iterdir():
+        (places / "padded" / f"{file.stem:0>2}.png").write_bytes(file.read_bytes())
+    code, out, _ = bigtrain("fid a padded --metric psnr")
+    assert (code, "12 of the pairs have different names, the first: 0 with 00; files are paired" in out) == (0, True)
+    assert "different names" not in bigtrain("fid a b --metric psnr")[1]
+
+
 def test_two_ranks_say_what_one_does(bigtrain: Any, places: Path) -> None:
     line = "fid a b --extractor file:pixels.py --metric fid --metric precision_recall --json"
     one = scores(bigtrain(line))

@@ -239,3 +239,22 @@ def test_what_a_file_does_not_tell_can_be_given(tmp_path: Path) -> None:
     assert "G: stylegan2, 16 pixels, no classes" in result.stdout
     assert '"conv_clamp": 128' in (tmp_path / "snap" / "snapshot.json").read_text()
     assert isinstance(CliRunner().invoke(app, command).exception, InteropError), "it is there already"
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors", "w.PKL"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty: its download may have failed"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html>404</html>", "is a web page, not the file"),
+        (b"\x1f\x8b\x08\x00more", r"is compressed \(gzip\); unpack it"),
+        (b"\0 neither this nor that", "not a file of weights|cannot be read|not a pickle"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InteropError, match=words) as error:
+        import_weights(tmp_path / name, tmp_path / "out", discriminator=None, settings={})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

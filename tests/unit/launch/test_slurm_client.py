@@ -51,10 +51,27 @@ def test_a_jobs_number_is_a_line_of_its_own(
     assert ("INFO: 128 GB" in answer) == ("INFO: 128 GB" in capsys.readouterr().err), "a site's note is passed on"
 
 
+def test_of_several_numbers_the_queue_tells_the_jobs(site: Callable[..., Site]) -> None:
+    answer = "2026\n4242\n80\n"
+    site(sbatch=[(0, answer, "")], squeue=[(0, "", ""), (0, "80|/another\n4242|/run/train.sbatch\n", "")])
+    assert client.submit(Path("/run/train.sbatch")) == "4242"
+    site(sbatch=[(0, answer, "")], squeue=[(0, "", "")])
+    with pytest.raises(SlurmError, match=r"several numbers \(2026, 4242, 80\); look with squeue --me"):
+        client.submit(Path("/run/train.sbatch"))
+
+
 def test_an_answer_without_a_number_is_told(site: Callable[..., Site]) -> None:
     site(sbatch=[(0, BANNER, "")], squeue=[(0, "", "")])
     with pytest.raises(SlurmError, match="answered with no job's number, but: .*Welcome"):
         client.submit(Path("/run/train.sbatch"))
+
+
+@pytest.mark.parametrize(
+    ("state", "alive"),
+    [("SIGNALING", True), ("STAGE_OUT", True), ("SPECIAL_EXIT", True), ("NODE_FAIL", False), ("TIMEOUT", False)],
+)
+def test_only_a_state_that_is_an_end_ends_a_job(state: str, alive: bool) -> None:
+    assert Queued(state, "").is_alive == alive
 
 
 def test_the_queue_is_read_among_banners(site: Callable[..., Site]) -> None:

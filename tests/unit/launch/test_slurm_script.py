@@ -163,6 +163,12 @@ ENDINGS = {
         "requeue 7\n",
     ),
     "aborted for a reason": ({"code": 134, "FAILED": OWN}, 134, "ended: failed with exit code 134", ""),
+    "being signalled": (
+        {"code": 3, "STOPPED": SAVED, "STATE": "SIGNALING"},
+        0,
+        "requeued: stopped and saved",
+        "requeue 7\n",
+    ),
     "Slurm's own": ({"code": 3, "STOPPED": SAVED, "STATE": "COMPLETING"}, 3, "left: COMPLETING", ""),
 }
 

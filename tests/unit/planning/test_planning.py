@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,10 +14,13 @@ from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.planning.collectives import seconds
 from bigtrain.planning.counting import FakeRun
+from bigtrain.planning.determinism import Determinism
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
 from bigtrain.planning.hazards import _saving
 from bigtrain.planning.micro_batch import MicroBatchTrial
 from bigtrain.planning.operations import Counter
+from bigtrain.planning.step import Setup, operator_seconds
+from bigtrain.strategies.plans.work import Work
 from tests.conftest import ROOT
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
@@ -110,14 +114,36 @@ def test_the_table_names_what_it_assumes(plan: Any) -> None:
     assert "bound by the host" in words and "d_main + r1 (" in words, "a tiny network is"
 
 
+def test_the_cost_of_determinism_is_stated(plan: Any) -> None:
+    warped = ("data.channels=3", "augment={kind: ada, probability: {kind: fixed, p: 0.5}}")
+    code, out, _ = plan("--gpus-per-node=2", *warped, "deterministic=true", "--json")
+    found = json.loads(out)["determinism"]
+    assert code == 0 and found["refused"] == [], "the warp has an algorithm of its own"
+    assert found["operators"] > 0 and found["seconds"] > 0 and found["share"] > 0
+    assert found["convolutions"] > 10 and 0 < found["convolution_share"] < 1
+
+
+def test_an_operator_whose_bits_do_not_repeat_is_named() -> None:
+    cost = Determinism(0, 0.0, 0.0, 640, 0.5, 12, 0.1, refused=())
+    assert cost.in_words() == (
+        "no other operators; 640 convolutions (50% of the time) and 12 sums by index (10%) take algorithms whose time "
+        "only a GPU tells: if these are 10% slower, a step is 6.0% longer"
+    )
+    assert not cost.hazards()
+    cost = Determinism(0, 0.0, 0.0, 1, 0.5, 0, 0.0, refused=("aten.reflection_pad2d_backward",))
+    (hazard,) = cost.hazards()
+    assert "no algorithm whose bits repeat for aten.reflection_pad2d_backward" in hazard.what
+    assert hazard.remedy.startswith("deterministic=false")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--gpu=h10"], "--gpu 'h10' is not known (did you mean 'h100'?); known: v100, a100-40gb, a100,"),
         (
             ["--gpus-per-node=8"],
-            "global_batch 16 has 4 micro-batches of 4; they do not divide over 8 ranks: use 1 or 2 "
-            "or 4 ranks, or micro_batch=2",
+            "global_batch 16 has 2 micro-batches of 8; they do not divide over 8 ranks: use 1 or 2 "
+            "ranks, or micro_batch=2",
         ),
         (["--gpus-per-node=3"], "global_batch 16 does not divide over 3 ranks"),
         (["--link=400"], "--link '400': write a rate such as 400Gb"),
@@ -147,3 +173,33 @@ def test_a_slow_checkpoint_is_compared_with_the_time_that_slurm_leaves() -> None
     (one,) = list(_saving({"save_s": 100.0}))
     assert one.remedy.startswith("save_seconds: 300")
     assert not list(_saving({"save_s": 40.0}))
+
+
+def test_a_card_with_shares_of_its_own_is_planned_with_them() -> None:
+    known = cluster(gpu="a100")
+    other = replace(known, gpu=known.gpu.model_copy(update={"arithmetic_share": 0.8, "bandwidth_share": 0.9}))
+    work = Work(
+        player="D",
+        second_order=False,
+        names=("aten.mm", "aten.add"),
+        flops=np.array([1e13, 0.0]),
+        bytes=np.array([1.0, 1e10]),
+        reduced=np.array([False, False]),
+        forward=2,
+        arrivals=(),
+        activations=0.0,
+        with_gradients=0.0,
+        late=0.0,
+        statistics=(),
+    )
+    setup = Setup({}, {}, 1, 1, "fp32", False, {})
+    assert operator_seconds(work, setup, known) == pytest.approx([1e13 / (0.5 * 19.5e12), 1e10 / (0.75 * 2039e9)])
+    assert operator_seconds(work, setup, other) == pytest.approx([1e13 / (0.8 * 19.5e12), 1e10 / (0.9 * 2039e9)])
+
+
+def test_a_cards_own_shares_are_those_of_the_published_fit() -> None:
+    page = (ROOT / "benchmarks" / "planning.md").read_text()
+    for gpu in load_hardware().gpus.values():
+        if gpu.arithmetic_share is not None:
+            row = f"| {gpu.name.split()[1]} | {gpu.arithmetic_share:.2f} | {gpu.bandwidth_share:.2f} |"
+            assert row in page, f"run benchmarks/published_speeds.py --write and note what it finds of {gpu.name}"

@@ -160,7 +160,7 @@ def _train(name: str, *, small: bool) -> None:
 @pytest.mark.parametrize("name", NARROW)
 def test_the_documentation_has_the_headers_figures(name: str) -> None:
     text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
-    figures = r"([^,]+ GiB a card), (\S+ img/s) \(.*?\), (\S+ hours), (\S+ GPU-hours)"
+    figures = r"([^,]+ GiB per GPU), (\S+ img/s) \(.*?\), (\S+ hours), (\S+ GPU-hours)"
     header = re.search(rf"Plan, (\d+ x \d+ \w+): .*?, {figures}", text)
     page = (ROOT / "docs" / "how-to" / "planning.md").read_text()
     row = re.search(rf"\| `{name}` \|.*\| (\d+ x \d+ \w+): (.*), (.*), (.*), (.*) \|", page)

@@ -56,7 +56,7 @@ def environment_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: An
 
 
 def config_of(*overrides: str) -> TrainingConfig:
-    return load_training(ROOT / "tests" / "tiny.yaml", ["run_dir=run", "data.path=data", *overrides])
+    return load_training(ROOT / "tests" / "tiny.yaml", ["run_dir=run", "data.path=data", "micro_batch=4", *overrides])
 
 
 @pytest.mark.parametrize(

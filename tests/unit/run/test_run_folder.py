@@ -75,8 +75,19 @@ def test_who_is_stopped_before_training_goes_on_has_lost_nothing(tmp_path: Path)
         "stopped by SIGTERM before training began; the same command starts it",
         3,
     )
-    assert how_it_ended(config, 143, "SIGTERM", since=now - 1)[1] == 143
-    assert how_it_ended(config, 143, None, since=now + 1)[1] == 143
+    assert how_it_ended(config, 137, None, since=now + 1)[1] == 137
+
+
+@pytest.mark.parametrize(("code", "asked"), [(143, None), (130, "SIGINT"), (138, "SIGUSR1"), (1, "SIGTERM")])
+def test_who_is_stopped_while_starting_again_or_failing_goes_on(tmp_path: Path, code: int, asked: str | None) -> None:
+    folder = open_run_folder(tiny(tmp_path / "run"))
+    Heartbeat(folder).beat(Progress(1000, 10), now=True)
+    by = asked or "SIGTERM"
+    words = f"stopped by {by} while it was starting or ending; the same command goes on from the last checkpoint"
+    assert how_it_ended(tiny(folder), code, asked) == (words, 3)
+    note_failure(folder, 0, RuntimeError("no more memory\nat all"))
+    assert "(it failed: RuntimeError: no more memory);" in how_it_ended(tiny(folder), code, asked)[0]
+    assert how_it_ended(tiny(folder), 2, asked)[1] == 2
 
 
 @pytest.mark.parametrize(("fact", "words"), [("data", "holds other samples"), ("rng", "its random numbers came from")])

@@ -84,10 +84,12 @@ def test_what_mlflow_has_not_got_yet_is_counted_over_all_spools(tmp_path: Path) 
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/node0.jsonl").write_text("0123456789")
     reported = (tmp_path / "metrics.jsonl").stat().st_size
-    SentState(tmp_path).save(
-        "sqlite:///x", Sent("abc", "fashion", {"metrics.jsonl": reported, "metrics/node0.jsonl": 4})
-    )
-    assert status_of(tmp_path)["mlflow"] == {"run_id": "abc", "unsent_bytes": 6}
+    sent = Sent("abc", "fashion", "7", {"metrics.jsonl": reported, "metrics/node0.jsonl": 4})
+    SentState(tmp_path).save("sqlite:///x", sent)
+    assert status_of(tmp_path)["mlflow"] == {"run_id": "abc", "page": None, "unsent_bytes": 6}
+    SentState(tmp_path).save("http://server", sent)
+    page = "http://server/#/experiments/7/runs/abc?workflowType=machine_learning"
+    assert status_of(tmp_path)["mlflow"] == {"run_id": "abc", "page": page, "unsent_bytes": 6}
 
 
 def test_another_folder_is_no_run(tmp_path: Path) -> None:

@@ -35,7 +35,15 @@ def never() -> None:
 
 @pytest.mark.parametrize(
     ("codes", "allowed", "starts"),
-    [([0], 5, 1), ([137, 137, 0], 5, 3), ([137, 137, 137], 1, 2), ([137, 2], 5, 2), ([3], 5, 1), ([1], 0, 1)],
+    [
+        ([0], 5, 1),
+        ([137, 137, 0], 5, 3),
+        ([137, 137, 137], 1, 2),
+        ([137, 2], 5, 2),
+        ([3], 5, 1),
+        ([143], 5, 1),
+        ([1], 0, 1),
+    ],
 )
 def test_ranks_that_fail_are_started_again(tmp_path: Path, codes: list[int], allowed: int, starts: int) -> None:
     ranks = Ranks(tmp_path, codes)

@@ -34,6 +34,13 @@ LONG = "The filesystem tracking backend is in maintenance mode. " + 9 * "Please 
         (MlflowError("API request to endpoint /x failed with error code 404 != 200", 404), SERVER, "no MLflow server"),
         (MlflowError(f"{LONG} set THIS=true", 400), SERVER, "set THIS=true"),
         (ModuleNotFoundError("No module named 'psycopg'", name="psycopg"), "postgresql://db/x", "psycopg is missing"),
+        (PermissionError(13, "Permission denied", "/mlflow"), SERVER, "/mlflow cannot be written from here"),
+        (type("NoCredentialsError", (Exception,), {})("Unable to locate"), SERVER, "AWS_ACCESS_KEY_ID"),
+        (
+            MlflowError("API request to endpoint /api failed with error code 413 != 200", 500),
+            SERVER,
+            "client_max_body_size",
+        ),
         (UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"), SERVER, "surrogates not allowed"),
     ],
 )

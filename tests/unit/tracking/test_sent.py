@@ -8,12 +8,12 @@ from bigtrain.tracking.sent import Sent, SentState, only_sender
 
 def test_each_server_is_remembered_and_no_password(tmp_path: Path) -> None:
     state = SentState(tmp_path)
-    state.save("postgresql://me:secret@one/mlflow", Sent("a", "digits", {"metrics.jsonl": 7}))
-    state.save("http://two", Sent("b", "digits", {"metrics.jsonl": 3}))
+    state.save("postgresql://me:secret@one/mlflow", Sent("a", "digits", "1", {"metrics.jsonl": 7}))
+    state.save("http://two", Sent("b", "digits", "1", {"metrics.jsonl": 3}))
     again = SentState(tmp_path)
     assert again.uri == "http://two"
     assert again.at("http://two").run_id == "b"
-    assert again.at("postgresql://me:another@one/mlflow") == Sent("a", "digits", {"metrics.jsonl": 7})
+    assert again.at("postgresql://me:another@one/mlflow") == Sent("a", "digits", "1", {"metrics.jsonl": 7})
     assert again.at("http://three") == Sent()
     assert "secret" not in (tmp_path / "mlflow.json").read_text()
     assert json.loads((tmp_path / "mlflow.json").read_text())["run_id"] == "b"

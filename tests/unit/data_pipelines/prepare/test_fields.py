@@ -231,7 +231,7 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
-        monkeypatch.setattr(emoji, name, emoji.Package(f"https://nowhere/{path.name}", sha256_of(path)))
+        monkeypatch.setattr(emoji, name, emoji.Archive(f"https://nowhere/{path.name}", sha256_of(path)))
     return tmp_path / "cache"
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.photos import Package, photos
 
 
@@ -32,7 +33,8 @@ def package(folder: Path, content: bytes | None = None) -> Package:
             content += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(member):<10}`\n".encode() + member
             content += b"\n" * (len(member) % 2)
     (folder / "pictures.deb").write_bytes(content)
-    found = Package("http://localhost/pictures.deb", hashlib.sha256(content).hexdigest(), "usr/share/backgrounds")
+    pinned = Archive("http://localhost/pictures.deb", hashlib.sha256(content).hexdigest())
+    found = Package(pinned, "usr/share/backgrounds")
     return found._replace(others=("drawing.jpg",))
 
 

@@ -15,7 +15,8 @@ import soundfile
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import Manifest
-from data_pipelines.prepare import debian, drums, open_source, syllables
+from data_pipelines.prepare import drums, open_source, syllables
+from data_pipelines.prepare.fetch import Archive
 from data_pipelines.prepare.resampling import Ratio, excerpt
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.prepare.sound_form import SoundForm
@@ -201,7 +202,7 @@ KIT = """<?xml version="1.0"?><drumkit_info xmlns="http://www.hydrogen-music.org
 INSTRUMENT = "<instrument><name>{}</name><layer><filename>{}.wav</filename></layer></instrument>"
 
 
-def debian_package(path: Path, files: dict[str, bytes]) -> debian.Package:
+def debian_package(path: Path, files: dict[str, bytes]) -> Archive:
     """Write a package of these files."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
@@ -214,7 +215,7 @@ def debian_package(path: Path, files: dict[str, bytes]) -> debian.Package:
         content += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(member):<10}`\n".encode() + member
         content += b"\n" * (len(member) % 2)
     path.write_bytes(content)
-    return debian.Package(f"http://localhost/{path.name}", hashlib.sha256(content).hexdigest())
+    return Archive(f"http://localhost/{path.name}", hashlib.sha256(content).hexdigest())
 
 
 def wav(hertz: float) -> bytes:

@@ -1,0 +1,26 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from bigtrain.core import logging
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_on_a_terminal_and_taken_away(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(logging, "console", Console(file=written, force_terminal=terminal, width=80))
+    with logging.counted("evaluating", 4) as advance:
+        advance(1)
+        advance(3)
+    text = written.getvalue()
+    assert ("evaluating" in text) is terminal
+    assert text.endswith("\x1b[2K") is terminal
+
+
+def test_standard_output_is_for_the_answer_in_json_alone() -> None:
+    before = logging.console.stderr
+    with pytest.raises(ValueError, match="broken"), logging.answering_in_json(True):
+        assert logging.console.stderr
+        raise ValueError("broken")
+    assert logging.console.stderr is before
