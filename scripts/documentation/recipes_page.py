@@ -1,5 +1,6 @@
 """The gallery of recipes: every config of configs/, with its header, and a picture of those that were run here."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,31 @@ def recipes_page() -> str:
     """Return the page as Markdown."""
     recipes = sorted((ROOT / "configs").glob("*.yaml"), key=lambda path: (path.stem not in PICTURES, path.stem))
     found = [(path, path.read_text(encoding="utf-8")) for path in recipes]
-    rows = ["| recipe | task | generator | resolution | kimg |", "|---|---|---|---|---|"]
-    rows += [_row(path.stem, yaml.safe_load(text)) for path, text in found]
+    rows = ["| recipe | task | generator | resolution | kimg | verified |", "|---|---|---|---|---|---|"]
+    rows += [_row(path.stem, yaml.safe_load(text), _verified(path.name, text)) for path, text in found]
     return INTRODUCTION + "\n".join(rows) + "\n" + "".join(_section(path.stem, text) for path, text in found)
 
 
-def _row(name: str, config: dict[str, Any]) -> str:
+def _row(name: str, config: dict[str, Any], verified: str) -> str:
     data = config["data"]
     streams = data.get("streams", {"": data})
-    resolution = next(iter(streams.values())).get("resolution", "")
+    resolution = next(iter(streams.values())).get("resolution", 1)
+    size = resolution if resolution > 1 else ""  # of sounds it is 1, or not stated
     kind, kimg = config["generator"]["kind"], config["total_kimg"]
-    return f"| [{name}](#{name}) | {config['task']} | `{kind}` | {resolution} | {kimg:g} |"
+    return f"| [{name}](#{name}) | {config['task']} | `{kind}` | {size} | {kimg:g} | {verified} |"
+
+
+def _verified(name: str, text: str) -> str:
+    """Return what a recipe's header says of its verification, up to the first comma or full stop.
+
+    Raises:
+        ValueError: the header does not say it.
+    """
+    header = " ".join(line.removeprefix("#").strip() for line in text.partition("\nrun_dir:")[0].splitlines())
+    found = re.search(r"Verified: (.+?)(?:[,;.] |\.?$)", header)
+    if not found:
+        raise ValueError(f"configs/{name}: its header has no line that begins with 'Verified:'")
+    return found[1].replace("the plan below", "its plan; not trained")
 
 
 def _section(name: str, text: str) -> str:
