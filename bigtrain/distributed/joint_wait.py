@@ -2,14 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import Callable
 
+import torch
+import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 
 from bigtrain.core import stop
 
-_FIRST_POLL_S, _POLL_S = 0.0005, 0.2
-_STOP, _GO_ON = b"stop", b"go on"
+_FIRST_POLL_S, _POLL_S = 0.0001, 0.05
+_LOOK_S = 2.0
+"""How often a rank that was not asked to stop looks whether another one was."""
+_ASKED = "waiting/asked"
 
 
 class StepGivenUpError(Exception):
@@ -22,20 +25,18 @@ class JointWait:
     A rank that has its samples begins the step, and then waits in a collective operation, which nothing interrupts, for
     one whose samples do not come. So the ranks tell each other in the vote after each step whether their next samples
     have been read (`Stopping`). Where those of all ranks have, a step just begins. Else no rank begins it before all
-    have theirs: the last one to get them writes "go on" into the group's store. A rank that was asked to stop writes
-    "stop". The first word holds.
+    have answered a question of their own: a rank whose samples have come says "begin", one that still waits for them
+    when it is asked to stop says "give up", and one of these is enough.
 
     Args:
         world_size: number of ranks.
-        find_store: returns the store that they share; by default, that of the process group.
 
     Attributes:
         together: whether the next step is begun together; the same on all ranks.
     """
 
-    def __init__(self, world_size: int, find_store: Callable[[], c10d.Store] = c10d._get_default_store) -> None:
-        self._world_size, self._find_store = world_size, find_store
-        self._steps = 0
+    def __init__(self, world_size: int) -> None:
+        self._world_size, self._look_at, self._told = world_size, 0.0, False
         self.together = False
 
     def look(self) -> None:
@@ -46,14 +47,8 @@ class JointWait:
         """
         if self._world_size == 1 and stop.received() is not None:
             raise StepGivenUpError
-        if self._world_size == 1 or not self.together:
-            return
-        store = self._store
-        with contextlib.suppress(RuntimeError):  # the launcher, which holds the store, is gone: wait for the samples
-            if stop.received() is not None:
-                store.compare_set(self._word, "", _STOP.decode())
-            if store.check([self._word]) and store.get(self._word) == _STOP:
-                raise StepGivenUpError
+        if self._world_size > 1 and self.together and self._is_asked():
+            self._answer(give_up=True)
 
     def meet(self) -> None:
         """Wait until all ranks have the samples of the step, if it is begun together. Collective.
@@ -61,28 +56,31 @@ class JointWait:
         Raises:
             StepGivenUpError: the step is given up.
         """
-        self._steps += 1
-        if self._world_size == 1 or not self.together:
-            return
-        store, wait = self._store, _FIRST_POLL_S
-        try:
-            if store.add(f"{self._word}/ready", 1) == self._world_size:
-                store.compare_set(self._word, "", _GO_ON.decode())
-            while not store.check([self._word]):  # `Store.wait` would log a warning for each time that it waits in vain
-                time.sleep(wait)
-                wait = min(2 * wait, _POLL_S)
-                if wait == _POLL_S:
-                    self.look()
-            word = store.get(self._word)
-        except RuntimeError:  # the launcher is gone, see `look`
-            return
-        if word == _STOP:
+        if self._world_size > 1 and self.together:
+            self._answer(give_up=False)
+
+    def _answer(self, *, give_up: bool) -> None:
+        """Answer for this step, once, and wait for what comes out."""
+        value, wait = torch.tensor([int(give_up)], dtype=torch.int32), _FIRST_POLL_S
+        work = dist.all_reduce(value, op=dist.ReduceOp.MAX, async_op=True)
+        while not work.is_completed():
+            self._is_asked()  # the others shall know
+            time.sleep(wait)
+            wait = min(2 * wait, _POLL_S)
+        work.wait()
+        if value.item():
             raise StepGivenUpError
 
-    @property
-    def _store(self) -> c10d.Store:
-        return c10d.PrefixStore("waiting", self._find_store())
-
-    @property
-    def _word(self) -> str:
-        return f"step/{self._steps}"
+    def _is_asked(self) -> bool:
+        """Tell whether a rank was asked to stop: this one, which tells the others, or, looked up at times, another."""
+        asked = stop.received() is not None
+        if asked == self._told and time.monotonic() < self._look_at:
+            return asked
+        self._look_at = time.monotonic() + _LOOK_S
+        with contextlib.suppress(RuntimeError):  # the launcher, which may hold the store, is gone; all ranks notice
+            store = c10d._get_default_store()
+            if asked and not self._told:
+                store.set(_ASKED, "")
+                self._told = True
+            return asked or store.check([_ASKED])
+        return asked
