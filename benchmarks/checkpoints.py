@@ -1,4 +1,4 @@
-"""How long a checkpoint holds up the training: `torchrun --nproc-per-node=2 benchmarks/checkpoints.py --mb 200`.
+"""How long a checkpoint holds up the training: `torchrun --nproc-per-node=2 -m benchmarks.checkpoints --mb 200`.
 
 Also what its writing in a thread takes from other threads meanwhile: the longest pause of one that wakes every
 millisecond, beside that of a second in which nothing is written; and the processor time of the whole process.

@@ -10,6 +10,10 @@ water are left out, since every network copies the coast. The classifier is a mu
 EfficientNet-Lite0's activations from 1/2 to 1/16 of the resolution, brought to the 16x16 cells, and learns on 32 cells
 of each training tile. As in the paper's table 1 the scores are the share of cells with the right class, its mean over
 classes, and the intersection over union, mean over classes. The held-out places are bands of longitude of their own.
+
+A second classifier is asked about whole tiles: which of six kinds of cover, the clusters of the mean and the deviation
+of L*, a* and b* of real training tiles, a tile shows. The label is that of the true picture; the classifier is the same
+on the mean activations of all five depths.
 """
 
 import argparse
@@ -27,13 +31,22 @@ from translation import CPU, interval
 
 import bigtrain as bt
 from bigtrain.models.pretrained import FeatureMaps, feature_maps
+from bigtrain.ops.colour import lab_of
 from data_pipelines.prepare import earth
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
 
 CLASSES, CELLS, CELLS_LEARNT = 5, 16, 32
+COVERS = 6
 _DEPTHS = 4
-_PENALTY = 1e-3
+_PENALTY, _COVER_PENALTY = 1e-3, 1e-2
+
+
+class Seen(NamedTuple):
+    """What the classifiers see of pictures: of each cell [N, CELLS, CELLS, F], of each tile [N, F']."""
+
+    cells: Tensor
+    tiles: Tensor
 
 
 class Pairs(NamedTuple):
@@ -77,35 +90,44 @@ def labels_of(relief: Tensor, classes: Tensor) -> Tensor:
     return torch.where(is_land(colours), nearest, -1)
 
 
-@torch.inference_mode()
-def features_of(network: FeatureMaps, pictures: Tensor) -> Tensor:
-    """Return what the classifier sees of each cell of uint8 pictures, shape [N, CELLS, CELLS, F]."""
-    found = []
+def statistics_of(pictures: Tensor) -> Tensor:
+    """Return the mean and the deviation of L*, a* and b* of uint8 tiles, shape [N, 6]."""
+    colours = lab_of(pictures.float() / 127.5 - 1).flatten(2)
+    return torch.cat([colours.mean(2), colours.std(2)], 1)
+
+
+@torch.no_grad()
+def features_of(network: FeatureMaps, pictures: Tensor) -> Seen:
+    """Return what the classifiers see of uint8 pictures."""
+    cells, tiles = [], []
     for part in pictures.split(64):
-        maps = network(part.float() / 127.5 - 1)[:_DEPTHS]
-        same = [F.interpolate(one.float(), size=(CELLS, CELLS), mode="bilinear", antialias=True) for one in maps]
-        found.append(torch.cat(same, 1).permute(0, 2, 3, 1))
-    return torch.cat(found)
+        maps = [one.float() for one in network(part.float() / 127.5 - 1)]
+        same = [F.interpolate(one, size=(CELLS, CELLS), mode="bilinear", antialias=True) for one in maps[:_DEPTHS]]
+        cells.append(torch.cat(same, 1).permute(0, 2, 3, 1))
+        tiles.append(torch.cat([one.mean((2, 3)) for one in maps], 1))
+    return Seen(torch.cat(cells), torch.cat(tiles))
 
 
-class Segmenter:
+class Classifier:
     """A multinomial logistic regression on standardised features, with a penalty on the squared weights.
 
     Args:
         features: shape [M, F].
         labels: shape [M].
+        classes: how many labels there are.
+        penalty: factor of the squared weights.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, classes: int, penalty: float) -> None:
         self.mean, self.deviation = features.mean(0), features.std(0) + 1e-6
         x = (features - self.mean) / self.deviation
-        self.weight = torch.zeros(x.shape[1], CLASSES, requires_grad=True)
-        self.bias = torch.zeros(CLASSES, requires_grad=True)
+        self.weight = torch.zeros(x.shape[1], classes, requires_grad=True)
+        self.bias = torch.zeros(classes, requires_grad=True)
         optimizer = torch.optim.LBFGS([self.weight, self.bias], max_iter=100, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            found = F.cross_entropy(x @ self.weight + self.bias, labels) + _PENALTY * self.weight.square().sum()
+            found = F.cross_entropy(x @ self.weight + self.bias, labels) + penalty * self.weight.square().sum()
             found.backward()
             return found
 
@@ -130,14 +152,29 @@ def scores(found: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def learnt(network: FeatureMaps, pairs: Pairs, classes: Tensor) -> Segmenter:
-    """Train the classifier on real pictures."""
-    features, labels = features_of(network, pairs.satellite).flatten(1, 2), labels_of(pairs.relief, classes).flatten(1)
+def segmenter_of(seen: Tensor, labels: Tensor) -> Classifier:
+    """Train the classifier of cells on those of real pictures, [N, CELLS, CELLS, …] both."""
+    features, labels = seen.flatten(1, 2), labels.flatten(1)
     chance = torch.Generator().manual_seed(0)
     some = torch.rand(labels.shape, generator=chance).argsort(1)[:, :CELLS_LEARNT]
     chosen = labels.gather(1, some)
-    seen = features.gather(1, some[..., None].expand(-1, -1, features.shape[2]))
-    return Segmenter(seen[chosen >= 0], chosen[chosen >= 0])
+    learnt = features.gather(1, some[..., None].expand(-1, -1, features.shape[2]))
+    return Classifier(learnt[chosen >= 0], chosen[chosen >= 0], CLASSES, _PENALTY)
+
+
+class Covers:
+    """The kinds of cover of tiles, from real ones, uint8."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        found = statistics_of(pictures)
+        self._mean, self._deviation = found.mean(0), found.std(0)
+        x = (found - self._mean) / self._deviation
+        centres, _ = scipy.cluster.vq.kmeans2(x.numpy(), COVERS, iter=50, minit="++", seed=0)
+        self._centres = torch.from_numpy(centres)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return the kind of each tile, shape [N]."""
+        return torch.cdist((statistics_of(pictures) - self._mean) / self._deviation, self._centres).argmin(1)
 
 
 def main() -> None:
@@ -150,12 +187,21 @@ def main() -> None:
     network.load(CPU)
     train, test = pairs_of("train"), pairs_of("test")
     classes = terrains(train.relief)
-    segmenter, labels = learnt(network, train, classes), labels_of(test.relief, classes)
+    real, labels, covers = (
+        features_of(network, train.satellite),
+        labels_of(test.relief, classes),
+        Covers(train.satellite),
+    )
+    segmenter = segmenter_of(real.cells, labels_of(train.relief, classes))
+    of_tiles, kinds = Classifier(real.tiles, covers(train.satellite), COVERS, _COVER_PENALTY), covers(test.satellite)
     shares = torch.bincount(labels[labels >= 0], minlength=CLASSES) / (labels >= 0).sum()
     print("colours of the classes", (255 * classes).round().int().tolist(), "shares", [f"{s:.3f}" for s in shares])
+    print("tiles of each cover", torch.bincount(kinds, minlength=COVERS).tolist())
 
     def scores_of(pictures: Tensor) -> dict[str, float]:
-        return scores(segmenter(features_of(network, pictures)[labels >= 0]), labels[labels >= 0])
+        seen = features_of(network, pictures)
+        found = scores(segmenter(seen.cells[labels >= 0]), labels[labels >= 0])
+        return {**found, "cover": float((of_tiles(seen.tiles) == kinds).double().mean())}
 
     print("real pictures", shown(scores_of(test.satellite)), flush=True)
 
