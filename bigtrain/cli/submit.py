@@ -61,8 +61,8 @@ def submit(
         typer.Option(
             metavar="PARTS",
             min=1,
-            help="Prepare a dataset instead, by an array of so many tasks: submit --prepare 16 … -- SOURCE DEST "
-            "[OPTION]…; what follows -- are the arguments of bigtrain data prepare.",
+            help="Prepare a dataset instead, with an array of this number of tasks: submit --prepare 16 … -- SOURCE "
+            "DEST [OPTION]…, with the arguments of bigtrain data prepare after --.",
         ),
     ] = None,
     dry_run: Annotated[
