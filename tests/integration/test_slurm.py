@@ -39,6 +39,7 @@ QUIET = [f"total_kimg={KIMG}", "eval.interval_kimg=0", "preview.interval_kimg=0"
 # first step, and four numbers add up by their place in a bucket. One flat all-reduce always adds in the same order.
 QUIET += [
     "strategy.kind=flat",
+    "micro_batch=4",  # of a batch of 16: one for each of four ranks
     "snapshot.interval_kimg=0",
     "tracking.mlflow=false",
     "log.interval_kimg=0.16",
