@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported: most of 26,000 never are.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-compile
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
