@@ -34,7 +34,7 @@ def plan(
 ) -> None:
     """Predict the memory, messages, speed, duration and cost of a run. Needs neither its data nor a GPU."""
     from bigtrain.config import load_training
-    from bigtrain.core.logging import counted
+    from bigtrain.core.logging import answering_in_json, counted
     from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware, parse_rate
     from bigtrain.planning.plan import make_plan
     from bigtrain.planning.show import plot_efficiency, show
@@ -43,12 +43,13 @@ def plan(
     card = find_gpu(known, gpu)
     network = card.network_gbit_s * 1e9 / 8 if link is None else parse_rate(link)
     cluster = Cluster(card, known.assumed, nodes, gpus_per_node, network)
-    with counted("planning", None):
-        made = make_plan(load_training(config, overrides or []), cluster, price=price)
-    if as_json:
-        typer.echo(json.dumps(made.as_json(), indent=1))
-    else:
-        show(made, Path(config).stem)
+    with answering_in_json(as_json):
+        with counted("planning", None):
+            made = make_plan(load_training(config, overrides or []), cluster, price=price)
+        if as_json:
+            typer.echo(json.dumps(made.as_json(), indent=1))
+        else:
+            show(made, Path(config).stem)
     if plot is not None:
         plot_efficiency(made, Path(config).stem, plot)
         typer.echo(f"{plot}: efficiency on 1 to 1024 GPUs", err=True)
