@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
-PROCESSES := 3# one more than CI has cores, because tests also wait for servers and disks
+PROCESSES := 2
 
 .PHONY: quickstart quick test test-all lint docs lock clean
 

@@ -67,6 +67,7 @@ class FaultLog:
         self._known: set[tuple[str, int | None]] = set()
         self._reported = FaultReport()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def quarantine(self, fault: Fault) -> None:
         """Remember and say that something is damaged."""
@@ -93,6 +94,14 @@ class FaultLog:
         with self._lock:
             self.retries += 1
         log.warning("%s: %s; trying again in %.1f s", url, problem, wait_s)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait before a fetch is tried again; return whether nobody wants it any more, which ends the wait."""
+        return self._closed.wait(seconds)
+
+    def close(self) -> None:
+        """End all waits: threads that ask a dead server again would go on for minutes after their stream was closed."""
+        self._closed.set()
 
     def report(self) -> FaultReport:
         """Return what happened since the last call."""

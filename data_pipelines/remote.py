@@ -93,7 +93,8 @@ def with_retries(fetch: Callable[[], Result], url: str, retry: RetryPolicy, faul
             longest = min(retry.first_wait_s * 2 ** min(tries - 1, 16), retry.longest_wait_s)
             wait = _jitter.uniform(longest / 2, longest)
             faults.retry(url, str(error), wait)
-            time.sleep(wait)
+            if faults.wait(wait):
+                raise UnreachableError(f"{error} (its stream was closed)") from None
 
 
 def chunks_of(url: str, retry: RetryPolicy, start: int = 0) -> Iterator[bytes]:

@@ -107,5 +107,6 @@ class BatchStream(Iterator[HostBatch]):
 
     def close(self) -> None:
         """Stop reading ahead."""
+        self.faults.close()
         self._prefetcher.close()
         self._readers.close()

@@ -113,6 +113,7 @@ class TarStream(Iterator[HostBatch]):
 
     def close(self) -> None:
         """Stop reading ahead, and making an exact set."""
+        self.faults.close()
         self._end_readers()
         if self._indexing is not None:
             self._indexing.close()

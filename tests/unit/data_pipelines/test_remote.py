@@ -138,7 +138,7 @@ def test_an_outage_is_waited_out(server: FaultyServer, cache: ShardCache) -> Non
 
 def test_pauses_are_random_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("data_pipelines.remote.time.sleep", waits.append)
+    monkeypatch.setattr("data_pipelines.faults.FaultLog.wait", lambda _, seconds: waits.append(seconds))
 
     def fail() -> None:
         raise WrongContentError("wrong")

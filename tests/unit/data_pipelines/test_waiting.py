@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_a_batch_of_a_server_that_stalls_can_be_given_up(
     tiny_shards: Path, tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemons, "_LEAVE_S", 0.1)
-    cache = CachePlan(folder=str(tmp_path / "cache"))
+    cache, before = CachePlan(folder=str(tmp_path / "cache")), set(threading.enumerate())
     with serve(tiny_shards) as server:
         server.misdeeds = {path.name: ["stall"] * 100 for path in tiny_shards.glob("*.tar")}
         plan = BatchPlan(server.url, seed=5, global_batch=12, window=1, cache=cache)
@@ -39,6 +40,9 @@ def test_a_batch_of_a_server_that_stalls_can_be_given_up(
         began = time.monotonic()
         streams.close()
         assert time.monotonic() - began < 5
+    while [one for one in set(threading.enumerate()) - before if one.name in ("batch", "fetch")]:
+        assert time.monotonic() - began < 60, "threads of a closed stream go on asking its server"
+        time.sleep(0.05)
 
 
 ENDS = """
