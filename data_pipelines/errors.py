@@ -2,7 +2,7 @@
 
 
 class DataError(ValueError):
-    """A dataset is missing, damaged or does not fit; one line that names the file and what would be right."""
+    """A dataset is missing, damaged or does not fit; one line that names the file and says how to correct it."""
 
 
 class UnreachableError(DataError):

@@ -172,7 +172,7 @@ class TaskConfig(Config, ABC):
         """Find out whether the config names an optimizer for each player.
 
         Raises:
-            ValueError: it does not, with the key and what would be right.
+            ValueError: it does not, with the key and how to correct it.
         """
         players = self.demands().keys()
         if self.optim.keys() != players:

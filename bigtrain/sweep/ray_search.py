@@ -92,6 +92,10 @@ class RaySearch(Searcher):
 
         seeds = {name: seed for name in _SEEDS if name in self._parameters()}
         args = dict(self.args)
+        if self.name == "optuna":  # else it tells of each study on standard error
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self.name == "nevergrad":
             registry = importlib.import_module("nevergrad").optimizers.registry
             args["optimizer"] = registry[args.get("optimizer", "TwoPointsDE")]

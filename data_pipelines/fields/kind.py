@@ -34,7 +34,7 @@ class FieldKind(ABC):
 
     @abstractmethod
     def check(self, spec: FieldSpec) -> None:
-        """Raise ValueError, with what would be right, if no field of this kind can be as `spec` says."""
+        """Raise ValueError, saying how to correct it, if no field of this kind can be as `spec` says."""
 
     @abstractmethod
     def probe(self, content: bytes) -> FieldSpec:

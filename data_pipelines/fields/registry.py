@@ -57,5 +57,5 @@ def kind_names() -> tuple[str, ...]:
 
 
 def check_spec(spec: FieldSpec) -> None:
-    """Raise ValueError, with what would be right, if there can be no such field."""
+    """Raise ValueError, saying how to correct it, if there can be no such field."""
     kind_of(spec).check(spec)
