@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,8 @@ from bigtrain.tracking.spool import FILE_KINDS, FILE_NAME, OTHER_SPOOLS, Record,
 from data_pipelines.files import confined
 from data_pipelines.secrets import hide_secrets, print_line
 
-Piece = tuple[list[Record], int]
-"""Records that are sent at once, and the offset after them."""
+Piece = tuple[list[Record], dict[str, int]]
+"""Records that are sent at once, and the offsets after them, by spool."""
 
 if TYPE_CHECKING:
     from bigtrain.tracking.mlflow import MlflowRun, Target
@@ -128,19 +127,24 @@ class Sender:
         offsets = self._sent.offsets
         for name in names:  # earlier versions sent all in one order
             offsets.setdefault(name + _FILES, offsets.get(name, 0))
+        self._send_pieces(_numbers(names, offsets))
+        seen = dict(offsets)
         for name, path in names.items():
-            self._send_pieces(name, _pieces(path, offsets.get(name, 0)))
-        for name, path in names.items():
-            seen = offsets.get(name, 0)
-            self._send_pieces(name + _FILES, _files(path, offsets[name + _FILES]))
-            offsets[name + _FILES] = max(seen, offsets[name + _FILES])
+            self._send_pieces(_files(path, name + _FILES, offsets[name + _FILES]))
+            offsets[name + _FILES] = max(seen.get(name, 0), offsets[name + _FILES])
+        if offsets != seen:
+            self._state.save(self._target.uri, self._sent)
 
-    def _send_pieces(self, name: str, pieces: Iterator[Piece]) -> None:
-        for records, offset in pieces:
+    def _send_pieces(self, pieces: Iterator[Piece]) -> None:
+        noted = 0.0
+        for records, offsets in pieces:
             for left_out in self._send(records):
                 self._say_once(left_out)
-            self._sent.offsets[name] = offset
-            self._state.save(self._target.uri, self._sent)
+            self._sent.offsets.update(offsets)
+            # A picture that is sent again takes its own place: of many, not each is noted.
+            if records[0]["kind"] != "image" or time.monotonic() > noted + _POLL_SECONDS:
+                self._state.save(self._target.uri, self._sent)
+                noted = time.monotonic()
 
     def _send(self, records: list[Record]) -> list[str]:
         assert self._run is not None
@@ -251,20 +255,30 @@ class Sender:
         print_line(f"{goes_on}everything is kept in {self._spool}; send it then with: bigtrain sync {self._folder}")
 
 
-def _pieces(path: Path, offset: int) -> Iterator[Piece]:
-    """Iterate over a spool's records without files: metrics in heaps, others one by one."""
-    records = (entry for entry in read_records(path, offset) if entry[0]["kind"] not in FILE_KINDS)
-    while chunk := list(islice(records, _CHUNK)):
-        for metrics, piece in groupby(chunk, lambda entry: entry[0]["kind"] == "metrics"):
-            entries = list(piece)
-            for part in [entries] if metrics else [[entry] for entry in entries]:
-                yield [record for record, _ in part], part[-1][1]
+def _numbers(spools: Mapping[str, Path], offsets: Mapping[str, int]) -> Iterator[Piece]:
+    """Iterate over all spools' records without files: metrics in heaps, for a job has a spool a node; others singly."""
+    heap: list[Record] = []
+    after: dict[str, int] = {}
+    for name, path in spools.items():
+        for record, offset in read_records(path, offsets.get(name, 0)):
+            if record["kind"] in FILE_KINDS:
+                continue
+            if heap and (record["kind"] != "metrics" or len(heap) == _CHUNK):
+                yield heap, after
+                heap, after = [], {}
+            if record["kind"] == "metrics":
+                heap.append(record)
+                after[name] = offset
+            else:
+                yield [record], {name: offset}
+    if heap:
+        yield heap, after
 
 
-def _files(path: Path, offset: int) -> Iterator[Piece]:
+def _files(path: Path, name: str, offset: int) -> Iterator[Piece]:
     """Iterate over a spool's records that come with files."""
     for record, after in read_records(path, offset, FILE_KINDS):
-        yield [record], after
+        yield [record], {name: after}
 
 
 def _has_ended(spool: Path) -> bool:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 
@@ -11,7 +10,7 @@ from launch.forked import ForkedProcess
 
 
 def test_a_process_is_waited_for_like_a_subprocess() -> None:
-    asleep = ForkedProcess(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid)
+    asleep = ForkedProcess(os.posix_spawn("/bin/sleep", ["sleep", "60"], {}))
     assert asleep.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         asleep.wait(0.01)
@@ -20,6 +19,6 @@ def test_a_process_is_waited_for_like_a_subprocess() -> None:
 
 
 def test_an_exit_code_is_kept() -> None:
-    ended = ForkedProcess(subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]).pid)
+    ended = ForkedProcess(os.posix_spawn("/bin/sh", ["sh", "-c", "exit 3"], {}))
     assert ended.wait(20) == 3
     assert ended.poll() == 3
