@@ -189,10 +189,10 @@ def test_metrics_do_not_wait_for_a_store_of_artifacts(server: Server, tmp_path: 
         while stored(server, run_id_of(run.folder)) != spooled(run.folder) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
-        assert not list(server.artifacts.rglob("*.png"))
+        assert not list(server.artifacts.rglob(f"{run_id_of(run.folder)}/**/*.png"))
         line.fault = "none"
         assert run.end()
-        assert len([path for path in server.artifacts.rglob("*.png") if run_id_of(run.folder) in str(path)]) == 1
+        assert len(list(server.artifacts.rglob(f"{run_id_of(run.folder)}/**/*.png"))) == 1
         assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
 
 
