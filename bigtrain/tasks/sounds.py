@@ -26,10 +26,22 @@ class SoundConfig(SpectrogramSettings):
     field: str = "audio"
     iterations: NonNegativeInt = 16
 
-    @property
-    def settings(self) -> SpectrogramSettings:
-        """The settings of the spectrograms alone."""
-        return SpectrogramSettings(n_fft=self.n_fft, hop=self.hop, range_db=self.range_db)
+    def check_equal(self, derived: SpectrogramSettings, key: str, *, of: str) -> None:
+        """See that the spectrograms of the data have the same settings.
+
+        Args:
+            derived: settings of the derived field.
+            key: of the derived field, for messages.
+            of: field from which it is computed.
+
+        Raises:
+            ValueError: they differ.
+        """
+        ours, theirs = self.settings.model_dump(), derived.model_dump()
+        ours["field"], theirs["field"] = self.field, of
+        for name, value in theirs.items():
+            if ours[name] != value:
+                raise ValueError(f"sound.{name} is {ours[name]}, and {key} has {value}: use {value} in both")
 
     def find(self, fields: Mapping[str, FieldSpec], spectrogram: str) -> FieldSpec:
         """Return the spec of the sounds.

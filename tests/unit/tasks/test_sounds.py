@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from bigtrain.augment.derived.sounds import SpectrogramConfig
-from bigtrain.core.config import parse_config
+from bigtrain.config import load_training
+from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.tasks import read_sampler
 from bigtrain.tasks.sounds import SoundSampler
 from bigtrain.tasks.synthesis import SynthesisConfig
 from data_pipelines.fields.spec import FieldSpec
+from tests.conftest import ROOT
 
 SOUND = FieldSpec("audio", (1, 1024), "int16", rate=8000)
 FIELDS = {"audio": SOUND, "spectrogram": FieldSpec("array", (1, 32, 32), "float32")}
@@ -71,3 +73,17 @@ def test_samples_are_sounds_and_each_is_its_own() -> None:
 def test_what_does_not_fit_is_named(sound: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         config(**sound).networks(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sound.range_db=60", r"sound.range_db is 60.0, and data.derived.spectrogram has 80.0: use 80.0 in both"),
+        ("sound.field=noise", r"sound.field is noise, and data.derived.spectrogram has audio: use audio in both"),
+    ],
+)
+def test_the_recipe_refuses_two_scales(override: str, words: str) -> None:
+    recipe = ROOT / "configs" / "specgan-drums8k.yaml"
+    assert load_training(recipe).field == "spectrogram"
+    with pytest.raises(ConfigError, match=words):
+        load_training(recipe, [override])
