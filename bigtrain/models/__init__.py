@@ -33,6 +33,7 @@ from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
+from bigtrain.models.rgan import RGANDiscriminatorConfig, RGANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
@@ -67,6 +68,7 @@ GENERATORS.add_classes(
     MLPGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
+    RGANGeneratorConfig,
     SAGANGeneratorConfig,
     SNGANGeneratorConfig,
     StyleGAN1GeneratorConfig,
@@ -86,6 +88,7 @@ DISCRIMINATORS.add_classes(
     ProGANDiscriminatorConfig,
     MultiScaleDiscriminatorConfig,
     R3GANDiscriminatorConfig,
+    RGANDiscriminatorConfig,
     SAGANDiscriminatorConfig,
     SNGANDiscriminatorConfig,
     StyleGAN1DiscriminatorConfig,

@@ -10,7 +10,7 @@ from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
-from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig
+from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig, SpectrogramConfig
 
 DERIVED.add_classes(
     BlurConfig,
@@ -22,6 +22,7 @@ DERIVED.add_classes(
     MelConfig,
     NoiseConfig,
     RestorationConfig,
+    SpectrogramConfig,
 )
 
 __all__ = ["DERIVED", "DerivedField", "DerivedFieldConfig", "derive"]
