@@ -1,0 +1,43 @@
+"""Label maps: which of a palette's colours each pixel has, the input of semantic synthesis."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bigtrain.augment.derived.base import DerivedField, image_like
+from bigtrain.core.batch import dense
+from bigtrain.core.rng import Draws
+from data_pipelines.fields.spec import FieldSpec
+
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+class LabelMapConfig(DerivedField):
+    """An image of one channel, whose values from 0 on are the places of the pixels' colours in a palette.
+
+    Attributes:
+        colours: red, green and blue of each label, 0 to 255; a pixel has the label whose colour is the nearest.
+    """
+
+    kind: Literal["label_map"]
+    colours: tuple[tuple[Level, Level, Level], ...] = Field(min_length=2, max_length=255)
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        labels = image_like(source, channels=1)
+        if source.shape[0] != 3:
+            raise ValueError(f"needs images of 3 channels (red, green, blue), and its source has {source.shape[0]}")
+        return labels
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        palette = torch.tensor(self.colours, device=field.device, dtype=field.dtype) / 127.5 - 1
+        least = (field - palette[0, :, None, None]).square().sum(1, keepdim=True)
+        label = torch.zeros_like(least)
+        for number in range(1, len(palette)):  # one at a time: memory of one image, however many labels
+            distance = (field - palette[number, :, None, None]).square().sum(1, keepdim=True)
+            label = torch.where(distance < least, float(number), label)
+            least = torch.minimum(least, distance)
+        return dense(label / 127.5 - 1)
