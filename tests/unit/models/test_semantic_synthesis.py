@@ -1,0 +1,93 @@
+"""Label maps become channels, SPADE paints them, and patches are judged at several scales."""
+
+import pytest
+import torch
+
+from bigtrain.models import ImageSpec
+from bigtrain.models.initialise import initialise
+from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig, one_hot
+from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
+from bigtrain.models.patch import PatchDiscriminatorConfig
+from bigtrain.models.spade import SPADE, SPADEConfig
+
+MAP, IMAGE = ImageSpec(16, 1, width=32), ImageSpec(16, 3, width=32)
+LABELS = 4
+GENERATOR = LabelMapTranslatorConfig(labels=LABELS, base=SPADEConfig(width=2, doublings=2, hidden=4))
+DISCRIMINATOR = LabelMapDiscriminatorConfig(
+    labels=LABELS,
+    base=MultiScalePatchDiscriminatorConfig(base=PatchDiscriminatorConfig(width=4, layers=1, norm="instance")),
+)
+
+
+def label_maps() -> torch.Tensor:
+    labels = torch.randint(LABELS, (4, 1, 16, 32), generator=torch.Generator().manual_seed(0))
+    return labels.float() / 127.5 - 1
+
+
+def test_labels_are_channels_and_others_are_none() -> None:
+    labels = torch.tensor([0, 3, 1, 255]).reshape(1, 1, 1, 4)
+    found = one_hot(labels / 127.5 - 1, LABELS)[0, :, 0]
+    assert found.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(one_hot(labels / 127.5 - 1, LABELS)[0, :, 0], found)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_spade_paints_maps_of_any_size(norm) -> None:
+    config = GENERATOR.model_copy(update={"base": GENERATOR.base.model_copy(update={"norm": norm})})
+    torch.manual_seed(0)
+    network = config.build(MAP, IMAGE)
+    initialise(network)
+    maps = label_maps()
+    image = network(maps)
+    assert (image.shape, image.dtype) == ((4, 3, 16, 32), torch.float32)
+    image.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    network.eval()
+    assert network(maps.repeat(1, 1, 1, 2)).shape == (4, 3, 16, 64)
+    assert not torch.equal(network(maps), network(maps.flip(0)))
+    with pytest.raises(ValueError, match="spade: 18x32 pixels: height and width must be multiples of 4"):
+        network(maps.repeat(1, 1, 2, 1)[:, :, :18])
+
+
+def test_spade_scales_and_shifts_what_is_normalised_by_the_map() -> None:
+    torch.manual_seed(0)
+    layer = SPADE(6, LABELS, SPADEConfig(hidden=4, norm="instance"))
+    x, maps = torch.randn(2, 6, 8, 8), one_hot(label_maps()[:2, :, :8, :8], LABELS)
+    read = torch.relu(layer.shared(maps))
+    expected = layer.norm(x) * (1 + layer.gain(read)) + layer.bias(read)
+    torch.testing.assert_close(layer(x, maps), expected)
+    flat = torch.full_like(x, 3.0)  # what normalisation alone would wash away
+    assert not torch.equal(layer(flat, maps), layer(flat, maps.flip(0)))
+
+
+def test_each_scale_judges_by_itself() -> None:
+    torch.manual_seed(0)
+    network = DISCRIMINATOR.build(IMAGE, MAP)
+    initialise(network)
+    network.eval()
+    image, maps = torch.randn(4, 3, 16, 32), label_maps()
+    logits = network(image, maps)
+    fine, coarse = network.base.scales
+    beside = one_hot(maps, LABELS)
+    small = [torch.nn.functional.avg_pool2d(one, 2) for one in (image, beside)]
+    expected = [fine(image, beside).flatten(1), coarse(*small).flatten(1)]
+    assert network.opinions == tuple(part.shape[1] for part in expected)
+    torch.testing.assert_close(logits, torch.cat(expected, 1))
+    assert len(network.features(image, maps)) == 2 * 2 + 1
+    assert len(network.stages()) == 4
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: GENERATOR.build(IMAGE, IMAGE), "label maps have one channel, and the field has 3"),
+        (lambda: DISCRIMINATOR.build(IMAGE, None), "set conditional: true"),
+        (lambda: DISCRIMINATOR.base.build(ImageSpec(9, 3), None), "9 pixels cannot be halved 1 times"),
+        (lambda: GENERATOR.build(ImageSpec(18, 1), ImageSpec(18, 3)), "multiples of 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused(build, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build()
