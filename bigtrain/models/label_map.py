@@ -96,11 +96,13 @@ class LabelMapDiscriminator(PatchDiscriminator):
             raise ValueError("label_map: the discriminator sees a label map beside the image: set conditional: true")
         self.labels = config.labels
         self.base = config.base.build(image, _channels(condition, config.labels))
-        self.image, self.condition, self.opinions = image, condition, self.base.opinions
+        self.image, self.condition = image, condition
 
     def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """See `PatchDiscriminator.features`."""
-        return self.base.features(image, None if condition is None else one_hot(condition, self.labels))
+        found = self.base.features(image, None if condition is None else one_hot(condition, self.labels))
+        self.opinions = self.base.opinions
+        return found
 
     def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
         """See `PatchDiscriminator.head`."""

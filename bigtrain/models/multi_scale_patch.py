@@ -35,7 +35,7 @@ class MultiScalePatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
 
 
 class MultiScalePatchDiscriminator(PatchDiscriminator):
-    """The losses of the scales are added up: `opinions` says how many logits each has."""
+    """The losses of the scales are added up: after a forward, `opinions` says how many logits each has."""
 
     def __init__(
         self, config: MultiScalePatchDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None
@@ -48,12 +48,9 @@ class MultiScalePatchDiscriminator(PatchDiscriminator):
                 f"multi_scale: an image of {image.resolution} pixels cannot be halved {config.scales - 1} times"
             )
         self.scales = nn.ModuleList()
-        opinions = []
-        for number in range(config.scales):
-            spec, beside = smaller(image, 2**number), None if condition is None else smaller(condition, 2**number)
-            self.scales.append(config.base.build(spec, beside))
-            opinions.append(_logits(config.base, spec, beside))
-        self.opinions = tuple(opinions)
+        for factor in (2**number for number in range(config.scales)):
+            beside = None if condition is None else smaller(condition, factor)
+            self.scales.append(config.base.build(smaller(image, factor), beside))
 
     def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """Return the activations of all scales, fine to coarse, and last all logits, [N, logits of all]."""
@@ -64,6 +61,7 @@ class MultiScalePatchDiscriminator(PatchDiscriminator):
             inner = scale.features(image, condition)
             found += inner
             logits.append(scale.head(inner[-1]).flatten(1))
+        self.opinions = tuple(part.shape[1] for part in logits)  # images of any size may be given
         return [*found, torch.cat(logits, dim=1)]
 
     def head(self, feature: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -79,11 +77,3 @@ def smaller(image: ImageSpec, factor: int) -> ImageSpec:
     """Return images with sides divided by a factor."""
     width = None if image.width is None else image.width // factor
     return replace(image, resolution=image.resolution // factor, width=width)
-
-
-def _logits(config: BasePatchDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None) -> int:
-    """Return how many logits an image has."""
-    with torch.device("meta"), torch.no_grad():
-        network = config.build(image, condition)
-        given = [None if one is None else torch.empty(1, *one.shape) for one in (image, condition)]
-        return int(network(*given).numel())

@@ -73,7 +73,7 @@ def test_each_scale_judges_by_itself() -> None:
     beside = one_hot(maps, LABELS)
     small = [torch.nn.functional.avg_pool2d(one, 2) for one in (image, beside)]
     expected = [fine(image, beside).flatten(1), coarse(*small).flatten(1)]
-    assert network.opinions == tuple(part.shape[1] for part in expected)
+    assert network.opinions == network.base.opinions == tuple(part.shape[1] for part in expected)
     torch.testing.assert_close(logits, torch.cat(expected, 1))
     assert len(network.features(image, maps)) == 2 * 2 + 1
     assert len(network.stages()) == 4
