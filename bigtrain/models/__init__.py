@@ -25,8 +25,8 @@ from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
 from bigtrain.models.lab_colouriser import LabColouriserConfig
-from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
+from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
 from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig

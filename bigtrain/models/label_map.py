@@ -1,7 +1,7 @@
 """Networks that are given label maps: each label becomes a channel, 1 where a pixel has it and 0 elsewhere.
 
 A label map is an image of one channel whose values are labels, counted from 0, as Cityscapes and others store them.
-Pixels with other values have no label, and are 0 in all channels.
+Pixels of value 255 have no label, and are 0 in all channels; other values are refused.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
+from bigtrain.core.errors import InputError
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.translator import (
@@ -23,13 +25,16 @@ from bigtrain.models.translator import (
     TranslatorConfig,
 )
 
+UNLABELLED = 255
+"""Value of the pixels without a label."""
+
 
 class LabelMapTranslatorConfig(BaseTranslatorConfig):
     """A translator of label maps.
 
     Attributes:
-        labels: how many there are.
-        base: the translator of as many channels.
+        labels: number of labels, which are 0 to `labels` - 1; pixels of value 255 have none.
+        base: the translator that is given one channel per label.
     """
 
     kind: Literal["label_map"] = "label_map"
@@ -49,8 +54,8 @@ class LabelMapDiscriminatorConfig(BasePatchDiscriminatorConfig):
     """A discriminator of images beside label maps.
 
     Attributes:
-        labels: how many there are.
-        base: the discriminator of images beside as many channels.
+        labels: number of labels, as the generator's.
+        base: the discriminator that is given one channel per label beside the image.
     """
 
     kind: Literal["label_map"] = "label_map"
@@ -67,7 +72,7 @@ class LabelMapDiscriminatorConfig(BasePatchDiscriminatorConfig):
 
 
 class LabelMapTranslator(Translator):
-    """Another translator, which is given a channel a label."""
+    """Another translator, which is given one channel per label."""
 
     kind = "label_map"
 
@@ -78,7 +83,14 @@ class LabelMapTranslator(Translator):
         self.input, self.output, self.multiple = source, target, self.base.multiple
 
     def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
-        """See `Translator.forward`; the image is a label map."""
+        """See `Translator.forward`; the image is a label map.
+
+        Raises:
+            InputError: in evaluation mode, the map has labels that the network does not have. Training does not check,
+                since it would wait for the device in every step, and is measured with random samples too.
+        """
+        if not self.training:
+            check_labels(image, self.labels)
         made: Tensor = self.base(one_hot(image, self.labels), draws)
         return made
 
@@ -88,7 +100,7 @@ class LabelMapTranslator(Translator):
 
 
 class LabelMapDiscriminator(PatchDiscriminator):
-    """Another discriminator, whose condition has a channel a label."""
+    """Another discriminator, whose condition has one channel per label."""
 
     def __init__(self, config: LabelMapDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None) -> None:
         super().__init__()
@@ -114,7 +126,7 @@ class LabelMapDiscriminator(PatchDiscriminator):
 
 
 def one_hot(label_map: Tensor, labels: int) -> Tensor:
-    """Return a channel a label.
+    """Return one channel per label.
 
     Args:
         label_map: labels as the values of an 8-bit image, which is in [-1, 1], shape [N, 1, H, W].
@@ -123,9 +135,34 @@ def one_hot(label_map: Tensor, labels: int) -> Tensor:
     Returns:
         0 and 1, shape [N, labels, H, W].
     """
-    levels = ((label_map.float() + 1) * 127.5).round()
-    numbers = torch.arange(labels, device=label_map.device, dtype=levels.dtype)[:, None, None]
-    return (levels == numbers).to(label_map.dtype)
+    values = _values(label_map)
+    numbers = torch.arange(labels, device=label_map.device, dtype=values.dtype)[:, None, None]
+    return (values == numbers).to(label_map.dtype)
+
+
+def check_labels(label_map: Tensor, labels: int) -> None:
+    """Refuse maps with other labels; the values of fake tensors, and of programs being compiled, cannot be checked.
+
+    Args:
+        label_map: as in `one_hot`.
+        labels: how many there are.
+
+    Raises:
+        InputError: there is another label.
+    """
+    if label_map.is_meta or isinstance(label_map, FakeTensor) or torch.compiler.is_compiling():
+        return
+    values = _values(label_map)
+    greatest = int(torch.where(values == UNLABELLED, 0, values).max())
+    if greatest >= labels:
+        raise InputError(
+            f"label_map: a pixel has the label {greatest}, and generator.labels is {labels}: labels are 0 to "
+            f"{labels - 1}, or {UNLABELLED} for pixels without one"
+        )
+
+
+def _values(label_map: Tensor) -> Tensor:
+    return ((label_map.float() + 1) * 127.5).round()
 
 
 def _channels(label_map: ImageSpec, labels: int) -> ImageSpec:

@@ -1,8 +1,8 @@
-"""Discriminators of patches at several scales (Wang et al. 2018, pix2pixHD, section 3.2)."""
+"""Patch discriminators at several scales (Wang et al. 2018, pix2pixHD, section 3.2)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +14,19 @@ from bigtrain.models.translator import BasePatchDiscriminatorConfig, PatchDiscri
 
 
 class MultiScalePatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
-    """Several of one discriminator of patches, each with weights of its own.
+    """Several discriminators of the same kind, each with its own weights and for a size of its own.
 
     Attributes:
-        base: each of them.
-        scales: how many; the last one sees images 2^(scales - 1) times smaller.
+        base: config of each of them.
+        scales: number of discriminators; each sees images half as large as the previous one.
     """
 
-    kind: Literal["multi_scale"] = "multi_scale"
+    kind: Literal["multi_scale_patch"] = "multi_scale_patch"
     base: TranslationDiscriminatorConfig
     scales: int = Field(default=2, ge=2)
 
     def build(self, image: ImageSpec, condition: ImageSpec | None = None) -> "MultiScalePatchDiscriminator":
-        """Build them for `image` beside `condition`.
+        """Build the discriminators of `image` beside `condition`.
 
         Raises:
             ValueError: the images cannot be halved so often, or the base cannot be built for the smallest.
@@ -35,7 +35,7 @@ class MultiScalePatchDiscriminatorConfig(BasePatchDiscriminatorConfig):
 
 
 class MultiScalePatchDiscriminator(PatchDiscriminator):
-    """The losses of the scales are added up: after a forward, `opinions` says how many logits each has."""
+    """The losses of the scales are summed: after a forward, `opinions` contains the number of logits of each scale."""
 
     def __init__(
         self, config: MultiScalePatchDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None
@@ -45,7 +45,7 @@ class MultiScalePatchDiscriminator(PatchDiscriminator):
         smallest = 2 ** (config.scales - 1)
         if any(side % smallest for side in image.shape[1:]):
             raise ValueError(
-                f"multi_scale: an image of {image.resolution} pixels cannot be halved {config.scales - 1} times"
+                f"multi_scale_patch: an image of {image.resolution} pixels cannot be halved {config.scales - 1} times"
             )
         self.scales = nn.ModuleList()
         for factor in (2**number for number in range(config.scales)):
@@ -53,11 +53,12 @@ class MultiScalePatchDiscriminator(PatchDiscriminator):
             self.scales.append(config.base.build(smaller(image, factor), beside))
 
     def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        """Return the activations of all scales, fine to coarse, and last all logits, [N, logits of all]."""
+        """Return the activations of all scales, fine to coarse, and finally all logits, [N, logits of all scales]."""
         found, logits = [], []
-        for number, scale in enumerate(self.scales):
+        for number, scale in enumerate(self._parts()):
             if number:
-                image, condition = (None if one is None else F.avg_pool2d(one, 2) for one in (image, condition))
+                image = F.avg_pool2d(image, 2)
+                condition = None if condition is None else F.avg_pool2d(condition, 2)
             inner = scale.features(image, condition)
             found += inner
             logits.append(scale.head(inner[-1]).flatten(1))
@@ -70,10 +71,13 @@ class MultiScalePatchDiscriminator(PatchDiscriminator):
 
     def stages(self) -> Sequence[nn.Module]:
         """See `PatchDiscriminator.stages`."""
-        return [stage for scale in self.scales for stage in scale.stages()]
+        return [stage for scale in self._parts() for stage in scale.stages()]
+
+    def _parts(self) -> Sequence[PatchDiscriminator]:
+        return cast(Sequence[PatchDiscriminator], self.scales)
 
 
 def smaller(image: ImageSpec, factor: int) -> ImageSpec:
-    """Return images with sides divided by a factor."""
+    """Return the spec of images whose sides are divided by a factor."""
     width = None if image.width is None else image.width // factor
     return replace(image, resolution=image.resolution // factor, width=width)

@@ -23,13 +23,14 @@ PlainNorm = Literal["batch", "instance"]
 
 
 class SPADEConfig(BaseTranslatorConfig):
-    """The generator's size; its defaults are the paper's for 256x256.
+    """The generator's size; the defaults are those of the paper for 256x256 pixels.
 
     Attributes:
-        width: channels at full resolution; they double downwards, up to sixteen times that.
-        doublings: how often the resolution is doubled; 6 from 4x4 to 256x256.
+        width: channels at full resolution; each lower resolution has twice as many, up to sixteen times this number.
+        doublings: how often the resolution is doubled; 6 from 4x4 to 256x256 pixels.
         hidden: channels of the convolution that reads the map in each normalisation.
-        norm: what is normalised before the map scales and shifts it.
+        norm: normalisation whose result the map scales and shifts: `batch` over the samples of all ranks, as in the
+            paper, or `instance`, of each sample by itself.
     """
 
     kind: Literal["spade"] = "spade"
@@ -39,7 +40,7 @@ class SPADEConfig(BaseTranslatorConfig):
     norm: PlainNorm = "batch"
 
     def build(self, source: ImageSpec, target: ImageSpec) -> "SPADEGenerator":
-        """Build the network from maps with a channel a label to `target` images.
+        """Build the network from maps with one channel per label to `target` images.
 
         Raises:
             ValueError: the sizes differ, or cannot be halved so often.
@@ -48,10 +49,10 @@ class SPADEConfig(BaseTranslatorConfig):
 
 
 class SPADEGenerator(Translator):
-    """Residual blocks between doublings; each block is told the map at its own resolution.
+    """Residual blocks with doublings of the resolution between them; each block is given the map at its resolution.
 
-    It begins with the map at the lowest resolution, as the paper's generator without an encoder of styles does, and so
-    translates maps of any size. It has no noise.
+    The first layer reads the map at the lowest resolution, as that of the paper's generator without a style encoder
+    does, so that maps of any size are translated. The network has no noise.
     """
 
     kind = "spade"
@@ -87,7 +88,7 @@ class SPADEGenerator(Translator):
 
 
 class SPADEBlock(nn.Module):
-    """Two convolutions behind a normalisation each, added to the input; its channels are adapted where they change."""
+    """Two convolutions, each after a normalisation, are added to the input, or to its projection to other channels."""
 
     def __init__(self, channels: int, out_channels: int, labels: int, config: SPADEConfig) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class SPADEBlock(nn.Module):
 
 
 class SPADE(nn.Module):
-    """Spatially adaptive normalisation: gain and bias of each place are read from the map (equation 1)."""
+    """Spatially adaptive normalisation: the gain and the bias of each pixel are computed from the map (equation 1)."""
 
     def __init__(self, channels: int, labels: int, config: SPADEConfig) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class SPADE(nn.Module):
 
 
 class PlainBatchNorm(BatchStatistics):
-    """Batch normalisation without a gain or a bias of its own."""
+    """Batch normalisation without gain and bias."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""

@@ -1,4 +1,4 @@
-"""Label maps: which of a palette's colours each pixel has, the input of semantic synthesis."""
+"""Label maps, the input of semantic synthesis, from images that show labels as colours."""
 
 from typing import Annotated, Literal
 
@@ -15,10 +15,11 @@ Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class LabelMapConfig(DerivedField):
-    """An image of one channel, whose values from 0 on are the places of the pixels' colours in a palette.
+    """A label map: an image of one channel whose values are indices of a palette's colours.
 
     Attributes:
-        colours: red, green and blue of each label, 0 to 255; a pixel has the label whose colour is the nearest.
+        colours: red, green and blue, from 0 to 255, of label 0, 1 and so on; each pixel gets the label of the nearest
+            colour.
     """
 
     kind: Literal["label_map"]
@@ -36,7 +37,7 @@ class LabelMapConfig(DerivedField):
         palette = torch.tensor(self.colours, device=field.device, dtype=field.dtype) / 127.5 - 1
         least = (field - palette[0, :, None, None]).square().sum(1, keepdim=True)
         label = torch.zeros_like(least)
-        for number in range(1, len(palette)):  # one at a time: memory of one image, however many labels
+        for number in range(1, len(palette)):  # one colour at a time, so that memory does not grow with their number
             distance = (field - palette[number, :, None, None]).square().sum(1, keepdim=True)
             label = torch.where(distance < least, float(number), label)
             least = torch.minimum(least, distance)

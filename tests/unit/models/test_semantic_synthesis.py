@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
+from bigtrain.core.errors import InputError
 from bigtrain.models import ImageSpec
 from bigtrain.models.initialise import initialise
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig, one_hot
 from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
 from bigtrain.models.patch import PatchDiscriminatorConfig
 from bigtrain.models.spade import SPADE, SPADEConfig
+from tests.float64 import float64
 
 MAP, IMAGE = ImageSpec(16, 1, width=32), ImageSpec(16, 3, width=32)
 LABELS = 4
@@ -77,6 +80,78 @@ def test_each_scale_judges_by_itself() -> None:
     torch.testing.assert_close(logits, torch.cat(expected, 1))
     assert len(network.features(image, maps)) == 2 * 2 + 1
     assert len(network.stages()) == 4
+
+
+def test_derivatives_are_those_of_finite_differences() -> None:
+    """There are no golden vectors of SPADE."""
+    with float64():
+        torch.manual_seed(0)
+        networks = (GENERATOR.build(MAP, IMAGE), DISCRIMINATOR.build(IMAGE, MAP))
+        for network in networks:
+            initialise(network)
+            network.eval()
+        G, D = networks
+        maps = label_maps()[:1].double()
+        parameters = [*G.parameters(), *D.parameters()]
+        directions = [torch.randn_like(one) for one in parameters]
+
+        def loss(step: float) -> torch.Tensor:
+            with torch.no_grad():
+                torch._foreach_add_(parameters, directions, alpha=step)
+            found = sum((one.square().mean() for one in D.features(G(maps), maps)), torch.zeros(()))
+            with torch.no_grad():
+                torch._foreach_sub_(parameters, directions, alpha=step)
+            return found
+
+        gradients = torch.autograd.grad(loss(0.0), parameters)
+        slope = sum(float((one * other).sum()) for one, other in zip(gradients, directions, strict=True))
+        assert slope == pytest.approx(float(loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-6)
+
+
+def test_each_label_learns_its_colour() -> None:
+    torch.manual_seed(0)
+    network = GENERATOR.build(MAP, IMAGE)
+    initialise(network)
+    maps, colours = label_maps(), torch.rand(3, LABELS) * 2 - 1
+    target = torch.einsum("cl,nlhw->nchw", colours, one_hot(maps, LABELS))
+    optimizer = torch.optim.Adam(network.parameters(), 0.02, betas=(0.0, 0.999))
+    losses = []
+    for _ in range(40):
+        loss = nn.functional.mse_loss(network(maps), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0] / 3, losses
+
+
+def test_discriminators_learn_which_images_go_with_a_map() -> None:
+    torch.manual_seed(0)
+    network = DISCRIMINATOR.build(IMAGE, MAP)
+    initialise(network)
+    maps = label_maps()
+    image = one_hot(maps, LABELS)[:, :3] * 2 - 1
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    margins = []
+    for _ in range(30):
+        right, wrong = network(image, maps).mean(), network(image, maps.roll(1, 0)).mean()
+        optimizer.zero_grad()
+        (wrong - right).backward()
+        optimizer.step()
+        margins.append(float(right - wrong))
+    assert margins[-1] > margins[0] + 0.1, margins
+
+
+def test_other_labels_are_refused_where_the_network_is_applied() -> None:
+    network = GENERATOR.build(MAP, IMAGE).eval()
+    maps = label_maps()
+    maps[0, 0, 3, 3] = 255 / 127.5 - 1  # has no label
+    network(maps)
+    maps[0, 0, 3, 3] = 4 / 127.5 - 1
+    with pytest.raises(InputError, match="has the label 4, and generator.labels is 4: labels are 0 to 3, or 255"):
+        network(maps)
+    network.train()
+    network(maps)  # training steps do not wait for the device
 
 
 @pytest.mark.parametrize(
