@@ -50,8 +50,9 @@ def _run() -> int:
         from torch.distributed.elastic.multiprocessing.api import SignalException
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-        from launch import meeting
+        from launch import forked, meeting
 
+        forked.fork_ranks(sys.argv[sys.argv.index("-m") + 1])
     meeting.register()
     logging.disable(logging.WARNING)
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_is_news)

@@ -16,6 +16,7 @@ from bigtrain.engine.made_up import random_batch
 from bigtrain.engine.step import take_step
 from bigtrain.engine.task import TaskConfig
 from bigtrain.strategies import strategy_of
+from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import UnpairedConfig
 from data_pipelines.fields.spec import FieldSpec
@@ -103,6 +104,17 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             **COMMON,
         },
         {"A.image": IMAGE, "B.image": IMAGE},
+    ),
+    "point_clouds": (
+        SynthesisConfig,
+        {
+            "field": "points",
+            "generator": {"kind": "rgan", "z_dim": 4, "hidden": [16]},
+            "discriminator": {"kind": "rgan", "widths": [8, 16], "hidden": [8]},
+            "objective": {"terms": {"r1": {"gamma": 1.0}}},
+            **COMMON,
+        },
+        {"points": FieldSpec("array", (24, 3), "float32")},
     ),
 }
 

@@ -43,9 +43,12 @@ def find(supervisor: int) -> list[Victim]:
 
 def _role_of(process: psutil.Process, supervisor: int) -> Role | None:
     try:
-        words = process.cmdline()
+        words, parent = process.cmdline(), process.parent()
+        copied = parent is not None and parent.cmdline() == words
     except psutil.Error:
         return None
     if process.pid == supervisor:
         return "supervisor"
+    if copied:
+        return "rank"  # a copy of the agent, with the agent's command line
     return next((role for mark, role in _MARKS.items() if mark in words), None)

@@ -42,8 +42,8 @@ class ScoreConfig(Config):
             million.
         reference: `.npz` file of published statistics to compare with instead; null for the training images.
         extractor: network that computes the features: `inception-v3-compat`, `efficientnet-lite0`, `vgg16`, or
-            `file:PATH` for a network of your own or a probe (`bigtrain probe train`); `auto` is the first of them if
-            its weights are available, and otherwise the second.
+            `file:PATH` for a network of your own or a probe (`bigtrain probe train`); `values` for the numbers of an
+            array themselves; `auto` is the first of them if its weights are available, and otherwise the second.
         weights: file of the extractor's weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         dtype: precision of the extractor; `bf16` changes scores by some percent and appears in the metric's name: use
             it for progress, not for reports.
@@ -207,7 +207,7 @@ class Evaluator:
             self._full_name(name): Score(
                 one.value,
                 self._protocol(name, one.metric, sampling, replaced),
-                higher_is_better=one.metric.better == "higher",
+                higher_is_better=one.metric.higher_is_better(name),
                 noise=one.noise,
             )
             for name, one in found.items()

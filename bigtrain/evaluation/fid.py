@@ -246,7 +246,7 @@ def _score_features(
         f"{name.rstrip('_')}{suffix_of(extractor)}": Score(
             one.value,
             _protocol(with_settings(name, one.metric.settings), generated, reference, extractor),
-            higher_is_better=one.metric.better == "higher",
+            higher_is_better=one.metric.higher_is_better(name),
             noise=one.noise,
         )
         for name, one in found.items()

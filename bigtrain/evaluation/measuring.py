@@ -10,6 +10,7 @@ from bigtrain.evaluation.class_names import match_classes
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.extraction import Stop, never
 from bigtrain.evaluation.extractors.base import OWN_LOGITS, Extractor
+from bigtrain.evaluation.extractors.values import POINTS
 from bigtrain.evaluation.images import Images
 from bigtrain.evaluation.images.relabelled import Relabelled
 from bigtrain.evaluation.metrics.base import Metric, Need, Scores
@@ -18,6 +19,9 @@ from bigtrain.evaluation.published import Published
 from bigtrain.evaluation.reference import published_statistic, reference_statistics
 from bigtrain.evaluation.statistics import Statistic
 from bigtrain.evaluation.statistics.some import SomeRows
+
+_OTHER_LAYERS = {POINTS: "use the extractor 'values', for point clouds [N, 3]"}
+"""Layer that few extractors offer -> how to have it."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,21 @@ def check_metrics(
     """
     for key, metric in metrics.items():
         if metric.need.layer not in extractor.layers:
-            offered = ", ".join(extractor.layers)
-            raise EvaluationError(f"{key} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}")
+            offered = ", ".join(extractor.layers) or "none"
+            way_on = f"; {_OTHER_LAYERS[metric.need.layer]}" if metric.need.layer in _OTHER_LAYERS else ""
+            raise EvaluationError(
+                f"{key} needs the layer '{metric.need.layer}', {extractor.name} offers {offered}{way_on}"
+            )
         for side in (generated, reference) if metric.compares else (generated,):
             name, count = _name_and_count(side, metric.need, extractor)
             if count is not None and count < metric.least:
                 way_on = f"; {metric.with_fewer}" if metric.with_fewer else ""
                 raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}{way_on}")
+            if count is not None and metric.most is not None and count > metric.most:
+                raise EvaluationError(
+                    f"{key} compares every two of at most {metric.most:,} samples of each side, {name} has {count:,}: "
+                    "set eval.samples and eval.reference_samples, or --samples and --reference-samples"
+                )
 
 
 def check_classes(extractor: Extractor, metrics: Mapping[str, Metric], classes: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ from data_pipelines.source import Item, Source
 from data_pipelines.write import write_shards
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-_OPENED_BY_MOST = {"audio": ("wav",), "video": ("h264",)}
+_OPENED_BY_MOST = {"array": ("ply",), "audio": ("wav",), "video": ("h264",)}
 """Kind of field -> codecs that most programs open, where the kind's first codec is another."""
 
 _BATCHES_WAITING = 2

@@ -35,6 +35,7 @@ from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from bigtrain.models.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
+from bigtrain.models.rgan import RGANDiscriminatorConfig, RGANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
 from bigtrain.models.spade import SPADEConfig
@@ -70,6 +71,7 @@ GENERATORS.add_classes(
     MLPGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
+    RGANGeneratorConfig,
     SAGANGeneratorConfig,
     SNGANGeneratorConfig,
     StyleGAN1GeneratorConfig,
@@ -89,6 +91,7 @@ DISCRIMINATORS.add_classes(
     ProGANDiscriminatorConfig,
     MultiScaleDiscriminatorConfig,
     R3GANDiscriminatorConfig,
+    RGANDiscriminatorConfig,
     SAGANDiscriminatorConfig,
     SNGANDiscriminatorConfig,
     StyleGAN1DiscriminatorConfig,

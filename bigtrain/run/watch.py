@@ -2,37 +2,38 @@
 
 from bigtrain.core import stop
 
-stop.catch_signals()  # before torch is imported, see bigtrain.train
+if __name__ == "__main__":
+    stop.catch_signals()  # before torch is imported, see bigtrain.train
 
-import fcntl  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Iterator, Mapping  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import NoReturn  # noqa: E402
+import fcntl
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
-from bigtrain.config import TrainingConfig, load_training  # noqa: E402
-from bigtrain.core.config import ConfigError  # noqa: E402
-from bigtrain.core.logging import log  # noqa: E402
-from bigtrain.core.signals import STOPPED  # noqa: E402
-from bigtrain.core.state import Progress  # noqa: E402
-from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero  # noqa: E402
-from bigtrain.distributed.init import Ranks  # noqa: E402
-from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program  # noqa: E402
-from bigtrain.evaluation.best import Best  # noqa: E402
-from bigtrain.evaluation.errors import Interrupted  # noqa: E402
-from bigtrain.evaluation.evaluator import ScoreConfig  # noqa: E402
-from bigtrain.evaluation.extractors import runs_code  # noqa: E402
-from bigtrain.evaluation.protocol import Score, flat_metrics, in_words  # noqa: E402
-from bigtrain.generate.snapshot import load_snapshot  # noqa: E402
-from bigtrain.run.data import find_data  # noqa: E402
-from bigtrain.run.evaluate import WatchSettings, evaluate  # noqa: E402
-from bigtrain.run.scored import given_samples, scored_outputs  # noqa: E402
-from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, Spool, read_records  # noqa: E402
-from data_pipelines.files import replace_folder  # noqa: E402
+from bigtrain.config import TrainingConfig, load_training
+from bigtrain.core.config import ConfigError
+from bigtrain.core.logging import log
+from bigtrain.core.signals import STOPPED
+from bigtrain.core.state import Progress
+from bigtrain.distributed.collectives import any_rank, from_rank_zero, is_rank_zero
+from bigtrain.distributed.init import Ranks
+from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.evaluation.best import Best
+from bigtrain.evaluation.errors import Interrupted
+from bigtrain.evaluation.evaluator import ScoreConfig
+from bigtrain.evaluation.extractors import runs_code
+from bigtrain.evaluation.protocol import Score, flat_metrics, in_words
+from bigtrain.generate.snapshot import load_snapshot
+from bigtrain.run.data import find_data
+from bigtrain.run.evaluate import WatchSettings, evaluate
+from bigtrain.run.scored import given_samples, scored_outputs
+from bigtrain.tracking.spool import FILE_NAME, WATCH_NAME, Spool, read_records
+from data_pipelines.files import replace_folder
 
 _POLL_SECONDS = 2.0
 _SEND_SECONDS = 120.0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
+from bigtrain.tasks.sounds import SoundSampler
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
 from data_pipelines.plugins import Registry
@@ -14,7 +15,9 @@ def _read(name: str, found: Any) -> tuple[str, type[TaskSampler]] | None:
 
 
 SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass of TaskSampler", _read)
-SAMPLERS.add(*((sampler.kind, sampler) for sampler in (SynthesisSampler, TranslationSampler, UnpairedSampler)))
+SAMPLERS.add(
+    *((sampler.kind, sampler) for sampler in (SynthesisSampler, SoundSampler, TranslationSampler, UnpairedSampler))
+)
 
 
 def read_sampler(description: Mapping[str, Any]) -> TaskSampler:

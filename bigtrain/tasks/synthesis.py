@@ -20,6 +20,7 @@ from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
 from bigtrain.tasks.samplers import CLASS, SynthesisSampler
+from bigtrain.tasks.sounds import SoundConfig, SoundSampler
 from bigtrain.tasks.terms import Setting, demands_of
 
 
@@ -32,6 +33,8 @@ class SynthesisConfig(TaskConfig):
         discriminator: network that tells generated from real samples.
         objective: the losses of both.
         augment: augmentation of what the discriminator sees.
+        sound: how generated spectrograms become the sounds of samples, previews and scores; null where the field is
+            none of spectrograms.
         compile: whether the networks run through `torch.compile` in phases without second derivatives.
     """
 
@@ -40,6 +43,7 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
+    sound: SoundConfig | None = None
     compile: bool = False
 
     def uncompiled(self) -> Self:
@@ -49,6 +53,8 @@ class SynthesisConfig(TaskConfig):
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
         image = data_of(fields, self.field, class_count(fields))
+        if self.sound is not None:
+            self.sound.find(fields, self.field)
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),
@@ -85,11 +91,12 @@ class SynthesisConfig(TaskConfig):
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> SynthesisSampler:
         """See TaskConfig."""
         classes = class_count(fields)
-        return SynthesisSampler(
-            inputs={CLASS: fields[CLASS]} if classes else {},
-            outputs={self.field: fields[self.field]},
-            class_weights=tuple(class_counts.get(CLASS, [1] * classes)),
-        )
+        inputs = {CLASS: fields[CLASS]} if classes else {}
+        weights = tuple(class_counts.get(CLASS, [1] * classes))
+        if self.sound is None:
+            return SynthesisSampler(inputs, {self.field: fields[self.field]}, weights)
+        sounds = {self.sound.field: self.sound.find(fields, self.field)}
+        return SoundSampler(inputs, sounds, weights, spectrogram=self.sound.settings, iterations=self.sound.iterations)
 
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device

@@ -10,6 +10,8 @@ _LATER = (408, 409, 423, 425, 429)
 """HTTP answers of the kind 4xx that may be others in a moment."""
 _LONGEST = 1000
 _BAD = re.compile(r"[^\w.\- /:]")
+_NO_ANSWER = re.compile(r"failed with (timeout )?exception|too many \d+ error responses|Max retries exceeded")
+"""What MLflow says of a server that was not reached: while it sends files, under the number of a refusal."""
 _BY_THE_SERVER = (
     "let the server store them (--artifacts-destination in place of --default-artifact-root), in a new experiment "
     "(tracking.experiment=NAME)"
@@ -65,6 +67,8 @@ def why_refused(error: Exception, uri: str) -> str | None:
             f"{_BY_THE_SERVER}"
         )
     status = http_status(error)
+    if _NO_ANSWER.search(str(error)):
+        return None
     if status is None or not 400 <= status < 500 or status in _LATER:
         return None
     if _is_folder(uri) and not _folders_are_fine():

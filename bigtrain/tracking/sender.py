@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,12 @@ from bigtrain.core import collector
 from bigtrain.core.presence import is_held
 from bigtrain.tracking.refusals import RefusedError, why_refused
 from bigtrain.tracking.sent import SentState, is_alive, only_sender
-from bigtrain.tracking.spool import FILE_NAME, OTHER_SPOOLS, Record, read_records
+from bigtrain.tracking.spool import FILE_KINDS, FILE_NAME, OTHER_SPOOLS, Record, read_records
 from data_pipelines.files import confined
 from data_pipelines.secrets import hide_secrets, print_line
+
+Piece = tuple[list[Record], dict[str, int]]
+"""Records that are sent at once, and the offsets after them, by spool."""
 
 if TYPE_CHECKING:
     from bigtrain.tracking.mlflow import MlflowRun, Target
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS, _RETRY_SECONDS, _LOG_SECONDS = 1.0, 15.0, 60.0
 _CHUNK = 500
 """Records that are sent between two notes of how far it is."""
+_FILES = "#files"
+"""What stands behind a spool's name where it says how many of its files were sent."""
 _LONGEST_TIMEOUT = 60
 """Seconds that a call to a slow server may take, after shorter ones have failed."""
 
@@ -109,29 +113,38 @@ class Sender:
                 time.sleep(_POLL_SECONDS)
 
     def _send_all(self) -> None:
-        """Send what was not sent, noting after each piece how far it is."""
-        for path in [self._spool, *sorted(self._folder.glob(OTHER_SPOOLS))]:
-            name = str(path.relative_to(self._folder))
-            if not self._is_inside(name):
-                continue
-            for records, offset in self._pieces(path, name):
-                for left_out in self._send(records):
-                    self._say_once(left_out)
-                self._sent.offsets[name] = offset
-                self._state.save(self._target.uri, self._sent)
+        """Send what was not sent, noting after each piece how far it is: files last, for a store may not take them.
 
-    def _pieces(self, path: Path, name: str) -> Iterator[tuple[list[Record], int]]:
-        """Iterate over what is not sent of a spool: metrics in heaps, other records one by one."""
+        Metrics are kept in a database, files in a store of artifacts; either may fail for days while the other works.
+        """
         if self._run is None:
             if not self._starts():
                 return  # nothing to make a run of
             self._connect()
-        records = read_records(path, self._sent.offsets.get(name, 0))
-        while chunk := list(islice(records, _CHUNK)):
-            for metrics, piece in groupby(chunk, lambda entry: entry[0]["kind"] == "metrics"):
-                entries = list(piece)
-                for part in [entries] if metrics else [[entry] for entry in entries]:
-                    yield [record for record, _ in part], part[-1][1]
+        spools = [self._spool, *sorted(self._folder.glob(OTHER_SPOOLS))]
+        names = {str(path.relative_to(self._folder)): path for path in spools}
+        names = {name: path for name, path in names.items() if self._is_inside(name)}
+        offsets = self._sent.offsets
+        for name in names:  # earlier versions sent all in one order
+            offsets.setdefault(name + _FILES, offsets.get(name, 0))
+        self._send_pieces(_numbers(names, offsets))
+        seen = dict(offsets)
+        for name, path in names.items():
+            self._send_pieces(_files(path, name + _FILES, offsets[name + _FILES]))
+            offsets[name + _FILES] = max(seen.get(name, 0), offsets[name + _FILES])
+        if offsets != seen:
+            self._state.save(self._target.uri, self._sent)
+
+    def _send_pieces(self, pieces: Iterator[Piece]) -> None:
+        noted = 0.0
+        for records, offsets in pieces:
+            for left_out in self._send(records):
+                self._say_once(left_out)
+            self._sent.offsets.update(offsets)
+            # A picture that is sent again takes its own place: of many, not each is noted.
+            if records[0]["kind"] != "image" or time.monotonic() > noted + _POLL_SECONDS:
+                self._state.save(self._target.uri, self._sent)
+                noted = time.monotonic()
 
     def _send(self, records: list[Record]) -> list[str]:
         assert self._run is not None
@@ -240,6 +253,32 @@ class Sender:
         goes_on = "training goes on, and " if self._follow is not None else ""
         print_line(f"MLflow at {self._find_target().uri} does not take the run: {why}")
         print_line(f"{goes_on}everything is kept in {self._spool}; send it then with: bigtrain sync {self._folder}")
+
+
+def _numbers(spools: Mapping[str, Path], offsets: Mapping[str, int]) -> Iterator[Piece]:
+    """Iterate over all spools' records without files: metrics in heaps, for a job has a spool a node; others singly."""
+    heap: list[Record] = []
+    after: dict[str, int] = {}
+    for name, path in spools.items():
+        for record, offset in read_records(path, offsets.get(name, 0)):
+            if record["kind"] in FILE_KINDS:
+                continue
+            if heap and (record["kind"] != "metrics" or len(heap) == _CHUNK):
+                yield heap, after
+                heap, after = [], {}
+            if record["kind"] == "metrics":
+                heap.append(record)
+                after[name] = offset
+            else:
+                yield [record], {name: offset}
+    if heap:
+        yield heap, after
+
+
+def _files(path: Path, name: str, offset: int) -> Iterator[Piece]:
+    """Iterate over a spool's records that come with files."""
+    for record, after in read_records(path, offset, FILE_KINDS):
+        yield [record], {name: after}
 
 
 def _has_ended(spool: Path) -> bool:

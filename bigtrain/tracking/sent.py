@@ -26,7 +26,8 @@ class Sent:
         run_id: of the run there; None before it was made.
         experiment: its experiment's name.
         experiment_id: its experiment's number; empty before it was made.
-        offsets: bytes that were sent of each spool, by its path in the run folder.
+        offsets: bytes that were sent of each spool, by its path in the run folder; with `#files` behind it, of its
+            records that come with files.
     """
 
     run_id: str | None = None

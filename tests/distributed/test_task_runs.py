@@ -35,6 +35,7 @@ PROBE = "a probe of the sounds"
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
 SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
+POINTS = FieldSpec("array", (24, 3), "float32", codec="npy")
 VOLUME = FieldSpec("array", (1, 8, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
@@ -114,6 +115,19 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "extractor": PROBE},
     },
+    "spectrograms": {
+        "task": "synthesis",
+        "field": "spectrogram",
+        "generator": {"kind": "dcgan", "width": 4, "z_dim": 8, "norm": "none"},
+        "discriminator": {"kind": "dcgan", "width": 4, "norm": "none"},
+        "sound": {"field": "sound", "n_fft": 32, "hop": 16, "iterations": 2},
+        "data": {
+            "path": "sounds",
+            "fields": {"sound": {"kind": "audio", "shape": [1, 256]}},
+            "derived": {"spectrogram": {"kind": "spectrogram", "of": "sound", "n_fft": 32, "hop": 16}},
+        },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "extractor": PROBE},
+    },
     "volumes": {
         "task": "synthesis",
         "field": "volume",
@@ -126,6 +140,20 @@ RUNS: dict[str, dict[str, Any]] = {
             "fields": {"volume": {"kind": "array", "shape": [1, 8, 8, 8], "dtype": "float32"}},
         },
         "eval": {"interval_kimg": 0, "samples": 8},
+    },
+    "points": {
+        "task": "synthesis",
+        "field": "points",
+        "generator": {"kind": "rgan", "z_dim": 4, "hidden": [16]},
+        "discriminator": {"kind": "rgan", "widths": [8, 16], "hidden": [8]},
+        "data": {"path": "points", "fields": {"points": {"kind": "array", "shape": [24, 3]}}},
+        "eval": {
+            "interval_kimg": 0.032,
+            "samples": 8,
+            "reference_samples": 8,
+            "extractor": "values",
+            "metrics": ["chamfer", "emd"],
+        },
     },
     "latents": {
         "task": "synthesis",
@@ -155,6 +183,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other", {"image": images[2]}, IMAGE),
         ("latents", {"latent": latents}, LATENT),
         ("sounds", {"sound": sounds}, SOUND),
+        ("points", {"points": latents.reshape(40, -1)[:, :72].reshape(40, *POINTS.shape)}, POINTS),
         ("volumes", {"volume": np.sign(latents[:, :8, None].swapaxes(1, 2))}, VOLUME),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
@@ -249,6 +278,12 @@ def test_pairs_are_scored_and_shown(root: Path) -> None:
 def test_sounds_are_scored_by_a_probe(root: Path) -> None:
     lines = [json.loads(line) for line in (root / "straight-sounds" / "metrics.jsonl").read_text().splitlines()]
     assert any(re.match(r"eval/fid8_probe-[0-9a-f]{8}$", line["key"]) for line in lines if line["kind"] == "score")
+
+
+def test_point_clouds_are_scored_by_their_distances(root: Path) -> None:
+    lines = [json.loads(line) for line in (root / "straight-points" / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["key"] for line in lines if line["kind"] == "score"}
+    assert {f"eval/{name}8_values" for name in ("chamfer_mmd", "chamfer_1nna", "emd_coverage")} <= scores
 
 
 def test_snapshots_hold_all_networks(root: Path) -> None:

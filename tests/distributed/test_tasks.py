@@ -1,4 +1,4 @@
-"""Translation and unpaired translation on several ranks: equal to one process, also after a change of their number."""
+"""Tasks on several ranks: equal to one process, also after a change of their number."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tests.float64 import float64
 from tests.task_training import TaskTraining
 from tests.training import distance
 
-FAMILIES = ("pix2pix", "pix2pix_penalised", "spade", "vocoder", "cyclegan")
+FAMILIES = ("pix2pix", "pix2pix_penalised", "spade", "vocoder", "cyclegan", "point_clouds")
 STRATEGIES = ("ddp", "fsdp", "zero2")
 
 

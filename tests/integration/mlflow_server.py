@@ -178,7 +178,8 @@ class FaultyLine:
     Attributes:
         port: of the server.
         fault: `none`; `slow`, each answer comes seconds late; `hung`, none ever comes; `dead`, connections are cut;
-            `unauthorised`, the password is wrong; `failing`, the server's disk is full.
+            `unauthorised`, the password is wrong; `failing`, the server's disk is full; `storeless`, the store of
+            artifacts does not answer.
         connections: how many there were so far.
     """
 
@@ -230,6 +231,9 @@ class FaultyLine:
             while data := source.recv(1 << 16):
                 while self.fault == "hung":
                     time.sleep(0.1)
+                if self.fault == "storeless" and b"/mlflow-artifacts/" in data:
+                    source.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                    break
                 if self.fault in ("dead", *_ANSWERS):  # the next connection gets to hear it
                     break
                 if self.fault == "slow":

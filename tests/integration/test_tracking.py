@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
@@ -126,6 +127,9 @@ class Run:
             self.progress.advance()
             self._tracker.log({"loss/d_main": self.progress.kimg, "loss/g_main": 1.0}, self.progress)
 
+    def picture(self) -> None:
+        self._tracker.log_image("preview", np.zeros((8, 8, 3), np.uint8), self.progress)
+
     def end(self) -> bool:
         """End as a training does, and return whether all was sent."""
         self._tracker.finish("FINISHED", self.progress)
@@ -169,6 +173,27 @@ def test_nothing_is_lost_to_a_fault(
         assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
         assert fault == "slow" or line.connections > 1
     assert capfd.readouterr().err.count("does not answer") <= 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_metrics_do_not_wait_for_a_store_of_artifacts(server: Server, tmp_path: Path) -> None:
+    with FaultyLine(int(server.url.rsplit(":", 1)[1])) as line:
+        line.fault = "storeless"
+        run = Run(tmp_path / "run", line.url)
+        run.report(1)
+        run.picture()
+        run.report(3)
+        deadline = time.monotonic() + 60
+        while not (run.folder / "mlflow.json").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        while stored(server, run_id_of(run.folder)) != spooled(run.folder) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
+        assert not list(server.artifacts.rglob(f"{run_id_of(run.folder)}/**/*.png"))
+        line.fault = "none"
+        assert run.end()
+        assert len(list(server.artifacts.rglob(f"{run_id_of(run.folder)}/**/*.png"))) == 1
+        assert stored(server, run_id_of(run.folder)) == spooled(run.folder)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -92,8 +93,9 @@ def wait_for(folder: Path, samples_seen: int, process: subprocess.Popen[str]) ->
 def ranks_of(folder: Path) -> list[int]:
     """Return the process ids of the ranks that train into a run folder."""
     found = subprocess.run(["pgrep", "-f", f"run_dir={folder}"], capture_output=True, text=True).stdout.split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in found}
-    return [pid for pid, words in commands.items() if "bigtrain.train" in words and "launch.agent" not in words]
+    processes = [psutil.Process(int(pid)) for pid in found]
+    agents = [process.pid for process in processes if "launch.agent" in process.cmdline()]
+    return [process.pid for process in processes if process.ppid() in agents]  # copies of the agent
 
 
 def run_id_of(folder: Path) -> str:

@@ -52,6 +52,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 """What a family cannot do without, or what makes it small."""
 SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
 VOLUMES = {"image": FieldSpec("array", (1, 8, 8, 8), "float32")}
+OTHER_SAMPLES = {"gan3d": VOLUMES, "rgan": {"image": FieldSpec("array", (32, 3), "float32")}}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
@@ -121,7 +122,7 @@ def test_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", sorted({*GENERATORS} - {*works_on_images(GENERATORS)}))
 def test_families_of_other_samples(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = VOLUMES if kind == "gan3d" else SOUNDS
+    samples = OTHER_SAMPLES.get(kind, SOUNDS)
     check(take(synthesis(generator=network(kind), discriminator=network(kind)), samples, monkeypatch))
 
 

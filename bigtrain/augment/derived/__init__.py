@@ -11,7 +11,7 @@ from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.label_map import LabelMapConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
-from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig
+from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig, SpectrogramConfig
 
 DERIVED.add_classes(
     BlurConfig,
@@ -24,6 +24,7 @@ DERIVED.add_classes(
     MelConfig,
     NoiseConfig,
     RestorationConfig,
+    SpectrogramConfig,
 )
 
 __all__ = ["DERIVED", "DerivedField", "DerivedFieldConfig", "derive"]

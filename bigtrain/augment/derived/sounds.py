@@ -1,4 +1,4 @@
-"""Fields that are computed from sounds: excerpts, and the mel spectrogram that a vocoder is given."""
+"""Fields that are computed from sounds: excerpts, and spectrograms that a vocoder is given or SpecGAN generates."""
 
 from dataclasses import replace
 from typing import Literal
@@ -10,6 +10,7 @@ from torch import Tensor
 from bigtrain.augment.derived.base import DerivedField
 from bigtrain.core.rng import Draws
 from bigtrain.ops.mel import MelSettings
+from bigtrain.ops.spectrogram import SpectrogramSettings
 from data_pipelines.fields.spec import FieldSpec
 
 
@@ -54,6 +55,24 @@ class MelConfig(DerivedField, MelSettings):
         if source.rate != self.rate:
             raise ValueError(f"rate {self.rate}: the sounds have {source.rate:g} samples a second")
         return FieldSpec("array", (self.bands, self.frames(source.shape[1])), "float32", codec="npy")
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        return self.spectrogram(field)
+
+
+class SpectrogramConfig(DerivedField, SpectrogramSettings):
+    """The log magnitudes of a sound, scaled to [-1, 1], as an array of the shape of a grey image."""
+
+    kind: Literal["spectrogram"]
+    of: str = "audio"
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        _check_sounds(source)
+        if source.shape[0] != 1:
+            raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
+        return FieldSpec("array", self.shape(source.shape[1]), "float32", codec="npy")
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
         """See DerivedField."""

@@ -14,6 +14,7 @@ from bigtrain.evaluation.extractors.efficientnet_lite0 import EfficientNetLite0F
 from bigtrain.evaluation.extractors.from_file import FromFile
 from bigtrain.evaluation.extractors.inception_v3 import InceptionV3, InceptionV3LikePytorchFid
 from bigtrain.evaluation.extractors.probe import Probe
+from bigtrain.evaluation.extractors.values import Values
 from bigtrain.evaluation.extractors.vgg16 import VGG16
 from bigtrain.evaluation.probes.file import SUFFIX
 from bigtrain.models.pretrained.weights import Weights, find_weights, has_weights
@@ -40,6 +41,12 @@ def _vgg16(weights: Path | None) -> VGG16:
     found = find_weights("vgg16", weights)
     with _naming(found):
         return VGG16(found.load(), weights_sha256=found.sha256, short_name=found.label("vgg16", published="vgg16"))
+
+
+def _values(weights: Path | None) -> Values:
+    if weights is not None:
+        raise EvaluationError("values: there is no network, and there are no weights; leave the weights out")
+    return Values()
 
 
 @contextmanager
@@ -72,6 +79,7 @@ EXTRACTORS.add(
     ("efficientnet-lite0", _efficientnet_lite0),
     ("inception-v3-compat", _inception_v3),
     ("inception-v3-pytorch-fid", lambda weights: _inception_v3(weights, InceptionV3LikePytorchFid, "pytorch_fid")),
+    ("values", _values),
     ("vgg16", _vgg16),
 )
 

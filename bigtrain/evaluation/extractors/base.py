@@ -1,7 +1,7 @@
 """What every extractor of features offers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -54,8 +54,25 @@ class FeatureNetwork(Extractor, Protocol):
         ...
 
 
+@runtime_checkable
+class FitsFields(Protocol):
+    """An extractor whose layers depend on the field that it looks at."""
+
+    def fit(self, spec: FieldSpec, name: str) -> None:
+        """Set the layers.
+
+        Args:
+            spec: of the field.
+            name: of the field, for messages.
+
+        Raises:
+            EvaluationError: it cannot look at such a field.
+        """
+        ...
+
+
 def check_field(extractor: Extractor, spec: FieldSpec, name: str) -> None:
-    """See that an extractor can look at a field: at images, unless it says in `field` what it looks at.
+    """See that an extractor can look at a field: at images, unless it says in `field` what it looks at, or fits itself.
 
     Args:
         extractor: any.
@@ -65,6 +82,9 @@ def check_field(extractor: Extractor, spec: FieldSpec, name: str) -> None:
     Raises:
         EvaluationError: it looks at something else.
     """
+    if isinstance(extractor, FitsFields):
+        extractor.fit(spec, name)
+        return
     own: FieldSpec | None = getattr(extractor, "field", None)
     if own is None:
         if spec.kind != "image":

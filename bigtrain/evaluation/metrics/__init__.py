@@ -13,6 +13,7 @@ from bigtrain.evaluation.metrics.inception_score import INCEPTION_SCORE
 from bigtrain.evaluation.metrics.kid import KID, kid_of
 from bigtrain.evaluation.metrics.memorisation import MEMORISATION
 from bigtrain.evaluation.metrics.mmd import MMD
+from bigtrain.evaluation.metrics.point_clouds import CHAMFER, EMD
 from bigtrain.evaluation.metrics.precision_recall import PRECISION_RECALL
 from data_pipelines.plugins import Registry
 
@@ -36,6 +37,8 @@ METRICS.add(
     ("intra_fid", INTRA_FID),
     ("class_fid", CLASS_FID),
     ("class_accuracy", CLASS_ACCURACY),
+    ("chamfer", CHAMFER),
+    ("emd", EMD),
 )
 
 MetricName = Annotated[str, NameOf("metric", METRICS.keys)]

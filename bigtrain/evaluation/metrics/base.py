@@ -34,7 +34,9 @@ class Metric:
             same statistics, call it together, and get the same values.
         least: images that either side must have.
         with_fewer: what a user can do who has fewer; empty for nothing.
+        most: images that either side may have; None for no limit.
         better: which values are good.
+        contrary: names among `values` for which it is the other way round.
         settings: what else its values depend on, in words (`100 subsets of 1000`); part of a score's protocol.
         influence: maps the statistics of both and features of some generated images [N, F] to how each of these moves
             the value that bears the metric's name, see `evaluation.noise`; None for a score without an interval.
@@ -50,12 +52,18 @@ class Metric:
     score: Callable[[Any, Any], Scores]
     least: int = 2
     with_fewer: str = ""
+    most: int | None = None
     lowest: float = -math.inf
     is_distance: bool = False
     by_class: bool = False
     better: Literal["lower", "higher"] = "lower"
+    contrary: tuple[str, ...] = ()
     compares: bool = True
     settings: str = ""
     values: tuple[str, ...] = ()
     influence: Callable[[Any, Any, Tensor], Tensor] | None = None
     own_error: Callable[[Scores], float] = lambda scores: 0.0
+
+    def higher_is_better(self, value: str) -> bool:
+        """Tell whether more is better of one of its values."""
+        return (self.better == "higher") != (value in self.contrary)

@@ -50,6 +50,7 @@ FIELDS: dict[str, tuple[FieldSpec, np.ndarray]] = {
     "truth": (FieldSpec("array", (5,), "bool", codec="npy"), noise("uint8", 4, 5) > 127),
     "number": (FieldSpec("array", (), "int64", codec="npy"), noise("int64", 4)),
     "wave": (FieldSpec("array", (2,), "complex64", codec="npy"), noise("complex64", 4, 2)),
+    "ply": (FieldSpec("array", (6, 3), "float32", codec="ply"), noise("float32", 4, 6, 3)),
     "flac": (FieldSpec("audio", (2, 90), "int16", rate=8000, codec="flac"), noise("int16", 4, 2, 90)),
     "wav": (
         FieldSpec("audio", (1, 90), "float32", rate=44100, codec="wav"),
@@ -243,8 +244,8 @@ def test_a_set_of_every_kind_is_read(everything: Path) -> None:
     with tarfile.open(everything / "shard-000000.tar") as tar:
         names = {name.partition(".")[2] for name in tar.getnames()}
     assert names == {
-        "png", "npy", "cls", "txt", "wav", "flac", "grey16.png", "webp.npy", "many16.npy", "many8.npy", "labels.npy",
-        "half.npy", "truth.npy", "number.npy", "wave.npy", "film.npy", "ffv1.mkv", "grey_ffv1.mkv",
+        "png", "npy", "cls", "txt", "wav", "flac", "ply", "grey16.png", "webp.npy", "many16.npy", "many8.npy",
+        "labels.npy", "half.npy", "truth.npy", "number.npy", "wave.npy", "film.npy", "ffv1.mkv", "grey_ffv1.mkv",
     } - {"npy"}  # fmt: skip
 
 

@@ -56,6 +56,19 @@ def test_a_tone_is_a_line_in_the_spectrogram() -> None:
     assert picture.mean(1).argmax() == pytest.approx(47, abs=1)  # a quarter of half the rate, from below
 
 
+def test_point_clouds_become_files_that_viewers_open(tmp_path: Path) -> None:
+    samples = Samples(tmp_path / "partial", FieldSpec("array", (50, 3), "float32"), [5], None, (), "here", 2)
+    output, points = FORMATS["folder"], np.random.default_rng(0).standard_normal((1, 50, 3)).astype(np.float32)
+    output.begin(samples)
+    sink = output.sink(samples)
+    sink.put(range(1), points)
+    sink.finish()
+    output.finish(samples, tmp_path / "x")
+    content = (tmp_path / "x" / "seed0000005.ply").read_bytes()
+    assert content.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 50\nproperty float x\n")
+    assert content.endswith(points.tobytes())
+
+
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_sounds_become_files_of_sounds(form: str, tmp_path: Path) -> None:
     samples = Samples(tmp_path / "partial", SOUND, [5, 6], [0, 1], ("one", "two"), "here", 2)

@@ -41,6 +41,8 @@ OTHER_TASKS = (
     "hifigan-prompts8k",
     "wavegan-drums8k",
     "gan3d-shapes32",
+    "rgan-solids512",
+    "specgan-drums8k",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -55,6 +57,7 @@ FAMILIES = (
     "stylegan1-ffhq1024",
     "vitgan-cifar32",
     "wavegan-sc09",
+    "rgan-shapes2048",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",

@@ -57,6 +57,7 @@ def test_what_will_never_pass_is_told_whole(error: Exception, uri: str, words: s
         MlflowError("connection refused", 500),
         MlflowError("API request failed with error code 429 != 200", 400),
         MlflowError("busy", 503),
+        MlflowError("MlflowException: API request to http://x/mlflow-artifacts failed with exception Max retries", 400),
         TimeoutError(),
         OSError(28, "No space left on device"),
     ],
