@@ -1,7 +1,9 @@
 """Where the files of a dataset lie: in a folder of this machine, or elsewhere, to be fetched."""
 
+import fcntl
 import hashlib
 import stat
+import zlib
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -19,6 +21,8 @@ _CACHE_BYTES = 100 * 2**30
 _LARGEST_MANIFEST = 2**30
 """Bytes; 10,000 shards of 1,000 classes have 40 MB."""
 _LARGEST_TABLE = 2**32
+_LOCKS = 16
+"""Indexes that the processes of a node may fetch at the same time."""
 _INDEX_HEADER = 2**16
 """Bytes that a NumPy file has before its rows, at most."""
 
@@ -119,9 +123,13 @@ class Place:
         path = self.folder / shard.index
         if self.base and not path.is_file():
             size = _INDEX_HEADER + shard.count * row_bytes
-            content = self.cache.read_small(f"{self.base}/{shard.index}", size)
-            with atomic_write(path) as file:
-                file.write(content)
+            # The ranks of a node want the same one in the same moment: one fetches it, and others at once other ones.
+            with (self.folder / f".index{zlib.crc32(shard.index.encode()) % _LOCKS}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.is_file():
+                    content = self.cache.read_small(f"{self.base}/{shard.index}", size)
+                    with atomic_write(path) as file:
+                        file.write(content)
         return path
 
     def _path(self, shard: Shard) -> Path | None:

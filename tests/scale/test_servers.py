@@ -65,8 +65,8 @@ def test_each_shard_is_fetched_by_one_node_also_through_failures(dataset: Path, 
     assert set(fetched) == set(shards)
     served = fetched.total() - 2 * len(shards[::4])
     assert served <= 1.05 * len(shards)
-    requests = server.requests.total() - 2 * len(shards[::4])
-    assert requests <= 20 * len(shards) / 16, "a GiB is 16 shards of 64 MiB: 20 requests"
+    requests = server.requests.total() - 2 * len(shards[::4]) - NODES * RANKS  # and a manifest a rank
+    assert requests <= 2.05 * len(shards), "a shard and its index: 20 requests a GiB, of shards of 100 MB"
 
 
 @pytest.mark.slow
