@@ -28,6 +28,7 @@ from translation import CPU, features_of, normalised, pixels_of, print_differenc
 
 import bigtrain as bt
 from bigtrain.augment.derived.label_map import LabelMapConfig
+from bigtrain.core.config import parse_config
 from bigtrain.core.rng import Draws
 from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.metrics.fid import frechet_distance_of
@@ -82,7 +83,7 @@ def main() -> None:
     snapshots = {arm: [train(arm, seed, given) for seed in given.seeds] for arm in ARMS}
 
     test = pairs_of("test")
-    palette = LabelMapConfig.model_validate(config_of("spade", given.out)["data"]["derived"]["map"])
+    palette = parse_config(LabelMapConfig, config_of("spade", given.out)["data"]["derived"]["map"], source="map")
     maps = palette.compute(normalised(test.relief), Draws(0, torch.arange(len(test.relief))))
     labellers = Labellers(pairs_of("train"), test)
     extractor = build_extractor("efficientnet-lite0", "fp32", CPU)
