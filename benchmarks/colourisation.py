@@ -9,14 +9,13 @@ EfficientNet-Lite0. Intervals are of Student's t over the differences between ru
 """
 
 import argparse
-import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
 from torch import Tensor
-from translation import CPU, features_of, interval
+from translation import CPU, features_of, normalised, pixels_of, print_differences, shown
 
 import bigtrain as bt
 from bigtrain.evaluation.distances import build_distance
@@ -34,16 +33,6 @@ def held_out(folder: Path) -> Tensor:
     prepare(emoji.lines("test"), folder / "emoji", PrepareOptions(seed=None))
     dataset = ShardDataset(folder / "emoji")
     return torch.from_numpy(dataset.read(list(dataset.locations()), ["target"])["target"])
-
-
-def normalised(images: Tensor) -> Tensor:
-    """Return uint8 images in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def pixels_of(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] as uint8."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def colourfulness(images: Tensor) -> Tensor:
@@ -84,7 +73,7 @@ def main() -> None:
             "perceptual": float(torch.cat([distance(one, other) for one, other in pairs]).mean()),
             "lightness error": float((lightness_of(normalised(pixels)) - lightness_of(grey)).abs().mean()),
         }
-        print(name, {key: round(value, 4) for key, value in found.items()}, flush=True)
+        print(name, shown(found), flush=True)
         return found
 
     def scores_of_snapshot(snapshot: str) -> dict[str, float]:
@@ -95,10 +84,7 @@ def main() -> None:
     scores_of("targets", targets)
     scores_of("grey", pixels_of(grey).expand(-1, 3, -1, -1))
     ours, theirs = ([scores_of_snapshot(one) for one in these] for these in (given.with_d, given.without))
-    for name in ours[0]:
-        differences = [one[name] - other[name] for one, other in zip(ours, theirs, strict=True)]
-        means = [statistics.mean(scores[name] for scores in these) for these in (ours, theirs)]
-        print(f"{name}: with D {means[0]:.4f}, without {means[1]:.4f}, difference {interval(differences)}")
+    print_differences(ours, theirs, "with D, without")
     if given.picture:
         columns = [pixels_of(grey).expand(-1, 3, -1, -1), made[given.without[0]], made[given.with_d[0]], targets]
         halves = [sheet(columns, list(range(start, len(targets), len(targets) // 8))[:8]) for start in (0, 20)]

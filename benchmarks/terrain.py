@@ -18,7 +18,6 @@ on the mean activations of all five depths.
 
 import argparse
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -27,7 +26,7 @@ import scipy.cluster.vq
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from translation import CPU, interval
+from translation import CPU, normalised, pixels_of, print_differences, shown
 
 import bigtrain as bt
 from bigtrain.models.pretrained import FeatureMaps, feature_maps
@@ -177,50 +176,53 @@ class Covers:
         return torch.cdist((statistics_of(pictures) - self._mean) / self._deviation, self._centres).argmin(1)
 
 
+class Labellers:
+    """Both classifiers, which learnt on real pictures, and what the held-out places show."""
+
+    def __init__(self, train: Pairs, test: Pairs) -> None:
+        self._network = feature_maps("efficientnet-lite0")
+        self._network.load(CPU)
+        self.classes, covers = terrains(train.relief), Covers(train.satellite)
+        real = features_of(self._network, train.satellite)
+        self._segmenter = segmenter_of(real.cells, labels_of(train.relief, self.classes))
+        self._of_tiles = Classifier(real.tiles, covers(train.satellite), COVERS, _COVER_PENALTY)
+        self.labels, self.kinds = labels_of(test.relief, self.classes), covers(test.satellite)
+
+    def scores_of(self, pictures: Tensor) -> dict[str, float]:
+        """Return how often the classifiers find in pictures of the held-out places, uint8, what the places show."""
+        seen, land = features_of(self._network, pictures), self.labels >= 0
+        found = scores(self._segmenter(seen.cells[land]), self.labels[land])
+        return {**found, "cover": float((self._of_tiles(seen.tiles) == self.kinds).double().mean())}
+
+    def __str__(self) -> str:
+        land = self.labels[self.labels >= 0]
+        shares = torch.bincount(land, minlength=CLASSES) / len(land)
+        colours = (255 * self.classes).round().int().tolist()
+        return (
+            f"colours of the classes {colours} shares {[f'{share:.3f}' for share in shares]}\n"
+            f"tiles of each cover {torch.bincount(self.kinds, minlength=COVERS).tolist()}"
+        )
+
+
 def main() -> None:
     """Print a table of all snapshots, and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("with_d", nargs="+", metavar="WITH_D")
     parser.add_argument("--without", nargs="+", required=True, metavar="L1_ALONE")
     given = parser.parse_args()
-    network = feature_maps("efficientnet-lite0")
-    network.load(CPU)
     train, test = pairs_of("train"), pairs_of("test")
-    classes = terrains(train.relief)
-    real, labels, covers = (
-        features_of(network, train.satellite),
-        labels_of(test.relief, classes),
-        Covers(train.satellite),
-    )
-    segmenter = segmenter_of(real.cells, labels_of(train.relief, classes))
-    of_tiles, kinds = Classifier(real.tiles, covers(train.satellite), COVERS, _COVER_PENALTY), covers(test.satellite)
-    shares = torch.bincount(labels[labels >= 0], minlength=CLASSES) / (labels >= 0).sum()
-    print("colours of the classes", (255 * classes).round().int().tolist(), "shares", [f"{s:.3f}" for s in shares])
-    print("tiles of each cover", torch.bincount(kinds, minlength=COVERS).tolist())
-
-    def scores_of(pictures: Tensor) -> dict[str, float]:
-        seen = features_of(network, pictures)
-        found = scores(segmenter(seen.cells[labels >= 0]), labels[labels >= 0])
-        return {**found, "cover": float((of_tiles(seen.tiles) == kinds).double().mean())}
-
-    print("real pictures", shown(scores_of(test.satellite)), flush=True)
+    labellers = Labellers(train, test)
+    print(labellers)
+    print("real pictures", shown(labellers.scores_of(test.satellite)), flush=True)
 
     def scores_of_snapshot(snapshot: str) -> dict[str, float]:
-        made = bt.load(snapshot).apply(test.relief.float() / 127.5 - 1, batch=32)
-        found = scores_of(((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+        made = bt.load(snapshot).apply(normalised(test.relief), batch=32)
+        found = labellers.scores_of(pixels_of(made))
         print(snapshot, shown(found), flush=True)
         return found
 
     ours, theirs = ([scores_of_snapshot(one) for one in these] for these in (given.with_d, given.without))
-    for name in ours[0]:
-        differences = [one[name] - other[name] for one, other in zip(ours, theirs, strict=True)]
-        means = [statistics.mean(scores[name] for scores in these) for these in (ours, theirs)]
-        print(f"{name}: with D {means[0]:.4f}, without {means[1]:.4f}, difference {interval(differences)}")
-
-
-def shown(found: Mapping[str, float]) -> dict[str, float]:
-    """Round scores."""
-    return {name: round(value, 4) for name, value in found.items()}
+    print_differences(ours, theirs, "with D, without")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ tell. Intervals are of Student's t over the differences between runs of one seed
 
 import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,6 +44,16 @@ def held_out(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
         [float(item.name.split()[1][:-1]) * (-1 if item.name[-1] == "W" else 1) for item in source.items]
     )
     return torch.from_numpy(fields["input"]), torch.from_numpy(fields["target"]), ((bands + 180) // 20).long()
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Return uint8 images in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def pixels_of(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as uint8."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 @torch.inference_mode()
@@ -93,6 +103,20 @@ def interval(differences: Sequence[float]) -> str:
     return f"{statistics.mean(differences):+.3f} ± {half:.3f}"
 
 
+def shown(scores: Mapping[str, float]) -> dict[str, float]:
+    """Round scores."""
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def print_differences(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]], names: str) -> None:
+    """Print the means and the differences of scores, one a seed; `names` are those of both sides: `with D, without`."""
+    one_name, other_name = names.split(", ")
+    for key in ours[0]:
+        differences = [one[key] - other[key] for one, other in zip(ours, theirs, strict=True)]
+        one, other = (statistics.mean(scores[key] for scores in these) for these in (ours, theirs))
+        print(f"{key}: {one_name} {one:.4f}, {other_name} {other:.4f}, difference {interval(differences)}")
+
+
 @torch.inference_mode()
 def main() -> None:
     """Print a table of all snapshots, and the differences."""
@@ -106,10 +130,9 @@ def main() -> None:
     real = features_of(extractor, targets)
 
     def scores_of(snapshot: str) -> dict[str, float]:
-        made = bt.load(snapshot).apply(inputs.float() / 127.5 - 1, batch=32)
-        pixels = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels = pixels_of(bt.load(snapshot).apply(normalised(inputs), batch=32))
         features = features_of(extractor, pixels)
-        pairs = zip((pixels.float() / 127.5 - 1).split(32), (targets.float() / 127.5 - 1).split(32), strict=True)
+        pairs = zip(normalised(pixels).split(32), normalised(targets).split(32), strict=True)
         with torch.inference_mode(False):
             accuracy = distinct_names(real.clone(), features.clone(), bands)
         found = {
@@ -118,15 +141,12 @@ def main() -> None:
             "perceptual": float(torch.cat([distance(one, other) for one, other in pairs]).mean()),
             "psnr": float(psnr(pixels, targets).mean()),
         }
-        print(snapshot, {name: round(value, 4) for name, value in found.items()}, flush=True)
+        print(snapshot, shown(found), flush=True)
         return found
 
     print(f"{len(inputs)} places")
     ours, theirs = ([scores_of(snapshot) for snapshot in these] for these in (given.with_d, given.without))
-    for name in ours[0]:
-        differences = [one[name] - other[name] for one, other in zip(ours, theirs, strict=True)]
-        means = [statistics.mean(scores[name] for scores in these) for these in (ours, theirs)]
-        print(f"{name}: with D {means[0]:.4f}, without {means[1]:.4f}, difference {interval(differences)}")
+    print_differences(ours, theirs, "with D, without")
 
 
 if __name__ == "__main__":

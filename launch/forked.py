@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -97,6 +98,8 @@ def _be_a_rank(module: str, words: Sequence[str], environment: Mapping[str, str]
     atexit._clear()
     for number in (*SIGNALS, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(f"rank{environment['RANK']} bigtrain")  # its name in `top`
     sys.argv[1:] = words
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(write_through=True)  # as with `python -u`

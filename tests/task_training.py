@@ -27,13 +27,14 @@ IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
 ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
 COMMON = {"optim": {"G": ADAM, "D": ADAM}, "global_batch": 8}
 TERMS = {"wgan_gp": {}, "l2": {}, "feature_matching": {}, "perceptual": {"depths": [1, 2]}}
+PATCH = {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"}
 RESNET = {"kind": "resnet_translator", "width": 4, "blocks": 1}
 TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] = {
     "pix2pix": (
         TranslationConfig,
         {
             "generator": {"kind": "pix2pix_unet", "width": 4, "downs": 3, "norm": "instance"},
-            "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
+            "discriminator": PATCH,
             "objective": {"discriminator_weight": 0.5, "terms": {"l1": {"weight": 10}}},
             **COMMON,
         },
@@ -45,6 +46,27 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             "generator": RESNET,
             "discriminator": {"kind": "pixel", "width": 4, "norm": "none"},
             "objective": {"adversarial": "wasserstein", "terms": TERMS},
+            **COMMON,
+        },
+        {"input": IMAGE, "target": IMAGE},
+    ),
+    "spade": (
+        TranslationConfig,
+        {
+            "generator": {
+                "kind": "label_map",
+                "labels": 255,  # random maps have all of them
+                "base": {"kind": "spade", "width": 2, "doublings": 2, "hidden": 4},
+            },
+            "discriminator": {
+                "kind": "label_map",
+                "labels": 255,
+                "base": {"kind": "multi_scale_patch", "base": {**PATCH, "spectral": True}},
+            },
+            "objective": {
+                "adversarial": "hinge",
+                "terms": {"feature_matching": {"weight": 10, "distance": "l1"}, "perceptual": {"depths": [1, 2]}},
+            },
             **COMMON,
         },
         {"input": IMAGE, "target": IMAGE},
@@ -72,7 +94,7 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         UnpairedConfig,
         {
             "generator": RESNET,
-            "discriminator": {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"},
+            "discriminator": PATCH,
             "objective": {
                 "adversarial": "least_squares",
                 "adversarial_weight": 2.0,

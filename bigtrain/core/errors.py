@@ -10,3 +10,7 @@ class UserError(ValueError):
 
 class ConfigError(UserError):
     """A mistake in a config; the message names the file, the key and the solution."""
+
+
+class InputError(UserError):
+    """An input that a network does not accept, such as a label map with labels that the network does not have."""

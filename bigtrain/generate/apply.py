@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.core.config import Config
-from bigtrain.core.errors import UserError
+from bigtrain.core.errors import InputError, UserError
 from bigtrain.core.logging import log, progress_bars
 from bigtrain.core.quantise import to_uint8
 from bigtrain.core.rng import Draws
@@ -311,6 +311,8 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
                     done += 1
                 except Rejected as error:
                     rejected.append({"image": source.name, "reason": error.reason, "detail": error.detail})
+                except InputError as error:
+                    rejected.append({"image": source.name, "reason": "refused", "detail": str(error)})
             bars.update(task, completed=count, note=f"{count * ranks.world_size:,}/{len(sources):,}")
     barrier()
     counts, lists = from_all_ranks(done), from_all_ranks(rejected)

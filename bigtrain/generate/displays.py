@@ -70,9 +70,15 @@ def _volume(volumes: Tensor) -> Tensor:
 
 
 def _points(points: Tensor) -> Tensor:
-    """Return points [N, K, 2 or more] as seen along the last axis: dark on white, their first two axes in [-1, 1]."""
+    """Return points [N, K, 2 or more] in [-1, 1], dark on white; in space from above and from the front."""
+    views = [points[..., [0, axis]] for axis in ((1, 2) if points.shape[2] == 3 else (1,))]
+    return torch.cat([_seen_points(view) for view in views], dim=3)
+
+
+def _seen_points(points: Tensor) -> Tensor:
+    """Return points [N, K, 2] in [-1, 1] as pictures, the second axis upwards."""
     side = _POINTS_SIDE
-    place = ((points[..., :2].float() + 1) / 2 * (side - 1)).round().long().clamp(0, side - 1)
+    place = ((points.float() + 1) / 2 * (side - 1)).round().long().clamp(0, side - 1)
     flat = (side - 1 - place[..., 1]) * side + place[..., 0]
     picture = torch.full((len(points), side * side), 255, dtype=torch.uint8, device=points.device)
     return picture.scatter_(1, flat, 0).reshape(-1, 1, side, side)

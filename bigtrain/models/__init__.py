@@ -26,9 +26,11 @@ from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
 from bigtrain.models.lab_colouriser import LabColouriserConfig
+from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
+from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.progan import ProGANDiscriminatorConfig, ProGANGeneratorConfig
@@ -37,6 +39,7 @@ from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 from bigtrain.models.rgan import RGANDiscriminatorConfig, RGANGeneratorConfig
 from bigtrain.models.sagan import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from bigtrain.models.sngan import SNGANDiscriminatorConfig, SNGANGeneratorConfig
+from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
@@ -102,13 +105,17 @@ TRANSLATORS.add_classes(
     GatedInpainterConfig,
     HiFiGANConfig,
     LabColouriserConfig,
+    LabelMapTranslatorConfig,
     Pix2PixUNetConfig,
     ResNetTranslatorConfig,
     RRDBConfig,
+    SPADEConfig,
     SRResNetConfig,
 )
 PATCH_DISCRIMINATORS.add_classes(
     HiFiGANDiscriminatorConfig,
+    LabelMapDiscriminatorConfig,
+    MultiScalePatchDiscriminatorConfig,
     PatchDiscriminatorConfig,
     PixelDiscriminatorConfig,
     UNetDiscriminatorConfig,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
@@ -30,13 +30,14 @@ class GatedInpainterConfig(BaseTranslatorConfig):
     """The network's size and shape.
 
     Attributes:
-        width: channels at full resolution; they double at each of the two halvings.
+        width: features at full resolution; they double at each of the two halvings. The paper's 48 are features and
+            gates together.
         dilations: of the convolutions at the lowest resolution.
         refine: whether a second stage with contextual attention works on the output of the first one.
     """
 
     kind: Literal["gated_inpainter"] = "gated_inpainter"
-    width: PositiveInt = 48
+    width: int = Field(default=24, ge=2)
     dilations: tuple[PositiveInt, ...] = (2, 4, 8, 16)
     refine: bool = True
 
@@ -180,6 +181,7 @@ def _encoder(channels: int, width: int) -> list[nn.Module]:
         GatedConv2d(2 * width, 2 * width),
         GatedConv2d(2 * width, 4 * width, stride=2),
         GatedConv2d(4 * width, 4 * width),
+        GatedConv2d(4 * width, 4 * width),
     ]
 
 
@@ -193,7 +195,9 @@ def _decoder(channels: int, out_channels: int, width: int) -> list[nn.Module]:
         GatedConv2d(channels, 4 * width),
         nn.UpsamplingNearest2d(scale_factor=2),
         GatedConv2d(4 * width, 2 * width),
+        GatedConv2d(2 * width, 2 * width),
         nn.UpsamplingNearest2d(scale_factor=2),
         GatedConv2d(2 * width, width),
-        ToImage(width, out_channels),
+        GatedConv2d(width, width // 2),
+        ToImage(width // 2, out_channels),
     ]

@@ -72,17 +72,20 @@ def small_source(name: str) -> Source:
 
 def write_small_config(name: str) -> None:
     config = yaml.safe_load((ROOT / name).read_text())
-    patches = {"discriminator.layers": 1} if config["discriminator"]["kind"] == "patch" else {}
+    patches = {"discriminator.layers": 1} if innermost(config["discriminator"])["kind"] == "patch" else {}
     for key, value in {**SMALL, **patches}.items():
         *path, last = key.split(".")
-        if path == ["generator"] and "base" in config["generator"]:
-            path.append("base")
         part = config
         for step in path:
             part = part.setdefault(step, {})
-        part[last] = value
+        innermost(part)[last] = value
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(yaml.safe_dump(config))
+
+
+def innermost(network: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of the network that others wrap."""
+    return innermost(network["base"]) if "base" in network else network
 
 
 def run_here(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -110,6 +113,8 @@ def test_each_command_runs(
     ):
         Path(folder).mkdir()
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
+    Path("LABEL_MAPS").mkdir()
+    Image.new("L", (64, 64), 3).save("LABEL_MAPS/one.png")
     seen = set()
     for words in commands(section):
         seen.add(words[1])

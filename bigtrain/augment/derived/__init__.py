@@ -8,6 +8,7 @@ A new kind is a file here and a name below; other packages add theirs by entry p
 from bigtrain.augment.derived.base import DERIVED, DerivedField, DerivedFieldConfig, derive
 from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.holes import HolesConfig
+from bigtrain.augment.derived.label_map import LabelMapConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
 from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig, SpectrogramConfig
@@ -19,6 +20,7 @@ DERIVED.add_classes(
     GrayscaleConfig,
     HolesConfig,
     JPEGConfig,
+    LabelMapConfig,
     MelConfig,
     NoiseConfig,
     RestorationConfig,

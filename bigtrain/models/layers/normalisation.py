@@ -34,7 +34,10 @@ class InstanceNorm(nn.Module):
         bias = torch.zeros(self.channels, dtype=dtype, device=x.device)
         # Group normalisation with a channel a group keeps the layout, but subtracts two large numbers for the variance:
         # it is past 1e-4 of PixelGAN's golden logits. The gain is there for the statistics to be float32.
-        return channels_last(F.instance_norm(x, weight=gain, bias=bias, eps=self.eps))
+        # Height and width are one axis because PyTorch 2.14 on CPUs computes wrong gradients with four axes if there is
+        # one sample and the gradient of the output is channels_last.
+        rows = F.instance_norm(x.flatten(2), weight=gain, bias=bias, eps=self.eps)
+        return channels_last(rows.reshape(x.shape))
 
 
 def image_norm(kind: ImageNorm, channels: int) -> nn.Module:

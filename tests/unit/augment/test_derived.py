@@ -31,6 +31,7 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "holes"},
     {"kind": "holes", "strokes": 0, "rectangle": [0.2, 0.5]},
     {"kind": "jpeg"},
+    {"kind": "label_map", "colours": [[0, 0, 0], [200, 100, 50], [255, 255, 255]]},
     {"kind": "noise", "grey": 0.5},
     {"kind": "restoration", "scale": 2},
 ]
@@ -56,12 +57,12 @@ def test_a_sample_is_derived_alike_in_every_batch_and_as_its_spec_says(config: d
     )  # a level, where rounding may fall either way
     levels = (whole + 1) * 127.5
     torch.testing.assert_close(levels, levels.round().clamp(0, 255), rtol=0, atol=1e-3)
-    if config["kind"] not in ("downscale", "grayscale"):
+    if config["kind"] not in ("downscale", "grayscale", "label_map"):
         assert (one.compute(images, Draws(1, draws.index)) - whole).abs().max() > 0.02  # another seed, another damage
 
 
 def test_every_kind_is_tried_here() -> None:
-    of_sounds = {"excerpt", "mel"}  # see test_derived_sounds.py
+    of_sounds = {"excerpt", "mel", "spectrogram"}  # see test_derived_sounds.py and test_spectrogram.py
     assert {config["kind"] for config in KINDS} | of_sounds == set(DERIVED)
 
 
@@ -91,6 +92,14 @@ def test_greys_of_the_same_lightness(images: Tensor) -> None:
     made = config.compute(images, Draws(0, torch.arange(6)))
     level = 1.3  # of L*: what rounding to 256 levels may change, most in the dark
     torch.testing.assert_close(lightness_of(made), lightness_of(images), rtol=0, atol=level / 2)
+
+
+def test_a_label_is_the_place_of_the_nearest_colour() -> None:
+    colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    config = data({"input": {"kind": "label_map", "colours": colours}}).derived["input"]
+    given = torch.tensor([[0, 250, 10], [40, 0, 90], [255, 60, 0]]).T.reshape(1, 3, 1, 3) / 127.5 - 1
+    made = (config.compute(given, Draws(0, torch.arange(1))) + 1) * 127.5
+    assert made.round().flatten().tolist() == [1, 2, 0]
 
 
 def test_holes_are_black_and_told_by_the_last_channel(images: Tensor) -> None:

@@ -66,6 +66,7 @@ def test_a_signal_does_not_kill_a_process_that_is_ending() -> None:
 
 RESTORED = """
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 from bigtrain.core.signals import end_on_signals, restore_signals
 end_on_signals("x")

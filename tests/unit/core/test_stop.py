@@ -24,6 +24,7 @@ def test_who_waits_for_others_in_vain_leaves(place: str, code: int, said: str) -
 
 BLOCK = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 from bigtrain.core import stop
 for _ in range(2):
     with stop.signals_caught():

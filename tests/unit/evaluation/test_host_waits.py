@@ -31,6 +31,7 @@ def test_a_batch_never_asks_the_device(tmp_path: Path) -> None:
     images = GeneratedImages(generate, 8, seed=0, device=CPU)
     needs = {metric.need for metric in METRICS.values()} | {Need("pool", SomeRows)}
     needs = {need._replace(layer="logits") if need.layer == OWN_LOGITS else need for need in needs}  # a probe's
+    needs = {need for need in needs if need.layer in extractor.layers}  # points come from another extractor
     collectors = [(need, need.collector(extractor.layers[need.layer], 8, CPU)) for need in needs]
 
     def take(index: torch.Tensor) -> None:

@@ -15,27 +15,35 @@ from PIL import Image
 from bigtrain.cli import main
 from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.models.base import ImageSpec
+from bigtrain.models.label_map import LabelMapTranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
+from bigtrain.models.spade import SPADEConfig
+from bigtrain.models.translator import BaseTranslatorConfig
 from bigtrain.tasks.translation import TranslationSampler
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.write import ShardOptions, write_shards
 
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
+GREY = FieldSpec("image", (1, 16, 16), "uint8", codec="png")
 RNG = np.random.default_rng(0)
+
+
+def save_translator(folder: Path, config: BaseTranslatorConfig, field: FieldSpec) -> None:
+    """Write a snapshot of a new network from images of a field to colour images."""
+    spec = NetworkSpec("generator", "translator", config, (ImageSpec(16, field.shape[0]), ImageSpec(16, 3)))
+    torch.manual_seed(0)
+    network = spec.build().eval()
+    sampler = TranslationSampler(inputs={"input": field}, outputs={"target": IMAGE})
+    save_snapshot(folder, {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot of a U-Net that halves three times, and things to translate."""
     root = tmp_path_factory.mktemp("places")
-    config = Pix2PixUNetConfig(width=4, downs=3, norm="instance", dropout=0.5)
-    spec = NetworkSpec("generator", "translator", config, (ImageSpec(16, 3, 0), ImageSpec(16, 3, 0)))
-    torch.manual_seed(0)
-    network = spec.build().eval()
-    sampler = TranslationSampler(inputs={"input": IMAGE}, outputs={"target": IMAGE})
-    save_snapshot(root / "snapshot", {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
+    save_translator(root / "snapshot", Pix2PixUNetConfig(width=4, downs=3, norm="instance", dropout=0.5), IMAGE)
     for name, size, mode in (
         ("folder/a.png", (16, 16), "RGB"),
         ("folder/deep/b.jpg", (21, 33), "L"),
@@ -49,7 +57,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "folder" / "torn.png").write_bytes((root / "folder" / "a.png").read_bytes()[:60])
     (root / "folder" / ".hidden.png").write_bytes(b"")
     (root / "folder" / "notes.txt").write_text("none of ours")
-    for name, spec_ in (("pairs", IMAGE), ("grey", FieldSpec("image", (1, 16, 16), "uint8", codec="png"))):
+    for name, spec_ in (("pairs", IMAGE), ("grey", GREY)):
         arrays = {key: RNG.integers(0, 256, (5, *spec_.shape), dtype=np.uint8) for key in ("input", "target")}
         write_shards(
             from_fields(name, arrays, dict.fromkeys(arrays, spec_)), root / name, ShardOptions(shard_samples=2)
@@ -161,3 +169,18 @@ def test_a_mistake_is_one_line(bigtrain: Call, places: Path, line: str) -> None:
     assert err.startswith(f"bigtrain: {MISTAKES[line]}")
     assert err.count("\n") == 1
     assert not (places / "x").exists(), "nothing is left behind"
+
+
+def test_maps_with_labels_that_the_network_does_not_have_are_listed(places: Path, bigtrain: Call) -> None:
+    config = LabelMapTranslatorConfig(labels=4, base=SPADEConfig(width=2, doublings=2, hidden=4, norm="instance"))
+    save_translator(places / "painter", config, GREY)
+    (places / "maps").mkdir()
+    for name, label in (("right", 3), ("wrong", 4), ("unlabelled", 255)):
+        Image.new("L", (18, 10), label).save(places / "maps" / f"{name}.png")
+    code, out, _ = bigtrain("apply painter maps --out painted")
+    assert code == 0, out
+    assert "2 images translated, 1 could not be read" in out
+    assert list(made(places / "painted")) == ["right.png", "unlabelled.png"]
+    (line,) = (places / "painted" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["image"] == "wrong"
+    assert "has the label 4, and generator.labels is 4" in json.loads(line)["detail"]

@@ -69,6 +69,12 @@ def test_point_clouds_become_files_that_viewers_open(tmp_path: Path) -> None:
     assert content.endswith(points.tobytes())
 
 
+def test_points_in_space_are_seen_from_above_and_from_the_front() -> None:
+    (picture,) = displayed(torch.tensor([[[-1.0, 1.0, -1.0]]]), FieldSpec("array", (1, 3), "float32"))
+    assert picture.shape == (1, 64, 128)
+    assert (picture[0] == 0).nonzero().tolist() == [[0, 0], [63, 64]]  # at the left, far away and low
+
+
 @pytest.mark.parametrize("form", list(FORMATS))
 def test_sounds_become_files_of_sounds(form: str, tmp_path: Path) -> None:
     samples = Samples(tmp_path / "partial", SOUND, [5, 6], [0, 1], ("one", "two"), "here", 2)

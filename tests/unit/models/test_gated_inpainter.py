@@ -65,6 +65,13 @@ def test_attention_takes_from_what_is_known_alone() -> None:
     assert contextual_attention(features, torch.ones_like(holes)).isfinite().all()
 
 
+def test_it_is_as_large_as_the_papers() -> None:
+    with torch.device("meta"):
+        network = GatedInpainterConfig().build(ImageSpec(256, 4), ImageSpec(256, 3))
+    millions = sum(value.numel() for value in network.parameters()) / 1e6
+    assert millions == pytest.approx(4.1, abs=0.2), "Yu et al. 2019, section 3.4"
+
+
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [

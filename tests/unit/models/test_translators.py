@@ -211,3 +211,17 @@ def test_reachable_by_name() -> None:
     assert discriminators.validate_json('{"kind": "unet"}') == UNetDiscriminatorConfig()
     with pytest.raises(ValidationError, match="resnet_translator"):
         translators.validate_json('{"kind": "resnet"}')
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_instance_normalisation_has_the_gradients_of_its_equation(samples: int) -> None:
+    """PyTorch's own are wrong for one sample whose output has a gradient in channels_last."""
+    torch.manual_seed(0)
+    x, grad = torch.randn(2, samples, 6, 5, 7, dtype=torch.float64)
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    centred = x - x.mean((2, 3), keepdim=True)
+    expected = centred / (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    found = InstanceNorm(6)(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, x, grad), torch.autograd.grad(expected, x, grad))

@@ -36,6 +36,8 @@ OTHER_TASKS = (
     "cyclegan-emoji64",
     "cyclegan-256",
     "colour-emoji64",
+    "inpaint-photos64",
+    "spade-earth64",
     "srgan-photos64",
     "hifigan-prompts8k",
     "wavegan-drums8k",
@@ -61,6 +63,8 @@ FAMILIES = (
     "pixelgan-256",
     "real-esrgan-256",
     "colour-imagenet256",
+    "spade-ade20k256",
+    "inpaint-places256",
 )
 """Recipes of the other network families, whose steps are tested with them: they build and have a plan."""
 
