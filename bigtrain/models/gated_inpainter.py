@@ -99,7 +99,7 @@ class GatedInpainter(Translator):
     def stages(self) -> Sequence[nn.Module]:
         """See `Translator.stages`."""
         parts = [self.coarse] if self.fine is None else [self.coarse, *self.fine.values()]
-        return [layer for part in parts for layer in part]
+        return [layer for part in parts for layer in part.children()]
 
 
 class GatedConv2d(nn.Conv2d):
