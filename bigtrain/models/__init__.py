@@ -23,6 +23,7 @@ from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDee
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
+from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
 from bigtrain.models.lab_colouriser import LabColouriserConfig
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
@@ -101,6 +102,7 @@ DISCRIMINATORS.add_classes(
     WaveGANDiscriminatorConfig,
 )
 TRANSLATORS.add_classes(
+    GatedInpainterConfig,
     HiFiGANConfig,
     LabColouriserConfig,
     LabelMapTranslatorConfig,

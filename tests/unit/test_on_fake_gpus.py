@@ -37,6 +37,7 @@ IMAGE = FieldSpec("image", (3, 32, 32), "uint8")
 PAIRS, DOMAINS = {"input": IMAGE, "target": IMAGE}, {"A.image": IMAGE, "B.image": IMAGE}
 NEEDS: dict[str, dict[str, Any]] = {
     "r3gan": {"widths": [16, 16, 16, 8], "groups": [4, 4, 4, 2], "blocks": [1, 1, 1, 1]},
+    "gated_inpainter": {"width": 4},
     "lab_colouriser": {"base": UNET},
     "spade": {"width": 2, "doublings": 2, "hidden": 4},
     "multi_scale": {"base": {"kind": "dcgan", "width": 4}},
@@ -135,7 +136,7 @@ def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"generator": network(kind), "discriminator": PATCH, **COMMON}
     config["objective"] = {"terms": {"l1": {}}}
     scale = 4 if kind in ("rrdb", "srresnet") else 1
-    channels = 1 if kind == "lab_colouriser" else 3
+    channels = {"lab_colouriser": 1, "gated_inpainter": 4}.get(kind, 3)
     fields = {"input": FieldSpec("image", (channels, 32 // scale, 32 // scale), "uint8"), "target": IMAGE}
     config["conditional"] = scale == 1
     check(take(parse_config(TranslationConfig, config, source="test"), fields, monkeypatch))

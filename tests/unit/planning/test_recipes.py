@@ -36,6 +36,7 @@ OTHER_TASKS = (
     "cyclegan-emoji64",
     "cyclegan-256",
     "colour-emoji64",
+    "inpaint-photos64",
     "spade-earth64",
     "srgan-photos64",
     "hifigan-prompts8k",
@@ -63,6 +64,7 @@ FAMILIES = (
     "real-esrgan-256",
     "colour-imagenet256",
     "spade-ade20k256",
+    "inpaint-places256",
 )
 """Recipes of the other network families, whose steps are tested with them: they build and have a plan."""
 
