@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import t as student_t
 from torch import Tensor
 
 import bigtrain as bt
@@ -30,8 +31,6 @@ from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
 
 CPU = torch.device("cpu")
-T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Student's t, two-sided 95 %, by the number of differences."""
 
 
 def held_out(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,7 +98,7 @@ def interval(differences: Sequence[float]) -> str:
     """Return the mean of differences and its 95 % interval."""
     if len(differences) < 2:
         return f"{statistics.mean(differences):+.3f}"
-    half = T_95[len(differences)] * statistics.stdev(differences) / len(differences) ** 0.5
+    half = float(student_t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / len(differences) ** 0.5
     return f"{statistics.mean(differences):+.3f} ± {half:.3f}"
 
 
