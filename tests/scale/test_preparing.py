@@ -47,7 +47,7 @@ def test_a_listed_file_takes_less_than_200_bytes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_four_parts_are_the_set_that_one_machine_makes(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).integers(0, 256, (ROWS, 8), dtype=np.uint8)
-    source = from_fields("rows", {"row": rows}, {"row": FieldSpec("array", (8,), "uint8")})
+    source = from_fields("rows", {"row": rows}, {"row": FieldSpec("array", (8,), "uint8", codec="npy")})
     options = ShardOptions(shard_samples=1000)
     alone = write_shards(source, tmp_path / "alone", options)
     for number in range(4):
