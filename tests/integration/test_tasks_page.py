@@ -115,6 +115,10 @@ def test_each_command_runs(
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
     Path("LABEL_MAPS").mkdir()
     Image.new("L", (64, 64), 3).save("LABEL_MAPS/one.png")
+    Path("PNGS_WITH_TRANSPARENT_PLACES").mkdir()
+    holed = Image.new("RGBA", (64, 64), "red")
+    holed.paste((0, 0, 0, 0), (8, 8, 24, 24))
+    holed.save("PNGS_WITH_TRANSPARENT_PLACES/one.png")
     seen = set()
     for words in commands(section):
         seen.add(words[1])
