@@ -62,10 +62,11 @@ def sample(
 def apply(
     snapshot: Snapshot,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Image files, folders or archives of images, or datasets.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Image files, films, folders or archives of images, or datasets."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the PNG files; after an interruption, the same command continues.")
+        Path, typer.Option(help="Folder for the PNG and MP4 files; after an interruption, the same command continues.")
     ],
     output: Annotated[
         str | None,

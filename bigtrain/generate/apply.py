@@ -3,8 +3,9 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
@@ -24,11 +25,13 @@ from bigtrain.distributed.collectives import barrier, from_all_ranks, from_rank_
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.generate.films import write_film
 from bigtrain.generate.images import find_sources, read_source, tell_what_is_left_aside
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
 from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.fields.video import VideoError, frames_of, rate_of
 from data_pipelines.files import atomic_write, write_json
 from data_pipelines.protocol import Rejected
 
@@ -40,8 +43,8 @@ class ApplySettings(Config):
 
     Attributes:
         snapshot: its folder.
-        inputs: image files, folders or archives of images, arrays, or datasets: what `bigtrain fid` reads.
-        out: folder of PNGs; the same settings go on where they were interrupted.
+        inputs: image files, folders or archives of images, arrays, or datasets (what `bigtrain fid` reads), and films.
+        out: folder of PNGs, and of MP4s for films; the same settings go on where they were interrupted.
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
         precision: of the network's forward.
@@ -187,27 +190,30 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """
     snapshot = load_snapshot(settings.snapshot).to(ranks.device)
     translation = translation_of(snapshot, settings.snapshot, settings.output)
+    style = _style(settings, translation)
     sources = find_sources(settings.inputs, translation.source, translation.input)
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
     tell_what_is_left_aside(sources)
-    style = _style(settings, translation)
     applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation), style)
     rejected, done = [], 0
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]
     with progress_bars() as bars, autocast(ranks.device.type, settings.precision):
         task = bars.add_task("translating", total=len(mine), note="", visible=is_rank_zero())
         for count, (number, source) in enumerate(mine, 1):
-            path = settings.out / f"{source.name}.png"
+            path = settings.out / source.file
             if not path.is_file():
                 try:
-                    pixels = read_source(source, translation.input.shape[0])
-                    _write(path, applier(pixels, number))
+                    if source.film is not None:
+                        frames = frames_of(source.film, translation.input.shape[0])
+                        _write_film(path, (applier(frame, number) for frame in frames), rate_of(source.film))
+                    else:
+                        _write(path, applier(read_source(source, translation.input.shape[0]), number))
                     done += 1
                 except Rejected as error:
                     rejected.append({"image": source.name, "reason": error.reason, "detail": error.detail})
-                except InputError as error:
+                except (InputError, VideoError) as error:
                     rejected.append({"image": source.name, "reason": "refused", "detail": str(error)})
             bars.update(task, completed=count, note=f"{count * ranks.world_size:,}/{len(sources):,}")
     barrier()
@@ -219,7 +225,8 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
         for entry in everything[:3]:
             log.warning("%s: %s: %s", *entry.values())
     there = len(sources) - sum(counts) - len(everything)
-    summary = f"{settings.out}: {sum(counts)} images translated"
+    what = "images and films" if any(source.film for source in sources) else "images"
+    summary = f"{settings.out}: {sum(counts)} {what} translated"
     summary += f", {there} were there" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
 
@@ -235,8 +242,8 @@ def _style(settings: ApplySettings, translation: Translation) -> Tensor | None:
     if settings.style is None:
         raise UserError(f"{settings.snapshot}: this network takes a style: name an image, as in --style painting.jpg")
     found = find_sources([str(settings.style)], translation.style, translation.output)
-    if len(found) > 1:
-        raise UserError(f"--style {settings.style}: holds {len(found)} images; name one of them")
+    if len(found) > 1 or found[0].film is not None:
+        raise UserError(f"--style {settings.style}: name one image, not a folder of several or a film")
     try:
         pixels = read_source(found[0], translation.output.shape[0])
     except Rejected as error:
@@ -275,6 +282,11 @@ def _write(path: Path, pixels: Pixels) -> None:
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as file:
         picture.save(file, "PNG")
+
+
+def _write_film(path: Path, frames: Iterator[Pixels], rate: Fraction) -> None:
+    pictures = (frame[0] if len(frame) == 1 else np.ascontiguousarray(frame.transpose(1, 2, 0)) for frame in frames)
+    write_film(path, pictures, fps=rate)
 
 
 def main(settings: ApplySettings | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The images that `bigtrain apply` is given: files, folders, archives, datasets."""
+"""The images that `bigtrain apply` is given: files, folders, archives, datasets, and films, image by image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from data_pipelines.codec import Pixels
 from data_pipelines.content import HEAD, image_format
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.fields.video import VideoError, rate_of
 from data_pipelines.manifest import FILE_NAME as MANIFEST
 from data_pipelines.manifest import IMAGE
 from data_pipelines.order import Location
@@ -20,6 +21,9 @@ from data_pipelines.read import DamageError, ShardDataset
 from data_pipelines.source import FileReader, Where
 from data_pipelines.source import Source as Images
 
+FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+"""Endings of films."""
+
 
 class Source(NamedTuple):
     """An image to translate.
@@ -29,12 +33,19 @@ class Source(NamedTuple):
         place: where the image is, for messages.
         sample: of a dataset, and the field that is read; None for another source.
         item: of another source, and where its image is there; None for a dataset.
+        film: file of a film, whose frames are the images; None for an image.
     """
 
     name: str
     place: str
     sample: tuple[ShardDataset, str, Location] | None = None
     item: tuple[Images, Where] | None = None
+    film: Path | None = None
+
+    @property
+    def file(self) -> str:
+        """The output's file, relative to the output folder."""
+        return f"{self.name}.png" if self.film is None else f"{self.name}.mp4"
 
 
 def find_sources(inputs: Sequence[str], field: str, spec: FieldSpec) -> list[Source]:
@@ -53,7 +64,7 @@ def find_sources(inputs: Sequence[str], field: str, spec: FieldSpec) -> list[Sou
     for source in sources:
         if source.name in names:
             both = f"{names[source.name].place} and {source.place}"
-            raise UserError(f"{both} would be written to one {source.name}.png; translate them to two --out folders")
+            raise UserError(f"{both} would be written to one {source.file}; translate them to two --out folders")
         names[source.name] = source
     if not sources:
         raise UserError(f"{', '.join(inputs)}: no images in it")
@@ -75,6 +86,12 @@ def _sources_in(path: Path, field: str, spec: FieldSpec) -> Iterator[Source]:
             )
         for number, location in enumerate(dataset.locations()):
             yield Source(f"{number:08d}", f"{path} ({number:08d})", sample=(dataset, chosen, location))
+    elif path.is_file() and path.suffix.lower() in FILMS:
+        try:
+            rate_of(path)
+        except VideoError as error:
+            raise UserError(f"{path}: {error}") from None
+        yield Source(path.stem, str(path), film=path)
     elif path.is_file() and _is_one_image(path):
         only = Images(path.stem, [], FileReader(path.parent), (), "", str(path))
         yield Source(path.stem, str(path), item=(only, path.name))

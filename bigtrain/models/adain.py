@@ -96,7 +96,8 @@ class AdaINStyliser(Styliser):
 
     def encode(self, image: Tensor) -> Sequence[Tensor]:
         """See `Styliser.encode`."""
-        return self.encoder(channels_last(image), self.depth)
+        found: Sequence[Tensor] = self.encoder(channels_last(image), self.depth)
+        return found
 
     def combine(self, content: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
         """See `Styliser.combine`: AdaIN of the deepest activations."""

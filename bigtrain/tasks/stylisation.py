@@ -173,7 +173,7 @@ class StylisationDiscriminator(StylisationPlayer):
 
     def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
         """Return D's loss on style images and stylised ones, the due terms folded in."""
-        networks = {**self.networks(), **rivals}
+        networks: dict[str, Any] = {**self.networks(), **rivals}
         content, style = batch[self.config.content], batch[self.config.style]
         context = DiscriminatorLossContext(
             generate=lambda z=None: networks["G"](content, style), **self.arguments(phase, batch, networks)

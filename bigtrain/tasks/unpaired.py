@@ -130,7 +130,8 @@ class UnpairedConfig(TaskConfig):
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `G_AB` and `D_B`, and `G_BA` and `D_A` unless one-sided; each D for its domain's images."""
-        generators, discriminators = {}, {}
+        generators: dict[str, NetworkSpec] = {}
+        discriminators: dict[str, NetworkSpec] = {}
         for way in self.ways:
             source, target = image_of(fields, way.source(self)), image_of(fields, way.target(self))
             generators[way.G] = NetworkSpec("generator", "translator", self.generator, (source, target))
