@@ -14,15 +14,18 @@ import pytest
 import torch
 from PIL import Image
 
+import bigtrain as bt
 from bigtrain.cli import main
 from bigtrain.generate.films import write_film
 from bigtrain.generate.snapshot import save_snapshot
+from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.label_map import LabelMapTranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.translator import BaseTranslatorConfig
+from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.fields.video import frames_of, rate_of
@@ -175,6 +178,40 @@ def test_a_film_is_translated_frame_by_frame(bigtrain: Call, places: Path) -> No
         "film: 0 images and films translated, 2 were there"
         in bigtrain("apply snapshot walk.mp4 folder/a.png --out film")[1]
     )
+
+
+def test_images_get_the_style_of_one(bigtrain: Call, places: Path) -> None:
+    spec = NetworkSpec(
+        "generator", "styliser", AdaINConfig(width=4, convolutions=1), (ImageSpec(16, 3), ImageSpec(16, 3))
+    )
+    network = spec.build_on(torch.device("cpu")).eval()
+    sampler = StylisationSampler({"content.image": IMAGE, "style.image": IMAGE}, {"style.image": IMAGE})
+    folder = places / "styliser"
+    save_snapshot(folder, {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
+    for style in ("folder/c.webp", "other/a.png"):
+        code, out, err = bigtrain(f"apply styliser folder/a.png folder/deep/b.jpg --style {style} --out by-{style[:5]}")
+        assert code == 0, err
+    by_c, by_a = made(places / "by-folde"), made(places / "by-other")
+    assert {name: picture.shape for name, picture in by_c.items()} == {"a.png": (16, 16, 3), "b.png": (33, 21, 3)}
+    assert all((by_c[name] != by_a[name]).any() for name in by_c)
+    content, style = (
+        torch.from_numpy(np.asarray(Image.open(places / name)).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        for name in ("folder/a.png", "other/a.png")
+    )
+    with torch.no_grad():
+        expected = ((network(content, style)[0].clamp(-1, 1) + 1) * 127.5).round()
+    assert np.abs(by_a["a.png"].transpose(2, 0, 1) - expected.numpy()).max() <= 1
+    assert torch.equal(bt.load(folder).apply(content, style=style[0]), network(content, style).detach())
+    for line, message in {
+        "apply styliser folder --out x": "styliser: this network takes a style: name an image, as in --style",
+        "apply styliser folder --style folder --out x": "--style folder: name one image, not a folder of several",
+        "apply styliser folder --style folder/notes.txt --out x": "folder/notes.txt",
+        "apply styliser folder --style folder/torn.png --out x": "--style folder/torn.png: ",
+    }.items():
+        code, out, err = bigtrain(line)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith(f"bigtrain: {message}")
+        assert not (places / "x").exists()
 
 
 def test_films_without_frames_are_refused(bigtrain: Call, places: Path) -> None:
