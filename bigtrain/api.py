@@ -97,7 +97,15 @@ class Model:
         seeds = range(seeds) if isinstance(seeds, int) else seeds
         return self.snapshot.sample(seeds, self._labels(classes, len(seeds)), truncation=truncation, batch=batch)
 
-    def apply(self, images: Tensor, *, output: str | None = None, noise: bool = False, batch: int = 16) -> Tensor:
+    def apply(
+        self,
+        images: Tensor,
+        *,
+        output: str | None = None,
+        noise: bool = False,
+        batch: int = 16,
+        style: Tensor | None = None,
+    ) -> Tensor:
         """Translate images of any size that the layers support.
 
         Args:
@@ -105,6 +113,7 @@ class Model:
             output: name of the output if the networks have several; None for the first.
             noise: whether the network draws its own noise, such as dropout.
             batch: number of images that are computed at once.
+            style: image whose style the outputs get, of a network that takes one, in [-1, 1], shape [C, H, W].
 
         Returns:
             float32 around [-1, 1], on the CPU, shape [N, C', H', W'].
@@ -116,7 +125,10 @@ class Model:
         channels = translation.input.shape[0]
         if images.ndim != 4 or images.shape[1] != channels:
             raise UserError(f"apply: {self.folder} reads images [N, {channels}, H, W], not {list(images.shape)}")
-        applier = Applier(self.snapshot, translation, self.device, noise)
+        if (style is None) != (translation.style is None):
+            takes = "no style" if translation.style is None else "a style image, [C, H, W]"
+            raise UserError(f"apply: {self.folder} takes {takes}")
+        applier = Applier(self.snapshot, translation, self.device, noise, style=None if style is None else style[None])
         starts = range(0, len(images), batch)
         made = [applier.translate(images[i : i + batch], range(i, min(i + batch, len(images)))) for i in starts]
         return torch.cat([some.float().cpu() for some in made])

@@ -3,6 +3,7 @@
 Other packages add theirs by entry points of the group `bigtrain.networks`.
 """
 
+from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import (
     DISCRIMINATORS,
     GENERATORS,
@@ -44,6 +45,7 @@ from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+from bigtrain.models.styliser import STYLISERS, BaseStyliserConfig, Styliser, StyliserConfig
 from bigtrain.models.superresolution import (
     RRDBConfig,
     SRResNetConfig,
@@ -115,6 +117,7 @@ TRANSLATORS.add_classes(
     SPADEConfig,
     SRResNetConfig,
 )
+STYLISERS.add_classes(AdaINConfig)
 PATCH_DISCRIMINATORS.add_classes(
     HiFiGANDiscriminatorConfig,
     LabelMapDiscriminatorConfig,
@@ -129,11 +132,13 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "PATCH_DISCRIMINATORS",
+    "STYLISERS",
     "TRANSLATORS",
     "ArraySpec",
     "BaseDiscriminatorConfig",
     "BaseGeneratorConfig",
     "BasePatchDiscriminatorConfig",
+    "BaseStyliserConfig",
     "BaseTranslatorConfig",
     "DataSpec",
     "Discriminator",
@@ -144,6 +149,8 @@ __all__ = [
     "NetworkConfig",
     "PatchDiscriminator",
     "StyleGenerator",
+    "Styliser",
+    "StyliserConfig",
     "TranslationDiscriminatorConfig",
     "Translator",
     "TranslatorConfig",

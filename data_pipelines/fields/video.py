@@ -6,7 +6,9 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +27,10 @@ _CONTAINERS = "matroska,webm,mov,mp4,avi,gif"
 """FFmpeg's names of what a video may be: other readers of its open further files and URLs that the content names."""
 _FORMATS = {1: "gray", 3: "rgb24"}
 """Channels -> FFmpeg's name of such pixels."""
+
+
+class VideoError(ValueError):
+    """A video cannot be read, or holds no frame."""
 
 
 class VideoKind(FieldKind):
@@ -150,6 +156,49 @@ def _read(content: bytes, channels: int, most: int | None = None) -> tuple[Value
         raise ValueError("a video without frames")
     video = np.stack(frames)
     return video[:, None] if channels == 1 else video.transpose(0, 3, 1, 2), rate
+
+
+def frames_of(path: Path, channels: int) -> Iterator[Value]:
+    """Decode a video of any length, frame by frame.
+
+    Args:
+        path: of the file.
+        channels: 1 for grey, 3 for RGB.
+
+    Yields:
+        uint8, shape [channels, H, W].
+
+    Raises:
+        VideoError: it cannot be read, or holds no frame.
+    """
+    import av
+
+    count = 0
+    try:
+        with path.open("rb") as content, av.open(content, mode="r", options={"format_whitelist": _CONTAINERS}) as file:
+            for frame in file.decode(file.streams.video[0]):
+                pixels: Value = frame.to_ndarray(format=_FORMATS[channels])
+                yield pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+                count += 1
+    except av.FFmpegError as error:
+        raise VideoError(f"unreadable video ({error.strerror})") from None
+    except IndexError:
+        raise VideoError("it holds no video") from None
+    if not count:
+        raise VideoError("a video without frames")
+
+
+def rate_of(path: Path) -> Fraction:
+    """Return the frames per second of a video, 25 where the file does not say it.
+
+    Raises:
+        VideoError: it cannot be read, or holds no frame.
+    """
+    import av
+
+    next(frames_of(path, 3))
+    with path.open("rb") as content, av.open(content, mode="r", options={"format_whitelist": _CONTAINERS}) as file:
+        return file.streams.video[0].average_rate or Fraction(25)
 
 
 def _encode(spec: FieldSpec, value: Value) -> bytes:

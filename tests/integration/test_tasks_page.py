@@ -109,10 +109,12 @@ def test_each_command_runs(
         ("DRAWINGS", (64, 64)),
         ("PICTURES", (50, 70)),
         ("SMALL_PHOTOS", (17, 21)),
+        ("PHOTOS", (50, 70)),
         ("GREY_DRAWINGS", (64, 64)),
     ):
         Path(folder).mkdir()
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
+    Image.new("RGB", (40, 40), "green").save("STYLE.png")
     Path("LABEL_MAPS").mkdir()
     Image.new("L", (64, 64), 3).save("LABEL_MAPS/one.png")
     Path("PNGS_WITH_TRANSPARENT_PLACES").mkdir()

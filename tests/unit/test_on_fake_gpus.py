@@ -21,6 +21,7 @@ from bigtrain.engine.step import take_step
 from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.strategies.single import SingleConfig
+from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
 from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
@@ -236,6 +237,12 @@ def test_precisions(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(config, fields_of(ImageSpec(8, 3, 5)), monkeypatch, precision=precision))
 
 
+def test_stylisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": {"kind": "adain", "width": 4}, "discriminator": PATCH, **COMMON}
+    fields = {"content.image": IMAGE, "style.image": IMAGE}
+    check(take(parse_config(StylisationConfig, config, source="test"), fields, monkeypatch))
+
+
 def test_every_task_is_tested() -> None:
     """A new task: give it a test like those of the translators here."""
-    assert set(TRAININGS) == {"synthesis", "translation", "unpaired"}
+    assert set(TRAININGS) == {"synthesis", "translation", "unpaired", "stylisation"}
