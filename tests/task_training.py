@@ -145,6 +145,27 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"points": FieldSpec("array", (24, 3), "float32")},
     ),
+    "clips": (
+        SynthesisConfig,
+        {
+            "field": "video",
+            "generator": {
+                "kind": "mocogan",
+                "base": {"kind": "dcgan", "z_dim": 6, "width": 4, "norm": "layer"},
+                "motion_dim": 4,
+                "noise_dim": 3,
+            },
+            "discriminator": {
+                "kind": "mocogan",
+                "base": {"kind": "dcgan", "width": 4, "norm": "none"},
+                "width": 4,
+                "norm": "layer",
+            },
+            "objective": {"terms": {"r1": {"gamma": 1.0}}},
+            **COMMON,
+        },
+        {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
+    ),
 }
 
 

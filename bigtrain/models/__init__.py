@@ -30,6 +30,7 @@ from bigtrain.models.lab_colouriser import LabColouriserConfig
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from bigtrain.models.mocogan import MoCoGANDiscriminatorConfig, MoCoGANGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
 from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
@@ -72,6 +73,7 @@ GENERATORS.add_classes(
     DCGANGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
+    MoCoGANGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
     RGANGeneratorConfig,
@@ -91,6 +93,7 @@ DISCRIMINATORS.add_classes(
     GAN3DDiscriminatorConfig,
     MinibatchDiscriminatorConfig,
     MLPDiscriminatorConfig,
+    MoCoGANDiscriminatorConfig,
     ProGANDiscriminatorConfig,
     MultiScaleDiscriminatorConfig,
     R3GANDiscriminatorConfig,

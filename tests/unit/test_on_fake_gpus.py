@@ -47,6 +47,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "stylegan3": {"layers": 6},
     "wavegan": {"width": 4},
     "gan3d": {"width": 4},
+    "mocogan": {"base": {"kind": "dcgan", "width": 4}},
     "hifigan": {"width": 16, "rates": [8, 8], "kernels": [16, 16]},
     "rrdb": {"blocks": 1},
     "srresnet": {"blocks": 1},
@@ -54,7 +55,12 @@ NEEDS: dict[str, dict[str, Any]] = {
 """What a family cannot do without, or what makes it small."""
 SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
 VOLUMES = {"image": FieldSpec("array", (1, 8, 8, 8), "float32")}
-OTHER_SAMPLES = {"gan3d": VOLUMES, "rgan": {"image": FieldSpec("array", (32, 3), "float32")}}
+CLIPS = {"image": FieldSpec("video", (4, 3, 8, 8), "uint8")}
+OTHER_SAMPLES = {
+    "gan3d": VOLUMES,
+    "rgan": {"image": FieldSpec("array", (32, 3), "float32")},
+    "mocogan": CLIPS,
+}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}

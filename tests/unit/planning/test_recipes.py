@@ -48,6 +48,7 @@ OTHER_TASKS = (
     "gan3d-shapes32",
     "rgan-solids512",
     "specgan-drums8k",
+    "mocogan-motions32",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -63,6 +64,7 @@ FAMILIES = (
     "vitgan-cifar32",
     "wavegan-sc09",
     "rgan-shapes2048",
+    "mocogan-clips64",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",
