@@ -36,11 +36,6 @@ class SpectrogramSettings(Config):
             raise ValueError(f"n_fft {self.n_fft} must be even, and hop {self.hop} at most half of it")
         return self
 
-    @property
-    def settings(self) -> "SpectrogramSettings":
-        """These settings alone, without what a subclass adds."""
-        return SpectrogramSettings(n_fft=self.n_fft, hop=self.hop, range_db=self.range_db)
-
     def shape(self, samples: int) -> tuple[int, int, int]:
         """Return the shape of the spectrogram of a sound of so many samples: [1, n_fft / 2, samples / hop].
 

@@ -1,10 +1,11 @@
 """Fields that are computed from sounds: excerpts, and spectrograms that a vocoder is given or SpecGAN generates."""
 
+import math
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from bigtrain.augment.derived.base import DerivedField
@@ -62,10 +63,18 @@ class MelConfig(DerivedField, MelSettings):
 
 
 class SpectrogramConfig(DerivedField, SpectrogramSettings):
-    """The log magnitudes of a sound, scaled to [-1, 1], as an array of the shape of a grey image."""
+    """The log magnitudes of a sound, scaled to [-1, 1], as an array of the shape of a grey image.
+
+    Attributes:
+        iterations: number of iterations of the algorithm of Griffin & Lim, which estimates the phases where a generated
+            spectrogram becomes a sound; 16 in SpecGAN's paper.
+    """
+
+    invertible: ClassVar[bool] = True
 
     kind: Literal["spectrogram"]
     of: str = "audio"
+    iterations: NonNegativeInt = 16
 
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
@@ -77,6 +86,12 @@ class SpectrogramConfig(DerivedField, SpectrogramSettings):
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
         """See DerivedField."""
         return self.spectrogram(field)
+
+    def invert(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField: the first phases are random."""
+        _, _, bands, frames = field.shape
+        phase = 2 * math.pi * draws.of("phase").uniform(bands, frames)
+        return self.sound(field, phase, iterations=self.iterations)
 
 
 def _check_sounds(source: FieldSpec) -> None:
