@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bigtrain.augment.derived.base import DerivedField
 from bigtrain.core.rng import Draws
+from bigtrain.ops.instantaneous_frequency import FrequencySettings
 from bigtrain.ops.mel import MelSettings
 from bigtrain.ops.spectrogram import SpectrogramSettings
 from data_pipelines.fields.spec import FieldSpec
@@ -78,10 +79,7 @@ class SpectrogramConfig(DerivedField, SpectrogramSettings):
 
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
-        _check_sounds(source)
-        if source.shape[0] != 1:
-            raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
-        return FieldSpec("array", self.shape(source.shape[1]), "float32", codec="npy")
+        return _spectrogram_spec(self, source)
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
         """See DerivedField."""
@@ -92,6 +90,34 @@ class SpectrogramConfig(DerivedField, SpectrogramSettings):
         _, _, bands, frames = field.shape
         phase = 2 * math.pi * draws.of("phase").uniform(bands, frames)
         return self.sound(field, phase, iterations=self.iterations)
+
+
+class FrequencyConfig(DerivedField, FrequencySettings):
+    """The log magnitudes and instantaneous frequencies of a sound, scaled to [-1, 1], as an image of two channels."""
+
+    invertible: ClassVar[bool] = True
+
+    kind: Literal["instantaneous_frequency"]
+    of: str = "audio"
+
+    def spec(self, source: FieldSpec) -> FieldSpec:
+        """See DerivedField."""
+        return _spectrogram_spec(self, source)
+
+    def compute(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        return self.spectrogram(field)
+
+    def invert(self, field: Tensor, draws: Draws) -> Tensor:
+        """See DerivedField."""
+        return self.sound_of(field)
+
+
+def _spectrogram_spec(settings: SpectrogramSettings, source: FieldSpec) -> FieldSpec:
+    _check_sounds(source)
+    if source.shape[0] != 1:
+        raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
+    return FieldSpec("array", settings.shape(source.shape[1]), "float32", codec="npy")
 
 
 def _check_sounds(source: FieldSpec) -> None:

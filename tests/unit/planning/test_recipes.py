@@ -44,6 +44,7 @@ OTHER_TASKS = (
     "gan3d-shapes32",
     "rgan-solids512",
     "specgan-drums8k",
+    "gansynth-notes8k",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -58,6 +59,7 @@ FAMILIES = (
     "stylegan1-ffhq1024",
     "vitgan-cifar32",
     "wavegan-sc09",
+    "gansynth-nsynth16k",
     "rgan-shapes2048",
     "multiscale-lsun128",
     "pixelgan-256",
