@@ -105,6 +105,23 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"A.image": IMAGE, "B.image": IMAGE},
     ),
+    "cut": (
+        UnpairedConfig,
+        {
+            "one_sided": True,
+            "generator": {**RESNET, "blocks": 2},
+            "discriminator": PATCH,
+            "objective": {
+                "adversarial": "least_squares",
+                "adversarial_weight": 2.0,
+                "terms": {"cycle": None, "patch_nce": {"layers": [0, 2, 4], "patches": 12, "width": 8}},
+                "flip_equivariance": True,
+                "pool": 0,
+            },
+            **COMMON,
+        },
+        {"A.image": IMAGE, "B.image": IMAGE},
+    ),
     "point_clouds": (
         SynthesisConfig,
         {

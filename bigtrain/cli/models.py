@@ -195,12 +195,19 @@ def export(
     snapshot: Annotated[Path, typer.Argument(help="Folder of a snapshot.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     format_: Annotated[str, typer.Option("--format", help="safetensors, torch-export or onnx.")],
-    truncation: Annotated[float, typer.Option(min=0.0, help="Truncation that is built into the program.")] = 1.0,
+    truncation: Annotated[
+        float | None, typer.Option(min=0.0, help="Truncation that is built into a generator's program; default: none.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Name of a translator's output if there are several, such as A.image; default: the first."),
+    ] = None,
 ) -> None:
-    """Export the generator of a snapshot, and compare the result with it."""
+    """Export the generator or a translator of a snapshot, and compare the result with it."""
     from bigtrain.core.logging import counted
     from bigtrain.interop.exporting import FORMATS, export_snapshot
 
     with counted("exporting", None):
-        error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
+        chosen = one_of("--format", format_, tuple(FORMATS))
+        error = export_snapshot(snapshot, out, chosen, truncation=truncation, output=output)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, largest difference {error:.1e} of the images' scale")

@@ -91,6 +91,6 @@ def _index(title: str, pages: list[Path]) -> str:
 
 
 INTRODUCTIONS = {
-    "Decisions": "Why things are as they are: what was considered, what was measured, what was chosen; a page each.",
+    "Decisions": "Each page records a decision: the problem, what was decided and why, what was measured.",
     "Benchmarks": "What was measured, with the command, the machine and the date; other pages quote these numbers.",
 }

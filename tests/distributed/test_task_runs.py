@@ -74,7 +74,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": "unpaired",
         "generator": RESNET,
         "discriminator": PATCHES,
-        "objective": {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 12},
+        "objective": {
+            "adversarial": "least_squares",
+            "terms": {"identity": {}, "patch_nce": {"layers": [0, 2, 4], "patches": 8, "width": 8}},
+            "pool": 12,
+        },
         "data": {
             "streams": {
                 "A": {"path": "one", "resolution": 16, "flip": True},

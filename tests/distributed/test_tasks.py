@@ -12,7 +12,7 @@ from tests.float64 import float64
 from tests.task_training import TaskTraining
 from tests.training import distance
 
-FAMILIES = ("pix2pix", "pix2pix_penalised", "spade", "vocoder", "cyclegan", "point_clouds")
+FAMILIES = ("pix2pix", "pix2pix_penalised", "spade", "vocoder", "cyclegan", "cut", "point_clouds")
 STRATEGIES = ("ddp", "fsdp", "zero2")
 
 

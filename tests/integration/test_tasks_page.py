@@ -96,7 +96,7 @@ def run_here(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize(
-    "section", [one if "Unpaired" in one else pytest.param(one, marks=pytest.mark.slow) for one in SECTIONS]
+    "section", [one if one == "Unpaired: CycleGAN" else pytest.param(one, marks=pytest.mark.slow) for one in SECTIONS]
 )
 def test_each_command_runs(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -136,6 +136,6 @@ def test_each_command_runs(
             assert list(out.rglob("*.png")), words
             assert "could not be read" not in capfd.readouterr().out
     assert {"data", "train", "apply"} <= seen
-    if "Unpaired" in section:
+    if section == "Unpaired: CycleGAN":
         with Image.open("drawn/one.png") as picture:
             assert picture.size == (50, 70), "images of any size"

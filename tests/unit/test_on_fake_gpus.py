@@ -24,7 +24,7 @@ from bigtrain.strategies.single import SingleConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
 from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
-from bigtrain.tasks.unpaired import UnpairedConfig
+from bigtrain.tasks.unpaired import UnpairedConfig, UnpairedTermsConfig
 from data_pipelines.fields.spec import FieldSpec
 from tests.fake_cuda import GPU, Operators, fake_cuda
 from tests.training import OPTIMIZERS, STYLEGAN2, fields_of
@@ -170,6 +170,15 @@ def test_every_translator_of_other_samples_is_tried() -> None:
 def test_patch_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"generator": UNET, "discriminator": network(kind), **COMMON}
     config["objective"] = {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 4}
+    check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
+
+
+@pytest.mark.parametrize(
+    "name", sorted(UnpairedTermsConfig.model_fields.keys() - TranslationTermsConfig.model_fields.keys())
+)
+def test_terms_of_unpaired_translation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": network("resnet_translator"), "discriminator": {**PATCH, "norm": "none"}, **COMMON}
+    config["objective"] = {"terms": {"cycle": None, name: TERMS.get(name, {})}, "pool": 4}
     check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
 
 

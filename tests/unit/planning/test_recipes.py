@@ -35,6 +35,8 @@ OTHER_TASKS = (
     "pix2pix-256",
     "cyclegan-emoji64",
     "cyclegan-256",
+    "cut-emoji64",
+    "cut-256",
     "colour-emoji64",
     "inpaint-photos64",
     "spade-earth64",
@@ -129,7 +131,10 @@ def test_builds_on_the_meta_device(name: str) -> None:
     [
         "biggan-imagenet128",
         "pix2pix-256",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*list(NARROW)[1:], "cyclegan-256", *FAMILIES]),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in [*list(NARROW)[1:], "cyclegan-256", "cut-256", *FAMILIES]
+        ),
     ],
 )
 def test_plans_as_its_header_says(name: str) -> None:
