@@ -49,6 +49,7 @@ OTHER_TASKS = (
     "rgan-solids512",
     "specgan-drums8k",
     "mocogan-motions32",
+    "dvdgan-motions64",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -65,6 +66,7 @@ FAMILIES = (
     "wavegan-sc09",
     "rgan-shapes2048",
     "mocogan-clips64",
+    "dvdgan-kinetics64",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",
