@@ -27,6 +27,7 @@ from torch import Tensor
 
 import bigtrain as bt
 from bigtrain.evaluation.distances import FeatureDistance, build_distance
+from bigtrain.tracking.spool import read_metrics
 from data_pipelines.prepare import emoji
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
@@ -89,8 +90,8 @@ def train(arm: str, folder: Path, kimg: float, seed: int, given: argparse.Namesp
     keys += [f"data.streams.{name}.path={given.out}/{name}" for name in "AB"]
     words = [sys.executable, "-m", "bigtrain", "train", str(CONFIGS / f"{config}.yaml"), "--nproc", str(given.nproc)]
     subprocess.run([*words, *keys], check=True)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return statistics.median(line["value"] for line in lines if line.get("key") == "time/img_per_s")
+    rates = [rate for _, rate in read_metrics(folder)["time/img_per_s"]]
+    return statistics.median(rates[1:] or rates)  # the first one has the start in it
 
 
 def lengths(given: argparse.Namespace) -> dict[str, float]:

@@ -62,10 +62,11 @@ def sample(
 def apply(
     snapshot: Snapshot,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Image files, folders or archives of images, or datasets.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Image files, films, folders or archives of images, or datasets."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the PNG files; after an interruption, the same command continues.")
+        Path, typer.Option(help="Folder for the PNG and MP4 files; after an interruption, the same command continues.")
     ],
     output: Annotated[
         str | None,
@@ -79,6 +80,9 @@ def apply(
         int | None, typer.Option(min=1, help="Translate larger images in tiles with sides of this number of pixels.")
     ] = None,
     overlap: Annotated[int | None, typer.Option(min=0, help="Margin of a tile in pixels; default: 32.")] = None,
+    style: Annotated[
+        Path | None, typer.Option(help="Image whose style the outputs get, of a network for that.")
+    ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
     """Translate images of any size with the networks of a snapshot."""
@@ -95,6 +99,7 @@ def apply(
         precision=precision,
         tile=tile,
         overlap=overlap,
+        style=style,
     )
     run_program("bigtrain.generate.apply", settings, nproc=nproc)
 

@@ -3,6 +3,7 @@
 Other packages add theirs by entry points of the group `bigtrain.networks`.
 """
 
+from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import (
     DISCRIMINATORS,
     GENERATORS,
@@ -22,6 +23,7 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
@@ -29,6 +31,7 @@ from bigtrain.models.lab_colouriser import LabColouriserConfig
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from bigtrain.models.mocogan import MoCoGANDiscriminatorConfig, MoCoGANGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
 from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
@@ -43,6 +46,7 @@ from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+from bigtrain.models.styliser import STYLISERS, BaseStyliserConfig, Styliser, StyliserConfig
 from bigtrain.models.superresolution import (
     RRDBConfig,
     SRResNetConfig,
@@ -68,8 +72,10 @@ GENERATORS.add_classes(
     BigGANDeepGeneratorConfig,
     CGANGeneratorConfig,
     DCGANGeneratorConfig,
+    DVDGANGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
+    MoCoGANGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
     RGANGeneratorConfig,
@@ -86,9 +92,11 @@ DISCRIMINATORS.add_classes(
     BigGANDiscriminatorConfig,
     CGANDiscriminatorConfig,
     DCGANDiscriminatorConfig,
+    DVDGANDiscriminatorConfig,
     GAN3DDiscriminatorConfig,
     MinibatchDiscriminatorConfig,
     MLPDiscriminatorConfig,
+    MoCoGANDiscriminatorConfig,
     ProGANDiscriminatorConfig,
     MultiScaleDiscriminatorConfig,
     R3GANDiscriminatorConfig,
@@ -112,6 +120,7 @@ TRANSLATORS.add_classes(
     SPADEConfig,
     SRResNetConfig,
 )
+STYLISERS.add_classes(AdaINConfig)
 PATCH_DISCRIMINATORS.add_classes(
     HiFiGANDiscriminatorConfig,
     LabelMapDiscriminatorConfig,
@@ -126,11 +135,13 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "PATCH_DISCRIMINATORS",
+    "STYLISERS",
     "TRANSLATORS",
     "ArraySpec",
     "BaseDiscriminatorConfig",
     "BaseGeneratorConfig",
     "BasePatchDiscriminatorConfig",
+    "BaseStyliserConfig",
     "BaseTranslatorConfig",
     "DataSpec",
     "Discriminator",
@@ -141,6 +152,8 @@ __all__ = [
     "NetworkConfig",
     "PatchDiscriminator",
     "StyleGenerator",
+    "Styliser",
+    "StyliserConfig",
     "TranslationDiscriminatorConfig",
     "Translator",
     "TranslatorConfig",

@@ -212,10 +212,13 @@ class ResidualDiscriminator(SpectralProjection):
 
 
 class GeneratorBlock(nn.Module):
-    """Normalise, ReLU, up-sample, convolve; again without up-sampling; plus a 1x1 shortcut."""
+    """Normalise, ReLU, up-sample if `up`, convolve; again without up-sampling; plus a 1x1 shortcut."""
 
-    def __init__(self, channels: int, out_channels: int, condition: int, classes: int, style: WeightStyle) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, condition: int, classes: int, style: WeightStyle, *, up: bool = True
+    ) -> None:
         super().__init__()
+        self.resize = upsample if up else _same
         self.conv1 = SpectralConv2d(channels, out_channels, 3, style=style)
         self.conv2 = SpectralConv2d(out_channels, out_channels, 3, style=style)
         self.conv_sc = SpectralConv2d(channels, out_channels, 1, style=style)
@@ -223,11 +226,11 @@ class GeneratorBlock(nn.Module):
         self.bn2 = conditional_norm(out_channels, condition, classes, style)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, C', 2 * H, 2 * W]."""
-        y = self.conv1(upsample(F.relu(self.bn1(x, condition))))
+        """Map [N, C, H, W] to [N, C', 2 * H, 2 * W] (or H, W)."""
+        y = self.conv1(self.resize(F.relu(self.bn1(x, condition))))
         y = self.conv2(F.relu(self.bn2(y, condition)))
         # A 1x1 convolution commutes with nearest-neighbour up-sampling, and is four times cheaper before it.
-        out: Tensor = y + upsample(self.conv_sc(x))
+        out: Tensor = y + self.resize(self.conv_sc(x))
         return out
 
 
@@ -268,6 +271,10 @@ def output_layer(channels: int, image: ImageSpec, style: WeightStyle) -> nn.Sequ
 def upsample(x: Tensor) -> Tensor:
     """Double the resolution by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def paper_multiples(table: dict[int, tuple[int, ...]], image: ImageSpec) -> tuple[int, ...]:

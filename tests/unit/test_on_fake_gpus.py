@@ -21,6 +21,7 @@ from bigtrain.engine.step import take_step
 from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.strategies.single import SingleConfig
+from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
 from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
@@ -46,6 +47,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "stylegan3": {"layers": 6},
     "wavegan": {"width": 4},
     "gan3d": {"width": 4},
+    "dvdgan": {"width": 2},
+    "mocogan": {"base": {"kind": "dcgan", "width": 4}},
     "hifigan": {"width": 16, "rates": [8, 8], "kernels": [16, 16]},
     "rrdb": {"blocks": 1},
     "srresnet": {"blocks": 1},
@@ -53,7 +56,13 @@ NEEDS: dict[str, dict[str, Any]] = {
 """What a family cannot do without, or what makes it small."""
 SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
 VOLUMES = {"image": FieldSpec("array", (1, 8, 8, 8), "float32")}
-OTHER_SAMPLES = {"gan3d": VOLUMES, "rgan": {"image": FieldSpec("array", (32, 3), "float32")}}
+CLIPS = {"image": FieldSpec("video", (4, 3, 8, 8), "uint8")}
+OTHER_SAMPLES = {
+    "gan3d": VOLUMES,
+    "rgan": {"image": FieldSpec("array", (32, 3), "float32")},
+    "mocogan": CLIPS,
+    "dvdgan": {"image": FieldSpec("video", (8, 3, 64, 64), "uint8")},
+}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
@@ -230,6 +239,12 @@ def test_precisions(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(config, fields_of(ImageSpec(8, 3, 5)), monkeypatch, precision=precision))
 
 
+def test_stylisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": {"kind": "adain", "width": 4}, "discriminator": PATCH, **COMMON}
+    fields = {"content.image": IMAGE, "style.image": IMAGE}
+    check(take(parse_config(StylisationConfig, config, source="test"), fields, monkeypatch))
+
+
 def test_every_task_is_tested() -> None:
     """A new task: give it a test like those of the translators here."""
-    assert set(TRAININGS) == {"synthesis", "translation", "unpaired"}
+    assert set(TRAININGS) == {"synthesis", "translation", "unpaired", "stylisation"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigtrain.config import TrainingConfig, load_training
-from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, STYLISERS, TRANSLATORS, ImageSpec
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
 from tests.conftest import ROOT
@@ -37,6 +37,8 @@ OTHER_TASKS = (
     "cyclegan-256",
     "cut-emoji64",
     "cut-256",
+    "adain-photos64",
+    "adain-256",
     "colour-emoji64",
     "inpaint-photos64",
     "spade-earth64",
@@ -47,6 +49,8 @@ OTHER_TASKS = (
     "rgan-solids512",
     "specgan-drums8k",
     "gansynth-notes8k",
+    "mocogan-motions32",
+    "dvdgan-motions64",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -63,6 +67,8 @@ FAMILIES = (
     "wavegan-sc09",
     "gansynth-nsynth16k",
     "rgan-shapes2048",
+    "mocogan-clips64",
+    "dvdgan-kinetics64",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",
@@ -108,7 +114,11 @@ def test_every_network_has_a_recipe() -> None:
                 used.add((part, config["kind"]))
                 config = config.get("base")
     ours = {
-        *(("generator", kind) for union in (GENERATORS, TRANSLATORS) for kind in union.keys() - union.foreign()),
+        *(
+            ("generator", kind)
+            for union in (GENERATORS, TRANSLATORS, STYLISERS)
+            for kind in union.keys() - union.foreign()
+        ),
         *(
             ("discriminator", kind)
             for one in (DISCRIMINATORS, PATCH_DISCRIMINATORS)
@@ -133,7 +143,7 @@ def test_builds_on_the_meta_device(name: str) -> None:
         "pix2pix-256",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in [*list(NARROW)[1:], "cyclegan-256", "cut-256", *FAMILIES]
+            for name in [*list(NARROW)[1:], "cyclegan-256", "cut-256", "adain-256", *FAMILIES]
         ),
     ],
 )
