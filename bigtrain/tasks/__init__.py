@@ -3,13 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-<<<<<<< HEAD
 from bigtrain.tasks.samplers import InvertingSampler, SynthesisSampler, TaskSampler
-=======
-from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
-from bigtrain.tasks.sounds import SoundSampler
 from bigtrain.tasks.stylisation import StylisationSampler
->>>>>>> 621a9c4423a02bfd00e8a9b55d73aab0b90934a8
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
 from data_pipelines.plugins import Registry
@@ -21,14 +16,10 @@ def _read(name: str, found: Any) -> tuple[str, type[TaskSampler]] | None:
 
 SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass of TaskSampler", _read)
 SAMPLERS.add(
-<<<<<<< HEAD
-    *((sampler.kind, sampler) for sampler in (SynthesisSampler, InvertingSampler, TranslationSampler, UnpairedSampler))
-=======
     *(
         (sampler.kind, sampler)
-        for sampler in (SynthesisSampler, SoundSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
+        for sampler in (SynthesisSampler, InvertingSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
     )
->>>>>>> 621a9c4423a02bfd00e8a9b55d73aab0b90934a8
 )
 
 
