@@ -202,6 +202,10 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
 }
 
 
+MICRO_BATCHES_MATTER = frozenset({"spade", "dvdgan", "frame_prediction"})
+"""Their statistics or spectral norms move in every forward, so that the number of micro-batches is a part of them."""
+
+
 class TaskTraining:
     """Players, strategies and batches of one rank.
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from tests.distributed.ranks import on_ranks
 from tests.float64 import float64
-from tests.task_training import TaskTraining
+from tests.task_training import MICRO_BATCHES_MATTER, TaskTraining
 from tests.training import distance
 
 FAMILIES = (
@@ -29,7 +29,7 @@ STRATEGIES = ("ddp", "fsdp", "zero2")
 
 
 def train(name: str, strategy: str, micro_batch: int) -> Any:
-    if name in ("spade", "dvdgan", "frame_prediction"):  # statistics and spectral norms move a forward
+    if name in MICRO_BATCHES_MATTER:
         micro_batch = 8 // dist.get_world_size()
     with float64():
         return TaskTraining(name, strategy=strategy, micro_batch=micro_batch).run(3)
