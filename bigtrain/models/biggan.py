@@ -18,10 +18,10 @@ from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, D
 from bigtrain.models.layers.attention import SelfAttention
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm, set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.projection_discriminator import SpectralProjection
 from bigtrain.models.layers.spectral import (
     Initialisation,
     SpectralConv2d,
-    SpectralEmbedding,
     SpectralLinear,
     WeightStyle,
 )
@@ -180,7 +180,7 @@ class ResidualGenerator(Generator):
         set_standing_statistics(self, z, label, batch=self.calibration_batch)
 
 
-class ResidualDiscriminator(Discriminator):
+class ResidualDiscriminator(SpectralProjection):
     """Image -> residual blocks -> sum over positions -> logit, plus its projection on the class."""
 
     def __init__(self, config: ResidualDiscriminatorConfig, image: ImageSpec) -> None:
@@ -199,10 +199,7 @@ class ResidualDiscriminator(Discriminator):
             if depth in after:
                 stage.append(SelfAttention(out_channels, config.style))
             self.blocks.append(nn.Sequential(*stage))
-        self.features_dim = widths[-1]
-        self.linear = SpectralLinear(widths[-1], 1, style=config.style)
-        if image.classes:
-            self.embed = SpectralEmbedding(image.classes, widths[-1], style=config.style)
+        self.add_head(widths[-1], config.style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""
@@ -212,17 +209,6 @@ class ResidualDiscriminator(Discriminator):
             found.append(x)
         found.append(F.relu(x).float().sum((2, 3)))
         return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator; a class adds its projection (Miyato & Koyama 2018)."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
-        return logits.float()
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Discriminator."""
-        return list(self.blocks)
 
 
 class GeneratorBlock(nn.Module):

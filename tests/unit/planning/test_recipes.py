@@ -48,6 +48,7 @@ OTHER_TASKS = (
     "gan3d-shapes32",
     "rgan-solids512",
     "specgan-drums8k",
+    "gansynth-notes8k",
     "mocogan-motions32",
     "dvdgan-motions64",
 )
@@ -64,6 +65,7 @@ FAMILIES = (
     "stylegan1-ffhq1024",
     "vitgan-cifar32",
     "wavegan-sc09",
+    "gansynth-nsynth16k",
     "rgan-shapes2048",
     "mocogan-clips64",
     "dvdgan-kinetics64",
