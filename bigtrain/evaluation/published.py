@@ -88,7 +88,7 @@ def load_published(path: str | Path) -> Published:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, NpzFile):
-                raise StatisticsError(f"{path}: a single array, expected a .npz archive of mu and sigma")
+                raise StatisticsError(f"{path}: contains a single array, expected a .npz archive of mu and sigma")
             names = set(archive.files)
             _check_sizes(path, archive)
             images = _shape(archive, "arr_0") if "arr_0" in names else None
@@ -131,11 +131,13 @@ def _moments(path: Path, archive: NpzFile, mean_name: str, covariance_name: str)
         raise StatisticsError(f"{path}: {mean_name} or {covariance_name} holds NaN or infinity")
     largest = np.abs(covariance).max()
     if np.abs(covariance - covariance.T).max() > _ASYMMETRY * largest:
-        raise StatisticsError(f"{path}: {covariance_name} is not symmetric, so no covariance")
+        raise StatisticsError(f"{path}: {covariance_name} is not symmetric, so it is not a covariance")
     covariance = (covariance + covariance.T) / 2
     values = np.linalg.eigvalsh(covariance)
     if values[0] < -_NEGATIVE * max(values[-1], 0):
-        raise StatisticsError(f"{path}: {covariance_name} has an eigenvalue of {values[0]:.3g}, so no covariance")
+        raise StatisticsError(
+            f"{path}: {covariance_name} has an eigenvalue of {values[0]:.3g}, so it is not a covariance"
+        )
     return Moments(0, torch.from_numpy(mean), torch.from_numpy(covariance))
 
 

@@ -116,7 +116,9 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
     sampler = snapshot.sampler
     given = [name for name, spec in sampler.inputs.items() if spec.kind == "image"]
     if not given:
-        raise UserError(f"{folder}: this network makes images from seeds and translates none; use bigtrain sample")
+        raise UserError(
+            f"{folder}: this network generates images from seeds and cannot translate images; use bigtrain sample"
+        )
     target = output or next(iter(sampler.outputs))
     if target not in sampler.outputs:
         raise UserError(f"--output {target}: {folder} makes {', '.join(sampler.outputs)}")
@@ -191,7 +193,7 @@ def _open_images(path: Path) -> Images:
 def _tell_what_is_left_aside(sources: Sequence[Source]) -> None:
     opened = {id(source.item[0]): source.item[0] for source in sources if source.item is not None}
     for images in opened.values():
-        aside = [f"left aside: {images.left_aside.words}"] if images.left_aside.total else []
+        aside = [f"ignored: {images.left_aside.words}"] if images.left_aside.total else []
         for words in (*images.notes, *aside):
             log.info("%s: %s", images.origin, words)
 
@@ -324,7 +326,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
             log.warning("%s: %s: %s", *entry.values())
     there = len(sources) - sum(counts) - len(everything)
     summary = f"{settings.out}: {sum(counts)} images translated"
-    summary += f", {there} were there" if there else ""
+    summary += f", {there} existed already" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
 
 
@@ -346,7 +348,7 @@ def _open_folder(settings: ApplySettings) -> str | None:
     note = settings.out / NOTE
     if note.is_file():
         if json.loads(note.read_text()) != asked:
-            return f"{settings.out}: holds the images of other settings or another snapshot; choose another --out"
+            return f"{settings.out}: contains images of other settings or another snapshot; choose another --out"
     elif settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
         return f"{settings.out}: exists and is not empty; choose another --out"
     settings.out.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class SoundConfig(SpectrogramSettings):
         ours["field"], theirs["field"] = self.field, of
         for name, value in theirs.items():
             if ours[name] != value:
-                raise ValueError(f"sound.{name} is {ours[name]}, and {key} has {value}: use {value} in both")
+                raise ValueError(f"sound.{name} is {ours[name]}, but {key} has {value}: use {value} in both")
 
     def find(self, fields: Mapping[str, FieldSpec], spectrogram: str) -> FieldSpec:
         """Return the spec of the sounds.
@@ -56,12 +56,12 @@ class SoundConfig(SpectrogramSettings):
         found = fields.get(self.field)
         if found is None or found.kind != "audio" or found.shape[0] != 1:
             raise ValueError(
-                f"sound.field: '{self.field}' is no field of sounds of one channel; data has {_all(fields)}"
+                f"sound.field: '{self.field}' is not a field of sounds of one channel; data has {_all(fields)}"
             )
         shape = self.shape(found.shape[1])
         if fields[spectrogram].shape != shape:
             raise ValueError(
-                f"sound: n_fft {self.n_fft} and hop {self.hop} make spectrograms of {list(shape)}, and the field "
+                f"sound: n_fft {self.n_fft} and hop {self.hop} make spectrograms of {list(shape)}, but the field "
                 f"'{spectrogram}' has the shape {list(fields[spectrogram].shape)}: use the settings of data.derived"
             )
         return found

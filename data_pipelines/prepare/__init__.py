@@ -139,7 +139,7 @@ def open_source(
     sounds = sounds or SoundForm()
     source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds), on_fetched)
     if not sounds.is_usual and not isinstance(source.reader, SoundReader):
-        raise DataError(f"{text}: --rate, --seconds and --cut are for files of sounds in a folder or a zip")
+        raise DataError(f"{text}: --rate, --seconds and --cut are for sound files in a folder or a zip")
     return turned(source) if direction == "BtoA" else source
 
 
@@ -191,14 +191,18 @@ def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | Non
         raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
     if is_remote(text):
         if kind not in (None, "webdataset"):
-            raise DataError(f"{text}: only tars are fetched; fetch it yourself, and prepare {kind}:PATH")
+            raise DataError(f"{text}: only tars are downloaded; download it yourself, and prepare {kind}:PATH")
         return from_urls(text, asked, on_fetched)
     path = Path(text).expanduser()
     if not path.exists():
         if text in TO_FETCH:
-            raise DataError(f"{text}: cannot be fetched by a program; get {TO_FETCH[text]} and say {text}:PATH")
+            raise DataError(
+                f"{text}: cannot be downloaded automatically; download {TO_FETCH[text]} and give {text}:PATH"
+            )
         known = [*NAMED_SOURCES, *NAMED_SOUNDS, *TO_FETCH]
-        raise DataError(f"unknown dataset '{text}'{_nearest(text, known)}: no such path, and no name of a set")
+        raise DataError(
+            f"unknown dataset '{text}'{_nearest(text, known)}: it is neither a path nor the name of a dataset"
+        )
     place = replace(asked, path=path)
     kind = kind or look(place)
     if kind != "huggingface":

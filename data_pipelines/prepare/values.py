@@ -77,7 +77,7 @@ def from_frames(path: Path) -> Source:
         Counter(str(PurePosixPath(str(listing.files[name].where)).parent) for name in images) if listing else Counter()
     )
     if not frames or "." in frames:
-        raise DataError(f"{path}: expected a folder a clip, with its frames as images")
+        raise DataError(f"{path}: expected one folder per clip, with its frames as images")
     assert listing is not None
     reader, shapes = FrameReader(path, min(frames.values())), Counter[tuple[int, ...]]()
     for clip in list(frames)[:: max(1, len(frames) // _PROBES)]:

@@ -129,7 +129,7 @@ def test_past_tolerance_is_exit_code_1(folder: Path, file: str, edit, words: str
         ),
         ("config.json", lambda document: document["grad_norm_G_hinge"].update(lost=1.0), "no parameter 'lost'"),
         ("weights.safetensors", lambda weights: weights.pop("G.linear.weight"), "G: missing linear.weight"),
-        ("weights.safetensors", lambda weights: weights.update({"D.x": torch.ones(1)}), "D: no place for x"),
+        ("weights.safetensors", lambda weights: weights.update({"D.x": torch.ones(1)}), "D: unused x"),
         ("weights.safetensors", lambda weights: weights.update({"x": torch.ones(1)}), "without a network: x"),
     ],
 )

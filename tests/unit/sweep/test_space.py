@@ -64,7 +64,7 @@ def test_constraints_hold_of_draws_and_grids() -> None:
     space = Space({"lr_g": LR_G, "lr_d": LR_D}, [constraint], {})
     assert all(constraint.holds(space.draw(str(number))) for number in range(50))
     assert len(list(space.grid())) == 3
-    with pytest.raises(ConfigError, match="none of 1000 random points has lr_g > 1"):
+    with pytest.raises(ConfigError, match="none of 1000 random points satisfies lr_g > 1"):
         Space({"lr_g": LR_G}, [Constraint("lr_g > 1")], {}).draw("0")
 
 

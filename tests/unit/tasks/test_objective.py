@@ -69,14 +69,14 @@ def test_what_contradicts_itself_is_refused(keys: dict[str, Any], words: str) ->
         ({"terms": {"wgan_gp": {}}}, {"batch_norm": True}, "objective.terms.wgan_gp: .* batch normalisation"),
         ({"terms": {"r1": {"gamma": 1}}}, {"batch_norm": True}, "objective.terms.r1: .* batch normalisation"),
         ({"terms": {"path_length": {}}}, {}, "objective.terms.path_length: .* has none"),
-        ({"terms": {"path_length": {}}}, {"styles": True, "micro_batch": 1}, "one of 2 samples is none"),
+        ({"terms": {"path_length": {}}}, {"styles": True, "micro_batch": 1}, "shrink 2 must not exceed micro_batch"),
         ({"terms": {"orthogonal": {}}}, {"styles": True}, "scales its weights only when it uses them"),
         ({"terms": {"auxiliary_classifier": {}}}, {"classes": 0}, "no classes"),
         ({"terms": {"auxiliary_classifier": {"interval": 2}}}, {}, "leave interval at 1"),
         ({"style_mixing": 0.9}, {}, "this generator has none"),
-        ({"adversarial": "wasserstein"}, {"styles": True}, "needs a D whose slope is bounded"),
-        ({"adversarial": "wasserstein"}, {"spectral": False}, "needs a D whose slope is bounded"),
-        ({"adversarial": "relativistic_average"}, {"micro_batch": 1}, "micro_batch 2 or more"),
+        ({"adversarial": "wasserstein"}, {"styles": True}, "needs a D whose gradient is limited"),
+        ({"adversarial": "wasserstein"}, {"spectral": False}, "needs a D whose gradient is limited"),
+        ({"adversarial": "relativistic_average"}, {"micro_batch": 1}, "set micro_batch to 2 or more"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(keys: dict[str, Any], where: dict[str, Any], words: str) -> None:

@@ -41,9 +41,9 @@ def test_the_field_of_a_sound() -> None:
     found = derived.compute(torch.randn(2, 1, 1024), Draws(0, torch.arange(2), "test"))
     assert found.shape == (2, 1, 32, 32)
     assert found.abs().max() <= 1
-    with pytest.raises(ValueError, match="needs sounds, and its source has the kind 'array'"):
+    with pytest.raises(ValueError, match="needs sounds, but its source has the kind 'array'"):
         derived.spec(FIELDS["spectrogram"])
-    with pytest.raises(ValueError, match="needs sounds of one channel, and its source has 2"):
+    with pytest.raises(ValueError, match="needs sounds of one channel, but its source has 2"):
         derived.spec(FieldSpec("audio", (2, 1024), "int16"))
 
 
@@ -66,8 +66,11 @@ def test_samples_are_sounds_and_each_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("sound", "words"),
     [
-        ({"field": "noise"}, "sound.field: 'noise' is no field of sounds of one channel; data has audio, spectrogram"),
-        ({"hop": 16}, r"make spectrograms of \[1, 32, 64\], and the field 'spectrogram' has the shape \[1, 32, 32\]"),
+        (
+            {"field": "noise"},
+            "sound.field: 'noise' is not a field of sounds of one channel; data has audio, spectrogram",
+        ),
+        ({"hop": 16}, r"make spectrograms of \[1, 32, 64\], but the field 'spectrogram' has the shape \[1, 32, 32\]"),
     ],
 )
 def test_what_does_not_fit_is_named(sound: dict[str, Any], words: str) -> None:
@@ -78,8 +81,8 @@ def test_what_does_not_fit_is_named(sound: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("sound.range_db=60", r"sound.range_db is 60.0, and data.derived.spectrogram has 80.0: use 80.0 in both"),
-        ("sound.field=noise", r"sound.field is noise, and data.derived.spectrogram has audio: use audio in both"),
+        ("sound.range_db=60", r"sound.range_db is 60.0, but data.derived.spectrogram has 80.0: use 80.0 in both"),
+        ("sound.field=noise", r"sound.field is noise, but data.derived.spectrogram has audio: use audio in both"),
     ],
 )
 def test_the_recipe_refuses_two_scales(override: str, words: str) -> None:
