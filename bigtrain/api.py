@@ -27,11 +27,15 @@ from bigtrain.run.evaluate import EvaluateSettings, evaluate_as
 from bigtrain.train import train as train_as_a_rank
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
+from data_pipelines.prepare.clip_form import ClipForm
 from data_pipelines.prepare.run import PrepareOptions
 from data_pipelines.prepare.run import prepare as prepare_source
 from data_pipelines.prepare.sound_form import Cut, SoundForm
 
 Place = str | Path
+
+_OF_FRAMES = ("resolution", "crop", "filter", "upscale", "channels")
+"""Options of `prepare` that apply to the frames of videos, too."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,15 @@ class Model:
         seeds = range(seeds) if isinstance(seeds, int) else seeds
         return self.snapshot.sample(seeds, self._labels(classes, len(seeds)), truncation=truncation, batch=batch)
 
-    def apply(self, images: Tensor, *, output: str | None = None, noise: bool = False, batch: int = 16) -> Tensor:
+    def apply(
+        self,
+        images: Tensor,
+        *,
+        output: str | None = None,
+        noise: bool = False,
+        batch: int = 16,
+        style: Tensor | None = None,
+    ) -> Tensor:
         """Translate images of any size that the layers support.
 
         Args:
@@ -101,6 +113,7 @@ class Model:
             output: name of the output if the networks have several; None for the first.
             noise: whether the network draws its own noise, such as dropout.
             batch: number of images that are computed at once.
+            style: image whose style the outputs get, of a network that takes one, in [-1, 1], shape [C, H, W].
 
         Returns:
             float32 around [-1, 1], on the CPU, shape [N, C', H', W'].
@@ -112,7 +125,10 @@ class Model:
         channels = translation.input.shape[0]
         if images.ndim != 4 or images.shape[1] != channels:
             raise UserError(f"apply: {self.folder} reads images [N, {channels}, H, W], not {list(images.shape)}")
-        applier = Applier(self.snapshot, translation, self.device, noise)
+        if (style is None) != (translation.style is None):
+            takes = "no style" if translation.style is None else "a style image, [C, H, W]"
+            raise UserError(f"apply: {self.folder} takes {takes}")
+        applier = Applier(self.snapshot, translation, self.device, noise, style=None if style is None else style[None])
         starts = range(0, len(images), batch)
         made = [applier.translate(images[i : i + batch], range(i, min(i + batch, len(images)))) for i in starts]
         return torch.cat([some.float().cpu() for some in made])
@@ -138,6 +154,8 @@ def prepare(
     rate: int | None = None,
     seconds: float | None = None,
     cut: Cut = "first",
+    frames: int | None = None,
+    stride: int = 1,
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
@@ -153,10 +171,13 @@ def prepare(
         direction: direction of pairs: `AtoB`, or `BtoA`, which exchanges inputs and targets.
         label: column, array or key of the labels; `none` prepares without classes; None looks for the usual names.
         encoding: encoding of tables and of names in archives; None for UTF-8.
-        rate: samples per second to which sounds are resampled; None keeps the rate.
+        rate: samples per second to which sounds are resampled, or frames per second that are taken from videos; None
+            keeps the rate.
         seconds: length to which sounds are cut, in seconds; None for that of the longest among a few.
-        cut: how longer sounds are cut: to the `first` seconds, to those in the `center`, or into all complete
-            `windows`.
+        cut: how longer sounds and videos are cut: to the `first` seconds or frames, to those in the `center`, or into
+            all complete `windows`.
+        frames: number of frames of a clip; None for that of the shortest video among a few.
+        stride: distance between the frames that are taken from videos.
         workers: number of processes; None for one per core.
         options: further options, see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
             `test_samples=1000`.
@@ -181,6 +202,7 @@ def prepare(
         encoding=encoding,
         scratch=Path(folder).parent,
         sounds=SoundForm(rate, options.get("channels"), seconds, cut),
+        clips=ClipForm(frames, rate, stride, cut, **{name: options[name] for name in _OF_FRAMES if name in options}),
     )
     workers = workers or len(os.sched_getaffinity(0))
     return prepare_source(images, Path(folder), PrepareOptions(**options), workers=workers)

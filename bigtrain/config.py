@@ -27,6 +27,7 @@ from bigtrain.generate.init_from import InitFromConfig
 from bigtrain.generate.writer import SnapshotConfig
 from bigtrain.health.health import HealthConfig
 from bigtrain.strategies import Capability, Demands, Precision, StrategyConfig
+from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import UnpairedConfig
@@ -183,10 +184,16 @@ class UnpairedTraining(UnpairedConfig, TrainingConfig):
     task: Literal["unpaired"]
 
 
+class StylisationTraining(StylisationConfig, TrainingConfig):
+    """A run of the stylisation task."""
+
+    task: Literal["stylisation"]
+
+
 TRAININGS: ConfigUnion[TrainingConfig] = ConfigUnion("bigtrain.tasks", TrainingConfig, key="task")
 """Every kind of run by the name of its task; other packages add theirs by entry points of the group."""
 
-TRAININGS.add_classes(SynthesisTraining, TranslationTraining, UnpairedTraining)
+TRAININGS.add_classes(SynthesisTraining, TranslationTraining, UnpairedTraining, StylisationTraining)
 
 
 def load_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -17,11 +17,12 @@ from bigtrain.engine.optimizers import OptimizerConfig
 from bigtrain.evaluation.extractors import EXTRACTORS
 from bigtrain.evaluation.fid import PAIRED
 from bigtrain.evaluation.metrics import METRICS
-from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, STYLISERS, TRANSLATORS
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.strategies.by_player import AnyStrategy
 from bigtrain.sweep.schedulers import AnyScheduler
 from bigtrain.sweep.searchers import AnySearcher
+from bigtrain.tasks.stylisation import StylisationTermsConfig
 from bigtrain.tasks.terms import TermsConfig
 from bigtrain.tasks.translation import TranslationTermsConfig
 from bigtrain.tasks.unpaired import UnpairedTermsConfig
@@ -53,13 +54,13 @@ def _module(entry: Any) -> str:
 
 def rows() -> list[tuple[str, str, Iterable[str]]]:
     """Return the rows of the table: what, the page that describes it, the names."""
-    configs = (TermsConfig, TranslationTermsConfig, UnpairedTermsConfig)
+    configs = (TermsConfig, TranslationTermsConfig, UnpairedTermsConfig, StylisationTermsConfig)
     terms = [name for config in configs for name in config.model_fields]
     models, objectives = "docs/reference/models.md", "docs/reference/objectives.md"
     metrics, sweeps = "docs/reference/metrics.md", "docs/how-to/sweeps.md"
     return [
         ("tasks", "docs/how-to/tasks.md", own(TRAININGS)),
-        ("generators", models, own(GENERATORS) + own(TRANSLATORS)),
+        ("generators", models, own(GENERATORS) + own(TRANSLATORS) + own(STYLISERS)),
         ("discriminators", models, own(DISCRIMINATORS) + own(PATCH_DISCRIMINATORS)),
         ("adversarial losses", objectives, GAMES),
         ("other loss terms", objectives, dict.fromkeys(terms)),

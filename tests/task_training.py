@@ -16,6 +16,7 @@ from bigtrain.engine.made_up import random_batch
 from bigtrain.engine.step import take_step
 from bigtrain.engine.task import TaskConfig
 from bigtrain.strategies import strategy_of
+from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.translation import TranslationConfig
 from bigtrain.tasks.unpaired import UnpairedConfig
@@ -23,6 +24,7 @@ from data_pipelines.fields.spec import FieldSpec
 from tests.training import CPU, by_name
 
 IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
+COLOUR = FieldSpec("image", (3, 16, 16), "uint8")
 # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
 ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
 COMMON = {"optim": {"G": ADAM, "D": ADAM}, "global_batch": 8}
@@ -105,6 +107,33 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"A.image": IMAGE, "B.image": IMAGE},
     ),
+    "cut": (
+        UnpairedConfig,
+        {
+            "one_sided": True,
+            "generator": {**RESNET, "blocks": 2},
+            "discriminator": PATCH,
+            "objective": {
+                "adversarial": "least_squares",
+                "adversarial_weight": 2.0,
+                "terms": {"cycle": None, "patch_nce": {"layers": [0, 2, 4], "patches": 12, "width": 8}},
+                "flip_equivariance": True,
+                "pool": 0,
+            },
+            **COMMON,
+        },
+        {"A.image": IMAGE, "B.image": IMAGE},
+    ),
+    "stylisation": (
+        StylisationConfig,
+        {
+            "generator": {"kind": "adain", "width": 4, "convolutions": 1},
+            "discriminator": PATCH,
+            "objective": {"adversarial": "least_squares", "adversarial_weight": 0.5, "terms": {"r1": {"gamma": 1.0}}},
+            **COMMON,
+        },
+        {"content.image": COLOUR, "style.image": COLOUR},
+    ),
     "point_clouds": (
         SynthesisConfig,
         {
@@ -115,6 +144,27 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             **COMMON,
         },
         {"points": FieldSpec("array", (24, 3), "float32")},
+    ),
+    "clips": (
+        SynthesisConfig,
+        {
+            "field": "video",
+            "generator": {
+                "kind": "mocogan",
+                "base": {"kind": "dcgan", "z_dim": 6, "width": 4, "norm": "layer"},
+                "motion_dim": 4,
+                "noise_dim": 3,
+            },
+            "discriminator": {
+                "kind": "mocogan",
+                "base": {"kind": "dcgan", "width": 4, "norm": "none"},
+                "width": 4,
+                "norm": "layer",
+            },
+            "objective": {"terms": {"r1": {"gamma": 1.0}}},
+            **COMMON,
+        },
+        {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
     ),
 }
 

@@ -54,14 +54,20 @@ def prepare(
         bool, typer.Option("--upscale", help="Enlarge smaller images, which are rejected otherwise.")
     ] = False,
     channels: Annotated[
-        int | None, typer.Option(help="Channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; for sounds 1 or 2.")
+        int | None,
+        typer.Option(help="Channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; for sounds 1 or 2, for videos 1 or 3."),
     ] = None,
-    rate: Annotated[int | None, typer.Option(help="Samples per second to which sounds are resampled.")] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="Samples per second to which sounds are resampled; frames per second taken from videos."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames of clips; shorter videos are rejected.")] = None,
+    stride: Annotated[int, typer.Option(help="Take one of so many frames of videos.")] = 1,
     seconds: Annotated[
         float | None, typer.Option(help="Length of sounds; shorter ones are followed by silence.")
     ] = None,
     cut: Annotated[
-        str, typer.Option(help="How longer sounds are cut: first, center, or windows (one sample each).")
+        str, typer.Option(help="How longer sounds and videos are cut: first, center, or windows (one sample each).")
     ] = "first",
     pixel_limit: Annotated[int | None, typer.Option(help="Reject images with more pixels.")] = None,
     codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source (copy files unchanged).")] = None,
@@ -90,17 +96,21 @@ def prepare(
     from bigtrain.core.logging import progress_bars
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
+    from data_pipelines.prepare.clip_form import ClipForm
     from data_pipelines.prepare.sound_form import SoundForm
 
     own, options = Part.parse(part) if part else None, _prepare_options(context.params)
     of_source: dict[str, Any] = {option: context.params[option] for option in _OF_SOURCE}
     sounds = SoundForm(rate, channels, seconds, cast(Any, cut))
+    size = (options.resolution, options.crop, options.filter, options.upscale, options.channels)
+    clips = ClipForm(frames, rate, stride, cast(Any, cut), *size)
     with progress_bars() as bars:
         task = bars.add_task(f"fetching {source}", visible=False, note="")
         images = open_source(
             source,
             scratch=dest.parent,
             sounds=sounds,
+            clips=clips,
             on_fetched=lambda done, of: bars.update(task, completed=done, total=of, visible=True, note=f"{done}/{of}"),
             **of_source,
         )

@@ -62,10 +62,11 @@ def sample(
 def apply(
     snapshot: Snapshot,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Image files, folders or archives of images, or datasets.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Image files, films, folders or archives of images, or datasets."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the PNG files; after an interruption, the same command continues.")
+        Path, typer.Option(help="Folder for the PNG and MP4 files; after an interruption, the same command continues.")
     ],
     output: Annotated[
         str | None,
@@ -79,6 +80,9 @@ def apply(
         int | None, typer.Option(min=1, help="Translate larger images in tiles with sides of this number of pixels.")
     ] = None,
     overlap: Annotated[int | None, typer.Option(min=0, help="Margin of a tile in pixels; default: 32.")] = None,
+    style: Annotated[
+        Path | None, typer.Option(help="Image whose style the outputs get, of a network for that.")
+    ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
     """Translate images of any size with the networks of a snapshot."""
@@ -95,6 +99,7 @@ def apply(
         precision=precision,
         tile=tile,
         overlap=overlap,
+        style=style,
     )
     run_program("bigtrain.generate.apply", settings, nproc=nproc)
 
@@ -195,12 +200,19 @@ def export(
     snapshot: Annotated[Path, typer.Argument(help="Folder of a snapshot.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     format_: Annotated[str, typer.Option("--format", help="safetensors, torch-export or onnx.")],
-    truncation: Annotated[float, typer.Option(min=0.0, help="Truncation that is built into the program.")] = 1.0,
+    truncation: Annotated[
+        float | None, typer.Option(min=0.0, help="Truncation that is built into a generator's program; default: none.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Name of a translator's output if there are several, such as A.image; default: the first."),
+    ] = None,
 ) -> None:
-    """Export the generator of a snapshot, and compare the result with it."""
+    """Export the generator or a translator of a snapshot, and compare the result with it."""
     from bigtrain.core.logging import counted
     from bigtrain.interop.exporting import FORMATS, export_snapshot
 
     with counted("exporting", None):
-        error = export_snapshot(snapshot, out, one_of("--format", format_, tuple(FORMATS)), truncation=truncation)
+        chosen = one_of("--format", format_, tuple(FORMATS))
+        error = export_snapshot(snapshot, out, chosen, truncation=truncation, output=output)
     typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, largest difference {error:.1e} of the images' scale")

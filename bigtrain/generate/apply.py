@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
@@ -24,22 +25,15 @@ from bigtrain.distributed.collectives import barrier, from_all_ranks, from_rank_
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.generate.films import write_film
+from bigtrain.generate.images import find_sources, read_source, tell_what_is_left_aside
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
 from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
-from data_pipelines.content import HEAD, image_format
-from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.fields.video import VideoError, frames_of, rate_of
 from data_pipelines.files import atomic_write, write_json
-from data_pipelines.manifest import FILE_NAME as MANIFEST
-from data_pipelines.manifest import IMAGE
-from data_pipelines.order import Location
-from data_pipelines.prepare import open_images
-from data_pipelines.prepare.names import is_image, stem_of
-from data_pipelines.protocol import ImageProtocol, Rejected, measure
-from data_pipelines.read import DamageError, ShardDataset
-from data_pipelines.source import FileReader, Where
-from data_pipelines.source import Source as Images
+from data_pipelines.protocol import Rejected
 
 NOTE, REJECTED = "apply.json", "rejected.jsonl"
 
@@ -49,13 +43,14 @@ class ApplySettings(Config):
 
     Attributes:
         snapshot: its folder.
-        inputs: image files, folders or archives of images, arrays, or datasets: what `bigtrain fid` reads.
-        out: folder of PNGs; the same settings go on where they were interrupted.
+        inputs: image files, folders or archives of images, arrays, or datasets (what `bigtrain fid` reads), and films.
+        out: folder of PNGs, and of MP4s for films; the same settings go on where they were interrupted.
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
         precision: of the network's forward.
         tile: translate larger images in tiles of so many pixels a side; null for images as a whole.
         overlap: pixels around a tile that are computed with it.
+        style: image whose style the output gets, of a network that takes one.
     """
 
     snapshot: Path
@@ -66,22 +61,7 @@ class ApplySettings(Config):
     precision: Literal["fp32", "bf16"] = "fp32"
     tile: PositiveInt | None = None
     overlap: NonNegativeInt = 32
-
-
-class Source(NamedTuple):
-    """An image to translate.
-
-    Attributes:
-        name: of the output, without ending, relative to the output folder.
-        place: where the image is, for messages.
-        sample: of a dataset, and the field that is read; None for another source.
-        item: of another source, and where its image is there; None for a dataset.
-    """
-
-    name: str
-    place: str
-    sample: tuple[ShardDataset, str, Location] | None = None
-    item: tuple[Images, Where] | None = None
+    style: Path | None = None
 
 
 class Translation(NamedTuple):
@@ -93,6 +73,7 @@ class Translation(NamedTuple):
         input: what the input is.
         output: what the output is.
         multiple: what the sides of an image must be multiples of.
+        style: name of the input field of the style; None where the network takes none.
     """
 
     source: str
@@ -100,6 +81,7 @@ class Translation(NamedTuple):
     input: FieldSpec
     output: FieldSpec
     multiple: int
+    style: str | None = None
 
 
 def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Translation:
@@ -122,80 +104,10 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
     target = output or next(iter(sampler.outputs))
     if target not in sampler.outputs:
         raise UserError(f"--output {target}: {folder} makes {', '.join(sampler.outputs)}")
-    (source,) = sampler.sources(target)
+    source, *styles = sampler.sources(target)
     multiple = max(int(getattr(network, "multiple", 1)) for network in snapshot.networks.values())
-    return Translation(source, target, sampler.inputs[source], sampler.outputs[target], multiple)
-
-
-def find_sources(inputs: Sequence[str], field: str, spec: FieldSpec) -> list[Source]:
-    """List the images to translate, in the order in which people would.
-
-    Args:
-        inputs: image files, folders or archives of images, arrays, or datasets.
-        field: of the datasets' samples; a dataset without it is read by its field `image`, or its first of images.
-        spec: what the network reads.
-
-    Raises:
-        UserError: there are none, the network cannot read them, or two would be written to one file.
-    """
-    sources = [source for one in inputs for source in _sources_in(Path(one), field.rpartition(".")[2], spec)]
-    names: dict[str, Source] = {}
-    for source in sources:
-        if source.name in names:
-            both = f"{names[source.name].place} and {source.place}"
-            raise UserError(f"{both} would be written to one {source.name}.png; translate them to two --out folders")
-        names[source.name] = source
-    if not sources:
-        raise UserError(f"{', '.join(inputs)}: no images in it")
-    return sources
-
-
-def _sources_in(path: Path, field: str, spec: FieldSpec) -> Iterator[Source]:
-    if (path / MANIFEST).is_file():
-        dataset = ShardDataset(path)
-        images = {name: found for name, found in dataset.manifest.fields.items() if found.kind == "image"}
-        if not images:
-            raise UserError(f"{path}: has no field of images, its fields are {', '.join(dataset.manifest.fields)}")
-        chosen = field if field in images else IMAGE if IMAGE in images else next(iter(images))
-        found = images[chosen]
-        if (found.shape[0], found.dtype) != (spec.shape[0], spec.dtype):
-            raise UserError(
-                f"{path}: the images of '{chosen}' have {found.shape[0]} channels of {found.dtype}, the network reads "
-                f"{spec.shape[0]} of {spec.dtype}"
-            )
-        for number, location in enumerate(dataset.locations()):
-            yield Source(f"{number:08d}", f"{path} ({number:08d})", sample=(dataset, chosen, location))
-    elif path.is_file() and _is_one_image(path):
-        only = Images(path.stem, [], FileReader(path.parent), (), "", str(path))
-        yield Source(path.stem, str(path), item=(only, path.name))
-    else:
-        opened = _open_images(path)
-        chosen = field if field in opened.images else opened.images[0]
-        for item in opened.items:
-            where = item.where if chosen == opened.first else item.fields[chosen]
-            assert not isinstance(where, bytes)  # as texts are
-            name = stem_of(item.name) if is_image(item.name) else item.name
-            yield Source(name, f"{path}/{item.name}", item=(opened, where))
-
-
-def _is_one_image(path: Path) -> bool:
-    with path.open("rb") as file:
-        return is_image(path.name) or image_format(file.read(HEAD)) is not None
-
-
-def _open_images(path: Path) -> Images:
-    try:
-        return open_images(path)
-    except DataError as error:
-        raise UserError(str(error)) from None
-
-
-def _tell_what_is_left_aside(sources: Sequence[Source]) -> None:
-    opened = {id(source.item[0]): source.item[0] for source in sources if source.item is not None}
-    for images in opened.values():
-        aside = [f"ignored: {images.left_aside.words}"] if images.left_aside.total else []
-        for words in (*images.notes, *aside):
-            log.info("%s: %s", images.origin, words)
+    style = styles[0] if styles else None
+    return Translation(source, target, sampler.inputs[source], sampler.outputs[target], multiple, style)
 
 
 @dataclass
@@ -208,6 +120,7 @@ class Applier:
         device: where the networks are.
         noise: whether the network draws its own noise.
         tiling: of larger images; None translates them as a whole.
+        style: the style image of a network that takes one, in [-1, 1], shape [1, C, H, W].
     """
 
     snapshot: Snapshot
@@ -215,6 +128,7 @@ class Applier:
     device: torch.device
     noise: bool = False
     tiling: Tiling | None = None
+    style: Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels, number: int) -> Pixels:
@@ -250,11 +164,14 @@ class Applier:
         height, width = images.shape[2:]
         padded = padded_to(images.to(self.device), self.translation.multiple)
         padded = padded.contiguous(memory_format=torch.channels_last)
+        inputs = {self.translation.source: padded}
+        if self.translation.style is not None and self.style is not None:
+            inputs[self.translation.style] = self.style.to(self.device).expand(len(padded), -1, -1, -1)
         made = self.snapshot.sampler(
             self.snapshot.networks,
-            {self.translation.source: padded},
+            inputs,
             Draws(0, torch.tensor(numbers, device=self.device), "apply"),
-            noise=self.noise,
+            **({"noise": True} if self.noise else {}),
         )[self.translation.target]
         tall, wide = made.shape[2] / padded.shape[2], made.shape[3] / padded.shape[3]
         return made[:, :, : round(height * tall), : round(width * wide)]
@@ -267,25 +184,6 @@ def padded_to(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
 
 
-def read_source(source: Source, channels: int) -> Pixels:
-    """Return an image's pixels, uint8, shape [channels, H, W], upright.
-
-    Raises:
-        Rejected: it cannot be read.
-    """
-    if source.sample is not None:
-        dataset, field, location = source.sample
-        try:
-            pixels: Pixels = dataset.read([location], [field])[field][0]
-        except DamageError as error:
-            raise Rejected("damaged", str(error)) from None
-        return pixels
-    assert source.item is not None
-    images, where = source.item
-    data = images.read(where)
-    return ImageProtocol(*measure(data), channels, crop="exact").apply(data)
-
-
 def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """Translate all images; return what to tell the user. Collective.
 
@@ -294,26 +192,30 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """
     snapshot = load_snapshot(settings.snapshot).to(ranks.device)
     translation = translation_of(snapshot, settings.snapshot, settings.output)
+    style = _style(settings, translation)
     sources = find_sources(settings.inputs, translation.source, translation.input)
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
-    _tell_what_is_left_aside(sources)
-    applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation))
+    tell_what_is_left_aside(sources)
+    applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation), style)
     rejected, done = [], 0
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]
     with progress_bars() as bars, autocast(ranks.device.type, settings.precision):
         task = bars.add_task("translating", total=len(mine), note="", visible=is_rank_zero())
         for count, (number, source) in enumerate(mine, 1):
-            path = settings.out / f"{source.name}.png"
+            path = settings.out / source.file
             if not path.is_file():
                 try:
-                    pixels = read_source(source, translation.input.shape[0])
-                    _write(path, applier(pixels, number))
+                    if source.film is not None:
+                        frames = frames_of(source.film, translation.input.shape[0])
+                        _write_film(path, (applier(frame, number) for frame in frames), rate_of(source.film))
+                    else:
+                        _write(path, applier(read_source(source, translation.input.shape[0]), number))
                     done += 1
                 except Rejected as error:
                     rejected.append({"image": source.name, "reason": error.reason, "detail": error.detail})
-                except InputError as error:
+                except (InputError, VideoError) as error:
                     rejected.append({"image": source.name, "reason": "refused", "detail": str(error)})
             bars.update(task, completed=count, note=f"{count * ranks.world_size:,}/{len(sources):,}")
     barrier()
@@ -325,9 +227,30 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
         for entry in everything[:3]:
             log.warning("%s: %s: %s", *entry.values())
     there = len(sources) - sum(counts) - len(everything)
-    summary = f"{settings.out}: {sum(counts)} images translated"
+    what = "images and films" if any(source.film for source in sources) else "images"
+    summary = f"{settings.out}: {sum(counts)} {what} translated"
     summary += f", {there} existed already" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
+
+
+def _style(settings: ApplySettings, translation: Translation) -> Tensor | None:
+    """Return the style image, [1, C, H, W] in [-1, 1]; None where the network takes none."""
+    if translation.style is None:
+        if settings.style is not None:
+            raise UserError(
+                f"--style {settings.style}: the network of {settings.snapshot} takes no style; leave it out"
+            )
+        return None
+    if settings.style is None:
+        raise UserError(f"{settings.snapshot}: this network takes a style: name an image, as in --style painting.jpg")
+    found = find_sources([str(settings.style)], translation.style, translation.output)
+    if len(found) > 1 or found[0].film is not None:
+        raise UserError(f"--style {settings.style}: name one image, not a folder of several or a film")
+    try:
+        pixels = read_source(found[0], translation.output.shape[0])
+    except Rejected as error:
+        raise UserError(f"--style {settings.style}: {error.reason} ({error.detail})") from None
+    return torch.from_numpy(pixels.copy())[None].float() / 127.5 - 1
 
 
 def _tiling(settings: ApplySettings, translation: Translation) -> Tiling | None:
@@ -361,6 +284,11 @@ def _write(path: Path, pixels: Pixels) -> None:
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with atomic_write(path) as file:
         picture.save(file, "PNG")
+
+
+def _write_film(path: Path, frames: Iterator[Pixels], rate: Fraction) -> None:
+    pictures = (frame[0] if len(frame) == 1 else np.ascontiguousarray(frame.transpose(1, 2, 0)) for frame in frames)
+    write_film(path, pictures, fps=rate)
 
 
 def main(settings: ApplySettings | None = None) -> NoReturn:

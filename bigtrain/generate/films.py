@@ -18,7 +18,7 @@ class FilmError(UserError):
     """A film cannot be written."""
 
 
-def write_film(path: Path, frames: Iterator[Pixels], *, fps: int) -> int:
+def write_film(path: Path, frames: Iterator[Pixels], *, fps: int | Fraction) -> int:
     """Write a film; the file appears whole or not at all.
 
     Args:
@@ -45,7 +45,7 @@ def write_film(path: Path, frames: Iterator[Pixels], *, fps: int) -> int:
     return count
 
 
-def _write_gif(path: Path, frames: Iterator[Pixels], fps: int) -> int:
+def _write_gif(path: Path, frames: Iterator[Pixels], fps: int | Fraction) -> int:
     # One palette for all frames: with one each, flat areas would flicker.
     pictures = [Image.fromarray(frame) for frame in frames]
     if pictures[0].mode == "RGB":
@@ -57,7 +57,7 @@ def _write_gif(path: Path, frames: Iterator[Pixels], fps: int) -> int:
     return len(pictures)
 
 
-def _write_mp4(path: Path, frames: Iterator[Pixels], fps: int) -> int:
+def _write_mp4(path: Path, frames: Iterator[Pixels], fps: int | Fraction) -> int:
     count = 0
     with av.open(str(path), "w", options={"movflags": "faststart"}) as film:
         stream = film.add_stream("libx264", rate=Fraction(fps), options={"crf": "16", "preset": "medium"})
@@ -74,4 +74,4 @@ def _write_mp4(path: Path, frames: Iterator[Pixels], fps: int) -> int:
     return count
 
 
-_WRITERS: dict[str, Callable[[Path, Iterator[Pixels], int], int]] = {".gif": _write_gif, ".mp4": _write_mp4}
+_WRITERS: dict[str, Callable[[Path, Iterator[Pixels], int | Fraction], int]] = {".gif": _write_gif, ".mp4": _write_mp4}

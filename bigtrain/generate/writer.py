@@ -129,7 +129,7 @@ class SnapshotWriter:
         """Return copies of the networks that are not averaged, with whole weights. Collective where sharded."""
         found: dict[str, nn.Module] = {}
         for name, network in self._task.networks().items():
-            if name not in self._task.averaged:
+            if name not in self._task.averaged and name in self._task.specs:  # not what a term has added to a player
                 player, key = self._task.owner_of(network)
                 weights = dict(without_prefix(self._strategies[player].full_params(), f"{key}."))
                 found[name] = self._task.specs[name].build()

@@ -1,4 +1,4 @@
-"""A snapshot's generator for use elsewhere: plain weights, a `torch.export` program, or ONNX."""
+"""A snapshot's network for use elsewhere: plain weights, a `torch.export` program, or ONNX."""
 
 import contextlib
 import importlib.util
@@ -9,42 +9,32 @@ from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from bigtrain.core.rng import Draws
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.interop.errors import InteropError
-from bigtrain.models import Generator
+from bigtrain.interop.exported import Export, export_of
 from data_pipelines.errors import first_line
 
 Format = Literal["safetensors", "torch-export", "onnx"]
 
 TOLERANCE = 1e-4
-"""How far an exported program's images may be from the generator's, of their scale."""
+"""How far an exported program's images may be from the network's, of their scale."""
 
 
-class Program(nn.Module):
-    """A generator as a function of tensors alone: (z [N, z_dim], class indices [N]) -> images [N, C, H, W].
+def export_snapshot(
+    snapshot: Path, out: Path, format_: Format, *, truncation: float | None = None, output: str | None = None
+) -> float:
+    """Write a snapshot's network and compare what was written with it.
+
+    The programs take any batch, and those of translators images of any height and width that the network takes.
 
     Args:
-        generator: in evaluation mode; its noise is the constant one.
-        truncation: built in.
-    """
-
-    def __init__(self, generator: Generator, truncation: float) -> None:
-        super().__init__()
-        self.generator, self.truncation = generator, truncation
-
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        """Generate images."""
-        image: Tensor = self.generator(z, label, truncation=self.truncation)
-        return image
-
-
-def export_snapshot(snapshot: Path, out: Path, format_: Format, *, truncation: float = 1.0) -> float:
-    """Write a snapshot's generator and compare what was written with it.
-
-    The programs take any batch.
+        snapshot: its folder.
+        out: the file to write.
+        format_: of the file.
+        truncation: of a generator, built in; None for none.
+        output: of translators, the output whose network is written; None for the first.
 
     Returns:
         The largest difference of the images, as a share of their scale.
@@ -53,14 +43,16 @@ def export_snapshot(snapshot: Path, out: Path, format_: Format, *, truncation: f
         SnapshotError: missing or damaged.
         InteropError: a package is missing, or what was written computes something else.
     """
-    program = Program(load_snapshot(snapshot).generator, truncation).eval()
-    inputs, others = _inputs(program.generator, 2), _inputs(program.generator, 3)
+    export = export_of(load_snapshot(snapshot), snapshot, truncation=truncation, output=output)
     out.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
-        expected = program(*others)
+        expected = [export.program(*inputs) for inputs in export.checks]
         try:
-            run = FORMATS[format_](program, inputs, out)
-            error = float((run(*others) - expected).abs().max() / expected.abs().max())
+            run = FORMATS[format_](export, out)
+            made = [run(*inputs) for inputs in export.checks]
+            error = max(
+                float((one - other).abs().max() / other.abs().max()) for one, other in zip(made, expected, strict=True)
+            )
         except InteropError:
             raise
         except Exception as failure:  # the exporters fail in as many ways as there are operators
@@ -75,28 +67,29 @@ def export_snapshot(snapshot: Path, out: Path, format_: Format, *, truncation: f
     return error
 
 
-Run = Callable[[Tensor, Tensor], Tensor]
+Run = Callable[..., Tensor]
 
 
-def _safetensors(program: Program, inputs: tuple[Tensor, Tensor], out: Path) -> Run:
-    save_file({name: value.contiguous() for name, value in program.generator.state_dict().items()}, out)
+def _safetensors(export: Export, out: Path) -> Run:
+    save_file({name: value.contiguous() for name, value in export.network.state_dict().items()}, out)
 
-    def run(z: Tensor, label: Tensor) -> Tensor:
-        program.generator.load_state_dict(load_file(out))
-        image: Tensor = program(z, label)
+    def run(*inputs: Tensor) -> Tensor:
+        export.network.load_state_dict(load_file(out))
+        image: Tensor = export.program(*inputs)
         return image
 
     return run
 
 
-def _torch_export(program: Program, inputs: tuple[Tensor, Tensor], out: Path) -> Run:
+def _torch_export(export: Export, out: Path) -> Run:
     with _without_warnings():
-        torch.export.save(torch.export.export(program, inputs, dynamic_shapes=_any_batch()), out)
+        inputs = tuple(export.inputs.values())
+        torch.export.save(torch.export.export(export.program, inputs, dynamic_shapes=export.sizes), out)
         run: Run = torch.export.load(out).module()
     return run
 
 
-def _onnx(program: Program, inputs: tuple[Tensor, Tensor], out: Path) -> Run:
+def _onnx(export: Export, out: Path) -> Run:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise InteropError(f"--format onnx needs {', '.join(missing)}: pip install 'bigtrain[onnx]'")
@@ -104,45 +97,37 @@ def _onnx(program: Program, inputs: tuple[Tensor, Tensor], out: Path) -> Run:
 
     with _without_warnings():
         exported = torch.onnx.export(
-            program,
-            inputs,
+            export.program,
+            tuple(export.inputs.values()),
             dynamo=True,
-            dynamic_shapes=_any_batch(),
+            dynamic_shapes=export.sizes,
             verbose=False,
             optimize=False,  # it takes a small epsilon for nothing, and leaves it out
-            input_names=["z", "label"],
-            output_names=["image"],
+            input_names=list(export.inputs),
+            output_names=[export.output],
         )
         assert exported is not None
         exported.save(out)
-    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: its notes on what it cannot fold say nothing to users
+    session = onnxruntime.InferenceSession(out, options, providers=["CPUExecutionProvider"])
     taken = {entry.name for entry in session.get_inputs()}
 
-    def run(z: Tensor, label: Tensor) -> Tensor:
+    def run(*inputs: Tensor) -> Tensor:
         # An unconditional generator's program takes no label.
-        feeds = {name: value.numpy() for name, value in (("z", z), ("label", label)) if name in taken}
+        named = zip(export.inputs, inputs, strict=True)
+        feeds = {name: value.numpy() for name, value in named if name in taken}
         return torch.from_numpy(session.run(None, feeds)[0])
 
     return run
 
 
-FORMATS: dict[Format, Callable[[Program, tuple[Tensor, Tensor], Path], Run]] = {
+FORMATS: dict[Format, Callable[[Export, Path], Run]] = {
     "safetensors": _safetensors,
     "torch-export": _torch_export,
     "onnx": _onnx,
 }
 """Each writes a program and returns what runs the written one."""
-
-
-def _inputs(generator: Generator, count: int) -> tuple[Tensor, Tensor]:
-    draws = Draws(0, torch.arange(count), "export")
-    label = draws.of("label").integers(max(generator.image.classes, 1), 1).squeeze(1)
-    return draws.of("z").normal(generator.z_dim), label
-
-
-def _any_batch() -> dict[str, dict[int, object]]:
-    batch = torch.export.Dim("batch")
-    return {"z": {0: batch}, "label": {0: batch}}
 
 
 @contextlib.contextmanager

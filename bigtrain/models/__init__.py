@@ -3,6 +3,7 @@
 Other packages add theirs by entry points of the group `bigtrain.networks`.
 """
 
+from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import (
     DISCRIMINATORS,
     GENERATORS,
@@ -29,6 +30,7 @@ from bigtrain.models.lab_colouriser import LabColouriserConfig
 from bigtrain.models.label_map import LabelMapDiscriminatorConfig, LabelMapTranslatorConfig
 from bigtrain.models.minibatch_discrimination import MinibatchDiscriminatorConfig
 from bigtrain.models.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from bigtrain.models.mocogan import MoCoGANDiscriminatorConfig, MoCoGANGeneratorConfig
 from bigtrain.models.multi_scale import MultiScaleDiscriminatorConfig
 from bigtrain.models.multi_scale_patch import MultiScalePatchDiscriminatorConfig
 from bigtrain.models.patch import PatchDiscriminatorConfig, PixelDiscriminatorConfig
@@ -43,6 +45,7 @@ from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.stylegan1 import StyleGAN1DiscriminatorConfig, StyleGAN1GeneratorConfig
 from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.models.stylegan3 import StyleGAN3GeneratorConfig
+from bigtrain.models.styliser import STYLISERS, BaseStyliserConfig, Styliser, StyliserConfig
 from bigtrain.models.superresolution import (
     RRDBConfig,
     SRResNetConfig,
@@ -70,6 +73,7 @@ GENERATORS.add_classes(
     DCGANGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
+    MoCoGANGeneratorConfig,
     ProGANGeneratorConfig,
     R3GANGeneratorConfig,
     RGANGeneratorConfig,
@@ -89,6 +93,7 @@ DISCRIMINATORS.add_classes(
     GAN3DDiscriminatorConfig,
     MinibatchDiscriminatorConfig,
     MLPDiscriminatorConfig,
+    MoCoGANDiscriminatorConfig,
     ProGANDiscriminatorConfig,
     MultiScaleDiscriminatorConfig,
     R3GANDiscriminatorConfig,
@@ -112,6 +117,7 @@ TRANSLATORS.add_classes(
     SPADEConfig,
     SRResNetConfig,
 )
+STYLISERS.add_classes(AdaINConfig)
 PATCH_DISCRIMINATORS.add_classes(
     HiFiGANDiscriminatorConfig,
     LabelMapDiscriminatorConfig,
@@ -126,11 +132,13 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "PATCH_DISCRIMINATORS",
+    "STYLISERS",
     "TRANSLATORS",
     "ArraySpec",
     "BaseDiscriminatorConfig",
     "BaseGeneratorConfig",
     "BasePatchDiscriminatorConfig",
+    "BaseStyliserConfig",
     "BaseTranslatorConfig",
     "DataSpec",
     "Discriminator",
@@ -141,6 +149,8 @@ __all__ = [
     "NetworkConfig",
     "PatchDiscriminator",
     "StyleGenerator",
+    "Styliser",
+    "StyliserConfig",
     "TranslationDiscriminatorConfig",
     "Translator",
     "TranslatorConfig",

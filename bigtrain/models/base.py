@@ -183,6 +183,8 @@ class Discriminator(nn.Module, ABC):
         smooth: whether its second derivatives are all there is: no kinks (ReLU), and the same answer when asked twice.
         group: number of samples that are compared with each other; batches are cut so that the groups have the same
             members with any micro-batch and on any number of ranks.
+        opinions: for a network of several parts whose logits are side by side, [N, K], how many are each part's; the
+            losses of the parts are added. Empty: the loss is the mean over all logits.
 
     A network that judges every place of an image by itself (a U-Net, patches) keeps the places behind: its last feature
     has shape [N, features_dim, h, w], its logits [N, h, w]. One that judges at several scales has logits [N, scales].
@@ -193,6 +195,7 @@ class Discriminator(nn.Module, ABC):
     features_dim: int
     smooth: bool = False
     group: int = 1
+    opinions: tuple[int, ...] = ()
 
     @abstractmethod
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
@@ -213,6 +216,15 @@ class Discriminator(nn.Module, ABC):
 
     def grow(self, samples_seen: int) -> None:
         """See Generator."""
+
+    def draw_view(self, image: Tensor, draws: Draws) -> Tensor:
+        """Return what the network looks at in training where it looks at randomly drawn parts; most look at all.
+
+        Args:
+            image: shape [N, *image.shape].
+            draws: of these samples in this phase.
+        """
+        return image
 
     def as_generated(self, real: Tensor) -> Tensor:
         """Return real images with no more detail than a generator that grows along has by now."""

@@ -13,6 +13,7 @@ from bigtrain.models import (
     DISCRIMINATORS,
     GENERATORS,
     PATCH_DISCRIMINATORS,
+    STYLISERS,
     TRANSLATORS,
     ArraySpec,
     DataSpec,
@@ -34,6 +35,7 @@ ROLES.add(
     ("generator", GENERATORS),
     ("discriminator", DISCRIMINATORS),
     ("translator", TRANSLATORS),
+    ("styliser", STYLISERS),
     ("patch_discriminator", PATCH_DISCRIMINATORS),
 )
 

@@ -1,6 +1,7 @@
 """CycleGAN's generator: convolutions down, residual blocks, convolutions up (Johnson et al. 2016; Zhu et al. 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from bigtrain.models.layers.drawn_dropout import DrawnDropout
 from bigtrain.models.layers.normalisation import ImageNorm, bias_before, image_norm
 from bigtrain.models.layers.spectral import SpectralConv2d, WeightStyle
 from bigtrain.models.layers.transposed import TransposedConv2d
-from bigtrain.models.translator import BaseTranslatorConfig, Translator, check_same_size
+from bigtrain.models.translator import BaseTranslatorConfig, EncodingTranslator, check_same_size
 from bigtrain.ops.layout import channels_last
 from bigtrain.ops.padding import PaddingMode, pad2d
 
@@ -51,7 +52,7 @@ class ResNetTranslatorConfig(BaseTranslatorConfig):
         return ResNetTranslator(self, source, target)
 
 
-class ResNetTranslator(Translator):
+class ResNetTranslator(EncodingTranslator):
     """7x7 convolution, halvings, residual blocks, doublings, 7x7 convolution."""
 
     kind = "resnet_translator"
@@ -85,6 +86,8 @@ class ResNetTranslator(Translator):
             )
             for index in range(blocks)
         )
+        widths = (config.width * 2**index for index in range(config.downs + 1))
+        self.encoder_widths = (source.channels, *widths, *[width] * blocks)
         self.decoder = nn.ModuleList()
         for _ in range(config.downs):
             doubling = TransposedConv2d(width, width // 2, 3, padding=1, output_padding=1, bias=bias, idle_bias=idle)
@@ -103,6 +106,16 @@ class ResNetTranslator(Translator):
         for decoder in self.decoder:
             x = decoder(x)
         return torch.tanh(self.to_image(x).float())
+
+    def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """See `EncodingTranslator.encode`: the image, then the activations after each convolution and each block."""
+        self.check_size(*image.shape[2:])
+        stages: list[Callable[[Tensor], Tensor]] = [*self.encoder]
+        stages += [partial(block, draws=None) for block in self.blocks]
+        found = [channels_last(image)]
+        for stage in stages[: max(layers)]:
+            found.append(stage(found[-1]))
+        return [found[layer] for layer in layers]
 
     def stages(self) -> Sequence[nn.Module]:
         """See `Translator.stages`."""

@@ -62,6 +62,28 @@ class Translator(nn.Module, ABC):
             )
 
 
+class EncodingTranslator(Translator):
+    """A translator that begins with an encoder, whose activations a loss can compare.
+
+    Attributes:
+        encoder_widths: channels of the encoder's activations, in order; the first are those of the image itself.
+    """
+
+    encoder_widths: tuple[int, ...]
+
+    @abstractmethod
+    def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Return activations of the encoder, without the network's own noise.
+
+        Args:
+            image: in [-1, 1], shape [N, C, H, W].
+            layers: which ones, as indices into `encoder_widths`; what comes after the last of them is not computed.
+
+        Returns:
+            One for each layer, in the order of `layers`, shape [N, encoder_widths[layer], h, w].
+        """
+
+
 class PatchDiscriminator(nn.Module, ABC):
     """A network from images to a map of logits, one for each patch; positive means real.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
 from bigtrain.tasks.sounds import SoundSampler
+from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
 from data_pipelines.plugins import Registry
@@ -16,7 +17,10 @@ def _read(name: str, found: Any) -> tuple[str, type[TaskSampler]] | None:
 
 SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass of TaskSampler", _read)
 SAMPLERS.add(
-    *((sampler.kind, sampler) for sampler in (SynthesisSampler, SoundSampler, TranslationSampler, UnpairedSampler))
+    *(
+        (sampler.kind, sampler)
+        for sampler in (SynthesisSampler, SoundSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
+    )
 )
 
 

@@ -88,6 +88,10 @@ class SynthesisPlayer(Player):
             z = draws.of("z").normal(G.z_dim) if z is None else z
             return sample(G, z, label, draws, style_mixing=self.objective.style_mixing)
 
+        def show(image: Tensor, own: Draws) -> Tensor:
+            seen: Tensor = D.draw_view(self.view.show(image, own, noise=phase.values.get("instance_noise", 0.0)), own)
+            return seen
+
         return kind(
             G=G,
             D=D,
@@ -97,7 +101,7 @@ class SynthesisPlayer(Player):
             draws=draws,
             real=D.as_generated(batch[self.field]),
             generate=generate,
-            show=partial(self.view.show, noise=phase.values.get("instance_noise", 0.0)),
+            show=show,
             averages=self.averages,
             style_mixing=self.objective.style_mixing,
         )

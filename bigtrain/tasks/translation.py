@@ -214,6 +214,10 @@ class TranslationSampler(TaskSampler):
         """See Sampler: the data have the true target of each input."""
         return frozenset(self.outputs)
 
+    def network_of(self, output: str) -> str:
+        """Return the name of the network that makes an output."""
+        return self.network
+
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
         """Raise UserError: an image to translate must be given."""
         (name,) = self.inputs

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -23,6 +27,10 @@ _CONTAINERS = "matroska,webm,mov,mp4,avi,gif"
 """FFmpeg's names of what a video may be: other readers of its open further files and URLs that the content names."""
 _FORMATS = {1: "gray", 3: "rgb24"}
 """Channels -> FFmpeg's name of such pixels."""
+
+
+class VideoError(ValueError):
+    """A video cannot be read, or holds no frame."""
 
 
 class VideoKind(FieldKind):
@@ -81,27 +89,116 @@ class _VideoDecoder(FieldDecoder):
         out[...] = value
 
 
-def _read(content: bytes, channels: int, most: int | None = None) -> tuple[Value, float | None]:
-    """Return a video's frames [T, C, H, W], the first `most` of them, and its rate, None where it has none."""
-    if content.startswith(MAGIC):
-        return read_npy(content), None
+def about_video(content: bytes) -> tuple[int, int, int, float | None]:
+    """Return a video's number of frames, height, width, and rate, None where it has none.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    with _opened(content) as (file, stream):
+        count = stream.frames or sum(1 for packet in file.demux(stream) if packet.size)
+        return count, stream.height, stream.width, _rate_of(stream)
+
+
+def read_frames(content: bytes, channels: int, chosen: Sequence[int]) -> Iterator[Value]:
+    """Yield some of a video's frames, [C, H, W]; those behind its end are left out.
+
+    Args:
+        content: of its file.
+        channels: 1 for grey, 3 for RGB.
+        chosen: numbers of the frames, ascending.
+
+    Raises:
+        ValueError: it cannot be read, or its frames are larger than any sample may be.
+    """
+    wanted = Counter(chosen)
+    with _opened(content) as (file, stream):
+        for number, frame in enumerate(islice(file.decode(stream), max(chosen, default=-1) + 1)):
+            if number in wanted:
+                _check_size(len(chosen) * channels * frame.width * frame.height)
+                pixels = frame.to_ndarray(format=_FORMATS[channels])
+                for _ in range(wanted[number]):
+                    yield pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[tuple[Any, Any]]:
+    """Open a video and its first stream of frames; whatever FFmpeg finds wrong within the block is a ValueError."""
     import av  # loads FFmpeg, which only sets of videos need
 
     try:
         with av.open(io.BytesIO(content), mode="r", options={"format_whitelist": _CONTAINERS}) as file:
-            stream = file.streams.video[0]
-            rate = None if stream.average_rate is None else float(stream.average_rate)
-            frames: list[Value] = []
-            for frame in islice(file.decode(stream), most):
-                if (len(frames) + 1) * channels * frame.width * frame.height > LARGEST_VALUE:
-                    raise ValueError(f"a video of more than {LARGEST_VALUE} bytes")
-                frames.append(frame.to_ndarray(format=_FORMATS[channels]))
+            yield file, file.streams.video[0]
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"unreadable video ({error})") from None
+
+
+def _rate_of(stream: Any) -> float | None:
+    return None if stream.average_rate is None else float(stream.average_rate)
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST_VALUE:
+        raise ValueError(f"a video of more than {LARGEST_VALUE} bytes")
+
+
+def _read(content: bytes, channels: int, most: int | None = None) -> tuple[Value, float | None]:
+    """Return a video's frames [T, C, H, W], the first `most` of them, and its rate, None where it has none."""
+    if content.startswith(MAGIC):
+        return read_npy(content), None
+    frames: list[Value] = []
+    with _opened(content) as (file, stream):
+        rate = _rate_of(stream)
+        for frame in islice(file.decode(stream), most):
+            _check_size((len(frames) + 1) * channels * frame.width * frame.height)
+            frames.append(frame.to_ndarray(format=_FORMATS[channels]))
     if not frames:
         raise ValueError("a video without frames")
     video = np.stack(frames)
     return video[:, None] if channels == 1 else video.transpose(0, 3, 1, 2), rate
+
+
+def frames_of(path: Path, channels: int) -> Iterator[Value]:
+    """Decode a video of any length, frame by frame.
+
+    Args:
+        path: of the file.
+        channels: 1 for grey, 3 for RGB.
+
+    Yields:
+        uint8, shape [channels, H, W].
+
+    Raises:
+        VideoError: it cannot be read, or holds no frame.
+    """
+    import av
+
+    count = 0
+    try:
+        with path.open("rb") as content, av.open(content, mode="r", options={"format_whitelist": _CONTAINERS}) as file:
+            for frame in file.decode(file.streams.video[0]):
+                pixels: Value = frame.to_ndarray(format=_FORMATS[channels])
+                yield pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+                count += 1
+    except av.FFmpegError as error:
+        raise VideoError(f"unreadable video ({error.strerror})") from None
+    except IndexError:
+        raise VideoError("it contains no video") from None
+    if not count:
+        raise VideoError("a video without frames")
+
+
+def rate_of(path: Path) -> Fraction:
+    """Return the frames per second of a video, 25 where the file does not say it.
+
+    Raises:
+        VideoError: it cannot be read, or holds no frame.
+    """
+    import av
+
+    next(frames_of(path, 3))
+    with path.open("rb") as content, av.open(content, mode="r", options={"format_whitelist": _CONTAINERS}) as file:
+        return file.streams.video[0].average_rate or Fraction(25)
 
 
 def _encode(spec: FieldSpec, value: Value) -> bytes:

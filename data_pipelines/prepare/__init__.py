@@ -8,6 +8,8 @@ from pathlib import Path
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import cifar, drums, earth, emoji, fashion_mnist, named, photos, syllables, values
 from data_pipelines.prepare.cifar import from_cifar
+from data_pipelines.prepare.clip_form import ClipForm
+from data_pipelines.prepare.clips import ClipReader, from_frames, from_videos
 from data_pipelines.prepare.files import from_files, images_of
 from data_pipelines.prepare.hdf5 import from_hdf5
 from data_pipelines.prepare.huggingface import from_huggingface
@@ -68,10 +70,10 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "ffhq": _of_path(named.ffhq),
     "celeba": _of_path(named.celeba),
     "side-by-side": _of_path(from_halves),
-    "arrays": _of_path(values.from_values("array")),
+    "arrays": _of_path(values.from_arrays),
     "sounds": from_sounds,
-    "videos": _of_path(values.from_values("video")),
-    "frames": _of_path(values.from_frames),
+    "videos": from_videos,
+    "frames": from_frames,
 }
 """Kind -> a function from a place to the source."""
 
@@ -116,6 +118,7 @@ def open_source(
     encoding: str | None = None,
     scratch: Path | None = None,
     sounds: SoundForm | None = None,
+    clips: ClipForm | None = None,
     on_fetched: OnFetched | None = None,
 ) -> Source:
     """Return the source that a user means.
@@ -129,6 +132,7 @@ def open_source(
         encoding: of tables, and of names in archives, that are not UTF-8.
         scratch: folder for compressed content that must be laid out to be read in any order; None: the system's.
         sounds: the form that sounds are brought to; None: as most of them are.
+        clips: the form that videos are brought to; None: as most of them are.
         on_fetched: told how many tars of how many have been fetched, where they lie elsewhere.
 
     Raises:
@@ -136,11 +140,25 @@ def open_source(
     """
     if direction not in DIRECTIONS:
         raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
-    sounds = sounds or SoundForm()
-    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds), on_fetched)
-    if not sounds.is_usual and not isinstance(source.reader, SoundReader):
-        raise DataError(f"{text}: --rate, --seconds and --cut are for sound files in a folder or a zip")
+    sounds, clips = sounds or SoundForm(), clips or ClipForm()
+    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds, clips), on_fetched)
+    _check_forms(text, source, sounds, clips)
     return turned(source) if direction == "BtoA" else source
+
+
+def _check_forms(text: str, source: Source, sounds: SoundForm, clips: ClipForm) -> None:
+    """See that nothing is asked for that the samples do not have."""
+    of_clips = clips.frames is not None or clips.stride != 1
+    if isinstance(source.reader, SoundReader):
+        if of_clips:
+            raise DataError(f"{text}: --frames and --stride are for videos; --seconds is the length of sounds")
+    elif isinstance(source.reader, ClipReader):
+        if sounds.seconds is not None:
+            raise DataError(f"{text}: --seconds is for sounds; --frames is the length of clips")
+    elif of_clips:
+        raise DataError(f"{text}: --frames and --stride are for videos and folders of frames (videos:, frames:)")
+    elif not sounds.is_usual or clips.rate is not None or clips.cut != "first":
+        raise DataError(f"{text}: --rate, --seconds and --cut are for sound files in a folder or a zip")
 
 
 def open_images(path: Path) -> Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipelines.content import LFS_POINTER, archive_format, image_format
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, lmdb, sounds, values
+from data_pipelines.prepare import cifar, clips, lmdb, sounds, values
 from data_pipelines.prepare.described import LABELS_FILE, METADATA
 from data_pipelines.prepare.names import first_of, is_image, stem_of, suffix_of
 from data_pipelines.prepare.parquet import holds_files
@@ -105,7 +105,7 @@ def _look_into(place: Place) -> str:
         return "parquet"
     if images or LABELS_FILE in files:
         return "folder"
-    for kind, suffixes in (("arrays", values.ARRAYS), ("sounds", sounds.SUFFIXES), ("videos", values.VIDEOS)):
+    for kind, suffixes in (("arrays", values.ARRAYS), ("sounds", sounds.SUFFIXES), ("videos", clips.SUFFIXES)):
         if any(suffix_of(file) in suffixes for file in files):
             return kind
     if place.listing.images():

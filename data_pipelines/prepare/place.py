@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from data_pipelines.errors import DataError
+from data_pipelines.prepare.clip_form import ClipForm
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.listing import Listing, list_files
 from data_pipelines.prepare.sound_form import SoundForm
@@ -46,6 +47,7 @@ class Place:
         encoding: of texts and names that are not UTF-8.
         scratch: folder for what must be laid out anew to be read in any order; None: the system's.
         sounds: the form that sounds are brought to.
+        clips: the form that videos are brought to.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class Place:
     encoding: str | None = None
     scratch: Path | None = field(default=None, compare=False)
     sounds: SoundForm = field(default_factory=SoundForm)
+    clips: ClipForm = field(default_factory=ClipForm)
 
     @cached_property
     def listing(self) -> Listing:

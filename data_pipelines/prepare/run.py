@@ -180,8 +180,11 @@ def protocol_for(source: Source, options: PrepareOptions) -> ImageProtocol | Non
     """
     usual = source.usual
     if not source.images:
-        sounds = any(spec.kind == "audio" for spec in source.fields.values())  # they have their channels already
-        if options.resolution or options.crop or (options.channels and not sounds):
+        kinds = {
+            spec.kind for spec in source.fields.values()
+        }  # clips have their size and channels already, sounds these
+        resizes = options.resolution or options.crop
+        if (resizes and "video" not in kinds) or (options.channels and not kinds & {"audio", "video"}):
             raise DataError(f"{source.origin}: has no images that could be resized; it has {', '.join(source.fields)}")
         return None
     if options.resolution is None:

@@ -36,6 +36,7 @@ IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
 SOUND = FieldSpec("audio", (1, 256), "int16", rate=8000, codec="flac")
 LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
 POINTS = FieldSpec("array", (24, 3), "float32", codec="npy")
+CLIP = FieldSpec("video", (4, 1, 8, 8), "uint8", rate=8, codec="npy")
 VOLUME = FieldSpec("array", (1, 8, 8, 8), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
@@ -74,7 +75,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": "unpaired",
         "generator": RESNET,
         "discriminator": PATCHES,
-        "objective": {"adversarial": "least_squares", "terms": {"identity": {}}, "pool": 12},
+        "objective": {
+            "adversarial": "least_squares",
+            "terms": {"identity": {}, "patch_nce": {"layers": [0, 2, 4], "patches": 8, "width": 8}},
+            "pool": 12,
+        },
         "data": {
             "streams": {
                 "A": {"path": "one", "resolution": 16, "flip": True},
@@ -141,6 +146,14 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0, "samples": 8},
     },
+    "clips": {
+        "task": "synthesis",
+        "field": "clip",
+        "generator": {"kind": "mocogan", "base": {"kind": "dcgan", "width": 4, "z_dim": 8}, "motion_dim": 4},
+        "discriminator": {"kind": "mocogan", "base": {"kind": "dcgan", "width": 4}, "width": 4},
+        "data": {"path": "clips", "fields": {"clip": {"kind": "video", "shape": [4, 1, 8, 8]}}},
+        "eval": {"interval_kimg": 0, "samples": 8},
+    },
     "points": {
         "task": "synthesis",
         "field": "points",
@@ -184,6 +197,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("latents", {"latent": latents}, LATENT),
         ("sounds", {"sound": sounds}, SOUND),
         ("points", {"points": latents.reshape(40, -1)[:, :72].reshape(40, *POINTS.shape)}, POINTS),
+        ("clips", {"clip": images[[0, 1, 2, 1], :, :1, :8, :8].swapaxes(0, 1)}, CLIP),
         ("volumes", {"volume": np.sign(latents[:, :8, None].swapaxes(1, 2))}, VOLUME),
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))

@@ -12,7 +12,17 @@ from tests.float64 import float64
 from tests.task_training import TaskTraining
 from tests.training import distance
 
-FAMILIES = ("pix2pix", "pix2pix_penalised", "spade", "vocoder", "cyclegan", "point_clouds")
+FAMILIES = (
+    "pix2pix",
+    "pix2pix_penalised",
+    "spade",
+    "vocoder",
+    "cyclegan",
+    "cut",
+    "stylisation",
+    "point_clouds",
+    "clips",
+)
 STRATEGIES = ("ddp", "fsdp", "zero2")
 
 

@@ -61,7 +61,7 @@ def commands(section: str) -> list[list[str]]:
     """Return the words of each command of a section of the page."""
     blocks = re.findall(r"```sh\n(.*?)```", SECTIONS[section], re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("bigtrain ")]
+    return [shlex.split(line) for line in lines if line.startswith(("bigtrain ", "python scripts/"))]
 
 
 def small_source(name: str) -> Source:
@@ -96,7 +96,7 @@ def run_here(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize(
-    "section", [one if "Unpaired" in one else pytest.param(one, marks=pytest.mark.slow) for one in SECTIONS]
+    "section", [one if one == "Unpaired: CycleGAN" else pytest.param(one, marks=pytest.mark.slow) for one in SECTIONS]
 )
 def test_each_command_runs(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -109,10 +109,12 @@ def test_each_command_runs(
         ("DRAWINGS", (64, 64)),
         ("PICTURES", (50, 70)),
         ("SMALL_PHOTOS", (17, 21)),
+        ("PHOTOS", (50, 70)),
         ("GREY_DRAWINGS", (64, 64)),
     ):
         Path(folder).mkdir()
         Image.new("RGB", size, "red").save(Path(folder) / "one.png")
+    Image.new("RGB", (40, 40), "green").save("STYLE.png")
     Path("LABEL_MAPS").mkdir()
     Image.new("L", (64, 64), 3).save("LABEL_MAPS/one.png")
     Path("PNGS_WITH_TRANSPARENT_PLACES").mkdir()
@@ -125,7 +127,10 @@ def test_each_command_runs(
         for name in words:
             if name.startswith("configs/"):
                 write_small_config(name)
-        if words[1] == "train":
+        if words[0] == "python":
+            command = [sys.executable, str(ROOT / words[1]), *words[2:], "--each", "10"]
+            assert subprocess.run(command, capture_output=True, text=True).returncode == 0, words
+        elif words[1] == "train":
             command = [str(Path(sys.executable).parent / "bigtrain"), *words[1:]]
             done = subprocess.run(command, capture_output=True, text=True)
             assert (done.returncode, done.stderr) == (0, ""), words
@@ -135,7 +140,8 @@ def test_each_command_runs(
             out = Path(words[words.index("--out") + 1])
             assert list(out.rglob("*.png")), words
             assert "could not be read" not in capfd.readouterr().out
-    assert {"data", "train", "apply"} <= seen
-    if "Unpaired" in section:
+    assert {"data", "train"} <= seen
+    assert seen & {"apply", "sample"}
+    if section == "Unpaired: CycleGAN":
         with Image.open("drawn/one.png") as picture:
             assert picture.size == (50, 70), "images of any size"

@@ -21,10 +21,11 @@ from bigtrain.engine.step import take_step
 from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
 from bigtrain.objectives.adversarial import GAMES
 from bigtrain.strategies.single import SingleConfig
+from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
 from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
-from bigtrain.tasks.unpaired import UnpairedConfig
+from bigtrain.tasks.unpaired import UnpairedConfig, UnpairedTermsConfig
 from data_pipelines.fields.spec import FieldSpec
 from tests.fake_cuda import GPU, Operators, fake_cuda
 from tests.training import OPTIMIZERS, STYLEGAN2, fields_of
@@ -46,6 +47,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "stylegan3": {"layers": 6},
     "wavegan": {"width": 4},
     "gan3d": {"width": 4},
+    "mocogan": {"base": {"kind": "dcgan", "width": 4}},
     "hifigan": {"width": 16, "rates": [8, 8], "kernels": [16, 16]},
     "rrdb": {"blocks": 1},
     "srresnet": {"blocks": 1},
@@ -53,7 +55,12 @@ NEEDS: dict[str, dict[str, Any]] = {
 """What a family cannot do without, or what makes it small."""
 SOUNDS = {"image": FieldSpec("array", (1, 1024), "float32")}
 VOLUMES = {"image": FieldSpec("array", (1, 8, 8, 8), "float32")}
-OTHER_SAMPLES = {"gan3d": VOLUMES, "rgan": {"image": FieldSpec("array", (32, 3), "float32")}}
+CLIPS = {"image": FieldSpec("video", (4, 3, 8, 8), "uint8")}
+OTHER_SAMPLES = {
+    "gan3d": VOLUMES,
+    "rgan": {"image": FieldSpec("array", (32, 3), "float32")},
+    "mocogan": CLIPS,
+}
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])
 TERMS: dict[str, dict[str, Any]] = {"r1": {"gamma": 1.0}, "r2": {"gamma": 1.0}}
@@ -173,6 +180,15 @@ def test_patch_discriminators(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
 
 
+@pytest.mark.parametrize(
+    "name", sorted(UnpairedTermsConfig.model_fields.keys() - TranslationTermsConfig.model_fields.keys())
+)
+def test_terms_of_unpaired_translation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": network("resnet_translator"), "discriminator": {**PATCH, "norm": "none"}, **COMMON}
+    config["objective"] = {"terms": {"cycle": None, name: TERMS.get(name, {})}, "pool": 4}
+    check(take(parse_config(UnpairedConfig, config, source="test"), DOMAINS, monkeypatch))
+
+
 @pytest.mark.parametrize("name", [*TermsConfig.model_fields, *OTHER_TERMS.foreign()])
 def test_terms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = {"terms": {name: TERMS.get(name, {})}}
@@ -221,6 +237,12 @@ def test_precisions(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(config, fields_of(ImageSpec(8, 3, 5)), monkeypatch, precision=precision))
 
 
+def test_stylisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"generator": {"kind": "adain", "width": 4}, "discriminator": PATCH, **COMMON}
+    fields = {"content.image": IMAGE, "style.image": IMAGE}
+    check(take(parse_config(StylisationConfig, config, source="test"), fields, monkeypatch))
+
+
 def test_every_task_is_tested() -> None:
     """A new task: give it a test like those of the translators here."""
-    assert set(TRAININGS) == {"synthesis", "translation", "unpaired"}
+    assert set(TRAININGS) == {"synthesis", "translation", "unpaired", "stylisation"}

@@ -85,10 +85,15 @@ class EfficientNetLite0(nn.Module):
         """Return logits of ImageNet's classes, without a bias, of pooled features."""
         return F.linear(pooled, self._fc.weight.float())
 
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """Return the activations at the end of each resolution, from 1/2 to 1/32, of 16, 24, 40, 112, 320 channels."""
+    def maps(self, x: Tensor, depths: int = 5) -> list[Tensor]:
+        """Return the activations at the end of each resolution, from 1/2 to 1/32, of 16, 24, 40, 112, 320 channels.
+
+        Args:
+            x: shape [N, 3, H, W].
+            depths: how many, shallow to deep; what comes after the last of them is not computed.
+        """
         found, x = [], self._stem(x)
-        for number, block in enumerate(self._blocks):
+        for number, block in enumerate(self._blocks[: _LAST_BLOCKS[depths - 1] + 1]):
             x = block(x)
             if number in _LAST_BLOCKS:
                 found.append(x)

@@ -73,8 +73,16 @@ class FeatureMaps(nn.Module, ABC):
         """Build the network with its weights."""
 
     @abstractmethod
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the activations of several depths, [N, C, H', W'] each, of images in [-1, 1], [N, 1 or 3, H, W]."""
+    def forward(self, image: Tensor, depths: int = 5) -> list[Tensor]:
+        """Return the activations of the first `depths` of five depths.
+
+        Args:
+            image: in [-1, 1], shape [N, 1 or 3, H, W].
+            depths: how many, shallow to deep.
+
+        Returns:
+            Each [N, C, H', W'].
+        """
 
 
 class EfficientNetLite0Maps(FeatureMaps):
@@ -98,10 +106,10 @@ class EfficientNetLite0Maps(FeatureMaps):
     def _loaded(self) -> nn.Module:
         return EfficientNetLite0.pretrained()
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor, depths: int = 5) -> list[Tensor]:
         """See FeatureMaps."""
         assert isinstance(self.network, EfficientNetLite0)
-        return self.network.maps((image.float().expand(-1, 3, -1, -1) * 127.5 + 0.5) / 128)
+        return self.network.maps((image.float().expand(-1, 3, -1, -1) * 127.5 + 0.5) / 128, depths)
 
 
 class VGG16Maps(FeatureMaps):
@@ -142,11 +150,11 @@ class VGG16Maps(FeatureMaps):
         except (KeyError, RuntimeError) as error:
             raise WeightsError(f"{found.path}: not the weights of VGG16 ({first_line(error)})") from None
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor, depths: int = 5) -> list[Tensor]:
         """See FeatureMaps."""
         x = (image.float().expand(-1, 3, -1, -1) - self.get_buffer("shift")) / self.get_buffer("scale")
         x, found = x.contiguous(memory_format=torch.channels_last), []
-        for part in self.network.children():
+        for part in list(self.network.children())[:depths]:
             x = part(x)
             found.append(x)
         return found

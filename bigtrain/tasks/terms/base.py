@@ -26,7 +26,7 @@ class LossContext:
     Attributes:
         G: the generator that the losses are about; frozen where it is the rival.
         D: the discriminator, likewise.
-        parts: what terms have added to D, and the networks that terms look through, by the names of the terms.
+        parts: what terms have added to D or G, and the networks that terms look through, by the names of the terms.
         label: int64, shape [N].
         condition: what D is given beside an image: the label, another image, or nothing.
         draws: the phase's random numbers.
@@ -216,6 +216,10 @@ class GeneratorTerm(Term):
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """Return the term before its weight, of any shape: its mean counts."""
         raise NotImplementedError
+
+    def generator_part(self, generator: Any) -> nn.Module | None:
+        """Return what G must learn for this term besides its network, for example a projection of its activations."""
+        return None
 
 
 class NamedTerms(Config):

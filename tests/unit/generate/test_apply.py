@@ -5,23 +5,30 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import bigtrain as bt
 from bigtrain.cli import main
+from bigtrain.generate.films import write_film
 from bigtrain.generate.snapshot import save_snapshot
+from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import ImageSpec
 from bigtrain.models.label_map import LabelMapTranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
 from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.translator import BaseTranslatorConfig
+from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
 from data_pipelines.fields.spec import FieldSpec
+from data_pipelines.fields.video import frames_of, rate_of
 from data_pipelines.prepare.arrays import from_fields
 from data_pipelines.write import ShardOptions, write_shards
 
@@ -151,12 +158,85 @@ def test_two_ranks_make_what_one_does(bigtrain: Call, places: Path) -> None:
     assert all((one[name] == two[name]).all() for name in one)
 
 
+def test_a_film_is_translated_frame_by_frame(bigtrain: Call, places: Path) -> None:
+    levels = np.linspace(0, 255, 24).astype(np.uint8)
+    frames = [np.broadcast_to(levels[:, None, None] // (number + 1), (24, 20, 3)) for number in range(5)]
+    write_film(places / "walk.mp4", iter(frames), fps=Fraction(30000, 1001))
+    code, out, err = bigtrain("apply snapshot walk.mp4 folder/a.png --out film")
+    assert code == 0, err
+    assert "film: 2 images and films translated" in out
+    assert rate_of(places / "film" / "walk.mp4") == Fraction(30000, 1001)
+    found = list(frames_of(places / "film" / "walk.mp4", 3))
+    assert [frame.shape for frame in found] == [(3, 24, 20)] * 5
+    (places / "still").mkdir()
+    for number, frame in enumerate(frames_of(places / "walk.mp4", 3)):
+        Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))).save(places / "still" / f"{number}.png")
+    bigtrain("apply snapshot still --out stills")
+    for number, picture in enumerate(made(places / "stills").values()):  # H.264 is not lossless
+        assert np.abs(found[number].transpose(1, 2, 0).astype(float) - picture).mean() < 8
+    assert (
+        "film: 0 images and films translated, 2 existed already"
+        in bigtrain("apply snapshot walk.mp4 folder/a.png --out film")[1]
+    )
+
+
+def test_images_get_the_style_of_one(bigtrain: Call, places: Path) -> None:
+    spec = NetworkSpec(
+        "generator", "styliser", AdaINConfig(width=4, convolutions=1), (ImageSpec(16, 3), ImageSpec(16, 3))
+    )
+    network = spec.build_on(torch.device("cpu")).eval()
+    sampler = StylisationSampler({"content.image": IMAGE, "style.image": IMAGE}, {"style.image": IMAGE})
+    folder = places / "styliser"
+    save_snapshot(folder, {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts={})
+    for style in ("folder/c.webp", "other/a.png"):
+        code, out, err = bigtrain(f"apply styliser folder/a.png folder/deep/b.jpg --style {style} --out by-{style[:5]}")
+        assert code == 0, err
+    by_c, by_a = made(places / "by-folde"), made(places / "by-other")
+    assert {name: picture.shape for name, picture in by_c.items()} == {"a.png": (16, 16, 3), "b.png": (33, 21, 3)}
+    assert all((by_c[name] != by_a[name]).any() for name in by_c)
+    content, style = (
+        torch.from_numpy(np.asarray(Image.open(places / name)).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        for name in ("folder/a.png", "other/a.png")
+    )
+    with torch.no_grad():
+        expected = ((network(content, style)[0].clamp(-1, 1) + 1) * 127.5).round()
+    assert np.abs(by_a["a.png"].transpose(2, 0, 1) - expected.numpy()).max() <= 1
+    assert torch.equal(bt.load(folder).apply(content, style=style[0]), network(content, style).detach())
+    for line, message in {
+        "apply styliser folder --out x": "styliser: this network takes a style: name an image, as in --style",
+        "apply styliser folder --style folder --out x": "--style folder: name one image, not a folder of several",
+        "apply styliser folder --style folder/notes.txt --out x": "folder/notes.txt",
+        "apply styliser folder --style folder/torn.png --out x": "--style folder/torn.png: ",
+    }.items():
+        code, out, err = bigtrain(line)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith(f"bigtrain: {message}")
+        assert not (places / "x").exists()
+
+
+def test_films_without_frames_are_refused(bigtrain: Call, places: Path) -> None:
+    (places / "text.mp4").write_text("no film")
+    with av.open(str(places / "sound.mp4"), "w") as file:
+        track = file.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        file.mux(track.encode(frame))
+        file.mux(track.encode())
+    for name, reason in (("text", "unreadable video"), ("sound", "it contains no video")):
+        code, out, err = bigtrain(f"apply snapshot {name}.mp4 --out x")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"bigtrain: {name}.mp4: {reason}")
+        assert err.count("\n") == 1
+        assert not (places / "x").exists()
+
+
 MISTAKES = {
     "apply snapshot nowhere --out x": "nowhere: no such file or folder",
     "apply snapshot folder other --out x": "folder/a.png and other/a.png would be written to one a.png; translate",
     "apply snapshot pairs grey --out x": "grey: the images of 'input' have 1 channels of uint8, the network reads 3 of",
     "apply snapshot rows --out x": "rows: has no field of images, its fields are row",
     "apply snapshot folder --out other": "other: exists and is not empty; choose another --out",
+    "apply snapshot folder --out x --style folder/a.png": "--style folder/a.png: the network of snapshot takes no",
     "apply snapshot folder --out x --output drawing": "--output drawing: snapshot makes target",
     "apply nowhere folder --out x": "nowhere",
 }

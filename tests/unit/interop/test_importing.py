@@ -218,7 +218,7 @@ def test_refusals_are_one_clear_line(tmp_path: Path) -> None:
         "evil.pth": "system, which is not data",
         "other.pkl": "contains no G_ema",
         "other.pth": "its names are not those of BigGAN",
-        "silent.pkl": "does not tell conv_clamp",
+        "silent.pkl": "does not contain conv_clamp",
         "none.pth": "no such file",
     }
     for name, words in expected.items():

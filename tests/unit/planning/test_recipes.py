@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigtrain.config import TrainingConfig, load_training
-from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, TRANSLATORS, ImageSpec
+from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, STYLISERS, TRANSLATORS, ImageSpec
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
 from tests.conftest import ROOT
@@ -35,6 +35,10 @@ OTHER_TASKS = (
     "pix2pix-256",
     "cyclegan-emoji64",
     "cyclegan-256",
+    "cut-emoji64",
+    "cut-256",
+    "adain-photos64",
+    "adain-256",
     "colour-emoji64",
     "inpaint-photos64",
     "spade-earth64",
@@ -44,6 +48,7 @@ OTHER_TASKS = (
     "gan3d-shapes32",
     "rgan-solids512",
     "specgan-drums8k",
+    "mocogan-motions32",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -59,6 +64,7 @@ FAMILIES = (
     "vitgan-cifar32",
     "wavegan-sc09",
     "rgan-shapes2048",
+    "mocogan-clips64",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",
@@ -104,7 +110,11 @@ def test_every_network_has_a_recipe() -> None:
                 used.add((part, config["kind"]))
                 config = config.get("base")
     ours = {
-        *(("generator", kind) for union in (GENERATORS, TRANSLATORS) for kind in union.keys() - union.foreign()),
+        *(
+            ("generator", kind)
+            for union in (GENERATORS, TRANSLATORS, STYLISERS)
+            for kind in union.keys() - union.foreign()
+        ),
         *(
             ("discriminator", kind)
             for one in (DISCRIMINATORS, PATCH_DISCRIMINATORS)
@@ -127,7 +137,10 @@ def test_builds_on_the_meta_device(name: str) -> None:
     [
         "biggan-imagenet128",
         "pix2pix-256",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in [*list(NARROW)[1:], "cyclegan-256", *FAMILIES]),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in [*list(NARROW)[1:], "cyclegan-256", "cut-256", "adain-256", *FAMILIES]
+        ),
     ],
 )
 def test_plans_as_its_header_says(name: str) -> None:

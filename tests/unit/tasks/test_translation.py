@@ -100,7 +100,7 @@ def test_a_state_is_all_there_is(name: str) -> None:
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("pix2pix", {""}), ("cyclegan", {"D_A", "D_B"})])
+@pytest.mark.parametrize(("name", "parts"), [("pix2pix", {""}), ("cyclegan", {"D_A", "D_B"}), ("cut", {"D_B"})])
 def test_health_monitors_read_every_discriminator(name: str, parts: set[str]) -> None:
     training = TaskTraining(name)
     readings = training.run(1)["means"]

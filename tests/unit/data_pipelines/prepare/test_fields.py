@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import sha256_of
 from data_pipelines.manifest import Manifest
@@ -177,27 +176,6 @@ def test_arrays_are_kept_bit_for_bit(tmp_path: Path) -> None:
     assert rejected(tmp_path / "set") == {"a/odd.npy": ("format", "array: float32 of 3x4, expected float32 of 2x3x4")}
     with pytest.raises(DataError, match="has no images that could be resized; it has array"):
         prepare(open_source(str(tmp_path / "in")), tmp_path / "x", PrepareOptions(resolution=(8, 8)))
-
-
-def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    films = [RNG.integers(0, 256, (frames, 3, 16, 16), dtype=np.uint8) for frames in (5, 4)]
-    for number, film in enumerate(films):
-        spec = FieldSpec("video", film.shape, "uint8", rate=10, codec="ffv1")
-        (tmp_path / "in" / f"{number}.mkv").write_bytes(find_kind("video").encode(spec, film))
-    manifest, fields = made(str(tmp_path / "in"), tmp_path / "set")
-    assert manifest.fields["video"] == FieldSpec("video", (4, 3, 16, 16), "uint8", rate=10, codec="npy")
-    assert fields["video"].tobytes() == films[0][:4].tobytes() + films[1].tobytes()
-
-
-def test_folders_of_frames_are_videos(tmp_path: Path) -> None:
-    clips = [[picture(tmp_path / "in" / f"clip{c}" / f"{n:02d}.png") for n in range(3 + c)] for c in range(2)]
-    for number in range(3):
-        picture(tmp_path / "in" / "uneven" / f"{number}.png", 8 + number, 8)
-    manifest, fields = made(f"frames:{tmp_path / 'in'}", tmp_path / "set")
-    assert manifest.fields == {"video": FieldSpec("video", (3, 3, 8, 8), "uint8", codec="npy")}
-    assert fields["video"].tolist() == [[frame.tolist() for frame in clip[:3]] for clip in clips]
-    assert rejected(tmp_path / "set") == {"uneven": ("size", "frames of several sizes")}
 
 
 DRAWING = '<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg"><rect width="{0}" height="72" fill="{1}"/></svg>'
