@@ -86,7 +86,7 @@ class Preparation:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"{self.partial}: cannot be made ({error.strerror})") from None
+            raise DataError(f"{self.partial}: cannot be created ({error.strerror})") from None
         self._hold("lock", fcntl.LOCK_SH if self._part else fcntl.LOCK_EX)
         if self._part:
             self._hold(f"lock-{self._part.number}-of-{self._part.of}", fcntl.LOCK_EX)

@@ -116,7 +116,9 @@ def prepare(
         )
     _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
-        typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
+        typer.echo(
+            f"{dest}: part {part} is complete; when all {own.of} are, the same command without --part finishes it"
+        )
     _print_source(source, images)
 
 

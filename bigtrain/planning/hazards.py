@@ -114,7 +114,7 @@ def _host(operations: Mapping[str, float]) -> Iterator[Hazard]:
     gib = operations["host_bytes"] / _GIB
     if gib > _HOST_GIB:
         yield Hazard(
-            f"host memory: a node holds {gib:,.0f} GiB while it loads a checkpoint",
+            f"host memory: a node needs {gib:,.0f} GiB while it loads a checkpoint",
             "nodes with more memory; set mem in the profile of bigtrain submit",
         )
 

@@ -26,7 +26,7 @@ class PlyDecoder(FieldDecoder):
 def check_points(shape: tuple[int, ...], dtype: str) -> None:
     """Raise ValueError unless arrays of this shape and type are points that a PLY file can hold."""
     if len(shape) != 2 or shape[1] != 3 or dtype != "float32":
-        raise ValueError(f"PLY files hold float32 points [N, 3], not {dtype} of {list(shape)}")
+        raise ValueError(f"PLY files contain float32 points [N, 3], not {dtype} of {list(shape)}")
 
 
 def encode_ply(points: NDArray[Any]) -> bytes:

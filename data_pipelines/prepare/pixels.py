@@ -101,8 +101,8 @@ def holds_images(path: Path) -> bool:
     if array.dtype == np.uint8 and len(array.shape) == 3 and array.shape[2] in _CHANNELS[2:]:
         height, width, channels = array.shape
         raise DataError(
-            f"{path}: holds one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, W, C], "
-            f"or choose one of pixels:{path} and arrays:{path}"
+            f"{path}: contains one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, "
+            f"W, C], or choose one of pixels:{path} and arrays:{path}"
         )
     return len(array.shape) == 4 and array.axes is not None
 

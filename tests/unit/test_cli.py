@@ -34,7 +34,7 @@ TINY = str(ROOT / "tests" / "tiny.yaml")
         (["optim.G.kind=adm"], "unknown optim.G.kind 'adm' (did you mean 'adam'?)"),
         (["optim.E={lr: 1}"], "optim: has D, E, G, but this task has the players D, G"),
         (["run_dir=@full"], "exists and is not a run folder"),
-        (["run_dir=@other"], "holds a run of another config (seed: 5 -> 0)"),
+        (["run_dir=@other"], "contains a run with another config (seed: 5 -> 0)"),
     ],
 )
 def test_a_mistake_in_training(bigtrain, fashion: Path, tmp_path: Path, overrides: list[str], words: str) -> None:

@@ -48,7 +48,7 @@ def test_an_excerpt_goes_by_the_draws_of_its_sample() -> None:
     ("config", "message"),
     [
         ({"rate": 16000}, "rate 16000: the sounds have 8000 samples a second"),
-        ({"hop": 100}, "4096 samples is no multiple of hop 100"),
+        ({"hop": 100}, "4096 samples is not a multiple of hop 100"),
     ],
 )
 def test_a_spectrogram_that_does_not_fit_is_refused(config: dict[str, Any], message: str) -> None:

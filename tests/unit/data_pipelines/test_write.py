@@ -74,7 +74,7 @@ def test_a_full_disk_is_one_line_and_can_be_mended(tmp_path: Path, workers: int)
         write_shards(full, tmp_path / "set", ShardOptions(shard_samples=8), workers=workers)
     assert write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8)).count == 50
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot be created"):
         write_shards(source, tmp_path / "file" / "set")
 
 

@@ -178,7 +178,7 @@ MISTAKES = {
     "fid a b --dtype fp16": "fid: 'dtype': input should be 'fp32' or 'bf16', got 'fp16'",
     "fid a one --metric psnr": "a has 12 images, one has 1: they cannot be paired",
     "fid a b --metric lpips": "the weights of vgg16 are not in ",
-    "evaluate biggan": "biggan: lies in no run folder; name the dataset to compare with: --data DIR",
+    "evaluate biggan": "biggan: is not in a run folder; give the dataset to compare with: --data DIR",
     "evaluate biggan --data shards --samples 5 --metric kid": "kid needs 1000 images, but the generator has 5",
     "evaluate biggan --data shards --ema 0.05": "biggan: no average of width 0.05; it has none (see ema.profiles)",
     "evaluate biggan --data shards --precision fp16": "evaluate: 'precision': input should be 'fp32' or 'bf16'",

@@ -113,10 +113,10 @@ def test_past_tolerance_is_exit_code_1(folder: Path, file: str, edit, words: str
 @pytest.mark.parametrize(
     ("file", "edit", "words"),
     [
-        ("io.safetensors", lambda io: io.update(volume=torch.zeros(1)), "'volume' is not understood"),
+        ("io.safetensors", lambda io: io.update(volume=torch.zeros(1)), "'volume' is unknown"),
         ("io.safetensors", lambda io: io.pop("z"), "lacks 'z'"),
-        ("config.json", lambda document: document.update(new=1), "'new' is not understood"),
-        ("config.json", lambda document: document.update(grad_norm_G_wgan={}), "'grad_norm_G_wgan' is not understood"),
+        ("config.json", lambda document: document.update(new=1), "'new' is unknown"),
+        ("config.json", lambda document: document.update(grad_norm_G_wgan={}), "'grad_norm_G_wgan' is unknown"),
         ("config.json", lambda document: document["config"].update(dropout=1), "unknown settings: dropout"),
         ("config.json", lambda document: document["config"].pop("ch"), "lack 'ch'"),
         ("config.json", lambda document: document["config"].update(ch="4"), "width"),

@@ -140,7 +140,7 @@ def test_a_column_of_labels_is_read(tmp_path: Path) -> None:
 def test_arrays_called_by_parts_are_parts(tmp_path: Path) -> None:
     parts = {"train_images": IMAGES, "train_labels": CLASSES[:, None], "val_images": IMAGES[:2], "val_labels": [1, 2]}
     np.savez(tmp_path / "s.npz", **{name: np.asarray(array) for name, array in parts.items()})
-    told(tmp_path / "s.npz", "holds train, val; choose a part with --split")
+    told(tmp_path / "s.npz", "contains train, val; choose a split with --split")
     told(tmp_path / "s.npz", "has no split 'test' of its own; it has train, val", split="test")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="train")) == list("012012")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="val")) == ["1", "2"]
@@ -218,7 +218,7 @@ def test_hdf5_is_read_in_groups_and_parts(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "g.h5", "w") as file:
         file["train/images"], file["train/labels"] = IMAGES, CLASSES[:, None]
         file["test/images"], file["test/labels"] = IMAGES[:2], [1, 2]
-    told(tmp_path / "g.h5", "holds test, train; choose a part with --split")
+    told(tmp_path / "g.h5", "contains test, train; choose a split with --split")
     source = open_source(str(tmp_path / "g.h5"), split="train")
     assert labelled(source) == list("012012")
     assert source.left_aside.total == 2
