@@ -102,7 +102,12 @@ def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
             lambda io: io.update({"after_train.G.x": torch.ones(1)}),
             "'after_train.G.x' is not",
         ),
-        ("cyclegan-resnet64", lambda document: document["config"].update(gan_mode="x"), len, "gan_mode 'x' is not one of"),
+        (
+            "cyclegan-resnet64",
+            lambda document: document["config"].update(gan_mode="x"),
+            len,
+            "gan_mode 'x' is not one of",
+        ),
     ],
 )
 def test_what_is_not_understood_is_never_skipped(tmp_path: Path, name: str, document, io, words: str) -> None:

@@ -102,7 +102,7 @@ def test_what_does_not_pass_is_damage(
     [
         ("403", "answers 403"),
         ("503", r"answers 503 .*tried \d+ times in [0-9.]+ s"),
-        ("stall", "stalled, no data for 0.3 s"),
+        ("stall", "the server sent nothing for 0.3 s"),
         ("reset", "broken off"),
         ("truncate", "broken off"),
     ],

@@ -80,7 +80,7 @@ def test_every_player_has_a_strategy_and_nobody_else(strategy: str) -> None:
     [
         (["strategy={kind: deepspeed}", "precision=fp16"], "strategy: 'deepspeed' has no loss scaling here"),
         (["strategy={kind: deepspeed}", "precision=pure_bf16"], "precision 'bf16' (asked for by precision)"),
-        (["strategy={G: {kind: ddp}, D: {kind: fsdp}}", "compile=true"], "strategy.D: 'fsdp' gathers weights as it"),
+        (["strategy={G: {kind: ddp}, D: {kind: fsdp}}", "compile=true"], "strategy.D: 'fsdp' gathers weights in each"),
         (["strategy={kind: deepspeed}", "compile=true"], "use 'ddp' (asked for by compile)"),
     ],
 )

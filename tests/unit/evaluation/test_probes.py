@@ -208,7 +208,7 @@ def test_the_command_trains_and_scores_sets(
     out = tmp_path / "own.safetensors"
     code, told, _ = bigtrain("probe", "train", str(place / "train"), "--out", str(out), "--epochs", "2", "--lr", "0.01")
     assert code == 0
-    assert "tells 2 classes of 'audio'; accuracy" in told
+    assert "distinguishes 2 classes of 'audio'; accuracy" in told
     sets = [str(place / name) for name in ("test", "train")]
     code, told, error = bigtrain("fid", *sets, "--extractor", f"file:{out}", "--metric", "fid", "--json")
     assert code == 0, error

@@ -57,13 +57,13 @@ def test_no_file_outside_of_it_is_sent_or_shown(run: Path, private: Path, way: s
     sending._folder = run
     for kind in ("artifact", "image", "snapshot", "model"):
         (reason,) = sending.send({"kind": kind, "file": name, "key": "x", "samples_seen": 9, "time_ms": 9})
-        assert f"leads out of {run}" in reason
+        assert f"points outside of {run}" in reason
     (run / "snapshots" / "kimg1").mkdir(parents=True)
     (run / "snapshots" / "kimg1" / "generator.safetensors").symlink_to(private)
     (reason,) = sending.send({"kind": "snapshot", "file": "snapshots/kimg1", "key": "x", "samples_seen": 9})
-    assert f"leads out of {run}" in reason
+    assert f"points outside of {run}" in reason
     add_record(run, kind="image", file=name)
-    with pytest.raises(ReportError, match="leads out of"):
+    with pytest.raises(ReportError, match="points outside of"):
         read_run(run)
 
 

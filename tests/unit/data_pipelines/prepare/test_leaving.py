@@ -54,7 +54,7 @@ def test_rows_name_no_files_outside(theirs: Path, private: Path, monkeypatch: py
     monkeypatch.setitem(vars(reader), "_rows", [{"image": {"bytes": None, "path": path}} for path in paths])
     assert [reader.read(number) for number in (0, 1)] == [png(1)] * 2
     for number in (2, 3):
-        with pytest.raises(Rejected, match="outside: .*leads out of"):
+        with pytest.raises(Rejected, match="outside: .*points outside of"):
             reader.read(number)
     (theirs / "dataset_dict.json").write_text(json.dumps({"splits": ["../elsewhere"]}))
     with pytest.raises(DataError, match="'../elsewhere' is not a valid name of a split"):

@@ -160,7 +160,7 @@ def test_images_of_other_numbers_are_told_with_a_way_on(tmp_path: Path, dtype: A
 
 def test_one_image_is_no_row_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", IMAGES[0])
-    told(tmp_path / "one.npy", r"holds one image of 4x4x3, or 4 arrays; .*pixels:.* and arrays:")
+    told(tmp_path / "one.npy", r"contains one image of 4x4x3, or 4 arrays; .*pixels:.* and arrays:")
     np.save(tmp_path / "floats.npy", IMAGES / 255)
     assert "kept as arrays" in open_source(str(tmp_path / "floats.npy")).notes[0]
 
