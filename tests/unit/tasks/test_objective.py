@@ -71,7 +71,7 @@ def test_what_contradicts_itself_is_refused(keys: dict[str, Any], words: str) ->
         ({"terms": {"path_length": {}}}, {}, "objective.terms.path_length: .* has none"),
         ({"terms": {"path_length": {}}}, {"styles": True, "micro_batch": 1}, "shrink 2 must not exceed micro_batch"),
         ({"terms": {"orthogonal": {}}}, {"styles": True}, "scales its weights only when it uses them"),
-        ({"terms": {"auxiliary_classifier": {}}}, {"classes": 0}, "no classes"),
+        ({"terms": {"auxiliary_classifier": {}}}, {"classes": 0}, "needs classes"),
         ({"terms": {"auxiliary_classifier": {"interval": 2}}}, {}, "leave interval at 1"),
         ({"style_mixing": 0.9}, {}, "this generator has none"),
         ({"adversarial": "wasserstein"}, {"styles": True}, "needs a D whose gradient is limited"),
