@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
+# Of 26,000 modules few are ever imported: Python compiles those when they are, and pip need not compile all.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-compile
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
 PROCESSES := 2
 
-.PHONY: quickstart quick test test-all lint docs lock clean
+.PHONY: quickstart quick test test-all lint style types docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
@@ -26,11 +27,15 @@ test-all: # those of minutes as well: all faults, growing and shrinking worlds, 
 	$(MAKE) --no-print-directory test TESTS=""
 
 lint: $(VENV)/dev
+	$(MAKE) --no-print-directory --jobs 2 --output-sync types style docs
+
+style: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory docs
+
+types: $(VENV)/dev
+	$(BIN)/mypy
 
 docs: $(VENV)/dev # a site that works from files: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

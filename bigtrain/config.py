@@ -13,7 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-from bigtrain.augment.derived.sounds import SpectrogramConfig
 from bigtrain.checkpoint import CheckpointConfig
 from bigtrain.core.config import Config, ConfigError, apply_overrides, nearest, parse_config, read_yaml
 from bigtrain.core.former_names import with_optimizers_by_player
@@ -163,13 +162,6 @@ class SynthesisTraining(SynthesisConfig, TrainingConfig):
     """A run of the synthesis task."""
 
     task: Literal["synthesis"]
-
-    @model_validator(mode="after")
-    def _sounds_are_those_of_the_spectrograms(self) -> "SynthesisTraining":
-        derived = self.data.derived_fields().get(self.field)
-        if self.sound is not None and isinstance(derived, SpectrogramConfig):
-            self.sound.check_equal(derived.settings, f"data.derived.{self.field}", of=derived.of)
-        return self
 
 
 class TranslationTraining(TranslationConfig, TrainingConfig):

@@ -167,7 +167,8 @@ class Manifest:
                 with atomic_write(folder / name) as file:
                     file.write(content)
         else:
-            shards = ",\n  ".join(json.dumps(shard) for shard in document.pop("shards"))
+            del document["shards"]
+            shards = ",\n  ".join(json.dumps(shard.document()) for shard in self.shards)
             tail = f',\n "shards": [\n  {shards}\n ]'
         head = json.dumps(document, indent=1).removesuffix("\n}")
         with atomic_write(folder / FILE_NAME) as file:
@@ -192,7 +193,7 @@ class Manifest:
         if self.format == FORMAT_5:
             del document["shards"]
             return {**document, "table": self._table[0]}
-        return {**document, "shards": list(map(vars, self.shards))}
+        return {**document, "shards": [shard.content() for shard in self.shards]}
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -230,7 +231,7 @@ class Manifest:
 
 _MANIFEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "format")
 _TABLE_KEYS = frozenset({*_MANIFEST_KEYS, "table"} - {"shards"})
-_SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard))
+_SHARD_KEYS = frozenset(entry.name for entry in dataclasses.fields(Shard) if entry.name != "index_sha256")
 
 
 def tables_of(content: bytes) -> tuple[str, ...]:
@@ -282,15 +283,16 @@ def _parse_fields(document: Any) -> dict[str, FieldSpec]:
 
 def _parse_shard(number: int, document: Mapping[str, Any], classes: int) -> Shard:
     what = f"shard {number}"
-    _check_keys(document, _SHARD_KEYS, what)
+    _check_keys(document, _SHARD_KEYS, what, optional=frozenset({"index_sha256"}))
     url, index, counts = document["url"], document["index"], document["class_counts"]
     for name in (url, index):
         _check(isinstance(name, str) and name != "", f"{what} has no name")
     check_names(url, index)
     for key, least in (("count", 1), ("bytes", 1)):
         _check(_is_count(document[key], least), f"{key} of {what} is {document[key]!r}")
-    sha256 = document["sha256"]
-    _check(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, f"sha256 of {what} is {sha256!r}")
+    for key in sorted(document.keys() & {"sha256", "index_sha256"}):
+        sha256 = document[key]
+        _check(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, f"{key} of {what} is {sha256!r}")
     _check(is_text_of_counts(counts, classes), f"class_counts of {what} is not {classes} numbers")
     return Shard(**document)
 
@@ -300,11 +302,13 @@ def _check(holds: bool, problem: str) -> None:
         raise ValueError(problem)
 
 
-def _check_keys(document: Mapping[str, Any], expected: frozenset[str], what: str) -> None:
+def _check_keys(
+    document: Mapping[str, Any], expected: frozenset[str], what: str, optional: frozenset[str] = frozenset()
+) -> None:
     _check(isinstance(document, dict), f"{what} is not an object")
-    if document.keys() != expected:
-        for problem, keys in (("lacks", expected - document.keys()), ("has unknown", document.keys() - expected)):
-            _check(not keys, f"{what} {problem} {', '.join(sorted(keys))}")
+    unknown = document.keys() - expected - optional
+    for problem, keys in (("lacks", expected - document.keys()), ("has unknown", unknown)):
+        _check(not keys, f"{what} {problem} {', '.join(sorted(keys))}")
 
 
 def _is_count(value: object, least: int = 0) -> bool:

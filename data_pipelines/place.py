@@ -128,7 +128,7 @@ class Place:
             with (self.folder / f".index{zlib.crc32(shard.index.encode()) % _LOCKS}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.is_file():
-                    content = self.cache.read_small(f"{self.base}/{shard.index}", size)
+                    content = self.cache.read_small(f"{self.base}/{shard.index}", size, shard.index_sha256)
                     with atomic_write(path) as file:
                         file.write(content)
         return path

@@ -110,6 +110,7 @@ class ShardMaker:
             bytes=tar.stat().st_size,
             sha256=sha256_of(tar),
             class_counts=text_of(histogram),
+            index_sha256=sha256_of(index),
         )
 
 

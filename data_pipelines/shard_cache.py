@@ -73,24 +73,27 @@ class ShardCache:
         os.utime(path)  # the least recently opened is removed first
         return file
 
-    def read_small(self, url: str, limit: int) -> bytes:
+    def read_small(self, url: str, limit: int, sha256: str = "") -> bytes:
         """Fetch a small file, which is not kept.
 
         Args:
             url: where it comes from.
             limit: bytes that it may have.
+            sha256: of its content; empty if that is not known.
 
         Raises:
-            DataError: it cannot be had, or is larger.
+            DataError: it cannot be had, is larger, or is another file.
         """
-        return with_retries(lambda: self._small(url, limit), url, self.retry, self.faults)
+        return with_retries(lambda: self._small(url, limit, sha256), url, self.retry, self.faults)
 
-    def _small(self, url: str, limit: int) -> bytes:
+    def _small(self, url: str, limit: int, sha256: str) -> bytes:
         content = bytearray()
         for chunk in chunks_of(url, self.retry):
             content += chunk
             if len(content) > limit:
                 raise FinalFetchError(f"{url}: more than {limit} bytes were received")
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise _other_content(url)
         return bytes(content)
 
     def _fetch(self, url: str, path: Path, size: int, sha256: str) -> None:
@@ -166,9 +169,11 @@ def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha25
     if received < size:
         raise WrongContentError(f"{url}: {received} of {size} bytes were received")
     if digest.hexdigest() != sha256:
-        raise WrongContentError(
-            f"{url}: damaged in transit, or not the file that the manifest lists (its sha256 differs)"
-        )
+        raise _other_content(url)
+
+
+def _other_content(url: str) -> WrongContentError:
+    return WrongContentError(f"{url}: damaged in transit, or not the file that the manifest lists (its sha256 differs)")
 
 
 def _open_shared(path: Path) -> BufferedReader | None:

@@ -20,7 +20,9 @@ from data_pipelines.errors import DataError
 TABLE, NAMES, COUNTS = "shards.table", "shards.names", "shards.classes"
 """Files beside `manifest.json`: numbers, names, class counts."""
 
-ROW = np.dtype([("count", "<u4"), ("bytes", "<u8"), ("entries_end", "<u8"), ("sha256", "V32")])
+ROW = np.dtype([("count", "<u4"), ("bytes", "<u8"), ("entries_end", "<u8"), ("sha256", "V32"), ("index_sha256", "V32")])
+_ROW_WITHOUT_INDEX = np.dtype(ROW.descr[:-1])
+"""Of tables written before 2026-11-30."""
 _INSIDE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -37,6 +39,7 @@ class Shard:
         sha256: of the tar.
         class_counts: numbers of samples of each class, in one text, see `class_counts`; empty where the manifest keeps
             them apart. `Manifest.class_counts` has them in both cases.
+        index_sha256: of the index file; empty where the manifest was written before 2026-11-30.
     """
 
     url: str
@@ -45,6 +48,15 @@ class Shard:
     bytes: int
     sha256: str
     class_counts: str
+    index_sha256: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {key: value for key, value in vars(self).items() if key != "index_sha256" or value}
+
+    def content(self) -> dict[str, Any]:
+        """Return what a set's digest is of: as the tars decide what the indexes are, those are not in it."""
+        return {key: value for key, value in vars(self).items() if key != "index_sha256"}
 
     def path(self, folder: Path) -> Path | None:
         """Return the local file of a shard whose manifest lies in `folder`; None if it must be fetched."""
@@ -92,7 +104,9 @@ class ShardTable(Sequence[Shard]):
         place = range(len(self))[place]
         row = self.rows[place]
         url, index = self._names[2 * place], self._names[2 * place + 1]
-        return Shard(url, index, int(row["count"]), int(row["bytes"]), bytes(row["sha256"]).hex(), "")
+        of_index = bytes(row["index_sha256"]) if "index_sha256" in (self.rows.dtype.names or ()) else b""
+        sha256 = (bytes(row["sha256"]).hex(), "", of_index.hex() if any(of_index) else "")
+        return Shard(url, index, int(row["count"]), int(row["bytes"]), *sha256)
 
     def __iter__(self) -> Iterator[Shard]:
         """Iterate over the shards."""
@@ -116,11 +130,13 @@ def table_files(shards: Sequence[Shard], counts: ClassCounts) -> tuple[dict[str,
     broken = next((shard for shard in shards if "\n" in f"{shard.url}{shard.index}"), None)
     if broken is not None:
         raise DataError(f"a shard's name has a line break in it: {broken.url!r}")
-    rows = np.empty(len(shards), ROW)
+    rows = np.zeros(len(shards), ROW)
     rows["entries_end"] = counts.ends
     for place, shard in enumerate(shards):
         rows[place]["count"], rows[place]["bytes"] = shard.count, shard.bytes
         rows[place]["sha256"] = np.void(bytes.fromhex(shard.sha256))
+        if shard.index_sha256:
+            rows[place]["index_sha256"] = np.void(bytes.fromhex(shard.index_sha256))
     names = "".join(f"{shard.url}\n{shard.index}\n" for shard in shards).encode()
     files = {TABLE: rows.tobytes(), NAMES: names, COUNTS: counts.entries.tobytes()}
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -143,7 +159,8 @@ def load_table(folder: Path, about: Mapping[str, Any], classes: int) -> tuple[Sh
     contents = {name: (folder / name).read_bytes() for name in (TABLE, NAMES)}
     for name, content in contents.items():
         _check(hashlib.sha256(content).hexdigest() == sha256[name], f"{name} was changed after it was written")
-    rows = np.frombuffer(contents[TABLE], ROW)
+    older = len(contents[TABLE]) == number * _ROW_WITHOUT_INDEX.itemsize
+    rows = np.frombuffer(contents[TABLE], _ROW_WITHOUT_INDEX if older else ROW)
     names = contents[NAMES].decode().split("\n")[:-1]
     _check(len(rows) == number and len(names) == 2 * number, f"its files do not list {number} shards")
     _check(bool((rows["count"] > 0).all() and (rows["bytes"] > 0).all()), "a shard is empty")

@@ -166,6 +166,23 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
     ),
+    "dvdgan": (
+        SynthesisConfig,
+        {
+            "field": "video",
+            "generator": {"kind": "dvdgan", "width": 2, "multiples": [2, 2, 1], "z_dim": 6, "shared_dim": 4},
+            "discriminator": {
+                "kind": "dvdgan",
+                "width": 2,
+                "multiples": [1, 2],
+                "temporal_multiples": [1, 2, 2],
+                "frames": 2,
+            },
+            "objective": {"adversarial": "hinge"},
+            **COMMON,
+        },
+        {"video": FieldSpec("video", (4, 1, 16, 16), "uint8"), "class": FieldSpec("class", (), "int64", ("a", "b"))},
+    ),
 }
 
 

@@ -190,7 +190,7 @@ class StreamConfig(Config, ABC):
             return image | ({"class": FieldSpec("class", (), "int64", _numbers(self.classes))} if self.classes else {})
         return {name: self._spec(field) for name, field in self.fields.items()}
 
-    def derived_specs(self) -> dict[str, FieldSpec]:
+    def derived_specs(self) -> Mapping[str, FieldSpec]:
         """Return the fields that are computed from those which are read."""
         return derived_specs(self.derived, self.specs())
 

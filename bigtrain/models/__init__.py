@@ -23,6 +23,7 @@ from bigtrain.models.biggan import BigGANDiscriminatorConfig, BigGANGeneratorCon
 from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDeepGeneratorConfig
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
@@ -71,6 +72,7 @@ GENERATORS.add_classes(
     BigGANDeepGeneratorConfig,
     CGANGeneratorConfig,
     DCGANGeneratorConfig,
+    DVDGANGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
     MoCoGANGeneratorConfig,
@@ -90,6 +92,7 @@ DISCRIMINATORS.add_classes(
     BigGANDiscriminatorConfig,
     CGANDiscriminatorConfig,
     DCGANDiscriminatorConfig,
+    DVDGANDiscriminatorConfig,
     GAN3DDiscriminatorConfig,
     MinibatchDiscriminatorConfig,
     MLPDiscriminatorConfig,

@@ -18,10 +18,10 @@ from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, D
 from bigtrain.models.layers.attention import SelfAttention
 from bigtrain.models.layers.conditional_batch_norm import BatchNorm, ConditionalBatchNorm, set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.projection_discriminator import SpectralProjection
 from bigtrain.models.layers.spectral import (
     Initialisation,
     SpectralConv2d,
-    SpectralEmbedding,
     SpectralLinear,
     WeightStyle,
 )
@@ -180,7 +180,7 @@ class ResidualGenerator(Generator):
         set_standing_statistics(self, z, label, batch=self.calibration_batch)
 
 
-class ResidualDiscriminator(Discriminator):
+class ResidualDiscriminator(SpectralProjection):
     """Image -> residual blocks -> sum over positions -> logit, plus its projection on the class."""
 
     def __init__(self, config: ResidualDiscriminatorConfig, image: ImageSpec) -> None:
@@ -199,10 +199,7 @@ class ResidualDiscriminator(Discriminator):
             if depth in after:
                 stage.append(SelfAttention(out_channels, config.style))
             self.blocks.append(nn.Sequential(*stage))
-        self.features_dim = widths[-1]
-        self.linear = SpectralLinear(widths[-1], 1, style=config.style)
-        if image.classes:
-            self.embed = SpectralEmbedding(image.classes, widths[-1], style=config.style)
+        self.add_head(widths[-1], config.style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""
@@ -213,23 +210,15 @@ class ResidualDiscriminator(Discriminator):
         found.append(F.relu(x).float().sum((2, 3)))
         return found
 
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator; a class adds its projection (Miyato & Koyama 2018)."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
-        return logits.float()
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Discriminator."""
-        return list(self.blocks)
-
 
 class GeneratorBlock(nn.Module):
-    """Normalise, ReLU, up-sample, convolve; again without up-sampling; plus a 1x1 shortcut."""
+    """Normalise, ReLU, up-sample if `up`, convolve; again without up-sampling; plus a 1x1 shortcut."""
 
-    def __init__(self, channels: int, out_channels: int, condition: int, classes: int, style: WeightStyle) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, condition: int, classes: int, style: WeightStyle, *, up: bool = True
+    ) -> None:
         super().__init__()
+        self.resize = upsample if up else _same
         self.conv1 = SpectralConv2d(channels, out_channels, 3, style=style)
         self.conv2 = SpectralConv2d(out_channels, out_channels, 3, style=style)
         self.conv_sc = SpectralConv2d(channels, out_channels, 1, style=style)
@@ -237,11 +226,11 @@ class GeneratorBlock(nn.Module):
         self.bn2 = conditional_norm(out_channels, condition, classes, style)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, C', 2 * H, 2 * W]."""
-        y = self.conv1(upsample(F.relu(self.bn1(x, condition))))
+        """Map [N, C, H, W] to [N, C', 2 * H, 2 * W] (or H, W)."""
+        y = self.conv1(self.resize(F.relu(self.bn1(x, condition))))
         y = self.conv2(F.relu(self.bn2(y, condition)))
         # A 1x1 convolution commutes with nearest-neighbour up-sampling, and is four times cheaper before it.
-        out: Tensor = y + upsample(self.conv_sc(x))
+        out: Tensor = y + self.resize(self.conv_sc(x))
         return out
 
 
@@ -282,6 +271,10 @@ def output_layer(channels: int, image: ImageSpec, style: WeightStyle) -> nn.Sequ
 def upsample(x: Tensor) -> Tensor:
     """Double the resolution by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def paper_multiples(table: dict[int, tuple[int, ...]], image: ImageSpec) -> tuple[int, ...]:

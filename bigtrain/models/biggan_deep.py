@@ -30,10 +30,10 @@ from bigtrain.models.biggan import (
 from bigtrain.models.layers.attention import SelfAttention
 from bigtrain.models.layers.conditional_batch_norm import set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.projection_discriminator import SpectralProjection
 from bigtrain.models.layers.spectral import (
     Initialisation,
     SpectralConv2d,
-    SpectralEmbedding,
     SpectralLinear,
     WeightStyle,
 )
@@ -136,7 +136,7 @@ class BigGANDeepGenerator(Generator):
         set_standing_statistics(self, z, label, batch=self.calibration_batch)
 
 
-class BigGANDeepDiscriminator(Discriminator):
+class BigGANDeepDiscriminator(SpectralProjection):
     """Image -> bottleneck blocks, the first of each stage halving -> sum over positions -> logit and projection."""
 
     def __init__(self, config: BigGANDeepDiscriminatorConfig, image: ImageSpec) -> None:
@@ -158,10 +158,7 @@ class BigGANDeepDiscriminator(Discriminator):
             if stage in after:
                 layers.append(SelfAttention(out_channels, style))
             self.blocks.append(nn.Sequential(*layers))
-        self.features_dim = widths[-1]
-        self.linear = SpectralLinear(widths[-1], 1, style=style)
-        if image.classes:
-            self.embed = SpectralEmbedding(image.classes, widths[-1], style=style)
+        self.add_head(widths[-1], style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator."""
@@ -171,17 +168,6 @@ class BigGANDeepDiscriminator(Discriminator):
             found.append(x)
         found.append(F.relu(x).float().sum((2, 3)))
         return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator; a class adds its projection (Miyato & Koyama 2018)."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
-        return logits.float()
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Discriminator."""
-        return list(self.blocks)
 
 
 class BottleneckUp(nn.Module):

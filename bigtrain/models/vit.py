@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import BaseDiscriminatorConfig, BaseGeneratorConfig, Discriminator, Generator, ImageSpec
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
-from bigtrain.models.layers.spectral import SpectralEmbedding, SpectralLinear, WeightStyle
+from bigtrain.models.layers.projection_discriminator import SpectralProjection
+from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
 from bigtrain.models.layers.transformer import (
     FeedForward,
     LayerNorm,
@@ -137,12 +138,12 @@ class ViTGenerator(Generator):
         return list(self.blocks)
 
 
-class ViTDiscriminator(Discriminator):
+class ViTDiscriminator(SpectralProjection):
     """Patches and a class token -> blocks -> the class token, normalised -> logit and projection on the class."""
 
     def __init__(self, config: ViTDiscriminatorConfig, image: ImageSpec) -> None:
         super().__init__()
-        self.image, self.features_dim = image, config.width
+        self.image = image
         self.smooth = not config.spectral  # each pass moves the singular vectors
         rows, columns = _grid(image, config.patch)
         style = WeightStyle("xavier", config.spectral)
@@ -157,9 +158,7 @@ class ViTDiscriminator(Discriminator):
             for _ in range(config.depth)
         )
         self.norm = LayerNorm(config.width)
-        self.linear = SpectralLinear(config.width, 1, style=style)
-        if image.classes:
-            self.embed = SpectralEmbedding(image.classes, config.width, style=style)
+        self.add_head(config.width, style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; all but the last are tokens, shape [N, 1 + patches, width]."""
@@ -173,17 +172,6 @@ class ViTDiscriminator(Discriminator):
             found.append(x)
         found.append(self.norm(x[:, 0]))
         return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator; a class adds its projection (Miyato & Koyama 2018)."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
-        return logits.float()
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Generator."""
-        return list(self.blocks)
 
 
 class StyledBlock(nn.Module):

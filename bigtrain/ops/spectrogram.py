@@ -36,11 +36,6 @@ class SpectrogramSettings(Config):
             raise ValueError(f"n_fft {self.n_fft} must be even, and hop {self.hop} at most half of it")
         return self
 
-    @property
-    def settings(self) -> "SpectrogramSettings":
-        """These settings alone, without what a subclass adds."""
-        return SpectrogramSettings(n_fft=self.n_fft, hop=self.hop, range_db=self.range_db)
-
     def shape(self, samples: int) -> tuple[int, int, int]:
         """Return the shape of the spectrogram of a sound of so many samples: [1, n_fft / 2, samples / hop].
 
@@ -61,7 +56,7 @@ class SpectrogramSettings(Config):
             Shape [N, 1, n_fft / 2, L / hop].
         """
         with outside_autocast(sound.device.type):
-            magnitude = self._transform(sound.float().squeeze(1)).abs()[:, :-1, :-1]
+            magnitude = self.transform(sound.float().squeeze(1)).abs()[:, :-1, :-1]
             decibels = 20 * (magnitude / self._full_scale).clamp(min=_LEAST).log10()
             return (1 + 2 * decibels / self.range_db).clamp(-1, 1)[:, None]
 
@@ -82,7 +77,7 @@ class SpectrogramSettings(Config):
             phase = self._with_edges(phase.float())
             sound = self._inverse(torch.polar(magnitude, phase))
             for _ in range(iterations):
-                sound = self._inverse(torch.polar(magnitude, self._transform(sound).angle()))
+                sound = self._inverse(torch.polar(magnitude, self.transform(sound).angle()))
             return sound[:, None]
 
     @property
@@ -95,8 +90,8 @@ class SpectrogramSettings(Config):
         values = torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
         return torch.cat([values, values[:, :, -1:]], dim=2)
 
-    def _transform(self, sound: Tensor) -> Tensor:
-        """Return the Fourier transforms of frames, complex, shape [N, n_fft / 2 + 1, L / hop + 1]."""
+    def transform(self, sound: Tensor) -> Tensor:
+        """Return the Fourier transforms of the frames of sounds [N, L], complex, [N, n_fft / 2 + 1, L / hop + 1]."""
         window = _hann(self.n_fft, sound.device)
         found: Tensor = torch.stft(sound, self.n_fft, self.hop, window=window, center=True, return_complex=True)
         return found

@@ -216,6 +216,8 @@ def _check(sweep: Sweep) -> None:
         sweep.metric.check(sweep.base)
         _check_scheduler(sweep)
         _check_resources(sweep)
+        if sweep.config.champion and not sweep.base.tracking.models:
+            raise ConfigError("champion: the winner has no registered model without tracking.models of the base config")
         points = [sweep.space.draw(f"probe/{number}") for number in range(_CHECKED_POINTS)]
     except ConfigError as error:
         raise ConfigError(f"{sweep.source}: {error}") from None

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bigtrain.tasks.samplers import SynthesisSampler, TaskSampler
-from bigtrain.tasks.sounds import SoundSampler
+from bigtrain.tasks.samplers import InvertingSampler, SynthesisSampler, TaskSampler
 from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
@@ -19,7 +18,7 @@ SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass o
 SAMPLERS.add(
     *(
         (sampler.kind, sampler)
-        for sampler in (SynthesisSampler, SoundSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
+        for sampler in (SynthesisSampler, InvertingSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
     )
 )
 

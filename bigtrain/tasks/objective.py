@@ -10,7 +10,7 @@ from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
 from bigtrain.models import Discriminator, StyleGenerator
-from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
+from bigtrain.models.layers.spectral import SpectralConv2d, SpectralConv3d, SpectralLinear
 from bigtrain.tasks.adversary import GameConfig, Share
 from bigtrain.tasks.terms import OTHER_TERMS, Setting, TermsConfig, due_weights
 
@@ -76,7 +76,7 @@ class ObjectiveConfig(GameConfig):
             raise ValueError("objective.style_mixing mixes styles, but this generator has none")
 
     def _bounds_slope(self, discriminator: Discriminator) -> bool:
-        layers = SpectralConv2d | SpectralLinear
+        layers = SpectralConv2d | SpectralConv3d | SpectralLinear
         spectral = any(isinstance(module, layers) and module.style.spectral for module in discriminator.modules())
         penalised = {"wgan_gp", "dragan", "r1", "r2"} & self.terms.chosen().keys()
         return spectral or bool(penalised) or self.weight_clip is not None

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bigtrain.augment.derived.base import inverted
 from bigtrain.core.rng import Draws
 from bigtrain.engine.sampler import NO_PRIOR, Networks, check_choices
 from bigtrain.models import Generator, ImageSpec
@@ -158,3 +159,25 @@ class SynthesisSampler(TaskSampler):
     def describe(self) -> dict[str, Any]:
         """See Sampler."""
         return {**super().describe(), "class_weights": list(self.class_weights), "network": self.network}
+
+
+@dataclass(frozen=True)
+class InvertingSampler(SynthesisSampler):
+    """Samples a field from which a derived field was computed: a generator makes the derived field, which is inverted.
+
+    Attributes:
+        derived: config of the derived field.
+    """
+
+    kind: ClassVar[str] = "synthesis_of_derived"
+
+    derived: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
+        """Generate one output a draw, as `SynthesisSampler.make` does, and invert it."""
+        ((name, made),) = super().make(networks, inputs, draws, **choices).items()
+        return {name: inverted(made, self.derived, draws)}
+
+    def describe(self) -> dict[str, Any]:
+        """See Sampler."""
+        return {**super().describe(), "derived": dict(self.derived)}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
+from bigtrain.augment.derived.base import DerivedSpec
 from bigtrain.core.batch import Batch
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
@@ -19,8 +20,7 @@ from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
-from bigtrain.tasks.samplers import CLASS, SynthesisSampler
-from bigtrain.tasks.sounds import SoundConfig, SoundSampler
+from bigtrain.tasks.samplers import CLASS, InvertingSampler, SynthesisSampler
 from bigtrain.tasks.terms import Setting, demands_of
 
 
@@ -28,13 +28,12 @@ class SynthesisConfig(TaskConfig):
     """The part of a run's config that this task reads.
 
     Attributes:
-        field: field that is generated; networks for images can generate arrays of the shape [C, H, W] as well.
+        field: field that is generated; networks for images can generate arrays of the shape [C, H, W] as well. If it is
+            a derived field that can be inverted, such as `spectrogram`, samples, previews and scores are of its source.
         generator: network that generates samples from latents.
         discriminator: network that tells generated from real samples.
         objective: the losses of both.
         augment: augmentation of what the discriminator sees.
-        sound: how generated spectrograms become the sounds of samples, previews and scores; null where the field is
-            none of spectrograms.
         compile: whether the networks run through `torch.compile` in phases without second derivatives.
     """
 
@@ -43,7 +42,6 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
-    sound: SoundConfig | None = None
     compile: bool = False
 
     def uncompiled(self) -> Self:
@@ -53,8 +51,6 @@ class SynthesisConfig(TaskConfig):
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
         image = data_of(fields, self.field, class_count(fields))
-        if self.sound is not None:
-            self.sound.find(fields, self.field)
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),
@@ -93,10 +89,11 @@ class SynthesisConfig(TaskConfig):
         classes = class_count(fields)
         inputs = {CLASS: fields[CLASS]} if classes else {}
         weights = tuple(class_counts.get(CLASS, [1] * classes))
-        if self.sound is None:
-            return SynthesisSampler(inputs, {self.field: fields[self.field]}, weights)
-        sounds = {self.sound.field: self.sound.find(fields, self.field)}
-        return SoundSampler(inputs, sounds, weights, spectrogram=self.sound.settings, iterations=self.sound.iterations)
+        made = fields[self.field]
+        if isinstance(made, DerivedSpec) and made.by is not None and made.by.invertible:
+            source = {made.by.of: fields[made.by.of]}
+            return InvertingSampler(inputs, source, weights, derived=made.by.model_dump(mode="json"))
+        return SynthesisSampler(inputs, {self.field: made}, weights)
 
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device

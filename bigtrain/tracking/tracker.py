@@ -38,6 +38,8 @@ class TrackingConfig(Config):
             is missing; null for none.
         system_seconds: seconds between two measurements of each node's processors, memory, network and GPUs; 0 for
             none.
+        models: whether the final and the best snapshot of a complete run are registered as models that load without
+            bigtrain. Writing one takes seconds of the sender's time: leave it off for many short runs.
         flush_seconds: how long a finished run waits for the last records to be sent, in seconds.
     """
 
@@ -47,6 +49,7 @@ class TrackingConfig(Config):
     name: str | None = None
     parent: str | None = None
     system_seconds: NonNegativeFloat = 10.0
+    models: bool = True
     flush_seconds: NonNegativeFloat = 90.0
 
     @field_validator("uri")
@@ -161,8 +164,9 @@ class Tracker:
         self._append("artifact", progress, key=path.name, file=str(path.relative_to(self._folder)))
 
     def log_model(self, snapshot: Path, progress: Progress) -> None:
-        """Report a snapshot as a model."""
-        self._append("model", progress, key=snapshot.name, file=str(snapshot.relative_to(self._folder)))
+        """Report a snapshot as a model, if models are wanted."""
+        if self._config.models:
+            self._append("model", progress, key=snapshot.name, file=str(snapshot.relative_to(self._folder)))
 
     def log_snapshot(self, key: str, snapshot: Path, progress: Progress) -> None:
         """Report a snapshot as an artifact: the `final` one, or the `best` so far, which takes the last one's place."""

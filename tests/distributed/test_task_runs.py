@@ -125,11 +125,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "field": "spectrogram",
         "generator": {"kind": "dcgan", "width": 4, "z_dim": 8, "norm": "none"},
         "discriminator": {"kind": "dcgan", "width": 4, "norm": "none"},
-        "sound": {"field": "sound", "n_fft": 32, "hop": 16, "iterations": 2},
         "data": {
             "path": "sounds",
             "fields": {"sound": {"kind": "audio", "shape": [1, 256]}},
-            "derived": {"spectrogram": {"kind": "spectrogram", "of": "sound", "n_fft": 32, "hop": 16}},
+            "derived": {"spectrogram": {"kind": "spectrogram", "of": "sound", "n_fft": 32, "hop": 16, "iterations": 2}},
         },
         "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "extractor": PROBE},
     },

@@ -22,12 +22,13 @@ FAMILIES = (
     "stylisation",
     "point_clouds",
     "clips",
+    "dvdgan",
 )
 STRATEGIES = ("ddp", "fsdp", "zero2")
 
 
 def train(name: str, strategy: str, micro_batch: int) -> Any:
-    if name == "spade":  # statistics and spectral norms move in every forward: micro-batches are a part of the recipe
+    if name in ("spade", "dvdgan"):  # statistics and spectral norms move in every forward, so micro-batches matter
         micro_batch = 8 // dist.get_world_size()
     with float64():
         return TaskTraining(name, strategy=strategy, micro_batch=micro_batch).run(3)

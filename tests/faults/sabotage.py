@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from bigtrain import train
 from bigtrain.engine.step import StepResult
+from bigtrain.train import main as train
 from bigtrain.trainer import Trainer
 
 STEP = 16
@@ -95,7 +95,7 @@ def main() -> None:
 
     Trainer.take_step = sabotaged  # type: ignore[method-assign]
     del sys.argv[1]
-    train.main()
+    train()
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import zlib
 
 from torch import Tensor
 
-from bigtrain import train
 from bigtrain.core.batch import Batch
 from bigtrain.core.rng import Draws
 from bigtrain.engine.feed import Feed
 from bigtrain.engine.step import StepResult
+from bigtrain.train import main as train
 from bigtrain.trainer import Trainer
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     Draws.bits = watched_bits  # type: ignore[method-assign]
     Feed.__next__ = watched_batch  # type: ignore[method-assign]
     Trainer.take_step = watched_step  # type: ignore[method-assign]
-    train.main()
+    train()
 
 
 if __name__ == "__main__":

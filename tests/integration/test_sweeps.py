@@ -220,6 +220,7 @@ def test_mlflow_shows_the_sweep(tmp_path: Path, fashion: Path) -> None:
             "strategy.kind": "single",
             "preview.interval_kimg": 0.16,
             "tracking.mlflow": True,
+            "tracking.models": True,
             "tracking.flush_seconds": 600,
         },
         space={"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},

@@ -60,7 +60,7 @@ def command(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="module")
 def straight(command: Command) -> Path:
     """A run that nothing disturbed."""
-    done = subprocess.run(command("straight"), capture_output=True, text=True, umask=0)
+    done = subprocess.run(command("straight", "tracking.models=true"), capture_output=True, text=True, umask=0)
     assert done.returncode == 0, done.stderr
     assert "ui --backend-store-uri sqlite" in done.stdout
     assert done.stderr == ""
@@ -203,7 +203,7 @@ def test_stopped_and_killed_between_checkpoints_it_ends_with_the_same_bits(
 
 def test_a_finished_run_started_again_changes_nothing(command: Command, straight: Path) -> None:
     before, points = final_state(straight), read_metrics(straight)
-    again = subprocess.run(command("straight"), capture_output=True, text=True)
+    again = subprocess.run(command("straight", "tracking.models=true"), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert_same(final_state(straight), before)
     assert read_metrics(straight) == points

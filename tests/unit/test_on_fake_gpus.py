@@ -47,6 +47,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "stylegan3": {"layers": 6},
     "wavegan": {"width": 4},
     "gan3d": {"width": 4},
+    "dvdgan": {"width": 2},
     "mocogan": {"base": {"kind": "dcgan", "width": 4}},
     "hifigan": {"width": 16, "rates": [8, 8], "kernels": [16, 16]},
     "rrdb": {"blocks": 1},
@@ -60,6 +61,7 @@ OTHER_SAMPLES = {
     "gan3d": VOLUMES,
     "rgan": {"image": FieldSpec("array", (32, 3), "float32")},
     "mocogan": CLIPS,
+    "dvdgan": {"image": FieldSpec("video", (8, 3, 64, 64), "uint8")},
 }
 CLASSES = fields_of(ImageSpec(32, 3, 5))
 AUGMENTATIONS = get_args(get_args(AugmentConfig)[0])

@@ -11,12 +11,13 @@ from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.label_map import LabelMapConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
 from bigtrain.augment.derived.sizes import DownscaleConfig, GrayscaleConfig
-from bigtrain.augment.derived.sounds import ExcerptConfig, MelConfig, SpectrogramConfig
+from bigtrain.augment.derived.sounds import ExcerptConfig, FrequencyConfig, MelConfig, SpectrogramConfig
 
 DERIVED.add_classes(
     BlurConfig,
     DownscaleConfig,
     ExcerptConfig,
+    FrequencyConfig,
     GrayscaleConfig,
     HolesConfig,
     JPEGConfig,

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
@@ -20,8 +20,12 @@ class DerivedField(Config, ABC):
     number of ranks, computes the same.
 
     Attributes:
+        invertible: whether `invert` estimates the source. A network that generates such a field is then sampled,
+            previewed and scored in the source's field.
         of: name of the stored field, or of an earlier derived field, from which this field is computed.
     """
+
+    invertible: ClassVar[bool] = False
 
     of: str = "image"
 
@@ -45,6 +49,17 @@ class DerivedField(Config, ABC):
             The field, normalised likewise, shape [N, *spec(…).shape].
         """
 
+    def invert(self, field: Tensor, draws: Draws) -> Tensor:
+        """Estimate the source of a field, if it is `invertible`; shapes and draws are those of `compute`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DerivedSpec(FieldSpec):
+    """The spec of a derived field, which names what computes it."""
+
+    by: DerivedField | None = None
+
 
 DERIVED: ConfigUnion[DerivedField] = ConfigUnion("bigtrain.derived", DerivedField)
 DerivedFieldConfig = Annotated[DerivedField, DERIVED]
@@ -64,7 +79,7 @@ def derive(derived: Mapping[str, DerivedField], fields: Mapping[str, Tensor], dr
     return found
 
 
-def derived_specs(derived: Mapping[str, DerivedField], stored: Mapping[str, FieldSpec]) -> dict[str, FieldSpec]:
+def derived_specs(derived: Mapping[str, DerivedField], stored: Mapping[str, FieldSpec]) -> dict[str, DerivedSpec]:
     """Return the specs of derived fields by name.
 
     Args:
@@ -75,16 +90,28 @@ def derived_specs(derived: Mapping[str, DerivedField], stored: Mapping[str, Fiel
         ValueError: a field has the name of another, or cannot be computed; the message begins with its name.
     """
     found = dict(stored)
+    made: dict[str, DerivedSpec] = {}
     for name, one in derived.items():
         if name in found:
             raise ValueError(f"{name}: the samples already have a field of this name; choose another")
         if one.of not in found:
             raise ValueError(f"{name}.of: no field '{one.of}' is declared before it; there is {', '.join(found)}")
         try:
-            found[name] = one.spec(found[one.of])
+            found[name] = made[name] = _by(one, one.spec(found[one.of]))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    return {name: found[name] for name in derived}
+    return made
+
+
+def inverted(field: Tensor, by: Mapping[str, Any], draws: Draws) -> Tensor:
+    """Estimate the source of a field; `by` describes the derived field as JSON does."""
+    one: DerivedField = DERIVED.adapter.validate_python(by)
+    return one.invert(field, draws)
+
+
+def _by(derived: DerivedField, spec: FieldSpec) -> DerivedSpec:
+    own = {name: value for name, value in vars(spec).items() if name != "by"}
+    return DerivedSpec(**own, by=derived)
 
 
 def image_like(source: FieldSpec, *, channels: int | None = None, scale: int = 1) -> FieldSpec:

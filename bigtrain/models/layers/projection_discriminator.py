@@ -1,4 +1,4 @@
-"""A discriminator of strided blocks whose logit has a projection of the class (Miyato & Koyama 2018)."""
+"""Discriminators whose logit has a projection of the class (Miyato & Koyama 2018)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,31 @@ from torch import Tensor, nn
 
 from bigtrain.models.base import ArraySpec, Discriminator
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
-from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
+from bigtrain.models.layers.spectral import SpectralEmbedding, SpectralLinear, WeightStyle
+
+
+class SpectralProjection(Discriminator):
+    """Base class of discriminators with `blocks`, whose last layer and class vectors have spectral normalisation."""
+
+    blocks: nn.ModuleList
+
+    def add_head(self, features_dim: int, style: WeightStyle) -> None:
+        """Make the last layer and the classes' vectors; `image` is set."""
+        self.features_dim = features_dim
+        self.linear = SpectralLinear(features_dim, 1, style=style)
+        if self.image.classes:
+            self.embed = SpectralEmbedding(self.image.classes, features_dim, style=style)
+
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """See Discriminator; a class adds its projection."""
+        logits: Tensor = self.linear(feature).squeeze(1).float()
+        if self.image.classes:
+            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
+        return logits.float()
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Discriminator."""
+        return list(self.blocks)
 
 
 class ProjectionDiscriminator(Discriminator):

@@ -117,6 +117,25 @@ class SpectralConv2d(_Normalised):
         return conv2d(x, self.normalised_weight(), bias, stride=self.stride, padding=self.padding)
 
 
+class SpectralConv3d(_Normalised):
+    """Three-dimensional convolution with "same" padding and a bias, which starts at 0."""
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        style: WeightStyle = WeightStyle(),
+    ) -> None:
+        super().__init__(out_channels, channels, *3 * (kernel_size,), bias=True, style=style)
+        self.padding = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, channels, D, H, W] to [N, out_channels, D, H, W]."""
+        return F.conv3d(x, self.normalised_weight(), self.bias, padding=self.padding)
+
+
 class SpectralLinear(_Normalised):
     """Fully connected layer."""
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models.layers.equalized import EqualizedConv2d, EqualizedLinear
-from bigtrain.models.layers.spectral import SpectralConv2d, SpectralLinear
+from bigtrain.models.layers.spectral import SpectralConv2d, SpectralConv3d, SpectralLinear
 from bigtrain.objectives.regularizers import off_orthogonal
 from bigtrain.tasks.terms.base import GeneratorLossContext, GeneratorTerm, Setting
 
@@ -33,5 +33,5 @@ class Orthogonal(GeneratorTerm):
 
 
 def _weights_of(generator: nn.Module) -> list[Tensor]:
-    layers = nn.Conv2d | nn.Linear | SpectralConv2d | SpectralLinear
+    layers = nn.Conv2d | nn.Conv3d | nn.Linear | SpectralConv2d | SpectralConv3d | SpectralLinear
     return [module.weight for module in generator.modules() if isinstance(module, layers)]

@@ -62,7 +62,7 @@ def test_a_sample_is_derived_alike_in_every_batch_and_as_its_spec_says(config: d
 
 
 def test_every_kind_is_tried_here() -> None:
-    of_sounds = {"excerpt", "mel", "spectrogram"}  # see test_derived_sounds.py and test_spectrogram.py
+    of_sounds = {"excerpt", "mel", "spectrogram", "instantaneous_frequency"}  # see test_derived_sounds.py and ops
     assert {config["kind"] for config in KINDS} | of_sounds == set(DERIVED)
 
 

@@ -1,5 +1,6 @@
 """The manifest says exactly what is there; a damaged one gives one clear line."""
 
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from data_pipelines.errors import DataError
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.index import index_dtype, load_index, save_index
-from data_pipelines.manifest import Manifest
-from data_pipelines.shard_table import Shard
+from data_pipelines.manifest import FORMAT, FORMAT_5, Manifest
+from data_pipelines.shard_table import ROW, TABLE, Shard
 
 SHARD = Shard("shard-000000.tar", "shard-000000.index.npy", 3, 10_240, "a" * 64, "2 1")
 MANIFEST = Manifest(
@@ -43,6 +44,36 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert (loaded.resolution, loaded.channels, loaded.codec, loaded.classes) == (4, 3, "png", ("cat", "dog"))
     assert loaded.stored == ("image", "sound", "text")
     assert loaded.class_histogram == [4, 2]
+
+
+def test_of_older_manifests_nothing_is_known_of_the_indexes(tmp_path: Path) -> None:
+    entry = SHARD.document()
+    assert "index_sha256" not in entry
+    assert replace(SHARD, index_sha256="c" * 64).document() == {**entry, "index_sha256": "c" * 64}
+    shards = (replace(SHARD, index_sha256="c" * 64), MANIFEST.shards[1])
+    for form in (FORMAT, FORMAT_5):
+        written = replace(MANIFEST, shards=shards, format=form)
+        written.save(tmp_path)
+        loaded = Manifest.load(tmp_path)
+        assert [shard.index_sha256 for shard in loaded.shards] == ["c" * 64, ""]
+        assert loaded.digest == written.digest
+    assert replace(MANIFEST, shards=shards).digest == MANIFEST.digest  # the sets made before go on
+
+
+def test_a_table_without_sums_of_indexes_is_read(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, format=FORMAT_5)
+    manifest.save(tmp_path)
+    table, document = tmp_path / TABLE, json.loads((tmp_path / "manifest.json").read_text())
+    older = np.frombuffer(table.read_bytes(), ROW)[["count", "bytes", "entries_end", "sha256"]]
+    table.write_bytes(b"".join(row.tobytes() for row in older.astype(np.dtype(ROW.descr[:-1]))))
+    document["table"]["sha256"][TABLE] = hashlib.sha256(table.read_bytes()).hexdigest()
+    content = {key: value for key, value in document.items() if key not in ("format", "digest")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    document["digest"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    loaded = Manifest.load(tmp_path)
+    assert [shard.sha256 for shard in loaded.shards] == [shard.sha256 for shard in MANIFEST.shards]
+    assert [shard.index_sha256 for shard in loaded.shards] == ["", ""]
 
 
 @pytest.mark.parametrize(

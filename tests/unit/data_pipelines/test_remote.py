@@ -76,6 +76,19 @@ def test_what_may_pass_is_tried_again(server: FaultyServer, tiny_shards: Path, c
     assert not list(cache.folder.glob("*.partial"))
 
 
+@pytest.mark.parametrize("misdeed", ["503", "reset", "truncate", "flip"])
+def test_an_index_is_the_one_that_the_manifest_lists(
+    server: FaultyServer, tiny_shards: Path, cache: ShardCache, misdeed: str
+) -> None:
+    """A flipped bit in it would change a label, or damage a sample for as long as the cache keeps it."""
+    index = Manifest.load(tiny_shards).shards[1].index
+    server.misdeeds = {index: [misdeed] * 2}
+    theirs, ours = ShardDataset(server.url, cache=cache), ShardDataset(tiny_shards)
+    np.testing.assert_array_equal(everything(theirs), everything(ours))
+    assert (theirs.folder / index).read_bytes() == (tiny_shards / index).read_bytes()
+    assert server.requests[index] == 3
+
+
 @pytest.mark.parametrize(
     ("misdeed", "words", "requests"),
     [

@@ -84,6 +84,20 @@ def test_a_probe_looks_at_fields_of_any_axes(spec: FieldSpec) -> None:
     assert float(standard.std()) == pytest.approx(1, abs=1e-3)
 
 
+def test_features_of_clips_tell_the_order_of_the_frames() -> None:
+    """A Fréchet distance of them is one of motion, as FVD is, and not of frames alone."""
+    spec = FieldSpec("video", (6, 1, 16, 16), "uint8")
+    network = ProbeNetwork(spec, 3, width=4).eval()
+    clip = torch.zeros(1, *spec.shape, dtype=torch.uint8)
+    for number in range(6):
+        clip[0, number, :, :, 2 * number : 2 * number + 4] = 255  # a bar that moves to the right
+    one, other, still = (
+        network.pool(network.input_of(x)) for x in (clip, clip.flip(1), clip[:, :1].expand_as(clip).contiguous())
+    )
+    assert (one - other).abs().max() > 0.01 * one.abs().max()
+    assert (one - still).abs().max() > 0.01 * one.abs().max()
+
+
 def test_a_probe_learns_the_classes_and_says_how_well(place: Path) -> None:
     network, about = read_probe(place / "probe.safetensors")
     assert about.accuracy > 0.9

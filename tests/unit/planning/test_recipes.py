@@ -48,7 +48,9 @@ OTHER_TASKS = (
     "gan3d-shapes32",
     "rgan-solids512",
     "specgan-drums8k",
+    "gansynth-notes8k",
     "mocogan-motions32",
+    "dvdgan-motions64",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
@@ -63,8 +65,10 @@ FAMILIES = (
     "stylegan1-ffhq1024",
     "vitgan-cifar32",
     "wavegan-sc09",
+    "gansynth-nsynth16k",
     "rgan-shapes2048",
     "mocogan-clips64",
+    "dvdgan-kinetics64",
     "multiscale-lsun128",
     "pixelgan-256",
     "real-esrgan-256",

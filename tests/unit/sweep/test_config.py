@@ -59,6 +59,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "GPUs": ({"trial": {"gpus": 64}}, "trial.gpus 64: this machine has"),
     "ranks": ({"trial": {"nproc": 3}}, "do not divide over 3 ranks"),
     "preset": ({"presets": ["ttur_r2"]}, "presets"),
+    "champion": ({"champion": True}, "no registered model without tracking.models"),
     "empty": ({"presets": []}, "the space is empty"),
     "grace": ({"scheduler": {"kind": "asha", "grace_kimg": 99}}, "must be below the base's total_kimg"),
     "networks in mid-run": (

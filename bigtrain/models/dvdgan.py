@@ -1,0 +1,328 @@
+"""DVD-GAN: recurrent convolutions over BigGAN's blocks, and a discriminator each of frames and of motion.
+
+Clark, Donahue & Simonyan 2019. The generator alternates gated recurrent units of convolutions, which run along time,
+with residual blocks, which work on each frame. The spatial discriminator judges some drawn frames at full resolution,
+the temporal one all frames at half resolution; their losses are added. The separable attention that the paper has for
+clips of 48 frames is left out.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from bigtrain.core.rng import Draws
+from bigtrain.models.base import (
+    ArraySpec,
+    BaseDiscriminatorConfig,
+    BaseGeneratorConfig,
+    DataSpec,
+    Discriminator,
+    Generator,
+    ImageSpec,
+)
+from bigtrain.models.biggan import (
+    DISCRIMINATOR_WIDTHS,
+    BigGANDiscriminatorConfig,
+    DiscriminatorBlock,
+    GeneratorBlock,
+    bottom_size,
+    check_halvings,
+    output_layer,
+    paper_halvings,
+)
+from bigtrain.models.layers.conditional_batch_norm import set_standing_statistics
+from bigtrain.models.layers.conditioning import ClassTable, class_weights
+from bigtrain.models.layers.drawn_frames import append_drawn_frames, split_drawn_frames
+from bigtrain.models.layers.spectral import (
+    Initialisation,
+    SpectralConv2d,
+    SpectralConv3d,
+    SpectralEmbedding,
+    SpectralLinear,
+    WeightStyle,
+)
+from bigtrain.ops.convolution import conv2d
+from bigtrain.ops.layout import channels_last
+
+GENERATOR_WIDTHS = {64: (8, 8, 8, 4, 2), 128: (8, 8, 8, 4, 2, 1), 256: (8, 8, 8, 4, 4, 2, 1)}
+"""Channels at 4x4, 8x8, ... as multiples of the base width."""
+
+Widths = tuple[PositiveInt, ...]
+
+
+class DVDGANGeneratorConfig(BaseGeneratorConfig):
+    """The generator's size and shape.
+
+    Attributes:
+        z_dim: length of the latent.
+        width: base number of channels (128 in the paper at 64x64).
+        multiples: channels at 4x4, 8x8, ... as multiples of `width`; null for the usual ones at 64, 128 and 256 pixels.
+        shared_dim: length of the class embedding, which is appended to the latent.
+        init: initialisation of the weights.
+        calibration_batch: latents per batch when the standing statistics are computed.
+    """
+
+    kind: Literal["dvdgan"] = "dvdgan"
+    works_on: ClassVar[type[DataSpec]] = ArraySpec
+    z_dim: PositiveInt = 120
+    width: PositiveInt = 128
+    multiples: Widths | None = None
+    shared_dim: PositiveInt = 120
+    init: Initialisation = "orthogonal"
+    calibration_batch: PositiveInt = 32
+
+    def build(self, image: ArraySpec) -> "DVDGANGenerator":
+        """Build the generator of clips [T, C, H, W]."""
+        return DVDGANGenerator(self, image)
+
+
+class DVDGANDiscriminatorConfig(BaseDiscriminatorConfig):
+    """The two discriminators.
+
+    Attributes:
+        frames: number of frames that the spatial discriminator judges of each clip (k in the paper).
+        width: base number of channels of both.
+        multiples: channels after each block of the spatial discriminator as multiples of `width`; null for BigGAN's.
+        temporal_multiples: likewise of the temporal discriminator, whose first two blocks are three-dimensional; null
+            for BigGAN's at half of the resolution.
+        init: initialisation of the weights.
+    """
+
+    kind: Literal["dvdgan"] = "dvdgan"
+    works_on: ClassVar[type[DataSpec]] = ArraySpec
+    frames: PositiveInt = 8
+    width: PositiveInt = 128
+    multiples: Widths | None = None
+    temporal_multiples: Widths | None = Field(default=None, min_length=2)
+    init: Initialisation = "orthogonal"
+
+    def build(self, image: ArraySpec) -> "DVDGANDiscriminator":
+        """Build the discriminators of clips [T, C, H, W]."""
+        return DVDGANDiscriminator(self, image)
+
+
+class DVDGANGenerator(Generator):
+    """z, class -> features of 4 pixels, the same for all frames -> recurrent and residual stages -> clip."""
+
+    def __init__(self, config: DVDGANGeneratorConfig, clip: ArraySpec) -> None:
+        super().__init__()
+        frame = _frame_of(clip)
+        multiples = config.multiples or _usual(GENERATOR_WIDTHS, min(frame.shape[1:]), "generator.multiples")
+        self.image, self.frames, self.z_dim = clip, clip.shape[0], config.z_dim
+        self.bottom, self.calibration_batch = bottom_size(frame, len(multiples)), config.calibration_batch
+        widths, style = [multiple * config.width for multiple in multiples], WeightStyle(config.init)
+        condition = config.z_dim
+        if clip.classes:
+            self.shared = ClassTable(clip.classes, config.shared_dim, style)
+            condition += config.shared_dim
+        self.linear = SpectralLinear(condition, widths[0] * math.prod(self.bottom), style=style)
+        self.recurrent, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for channels, out_channels in pairwise(widths):
+            self.recurrent.append(ConvGRU(channels, style))
+            self.blocks.append(GeneratorBlock(channels, channels, condition, 1, style, up=False))
+            self.blocks.append(GeneratorBlock(channels, out_channels, condition, 1, style))
+        self.output_layer = output_layer(widths[-1], frame, style)
+
+    def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
+        """Generate clips; see `Generator.forward`. Truncation scales z."""
+        condition = z * truncation
+        if self.image.classes:
+            embedding = self.shared(class_weights(label, self.image.classes))
+            condition = torch.cat([condition, embedding.to(z.dtype)], dim=1)
+        x = channels_last(self.linear(condition).reshape(len(z), -1, *self.bottom))
+        x = x.repeat_interleave(self.frames, dim=0)
+        condition = condition.repeat_interleave(self.frames, dim=0)
+        for depth, recurrent in enumerate(self.recurrent):
+            x = recurrent(x.reshape(-1, self.frames, *x.shape[1:]))
+            for block in self.blocks[2 * depth : 2 * depth + 2]:
+                x = block(x, condition)
+        made = torch.tanh(self.output_layer(x).float())
+        return made.reshape(-1, self.frames, *made.shape[1:])
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Generator."""
+        return [*self.recurrent, *self.blocks]
+
+    def calibrate(self, z: Tensor, label: Tensor) -> None:
+        """Set the standing batch statistics."""
+        set_standing_statistics(self, z, label, batch=self.calibration_batch)
+
+
+class ConvGRU(nn.Module):
+    """A gated recurrent unit of 3x3 convolutions (Ballas et al. 2016), with ReLU as in the paper's appendix.
+
+    Args:
+        channels: of the input and of the state, which is zero before the first frame.
+        style: of the weights.
+    """
+
+    def __init__(self, channels: int, style: WeightStyle) -> None:
+        super().__init__()
+        self.channels = channels
+        self.gates = SpectralConv2d(2 * channels, 2 * channels, 3, style=style)
+        self.candidate = SpectralConv2d(2 * channels, channels, 3, style=style)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the frames' inputs, [N, T, C, H, W], to the states as images, [N * T, C, H, W]."""
+        count, frames = x.shape[:2]
+        parts = []  # the weights once for all frames, in a part for the input and one for the state
+        for layer in (self.gates, self.candidate):
+            of_input, of_state = layer.normalised_weight().chunk(2, dim=1)
+            inputs = conv2d(channels_last(x.flatten(0, 1)), of_input, layer.bias, padding=1)
+            parts.append((inputs.reshape(count, frames, *inputs.shape[1:]).unbind(1), of_state))
+        (of_gates, gates_weight), (of_candidates, candidate_weight) = parts
+        state, states = torch.zeros_like(of_candidates[0]), []
+        for gates, candidate in zip(of_gates, of_candidates, strict=True):
+            reset, update = torch.sigmoid(gates + conv2d(state, gates_weight, padding=1)).chunk(2, dim=1)
+            new = F.relu(candidate + conv2d(channels_last(reset * state), candidate_weight, padding=1))
+            state = channels_last(update * state + (1 - update) * new)
+            states.append(state)
+        return channels_last(torch.stack(states, dim=1).flatten(0, 1))
+
+
+class DVDGANDiscriminator(Discriminator):
+    """Drawn frames -> logit of the one; clip at half resolution -> logit of the other; logits of shape [N, 2]."""
+
+    opinions = (1, 1)
+
+    def __init__(self, config: DVDGANDiscriminatorConfig, clip: ArraySpec) -> None:
+        super().__init__()
+        frame = _frame_of(clip)
+        if config.frames > clip.shape[0]:
+            raise ValueError(f"dvdgan: frames {config.frames} are more than the {clip.shape[0]} of a clip")
+        self.image, self.length, self.count = clip, clip.shape[0], config.frames
+        multiples = config.multiples or _usual(DISCRIMINATOR_WIDTHS, min(frame.shape[1:]), "discriminator.multiples")
+        spatial = BigGANDiscriminatorConfig(width=config.width, multiples=multiples, init=config.init)
+        self.spatial = spatial.build(frame)
+        self.temporal = TemporalDiscriminator(config, clip)
+        self.widths = [self.spatial.features_dim, self.temporal.features_dim]
+        self.features_dim = sum(self.widths)
+
+    def draw_view(self, image: Tensor, draws: Draws) -> Tensor:
+        """See Discriminator: frames are drawn from each clip."""
+        return append_drawn_frames(image, draws, self.count)
+
+    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
+        """Return the activations of both; the last one is their last features side by side.
+
+        Args:
+            image: clips [N, T, C, H, W], with or without drawn frames behind; without, frames at even distances are
+                taken. A clip's score is the sum of its frames' scores, so their last features are added.
+            label: see Discriminator.
+        """
+        clip, frames = split_drawn_frames(image, self.length, self.count)
+        labels = label.repeat_interleave(self.count, dim=0)
+        *inner, of_frames = self.spatial.features(channels_last(frames.flatten(0, 1)), labels)
+        *more, of_clip = self.temporal.features(clip, label)
+        of_frames = of_frames.reshape(len(clip), self.count, -1).sum(1)
+        return [*inner, *more, torch.cat([of_frames, of_clip], dim=1)]
+
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """Turn the last features [N, features_dim] into logits, float32, spatial first and temporal last."""
+        of_frames, of_clip = torch.split(feature, self.widths, dim=1)
+        return torch.stack([self.spatial.head(of_frames, label), self.temporal.head(of_clip, label)], dim=1)
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Discriminator."""
+        return [*self.spatial.stages(), *self.temporal.stages()]
+
+
+class TemporalDiscriminator(Discriminator):
+    """Clip -> half its sides -> two residual blocks of space and time -> residual blocks of each frame -> logit."""
+
+    def __init__(self, config: DVDGANDiscriminatorConfig, clip: ArraySpec) -> None:
+        super().__init__()
+        _, channels, height, width = clip.shape
+        if height % 2 or width % 2:
+            raise ValueError(f"dvdgan halves its frames, which {height}x{width} does not allow")
+        half = ImageSpec(height // 2, channels, clip.classes, None if height == width else width // 2)
+        key = "discriminator.temporal_multiples"
+        multiples = config.temporal_multiples or _usual(DISCRIMINATOR_WIDTHS, min(half.shape[1:]), key)
+        widths, style = [multiple * config.width for multiple in multiples], WeightStyle(config.init)
+        halvings = paper_halvings(half, len(widths))
+        check_halvings(half, halvings)
+        self.image, self.features_dim = clip, widths[-1]
+        blocks: list[nn.Module] = []
+        for depth, (before, after) in enumerate(pairwise([channels, *widths])):
+            kind = SpaceTimeBlock if depth < 2 else DiscriminatorBlock
+            blocks.append(kind(before, after, down=depth < halvings, first=depth == 0, style=style))
+        self.blocks = nn.ModuleList(blocks)
+        self.linear = SpectralLinear(widths[-1], 1, style=style)
+        if clip.classes:
+            self.embed = SpectralEmbedding(clip.classes, widths[-1], style=style)
+
+    def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
+        """See Discriminator; `image` has shape [N, T, C, H, W]."""
+        count, found = len(image), []
+        x = F.avg_pool2d(image.flatten(0, 1), 2)
+        x = x.reshape(count, -1, *x.shape[1:]).transpose(1, 2)
+        for block in self.blocks:
+            if x.ndim == 5 and isinstance(block, DiscriminatorBlock):
+                x = channels_last(x.transpose(1, 2).flatten(0, 1))
+            x = block(x)
+            found.append(x)
+        if x.ndim == 5:
+            x = x.transpose(1, 2).flatten(0, 1)
+        found.append(F.relu(x).float().sum((2, 3)).reshape(count, -1, self.features_dim).sum(1))
+        return found
+
+    def head(self, feature: Tensor, label: Tensor) -> Tensor:
+        """See Discriminator; a class adds its projection."""
+        logits: Tensor = self.linear(feature).squeeze(1).float()
+        if self.image.classes:
+            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
+        return logits.float()
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Discriminator."""
+        return list(self.blocks)
+
+
+class SpaceTimeBlock(nn.Module):
+    """BigGAN's discriminator block with three-dimensional convolutions; an even number of frames is halved as well."""
+
+    def __init__(self, channels: int, out_channels: int, *, down: bool, first: bool, style: WeightStyle) -> None:
+        super().__init__()
+        self.down, self.first = down, first
+        self.conv1 = SpectralConv3d(channels, out_channels, 3, style=style)
+        self.conv2 = SpectralConv3d(out_channels, out_channels, 3, style=style)
+        if channels != out_channels or down:
+            self.conv_sc = SpectralConv3d(channels, out_channels, 1, style=style)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, T, H, W] to [N, C', T / 2, H / 2, W / 2], or without halving."""
+        y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        if self.down:
+            y, x = _halved(y), _halved(x)
+        out: Tensor = y + (self.conv_sc(x) if hasattr(self, "conv_sc") else x)
+        return out
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Average [N, C, T, H, W] over 2x2 pixels, and over two frames if T is even: `avg_pool3d` is not deterministic."""
+    x = F.avg_pool2d(x.flatten(1, 2), 2).reshape(*x.shape[:3], x.shape[3] // 2, x.shape[4] // 2)
+    if x.shape[2] % 2:
+        return x
+    return (x[:, :, ::2] + x[:, :, 1::2]) / 2
+
+
+def _usual(table: dict[int, tuple[int, ...]], side: int, key: str) -> tuple[int, ...]:
+    if side not in table:
+        raise ValueError(
+            f"dvdgan knows {key} of frames of {', '.join(map(str, table))} pixels, not of {side}: give them"
+        )
+    return table[side]
+
+
+def _frame_of(clip: ArraySpec) -> ImageSpec:
+    """Return what a frame of a clip is to the blocks of images."""
+    if len(clip.shape) != 4:
+        raise ValueError(f"dvdgan works on clips [T, C, H, W], and the field has the shape {list(clip.shape)}")
+    _, channels, height, width = clip.shape
+    return ImageSpec(height, channels, clip.classes, None if width == height else width)
