@@ -47,7 +47,8 @@ def close_log_file() -> None:
     for handler in [one for one in (*log.handlers, *crash_log.handlers) if isinstance(one, _FileHandler)]:
         for logger in (log, logging.getLogger("data_pipelines"), crash_log):
             logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # a full disk takes no last lines, and hides no failure that is on its way
+            handler.close()
 
 
 class _WithoutSecrets(logging.Formatter):

@@ -143,9 +143,10 @@ def how_it_ended(
     grids = sorted((folder / "images" / "samples").glob("*.png"))
     lines = [f"{'samples':<10}{grids[-1]}"] if grids else []
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
-    translates = any(spec.role == "translator" for spec in config.networks(config.data.field_specs()).values())
+    roles = {spec.role for spec in config.networks(config.data.field_specs()).values()}
     more = f"sample {snapshot} --seeds 0-63 --out grid.png"
-    more = f"apply {snapshot} IMAGES --out translated" if translates else more
+    more = f"apply {snapshot} IMAGES --out translated" if "translator" in roles else more
+    more = f"apply {snapshot} IMAGES --style IMAGE --out stylised" if "styliser" in roles else more
     lines += [f"{'more':<10}{_command('bigtrain')} {more}"]
     if config.tracking.mlflow:
         uri = json.loads((folder / "mlflow.json").read_text())["uri"] if (folder / "mlflow.json").is_file() else None

@@ -1,4 +1,4 @@
-"""One run on 2, 1, 4 and 2 ranks, and from DDP to FSDP2 and back: the same samples, draws and losses."""
+"""One run on 2, 1, 4 and 2 ranks, and from DDP to FSDP2 and back: the same samples, draws and losses, in float64."""
 
 import json
 from collections import defaultdict
@@ -33,6 +33,7 @@ def test_ranks_and_strategies_change_in_one_run(runs: Runs, networks: str) -> No
         # that is only rounding, and with larger rates the steps drift apart faster.
         *("optim.G.eps=1.0e-4", "optim.D.eps=1.0e-4", "optim.G.lr.value=2.0e-4", "optim.D.lr.value=2.0e-4"),
         *("log.interval_kimg=0.016", "data.flip=true"),
+        "micro_batch=4",  # two a rank, on any number of ranks: spectral normalisation moves in each forward
     )
     if networks == "stylegan2":  # nothing of it moves in a forward: the batch may be cut into any pieces
         g, d = STYLEGAN.format(", z_dim: 16, w_dim: 16"), STYLEGAN.format(", mbstd_group: 4")
@@ -55,4 +56,4 @@ def test_ranks_and_strategies_change_in_one_run(runs: Runs, networks: str) -> No
         assert [kimg for kimg, _ in points] == [kimg for kimg, _ in theirs[name]]
         assert len(points) == 40
         for (kimg, one), (_, other) in zip(points, theirs[name], strict=True):
-            assert one == pytest.approx(other, abs=1e-4), (name, kimg)
+            assert one == pytest.approx(other, abs=1e-6), (name, kimg)

@@ -15,6 +15,7 @@ from bigtrain.engine.feed import Feed
 from bigtrain.engine.step import StepResult
 from bigtrain.train import main as train
 from bigtrain.trainer import Trainer
+from tests.float64 import float64
 
 
 def main() -> None:
@@ -45,7 +46,8 @@ def main() -> None:
     Draws.bits = watched_bits  # type: ignore[method-assign]
     Feed.__next__ = watched_batch  # type: ignore[method-assign]
     Trainer.take_step = watched_step  # type: ignore[method-assign]
-    train()
+    with float64():
+        train()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 import io
+from logging import FileHandler
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -24,3 +26,12 @@ def test_standard_output_is_for_the_answer_in_json_alone() -> None:
         assert logging.console.stderr
         raise ValueError("broken")
     assert logging.console.stderr is before
+
+
+def test_a_full_disk_hides_nothing_when_the_log_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "rank0.log").symlink_to("/dev/full")
+    logging.log_to_file(tmp_path / "rank0.log")
+    files = [handler for handler in logging.log.handlers if isinstance(handler, FileHandler)]
+    files[0].stream.write("a last line, which is still in the buffer")
+    logging.close_log_file()
+    assert not set(files) & set(logging.log.handlers)
