@@ -166,6 +166,22 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
     ),
+    "frame_prediction": (
+        TranslationConfig,
+        {
+            "generator": {"kind": "dvdgan_fp", "width": 2, "multiples": [2, 2, 1], "z_dim": 6, "encoder_width": 2},
+            "discriminator": {
+                "kind": "dvdgan_fp",
+                "width": 2,
+                "multiples": [1, 2],
+                "temporal_multiples": [1, 2, 2],
+                "frames": 2,
+            },
+            "objective": {"adversarial": "hinge", "terms": {"l1": {}}},
+            **COMMON,
+        },
+        {"input": FieldSpec("video", (2, 1, 16, 16), "uint8"), "target": FieldSpec("video", (3, 1, 16, 16), "uint8")},
+    ),
     "dvdgan": (
         SynthesisConfig,
         {
@@ -184,6 +200,10 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         {"video": FieldSpec("video", (4, 1, 16, 16), "uint8"), "class": FieldSpec("class", (), "int64", ("a", "b"))},
     ),
 }
+
+
+MICRO_BATCHES_MATTER = frozenset({"spade", "dvdgan", "frame_prediction"})
+"""Their statistics or spectral norms move in every forward, so that the number of micro-batches is a part of them."""
 
 
 class TaskTraining:

@@ -24,6 +24,7 @@ from bigtrain.models.biggan_deep import BigGANDeepDiscriminatorConfig, BigGANDee
 from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
+from bigtrain.models.dvdgan_fp import DVDGANFPConfig, DVDGANFPDiscriminatorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
@@ -110,6 +111,7 @@ DISCRIMINATORS.add_classes(
     WaveGANDiscriminatorConfig,
 )
 TRANSLATORS.add_classes(
+    DVDGANFPConfig,
     GatedInpainterConfig,
     HiFiGANConfig,
     LabColouriserConfig,
@@ -122,6 +124,7 @@ TRANSLATORS.add_classes(
 )
 STYLISERS.add_classes(AdaINConfig)
 PATCH_DISCRIMINATORS.add_classes(
+    DVDGANFPDiscriminatorConfig,
     HiFiGANDiscriminatorConfig,
     LabelMapDiscriminatorConfig,
     MultiScalePatchDiscriminatorConfig,

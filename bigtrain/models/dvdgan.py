@@ -112,8 +112,8 @@ class DVDGANGenerator(Generator):
 
     def __init__(self, config: DVDGANGeneratorConfig, clip: ArraySpec) -> None:
         super().__init__()
-        frame = _frame_of(clip)
-        multiples = config.multiples or _usual(GENERATOR_WIDTHS, min(frame.shape[1:]), "generator.multiples")
+        frame = frame_of(clip)
+        multiples = config.multiples or usual_widths(GENERATOR_WIDTHS, min(frame.shape[1:]), "generator.multiples")
         self.image, self.frames, self.z_dim = clip, clip.shape[0], config.z_dim
         self.bottom, self.calibration_batch = bottom_size(frame, len(multiples)), config.calibration_batch
         widths, style = [multiple * config.width for multiple in multiples], WeightStyle(config.init)
@@ -122,12 +122,7 @@ class DVDGANGenerator(Generator):
             self.shared = ClassTable(clip.classes, config.shared_dim, style)
             condition += config.shared_dim
         self.linear = SpectralLinear(condition, widths[0] * math.prod(self.bottom), style=style)
-        self.recurrent, self.blocks = nn.ModuleList(), nn.ModuleList()
-        for channels, out_channels in pairwise(widths):
-            self.recurrent.append(ConvGRU(channels, style))
-            self.blocks.append(GeneratorBlock(channels, channels, condition, 1, style, up=False))
-            self.blocks.append(GeneratorBlock(channels, out_channels, condition, 1, style))
-        self.output_layer = output_layer(widths[-1], frame, style)
+        self.decoder = RecurrentDecoder(widths, frame, condition, style)
 
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
         """Generate clips; see `Generator.forward`. Truncation scales z."""
@@ -135,30 +130,69 @@ class DVDGANGenerator(Generator):
         if self.image.classes:
             embedding = self.shared(class_weights(label, self.image.classes))
             condition = torch.cat([condition, embedding.to(z.dtype)], dim=1)
-        x = channels_last(self.linear(condition).reshape(len(z), -1, *self.bottom))
-        x = x.repeat_interleave(self.frames, dim=0)
-        condition = condition.repeat_interleave(self.frames, dim=0)
-        for depth, recurrent in enumerate(self.recurrent):
-            x = recurrent(x.reshape(-1, self.frames, *x.shape[1:]))
-            for block in self.blocks[2 * depth : 2 * depth + 2]:
-                x = block(x, condition)
-        made = torch.tanh(self.output_layer(x).float())
-        return made.reshape(-1, self.frames, *made.shape[1:])
+        x = self.linear(condition).reshape(len(z), -1, *self.bottom)
+        made: Tensor = self.decoder(x, condition, self.frames)
+        return made
 
     def stages(self) -> Sequence[nn.Module]:
         """See Generator."""
-        return [*self.recurrent, *self.blocks]
+        return self.decoder.stages()
 
     def calibrate(self, z: Tensor, label: Tensor) -> None:
         """Set the standing batch statistics."""
         set_standing_statistics(self, z, label, batch=self.calibration_batch)
 
 
+class RecurrentDecoder(nn.Module):
+    """Features of the smallest size -> at each size a recurrent unit and two residual blocks -> clip.
+
+    Args:
+        widths: channels at the smallest size, at twice that, and so on.
+        frame: what a frame is.
+        condition: length of the condition of the residual blocks.
+        style: of the weights.
+    """
+
+    def __init__(self, widths: Sequence[int], frame: ImageSpec, condition: int, style: WeightStyle) -> None:
+        super().__init__()
+        self.recurrent, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for channels, out_channels in pairwise(widths):
+            self.recurrent.append(ConvGRU(channels, style))
+            self.blocks.append(GeneratorBlock(channels, channels, condition, 1, style, up=False))
+            self.blocks.append(GeneratorBlock(channels, out_channels, condition, 1, style))
+        self.output_layer = output_layer(widths[-1], frame, style)
+
+    def forward(self, x: Tensor, condition: Tensor, frames: int, states: Sequence[Tensor] = ()) -> Tensor:
+        """Make clips.
+
+        Args:
+            x: the input of the first recurrent unit, the same for all frames, shape [N, C, h, w].
+            condition: shape [N, condition].
+            frames: how many to make.
+            states: of each recurrent unit before the first frame; empty for zeros.
+
+        Returns:
+            In [-1, 1], float32, shape [N, frames, C, H, W].
+        """
+        x = channels_last(x).repeat_interleave(frames, dim=0)
+        condition = condition.repeat_interleave(frames, dim=0)
+        for depth, recurrent in enumerate(self.recurrent):
+            x = recurrent(x.reshape(-1, frames, *x.shape[1:]), states[depth] if states else None)
+            for block in self.blocks[2 * depth : 2 * depth + 2]:
+                x = block(x, condition)
+        made = torch.tanh(self.output_layer(x).float())
+        return made.reshape(-1, frames, *made.shape[1:])
+
+    def stages(self) -> Sequence[nn.Module]:
+        """Return the recurrent units and the blocks."""
+        return [*self.recurrent, *self.blocks]
+
+
 class ConvGRU(nn.Module):
     """A gated recurrent unit of 3x3 convolutions (Ballas et al. 2016), with ReLU as in the paper's appendix.
 
     Args:
-        channels: of the input and of the state, which is zero before the first frame.
+        channels: of the input and of the state.
         style: of the weights.
     """
 
@@ -168,8 +202,11 @@ class ConvGRU(nn.Module):
         self.gates = SpectralConv2d(2 * channels, 2 * channels, 3, style=style)
         self.candidate = SpectralConv2d(2 * channels, channels, 3, style=style)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map the frames' inputs, [N, T, C, H, W], to the states as images, [N * T, C, H, W]."""
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """Map the frames' inputs, [N, T, C, H, W], to the states as images, [N * T, C, H, W].
+
+        `before` is the state before the first frame, [N, C, H, W]; None for zeros.
+        """
         count, frames = x.shape[:2]
         parts = []  # the weights once for all frames, in a part for the input and one for the state
         for layer in (self.gates, self.candidate):
@@ -177,7 +214,7 @@ class ConvGRU(nn.Module):
             inputs = conv2d(channels_last(x.flatten(0, 1)), of_input, layer.bias, padding=1)
             parts.append((inputs.reshape(count, frames, *inputs.shape[1:]).unbind(1), of_state))
         (of_gates, gates_weight), (of_candidates, candidate_weight) = parts
-        state, states = torch.zeros_like(of_candidates[0]), []
+        state, states = torch.zeros_like(of_candidates[0]) if before is None else before, []
         for gates, candidate in zip(of_gates, of_candidates, strict=True):
             reset, update = torch.sigmoid(gates + conv2d(state, gates_weight, padding=1)).chunk(2, dim=1)
             new = F.relu(candidate + conv2d(channels_last(reset * state), candidate_weight, padding=1))
@@ -193,14 +230,16 @@ class DVDGANDiscriminator(Discriminator):
 
     def __init__(self, config: DVDGANDiscriminatorConfig, clip: ArraySpec) -> None:
         super().__init__()
-        frame = _frame_of(clip)
+        frame = frame_of(clip)
         if config.frames > clip.shape[0]:
             raise ValueError(f"dvdgan: frames {config.frames} are more than the {clip.shape[0]} of a clip")
         self.image, self.length, self.count = clip, clip.shape[0], config.frames
-        multiples = config.multiples or _usual(DISCRIMINATOR_WIDTHS, min(frame.shape[1:]), "discriminator.multiples")
+        multiples = config.multiples or usual_widths(
+            DISCRIMINATOR_WIDTHS, min(frame.shape[1:]), "discriminator.multiples"
+        )
         spatial = BigGANDiscriminatorConfig(width=config.width, multiples=multiples, init=config.init)
         self.spatial = spatial.build(frame)
-        self.temporal = TemporalDiscriminator(config, clip)
+        self.temporal = TemporalDiscriminator(clip, config.width, config.temporal_multiples, config.init)
         self.widths = [self.spatial.features_dim, self.temporal.features_dim]
         self.features_dim = sum(self.widths)
 
@@ -236,15 +275,15 @@ class DVDGANDiscriminator(Discriminator):
 class TemporalDiscriminator(Discriminator):
     """Clip -> half its sides -> two residual blocks of space and time -> residual blocks of each frame -> logit."""
 
-    def __init__(self, config: DVDGANDiscriminatorConfig, clip: ArraySpec) -> None:
+    def __init__(self, clip: ArraySpec, width: int, multiples: Widths | None, init: Initialisation) -> None:
         super().__init__()
-        _, channels, height, width = clip.shape
-        if height % 2 or width % 2:
-            raise ValueError(f"dvdgan halves its frames, which {height}x{width} does not allow")
-        half = ImageSpec(height // 2, channels, clip.classes, None if height == width else width // 2)
+        _, channels, *sides = clip.shape
+        if any(side % 2 for side in sides):
+            raise ValueError(f"dvdgan halves its frames, which {sides[0]}x{sides[1]} does not allow")
+        half = ImageSpec(sides[0] // 2, channels, clip.classes, None if sides[0] == sides[1] else sides[1] // 2)
         key = "discriminator.temporal_multiples"
-        multiples = config.temporal_multiples or _usual(DISCRIMINATOR_WIDTHS, min(half.shape[1:]), key)
-        widths, style = [multiple * config.width for multiple in multiples], WeightStyle(config.init)
+        multiples = multiples or usual_widths(DISCRIMINATOR_WIDTHS, min(half.shape[1:]), key)
+        widths, style = [multiple * width for multiple in multiples], WeightStyle(init)
         halvings = paper_halvings(half, len(widths))
         check_halvings(half, halvings)
         self.image, self.features_dim = clip, widths[-1]
@@ -312,7 +351,12 @@ def _halved(x: Tensor) -> Tensor:
     return (x[:, :, ::2] + x[:, :, 1::2]) / 2
 
 
-def _usual(table: dict[int, tuple[int, ...]], side: int, key: str) -> tuple[int, ...]:
+def usual_widths(table: dict[int, tuple[int, ...]], side: int, key: str) -> tuple[int, ...]:
+    """Return the multiples of the width for frames of a size.
+
+    Raises:
+        ValueError: there are none; the message names the key.
+    """
     if side not in table:
         raise ValueError(
             f"dvdgan knows {key} of frames of {', '.join(map(str, table))} pixels, not of {side}: give them"
@@ -320,8 +364,12 @@ def _usual(table: dict[int, tuple[int, ...]], side: int, key: str) -> tuple[int,
     return table[side]
 
 
-def _frame_of(clip: ArraySpec) -> ImageSpec:
-    """Return what a frame of a clip is to the blocks of images."""
+def frame_of(clip: ArraySpec) -> ImageSpec:
+    """Return what a frame of a clip is to the blocks of images.
+
+    Raises:
+        ValueError: it is no clip.
+    """
     if len(clip.shape) != 4:
         raise ValueError(f"dvdgan works on clips [T, C, H, W], and the field has the shape {list(clip.shape)}")
     _, channels, height, width = clip.shape

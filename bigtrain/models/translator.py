@@ -121,6 +121,10 @@ class PatchDiscriminator(nn.Module, ABC):
         """See `Generator.stages`."""
         return ()
 
+    def draw_view(self, image: Tensor, draws: Draws) -> Tensor:
+        """See `Discriminator.draw_view`."""
+        return image
+
     def joined(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Return the condition's channels, then the image's.
 

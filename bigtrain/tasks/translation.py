@@ -160,7 +160,7 @@ class TranslationPlayer(Player):
             draws=draws,
             real=batch[self.config.target],
             generate=lambda z=None: G(source, draws.of("G")),
-            show=lambda image, draws: image,
+            show=lambda image, draws: D.draw_view(image, draws),
             averages=self.averages,
         )
 

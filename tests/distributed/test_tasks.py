@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from tests.distributed.ranks import on_ranks
 from tests.float64 import float64
-from tests.task_training import TaskTraining
+from tests.task_training import MICRO_BATCHES_MATTER, TaskTraining
 from tests.training import distance
 
 FAMILIES = (
@@ -23,12 +23,13 @@ FAMILIES = (
     "point_clouds",
     "clips",
     "dvdgan",
+    "frame_prediction",
 )
 STRATEGIES = ("ddp", "fsdp", "zero2")
 
 
 def train(name: str, strategy: str, micro_batch: int) -> Any:
-    if name in ("spade", "dvdgan"):  # statistics and spectral norms move in every forward, so micro-batches matter
+    if name in MICRO_BATCHES_MATTER:
         micro_batch = 8 // dist.get_world_size()
     with float64():
         return TaskTraining(name, strategy=strategy, micro_batch=micro_batch).run(3)

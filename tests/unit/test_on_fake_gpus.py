@@ -170,9 +170,18 @@ def test_vocoders(monkeypatch: pytest.MonkeyPatch) -> None:
     check(take(parse_config(TranslationConfig, {**config, "conditional": False}, source="test"), fields, monkeypatch))
 
 
+def test_frame_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, fields = {"objective": {"adversarial": "hinge", "terms": {"l1": {}}}, **COMMON}, {}
+    for name, small in (("generator", {"encoder_width": 2}), ("discriminator", {"frames": 2})):
+        config[name] = {"kind": "dvdgan_fp", "width": 2, **small}
+    for name, frames in (("input", 2), ("target", 3)):
+        fields[name] = FieldSpec("video", (frames, 3, 64, 64), "uint8")
+    check(take(parse_config(TranslationConfig, config, source="test"), fields, monkeypatch))
+
+
 def test_every_translator_of_other_samples_is_tried() -> None:
-    assert {*TRANSLATORS} - {*works_on_images(TRANSLATORS)} == {"hifigan"}
-    assert {*PATCH_DISCRIMINATORS} - {*works_on_images(PATCH_DISCRIMINATORS)} == {"hifigan"}
+    assert {*TRANSLATORS} - {*works_on_images(TRANSLATORS)} == {"hifigan", "dvdgan_fp"}
+    assert {*PATCH_DISCRIMINATORS} - {*works_on_images(PATCH_DISCRIMINATORS)} == {"hifigan", "dvdgan_fp"}
 
 
 @pytest.mark.parametrize("kind", sorted({*works_on_images(PATCH_DISCRIMINATORS)} - {"label_map", "multi_scale_patch"}))

@@ -6,6 +6,7 @@ A new kind is a file here and a name below; other packages add theirs by entry p
 """
 
 from bigtrain.augment.derived.base import DERIVED, DerivedField, DerivedFieldConfig, derive
+from bigtrain.augment.derived.clips import FramesConfig
 from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.label_map import LabelMapConfig
@@ -17,6 +18,7 @@ DERIVED.add_classes(
     BlurConfig,
     DownscaleConfig,
     ExcerptConfig,
+    FramesConfig,
     FrequencyConfig,
     GrayscaleConfig,
     HolesConfig,

@@ -29,7 +29,7 @@ def test_published_sizes() -> None:
         G = DVDGANGeneratorConfig().build(clip)
         D = DVDGANDiscriminatorConfig().build(clip)
     assert G.linear.weight.shape == (8 * 128 * 16, 240)
-    assert [unit.channels for unit in G.recurrent] == [1024, 1024, 1024, 512]
+    assert [unit.channels for unit in G.decoder.recurrent] == [1024, 1024, 1024, 512]
     assert (G.bottom, D.count) == ((4, 4), 8)
     assert [block.conv1.weight.ndim for block in D.temporal.blocks] == [5, 5, 4, 4]
 

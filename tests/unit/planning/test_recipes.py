@@ -51,6 +51,7 @@ OTHER_TASKS = (
     "gansynth-notes8k",
     "mocogan-motions32",
     "dvdgan-motions64",
+    "dvdgan-fp-motions64",
 )
 """Recipes of other tasks than synthesis of images; their steps are tested in tests/unit/tasks and tests/distributed."""
 FAMILIES = (
