@@ -145,7 +145,9 @@ class ClipReader:
         if self.form.rate is None:
             if not _alike(about.rate, self.rate):
                 found, most = (f"{rate:g}" if rate else "none" for rate in (about.rate, self.rate))
-                raise Rejected("rate", f"{found} frames a second, expected {most} as most have; --rate chooses frames")
+                raise Rejected(
+                    "rate", f"{found} frames a second, expected {most} as most videos have; --rate selects frames"
+                )
         elif about.rate is None or about.rate < 0.999 * self.form.rate:
             found = f"{about.rate:g}" if about.rate else "no"
             raise Rejected("rate", f"{found} frames a second, expected {self.form.rate} or more")
@@ -181,7 +183,7 @@ def from_frames(place: Place) -> Source:
     images = listing.images()
     videos = dict.fromkeys(str(PurePosixPath(str(listing.files[name].where)).parent) for name in images)
     if not videos or "." in videos:
-        raise DataError(f"{path}: expected a folder a clip, with its frames as images")
+        raise DataError(f"{path}: expected one folder per clip, with its frames as images")
     if place.clips.rate is not None:
         raise DataError(
             f"{path}: --rate {place.clips.rate}: folders of frames have no rate; --stride leaves out frames"

@@ -56,7 +56,7 @@ def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
     assert clips.tobytes() == films[0][:4].tobytes() + films[1].tobytes()
     found = rejected(tmp_path / "set")
     assert found["2.mkv"] == ("size", "16x16, expected 8x8")
-    assert found["3.mkv"] == ("rate", "20 frames a second, expected 10 as most have; --rate chooses frames")
+    assert found["3.mkv"] == ("rate", "20 frames a second, expected 10 as most videos have; --rate selects frames")
     assert found["4.mp4"][0] == "unreadable"
     assert manifest.rejected == 3
 
