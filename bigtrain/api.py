@@ -309,7 +309,7 @@ def _as_before() -> Iterator[None]:
         UserError: there is a group already.
     """
     if dist.is_initialized():
-        raise UserError("torch.distributed has a process group already; bigtrain makes its own: destroy it first")
+        raise UserError("torch.distributed already has a process group, and bigtrain creates its own: destroy it first")
     hook = sys.excepthook
     try:
         yield

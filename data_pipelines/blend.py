@@ -274,7 +274,10 @@ def _merged(manifests: Mapping[str, Manifest]) -> Manifest:
         for other, manifest in others:
             if replace(manifest.fields[name], codec="") != spec:
                 what = "classes of other names" if name == CLASS else "another shape, type or rate"
-                raise DataError(f"blend: field '{name}' has {what} in {other} than in {first_name}; prepare them alike")
+                raise DataError(
+                    f"blend: field '{name}' has {what} in {other} than in {first_name}; prepare both datasets in the "
+                    f"same way"
+                )
     if not set(shared) - {CLASS}:
         raise DataError(f"blend: {', '.join(manifests)} have no field in common")
     every = list(manifests.values())

@@ -52,4 +52,4 @@ def check_channels(codec: str, channels: int) -> None:
     """Raise ValueError if `codec` cannot hold images of so many channels."""
     can = {"jpeg": (1, 3), "webp": (3,)}.get(codec, (1, 2, 3, 4))
     if channels not in can:
-        raise ValueError(f"codec {codec} holds {' or '.join(map(str, can))} channels, not {channels}")
+        raise ValueError(f"codec {codec} supports {' or '.join(map(str, can))} channels, not {channels}")

@@ -83,11 +83,11 @@ def why_no_image(head: bytes) -> str:
     if head.startswith(LFS_POINTER):
         return "a pointer of Git LFS, not the file itself; git lfs pull fetches it"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
-        return "a HEIC image, which is not read; convert it to JPEG or PNG"
+        return "a HEIC image, which is not supported; convert it to JPEG or PNG"
     if unread := next((name for magic, name in _UNREAD_IMAGES.items() if head.startswith(magic)), None):
-        return f"an image of the format {unread}, which is not read; convert it to JPEG or PNG"
+        return f"an image of the format {unread}, which is not supported; convert it to JPEG or PNG"
     if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
-        return "a JPEG XL image, which is not read; convert it to JPEG or PNG"
+        return "a JPEG XL image, which is not supported; convert it to JPEG or PNG"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         return "an HTML page, not an image"
     if head.lstrip()[:4].lower() == b"<svg" or b"<svg" in head.lower():
@@ -104,7 +104,7 @@ def what_came_instead(head: bytes) -> str | None:
     if head.startswith(LFS_POINTER):
         return "is a pointer of Git LFS, not the file itself; git lfs pull fetches it"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
-        return "is a web page, not the file: its download has failed, or needs a login"
+        return "is a web page, not the file: its download failed, or needs a login"
     packing = archive_format(head)
     if packing in ("gzip", "bzip2", "xz", "zstd", "lz4", "rar", "7z"):
         return f"is compressed ({packing}); unpack it"

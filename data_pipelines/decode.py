@@ -124,7 +124,7 @@ class Decoder(FieldDecoder):
         """Copy an array; an error if it is not what it should be, for Pillow knows none."""
         start = len(self._array_header)
         if bytes(data[:start]) != self._array_header or len(data) != start + out.size:
-            raise ValueError(f"{len(data)} bytes with the header {bytes(data[10:start])!r} are no uint8 {self.shape}")
+            raise ValueError(f"{len(data)} bytes with the header {bytes(data[10:start])!r} are not uint8 {self.shape}")
         out[...] = np.frombuffer(data, np.uint8, offset=start).reshape(self.shape)
         return True
 
@@ -144,7 +144,7 @@ def decode_with_pillow(data: memoryview, out: Pixels) -> None:
     except ImageFileError as error:
         raise ValueError(f"unreadable image ({error})") from None
     if pixels is None:
-        raise ValueError(f"an image of {found}, where {_words(shape)} is expected")
+        raise ValueError(f"an image of {found}, but {_words(shape)} is expected")
     out[...] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

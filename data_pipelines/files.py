@@ -68,7 +68,7 @@ def confined(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if "\\" in name or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} leads out of {folder}")
+        raise ValueError(f"{name!r} points outside of {folder}")
     return path
 
 

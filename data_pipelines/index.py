@@ -60,9 +60,9 @@ def load_index(path: Path, dtype: np.dtype[np.void]) -> Index:
     start = 10 + int.from_bytes(content[8:10], "little")
     count, left_over = divmod(len(content) - start, dtype.itemsize)
     if not content.startswith(b"\x93NUMPY") or count < 0:
-        raise DataError(f"{path}: damaged index (it is no NumPy file)")
+        raise DataError(f"{path}: damaged index (it is not a NumPy file)")
     if content[:start] != _header(dtype, count) or left_over:
-        raise DataError(f"{path}: cut off, or not an index of this format, with {', '.join(dtype.names or ())}")
+        raise DataError(f"{path}: truncated, or not an index of this format, with {', '.join(dtype.names or ())}")
     return np.frombuffer(content, dtype=dtype, offset=start)
 
 

@@ -213,14 +213,14 @@ class Manifest:
             raise DataError(f"{path}: damaged manifest ({error})") from None
         form = document.pop("format", None) if isinstance(document, dict) else None
         if form not in (FORMAT, FORMAT_3, FORMAT_5):
-            raise DataError(f"{path}: not a manifest of format {FORMAT} or {FORMAT_5} (prepare the set again)")
+            raise DataError(f"{path}: not a manifest of format {FORMAT} or {FORMAT_5} (prepare the dataset again)")
         digest = document.pop("digest", None)
         try:
             manifest = _parse(upgrade(document) if form == FORMAT_3 else document, form, folder)
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: damaged manifest: {error}") from None
         if manifest.digest != digest:
-            raise DataError(f"{path}: its digest does not match its content, it was changed after it was written")
+            raise DataError(f"{path}: its digest does not match its content: it was changed after it was written")
         for name, spec in manifest.fields.items():
             try:
                 check_spec(spec)

@@ -34,7 +34,7 @@ def upgrade(document: Mapping[str, Any]) -> dict[str, Any]:
     if channels not in (1, 2, 3, 4):
         raise ValueError("channels is not 1, 2, 3 or 4")
     if document["codec"] not in CODECS:
-        raise ValueError(f"codec {document['codec']!r} is none of {', '.join(CODECS)}")
+        raise ValueError(f"codec {document['codec']!r} is not one of {', '.join(CODECS)}")
     shape = [channels, height, width or height]
     fields = {"image": {"kind": "image", "shape": shape, "dtype": "uint8", "codec": document["codec"]}}
     if document["classes"]:

@@ -81,8 +81,9 @@ class Place:
                 raise DataError(f"{name}: its shard {url!r} would read this machine's files or run a command")
             if is_remote(url) and urlsplit(url)[:2] != urlsplit(base)[:2]:
                 raise DataError(
-                    f"{name}: its shard {url!r} is on another server, which this machine would be made to ask: "
-                    f"if that is meant, copy {FILE_NAME} and the indexes to a folder, and read the dataset from there"
+                    f"{name}: its shard {url!r} is on another server, to which this machine would send requests: "
+                    f"if that is intended, copy {FILE_NAME} and the indexes to a folder, and read the dataset from "
+                    f"there"
                 )
         return cls(name, folder, base, cache, manifest)
 
@@ -98,7 +99,7 @@ class Place:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                raise DataError(f"{path}: the shard is missing, the manifest lists it") from None
+                raise DataError(f"{path}: the shard is missing, but the manifest lists it") from None
             if not stat.S_ISREG(status.st_mode):  # a device or a pipe might be read without end
                 raise DataError(f"{path}: the manifest lists it as a shard, but it is not a regular file")
             if status.st_size != shard.bytes:

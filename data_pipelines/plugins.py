@@ -123,7 +123,7 @@ def load_plugins(group: str) -> tuple[Plugin, ...]:
         except Exception as error:  # whatever its code does as it is imported
             reason = " ".join(str(error).split())
             raise PluginError(
-                f"{origin}: cannot be loaded ({type(error).__name__}: {reason}); mend or uninstall it"
+                f"{origin}: cannot be loaded ({type(error).__name__}: {reason}); fix or uninstall it"
             ) from error
         plugins.append(Plugin(entry.name, value, origin))
     return tuple(plugins)

@@ -50,8 +50,8 @@ def make_all(
     except BrokenProcessPool:
         time.sleep(_ECHO_SECONDS)
         raise DataError(
-            "a process that made shards was killed (out of memory?); run the same command again to go on, "
-            "with fewer workers if need be"
+            "a process that made shards was killed (out of memory?); run the same command again to continue, "
+            "if necessary with fewer --workers"
         ) from None
     except BaseException:  # whoever breaks it off does not wait for shards, which the next call makes anew
         for process in active_children():

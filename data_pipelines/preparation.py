@@ -35,7 +35,7 @@ def is_prepared(folder: Path, fingerprint: str) -> bool:
     if (folder / FILE_NAME).is_file() and _noted(folder / PREPARED).get("fingerprint") == fingerprint:
         return True
     raise DataError(
-        f"{folder}: exists already, and was not made of this source with these options; remove it or choose another "
+        f"{folder}: exists already, and was not made from this source with these options; remove it or choose another "
         "folder"
     )
 
@@ -86,7 +86,7 @@ class Preparation:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"{self.partial}: cannot be made ({error.strerror})") from None
+            raise DataError(f"{self.partial}: cannot be created ({error.strerror})") from None
         self._hold("lock", fcntl.LOCK_SH if self._part else fcntl.LOCK_EX)
         if self._part:
             self._hold(f"lock-{self._part.number}-of-{self._part.of}", fcntl.LOCK_EX)
@@ -94,8 +94,8 @@ class Preparation:
         if begun.exists() and _noted(begun) != self._note:
             self._let_go()
             raise DataError(
-                f"{self.partial}: was begun with another source, other options or another Pillow, or the source has "
-                "changed; repeat that command to go on, or remove the folder to begin anew"
+                f"{self.partial}: was begun with another source, other options or another version of Pillow, or the "
+                f"source has changed; repeat that command to continue, or remove the folder to start again"
             )
         write_json(begun, self._note)
         if not self._part:
@@ -109,8 +109,12 @@ class Preparation:
             fcntl.flock(self._locks[-1], how | fcntl.LOCK_NB)
         except OSError:
             self._let_go()
-            what = f"part {self._part.number}/{self._part.of} of this set, or all of it," if self._part else "this set"
-            raise DataError(f"{self.partial}: another process prepares {what} right now") from None
+            what = (
+                f"part {self._part.number}/{self._part.of} of this dataset, or all of it"
+                if self._part
+                else "this dataset"
+            )
+            raise DataError(f"{self.partial}: another process is preparing {what}") from None
 
     def _let_go(self) -> None:
         for lock in self._locks:
@@ -127,7 +131,7 @@ class Preparation:
             shutil.rmtree(self.partial)
         self._let_go()
         if isinstance(error, OSError):
-            raise DataError(f"{self.partial}: stopped: {error}; run the same command again to go on") from None
+            raise DataError(f"{self.partial}: stopped: {error}; run the same command again to continue") from None
 
     def finished(self) -> dict[int, ShardResult]:
         """Return the shards that are done, by their number."""

@@ -111,13 +111,13 @@ class ImageProtocol:
         """
         with _opened(data, self.pixel_limit) as picture:
             if picture.format not in _UNTOUCHED_FORMATS:
-                raise Rejected("format", f"{picture.format}, a file that is kept must be PNG, JPEG or WebP")
+                raise Rejected("format", f"{picture.format}, but a file that is kept must be PNG, JPEG or WebP")
             if picture.size != (self.width, self.height):
                 raise Rejected("size", f"{_size_words(picture.size)}, expected {self.height}x{self.width}")
             if picture.mode != MODES[self.channels] or "transparency" in picture.info:
-                raise Rejected("mode", f"{picture.mode}, a file that is kept must be {MODES[self.channels]}")
+                raise Rejected("mode", f"{picture.mode}, but a file that is kept must be {MODES[self.channels]}")
             if (turned := picture.getexif().get(_ORIENTATION, 1)) != 1:
-                raise Rejected("orientation", f"EXIF orientation {turned}, a file that is kept must be upright")
+                raise Rejected("orientation", f"EXIF orientation {turned}, but a file that is kept must be upright")
             picture.load()
             return _UNTOUCHED_FORMATS[picture.format]
 

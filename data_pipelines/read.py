@@ -364,12 +364,12 @@ class ShardDataset:
         path = self._place.index(entry, self.manifest.index_dtype.itemsize)
         rows = load_index(path, self.manifest.index_dtype)
         if len(rows) != entry.count:
-            raise DataError(f"{path}: {len(rows)} samples, the manifest says {entry.count}")
+            raise DataError(f"{path}: {len(rows)} samples, but the manifest says {entry.count}")
         labels = rows["label"]
         found, expected = np.unique(labels[labels >= 0], return_counts=True), self.manifest.class_counts.of(number)
         if not all(map(np.array_equal, found, expected)):
             classes, listed = (dict(zip(*map(np.ndarray.tolist, pair), strict=True)) for pair in (found, expected))
-            raise DataError(f"{path}: classes {classes}, the manifest says {listed}")
+            raise DataError(f"{path}: classes {classes}, but the manifest says {listed}")
         return rows
 
     def _damaged(self, location: Location, name: str, why: str) -> DamageError:

@@ -242,7 +242,7 @@ def _answer(process: subprocess.Popen[bytes], while_waiting: WhileWaiting = go_o
         while_waiting()
     head = _read(answers, ANSWER.size)
     if len(head) < ANSWER.size:
-        raise DataError(f"a process that reads data died (exit code {process.wait()}); is there memory enough?")
+        raise DataError(f"a process that reads data died (exit code {process.wait()}); there may be too little memory")
     answer: _Answer = pickle.loads(_read(answers, *ANSWER.unpack(head)))  # noqa: S301 - ours
     return answer
 

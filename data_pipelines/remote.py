@@ -131,10 +131,10 @@ def _http(url: str, stall_s: float, start: int) -> Iterator[bytes]:
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
         raise FinalFetchError(f"{url}: {error}") from None
     except requests.exceptions.Timeout:
-        raise FetchError(f"{url}: the server stalled, nothing came for {stall_s:g} s") from None
+        raise FetchError(f"{url}: the server sent nothing for {stall_s:g} s") from None
     except requests.exceptions.RequestException as error:
         stalled = "Read timed out" in str(error)  # urllib3 wraps a stall inside a body in a connection error
-        problem = f"the server stalled, nothing came for {stall_s:g} s" if stalled else f"broken off ({error})"
+        problem = f"the server sent nothing for {stall_s:g} s" if stalled else f"broken off ({error})"
         raise FetchError(f"{url}: {problem}") from None
 
 
@@ -200,7 +200,7 @@ def _pipe(url: str, stall_s: float) -> Iterator[bytes]:
                     break
                 yield chunk
             else:
-                raise FetchError(f"{url}: stalled, nothing came for {stall_s:g} s")
+                raise FetchError(f"{url}: stalled, no data for {stall_s:g} s")
         finally:
             if process.poll() is None and not _ends_soon(process):
                 os.killpg(process.pid, 9)

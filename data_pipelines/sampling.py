@@ -38,7 +38,7 @@ class Shares:
         for name in self.weights:
             if name not in classes:
                 raise DataError(
-                    f"a weight is given for class {name!r}, the classes are {', '.join(classes) or '(none)'}"
+                    f"a weight is set for class {name!r}, but the classes are {', '.join(classes) or '(none)'}"
                 )
         return [self.weights.get(name, self.others) for name in classes]
 
@@ -63,7 +63,7 @@ def subset(counts: Sequence[int], size: int) -> list[Integers]:
     """
     total = sum(counts)
     if size > total:
-        raise DataError(f"a subset of {size} images is asked for, the dataset has {total}")
+        raise DataError(f"a subset of {size} images was requested, but the dataset has {total}")
     bits = np.random.Philox(key=0).random_raw(total)
     last = np.partition(bits, size - 1)[size - 1]
     chosen = np.flatnonzero(bits <= last)[:size]
@@ -100,7 +100,7 @@ class ByClass:
         self._sizes = counts.totals
         unlabelled = sum(map(len, rows)) - int(self._sizes.sum())
         if unlabelled:
-            raise DataError(f"sampling by class needs labels, {unlabelled} images have none")
+            raise DataError(f"sampling by class needs labels, but {unlabelled} images have none")
         self.quotas = _quotas(int(self._sizes.sum()), np.where(self._sizes > 0, weights, 0.0))
         self._passes: dict[int, _Pass] = {}
 

@@ -94,5 +94,7 @@ def refuse_secrets(url: str, instead: str) -> str:
         ValueError: it holds one.
     """
     if hide_secrets(url) != url:
-        raise ValueError(f"{hide_secrets(url)} holds a password or a key, and configs are copied everywhere: {instead}")
+        raise ValueError(
+            f"{hide_secrets(url)} contains a password or a key, but configs are copied to many places: {instead}"
+        )
     return url

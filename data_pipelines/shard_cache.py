@@ -91,7 +91,7 @@ class ShardCache:
         for chunk in chunks_of(url, self.retry):
             content += chunk
             if len(content) > limit:
-                raise FinalFetchError(f"{url}: more than {limit} bytes came")
+                raise FinalFetchError(f"{url}: more than {limit} bytes were received")
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise _other_content(url)
         return bytes(content)
@@ -119,8 +119,8 @@ class ShardCache:
             while not self._find_room(partial, file, size):
                 if not self.give_way():
                     raise FetchError(
-                        f"{self.folder}: no room for {size:,} bytes: the disk or the cache's {self.max_bytes:,} bytes "
-                        "are full, and all that is there is being read (make the cache larger, or the data's window "
+                        f"{self.folder}: no space for {size:,} bytes: the disk or the cache's {self.max_bytes:,} bytes "
+                        "are full, and all of its files are in use (make the cache larger, or the data's window "
                         "smaller)"
                     )
 
@@ -163,17 +163,17 @@ def _receive(url: str, chunks: Iterator[bytes], file: BinaryIO, size: int, sha25
         digest.update(chunk)
         received += len(chunk)
         if received > size:
-            raise WrongContentError(f"{url}: more than {size} bytes came")
+            raise WrongContentError(f"{url}: more than {size} bytes were received")
         file.write(chunk)
     file.flush()
     if received < size:
-        raise WrongContentError(f"{url}: {received} of {size} bytes came")
+        raise WrongContentError(f"{url}: {received} of {size} bytes were received")
     if digest.hexdigest() != sha256:
         raise _other_content(url)
 
 
 def _other_content(url: str) -> WrongContentError:
-    return WrongContentError(f"{url}: damaged on the way, or not the file that the manifest lists (its sha256 differs)")
+    return WrongContentError(f"{url}: damaged in transit, or not the file that the manifest lists (its sha256 differs)")
 
 
 def _open_shared(path: Path) -> BufferedReader | None:

@@ -169,7 +169,7 @@ def load_table(folder: Path, about: Mapping[str, Any], classes: int) -> tuple[Sh
             check_names(url, index)
     ends = rows["entries_end"].astype(np.int64)
     size = (folder / COUNTS).stat().st_size
-    _check(bool((np.diff(ends, prepend=0) >= 0).all()) and size == ends[-1] * ENTRY.itemsize, f"{COUNTS} is cut off")
+    _check(bool((np.diff(ends, prepend=0) >= 0).all()) and size == ends[-1] * ENTRY.itemsize, f"{COUNTS} is truncated")
     entries: NDArray[np.void] = np.memmap(folder / COUNTS, ENTRY, "r") if size else np.empty(0, ENTRY)
     counts = ClassCounts(classes, ends, entries)
     known = np.array(totals.split(), dtype=np.int64)

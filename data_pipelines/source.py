@@ -260,13 +260,13 @@ class FileReader:
             raise Rejected("unreadable", str(error.strerror)) from None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise Rejected("missing", "a link that leads to itself") from None
+                raise Rejected("missing", "a link that points to itself") from None
             # A disk or network that fails now may work later: this is not the image's fault.
-            raise DataError(f"{path}: cannot be read ({error}); run the same command again to go on") from None
+            raise DataError(f"{path}: cannot be read ({error}); run the same command again to continue") from None
 
 
 def _why_missing(path: Path) -> str:
-    return f"a link to {path.readlink()}, where nothing is" if path.is_symlink() else "no such file"
+    return f"a link to {path.readlink()}, which does not exist" if path.is_symlink() else "no such file"
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ class SpanReader:
         with Path(self.unpacked.get(where.path, where.path)).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), where.size, where.offset)
         if len(data) != where.size:
-            raise Rejected("damaged", f"the tar ends within it, after {len(data)} of {where.size} bytes")
+            raise Rejected("damaged", f"the tar ends after {len(data)} of {where.size} bytes")
         return data
 
     def __getstate__(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def stage(folder: Path, disk: Path) -> Path:
             ]
             needed = sum((folder / name).stat().st_size for name in names)
             if needed > (free := shutil.disk_usage(copy).free):
-                raise DataError(f"{disk}: {free:,} bytes are free, {folder} needs {needed:,}")
+                raise DataError(f"{disk}: {free:,} bytes are free, but {folder} needs {needed:,}")
             for name in [*names, *manifest.files]:  # the manifest is last: with it, all is there
                 _copy(folder / name, copy / name)
     except OSError as error:
@@ -57,7 +57,7 @@ def stage(folder: Path, disk: Path) -> Path:
 def stage_or_say_why_not(place: str, disk: str) -> None:
     """Stage a dataset for this process and its children; where that fails, say so, and let them read the original."""
     if is_remote(place):
-        print_line(f"{place} is fetched as it is read, into data.cache.folder; nothing is staged")
+        print_line(f"{place} is downloaded into data.cache.folder while it is read; nothing is staged")
         return
     try:
         stage(Path(place), Path(disk))

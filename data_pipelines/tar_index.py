@@ -47,7 +47,7 @@ class Indexing:
         command += ["--upscale"] * plan.upscale
         with dest.with_name(f"{dest.name}.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        log.warning("%s: an exact set is being made meanwhile (%s.log)", dest, dest)
+        log.warning("%s: an exact dataset is being made in the background (%s.log)", dest, dest)
 
     def close(self) -> None:
         """End it, unless it has ended; and say so if it has failed."""

@@ -192,9 +192,9 @@ def _label(sample: Members, classes: int) -> int:
     try:
         label = int(found)
     except (TypeError, ValueError):
-        raise ValueError(f"class {found!r} is no number: names need bigtrain data prepare") from None
+        raise ValueError(f"class {found!r} is not a number: class names need bigtrain data prepare") from None
     if not 0 <= label < classes:
-        raise ValueError(f"class {label}, there are {classes} from 0 on")
+        raise ValueError(f"class {label} is not below the number of classes, {classes}")
     return label
 
 

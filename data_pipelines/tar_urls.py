@@ -43,7 +43,7 @@ def find_tars(urls: Sequence[str], retry: RetryPolicy, faults: FaultLog) -> tupl
     """
     found = tuple(islice(_all(urls, retry, faults), _MOST + 1))
     if not found:
-        raise DataError(f"{', '.join(urls)}: there is no .tar")
+        raise DataError(f"{', '.join(urls)}: no .tar found")
     if len(found) > _MOST:
         raise DataError(f"{', '.join(urls)}: stands for more than {_MOST:,} tars")
     return found
@@ -81,12 +81,14 @@ def _listed(place: str, retry: RetryPolicy, faults: FaultLog) -> Iterator[str]:
         if not url or url.startswith("#"):
             continue
         try:
-            check_url(refuse_secrets(url, "servers' secrets do not belong in lists"))
+            check_url(refuse_secrets(url, "passwords and keys do not belong in lists"))
         except ValueError as error:
             raise DataError(f"{place}: line {number}: {error}") from None
         if not is_remote(url):
             if is_remote(place):
-                raise DataError(f"{place}: line {number}: {url!r} is a file of this machine; a server lists URLs only")
+                raise DataError(
+                    f"{place}: line {number}: {url!r} is a local file; a list on a server may only name URLs"
+                )
             url = str(Path(place).expanduser().parent / url)
         yield from _expanded(url)
 

@@ -75,13 +75,13 @@ def _examine_file(dataset: ShardDataset, number: int, shard: OpenShard) -> list[
                 faults.append(Fault(entry.url, "its content does not match the manifest's sha256"))
             members = {member.offset_data: member.size for part in parts_of(file) for member in part.headers}
     except OSError as error:
-        return [*faults, Fault(entry.url, f"not a whole tar ({error})")]
+        return [*faults, Fault(entry.url, f"not a complete tar ({error})")]
     for name in (*manifest.stored, *manifest.members):
         starts, sizes, _ = manifest.index_columns(name)
         places = zip(shard.index[starts].tolist(), shard.index[sizes].tolist(), strict=True)
         hidden = [row for row, (start, size) in enumerate(places) if members.get(start, 0) != size]
         if hidden:
-            what = f"damaged headers hide {len(hidden)} of {entry.count} {name} members from readers of tars"
+            what = f"damaged headers hide {len(hidden)} of {entry.count} {name} members from programs that read tars"
             faults.append(Fault(entry.url, what, hidden[0]))
     return faults
 

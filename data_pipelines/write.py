@@ -237,7 +237,7 @@ def exact_protocol(source: Source, channels: int = 3, pixel_limit: int = PIXEL_L
     (height, width), most = sizes.most_common(1)[0]
     if most < 0.75 * sizes.total():
         some = ", ".join(f"{height}x{width}" for (height, width), _ in sizes.most_common(3))
-        codec = ", and a --codec such as png, to write them anew" if source.spans else ""
+        codec = ", and a --codec such as png, to write new files" if source.spans else ""
         raise DataError(f"{source.origin}: images of several sizes ({some} ...): choose a --resolution{codec}")
     return ImageProtocol(height, width, channels, crop="exact", pixel_limit=pixel_limit)
 
@@ -260,8 +260,8 @@ def check_kept_files(source: Source, protocol: ImageProtocol) -> None:
                 problems.append(Rejection(item.name, answer.reason, answer.detail))
     if len(problems) > 0.25 * count:
         raise DataError(
-            f"{source.origin}: tars are indexed in place, with files as they are, and {len(problems)} of {count} that "
-            f"were looked at do not fit ({_first(problems)}): choose a --codec, such as png or jpeg, to write them anew"
+            f"{source.origin}: tars are indexed in place, with unchanged files, but {len(problems)} of {count} that "
+            f"were checked do not fit ({_first(problems)}): choose a --codec, such as png or jpeg, to write new ones"
         )
 
 
@@ -278,7 +278,7 @@ def _check_options(encoding: Encoding, *limits: int | None) -> None:
     if not 1 <= encoding.quality <= 100:
         raise DataError(f"a quality is 1 to 100, not {encoding.quality}")
     if any(limit is not None and limit < 1 for limit in limits):
-        raise DataError("a shard holds at least one sample, and one byte")
+        raise DataError("a shard contains at least one sample, and one byte")
 
 
 def _by_count(
@@ -330,7 +330,7 @@ def _way_on(rejected: Sequence[Rejection], encoding: Encoding) -> str:
     reasons = {entry.reason for entry in rejected}
     texts = any(NO_UTF_8 in entry.detail for entry in rejected)  # which no option writes anew
     if encoding.codec == "source" and reasons <= _UNFIT and not texts:
-        return "; files are kept as they are: --codec png writes them anew"
+        return "; files are kept unchanged: --codec png writes new ones"
     small = all(entry.reason == "size" and "smaller" in entry.detail for entry in rejected)
     return "; --upscale enlarges them" if small else ""
 

@@ -53,7 +53,7 @@ async def let_in(reader: StreamReader, writer: StreamWriter, token: bytes) -> No
     writer.write(ours)
     theirs, proof = await _read(reader, 2)
     if not hmac.compare_digest(proof, prove(token, b"client", ours, theirs)):
-        raise RefusedError("a stranger")
+        raise RefusedError("it does not know the job's token")
     writer.write(prove(token, b"server", ours, theirs))
 
 
@@ -68,14 +68,14 @@ async def ask_for_entry(reader: StreamReader, writer: StreamWriter, token: bytes
     writer.write(ours + prove(token, b"client", theirs, ours))
     (proof,) = await _read(reader, 1)
     if not hmac.compare_digest(proof, prove(token, b"server", theirs, ours)):
-        raise RefusedError("no gate of this job")
+        raise RefusedError("it is not the gate of this job")
 
 
 async def _read(reader: StreamReader, count: int) -> list[bytes]:
     try:
         found = await asyncio.wait_for(reader.readexactly(count * _SIZE), _HANDSHAKE_SECONDS)
     except (TimeoutError, asyncio.IncompleteReadError):
-        raise RefusedError("the other side says nothing") from None
+        raise RefusedError("the other side does not answer") from None
     return [found[place : place + _SIZE] for place in range(0, len(found), _SIZE)]
 
 

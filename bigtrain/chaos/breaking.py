@@ -89,8 +89,8 @@ class Run:
             time.sleep(0.02)
         if code in (0, 2, 3):
             raise UserError(
-                f"{self.folder}: ended with exit code {code} before all faults had come: train longer, or save more "
-                f"often; see {self.folder}.log"
+                f"{self.folder}: ended with exit code {code} before all faults were injected: train longer, or save "
+                f"more often; see {self.folder}.log"
             )
 
 

@@ -24,7 +24,7 @@ def last_checkpoint(run: Path) -> Path:
     """
     folder = run / "checkpoints"
     if not (folder / "latest").is_file():
-        raise UserError(f"{run}: no checkpoint in it")
+        raise UserError(f"{run}: contains no checkpoint")
     return folder / (folder / "latest").read_text().strip()
 
 
@@ -45,7 +45,7 @@ def _tree(one: Any, other: Any, where: str) -> Iterator[str]:
             if key in one and key in other:
                 yield from _tree(one[key], other[key], place)
             else:
-                yield f"{place} is in one only"
+                yield f"{place} is in only one of the checkpoints"
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, (a, b) in enumerate(zip(one, other, strict=True)):
             yield from _tree(a, b, f"{where}[{number}]")

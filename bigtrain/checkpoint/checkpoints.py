@@ -133,7 +133,7 @@ class Checkpoints:
         path = self._first_whole(found)
         if found and path is None:
             raise CheckpointError(
-                f"{self._folder.path}: no whole checkpoint among {len(found)}; remove the folder to start afresh"
+                f"{self._folder.path}: no complete checkpoint among {len(found)}; remove the folder to start anew"
             )
         if is_rank_zero():
             for damaged in found[: found.index(path)] if path else []:  # out of the way
@@ -152,7 +152,7 @@ class Checkpoints:
         found = self._folder.newest_first() if is_rank_zero() else []
         path = self._first_whole(from_rank_zero([one for one in found if _is_healthy(one)]))
         if path is None:
-            raise CheckpointError(f"{self._folder.path}: no healthy checkpoint to go back to")
+            raise CheckpointError(f"{self._folder.path}: no healthy checkpoint to return to")
         for newer in found[: found.index(path)] if found else []:
             self._folder.set_aside(newer, "aside")
         self._load(path)
@@ -166,7 +166,7 @@ class Checkpoints:
             if not any_rank(files is None or not are_whole(path, dict(share))):
                 return path
             if is_rank_zero():
-                log.warning("%s: damaged checkpoint, trying the one before", path)
+                log.warning("%s: damaged checkpoint, trying the previous one", path)
         return None
 
     def _load(self, path: Path | None) -> None:

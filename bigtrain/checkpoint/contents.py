@@ -96,7 +96,7 @@ def load_state(folder: Path, part: str | None = None) -> State:
                     tensors[name][place].copy_(block)
                     missing[name] -= block.numel()
     if lost := [name for name, count in missing.items() if count]:
-        raise OSError(f"{folder}: {lost[0]} is not all there")
+        raise OSError(f"{folder}: {lost[0]} is incomplete")
     state: State = join(structure, tensors)
     return state
 

@@ -39,14 +39,14 @@ def chaos(
     if unknown := [name for name in others if name not in FAULTS]:
         raise ConfigError(f"--also {unknown[0]}: choose one of {', '.join(FAULTS)}")
     if "hang" in others and (loaded.watchdog.step_seconds is None or nproc < 2):
-        raise ConfigError("--also hang: nobody would notice without watchdog.step_seconds and a second rank")
+        raise ConfigError("--also hang: only a run with watchdog.step_seconds and several ranks detects a hang")
     total = kills + len(others)
     words = [config, *(overrides or []), "--nproc", str(nproc), "--max-restarts", str(total)]
     starts = Starts(loaded)
     disturbed = loaded.folder / "disturbed"
     often = f"checkpoint.interval_kimg={starts.checkpoint_kimg}"
     with progress_bars() as bars:
-        task = bars.add_task("breaking", total=total, note="a run in peace first")
+        task = bars.add_task("breaking", total=total, note="an undisturbed run first")
         report = break_run(
             lambda folder: ["train", *words, f"run_dir={folder}", *([often] if folder == disturbed else [])],
             loaded.folder,
@@ -63,7 +63,7 @@ def chaos(
         happened = ", ".join(f"{what} {count} times" for what, count in sorted(Counter(report.faults).items()))
         typer.echo(f"{happened}; resumed {report.restarts} times after a fault")
         lost = f"{report.lost_kimg:g} kimg of {loaded.total_kimg:g}, at most {report.most_lost_kimg:g} at once"
-        typer.echo(f"done again: {lost} (a checkpoint every {starts.checkpoint_kimg:g})")
+        typer.echo(f"repeated: {lost} (a checkpoint every {starts.checkpoint_kimg:g})")
         typer.echo(f"first phases after a start: {', '.join(f'{kind} {count} times' for kind, count in first.items())}")
         typer.echo("\n".join(report.differences[:20]) or "the same bits as the undisturbed run, and the same curves")
     raise typer.Exit(1 if report.differences else 0)

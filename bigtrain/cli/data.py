@@ -116,7 +116,9 @@ def prepare(
         )
     _print_summary(_prepare(images, dest, options, workers or len(os.sched_getaffinity(0)), own))
     if own:
-        typer.echo(f"{dest}: part {part} is made; when all {own.of} are, the same command without --part finishes it")
+        typer.echo(
+            f"{dest}: part {part} is complete; when all {own.of} are, the same command without --part finishes it"
+        )
     _print_source(source, images)
 
 
@@ -181,14 +183,14 @@ def _print_summary(made: "dict[Path, Manifest]") -> None:
 
 
 def _print_source(source: str, images: "Source") -> None:
-    """Say what was found in a source, and what was left aside."""
+    """Say what was found in a source, and what was ignored."""
     from data_pipelines.prepare.names import first_of
     from data_pipelines.prepare.run import dark_note, frames_note
 
     classes = f"{len(images.classes)} ({first_of(images.classes, 6)})" if images.classes else "none"
     typer.echo(f"{source}: classes: {classes}")
     if images.left_aside.total:
-        typer.echo(f"{source}: left aside, part of no sample: {images.left_aside.words}")
+        typer.echo(f"{source}: ignored, not part of a sample: {images.left_aside.words}")
     for note in (*images.notes, *dark_note(images), *frames_note(images)):
         typer.echo(f"{source}: {note}")
 

@@ -39,7 +39,7 @@ def jobs(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:
-        console.print(_table(found) if found else "no jobs; bigtrain submit makes one")
+        console.print(_table(found) if found else "no jobs; bigtrain submit starts one")
 
 
 @app.command()
@@ -58,7 +58,7 @@ def logs(
     if rank is None:
         path = JobLog(run).output(_jobs_of(run, {})[-1].number)
     if not path.is_file() and not follow:
-        raise ConfigError(f"{path}: nothing was said yet")
+        raise ConfigError(f"{path}: there is no log yet; --follow waits for it")
     command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]
     os.execvp(command[0], command)  # noqa: S606 - a list, no shell
 
@@ -77,12 +77,12 @@ def cancel(
     queued = client.queue()
     alive = [job for one in runs_in(run) for job in _jobs_of(one, queued) if job.is_alive]
     if not alive:
-        typer.echo(f"{run}: no job is alive here")
+        typer.echo(f"{run}: no job is queued or running")
     for job in alive:
         JobLog(job.run).ask_to_end(job.number)
         if job.state == "RUNNING" and not now:
             client.cancel(job.number, signal="TERM")
-            typer.echo(f"job {job.number} saves and ends; bigtrain submit, as before, goes on from there")
+            typer.echo(f"job {job.number} saves and ends; bigtrain submit, as before, resumes from there")
         else:
             client.cancel(job.number)
             typer.echo(f"job {job.number} is cancelled")

@@ -49,7 +49,7 @@ def train(
     from data_pipelines.files import sha256_of
 
     if out.suffix != SUFFIX:
-        raise ConfigError(f"--out {out}: a probe is a {SUFFIX} file, such as {out.with_suffix(SUFFIX)}")
+        raise ConfigError(f"--out {out}: the file of a probe ends in {SUFFIX}, such as {out.with_suffix(SUFFIX)}")
     settings = settings_from(ProbeSettings, "probe train", **{name: context.params[name] for name in _OPTIONS})
     with progress_bars() as bars:
         task = bars.add_task("training the probe", total=settings.epochs, note="")
@@ -62,7 +62,8 @@ def train(
     counts = max(about.measured_on, 1)
     error = 1.96 * (about.accuracy * (1 - about.accuracy) / counts) ** 0.5
     typer.echo(
-        f"{out}: tells {len(about.classes)} classes of '{about.field}'; accuracy {about.accuracy:.3f} ± {error:.3f} of "
+        f"{out}: distinguishes {len(about.classes)} classes of '{about.field}'; accuracy {about.accuracy:.3f} ± "
+        f"{error:.3f} of "
         f"{about.measured_on} held-out samples, trained on {about.trained_on}; digest {sha256_of(out)[:12]}"
     )
 

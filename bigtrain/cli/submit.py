@@ -117,7 +117,7 @@ def _prepare(settings: "SlurmConfig", parts: int, words: tuple[str, ...], *, dry
 
     dest, part = parse_prepare(words)
     if part is not None or settings.array is not None:
-        raise ConfigError(f"submit --prepare {parts}: makes the parts itself; leave out --part and --array")
+        raise ConfigError(f"submit --prepare {parts}: submits a job for each part; leave out --part and --array")
     request = PreparationRequest(words, dest.absolute(), Path.cwd(), parts)
     if dry_run:
         first, finish = render(settings, request, after="afterok:PARTS")

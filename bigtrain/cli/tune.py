@@ -56,7 +56,7 @@ def tune(
         scheduler, stopped = _run(found)
         ranked = _show(found, scheduler, stopped, as_json=as_json)
     if stopped is not None or not all(trial.ended for trial in scheduler.trials.values()):
-        typer.echo(f"stopped by {stopped}; go on with: bigtrain tune --resume {found.folder}", err=as_json)
+        typer.echo(f"stopped by {stopped}; resume it with: bigtrain tune --resume {found.folder}", err=as_json)
         raise typer.Exit(3)
     raise typer.Exit(0 if ranked else 1)
 

@@ -74,8 +74,9 @@ def check_meeting_place(environment: Mapping[str, str]) -> None:
         known = (("RANK", "WORLD_SIZE"), _OPEN_MPI[:2], ("SLURM_PROCID", "SLURM_NTASKS"), _MPICH[:2])
         names = next(one for one in known if environment.get(one[0]))
         raise LauncherError(
-            f"{' and '.join(names)} call this process rank {rank} of {world_size}, but {' and '.join(missing)} is not "
-            f"set: for a process alone, unset {' '.join(names)}; for several ranks, use torchrun or bigtrain submit"
+            f"{' and '.join(names)} say that this process is rank {rank} of {world_size}, but "
+            f"{' and '.join(missing)} is not set: for a single process, unset {' '.join(names)}; for several ranks, "
+            f"use torchrun or bigtrain submit"
         )
 
 

@@ -55,7 +55,7 @@ def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> 
             break
         except BlockingIOError:
             if _is_of_a_former_boot(folder):
-                log.warning("%s: the lock is of %s before this machine was started, and is taken over", folder,
+                log.warning("%s: the lock was left by %s before this machine was restarted, and is replaced", folder,
                             _holder(folder))  # fmt: skip
                 file.close()
                 (folder / LOCK).unlink(missing_ok=True)
@@ -63,16 +63,16 @@ def hold(folder: Path, place: dict[str, Any], *, wait_seconds: float = 60.0) -> 
                 continue
             if time.monotonic() > deadline:
                 file.close()
-                raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait") from None
+                raise RunBusyError(f"{folder}: {_holder(folder)} is training here; stop it first, or wait") from None
             if not said:
-                log.info("%s: waiting for %s to leave", folder, _holder(folder))
+                log.info("%s: waiting for %s to exit", folder, _holder(folder))
             said = True
             time.sleep(0.2)
         except OSError as error:
             file.close()
             if error.errno not in NO_LOCKS:
                 raise
-            log.warning("%s: this file system knows no locks: see to it that nobody else trains here", folder)
+            log.warning("%s: this file system supports no locks: make sure that no other run trains here", folder)
             return None
     file.truncate(0)
     file.write(json.dumps(place))
@@ -104,10 +104,10 @@ def refuse_if_held(folder: Path) -> None:
     if not is_held(folder):
         return
     if _has_lost_its_command(read_place(folder)):
-        log.info("%s: %s has lost its launcher, saves and leaves: waiting for it", folder, _holder(folder))
+        log.info("%s: %s has lost its launcher, saves and exits: waiting for it", folder, _holder(folder))
         if wait_until_free(folder, seconds=_LEAVE_SECONDS):
             return
-    raise RunBusyError(f"{folder}: {_holder(folder)} trains here; stop it first, or wait")
+    raise RunBusyError(f"{folder}: {_holder(folder)} is training here; stop it first, or wait")
 
 
 def wait_until_free(folder: Path, *, seconds: float = 150.0) -> bool:

@@ -70,7 +70,7 @@ class _Passage(_Schedule, ABC):
     @model_validator(mode="after")
     def _goes_forward(self) -> "_Passage":
         if self.start >= self.end:
-            raise ValueError(f"a schedule starts before it ends, not at {self.start} and {self.end} of the run")
+            raise ValueError(f"start {self.start} must be below end {self.end}; both are shares of the run")
         return self
 
     def _after_warmup(self, share: float) -> float:

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 STOPPED = 3
 """Exit code of a command that was asked to stop, and that can be given again."""
 
-NOTHING_BEGUN = "nothing has begun; the same command starts it"
+NOTHING_BEGUN = "nothing was started; run the same command again"
 """The advice of a command that has only been loaded."""
 
 _Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None

@@ -30,7 +30,7 @@ def find_device(local_rank: int, environment: Mapping[str, str]) -> torch.device
     if problem is not None:
         if asked := gpus_asked_for(environment):
             raise DeviceError(
-                f"{asked} gives this rank a GPU, and PyTorch cannot use it: {problem}; to train on CPUs, set "
+                f"{asked} assigns a GPU to this rank, but PyTorch cannot use it: {problem}; to train on CPUs, set "
                 "CUDA_VISIBLE_DEVICES= (empty)"
             )
         return torch.device("cpu")
@@ -40,7 +40,9 @@ def find_device(local_rank: int, environment: Mapping[str, str]) -> torch.device
     own = environment.get("CUDA_VISIBLE_DEVICES", environment.get("SLURM_STEP_GPUS"))
     if count == 1 and own is not None:  # --gpus-per-task and --gpu-bind=single let each task see its own GPU alone
         return torch.device("cuda", 0)
-    raise DeviceError(f"local rank {local_rank} has no GPU: {count} can be seen; start as many ranks on a node as GPUs")
+    raise DeviceError(
+        f"local rank {local_rank} has no GPU: {count} are visible; start as many ranks on a node as it has GPUs"
+    )
 
 
 def gpus_asked_for(environment: Mapping[str, str]) -> str | None:
@@ -69,7 +71,7 @@ def problem_with_cuda() -> str | None:
     built_for = torch.cuda.get_arch_list()
     if not runs_on(major, minor, built_for):
         return (
-            f"{torch.cuda.get_device_name(0)} is of compute capability {major}.{minor}, and PyTorch "
+            f"{torch.cuda.get_device_name(0)} has the compute capability {major}.{minor}, and PyTorch "
             f"{torch.__version__} was built for {', '.join(built_for)}"
         )
     return None

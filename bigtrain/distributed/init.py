@@ -133,7 +133,7 @@ def _missing_ranks_reported(rank: int, world_size: int) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE_SECONDS,
         lambda: log.warning(
-            "rank %d waits at %s for the others of %d ranks; if it was started alone, unset RANK and WORLD_SIZE (or "
+            "rank %d waits at %s for the other ranks of %d; if it was started alone, unset RANK and WORLD_SIZE (or "
             "SLURM_PROCID)", rank, place, world_size,
         ),
     )  # fmt: skip

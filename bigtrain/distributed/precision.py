@@ -29,7 +29,7 @@ def check_precision(precision: Precision, *, cuda: bool) -> None:
         ConfigError: it cannot, with the way out.
     """
     if precision == "fp16" and not cuda:
-        raise ConfigError("precision 'fp16' is for GPUs: a CPU gains nothing by it; use 'bf16'")
+        raise ConfigError("precision 'fp16' is for GPUs, and is not faster on CPUs; use 'bf16'")
 
 
 def advice_on(precision: Precision, speeds: Mapping[torch.dtype, float]) -> str | None:

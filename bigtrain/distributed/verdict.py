@@ -45,10 +45,12 @@ def diagnose(before: Mapping[int, Sign], after: Mapping[int, Sign], *, world_siz
     """Compare two rounds of signs, by rank, between which every process that runs has shown a new one."""
     missing = [rank for rank in range(world_size) if rank not in after]
     if missing:
-        return Verdict((), f"rank {_listed(missing)} never came to train")
+        return Verdict((), f"rank {_listed(missing)} never joined the training")
     frozen = tuple(sign for rank, sign in after.items() if rank in before and sign.tick == before[rank].tick)
     if frozen:
-        return Verdict(frozen, f"{_listed(frozen)} does not run: it was stopped, or its machine is gone or cut off")
+        return Verdict(
+            frozen, f"{_listed(frozen)} does not run: it was stopped, or its machine failed or lost its connection"
+        )
     first = max(sign.collectives for sign in after.values())
     behind = tuple(sign for sign in after.values() if sign.collectives < first)
     if behind:
@@ -63,7 +65,7 @@ def diagnose(before: Mapping[int, Sign], after: Mapping[int, Sign], *, world_siz
         return Verdict(behind, f"the GPU of {_listed(behind)} is behind the others")
     if world_size == 1:
         return Verdict(tuple(after.values()), f"{_listed(list(after.values()))} stands still")
-    return Verdict((), f"all {world_size} ranks are in the same operation ({after[0].where}): look at the network")
+    return Verdict((), f"all {world_size} ranks are in the same operation ({after[0].where}): check the network")
 
 
 def _listed(things: object) -> str:

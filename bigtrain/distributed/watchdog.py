@@ -197,7 +197,7 @@ class Watchdog:
             self._show()
             time.sleep(self._tick_seconds / 2)
         if not self._over.is_set():
-            self._leave("an alarm was called, and no verdict came")
+            self._leave("an alarm was raised, but there was no verdict")
 
     def _signs(self) -> dict[int, Sign]:
         keys = {rank: f"sign/{rank}" for rank in range(self._ranks.world_size)}

@@ -52,10 +52,10 @@ class BlendConfig(StreamConfig):
     @model_validator(mode="after")
     def _always_has_a_share(self) -> "BlendConfig":
         if len(self.parts) < 2:
-            raise ValueError("parts: name two datasets or more")
+            raise ValueError("parts: list two datasets or more")
         for place in range(1, _POINTS):
             if not sum(part.weight.value_at(place, _POINTS) for part in self.parts.values()) > 0:
-                raise ValueError("parts: at some time of the run, all weights are 0; let one be above")
+                raise ValueError("parts: at some point of the run, all weights are 0; at least one must be above 0")
         return self
 
     @property

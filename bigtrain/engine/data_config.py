@@ -41,7 +41,7 @@ class StreamsConfig(Config):
     @classmethod
     def _are_several(cls, streams: dict[str, _AnyStream]) -> dict[str, _AnyStream]:
         if len(streams) < 2:
-            raise ValueError("name two streams or more, or write the keys of the only one into data itself")
+            raise ValueError("list two streams or more; the keys of a single stream are written directly below data")
         if len({(stream.reading.loader, stream.workers) for stream in streams.values()}) > 1:
             raise ValueError("loader and workers must be the same in all streams")
         return streams

@@ -36,7 +36,7 @@ class EMAConfig(Config):
         if not shortest > 0:
             raise ValueError("half_life_kimg must stay above 0")
         if len(set(self.profiles)) < len(self.profiles):
-            raise ValueError(f"profiles {list(self.profiles)}: each width once")
+            raise ValueError(f"profiles {list(self.profiles)}: each width may be listed only once")
         return self
 
 

@@ -59,11 +59,11 @@ class FieldConfig(Config):
     @model_validator(mode="after")
     def _says_what_its_kind_needs(self) -> Self:
         if self.kind in ("class", "classes") and self.classes is None:
-            raise ValueError(f"kind '{self.kind}' needs classes: how many there are")
+            raise ValueError(f"kind '{self.kind}' needs the key classes: the number of classes")
         if self.kind not in ("image", "class", "classes") and self.shape is None:
-            raise ValueError(f"kind '{self.kind}' needs shape: of one sample, such as [16, 8, 8]")
+            raise ValueError(f"kind '{self.kind}' needs the key shape: that of one sample, such as [16, 8, 8]")
         if self.kind not in ("audio", "video") and self.rate is not None:
-            raise ValueError(f"rate: kind '{self.kind}' has none")
+            raise ValueError(f"rate: fields of the kind '{self.kind}' have no sample rate")
         return self
 
     @property

@@ -45,7 +45,7 @@ class TarsConfig(StreamConfig):
         for url in (urls,) if isinstance(urls, str) else urls:
             check_url(refuse_secrets(url, "use ~/.netrc for http(s)://, $AWS_ACCESS_KEY_ID and its like for s3://"))
         if not urls:
-            raise ValueError("names no tars")
+            raise ValueError("is empty; give the URLs or paths of tars")
         return urls
 
     @model_validator(mode="after")
@@ -53,11 +53,11 @@ class TarsConfig(StreamConfig):
         if self.index is not None:
             if len(self.paths) != 1 or not is_remote(self.paths[0]):
                 raise ValueError(
-                    "index: is made of one URL, with braces or the name of a .txt; tars on this machine are indexed at "
-                    "once by bigtrain data prepare webdataset:FOLDER DEST"
+                    "index: needs a single URL, with braces or of a .txt list; local tars are indexed before "
+                    "training by bigtrain data prepare webdataset:FOLDER DEST"
                 )
             if list(self.specs()) not in (["image"], ["image", "class"]):
-                raise ValueError("index: is made of images and their classes; other fields need bigtrain data prepare")
+                raise ValueError("index: supports images and their classes; other fields need bigtrain data prepare")
         return self
 
     @property

@@ -177,8 +177,8 @@ class TaskConfig(Config, ABC):
         players = self.demands().keys()
         if self.optim.keys() != players:
             raise ValueError(
-                f"optim: has {', '.join(sorted(self.optim)) or 'nothing'}, and this task has the players "
-                f"{', '.join(sorted(players))}: write an optimizer for each, for example optim.{min(players)}.lr"
+                f"optim: has {', '.join(sorted(self.optim)) or 'nothing'}, but this task has the players "
+                f"{', '.join(sorted(players))}: set an optimizer for each, for example optim.{min(players)}.lr"
             )
 
 
@@ -189,7 +189,7 @@ def class_count(fields: Fields, name: str = "class") -> int:
 
 def _missing_field(fields: Fields, name: str) -> str:
     return (
-        f"this task reads the field '{name}', and data has {', '.join(fields) or 'none'}: declare it, as in "
+        f"this task reads the field '{name}', but data has {', '.join(fields) or 'none'}: declare it, as in "
         f"data.fields={{{name}: {{kind: image}}}}"
     )
 
@@ -216,6 +216,6 @@ def image_of(fields: Fields, name: str, classes: int = 0) -> ImageSpec:
         raise ValueError(_missing_field(fields, name))
     shape = fields[name].shape
     if len(shape) != 3:
-        raise ValueError(f"this task reads '{name}' as images [C, H, W], and it has the shape {list(shape)}")
+        raise ValueError(f"this task reads '{name}' as images [C, H, W], but it has the shape {list(shape)}")
     channels, height, width = shape
     return ImageSpec(height, channels, classes, None if width == height else width)

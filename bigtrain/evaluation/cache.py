@@ -40,7 +40,7 @@ def keep(ingredients: Ingredients, tensors: Tensors) -> None:
         with atomic_write(path) as file:
             file.write(save(tensors, metadata=facts))
     except OSError as error:
-        log.warning("%s: not kept (%s)", path, error)
+        log.warning("%s: not cached (%s)", path, error)
 
 
 def _path(ingredients: Ingredients) -> Path:
@@ -60,9 +60,9 @@ def _read(path: Path) -> Tensors | None:
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, RuntimeError) as error:  # the last where it shrinks while it is mapped
-        log.warning("%s: damaged cache entry (%s), computing it anew", path, error)
+        log.warning("%s: damaged cache entry (%s), computing it again", path, error)
         return None
     if facts.get(_CHECKSUM) != _checksum(tensors):
-        log.warning("%s: damaged cache entry (its content does not match its checksum), computing it anew", path)
+        log.warning("%s: damaged cache entry (its content does not match its checksum), computing it again", path)
         return None
     return tensors

@@ -31,7 +31,7 @@ def match_classes(names: Sequence[str], others: Sequence[str], who: str, other: 
         if len(names) == len(others) and not (_are_informative(names) and _are_informative(others)):
             return None
         one, two = _only(names, others), _only(others, names)
-        raise OtherClassesError(f"{who} and {other} have other classes: {one} in one, {two} in the other")
+        raise OtherClassesError(f"{who} and {other} have different classes: {one} in one, {two} in the other")
     for side, place in ((names, who), (others, other)):
         if len(set(side)) != len(side):
             twice = next(name for name in side if list(side).count(name) > 1)

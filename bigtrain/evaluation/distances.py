@@ -108,7 +108,7 @@ def _lpips(weights: Path | None) -> FeatureDistance:
     try:
         heads = [state[f"lin{number}.model.1.weight"] for number in range(5)]
     except KeyError as error:
-        raise EvaluationError(f"{found[1].path}: not the heads of LPIPS (it has no {error})") from None
+        raise EvaluationError(f"{found[1].path}: not the linear layers of LPIPS (it has no {error})") from None
     short_name = f"vgg16-{other}" if other else ""
     return FeatureDistance(maps, heads, name=_HEADS, weights_sha256=both, short_name=short_name)
 

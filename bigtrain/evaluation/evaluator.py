@@ -141,7 +141,7 @@ class EvalConfig(ScoreConfig):
     def _fits(self) -> "EvalConfig":
         keys = set(ScoreConfig.model_fields)
         if self.full is not None and self.full.model_dump(include=keys) == self.model_dump(include=keys):
-            raise ValueError("full computes the very same scores: give it more samples, or leave it out")
+            raise ValueError("full would compute exactly the same scores: set more samples, or leave it out")
         return self
 
 

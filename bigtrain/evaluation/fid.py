@@ -171,7 +171,7 @@ class ImagesWithProgress:
             return
         rank = self._ranks.rank
         if self._images.left_aside and rank == 0:
-            log.info("%s: left aside: %s", self.name, self._images.left_aside)
+            log.info("%s: ignored: %s", self.name, self._images.left_aside)
         if grey := self._images.grey:
             log.warning("%s: %d grey images among those of rank %d became RGB, the first: %s", self.name, len(grey),
                         rank, min(grey))  # fmt: skip
@@ -216,7 +216,7 @@ def _field_like(dataset: ShardDataset, field: FieldSpec | None) -> str:
         if (spec.kind, spec.shape, spec.dtype, spec.rate) == alike:
             return name
     raise EvaluationError(
-        f"{dataset.folder}: has no {field.dtype} {field.kind} of {field.size_words} as the probe knows"
+        f"{dataset.folder}: has no field like that of the probe: {field.dtype} {field.kind} of {field.size_words}"
     )
 
 

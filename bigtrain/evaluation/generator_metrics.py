@@ -87,7 +87,9 @@ def score_generator(
     """
     channels, *sides = generator.image.shape
     if len(sides) != 2 or min(sides) < LEAST_SIDE or channels not in (1, 3):
-        raise EvaluationError(f"LPIPS needs grey or RGB images of {LEAST_SIDE} pixels a side, not {generator.image}")
+        raise EvaluationError(
+            f"LPIPS needs grey or RGB images of {LEAST_SIDE} pixels or more a side, not {generator.image}"
+        )
     # The same batches on any number of ranks: a path's tiny step makes much of how a convolution rounds.
     mine = torch.arange(samples).split(batch)[ranks.rank :: ranks.world_size]  # type: ignore[no-untyped-call]
     scores: Scores = {}

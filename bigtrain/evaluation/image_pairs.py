@@ -74,9 +74,9 @@ def _blurred(x: Tensor) -> Tensor:
 def _why_no_pairs(metrics: Sequence[PairMetricName], one: Tensor, other: Tensor) -> str | None:
     if one.shape != other.shape:
         shapes = " and ".join("x".join(map(str, side.shape[1:])) for side in (one, other))
-        return f"images of {shapes} are no pairs"
+        return f"images of {shapes} cannot be compared as pairs"
     if "ssim" in metrics and min(one.shape[2:]) < _WINDOW:
-        return f"ssim needs images of {_WINDOW} pixels a side"
+        return f"ssim needs images of {_WINDOW} pixels or more a side"
     return None
 
 
@@ -107,7 +107,9 @@ def score_pairs(
         EvaluationError: the sets do not match, or some images cannot be read.
     """
     if len(images) != len(targets):
-        raise EvaluationError(f"{images.name} has {len(images)} images, {targets.name} has {len(targets)}: no pairs")
+        raise EvaluationError(
+            f"{images.name} has {len(images)} images, {targets.name} has {len(targets)}: they cannot be paired"
+        )
     functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim}
     for name, distance in distances.items():
         functions[name] = partial(_between, distance)

@@ -124,7 +124,7 @@ def check_metrics(
             name, count = _name_and_count(side, metric.need, extractor)
             if count is not None and count < metric.least:
                 way_on = f"; {metric.with_fewer}" if metric.with_fewer else ""
-                raise EvaluationError(f"{key} needs {metric.least} images, {name} has {count}{way_on}")
+                raise EvaluationError(f"{key} needs {metric.least} images, but {name} has {count}{way_on}")
             if count is not None and metric.most is not None and count > metric.most:
                 raise EvaluationError(
                     f"{key} compares every two of at most {metric.most:,} samples of each side, {name} has {count:,}: "
@@ -142,7 +142,9 @@ def check_classes(extractor: Extractor, metrics: Mapping[str, Metric], classes: 
     needed = [name for name, metric in metrics.items() if metric.need.layer == OWN_LOGITS]
     if needed and OWN_LOGITS in extractor.layers and tuple(told) != tuple(classes):
         ours, theirs = (", ".join(some[:4]) or "none" for some in (told, classes))
-        raise EvaluationError(f"{needed[0]}: {extractor.name} tells the classes {ours}, the data have {theirs}")
+        raise EvaluationError(
+            f"{needed[0]}: {extractor.name} was trained on the classes {ours}, but the data have {theirs}"
+        )
 
 
 def _name_and_count(side: Images | Published | int, need: Need, extractor: Extractor) -> tuple[str, int | None]:

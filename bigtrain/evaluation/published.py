@@ -54,7 +54,7 @@ class Published:
         """
         moments = self.spatial if layer == "spatial" else self.moments
         if moments is None:
-            raise StatisticsError(f"{self.path}: holds no statistics of spatial features (mu_s, sigma_s)")
+            raise StatisticsError(f"{self.path}: contains no statistics of spatial features (mu_s, sigma_s)")
         if len(moments.mean) != features:
             raise StatisticsError(
                 f"{self.path}: statistics of {len(moments.mean)} features, {extractor} makes {features}"
@@ -88,7 +88,7 @@ def load_published(path: str | Path) -> Published:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, NpzFile):
-                raise StatisticsError(f"{path}: a single array, expected a .npz archive of mu and sigma")
+                raise StatisticsError(f"{path}: contains a single array, expected a .npz archive of mu and sigma")
             names = set(archive.files)
             _check_sizes(path, archive)
             images = _shape(archive, "arr_0") if "arr_0" in names else None
@@ -108,7 +108,7 @@ def load_published(path: str | Path) -> Published:
         raise StatisticsError(f"{path}: not a readable .npz file ({first_line(error)})") from None
     if images is not None:
         raise StatisticsError(f"{path}: images without statistics; `bigtrain fid` compares with the images themselves")
-    raise StatisticsError(f"{path}: holds {', '.join(sorted(names))}; expected mu and sigma, or feats")
+    raise StatisticsError(f"{path}: contains {', '.join(sorted(names))}; expected mu and sigma, or feats")
 
 
 def _check_sizes(path: Path, archive: NpzFile) -> None:
@@ -128,14 +128,16 @@ def _moments(path: Path, archive: NpzFile, mean_name: str, covariance_name: str)
             f"{path}: {mean_name} has shape {mean.shape}, {covariance_name} {covariance.shape}; expected (F,), (F, F)"
         )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise StatisticsError(f"{path}: {mean_name} or {covariance_name} holds NaN or infinity")
+        raise StatisticsError(f"{path}: {mean_name} or {covariance_name} contains NaN or infinity")
     largest = np.abs(covariance).max()
     if np.abs(covariance - covariance.T).max() > _ASYMMETRY * largest:
-        raise StatisticsError(f"{path}: {covariance_name} is not symmetric, so no covariance")
+        raise StatisticsError(f"{path}: {covariance_name} is not symmetric, so it is not a covariance")
     covariance = (covariance + covariance.T) / 2
     values = np.linalg.eigvalsh(covariance)
     if values[0] < -_NEGATIVE * max(values[-1], 0):
-        raise StatisticsError(f"{path}: {covariance_name} has an eigenvalue of {values[0]:.3g}, so no covariance")
+        raise StatisticsError(
+            f"{path}: {covariance_name} has an eigenvalue of {values[0]:.3g}, so it is not a covariance"
+        )
     return Moments(0, torch.from_numpy(mean), torch.from_numpy(covariance))
 
 

@@ -82,6 +82,6 @@ def published_statistic(published: Published, need: Need, extractor: Extractor) 
         published.moments_for(features, extractor.name, "pool")  # checks the width
         return Features.unlabelled(published.features)
     raise EvaluationError(
-        f"{published.path}: a metric needs {need.collector.name} of '{need.layer}', the file holds {published.layout}; "
-        "compare with the images themselves"
+        f"{published.path}: a metric needs {need.collector.name} of '{need.layer}', but the file contains "
+        f"{published.layout}; compare with the images themselves"
     )

@@ -98,7 +98,9 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
     sampler = snapshot.sampler
     given = [name for name, spec in sampler.inputs.items() if spec.kind == "image"]
     if not given:
-        raise UserError(f"{folder}: this network makes images from seeds and translates none; use bigtrain sample")
+        raise UserError(
+            f"{folder}: this network generates images from seeds and cannot translate images; use bigtrain sample"
+        )
     target = output or next(iter(sampler.outputs))
     if target not in sampler.outputs:
         raise UserError(f"--output {target}: {folder} makes {', '.join(sampler.outputs)}")
@@ -227,7 +229,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     there = len(sources) - sum(counts) - len(everything)
     what = "images and films" if any(source.film for source in sources) else "images"
     summary = f"{settings.out}: {sum(counts)} {what} translated"
-    summary += f", {there} were there" if there else ""
+    summary += f", {there} existed already" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
 
 
@@ -269,7 +271,7 @@ def _open_folder(settings: ApplySettings) -> str | None:
     note = settings.out / NOTE
     if note.is_file():
         if json.loads(note.read_text()) != asked:
-            return f"{settings.out}: holds the images of other settings or another snapshot; choose another --out"
+            return f"{settings.out}: contains images of other settings or another snapshot; choose another --out"
     elif settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
         return f"{settings.out}: exists and is not empty; choose another --out"
     settings.out.mkdir(parents=True, exist_ok=True)

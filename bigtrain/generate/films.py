@@ -34,7 +34,7 @@ def write_film(path: Path, frames: Iterator[Pixels], *, fps: int | Fraction) -> 
     """
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
-        raise FilmError(f"{path}: a film ends in {' or '.join(SUFFIXES)}")
+        raise FilmError(f"{path}: the file name of a film ends in {' or '.join(SUFFIXES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:

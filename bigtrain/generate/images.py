@@ -121,7 +121,7 @@ def tell_what_is_left_aside(sources: Sequence[Source]) -> None:
     """Log the other files beside the images, by type."""
     opened = {id(source.item[0]): source.item[0] for source in sources if source.item is not None}
     for images in opened.values():
-        aside = [f"left aside: {images.left_aside.words}"] if images.left_aside.total else []
+        aside = [f"ignored: {images.left_aside.words}"] if images.left_aside.total else []
         for words in (*images.notes, *aside):
             log.info("%s: %s", images.origin, words)
 

@@ -16,7 +16,7 @@ from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.recompute import stages_of
 
 _NAMED = 5
-_WAY_ON = "; init_from.only=matching takes what fits, and makes the rest anew"
+_WAY_ON = "; init_from.only=matching loads what fits, and initialises the rest"
 
 
 class InitFromConfig(Config):
@@ -62,23 +62,27 @@ class InitFromConfig(Config):
                 raise ConfigError(f"init_from.parts: this run has no network '{part}', it has {has}")
             if part not in theirs:
                 has = ", ".join(sorted(theirs))
-                raise ConfigError(f"init_from: {folder} holds no {part} (it holds {has}); name what to take in parts")
+                raise ConfigError(
+                    f"init_from: {folder} contains no {part} (it contains {has}); list the networks to load in parts"
+                )
             ours, weights = networks[part].state_dict(), read_weights(folder, part)
             if self.only == "matching":
                 if not _matching(ours, weights):
-                    raise ConfigError(f"init_from: no weight of {part} in {folder} fits this run's by name and shape")
+                    raise ConfigError(
+                        f"init_from: no weight of {part} in {folder} fits this run: none has the same name and shape"
+                    )
                 continue
             for there, here in zip(theirs[part].data, specs[part].data, strict=False):
                 for what in ("shape", "classes"):
                     one, other = getattr(there, what, None), getattr(here, what, None)
                     if one != other:
                         raise ConfigError(
-                            f"init_from: {part} in {folder} has {what} {one}, in this run {other}{_WAY_ON}"
+                            f"init_from: {part} in {folder} has {what} {one}, but in this run {other}{_WAY_ON}"
                         )
             for name in sorted(ours.keys() | weights.keys()):
                 if name not in ours or name not in weights or ours[name].shape != weights[name].shape:
                     raise ConfigError(
-                        f"init_from: {part} {name} is {_size(weights, name)} in {folder}, "
+                        f"init_from: {part} {name} is {_size(weights, name)} in {folder}, but "
                         f"{_size(ours, name)} in this config{_WAY_ON}"
                     )
         self._check_frozen(networks)
@@ -92,7 +96,7 @@ class InitFromConfig(Config):
                 raise ConfigError(f"init_from.freeze would freeze random weights of {name}: add it to parts")
             stages = len(stages_of(networks[name]))
             if count > stages:
-                raise ConfigError(f"init_from.freeze.{name} is {count}, {name} has {stages} stages")
+                raise ConfigError(f"init_from.freeze.{name} is {count}, but {name} has {stages} stages")
 
     @property
     def folder(self) -> Path:
@@ -118,7 +122,9 @@ class InitFromConfig(Config):
             networks[part].load_state_dict(taken, strict=self.only is None)
             if new := sorted(ours.keys() - taken.keys()):
                 named = ", ".join(new[:_NAMED]) + (", …" if len(new) > _NAMED else "")
-                log.info("init_from: %s: %d of %d weights are taken; new: %s", part, len(taken), len(ours), named)
+                log.info(
+                    "init_from: %s: %d of %d weights are loaded; initialised: %s", part, len(taken), len(ours), named
+                )
         for name, count in self.freeze.items():
             for stage in stages_of(networks[name])[:count]:
                 stage.requires_grad_(False)

@@ -198,9 +198,9 @@ def format_of(out: Path, asked: str | None) -> str:
     if asked not in FORMATS:
         raise OutputError(f"--format {asked!r}: use {', '.join(FORMATS)}")
     if asked == "grid" and usual != "grid":
-        raise OutputError(f"{out}: a grid is a picture; end it in {', '.join(_PICTURES)}")
+        raise OutputError(f"{out}: a grid is a picture; its name ends in {', '.join(_PICTURES)}")
     if asked == "npz" and usual != "npz":
-        raise OutputError(f"{out}: end it in .npz")
+        raise OutputError(f"{out}: the name of the file ends in .npz")
     return asked
 
 

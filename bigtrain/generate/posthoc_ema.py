@@ -80,7 +80,9 @@ def find_profiles(run: Path) -> list[PowerAverage]:
         facts = json.loads(description.read_text(encoding="utf-8"))
         found.append(PowerAverage(float(facts["sigma_rel"]), float(facts["samples_seen"]), description.parent))
     if not found:
-        raise PosthocError(f"{run}: its snapshots hold no power-function averages; train with ema.profiles=[0.05,0.1]")
+        raise PosthocError(
+            f"{run}: its snapshots contain no power-function averages; train with ema.profiles=[0.05,0.1]"
+        )
     return found
 
 
@@ -100,7 +102,7 @@ def reconstruct(run: Path, sigma_rel: float, out: Path, *, kimg: float | None = 
         PosthocError: there are no averages, no snapshot at `kimg`, the width is out of range, or `out` is not empty.
     """
     if not 0 < sigma_rel < 0.28:
-        raise PosthocError(f"--sigma-rel {sigma_rel:g}: above 0 and below 0.28")
+        raise PosthocError(f"--sigma-rel {sigma_rel:g}: must be above 0 and below 0.28")
     if out.exists() and any(out.iterdir()):
         raise PosthocError(f"{out}: exists and is not empty; choose another --out")
     saved = find_profiles(run)

@@ -60,9 +60,9 @@ def show(kind: str, snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
     known, suffixes, draw = KINDS[kind]
     foreign = [name for name in sorted(_SPECIAL - known) if getattr(options, name) is not None]
     if foreign:
-        raise ShowError(f"--kind {kind} knows no --{foreign[0]}")
+        raise ShowError(f"--kind {kind} has no option --{foreign[0]}")
     if out.suffix.lower() not in suffixes:
-        raise ShowError(f"{out}: what --kind {kind} draws ends in {' or '.join(suffixes)}")
+        raise ShowError(f"{out}: the file name for --kind {kind} ends in {' or '.join(suffixes)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     return draw(snapshot, options, out)
 
@@ -96,7 +96,9 @@ def _walk(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
         raise ShowError("a walk needs two seeds or more")
     walks, frames, fps = options.walks or 1, options.frames or 30, options.fps or 30
     if len(options.seeds) % walks or len(options.seeds) // walks < 2:
-        raise ShowError(f"{len(options.seeds)} seeds are not two or more for each of {walks} walks")
+        raise ShowError(
+            f"{walks} walks need two seeds or more each, and all the same number, not {len(options.seeds)} in total"
+        )
     stations = len(options.seeds) // walks
     every = _in_turn(options.classes, len(options.seeds)) or snapshot.labels(options.seeds)
     ways = []
@@ -117,7 +119,7 @@ def _walk(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
 def _styles(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
     columns = options.columns or [seed + max(options.seeds) + 1 for seed in range(6)]
     if options.classes and len(options.classes) > 1:
-        raise ShowError("--class: a styles table has one class")
+        raise ShowError("--class: a table of mixed styles shows a single class")
     label = options.classes[0] if options.classes else 0
     images = mix_table(snapshot, options.seeds, columns, label, layers=options.layers, truncation=_truncation(options))
     _save(images, len(columns) + 1, options, out)

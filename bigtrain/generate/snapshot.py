@@ -68,7 +68,7 @@ class Snapshot:
         generators = [network for network in self.networks.values() if isinstance(network, Generator)]
         if len(generators) != 1:
             task = self.sampler.describe()["kind"]
-            raise SnapshotError(f"this is a snapshot of the task '{task}', and generates nothing from seeds alone")
+            raise SnapshotError(f"this is a snapshot of the task '{task}', which cannot generate from seeds alone")
         return generators[0]
 
     def to(self, device: torch.device) -> "Snapshot":
@@ -167,7 +167,9 @@ class Snapshot:
             Images around [-1, 1], shape [batch, C, H, W]; the last ones may be fewer.
         """
         if cutoff is not None and not isinstance(self.generator, StyleGenerator):
-            raise SnapshotError("truncation cutoff: this generator has no styles, its truncation is for all layers")
+            raise SnapshotError(
+                "truncation cutoff: this generator has no styles, so that its truncation is the same for all layers"
+            )
         limits = {"truncation": truncation} if cutoff is None else {"truncation": truncation, "cutoff": cutoff}
         classes = self.generator.image.classes
         labels = self.labels(seeds) if labels is None else labels
@@ -202,7 +204,7 @@ def parse_seeds(text: str) -> list[int]:
             raise SnapshotError(f"seeds {text!r}: write them like 0-63 or 1,5,9-12")
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     if not seeds:
-        raise SnapshotError(f"seeds {text!r}: there are none")
+        raise SnapshotError(f"seeds {text!r}: the list is empty")
     return seeds
 
 
@@ -300,7 +302,7 @@ def read_weights(folder: str | Path, network: str) -> State:
     try:
         path = folder / _read_description(folder)["networks"][network][_WEIGHTS]
         if not path.is_file():
-            raise SnapshotError(f"{folder}: holds no weights of {network}, {path.name} is missing")
+            raise SnapshotError(f"{folder}: contains no weights of {network}, {path.name} is missing")
         return load_file(path)
     except _DAMAGE as error:
         raise _damaged(folder, error) from None
@@ -331,7 +333,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
             file = document.setdefault(_WEIGHTS, former_names.weights_file(name))
             for what, text, pattern in (("network", name, r"\w+"), ("file of weights", file, r"\w+\.safetensors")):
                 if not re.fullmatch(pattern, text):  # it is the name of a file, here and in snapshots made of this one
-                    raise SnapshotError(f"{folder}: {text!r} is no name of a {what}")
+                    raise SnapshotError(f"{folder}: {text!r} is not a valid name of a {what}")
     except _DAMAGE as error:
         raise _damaged(folder, error) from None
     return description

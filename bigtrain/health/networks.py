@@ -24,7 +24,7 @@ class DeadUnits(Monitor):
             if dot and all(readings.get(f"lr/{player}", 1.0) > 0 for readings in history):
                 shares[name] = min(readings.get(name, 0.0) for readings in history)
         if not shares:
-            return Finding(Level.OK, "nothing was to move: the learning rate is 0")
+            return Finding(Level.OK, "nothing could change: the learning rate is 0")
         worst = max(shares, key=lambda name: shares[name])
         evidence = f"{shares[worst]:.0%} of the units of {worst.removeprefix('still/')} have not changed"
         return Finding(grade(shares[worst], warning=0.5, critical=0.9), evidence)

@@ -37,7 +37,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     if not (folder / "config.yaml").is_file():
         raise HealthError(f"{folder}: not a run folder, config.yaml is missing")
     if not (folder / _FILE).is_file():
-        raise HealthError(f"{folder}: nothing is known of its health before the first log interval")
+        raise HealthError(f"{folder}: there are no health readings before the first log interval")
     report: dict[str, Any] = json.loads((folder / _FILE).read_text())
     return report
 

@@ -91,11 +91,11 @@ def _transforms(io: Mapping[str, Tensor], device: torch.device) -> Iterator[Chec
             continue
         named = re.fullmatch(r"(\w+)@\w+=(-?[\d.e-]+)", name)
         if named is None:
-            raise InteropError(f"io.safetensors: '{name}' is not understood")
+            raise InteropError(f"io.safetensors: '{name}' is unknown")
         try:
             ours = apply_named(named[1], io["images"].to(device), float(named[2]))
         except ValueError as error:
-            raise InteropError(f"io.safetensors: '{name}' is not understood: {error}") from None
+            raise InteropError(f"io.safetensors: '{name}' is unknown: {error}") from None
         yield CheckResult(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
 
 
@@ -109,7 +109,7 @@ def _results(golden: Golden, quantities: Quantities) -> Iterator[CheckResult]:
         elif (ours := quantities.output(name)) is not None:
             yield CheckResult(name, _scale_error(ours, expected), OUTPUT_TOLERANCE)
         else:
-            raise InteropError(f"io.safetensors: '{name}' is not understood")
+            raise InteropError(f"io.safetensors: '{name}' is unknown")
     for name, expected in golden.document.items():
         if name.startswith("grad_norm_"):
             yield _gradient_norms(name, expected, golden, quantities)
@@ -120,13 +120,13 @@ def _results(golden: Golden, quantities: Quantities) -> Iterator[CheckResult]:
             network = quantities.network(name.removeprefix("params_"))
             yield CheckResult(name, abs(sum(parameter.numel() for parameter in network.parameters()) - expected), 0.0)
         elif name not in _NOTHING_TO_COMPARE:
-            raise InteropError(f"config.json: '{name}' is not understood")
+            raise InteropError(f"config.json: '{name}' is unknown")
 
 
 def _loss(key: str, name: str, quantities: Quantities) -> Tensor:
     loss = quantities.loss(name)
     if loss is None:
-        raise InteropError(f"config.json: '{key}' is not understood")
+        raise InteropError(f"config.json: '{key}' is unknown")
     return loss
 
 

@@ -86,10 +86,10 @@ def export_of(snapshot: Snapshot, folder: Path, *, truncation: float | None, out
     """
     if not any(isinstance(network, Translator) for network in snapshot.networks.values()):
         if output is not None:
-            raise InteropError(f"--output {output}: {folder} holds a generator, which has one output; leave it out")
+            raise InteropError(f"--output {output}: {folder} contains a generator, which has one output; leave it out")
         return _of_generator(snapshot.generator, 1.0 if truncation is None else truncation)
     if truncation is not None:
-        raise InteropError(f"--truncation: {folder} holds a translator, which has none; leave it out")
+        raise InteropError(f"--truncation: {folder} contains a translator, which has none; leave it out")
     return _of_translator(snapshot, folder, output)
 
 

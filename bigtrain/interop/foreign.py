@@ -43,7 +43,7 @@ def shape_of(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
         InteropError: it is missing.
     """
     if name not in weights:
-        raise InteropError(f"{name} is missing: not the weights that they seem to be")
+        raise InteropError(f"{name} is missing: the file has not the weights that its other names suggest")
     return tuple(weights[name].shape)
 
 
@@ -60,5 +60,5 @@ def widths_rule(widths: Mapping[int, int]) -> dict[str, int]:
     below = [resolution * width for resolution, width in widths.items() if width < top]
     rule = {"channel_base": max(below) if below else top * max(widths), "channel_max": top}
     if any(min(rule["channel_base"] // resolution, top) != width for resolution, width in widths.items()):
-        raise InteropError(f"widths {dict(widths)} do not fall as 1 / resolution: not one of StyleGAN2's networks")
+        raise InteropError(f"widths {dict(widths)} do not decrease as 1 / resolution: not one of StyleGAN2's networks")
     return rule

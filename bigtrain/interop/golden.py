@@ -53,7 +53,7 @@ def read_golden(folder: Path) -> Golden:
         InteropError: something is missing, damaged or not understood, or the weights do not fit.
     """
     if not folder.is_dir():
-        raise InteropError(f"{folder}: there is no such folder")
+        raise InteropError(f"{folder}: no such folder")
     io = _tensors(folder / "io.safetensors")
     if "images" in io and not (folder / "config.json").exists() and not (folder / "weights.safetensors").exists():
         return Golden({}, io, {}, {})
@@ -63,7 +63,7 @@ def read_golden(folder: Path) -> Golden:
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InteropError(f"{folder / 'config.json'}: missing or damaged ({error!r})") from None
     if name not in PEERS:
-        raise InteropError(f"{folder}: peer '{name}' is none of those that are known: {', '.join(sorted(PEERS))}")
+        raise InteropError(f"{folder}: peer '{name}' is unknown; known are {', '.join(sorted(PEERS))}")
     weights = _tensors(folder / "weights.safetensors")
     try:
         networks = build_networks(name, settings, weights)
@@ -71,7 +71,7 @@ def read_golden(folder: Path) -> Golden:
         raise InteropError(f"{folder}: {error}") from None
     unknown = settings.keys() - settings.consulted - _HOW_THEY_WERE_MADE
     if unknown:
-        raise InteropError(f"{folder}: settings that are not understood: {', '.join(sorted(unknown))}")
+        raise InteropError(f"{folder}: unknown settings: {', '.join(sorted(unknown))}")
     return Golden(
         document,
         io,

@@ -41,12 +41,12 @@ def import_weights(file: Path, out: Path, *, discriminator: Path | None, setting
         InteropError: damaged, refused, not understood, or `out` is there already.
     """
     if out.exists():
-        raise InteropError(f"{out}: is there already")
+        raise InteropError(f"{out}: exists already; choose another folder")
     for given in (file, *([discriminator] if discriminator else [])):
         _refuse_failed_download(given)
     if file.suffix.lower() in (".pkl", ".pickle"):
         if discriminator is not None:
-            raise InteropError(f"{file}: a pickle holds its discriminator itself")
+            raise InteropError(f"{file}: a pickle contains its discriminator; leave out --discriminator")
         foreign = read_nvidia(file)
     else:
         foreign = read_state_dicts(file, discriminator)
@@ -65,7 +65,7 @@ def _refuse_failed_download(file: Path) -> None:
 def _write(foreign: Foreign, settings: Mapping[str, Any], out: Path, *, source: str) -> list[str]:
     untold = foreign.untold - settings.keys()
     if untold:
-        raise InteropError(f"it does not tell {' and '.join(sorted(untold))}: give --set NAME=VALUE")
+        raise InteropError(f"it does not contain {' and '.join(sorted(untold))}: set it with --set NAME=VALUE")
     networks = build_networks(foreign.peer, settings, foreign.weights)
     images = networks["G"].spec.data
     sampler = _sampler(images)

@@ -63,17 +63,17 @@ def _ours(rename: Rename, part: str, theirs: Weights, wanted: Mapping[str, Tenso
     try:
         renamed = {name: rename(name) for name in theirs}
     except KeyError as error:
-        raise InteropError(f"weights of {part}: no place for {error}") from None
+        raise InteropError(f"weights of {part}: the network has no weight for {error}") from None
     found = {ours: theirs[name] for name, ours in renamed.items() if ours is not None}
     missing, unused = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     if missing or unused:
-        differences = [
-            f"{what} {_some(names)}" for what, names in (("missing", missing), ("no place for", unused)) if names
-        ]
+        differences = [f"{what} {_some(names)}" for what, names in (("missing", missing), ("unused", unused)) if names]
         raise InteropError(f"weights of {part}: {'; '.join(differences)}")
     for name, value in found.items():
         if value.shape != wanted[name].shape:
-            raise InteropError(f"weights of {part}: {name} is {_size(value)}, the network's is {_size(wanted[name])}")
+            raise InteropError(
+                f"weights of {part}: {name} is {_size(value)}, but the network's is {_size(wanted[name])}"
+            )
     return found
 
 

@@ -36,7 +36,7 @@ def read_nvidia(file: Path) -> Foreign:
     """
     content = read_pickle(file)
     if not isinstance(content, dict) or not isinstance(content.get("G_ema"), PickledObject):
-        raise InteropError(f"{file}: holds no G_ema: not a published pickle of StyleGAN2-ADA or StyleGAN3")
+        raise InteropError(f"{file}: contains no G_ema: not a published pickle of StyleGAN2-ADA or StyleGAN3")
     parts = {part: content.get(key) for part, key in (("G", "G_ema"), ("D", "D"))}
     networks = {part: network for part, network in parts.items() if isinstance(network, PickledObject)}
     try:
@@ -48,7 +48,7 @@ def read_nvidia(file: Path) -> Foreign:
             clamp = _attribute(networks["D"], f"b{settings['resolution']}.conv0", "conv_clamp")
             if clamp not in (_UNKNOWN, settings["conv_clamp"]):
                 raise InteropError(
-                    f"conv_clamp is {settings['conv_clamp']} in G and {clamp} in D: ours has one for both"
+                    f"conv_clamp is {settings['conv_clamp']} in G and {clamp} in D: bigtrain has one value for both"
                 )
         unknown = frozenset(name for name, value in settings.items() if value is _UNKNOWN)
         known = {name: value for name, value in settings.items() if name not in unknown}

@@ -201,7 +201,7 @@ def _storage(archive: bytes) -> PickledTensor:
         what = f"it asks for {named[1]}, which is not data" if named else "a tensor that is not data"
         raise InteropError(f"refused: {what}") from None
     if not isinstance(storage, torch.storage.TypedStorage):
-        raise InteropError("refused: a tensor whose content is no storage")
+        raise InteropError("refused: a tensor whose content is not a storage")
     content = storage._untyped_storage  # its public name warns that typed storages will go
     return PickledTensor(torch.empty(0, dtype=storage.dtype).set_(content))
 
@@ -240,7 +240,7 @@ def _way_on(module: str) -> str:
 
 
 _OF_OTHERS = {
-    "dnnlib.tflib": "it is TensorFlow's: convert it with legacy.py of stylegan2-ada-pytorch or stylegan3 "
+    "dnnlib.tflib": "it is a pickle of TensorFlow: convert it with legacy.py of stylegan2-ada-pytorch or stylegan3 "
     "(--source=FILE.pkl --dest=NEW.pkl) and import NEW.pkl",
     "pg_modules": "it is of StyleGAN-XL or Projected GAN, whose networks are not among those that are imported",
     "timm": "it is of StyleGAN-XL or Projected GAN, whose networks are not among those that are imported",

@@ -62,7 +62,7 @@ def read_state_dicts(file: Path, discriminator: Path | None) -> Foreign:
             return Foreign("biggan", _biggan(weights), weights)
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
-    raise InteropError(f"{file}: no names of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix or CycleGAN")
+    raise InteropError(f"{file}: its names are not those of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix or CycleGAN")
 
 
 def _parts(file: Path, *, default: str) -> dict[str, Tensor]:
@@ -96,12 +96,14 @@ def _load(file: Path) -> Mapping[str, Any]:
         raise InteropError(f"{file}: no such file") from None
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"refused: it asks for {named[1]}, which is not data" if named else "not a file of weights alone"
+        reason = (
+            f"refused: it asks for {named[1]}, which is not data" if named else "the file contains more than weights"
+        )
         raise InteropError(f"{file}: {reason}") from None
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise InteropError(f"{file}: cannot be read ({first_line(error)})") from None
     if not isinstance(content, Mapping):
-        raise InteropError(f"{file}: holds no state dict")
+        raise InteropError(f"{file}: contains no state dict")
     return content
 
 

@@ -282,7 +282,8 @@ def paper_multiples(table: dict[int, tuple[int, ...]], image: ImageSpec) -> tupl
     side = min(image.shape[1:])
     if side not in table:
         raise ValueError(
-            f"biggan comes in resolutions {', '.join(map(str, table))}, got {side}; give multiples for another"
+            f"biggan has tables for the resolutions {', '.join(map(str, table))}, not {side}; set multiples for "
+            f"another resolution"
         )
     return table[side]
 
@@ -292,7 +293,7 @@ def bottom_size(image: ImageSpec, stages: int) -> tuple[int, int]:
     _, height, width = image.shape
     scale = 2 ** (stages - 1)
     if height % scale or width % scale or not 4 <= min(height, width) // scale < 8:
-        raise ValueError(f"generator.multiples: {stages} values do not lead from 4 to {height}x{width} pixels")
+        raise ValueError(f"generator.multiples: {stages} values do not double 4 pixels to {height}x{width} pixels")
     return height // scale, width // scale
 
 

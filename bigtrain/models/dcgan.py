@@ -199,6 +199,6 @@ def _pyramid(image: ImageSpec, width: int) -> tuple[tuple[int, int], list[int]]:
     levels = int(math.log2(max(min(height, image_width) // 4, 1)))
     if not levels or height % 2**levels or image_width % 2**levels:
         raise ValueError(
-            f"dcgan halves its images down to 4 to 7 pixels, and {height}x{image_width} cannot be halved so often"
+            f"dcgan halves its images down to 4 to 7 pixels, but {height}x{image_width} cannot be halved so often"
         )
     return (height >> levels, image_width >> levels), [width * min(2**level, 8) for level in range(levels)]

@@ -154,12 +154,12 @@ def _normalisation(kind: Norm, channels: int) -> nn.Module:
 def _pyramid(volume: ArraySpec, width: int) -> tuple[tuple[int, ...], list[int]]:
     """Return the sides of the smallest volume, and the channels of each level from the whole one down."""
     if len(volume.shape) != 4:
-        raise ValueError(f"gan3d works on volumes [C, D, H, W], and the field has the shape {list(volume.shape)}")
+        raise ValueError(f"gan3d works on volumes [C, D, H, W], but the field has the shape {list(volume.shape)}")
     sides = volume.shape[1:]
     levels = int(math.log2(max(min(sides) // _BOTTOM, 1)))
     if not levels or any(side % 2**levels for side in sides):
         words = "x".join(map(str, sides))
         raise ValueError(
-            f"gan3d halves its volumes down to 4 to 7, and {words} cannot be halved so often: use 32x32x32"
+            f"gan3d halves its volumes down to 4 to 7, but {words} cannot be halved so often: use 32x32x32"
         )
     return tuple(side >> levels for side in sides), [width * min(2**level, 8) for level in range(levels)]

@@ -61,8 +61,8 @@ class GatedInpainter(Translator):
         check_same_size(self.kind, source, target)
         if source.channels != target.channels + 1:
             raise ValueError(
-                f"{self.kind} fills the holes of images of {target.channels} channels, and needs a channel more that "
-                f"says where they are: {target.channels + 1} channels, not {source.channels}; see the derived field "
+                f"{self.kind} fills the holes of images of {target.channels} channels, and needs a further channel "
+                f"that marks them: {target.channels + 1} channels, not {source.channels}; see the derived field "
                 "'holes'"
             )
         self.input, self.output = source, target

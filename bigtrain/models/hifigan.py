@@ -55,12 +55,15 @@ class HiFiGANConfig(BaseTranslatorConfig):
     @model_validator(mode="after")
     def _fits(self) -> "HiFiGANConfig":
         if len(self.kernels) != len(self.rates) or len(self.dilations) != len(self.block_kernels):
-            raise ValueError("kernels must be as many as rates, and dilations as many as block_kernels")
+            raise ValueError("kernels must have as many values as rates, and dilations as many as block_kernels")
         wrong = [
             f"{kernel}/{rate}" for kernel, rate in zip(self.kernels, self.rates, strict=True) if (kernel - rate) % 2
         ]
         if wrong or any(kernel < rate for kernel, rate in zip(self.kernels, self.rates, strict=True)):
-            raise ValueError(f"kernels less rates must be even, and not negative: {', '.join(wrong) or 'they are'}")
+            raise ValueError(
+                f"kernels minus rates must be even, and not negative: kernels {list(self.kernels)}, rates "
+                f"{list(self.rates)}"
+            )
         if any(kernel % 2 == 0 for kernel in self.block_kernels):
             raise ValueError(f"block_kernels {list(self.block_kernels)} must be odd")
         if self.width % 2 ** len(self.rates):
@@ -96,10 +99,10 @@ class HiFiGANDiscriminatorConfig(BasePatchDiscriminatorConfig):
     @model_validator(mode="after")
     def _fits(self) -> "HiFiGANDiscriminatorConfig":
         if not self.periods and not self.scales:
-            raise ValueError("there are neither periods nor scales")
+            raise ValueError("set periods or scales: there is no discriminator without them")
         if len(self.scale_widths) != len(_SCALE_GROUPS):
             raise ValueError(
-                f"scale_widths has {len(self.scale_widths)} numbers, there are {len(_SCALE_GROUPS)} layers"
+                f"scale_widths has {len(self.scale_widths)} numbers, but there are {len(_SCALE_GROUPS)} layers"
             )
         for (before, after), groups in zip(pairwise((1, *self.scale_widths)), _SCALE_GROUPS, strict=True):
             if before % groups or after % groups:
@@ -113,7 +116,7 @@ class HiFiGANDiscriminatorConfig(BasePatchDiscriminatorConfig):
             ValueError: there is a condition, or the sound has several channels.
         """
         if condition is not None:
-            raise ValueError("hifigan judges sounds alone: conditional must be false")
+            raise ValueError("the discriminator of hifigan takes no condition: set conditional: false")
         return HiFiGANDiscriminator(self, image)
 
 
@@ -195,7 +198,10 @@ class HiFiGANDiscriminator(PatchDiscriminator):
     def __init__(self, config: HiFiGANDiscriminatorConfig, sound: ArraySpec) -> None:
         super().__init__()
         if len(sound.shape) != 2 or sound.shape[0] != 1:
-            raise ValueError(f"hifigan judges sounds [1, samples], and the field has the shape {list(sound.shape)}")
+            raise ValueError(
+                f"the discriminator of hifigan takes sounds [1, samples], but the field has the shape "
+                f"{list(sound.shape)}"
+            )
         self.image, self.condition = sound, None
         periods = [PeriodPart(period, config.period_widths) for period in config.periods]
         scales = [ScalePart(config.scale_widths, spectral=number == 0) for number in range(config.scales)]

@@ -105,7 +105,7 @@ class LabelMapDiscriminator(PatchDiscriminator):
     def __init__(self, config: LabelMapDiscriminatorConfig, image: ImageSpec, condition: ImageSpec | None) -> None:
         super().__init__()
         if condition is None:
-            raise ValueError("label_map: the discriminator sees a label map beside the image: set conditional: true")
+            raise ValueError("label_map: the discriminator takes a label map beside the image: set conditional: true")
         self.labels = config.labels
         self.base = config.base.build(image, _channels(condition, config.labels))
         self.image, self.condition = image, condition
@@ -156,7 +156,7 @@ def check_labels(label_map: Tensor, labels: int) -> None:
     greatest = int(torch.where(values == UNLABELLED, 0, values).max())
     if greatest >= labels:
         raise InputError(
-            f"label_map: a pixel has the label {greatest}, and generator.labels is {labels}: labels are 0 to "
+            f"label_map: a pixel has the label {greatest}, but generator.labels is {labels}: labels are 0 to "
             f"{labels - 1}, or {UNLABELLED} for pixels without one"
         )
 
@@ -167,5 +167,5 @@ def _values(label_map: Tensor) -> Tensor:
 
 def _channels(label_map: ImageSpec, labels: int) -> ImageSpec:
     if label_map.channels != 1:
-        raise ValueError(f"label_map: label maps have one channel, and the field has {label_map.channels}")
+        raise ValueError(f"label_map: label maps have one channel, but the field has {label_map.channels}")
     return replace(label_map, channels=labels)

@@ -215,7 +215,7 @@ class ClipDiscriminator(ProjectionDiscriminator):
         levels = int(math.log2(max(min(sides) // _BOTTOM, 1)))
         if not levels or any(side % 2**levels for side in sides):
             raise ValueError(
-                f"mocogan halves its frames down to 4 to 7 pixels, and {sides[0]}x{sides[1]} cannot be halved so often"
+                f"mocogan halves its frames down to 4 to 7 pixels, but {sides[0]}x{sides[1]} cannot be halved so often"
             )
         blocks = []
         for level in range(levels):
@@ -264,8 +264,8 @@ def _normalisation(kind: Norm, channels: int) -> nn.Module:
 def _frame_of(clip: ArraySpec) -> ImageSpec:
     """Return what a frame of a clip is to the networks of images; it has no class."""
     if len(clip.shape) != 4:
-        raise ValueError(f"mocogan works on clips [T, C, H, W], and the field has the shape {list(clip.shape)}")
+        raise ValueError(f"mocogan works on clips [T, C, H, W], but the field has the shape {list(clip.shape)}")
     frames, channels, height, width = clip.shape
     if frames < 2:
-        raise ValueError("mocogan works on clips of 2 frames or more, and the field has 1")
+        raise ValueError("mocogan works on clips of 2 frames or more, but the field has 1")
     return ImageSpec(height, channels, width=None if width == height else width)

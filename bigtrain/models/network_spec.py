@@ -67,7 +67,7 @@ class NetworkSpec:
             if data is not None and not isinstance(data, works_on):
                 kind, size = getattr(self.config, "kind", type(self.config).__name__), list(data.shape)
                 other = "images [C, H, W]" if works_on is ImageSpec else "samples of another shape than images"
-                raise ValueError(f"{self.key}: '{kind}' works on {other}, and the field has the shape {size}")
+                raise ValueError(f"{self.key}: '{kind}' works on {other}, but the field has the shape {size}")
         try:
             return self.config.build(*self.data)
         except ValueError as error:

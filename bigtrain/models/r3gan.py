@@ -360,5 +360,5 @@ def _bottom(image: ImageSpec, shape: Shape) -> tuple[int, int]:
     _, height, width = image.shape
     scale = 2 ** (len(shape.widths) - 1)
     if height % scale or width % scale or not 4 <= min(height, width) // scale < 8:
-        raise ValueError(f"r3gan: {len(shape.widths)} stages do not lead from 4 to {height}x{width} pixels")
+        raise ValueError(f"r3gan: {len(shape.widths)} stages do not double 4 pixels to {height}x{width} pixels")
     return height // scale, width // scale

@@ -64,7 +64,10 @@ class ResNetTranslator(EncodingTranslator):
         self.check_size(*source.shape[1:])
         smallest = min(source.shape[1:]) >> config.downs
         if smallest < 2:
-            raise ValueError(f"{self.kind}: after {config.downs} halvings nothing is left to reflect: use fewer downs")
+            raise ValueError(
+                f"{self.kind}: after {config.downs} halvings the image is too small for reflection padding: use "
+                f"fewer downs"
+            )
         blocks = config.blocks or (9 if max(source.shape[1:]) >= 256 else 6)
         bias, idle = bias_before(config.norm), config.norm == "instance"
         width = config.width

@@ -122,5 +122,5 @@ def _points(cloud: ArraySpec) -> int:
         ValueError: the field does not consist of points in space.
     """
     if len(cloud.shape) != 2 or cloud.shape[1] != 3:
-        raise ValueError(f"rgan works on point clouds [N, 3], and the field has the shape {list(cloud.shape)}")
+        raise ValueError(f"rgan works on point clouds [N, 3], but the field has the shape {list(cloud.shape)}")
     return cloud.shape[0]

@@ -366,10 +366,12 @@ def _check_scale(scale: int, source: ImageSpec, target: ImageSpec, *, powers_of_
             f"scale is {scale}: outputs of {sizes[0]} are not {scale} times as large as inputs of {sizes[1]}"
         )
     if channels != out_channels:
-        raise ValueError(f"super-resolution keeps the channels: inputs have {channels}, outputs {out_channels}")
+        raise ValueError(
+            f"super-resolution keeps the number of channels: inputs have {channels}, but outputs {out_channels}"
+        )
 
 
 def _check_halvings(family: str, image: ImageSpec, halvings: int) -> None:
     _, height, width = image.shape
     if not halvings or height % 2**halvings or width % 2**halvings:
-        raise ValueError(f"{family} halves its images, and {height}x{width} cannot be halved so often")
+        raise ValueError(f"{family} halves its images, but {height}x{width} cannot be halved so often")

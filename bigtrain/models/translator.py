@@ -169,7 +169,9 @@ def channels_judged(image: ImageSpec, condition: ImageSpec | None) -> int:
     if condition is None:
         return image.channels
     if condition.shape[1:] != image.shape[1:]:
-        raise ValueError(f"a condition of {_size(condition)} pixels beside images of {_size(image)}: make them equal")
+        raise ValueError(
+            f"the condition has {_size(condition)} pixels, but the images have {_size(image)}: they must be equal"
+        )
     return condition.channels + image.channels
 
 

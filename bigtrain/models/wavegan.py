@@ -129,7 +129,7 @@ class Downsampling(nn.Conv1d):
 def _widths(sound: ArraySpec, width: int) -> list[int]:
     """Return the channels of each level, from the sound down to 16 samples."""
     if len(sound.shape) != 2:
-        raise ValueError(f"wavegan works on sounds [C, L], and the field has the shape {list(sound.shape)}")
+        raise ValueError(f"wavegan works on sounds [C, L], but the field has the shape {list(sound.shape)}")
     levels = int(math.log(max(sound.shape[1] / _BOTTOM, 1), _STRIDE) + 1e-9)
     if not levels or sound.shape[1] != _BOTTOM * _STRIDE**levels:
         near = " or ".join(str(_BOTTOM * _STRIDE ** max(levels + step, 1)) for step in (0, 1))

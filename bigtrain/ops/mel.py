@@ -60,7 +60,7 @@ class MelSettings(Config):
             ValueError: the hop does not divide it, or it is too short to be mirrored at its ends.
         """
         if samples % self.hop or samples <= (self.n_fft - self.hop) // 2:
-            raise ValueError(f"a sound of {samples} samples is no multiple of hop {self.hop}, or too short")
+            raise ValueError(f"a sound of {samples} samples is not a multiple of hop {self.hop}, or too short")
         return samples // self.hop
 
     def spectrogram(self, sound: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def _centred(taps: int, up: int, down: int, size: int, out: int) -> int:
     """Return the padding before that puts the centre of the `out` samples on the centre of the `size` samples."""
     doubled = (out - 1) * down - (size - 1) * up + taps - 1
     if doubled % 2:
-        raise ValueError(f"{taps} taps cannot take {size} to {out} samples about one centre (up={up}, down={down})")
+        raise ValueError(f"{taps} taps cannot resample {size} to {out} samples about one centre (up={up}, down={down})")
     return doubled // 2
 
 

@@ -43,7 +43,7 @@ class SpectrogramSettings(Config):
             ValueError: the hop does not divide the number, or the sound is too short to be mirrored at its ends.
         """
         if samples % self.hop or samples <= self.n_fft // 2:
-            raise ValueError(f"a sound of {samples} samples is no multiple of hop {self.hop}, or too short")
+            raise ValueError(f"a sound of {samples} samples is not a multiple of hop {self.hop}, or too short")
         return 1, self.n_fft // 2, samples // self.hop
 
     def spectrogram(self, sound: Tensor) -> Tensor:

@@ -121,4 +121,4 @@ def _write(file: Path, kept: dict[str, Cost]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, kept)
     except OSError as error:
-        log.warning("%s: not kept (%s)", file, error)
+        log.warning("%s: not cached (%s)", file, error)

@@ -162,7 +162,8 @@ class FakeRun:
                 compute_gradients(self.task, sources, phase, batch, size)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise ConfigError(
-                f"{phase.name} cannot be planned: {error.func} goes by what is in a tensor, and here are only shapes"
+                f"{phase.name} cannot be planned: {error.func} depends on the values of a tensor, but a plan only "
+                f"has shapes"
             ) from None
         finally:
             player.zero_grad(set_to_none=True)

@@ -53,7 +53,7 @@ class Determinism:
 
     def in_words(self) -> str:
         """Return the figures in a line."""
-        timed = f"{self.seconds:.4f} s ({self.share:.1%}) more a step for {self.operators:,.0f} more operators"
+        timed = f"{self.seconds:.4f} s ({self.share:.1%}) more per step for {self.operators:,.0f} more operators"
         if not self.operators:
             timed = "no other operators"
         untimed = f"{self.convolutions:,.0f} convolutions ({self.convolution_share:.0%} of the time)"
@@ -61,16 +61,16 @@ class Determinism:
             untimed += f" and {self.others:,.0f} sums by index ({self.other_share:.0%})"
         slower = (self.convolution_share + self.other_share) / 10
         return (
-            f"{timed}; {untimed} take algorithms whose time only a GPU tells: if these are 10% slower, a step is "
-            f"{slower:.1%} longer"
+            f"{timed}; {untimed} take algorithms whose time can only be measured on a GPU: if these are 10% slower, "
+            f"a step is {slower:.1%} longer"
         )
 
     def hazards(self) -> list[Hazard]:
         """Return that the run would be refused, if it would."""
         if not self.refused:
             return []
-        what = f"deterministic: PyTorch has no algorithm whose bits repeat for {', '.join(self.refused)}"
-        return [Hazard(what, "deterministic=false, or a network without it")]
+        what = f"deterministic: PyTorch has no deterministic algorithm for {', '.join(self.refused)}"
+        return [Hazard(what, "deterministic=false, or a network without this operation")]
 
 
 def cost_of_determinism(planner: Planner, setup: Setup, cluster: Cluster, step: float) -> Determinism | None:

@@ -142,7 +142,9 @@ def find_gpu(hardware: Hardware, name: str) -> GPU:
         return known[name.lower()]
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.4)
     meant = f" (did you mean '{close[0]}'?)" if close else ""
-    raise ConfigError(f"--gpu {name!r} is not known{meant}; known: {', '.join(known)}; others by --hardware FILE")
+    raise ConfigError(
+        f"--gpu {name!r} is not known{meant}; known: {', '.join(known)}; describe others in --hardware FILE"
+    )
 
 
 def parse_rate(text: str) -> float:

@@ -96,7 +96,7 @@ def _start(cluster: Cluster, operations: Mapping[str, float]) -> Iterator[Hazard
         yield Hazard(
             f"start: {cluster.world_size:,} ranks import from a parallel file system for about "
             f"{operations['start_s'] / 60:.0f} minutes, at each requeue",
-            "bigtrain submit --container IMAGE.sif, one file that nodes read at once",
+            "bigtrain submit --container IMAGE.sif, a single file",
         )
 
 
@@ -104,9 +104,9 @@ def _saving(operations: Mapping[str, float]) -> Iterator[Hazard]:
     needed = math.ceil(_SAVES * operations["save_s"])
     if needed > _SAVE_SECONDS:
         yield Hazard(
-            f"preemption: a checkpoint takes {operations['save_s']:.0f} s to write, and Slurm's warning comes "
+            f"preemption: a checkpoint takes {operations['save_s']:.0f} s to write, but Slurm sends its warning "
             f"{_SAVE_SECONDS:.0f} s before the end",
-            f"save_seconds: {needed} in the profile of bigtrain submit; ask the site for as long a grace",
+            f"save_seconds: {needed} in the profile of bigtrain submit; ask the site for an equally long grace period",
         )
 
 
@@ -114,7 +114,8 @@ def _host(operations: Mapping[str, float]) -> Iterator[Hazard]:
     gib = operations["host_bytes"] / _GIB
     if gib > _HOST_GIB:
         yield Hazard(
-            f"host memory: a node holds {gib:,.0f} GiB while it loads a checkpoint", "nodes with more, or mem:"
+            f"host memory: a node needs {gib:,.0f} GiB while it loads a checkpoint",
+            "nodes with more memory; set mem in the profile of bigtrain submit",
         )
 
 
@@ -127,7 +128,7 @@ def _reading(config: TrainingConfig, cluster: Cluster, operations: Mapping[str, 
             nodes, rate = operations["nodes_a_shard"], operations["fetch_per_s"]
             what = f"each shard is fetched by {nodes:.0f} nodes, {rate:,.0f} GET/s"
         else:
-            what = f"all ranks together open {operations['open_per_s']:,.0f} shards a second"
+            what = f"all ranks together open {operations['open_per_s']:,.0f} shards per second"
         yield Hazard(f"reading: {what}", f"{key}={lanes_for(config, stream, cluster.nodes)}, before the run begins")
 
 
@@ -145,11 +146,11 @@ def _sharding(config: TrainingConfig, own: Estimate, cluster: Cluster) -> Iterat
         if settings.kind == "fsdp" and cluster.nodes > 1 and getattr(settings, "shard_ranks", None) is None:
             yield Hazard(
                 f"strategy: {player} is gathered over {cluster.world_size:,} ranks in every phase",
-                f"strategy.shard_ranks={cluster.gpus_per_node}, which gathers inside of a node",
+                f"strategy.shard_ranks={cluster.gpus_per_node}, which gathers inside a node",
             )
     share = own.memory.average / (cluster.gpu.memory_gb * 1e9)
     if share > _AVERAGE_SHARE:
-        yield Hazard(f"memory: averages are whole on every card, {share:.0%} of it", "fewer ema.profiles")
+        yield Hazard(f"memory: the averages take {share:.0%} of every card", "fewer ema.profiles")
 
 
 def _evaluation(config: TrainingConfig, operations: Mapping[str, float]) -> Iterator[Hazard]:

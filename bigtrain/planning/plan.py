@@ -185,11 +185,15 @@ def _best(estimates: list[Estimate]) -> tuple[str | None, str]:
         leanest = min(able, key=lambda one: one.memory.total)
         room = max(able, key=lambda one: one.largest_micro_batch)
         advice = (
-            f"{room.name} takes micro_batch {room.largest_micro_batch}"
+            f"{room.name} fits with micro_batch {room.largest_micro_batch}"
             if room.largest_micro_batch
-            else "no micro_batch does: use a smaller network, activation_checkpointing or larger GPUs"
+            else "no micro_batch fits: use a smaller network, activation_checkpointing or larger GPUs"
         )
-        return None, f"none fits; {leanest.name} needs least, {leanest.memory.total / 2**30:.1f} GiB per GPU; {advice}"
+        return (
+            None,
+            f"none fits; {leanest.name} needs the least memory, {leanest.memory.total / 2**30:.1f} GiB per GPU; "
+            f"{advice}",
+        )
     first, *others = fitting
     reason = "the fastest of those that fit" if others else "the only one that fits"
     if others:
@@ -259,27 +263,25 @@ def _bound_by_host(setup: Setup, cluster: Cluster) -> list[str]:
         for kind, work in setup.works.items()
         if (waits := host_share(work, setup, cluster)) > 0.05
     ]
-    return [
-        f"bound by the host, which launches operators more slowly than the card computes: {', '.join(bound)}"
-    ] * bool(bound)
+    return [f"the host launches operators more slowly than the card computes in {', '.join(bound)}"] * bool(bound)
 
 
 def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     assumed = cluster.assumed
     products, memory, links = cluster.arithmetic_share, cluster.memory_share, assumed.bandwidth_share
-    shares = f"Assumed: products at {products:.0%} of its peak, bandwidths at {links:.0%}"
+    shares = f"Assumed: matrix products at {products:.0%} of its peak, bandwidths at {links:.0%}"
     if cluster.gpu.arithmetic_share is not None:
         shares = (
-            f"Fitted to published speeds of others' code: products at {products:.0%} of its peak, its memory at "
+            f"Fitted to published speeds of other code: matrix products at {products:.0%} of its peak, its memory at "
             f"{memory:.0%}. Assumed: links at {links:.0%}"
         )
-    when = "beside the backward where the strategy does so" if assumed.overlaps else "after the backward"
+    when = "during the backward pass if the strategy overlaps them" if assumed.overlaps else "after the backward pass"
     notes = [
-        f"nothing was measured on {cluster.gpu.name}. {shares}, {assumed.kernel_us:g} µs or more an operator, "
+        f"nothing was measured on {cluster.gpu.name}. {shares}, {assumed.kernel_us:g} µs or more per operator, "
         f"{assumed.host_us:g} µs to launch one",
-        f"messages by the alpha-beta model, with {assumed.link_latency_us:g} µs in a node and "
+        f"messages by the alpha-beta model, with {assumed.link_latency_us:g} µs inside a node and "
         f"{assumed.network_latency_us:g} µs between nodes, {when}",
-        f"memory is that of tensors, compared with {SHARE:.0%} of the card less {CONTEXT / 2**30:g} GiB: without "
+        f"memory is that of tensors, compared with {SHARE:.0%} of the card minus {CONTEXT / 2**30:g} GiB: without "
         "workspaces and fragmentation",
         "time is that of training: without evaluation, waiting for data, restarts",
     ]
@@ -290,7 +292,7 @@ def _notes(config: TrainingConfig, cluster: Cluster) -> list[str]:
     if config.init_from is not None:
         notes.append("planned as if init_from froze nothing")
     if config.deterministic:
-        notes.append("planned as if cuDNN's and PyTorch's algorithms whose bits repeat were as fast as the others")
+        notes.append("planned as if deterministic algorithms of cuDNN and PyTorch were as fast as the others")
     if config.uncompiled() is not config:
         notes.append("planned as if it were not compiled")
     return notes

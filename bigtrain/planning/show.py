@@ -16,7 +16,7 @@ def show(plan: Plan, title: str) -> None:
     cluster, own = plan.cluster, plan.own
     console.print(
         f"[bold]{title}[/] on {cluster.nodes} x {cluster.gpus_per_node} {cluster.gpu.name}, "
-        f"{cluster.gpu.link_gb_s:g} GB/s inside of a node, {cluster.network / 1e9:g} GB/s between nodes\n"
+        f"{cluster.gpu.link_gb_s:g} GB/s inside a node, {cluster.network / 1e9:g} GB/s between nodes\n"
     )
     console.print(_work_table(plan))
     console.print(_memory_table(plan))
@@ -34,16 +34,16 @@ def show(plan: Plan, title: str) -> None:
     if own.refused:
         console.print(f"[bold red]{plan.chosen}[/]: {own.refused}")
     for hazard in plan.hazards:
-        console.print(f"[yellow]will hurt[/] {hazard.what}: [bold]{hazard.remedy}[/]")
+        console.print(f"[yellow]problem:[/] {hazard.what}: [bold]{hazard.remedy}[/]")
     for note in plan.notes:
-        console.print(f"[dim]extrapolated: {note}[/]")
+        console.print(f"[dim]assumption: {note}[/]")
 
 
 def _work_table(plan: Plan) -> Table:
     weights = ", ".join(f"{name} {count / 1e6:,.1f} M" for name, count in plan.parameters.items())
-    table = _table(f"{weights} parameters; {plan.gflop_per_img:,.4g} GFLOP an image")
+    table = _table(f"{weights} parameters; {plan.gflop_per_img:,.4g} GFLOP per image")
     unit, name = _unit(plan)
-    for column in ("phase", "a step", "GFLOP an image", f"activations {name}"):
+    for column in ("phase", "per step", "GFLOP per image", f"activations {name}"):
         table.add_column(column, justify="left" if column == "phase" else "right")
     for phase in plan.phases:
         activations = f"{phase['activations'] / unit:,.2f}"
@@ -65,7 +65,7 @@ def _memory_table(plan: Plan) -> Table:
 
 
 def _speed_table(plan: Plan) -> Table:
-    table = _table(f"a step, {plan.accumulation} micro-batch{'es' * (plan.accumulation > 1)} per GPU")
+    table = _table(f"one step, {plan.accumulation} micro-batch{'es' * (plan.accumulation > 1)} per GPU")
     for column in ("strategy", "s", "compu-\nting", "upda-\nting", "waiting", "img/s", "MFU", "effi-\nciency"):
         table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
     for one in (one for one in plan.estimates if one.refused is None):
@@ -85,8 +85,8 @@ def _style(one: Estimate, plan: Plan) -> str | None:
 
 
 def _message_table(plan: Plan) -> Table:
-    table = _table(f"what a rank sends in a mean step ({plan.chosen})")
-    for column in ("message", "operation", "how many", "MiB together"):
+    table = _table(f"what a rank sends in an average step ({plan.chosen})")
+    for column in ("message", "operation", "number", "MiB in total"):
         table.add_column(column, justify="left" if column in ("message", "operation") else "right")
     for entry in plan.own.messages:
         table.add_row(entry["what"], entry["kind"], f"{entry['messages']:,.4g}", f"{entry['bytes'] / 2**20:,.3f}")
@@ -99,17 +99,17 @@ def _message_table(plan: Plan) -> Table:
 
 def _outcome(plan: Plan) -> Table:
     table = Table(title=f"the run ({plan.chosen})", title_justify="left", box=None, show_header=False)
-    cost = "no price known: give --price" if plan.usd is None else f"{plan.usd:,.0f} USD"
+    cost = "no price known: set --price" if plan.usd is None else f"{plan.usd:,.0f} USD"
     days = f" ({plan.hours / 24:.1f} days)" if plan.hours > 48 else ""
     checkpoint, data = plan.checkpoint, plan.data
     table.add_row("time", f"{plan.hours:,.1f} hours{days}, {plan.gpu_hours:,.0f} GPU-hours, {cost}")
     size, snapshot = checkpoint["bytes"] / _GIB, checkpoint["snapshot_bytes"] / _GIB
     stall = f"{checkpoint['stall_s']:.2f} s, {checkpoint['share']:.2%} of the time"
     written = f"on disk in {checkpoint['write_s']:.0f} s"
-    table.add_row("checkpoint", f"{size:.2f} GiB (a snapshot {snapshot:.2f}); holds up training for {stall}; {written}")
+    table.add_row("checkpoint", f"{size:.2f} GiB (a snapshot {snapshot:.2f}); delays training by {stall}; {written}")
     table.add_row(
         "data",
-        f"{data['bytes_per_s'] / 1e6:,.0f} MB/s uncompressed, {data['bytes_per_s_node'] / 1e6:,.0f} MB/s a node; "
+        f"{data['bytes_per_s'] / 1e6:,.0f} MB/s uncompressed, {data['bytes_per_s_node'] / 1e6:,.0f} MB/s per node; "
         f"{data['least_shards']:.0f} shards or more",
     )
     if plan.determinism is not None:
@@ -134,7 +134,7 @@ def plot_efficiency(plan: Plan, title: str, path: Path) -> None:
     )
     same = [(point.gpus, 100 * point.same_batch) for point in plan.curve if point.same_batch is not None]
     batch = images * plan.cluster.world_size
-    axis.plot(*zip(*same, strict=True), marker="s", linestyle="--", label=f"batch of {batch} shared out")
+    axis.plot(*zip(*same, strict=True), marker="s", linestyle="--", label=f"batch of {batch} divided")
     axis.axvline(plan.cluster.world_size, color="grey", linewidth=0.8)
     axis.annotate(
         "planned ", (plan.cluster.world_size, 50), rotation=90, color="grey", fontsize=8, ha="right", va="center"

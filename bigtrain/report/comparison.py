@@ -27,7 +27,9 @@ def read_scores(path: Path) -> dict[str, Score]:
     else:
         documents = _read_json(path)
     if not documents:
-        raise ProtocolError(f"{path}: holds no scores with their protocols; make some with: bigtrain evaluate --json")
+        raise ProtocolError(
+            f"{path}: contains no scores with their protocols; make some with: bigtrain evaluate --json"
+        )
     try:
         return {name: Score.from_json(document) for name, document in documents.items()}
     except ProtocolError as error:

@@ -33,29 +33,33 @@ def _differences(config: TrainingConfig, environment: Mapping[str, str]) -> Iter
         yield (
             "num_processes",
             "several, on CPUs",
-            "for which it starts a single process: use bigtrain train --nproc N, or torchrun",
+            "for which it starts only one process: use bigtrain train --nproc N, or torchrun",
         )
     for variable, (key, ours) in _UNKNOWN.items():
         if _is_set(environment, variable):
-            yield key, "to be used", f"which is not known here: set {ours}"
+            yield key, "to be used", f"which bigtrain does not read: set {ours}"
     precision = environment["ACCELERATE_MIXED_PRECISION"]
     if precision != "no" and config.precision not in _PRECISIONS.get(precision, ()):
         ours = precision if precision in _PRECISIONS else "bf16"
-        yield "mixed_precision", precision, f"and precision is {config.precision} here: set precision={ours}"
+        yield (
+            "mixed_precision",
+            precision,
+            f"but precision is {config.precision} in the run's config: set precision={ours}",
+        )
     backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "NO").upper()
     if backend != "NO" and not getattr(config, "compile", False):
-        yield "dynamo_backend", backend.lower(), "and nothing is compiled here: set compile=true"
+        yield "dynamo_backend", backend.lower(), "but compile is false in the run's config: set compile=true"
     yield from _strategies(config, environment)
     clipping = environment.get("ACCELERATE_GRADIENT_CLIPPING", "none")
     for player, optimizer in config.optim.items():
         if clipping not in ("none", "false") and str(optimizer.clip_norm) != str(float(clipping)):
-            yield "gradient_clipping", clipping, f"and not here: set optim.{player}.clip_norm={clipping}"
+            yield "gradient_clipping", clipping, f"but not in the run's config: set optim.{player}.clip_norm={clipping}"
     steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps.isdecimal() and int(steps) > 1 and config.micro_batch != "auto":
         ours = str(config.accumulation(world_size))
         if ours != steps:
             size = config.global_batch // (world_size * int(steps)) or 1
-            yield "gradient_accumulation_steps", steps, f"and micro_batch makes it {ours} here: set micro_batch={size}"
+            yield "gradient_accumulation_steps", steps, f"but micro_batch makes it {ours}: set micro_batch={size}"
 
 
 def _strategies(config: TrainingConfig, environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -63,7 +67,7 @@ def _strategies(config: TrainingConfig, environment: Mapping[str, str]) -> Itera
     kinds = {one.kind for one in strategies}
     stages = {str(getattr(one, "stage", 0)) for one in strategies}
     offloads = {bool(getattr(one, "offload_optimizer", False)) for one in strategies}
-    here = f"and strategy is {', '.join(sorted(kinds))} here"
+    here = f"but strategy is {', '.join(sorted(kinds))}"
     if _is_set(environment, "ACCELERATE_USE_FSDP") and kinds != {"fsdp"}:
         yield "distributed_type", "FSDP", f"{here}: set strategy='{{kind: fsdp}}'"
     if not _is_set(environment, "ACCELERATE_USE_DEEPSPEED"):
@@ -71,18 +75,22 @@ def _strategies(config: TrainingConfig, environment: Mapping[str, str]) -> Itera
     stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     if "ACCELERATE_DEEPSPEED_CONFIG_FILE" in environment:
         file = environment["ACCELERATE_DEEPSPEED_CONFIG_FILE"]
-        yield "deepspeed_config_file", file, "which is not read here: set strategy='{kind: deepspeed, extra: {…}}'"
+        yield (
+            "deepspeed_config_file",
+            file,
+            "which bigtrain does not read: set strategy='{kind: deepspeed, extra: {…}}'",
+        )
     if kinds != {"deepspeed"}:
         yield "distributed_type", "DEEPSPEED", f"{here}: set strategy='{{kind: deepspeed, stage: {stage}}}'"
     elif stages != {stage}:
         found = ", ".join(sorted(stages))
-        yield "zero_stage", stage, f"and strategy.stage is {found} here: set strategy.stage={stage}"
+        yield "zero_stage", stage, f"but strategy.stage is {found}: set strategy.stage={stage}"
     device = environment.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none")
     if (device != "none") not in offloads:
         yield "offload_optimizer_device", device, f"set strategy.offload_optimizer={str(device != 'none').lower()}"
     device = environment.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none")
     if device != "none":
-        yield "offload_param_device", device, "for which there is no key here: write none there"
+        yield "offload_param_device", device, "for which bigtrain has no key: set none there"
 
 
 def _is_set(environment: Mapping[str, str], variable: str) -> bool:

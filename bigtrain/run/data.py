@@ -155,7 +155,7 @@ def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, D
     streams = dict.fromkeys(name.rpartition(".")[0] for name in names)
     if places.keys() != streams.keys():
         wanted = " ".join(f"{name}=DIR" if name else "DIR" for name in streams)
-        raise UserError(f"data: the networks were trained on {', '.join(names)}; name the data as {wanted}")
+        raise UserError(f"data: the networks were trained on {', '.join(names)}; give the data as {wanted}")
     plans = {name: BatchPlan(places[name], seed=0, global_batch=1) for name in streams}
     datasets = {name: plan.open(FaultLog()) for name, plan in plans.items()}
     fields, computed = {}, set()

@@ -33,15 +33,15 @@ def check_checkpoint(config: TrainingConfig, digest: str) -> None:
     """
     newest = newest_description(config.folder / "checkpoints")
     trained_on, scheme = newest.get("data", digest), newest.get("rng", SCHEME)
-    advice = "choose another run_dir, or go on with --allow-config-change"
+    advice = "choose another run_dir, or continue with --allow-config-change"
     if trained_on != digest:
         paths = ", ".join(config.data.paths)
         raise ConfigError(
-            f"{paths}: holds other samples than {config.run_dir} was trained on (digest {trained_on[:12]} -> "
-            f"{digest[:12]}); {advice}"
+            f"{paths}: contains other samples than those that {config.run_dir} was trained on (digest "
+            f"{trained_on[:12]} -> {digest[:12]}); {advice}"
         )
     if scheme != SCHEME:
-        raise ConfigError(f"{config.run_dir}: its random numbers came from {scheme}, now from {SCHEME}; {advice}")
+        raise ConfigError(f"{config.run_dir}: its random numbers were {scheme}, but now are {SCHEME}; {advice}")
 
 
 def _check_stream(config: TrainingConfig, name: str, stream: StreamConfig) -> str:
@@ -65,7 +65,7 @@ def _check_stream(config: TrainingConfig, name: str, stream: StreamConfig) -> st
     if damaged:
         files = {fault.file for fault in damaged}
         images = sum(shard.count for shard in manifest.shards if shard.url in files)
-        log.warning("%s: other images will replace %d that are missing or cut off", stream.place, images)
+        log.warning("%s: other images will replace %d that are missing or truncated", stream.place, images)
     return manifest.digest
 
 
@@ -84,29 +84,29 @@ def _check_reference(config: TrainingConfig, manifest: Manifest, path: str) -> N
 def _check_field(key: str, stream: StreamConfig, wanted: FieldSpec, found: FieldSpec) -> None:
     """Compare a field of the config with that of the dataset."""
     if wanted.kind != found.kind:
-        raise ConfigError(f"{key}: kind is '{wanted.kind}', in {stream.place} it is '{found.kind}'")
+        raise ConfigError(f"{key}: kind is '{wanted.kind}', but in {stream.place} it is '{found.kind}'")
     if wanted.kind in ("class", "classes"):
         if len(wanted.classes) != len(found.classes):
             raise ConfigError(
-                f"{key}.classes is {len(wanted.classes)}, {stream.place} has {len(found.classes)} "
+                f"{key}.classes is {len(wanted.classes)}, but {stream.place} has {len(found.classes)} "
                 "(0 trains without classes)"
             )
         return
     if wanted.dtype != found.dtype:
-        raise ConfigError(f"{key}.dtype is {wanted.dtype}, {stream.place} has {found.dtype}")
+        raise ConfigError(f"{key}.dtype is {wanted.dtype}, but {stream.place} has {found.dtype}")
     if wanted.rate is not None and wanted.rate != found.rate:
-        raise ConfigError(f"{key}.rate is {wanted.rate:g}, {stream.place} has {found.rate or 0:g}")
+        raise ConfigError(f"{key}.rate is {wanted.rate:g}, but {stream.place} has {found.rate or 0:g}")
     if wanted.kind != "image":
         if wanted.shape != found.shape:
-            raise ConfigError(f"{key}.shape is {list(wanted.shape)}, {stream.place} has {list(found.shape)}")
+            raise ConfigError(f"{key}.shape is {list(wanted.shape)}, but {stream.place} has {list(found.shape)}")
         return
     (channels, height, width), (theirs, *size) = wanted.shape, found.shape
     larger = size[0] >= height and size[1] >= width
     if (height, width) != tuple(size) and not (stream.reading.crop and larger):
-        advice = f" ({key}.crop: random would cut them)" if larger else ""
+        advice = f" ({key}.crop: random would crop them)" if larger else ""
         raise ConfigError(
-            f"{key}.resolution and width are {height}x{width}, the images in {stream.place} are "
+            f"{key}.resolution and width are {height}x{width}, but the images in {stream.place} are "
             f"{size[0]}x{size[1]} (height x width){advice}"
         )
     if channels != theirs:
-        raise ConfigError(f"{key}.channels is {channels}, the images in {stream.place} have {theirs}")
+        raise ConfigError(f"{key}.channels is {channels}, but the images in {stream.place} have {theirs}")

@@ -44,14 +44,16 @@ def examine() -> list[Requirement]:
         Requirement(
             "gloo",
             dist.is_gloo_available(),
-            "several ranks on CPUs" if dist.is_gloo_available() else "no ranks on CPUs",
+            "several ranks on CPUs" if dist.is_gloo_available() else "several ranks on CPUs are impossible",
         ),
-        Requirement("NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "no ranks on GPUs"),
+        Requirement(
+            "NCCL", _has_nccl(), "several ranks on GPUs" if _has_nccl() else "several ranks on GPUs are impossible"
+        ),
         _port(),
         _package("deepspeed", "no ZeRO strategies"),
         _package("ray", "no sweeps"),
-        _package("mlflow", "no tracking server and no UI; metrics.jsonl is written all the same"),
-        _command("sbatch", "Slurm client", "no submitting from here"),
+        _package("mlflow", "no tracking server and no UI; metrics.jsonl is written nevertheless"),
+        _command("sbatch", "Slurm client", "bigtrain submit is impossible"),
         Requirement("extractor efficientnet-lite0", weights_path().is_file(), str(weights_path())),
         Requirement("cache", True, f"{cache_folder()}, {_free(cache_folder())} free"),
         Requirement("disk", True, f"{Path.cwd()}, {_free(Path.cwd())} free"),
@@ -91,9 +93,9 @@ def _port() -> Requirement:
     """Whether ranks of this machine can meet, on a free port of the loopback interface."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            return Requirement("loopback ports", True, f"{server.getsockname()[1]} and others, where ranks meet")
+            return Requirement("loopback ports", True, f"{server.getsockname()[1]} and others are free")
     except OSError as error:
-        return Requirement("loopback ports", False, f"no runs of several ranks: {error}")
+        return Requirement("loopback ports", False, f"several ranks are impossible: {error}")
 
 
 def _package(name: str, cost: str) -> Requirement:

@@ -156,7 +156,9 @@ def data_of(settings: EvaluateSettings, sampler: Sampler) -> RunData:
     elif config is not None:
         data = find_data(config)
     else:
-        raise SnapshotError(f"{settings.snapshot}: lies in no run folder; name the dataset to compare with: --data DIR")
+        raise SnapshotError(
+            f"{settings.snapshot}: is not in a run folder; give the dataset to compare with: --data DIR"
+        )
     return replace(data, plans={n: replace(plan, on_corrupt=settings.on_corrupt) for n, plan in data.plans.items()})
 
 

@@ -63,7 +63,9 @@ def cause_of_failure(folder: Path, *, world_size: int) -> dict[str, Any] | None:
     first = reports[0]
     if silent:
         who = " and ".join(map(str, silent))
-        error = f"rank {who} left no word (killed, or its node is gone); rank {first['rank']}: {first['error']}"
+        error = (
+            f"rank {who} recorded no error (it was killed, or its node failed); rank {first['rank']}: {first['error']}"
+        )
         return {"rank": silent[0], "host": "", "error": error, "traceback": first["traceback"]}
-    error = f"all ranks lost each other: look at the network; rank {first['rank']}: {first['error']}"
+    error = f"all ranks lost their connections: check the network; rank {first['rank']}: {first['error']}"
     return {"rank": None, "host": first["host"], "error": error, "traceback": first["traceback"]}

@@ -49,8 +49,8 @@ def check_run_folder(config: TrainingConfig, *, allow_change: bool) -> None:
     changes = _differences(read_yaml(saved), config.model_dump(mode="json"))
     if changes and not allow_change:
         raise ConfigError(
-            f"{folder}: holds a run of another config ({'; '.join(changes)}); "
-            "choose another run_dir, or go on with --allow-config-change"
+            f"{folder}: contains a run with another config ({'; '.join(changes)}); "
+            "choose another run_dir, or continue with --allow-config-change"
         )
 
 
@@ -122,7 +122,7 @@ def how_it_ended(
     if stopped:
         kimg = stopped["samples_seen"] / 1000
         return (
-            f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command goes on from there",
+            f"stopped by {stopped['signal']} at kimg {kimg:.1f}, all saved; the same command resumes",
             STOPPED,
         )
     by = signal_of(exit_code) or (asked if exit_code not in (0, _MISTAKE) else None)
@@ -134,9 +134,9 @@ def how_it_ended(
         cause = cause_of_failure(folder, world_size=read_place(folder).get("world_size", 1))
         failed = "" if cause is None else " (it failed: " + cause["error"].partition("\n")[0][:200] + ")"
         words = f"stopped by {asked or by} while it was starting or ending{failed}"
-        return f"{words}; the same command goes on from the last checkpoint", STOPPED
+        return f"{words}; the same command resumes from the last checkpoint", STOPPED
     if exit_code == HUNG:
-        return f"hung, and was ended; see {folder / 'hangs'}; the same command goes on from the last checkpoint", HUNG
+        return f"hung, and was ended; see {folder / 'hangs'}; the same command resumes from the last checkpoint", HUNG
     if exit_code:
         return f"failed with exit code {exit_code}; the run folder is {folder}", exit_code
     snapshot = max((folder / "snapshots").iterdir())

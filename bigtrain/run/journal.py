@@ -52,7 +52,7 @@ class Journal:
             source = str(checkpoint.relative_to(self._folder)) if checkpoint else "the beginning"
             self.note("resumed", progress, checkpoint=source, lost_kimg=lost, **facts, **former_life(heartbeat))
             if lost:
-                log.info("%.3f kimg that came after it were lost and are done again", lost)
+                log.info("%.3f kimg after it were lost and are repeated", lost)
         self.beat(progress, now=True)
 
     def compare_cut(self, images: int, micro_batch: int, networks: Iterable[nn.Module]) -> None:
@@ -68,11 +68,13 @@ class Journal:
         if not self._active or before in (None, now) or not any(map(changes_in_forward, networks)):
             return
         remedy = (
-            f"; micro_batch={images // before} --allow-config-change goes on as before" if images % before == 0 else ""
+            f"; micro_batch={images // before} --allow-config-change continues as before"
+            if images % before == 0
+            else ""
         )
         log.warning(
-            "%d micro-batches a step, where there were %d: batch statistics and spectral norms move once in each, and "
-            "go another way from here%s",
+            "%d micro-batches a step instead of %d: batch statistics and spectral norms are updated in each one, and "
+            "differ from here on%s",
             now,
             before,
             remedy,

@@ -70,6 +70,6 @@ class Rollback:
         self._monitor.write_report(self.recovery, self._progress)
         self._log.restart_clock()
         log.info(
-            "kimg %-7.1f health: back to %s at %g times the learning rates (%s)",
+            "kimg %-7.1f health: returned to %s with %g times the learning rates (%s)",
             *(begun / 1000, path, self.recovery.lr_factor, collapse),
         )

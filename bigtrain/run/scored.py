@@ -63,14 +63,14 @@ def _check_fit(sampler: Sampler, data: RunData) -> None:
     for name in sampler.outputs:
         if name in data.derived:
             raise ConfigError(
-                f"data.derived.{name}: what a network makes must be a field of the samples, to be compared with; "
+                f"data.derived.{name}: the output of a network must be a stored field, because it is compared with it; "
                 "eval.interval_kimg=0 trains without scores"
             )
     for name, ours in {**sampler.inputs, **sampler.outputs}.items():
         theirs = data.fields[name]
         where = data.datasets[name.rpartition(".")[0]].folder
         if len(ours.classes) != len(theirs.classes):
-            raise UserError(f"the networks know {len(ours.classes)} classes, {where} has {len(theirs.classes)}")
+            raise UserError(f"the networks have {len(ours.classes)} classes, but {where} has {len(theirs.classes)}")
         if ours.shape != theirs.shape:
             one, other = ("x".join(map(str, spec.shape)) for spec in (ours, theirs))
-            raise UserError(f"the networks have {name} of {one}, {where} has {other}")
+            raise UserError(f"the networks have {name} of {one}, but {where} has {other}")

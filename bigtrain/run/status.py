@@ -77,7 +77,7 @@ def table(status: Status) -> Table:
         rows.add_row("time", f"{duration(status['goodput']['wall_s'])}, {in_words(status['goodput'])}")
     for name, score in status["scores"].items():
         rows.add_row(name.removeprefix("eval/"), f"{score['value']:.3f} at kimg {score['kimg']:.1f}")
-    rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "nothing wrong")
+    rows.add_row("health", ", ".join(f"{name} {state}" for name, state in status["health"].items()) or "no symptoms")
     rows.add_row("faults", _fault_counts(status))
     if failure := status["failure"]:
         rank = "" if failure["rank"] is None else f"rank {failure['rank']}"
@@ -86,7 +86,7 @@ def table(status: Status) -> Table:
         rows.add_row("", escape(failure["traceback"].rstrip()))
     rows.add_row("checkpoint", status["checkpoint"] or "none yet")
     where = [f"{name} {value}" for name, value in status["where"].items() if name not in _FOR_PROGRAMS]
-    rows.add_row("where", ", ".join(where) or "nowhere yet")
+    rows.add_row("where", ", ".join(where) or "not started yet")
     if status["mlflow"]:
         unsent, page = (status["mlflow"][name] for name in ("unsent_bytes", "page"))
         run = page or f"run {status['mlflow']['run_id']}"
@@ -139,12 +139,12 @@ def _mlflow(folder: Path) -> Status | None:
 
 def _since(status: Status) -> str:
     age = status["heartbeat_age_s"]
-    return "" if age is None or status["state"] == "running" else f", last sign of life {duration(age)} ago"
+    return "" if age is None or status["state"] == "running" else f", last heartbeat {duration(age)} ago"
 
 
 def _fault_counts(status: Status) -> str:
     restarts, lost = status["restarts"], status["lost_kimg"]
-    counted = [f"{restarts} restart{'s' * (restarts != 1)}, {lost:g} kimg done again"] if restarts else []
+    counted = [f"{restarts} restart{'s' * (restarts != 1)}, {lost:g} kimg repeated"] if restarts else []
     for name in ("rollbacks", "skipped_steps", "replaced_samples"):
         counted += [f"{status[name]} {name.replace('_', ' ')}"] if status[name] else []
     return ", ".join(counted) or "none"

@@ -138,7 +138,9 @@ class Watch:
             try:
                 subprocess.run(command, timeout=_SEND_SECONDS, check=False)
             except subprocess.TimeoutExpired:
-                log.warning("MLflow did not take the scores in time; send them later with: bigtrain sync %s", self._run)
+                log.warning(
+                    "MLflow did not receive the scores in time; send them later with: bigtrain sync %s", self._run
+                )
 
 
 def _copy(snapshot: Path, best: Path) -> None:
@@ -156,7 +158,7 @@ def scores_for(config: TrainingConfig, changes: ScoreConfig) -> ScoreConfig:
     if runs_code(scores.extractor) and "extractor" not in changes.model_fields_set:
         raise ConfigError(
             f"{config.run_dir}: its config.yaml would run the Python file of eval.extractor, {scores.extractor}: "
-            f"if you trust the run, say so: --extractor {scores.extractor}"
+            f"if you trust the run, add --extractor {scores.extractor}"
         )
     return scores
 
@@ -172,7 +174,7 @@ def _alone(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{run}: another bigtrain evaluate --watch scores this run already") from None
+            raise ConfigError(f"{run}: another bigtrain evaluate --watch is already scoring this run") from None
         yield
 
 

@@ -19,7 +19,7 @@ from bigtrain.engine.strategy import Capability, Strategy
 from bigtrain.strategies.plans.base import StrategyPlan
 from bigtrain.strategies.plans.work import Sizes
 
-NOT_COMPILED = "gathers weights as it goes and trains no compiled networks: use 'ddp'"
+NOT_COMPILED = "gathers weights in each phase and cannot train compiled networks: use 'ddp'"
 """What strategies that shard the weights say where `compile` is asked for."""
 
 

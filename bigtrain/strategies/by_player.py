@@ -55,7 +55,7 @@ def check_strategies(config: StrategyConfig, demands: Demands, world_size: int, 
     """
     if isinstance(config, dict) and config.keys() != demands.keys():
         raise ConfigError(
-            f"strategy: has {', '.join(sorted(config))}, and this task has the players {', '.join(sorted(demands))}: "
+            f"strategy: has {', '.join(sorted(config))}, but this task has the players {', '.join(sorted(demands))}: "
             "name a strategy for each, or one for all"
         )
     for player, asked in demands.items():

@@ -87,15 +87,17 @@ class DeepSpeedConfig(StrategySettings):
         if self.offload_optimizer and self.stage == 0:
             raise ValueError("offload_optimizer needs stage 1, 2 or 3: stage 0 keeps Adam where the weights are")
         if self.gather == "module" and self.stage != 3:
-            raise ValueError(f"gather 'module' is for stage 3: at stage {self.stage} the weights are whole")
+            raise ValueError(f"gather 'module' is for stage 3: at stage {self.stage} the weights are not sharded")
         zero = self.extra.get("zero_optimization", {})
         if not isinstance(zero, Mapping):
             raise ValueError(f"extra.zero_optimization must be a mapping of keys to values, not {zero!r}")
         for key in [*self.extra, *(f"zero_optimization.{name}" for name in zero)]:
             if key in DECIDED_BY:
-                raise ValueError(f"extra.{key} is decided by {DECIDED_BY[key]}: leave it out")
+                raise ValueError(f"extra.{key} is set by {DECIDED_BY[key]}: leave it out")
             if "." not in key and key not in PASSED_ON:
-                raise ValueError(f"extra.{key} is no key that DeepSpeed is given" + nearest(key, sorted(PASSED_ON)))
+                raise ValueError(
+                    f"extra.{key} is not a key that can be passed to DeepSpeed" + nearest(key, sorted(PASSED_ON))
+                )
         return self
 
     @property
@@ -103,7 +105,7 @@ class DeepSpeedConfig(StrategySettings):
         """See StrategySettings."""
         lacking: dict[Capability, str] = {
             "pure_bf16": "keeps no weights in bfloat16: use precision 'bf16'",
-            "fp16": "has no scaling of losses here: use precision 'bf16'",
+            "fp16": "has no loss scaling here: use precision 'bf16'",
             "compile": NOT_COMPILED,
         }
         if self.gather == "module":

@@ -130,8 +130,8 @@ class ZeROStrategy(Strategy):
         steps = {float(moments["step"]) for moments in state["optimizer"].values() if "step" in moments}
         if len(steps) > 1:
             raise UserError(
-                "DeepSpeed counts the optimizer's steps for all weights of a player together, and this state counts "
-                f"{' and '.join(f'{step:g}' for step in sorted(steps))}: go on with another strategy"
+                "DeepSpeed has one step count for all weights of a player, but those in this checkpoint differ: "
+                f"{' and '.join(f'{step:g}' for step in sorted(steps))}: continue with another strategy"
             )
         buffers = {name: state["player"][name] for name, _ in self._player.named_buffers() if name in state["player"]}
         self._player.load_state_dict(buffers, strict=False)  # what grows reads it back

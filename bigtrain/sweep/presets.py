@@ -114,7 +114,7 @@ def _of_players(base: TrainingConfig, setting: str) -> list[str]:
     roles = {role: name for name, role in base.roles.items() if name in base.optim}
     for role in ("generator", "discriminator"):
         if role not in roles:
-            raise ConfigError(f"preset: it varies the optimizers of two players, and this run has no {role}")
+            raise ConfigError(f"preset: it varies the optimizers of two players, but this run has no {role}")
     return [_key(base, f"optim.{roles[role]}.{setting}") for role in ("generator", "discriminator")]
 
 

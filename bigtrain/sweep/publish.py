@@ -151,7 +151,7 @@ def main() -> None:
         except Exception as error:  # whatever MLflow, its server or its database raise, the sweep goes on
             text = describe_failure(error)
             time.sleep(wait)
-    print_line(f"MLflow did not take the sweep ({text}); send it with: python -m bigtrain.sweep.publish {folder}")
+    print_line(f"MLflow did not accept the sweep ({text}); send it with: python -m bigtrain.sweep.publish {folder}")
     sys.exit(1)
 
 

@@ -50,7 +50,7 @@ class RayRule(Rule):
         try:
             self.make(Direction(), 100.0)
         except Exception as error:  # whatever Ray raises about the values
-            raise ValueError(f"args: {self.name} refuses them: {error or type(error).__name__}") from None
+            raise ValueError(f"args: {self.name} rejects them: {error or type(error).__name__}") from None
         return self
 
     def make(self, direction: Direction, total_kimg: float) -> Any:

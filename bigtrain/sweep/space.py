@@ -266,7 +266,7 @@ class Space:
             if point is not None:
                 return point
         conditions = " and ".join(constraint.text for constraint in self._constraints)
-        raise ConfigError(f"constraints: none of {_DRAWS} random points has {conditions}")
+        raise ConfigError(f"constraints: none of {_DRAWS} random points satisfies {conditions}")
 
     def grid(self) -> Iterator[Point]:
         """Iterate over all points of the grid."""
@@ -338,13 +338,13 @@ def _in_order(parameters: Mapping[str, Parameter]) -> Iterator[tuple[str, Parame
     while waiting:
         ready = [key for key, one in waiting.items() if not one.needs & (waiting.keys() - {key})]
         if not ready or any(key in waiting[key].needs for key in ready):
-            raise ConfigError(f"space: {', '.join(sorted(waiting))} wait for each other")
+            raise ConfigError(f"space: {', '.join(sorted(waiting))} depend on each other in a circle")
         yield from ((key, waiting.pop(key)) for key in ready)
 
 
 def _number(value: Value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"space: {value!r} is not a number, and is compared or multiplied")
+        raise ConfigError(f"space: {value!r} is not a number, but is compared or multiplied")
     return float(value)
 
 

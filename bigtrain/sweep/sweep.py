@@ -106,7 +106,7 @@ def open_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     """
     sweep = _assemble(load_config(SweepConfig, path, overrides), str(path))
     if event_file(sweep.folder).exists():
-        raise ConfigError(f"{sweep.folder}: holds a sweep; go on with: bigtrain tune --resume {sweep.folder}")
+        raise ConfigError(f"{sweep.folder}: contains a sweep; resume it with: bigtrain tune --resume {sweep.folder}")
     if sweep.folder.exists() and (not sweep.folder.is_dir() or any(sweep.folder.iterdir())):
         raise ConfigError(f"{sweep.folder}: exists and is not a sweep's folder; choose another sweep_dir")
     _check(sweep)
@@ -139,7 +139,7 @@ def reopen_sweep(folder: Path, path: str | Path | None, overrides: Sequence[str]
         if old.get(key) != new.get(key) and not key.startswith(_CHANGEABLE_ON_RESUME) and key != "sweep_dir"
     ]
     if differing:
-        raise ConfigError(f"{folder}: holds another sweep ({'; '.join(differing)}); choose another sweep_dir")
+        raise ConfigError(f"{folder}: contains another sweep ({'; '.join(differing)}); choose another sweep_dir")
     after = after.model_copy(update={"sweep_dir": str(folder), "base": str(folder / BASE_FILE), "overrides": {}})
     sweep = _assemble(after, str(saved))
     _check(sweep)
@@ -244,14 +244,17 @@ def _check_scheduler(sweep: Sweep) -> None:
     if isinstance(sweep.config.searcher, GridSearch):
         count = sum(1 for _ in sweep.space.grid()) + 1
         if count > trials:
-            raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, the base config's included")
+            raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, including the base config")
     if not isinstance(scheduler, PBT):
         return
     if sweep.config.backend.kind == "slurm":
-        raise ConfigError("scheduler pbt: not with backend slurm, whose jobs run to their end; use ray")
+        raise ConfigError("scheduler pbt: not possible with backend slurm, whose jobs run to their end; use ray")
     places = scheduler.boundaries(base.total_kimg)
     if not places:
-        raise ConfigError(f"scheduler.interval_kimg {scheduler.interval_kimg:g}: above the base's {base.total_kimg:g}")
+        raise ConfigError(
+            f"scheduler.interval_kimg {scheduler.interval_kimg:g}: must not exceed the base's total_kimg, "
+            f"{base.total_kimg:g}"
+        )
     share = scheduler.interval_kimg / base.eval.interval_kimg
     if abs(share - round(share)) > 1e-6 or round(share) < 1:
         raise ConfigError(
@@ -259,9 +262,11 @@ def _check_scheduler(sweep: Sweep) -> None:
             f"{base.eval.interval_kimg:g}, so that there is a score at each boundary"
         )
     if trials < 2:
-        raise ConfigError("budget.trials 1: a population has two trials or more")
+        raise ConfigError("budget.trials 1: scheduler pbt needs two trials or more")
     if sweep.config.finalists is not None:
-        raise ConfigError("finalists: not with scheduler pbt, whose winner is a line of descent and no setting")
+        raise ConfigError(
+            "finalists: not possible with scheduler pbt, whose winner changes its settings during training"
+        )
     fixed = [
         key
         for key in sweep.space.varying

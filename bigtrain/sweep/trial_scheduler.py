@@ -211,7 +211,7 @@ class TrialScheduler:
         self.events.write("generation", index=index, samples_seen=boundary, moves=moves)
         for move in moves:
             changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
-            self._notify(f"{alive[move['number']].name} goes on from {alive[move['donor']].name}: {changes}")
+            self._notify(f"{alive[move['number']].name} continues from {alive[move['donor']].name}: {changes}")
         self._at_boundary.clear()
         self._apply_newest_generation()
 

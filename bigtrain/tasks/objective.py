@@ -51,7 +51,7 @@ class ObjectiveConfig(GameConfig):
     def _terms_fit_each_other(self) -> "ObjectiveConfig":
         terms = self.terms.chosen()
         if self.weight_clip is not None and "wgan_gp" in terms:
-            raise ValueError("weight_clip and terms.wgan_gp both bound D's slope: choose one")
+            raise ValueError("weight_clip and terms.wgan_gp both limit the gradient of D: choose one")
         if {"cr", "bcr"} <= terms.keys():
             raise ValueError("terms.bcr contains terms.cr: choose one")
         return self
@@ -65,15 +65,15 @@ class ObjectiveConfig(GameConfig):
         self.terms.check(setting)
         if self.adversarial == "wasserstein" and not self._bounds_slope(setting.discriminator):
             raise ValueError(
-                "objective.adversarial 'wasserstein' needs a D whose slope is bounded: add terms.wgan_gp, another "
+                "objective.adversarial 'wasserstein' needs a D whose gradient is limited: add terms.wgan_gp, another "
                 "gradient penalty, or weight_clip, or use a discriminator with spectral normalisation"
             )
         if self.adversarial == "relativistic_average" and setting.micro_batch < 2:
             raise ValueError(
-                "objective.adversarial 'relativistic_average' averages a micro-batch: micro_batch 2 or more"
+                "objective.adversarial 'relativistic_average' averages over a micro-batch: set micro_batch to 2 or more"
             )
         if self.style_mixing and not isinstance(setting.generator, StyleGenerator):
-            raise ValueError("objective.style_mixing mixes styles, and this generator has none")
+            raise ValueError("objective.style_mixing mixes styles, but this generator has none")
 
     def _bounds_slope(self, discriminator: Discriminator) -> bool:
         layers = SpectralConv2d | SpectralConv3d | SpectralLinear

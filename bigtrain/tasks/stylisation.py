@@ -102,14 +102,14 @@ class StylisationConfig(TaskConfig):
         """See TaskConfig."""
         if self.objective.game.relativistic:
             raise ValueError(
-                f"objective.adversarial '{self.objective.adversarial}' compares fakes with reals one by one, and G's "
+                f"objective.adversarial '{self.objective.adversarial}' compares fakes with reals one by one, but G's "
                 "phase has no such pairs here: use least_squares, non_saturating or hinge"
             )
         terms = self.objective.terms
         if self.discriminator is None:
             needless = [name for name, term in terms.chosen().items() if not isinstance(term, Content | Style)]
             if needless:
-                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
+                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, but discriminator is null")
         terms.check(Setting(networks["G"], networks.get("D"), micro_batch))
         if (self.discriminator is None or self.objective.adversary_from_kimg) and not terms.of_generator():
             raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.style")

@@ -71,8 +71,8 @@ class SynthesisConfig(TaskConfig):
             self._check_compile()
         if self.augment.probability.kind == "adaptive" and self.objective.game.neutral is None:
             raise ValueError(
-                f"augment.probability 'adaptive' follows the sign of D(x), and with '{self.objective.adversarial}' "
-                "that means nothing: use a fixed probability"
+                f"augment.probability 'adaptive' follows the sign of D(x), but with '{self.objective.adversarial}' "
+                "the sign has no meaning: use a fixed probability"
             )
 
     def _check_compile(self) -> None:
@@ -80,7 +80,7 @@ class SynthesisConfig(TaskConfig):
         eager = [name for name, term in terms.items() if term.second_order and term.interval == 1]
         if eager:
             raise ValueError(
-                f"compile: objective.terms.{eager[0]} differentiates a gradient in every one of D's steps, and what "
+                f"compile: objective.terms.{eager[0]} differentiates a gradient in every step of D, but what "
                 f"is compiled has no second derivative: use an interval, such as objective.terms.{eager[0]}.interval=16"
             )
 

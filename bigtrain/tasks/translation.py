@@ -110,7 +110,7 @@ class TranslationConfig(TaskConfig):
         if self.discriminator is None:
             needless = [name for name, term in terms.items() if not isinstance(term, Paired)]
             if needless:
-                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, and discriminator is null")
+                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, but discriminator is null")
             if not terms:
                 raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.l1")
         self.objective.terms.check(Setting(networks["G"], networks.get("D"), micro_batch, paired=True))
@@ -221,7 +221,7 @@ class TranslationSampler(TaskSampler):
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
         """Raise UserError: an image to translate must be given."""
         (name,) = self.inputs
-        raise UserError(f"this network translates '{name}': give it images, as `bigtrain apply` does")
+        raise UserError(f"this network needs the input '{name}': give it images, as `bigtrain apply` does")
 
     def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
         """Translate.

@@ -148,7 +148,7 @@ class UnpairedConfig(TaskConfig):
         """See TaskConfig."""
         if self.objective.game.relativistic:
             raise ValueError(
-                f"objective.adversarial '{self.objective.adversarial}' compares fakes with reals one by one, and G's "
+                f"objective.adversarial '{self.objective.adversarial}' compares fakes with reals one by one, but G's "
                 "phase has no such pairs here: use least_squares, non_saturating or hinge"
             )
         terms = self.objective.terms
@@ -318,7 +318,7 @@ class UnpairedSampler(TaskSampler):
     def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
         """Raise UserError: images to translate must be given."""
         raise UserError(
-            f"this network translates {' and '.join(self.inputs)}: give it images, as `bigtrain apply` does"
+            f"this network needs the inputs {' and '.join(self.inputs)}: give it images, as `bigtrain apply` does"
         )
 
     def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:

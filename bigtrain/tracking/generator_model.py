@@ -68,7 +68,7 @@ class GeneratorModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if classes and "class" in table:
             label = torch.tensor([int(index) for index in table["class"]], dtype=torch.int64)
             if not bool(((label >= 0) & (label < classes)).all()):
-                raise ValueError(f"class: 0 to {classes - 1}")
+                raise ValueError(f"class: must be 0 to {classes - 1}")
         return z, label
 
 

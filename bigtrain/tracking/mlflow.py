@@ -147,11 +147,11 @@ class MlflowRun:
         """
         send = getattr(self, f"_send_{record['kind']}", None)
         if send is None:
-            return [f"{record['kind']}: this version does not know what that is"]
+            return [f"{record['kind']}: a kind of record that this version does not know"]
         if "file" in record:
             try:
                 if not confined_tree(self._folder, record["file"]).exists():
-                    return [f"{record['file']}: it is not there any more"]
+                    return [f"{record['file']}: the file no longer exists"]
             except (ValueError, TypeError) as error:
                 return [f"{record['file']!r}: {error}"]
         why = self._refused(partial(send, record))
@@ -170,7 +170,7 @@ class MlflowRun:
         if found is not None and found.lifecycle_stage == "deleted":
             raise RefusedError(
                 f"the experiment '{target.experiment}' was deleted: `mlflow experiments restore --experiment-id "
-                f"{found.experiment_id}` brings it back, tracking.experiment=NAME takes another one"
+                f"{found.experiment_id}` restores it, tracking.experiment=NAME uses another one"
             )
         if found is not None:
             return str(found.experiment_id)

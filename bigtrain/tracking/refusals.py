@@ -20,8 +20,8 @@ _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "S3UploadFai
 """Errors of the clients of S3 and of Google's store, by name: these packages need not be installed."""
 _FOLDER_IS_FINE = "MLFLOW_ALLOW_FILE_STORE"
 _NO_FOLDER = (
-    f"this MLflow takes no folder: use sqlite:///FILE or a server's address, or set {_FOLDER_IS_FINE}=true "
-    "(`mlflow migrate-filestore` moves what a folder holds into a database)"
+    f"this version of MLflow cannot write to a folder: use sqlite:///FILE or a server's address, or set "
+    f"{_FOLDER_IS_FINE}=true (`mlflow migrate-filestore` moves what a folder holds into a database)"
 )
 
 

@@ -51,7 +51,7 @@ def send_run(folder: Path, *, uri: str | None = None, follow: int | None = None)
     """
     with only_sender(folder, wait=follow is not None) as alone:
         if not alone:
-            print_line(f"{folder}: the training that runs there is sending; there is nothing to do")
+            print_line(f"{folder}: the training that runs there is sending its records; nothing is left to do")
             return False
         return Sender(folder, uri, follow).run()
 
@@ -73,7 +73,7 @@ class Sender:
         """Send, until the process that is followed has ended and all is sent."""
         if self._follow is None and (server := self._unexpected_server()):
             print_line(f"{self._folder} names {server} as its tracking server, and may come from somebody else:")
-            print_line(f"if it is yours, say so: bigtrain sync {self._folder} --uri {server}")
+            print_line(f"if you trust it: bigtrain sync {self._folder} --uri {server}")
             return False
         with collector.paused():  # it takes seconds to import
             from bigtrain.tracking.mlflow import RunDeletedError, describe_failure
@@ -219,7 +219,7 @@ class Sender:
         except ValueError as error:
             if name not in self._outside:
                 self._outside.add(name)
-                print_line(f"MLflow does not get {error}")
+                print_line(f"not sent to MLflow: {error}")
             return False
         return True
 
@@ -228,7 +228,7 @@ class Sender:
         what, _, why = left_out.partition(": ")
         if why not in self._told:
             self._told.add(why)
-            print_line(f"MLflow does not get {what}, nor what else it refuses for this reason: {why}")
+            print_line(f"not sent to MLflow: {what}, and all else that it rejects for this reason: {why}")
 
     def _fail(self) -> None:
         """Say that the run has ended without a word, if it has."""
@@ -244,15 +244,17 @@ class Sender:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(min(2 * timeout, _LONGEST_TIMEOUT))
         if not self._warned:
             self._warned = True
-            goes_on = "training goes on, " if self._follow is not None else ""
+            goes_on = "training continues, " if self._follow is not None else ""
             print_line(f"MLflow at {self._find_target().uri} does not answer ({why}): {goes_on}everything is")
             print_line(f"kept in {self._spool}; send it later with: bigtrain sync {self._folder}")
 
     def _report_refusal(self, why: str) -> None:
         """Say once that MLflow will never take the run so, and what mends it."""
-        goes_on = "training goes on, and " if self._follow is not None else ""
-        print_line(f"MLflow at {self._find_target().uri} does not take the run: {why}")
-        print_line(f"{goes_on}everything is kept in {self._spool}; send it then with: bigtrain sync {self._folder}")
+        goes_on = "training continues, and " if self._follow is not None else ""
+        print_line(f"MLflow at {self._find_target().uri} rejects the run: {why}")
+        print_line(
+            f"{goes_on}everything is kept in {self._spool}; afterwards, send it with: bigtrain sync {self._folder}"
+        )
 
 
 def _numbers(spools: Mapping[str, Path], offsets: Mapping[str, int]) -> Iterator[Piece]:

@@ -101,7 +101,9 @@ class Spool:
             size = append_whole(self._path, b"".join(self._waiting))
         except OSError as error:
             if not self._warned:
-                log.warning("%s: cannot be written (%s): training goes on, reports wait in memory", self._path, error)
+                log.warning(
+                    "%s: cannot be written (%s): training continues, and records are kept in memory", self._path, error
+                )
                 self._warned = True
         else:
             self._waiting.clear()

@@ -145,7 +145,7 @@ class Tracker:
             except OSError as error:
                 path.unlink(missing_ok=True)
                 if not self._warned:
-                    log.warning("%s: cannot be written (%s): training goes on without this picture", path, error)
+                    log.warning("%s: cannot be written (%s): training continues without this picture", path, error)
                     self._warned = True
             else:
                 self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
@@ -192,7 +192,7 @@ class Tracker:
             self._sender.wait(self._config.flush_seconds)
         except subprocess.TimeoutExpired:
             self._sender.kill()
-            log.warning("MLflow did not take everything in time; send the rest with: bigtrain sync %s", self._folder)
+            log.warning("MLflow did not receive everything in time; send the rest with: bigtrain sync %s", self._folder)
 
     def state_dict(self) -> State:
         """See Stateful: the MLflow run, as far as one was made, and the length of the spool."""
@@ -216,7 +216,7 @@ class Tracker:
     def _revive_sender(self) -> None:
         """Start the sender again if it was killed; one that ended by itself had a reason."""
         if self._sender is not None and (self._sender.poll() or 0) < 0:
-            log.warning("the process that sends to MLflow was killed, and is started again")
+            log.warning("the process that sends to MLflow was killed, and is restarted")
             self._sender = self._beside("sender")
 
     def _append(self, kind: str, progress: Progress, **fields: Any) -> None:

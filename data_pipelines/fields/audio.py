@@ -35,7 +35,7 @@ class AudioKind(FieldKind):
         if not spec.rate:
             raise ValueError("has no rate (samples a second)")
         if spec.codec == "flac" and spec.dtype != "int16":
-            raise ValueError("codec flac holds 16 bits: choose wav or npy for float32")
+            raise ValueError("codec flac supports 16 bits only: choose wav or npy for float32")
 
     def probe(self, content: bytes) -> FieldSpec:
         """See FieldKind."""
@@ -92,7 +92,7 @@ class _SoundDecoder(FieldDecoder):
         """See FieldDecoder."""
         value, _ = _read(bytes(data), self.dtype.name)
         if value.shape != self.shape:
-            raise ValueError(f"a sound of {value.shape} (channels, samples), where {self.shape} is expected")
+            raise ValueError(f"a sound of {value.shape} (channels, samples), but {self.shape} is expected")
         out[...] = value
 
 

@@ -34,7 +34,7 @@ class ClassKind(FieldKind):
         Raises:
             ValueError: always, because one sample does not tell which classes there are.
         """
-        raise ValueError("a single sample does not tell which classes there are: declare them in the manifest")
+        raise ValueError("a single sample does not show all classes: declare them in the manifest")
 
     def read(self, spec: FieldSpec, content: bytes) -> Value:
         """See FieldKind; the file is an index as text, as WebDataset has it."""

@@ -43,7 +43,10 @@ class ImageKind(FieldKind):
         if spec.codec == "npy":
             return
         if spec.dtype == "uint16" and (spec.codec, spec.shape[0]) != ("png", 1):
-            raise ValueError(f"codec {spec.codec} holds no {spec.shape[0]} channels of 16 bits: png holds 1, npy any")
+            raise ValueError(
+                f"codec {spec.codec} does not support {spec.shape[0]} channels of 16 bits: png supports 1, npy any "
+                f"number"
+            )
         check_channels(spec.codec, spec.shape[0])
 
     def probe(self, content: bytes) -> FieldSpec:
@@ -125,5 +128,5 @@ class _Png16Decoder(FieldDecoder):
         """See FieldDecoder."""
         value = _read(bytes(data))
         if value.shape != self.shape or value.dtype != self.dtype:
-            raise ValueError(f"an image of {value.dtype} {value.shape}, where {self.dtype} {self.shape} is expected")
+            raise ValueError(f"an image of {value.dtype} {value.shape}, but {self.dtype} {self.shape} is expected")
         out[...] = value

@@ -92,4 +92,4 @@ def check_codec(kind: FieldKind, spec: FieldSpec) -> None:
     """Raise ValueError unless the spec's codec is one of the kind's."""
     if spec.codec not in kind.codecs:
         known = ", ".join(kind.codecs) or "none"
-        raise ValueError(f"codec {spec.codec!r} is none of kind {kind.name}: {known}")
+        raise ValueError(f"codec {spec.codec!r} is not a codec of the kind {kind.name}: use {known}")

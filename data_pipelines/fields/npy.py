@@ -29,7 +29,7 @@ class NpyDecoder(FieldDecoder):
         start = len(self._header)
         if bytes(data[:start]) != self._header or len(data) != start + self.bytes:
             found = bytes(data[10:start])
-            raise ValueError(f"{len(data)} bytes with the header {found!r} are no {self.dtype.name} {self.shape}")
+            raise ValueError(f"{len(data)} bytes with the header {found!r} are not {self.dtype.name} {self.shape}")
         out[...] = np.frombuffer(data, self.dtype, offset=start).reshape(self.shape)
 
 
@@ -53,7 +53,7 @@ def read_npy(content: bytes) -> NDArray[Any]:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
         if math.prod(shape) * dtype.itemsize > len(content):  # NumPy would take the memory before it looks
-            raise ValueError(f"{len(content)} bytes that claim to be {dtype.name} {shape}")
+            raise ValueError(f"{len(content)} bytes, but the header says {dtype.name} {shape}")
         array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     except (EOFError, OSError, SyntaxError) as error:
         raise ValueError(f"unreadable NumPy file ({error})") from None

@@ -26,7 +26,7 @@ class PlyDecoder(FieldDecoder):
 def check_points(shape: tuple[int, ...], dtype: str) -> None:
     """Raise ValueError unless arrays of this shape and type are points that a PLY file can hold."""
     if len(shape) != 2 or shape[1] != 3 or dtype != "float32":
-        raise ValueError(f"PLY files hold float32 points [N, 3], not {dtype} of {list(shape)}")
+        raise ValueError(f"PLY files contain float32 points [N, 3], not {dtype} of {list(shape)}")
 
 
 def encode_ply(points: NDArray[Any]) -> bytes:
@@ -50,7 +50,7 @@ def read_ply(content: bytes | memoryview, *, expected: int | None = None) -> NDA
     """
     found = _HEADER.match(content)
     if not found:
-        raise ValueError("no PLY file of binary, little-endian points with the properties float x, y, z alone")
+        raise ValueError("not a PLY file of binary, little-endian points with only the properties float x, y, z")
     points, start = int(found[1]), found.end()
     if len(content) - start != 12 * points or expected not in (None, points):
         raise ValueError(f"{len(content) - start} bytes of {points} points, expected {expected or points} points")

@@ -59,7 +59,7 @@ class _TextDecoder(FieldDecoder):
     def decode(self, data: memoryview, out: NDArray[Any]) -> None:
         """See FieldDecoder."""
         if len(data) > out.size:
-            raise ValueError(f"a text of {len(data)} bytes, the longest of the set has {out.size}")
+            raise ValueError(f"a text of {len(data)} bytes, but the longest of the dataset has {out.size}")
         _check_text(data)
         out[: len(data)] = np.frombuffer(data, np.uint8)
         out[len(data) :] = 0

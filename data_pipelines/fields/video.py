@@ -45,7 +45,7 @@ class VideoKind(FieldKind):
         if spec.dtype != "uint8" or len(spec.shape) != 4 or spec.shape[1] not in _FORMATS:
             raise ValueError(f"{spec.dtype} of {spec.size_words}, expected uint8 of frames x 1 or 3 x height x width")
         if spec.codec == "h264" and (spec.shape[1] != 3 or spec.shape[2] % 2 or spec.shape[3] % 2):
-            raise ValueError(f"codec h264 holds RGB of even height and width, not {spec.size_words}")
+            raise ValueError(f"codec h264 supports RGB of even height and width, not {spec.size_words}")
 
     def probe(self, content: bytes) -> FieldSpec:
         """See FieldKind."""
@@ -85,7 +85,7 @@ class _VideoDecoder(FieldDecoder):
         """See FieldDecoder."""
         value, _ = _read(bytes(data), self.shape[1], self.shape[0] + 1)
         if value.shape != self.shape:
-            raise ValueError(f"a video of {value.shape}, where {self.shape} is expected (T, C, H, W)")
+            raise ValueError(f"a video of {value.shape}, but {self.shape} is expected (T, C, H, W)")
         out[...] = value
 
 
@@ -183,7 +183,7 @@ def frames_of(path: Path, channels: int) -> Iterator[Value]:
     except av.FFmpegError as error:
         raise VideoError(f"unreadable video ({error.strerror})") from None
     except IndexError:
-        raise VideoError("it holds no video") from None
+        raise VideoError("it contains no video") from None
     if not count:
         raise VideoError("a video without frames")
 

@@ -158,7 +158,7 @@ def _check_forms(text: str, source: Source, sounds: SoundForm, clips: ClipForm) 
     elif of_clips:
         raise DataError(f"{text}: --frames and --stride are for videos and folders of frames (videos:, frames:)")
     elif not sounds.is_usual or clips.rate is not None or clips.cut != "first":
-        raise DataError(f"{text}: --rate, --seconds and --cut are for files of sounds in a folder or a zip")
+        raise DataError(f"{text}: --rate, --seconds and --cut are for sound files in a folder or a zip")
 
 
 def open_images(path: Path) -> Source:
@@ -209,14 +209,18 @@ def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | Non
         raise DataError(f"unknown kind '{kind}'{_nearest(kind, KINDS)}; there are {', '.join([*KINDS, PAIRS])}")
     if is_remote(text):
         if kind not in (None, "webdataset"):
-            raise DataError(f"{text}: only tars are fetched; fetch it yourself, and prepare {kind}:PATH")
+            raise DataError(f"{text}: only tars are downloaded; download it yourself, and prepare {kind}:PATH")
         return from_urls(text, asked, on_fetched)
     path = Path(text).expanduser()
     if not path.exists():
         if text in TO_FETCH:
-            raise DataError(f"{text}: cannot be fetched by a program; get {TO_FETCH[text]} and say {text}:PATH")
+            raise DataError(
+                f"{text}: cannot be downloaded automatically; download {TO_FETCH[text]} and give {text}:PATH"
+            )
         known = [*NAMED_SOURCES, *NAMED_SOUNDS, *TO_FETCH]
-        raise DataError(f"unknown dataset '{text}'{_nearest(text, known)}: no such path, and no name of a set")
+        raise DataError(
+            f"unknown dataset '{text}'{_nearest(text, known)}: it is neither a path nor the name of a dataset"
+        )
     place = replace(asked, path=path)
     kind = kind or look(place)
     if kind != "huggingface":

@@ -34,7 +34,7 @@ def names_of_part(place: Place, arrays: Iterable[str], known: Collection[str]) -
         taken = parts[place.split]
         return taken | {called: name for called, name in own.items() if name not in taken.values()}
     if len(parts) > 1 and not set(known) & own.keys():
-        raise DataError(f"{place.path}: holds {', '.join(sorted(parts))}; choose a part with --split")
+        raise DataError(f"{place.path}: contains {', '.join(sorted(parts))}; choose a split with --split")
     return own | (next(iter(parts.values())) if len(parts) == 1 else {})
 
 

@@ -40,7 +40,7 @@ def read_batch(name: str, content: bytes, mark: str) -> tuple[NDArray[np.uint8],
     if not isinstance(labels, list) or len(labels) != len(pixels):
         raise DataError(f"{name}: no label for each of its {len(pixels)} images")
     if not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
-        raise DataError(f"{name}: labels that are no classes")
+        raise DataError(f"{name}: some labels are not classes")
     return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.uint8)
 
 
@@ -52,7 +52,7 @@ def read_names(name: str, content: bytes, mark: str) -> list[str]:
     """
     names = _load(name, content).get(_LABELS[mark][1])
     if not isinstance(names, list) or not names:
-        raise DataError(f"{name}: no names of classes in it")
+        raise DataError(f"{name}: contains no names of classes")
     return [one.decode() if isinstance(one, bytes) else str(one) for one in names]
 
 
@@ -64,7 +64,7 @@ def _load(name: str, content: bytes) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle raises whatever it comes to
         raise DataError(f"{name}: a damaged pickle ({error})") from None
     if not isinstance(found, dict):
-        raise DataError(f"{name}: holds no mapping")
+        raise DataError(f"{name}: contains no mapping")
     return {key.decode() if isinstance(key, bytes) else str(key): _plain(value) for key, value in found.items()}
 
 
@@ -85,7 +85,7 @@ class _Array:
         """Return the array, of bytes in the order of C."""
         _, shape, kind, fortran, data = self._state
         if not isinstance(kind, _Kind) or kind.name not in (b"u1", "u1") or fortran:
-            raise DataError("an array of something else than bytes")
+            raise DataError("an array that does not consist of bytes")
         raw = data.encode("latin1") if isinstance(data, str) else data
         return np.frombuffer(raw, np.uint8).reshape(shape)
 
@@ -123,9 +123,9 @@ class _Unpickler(pickle.Unpickler):
         """Return the stand-in of a known name."""
         known = _KNOWN.get((module, name))
         if known is None:
-            raise DataError(f"refused: the pickle names {module}.{name}, which no file of CIFAR does")
+            raise DataError(f"refused: the pickle names {module}.{name}, which CIFAR's files do not")
         return known
 
     def persistent_load(self, identifier: Any) -> NoReturn:
         """Refuse what lies elsewhere."""
-        raise DataError("refused: the pickle asks for something outside of it")
+        raise DataError("refused: the pickle refers to an object outside of the file")

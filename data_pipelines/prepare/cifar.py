@@ -83,7 +83,7 @@ def from_cifar(path: Path, split: str = "all") -> Source:
     if variant is None and mark is not None:
         return _from_pickles(path, split, contents, mark)
     if variant is None:
-        raise DataError(f"{path}: neither {CIFAR10.names} nor {CIFAR100.names} in it, no version of CIFAR")
+        raise DataError(f"{path}: neither {CIFAR10.names} nor {CIFAR100.names} in it: not a version of CIFAR")
     files = [file for part in variant.files if split in (part, "all") for file in variant.files[part]]
     classes = contents[variant.names].decode().split()
     if missing := [file for file in files if file not in contents]:
@@ -104,7 +104,7 @@ def _from_pickles(path: Path, split: str, contents: dict[str, bytes], mark: str)
     parts = [python.read_batch(f"{path}: {file}", contents[file], mark) for file in files]
     images, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
     if labels.max() >= len(classes):
-        raise DataError(f"{path}: class {labels.max()}, there are {len(classes)}")
+        raise DataError(f"{path}: contains class {labels.max()}, but there are {len(classes)} classes")
     licence = "not stated by its authors"
     return from_arrays(variant.name, images, labels, classes=classes, licence=licence, origin=str(path))
 
@@ -117,7 +117,7 @@ def _parse(path: Path, file: str, data: bytes, variant: Variant, classes: int) -
     rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, row)
     labels = rows[:, variant.label_bytes - 1]
     if labels.max() >= classes:
-        raise DataError(f"{path}: {file} has class {labels.max()}, there are {classes}")
+        raise DataError(f"{path}: {file} contains class {labels.max()}, but there are {classes} classes")
     return rows[:, variant.label_bytes :].reshape(-1, 3, 32, 32), labels
 
 
@@ -134,9 +134,9 @@ def _read_files(path: Path) -> dict[str, bytes]:
                 if file is not None and _is_of_a_version(name):
                     contents[name] = read_at_most(cast("BinaryIO", file), LARGEST)
     except ValueError as error:
-        raise DataError(f"{path}: {name}: {error}, which no file of CIFAR has") from None
+        raise DataError(f"{path}: {name}: {error}, which CIFAR's files do not have") from None
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a whole tar archive ({error})") from None
+        raise DataError(f"{path}: not a complete tar archive ({error})") from None
     return contents
 
 

@@ -35,6 +35,7 @@ SUFFIXES = (".mp4", ".mkv", ".avi", ".webm", ".mov", ".gif")
 """Extensions of files that are taken for videos."""
 
 _PROBES = 64
+_SAME_RATE = 0.01
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,11 @@ class ClipReader:
     def _check(self, about: About) -> None:
         """Reject a video of another rate."""
         if self.form.rate is None:
-            if about.rate != self.rate:
+            if not _alike(about.rate, self.rate):
                 found, most = (f"{rate:g}" if rate else "none" for rate in (about.rate, self.rate))
-                raise Rejected("rate", f"{found} frames a second, expected {most} as most have; --rate chooses frames")
+                raise Rejected(
+                    "rate", f"{found} frames a second, expected {most} as most videos have; --rate selects frames"
+                )
         elif about.rate is None or about.rate < 0.999 * self.form.rate:
             found = f"{about.rate:g}" if about.rate else "no"
             raise Rejected("rate", f"{found} frames a second, expected {self.form.rate} or more")
@@ -180,7 +183,7 @@ def from_frames(place: Place) -> Source:
     images = listing.images()
     videos = dict.fromkeys(str(PurePosixPath(str(listing.files[name].where)).parent) for name in images)
     if not videos or "." in videos:
-        raise DataError(f"{path}: expected a folder a clip, with its frames as images")
+        raise DataError(f"{path}: expected one folder per clip, with its frames as images")
     if place.clips.rate is not None:
         raise DataError(
             f"{path}: --rate {place.clips.rate}: folders of frames have no rate; --stride leaves out frames"
@@ -201,7 +204,7 @@ def _source(place: Place, footage: Footage, places: dict[str, str], layout: Layo
     form, listing = place.clips, list_folder(place.path)
     found = _looked_at(place.path, footage, list(places.values()))
     rate = Counter(one.rate for one in found).most_common(1)[0][0]
-    lengths = [form.length_of(one.frames, one.rate) for one in found if form.rate or one.rate == rate]
+    lengths = [form.length_of(one.frames, one.rate) for one in found if form.rate or _alike(one.rate, rate)]
     (height, width), _ = Counter((one.height, one.width) for one in found).most_common(1)[0]
     protocol = form.protocol(height, width)
     shape = (form.frames or min(lengths), protocol.channels, protocol.height, protocol.width)
@@ -228,6 +231,13 @@ def _source(place: Place, footage: Footage, places: dict[str, str], layout: Layo
         left_aside=listing.others(used),
         notes=layout.notes,
     )
+
+
+def _alike(rate: float | None, other: float | None) -> bool:
+    """Tell whether two rates are the same but for what containers make of them (30 and 29.97); None is no rate."""
+    if rate is None or other is None:
+        return rate == other
+    return abs(rate - other) <= _SAME_RATE * other
 
 
 def _looked_at(path: Path, footage: Footage, places: Sequence[str]) -> list[About]:

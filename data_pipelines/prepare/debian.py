@@ -37,7 +37,7 @@ def files_of(package: Archive, cache: Path) -> dict[str, Span]:
                 if entry.isfile()
             }
     except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
-        raise DataError(f"{file}: is no package of Debian that can be read ({error})") from None
+        raise DataError(f"{file}: cannot be read as a Debian package ({error})") from None
 
 
 def member_of(package: Path, prefix: str) -> bytes:

@@ -143,21 +143,22 @@ def _from_a_table(place: Place, names: Sequence[str], tables: list[str], class_f
         elif not class_folders:
             columns = first_of(table.columns, 6)
             notes.append(
-                f"{name} lists the images, and none of its columns is known for labels ({columns}); --label takes one"
+                f"{name} lists the images, but none of its columns is recognised as labels ({columns}); "
+                "--label selects one"
             )
     if place.label is not None and not fitting:
         raise DataError(f"{place.path}: no table beside the images has a column '{place.label}' for --label")
     if not fitting or (class_folders and place.label is None):
         if fitting:
             notes.append(
-                f"{first_of(name for name, _ in fitting)} lists the images, too, and was not taken: their folders are "
-                "their classes; --label takes a column of it"
+                f"{first_of(name for name, _ in fitting)} also lists the images, but was not used, because their "
+                f"folders are their classes; --label selects a column of it"
             )
         return Description(notes=tuple(notes))
     if len(fitting) > 1:
         raise UnclearLabelsError(
-            f"{place.path}: {first_of(name for name, _ in fitting)} list the images; move those that are not meant "
-            "elsewhere, or choose a part with --split"
+            f"{place.path}: {first_of(name for name, _ in fitting)} all list the images; move those that are not "
+            f"intended elsewhere, or choose a part with --split"
         )
     ((name, table),) = fitting
     return _from_tables(place, names, [table], [name])
@@ -179,14 +180,14 @@ def _from_tables(place: Place, names: Sequence[str], tables: list[Table], files:
             found = finder.within(called, folder) or folder + in_common_form(called)
             label = None if table.labels is None else table.labels[number]
             if found in rows and rows[found][0] != label:
-                raise DataError(f"{table.name}: {table.row(number)}: {called} is listed before, with another label")
+                raise DataError(f"{table.name}: {table.row(number)}: {called} is listed twice, with different labels")
             rows[found] = label, f"{table.row(number)} ({called})"
             text = table.captions[number] if table.captions is not None else b""
             if text and captions.setdefault(found, text) != text:
                 again[found] = None
     if again:
         notes.append(
-            f"{len(again)} images are listed with several captions ({first_of(again)}), of which the first is taken; "
+            f"{len(again)} images are listed with several captions ({first_of(again)}), of which the first is used; "
             f"prepare table:{place.path / files[0]} for a sample of each"
         )
     used = frozenset(files)

@@ -58,8 +58,8 @@ def drums(
     found = {drum.path: drum for drum in _drums(files) if split == "all" or (split == "test") == (drum.kit in _TEST)}
     missing = [path for path in found if path not in files]
     if len(missing) == len(found):
-        raise DataError(f"{package.name}: no drums in it, which lie below {_FOLDER}")
-    notes = (f"{len(missing)} files that kits name are not there (the first: {missing[0]})",) if missing else ()
+        raise DataError(f"{package.name}: contains no drums below {_FOLDER}")
+    notes = (f"{len(missing)} files that kits name are missing (the first: {missing[0]})",) if missing else ()
     source = Source(
         name="drums",
         items=[

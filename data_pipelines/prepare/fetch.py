@@ -69,7 +69,7 @@ def _download(url: str, path: Path) -> None:
         with urllib.request.urlopen(url, timeout=60) as response, atomic_write(path) as file:  # noqa: S310 - our URLs
             shutil.copyfileobj(response, file)
     except OSError as error:
-        raise DataError(f"{url}: cannot be fetched ({error}); put the file at {path} by hand to go on") from None
+        raise DataError(f"{url}: cannot be downloaded ({error}); put the file at {path} by hand to continue") from None
 
 
 def check_gzip(path: Path, content_sha256: str) -> None:
@@ -78,6 +78,6 @@ def check_gzip(path: Path, content_sha256: str) -> None:
         with gzip.open(path) as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
     except (OSError, EOFError) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}); remove it and try again") from None
+        raise DataError(f"{path}: not a complete gzip file ({error}); remove it and try again") from None
     if found != content_sha256:
         raise DataError(f"{path}: its content has sha256 {found}, expected {content_sha256}; remove it and try again")

@@ -81,7 +81,7 @@ def from_hdf5(place: Place) -> Source:
             given = names_of_part(place, arrays, (*_IMAGES, *_LABELS))
             return _source(place, {called: arrays[name] for called, name in given.items()}, given)
     except OSError as error:
-        raise DataError(f"{path}: not a whole HDF5 file ({error})") from None
+        raise DataError(f"{path}: not a complete HDF5 file ({error})") from None
 
 
 def _source(place: Place, arrays: dict[str, Any], given: dict[str, str]) -> Source:
@@ -99,7 +99,7 @@ def _source(place: Place, arrays: dict[str, Any], given: dict[str, str]) -> Sour
     array, axes = arrays[name], images[name]
     if array.chunks and math.prod(array.chunks) > _LARGEST_CHUNK:
         raise DataError(
-            f"{path}: {name} is compressed in pieces of {math.prod(array.chunks):,} bytes, too large to read"
+            f"{path}: {name} is compressed in chunks of {math.prod(array.chunks):,} bytes, which are too large to read"
         )
     size = (*array.shape[1:], 1) if array.ndim == 3 else array.shape[1:]
     channels, height, width = (size[axis] for axis in axes)

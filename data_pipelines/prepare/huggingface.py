@@ -136,7 +136,7 @@ def _splits(path: Path, split: str) -> tuple[str, ...]:
         raise DataError(f"{path}: no split '{split}'; it has {', '.join(names)}")
     for name in names:
         if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
-            raise DataError(f"{path}: dataset_dict.json: {name!r} is no name of a split")
+            raise DataError(f"{path}: dataset_dict.json: {name!r} is not a valid name of a split")
     return tuple(names) if split == "all" else (split,)
 
 

@@ -45,7 +45,7 @@ def _read_split(folder: Path, prefix: str) -> tuple[Pixels, NDArray[np.uint8]] |
         raise DataError(f"{folder}: {prefix}-labels-idx1-ubyte[.gz] is missing")
     images, labels = read_idx(found), read_idx(labels_file)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise DataError(f"{found}: images {images.shape} and labels {labels.shape} do not fit together")
+        raise DataError(f"{found}: images {images.shape} and labels {labels.shape} do not match")
     return images[:, None], labels
 
 
@@ -65,9 +65,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except ValueError as error:
-        raise DataError(f"{path}: {error}, which no idx file has") from None
+        raise DataError(f"{path}: {error}, which idx files do not have") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error})") from None
+        raise DataError(f"{path}: not a complete gzip file ({error})") from None
     if len(data) < 4 or data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
         raise DataError(f"{path}: not an idx file of unsigned bytes")
     dimensions = data[3]

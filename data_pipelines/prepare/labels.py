@@ -51,8 +51,8 @@ def as_classes(
     if None in plain:
         lacking, count = plain.index(None), plain.count(None)
         raise DataError(
-            f"{where}: {count} of {len(plain)} samples have no label, the first is {sample(lacking)}; give all of them "
-            "one, or say --label none to prepare all without classes"
+            f"{where}: {count} of {len(plain)} samples have no label, the first is {sample(lacking)}; label all "
+            "of them, or use --label none to prepare all without classes"
         )
     known: list[int | str] = [value for value in plain if value is not None]
     if all(isinstance(value, int) or _WHOLE.fullmatch(value) for value in known):
@@ -88,7 +88,7 @@ def _from_numbers(values: list[int], where: str, sample: Callable[[int], str]) -
     if least < 0:
         raise DataError(
             f"{where}: labels must all be class indices from 0 on, or all be names; one is {least}, of "
-            f"{sample(values.index(least))}; write names, or leave out what has no class"
+            f"{sample(values.index(least))}; use names, or remove what has no class"
         )
     distinct = sorted(set(values))
     if most > _SPARSE and most > 100 * len(distinct):

@@ -101,7 +101,7 @@ def layout_of(
     if loose:
         ask = "choose one with --split" if part_of and split == ALL else "move them into one"
         raise UnclearLabelsError(
-            f"{place}: {len(loose)} images lie beside the class folders (the first: {loose[0]}); {ask}"
+            f"{place}: {len(loose)} images are beside the class folders (the first: {loose[0]}); {ask}"
         )
     tops = {way[0] for way in ways.values() if way}
     if len(tops) == 1 and next(iter(tops)).lower() in _JUST_IMAGES:
@@ -114,14 +114,15 @@ def layout_of(
     if odd := [name for name in classes if name.lower() in _JUST_IMAGES | _BESIDE_IMAGES]:
         notes = (
             *notes,
-            f"the folders {first_of(odd)} are taken for classes; prepare one of them alone if they are none, or "
+            f"the folders {first_of(odd)} are used as classes; if they are not, prepare one of them alone, or "
             "pairs:INPUTS,TARGETS",
         )
     empty = _without_files(folders, root, classes, bool(part_of))
     if empty:
         notes = (
             *notes,
-            f"{len(empty)} folders beside the classes hold no images, so they are none ({first_of(empty)})",
+            f"{len(empty)} folders beside the classes contain no images, and are not used as classes "
+            f"({first_of(empty)})",
         )
     return Layout(chosen, labels, classes, elsewhere, root, notes)
 
@@ -174,15 +175,15 @@ def _parts(ways: _Ways, place: str, split: str, labelled: bool) -> tuple[dict[st
     if others and split == ALL and labelled:
         where = f"images beside them (the first: {_first_beside(ways)})" if others == [""] else first_of(others)
         raise UnclearLabelsError(
-            f"{place}: {first_of(sorted(found))} look like parts of a set, and there are {where}; choose a part with "
-            "--split, or move the rest away"
+            f"{place}: {first_of(sorted(found))} look like splits of a dataset, but there are {where}; choose one with "
+            "--split, or move the others elsewhere"
         )
     part_of = {name: found[way[0]] for name, way in ways.items() if way and way[0] in found}
     below = {name: way[1:] if name in part_of else () for name, way in ways.items()}
     notes: tuple[str, ...] = ()
     if split == ALL and len(found) > 1:
         counts = ", ".join(f"{part} {list(part_of.values()).count(part)}" for part in sorted(set(found.values())))
-        notes = (f"its parts were put together ({counts}); --split takes one",)
+        notes = (f"its splits were combined ({counts}); --split selects one",)
     if others:
         below = {name: way for name, way in below.items() if name in part_of}
         below |= dict.fromkeys(ways.keys() - below.keys(), ())

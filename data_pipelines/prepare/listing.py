@@ -35,7 +35,7 @@ from data_pipelines.protocol import Rejected
 from data_pipelines.source import FileReader, LeftAside, Lost, Reader, Where, ZipReader, read_from
 
 SYSTEM = "hidden or of the system"
-LATER = "replaced by a later member of the same name"
+LATER = "replaced by a later member with the same name"
 _UTF_8_NAME = 0x800
 _LONGEST_LINK = 4096
 """Bytes of a link's target in a zip: Linux's longest path."""
@@ -102,7 +102,7 @@ class Listing:
         for name in self.files:
             if name not in used:
                 suffix = suffix_of(name)
-                aside.add(f"{suffix} files" if suffix else "files without an extension that are no images", name)
+                aside.add(f"{suffix} files" if suffix else "files without an extension that are not images", name)
         return aside
 
     def images(self) -> list[str]:
@@ -150,8 +150,8 @@ def list_folder(path: Path) -> Listing:
             outside.append(one.name)
     if outside:
         listing.notes.append(
-            f"{len(outside)} links lead out of the folder, and were followed ({first_of(outside)}): if it came from "
-            "somebody else, see what they show before you publish the set"
+            f"{len(outside)} links point outside of the folder, and were followed ({first_of(outside)}): if it came "
+            f"from somebody else, see what they show before you publish the set"
         )
     found.sort()
     for file in found:
@@ -246,9 +246,9 @@ def list_zip(path: Path, *, encoding: str | None = None) -> Listing:
                 and one.file_size < _LONGEST_LINK
             }
     except LookupError:
-        raise DataError(f"--encoding {encoding}: no such encoding; cp932, gbk and cp1252 are some") from None
+        raise DataError(f"--encoding {encoding}: no such encoding; examples are cp932, gbk and cp1252") from None
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, UnicodeDecodeError, EOFError) as error:
-        raise DataError(f"{path}: not a whole zip ({error})") from None
+        raise DataError(f"{path}: not a complete zip ({error})") from None
     if members and all(one.flag_bits & 1 for one in members if not one.is_dir()):
         raise DataError(f"{path}: is encrypted; unpack it with its password, and prepare the folder")
     listing = Listing(path, {}, set(), ZipReader(path, encoding))
@@ -286,7 +286,7 @@ def _follow(listing: Listing, files: dict[str, File], links: dict[str, str]) -> 
         for shown, file in found:
             files[shown] = file._replace(name=shown)
         if not found:
-            lost = Lost(str(listing.path), "missing", f"a link to {target}, where nothing is in the archive")
+            lost = Lost(str(listing.path), "missing", f"a link to {target}, which is not in the archive")
             files[name] = File(name, lost, -1, "")
 
 

@@ -62,9 +62,9 @@ def from_lmdb(place: Place) -> Source:
             if image_format(bytes(value[:HEAD])):
                 items.append(Item(name, bytes(key).hex()))
             else:
-                aside.add("values that are no images", name)
+                aside.add("values that are not images", name)
     if not items:
-        raise DataError(f"{path}: none of {aside.total} values is an image's file")
+        raise DataError(f"{path}: none of its {aside.total} values is an image file")
     stat = (path / DATA).stat()
     return Source(
         name=path.name.removesuffix("_lmdb"),

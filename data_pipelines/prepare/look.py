@@ -20,7 +20,7 @@ from data_pipelines.prepare.tars import IMAGENET
 _SYNSET_TAR = re.compile(r"n[0-9]{8}\.tar")
 _UNREAD = {"rar": "unrar x", "7z": "7z x"}
 _WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-_WAYS_ON = "say which kind it is, KIND:PATH; docs/how-to/data.md lists the kinds"
+_WAYS_ON = "give its kind, KIND:PATH; docs/how-to/data.md lists the kinds"
 
 
 def look(place: Place) -> str:
@@ -47,7 +47,9 @@ def _look_at_file(path: Path) -> str:
     if path.name in (name for url in cifar.ARCHIVES for name in (url, url.replace("-binary", "-python"))):
         return "cifar"
     if suffix in _WORKBOOKS:
-        raise DataError(f"{path}: is a workbook, which is not read; save its sheet as CSV, UTF-8, and prepare that")
+        raise DataError(
+            f"{path}: is a workbook, which is not supported; save its sheet as CSV, UTF-8, and prepare that"
+        )
     found = archive_format(head)
     if suffix == ".npz":
         return "pixels"
@@ -67,11 +69,11 @@ def _look_at_file(path: Path) -> str:
         return "webdataset"
     if found in _UNREAD:
         raise DataError(
-            f"{path}: is a {found} archive, which is not read; unpack it ({_UNREAD[found]}) and prepare the folder"
+            f"{path}: is a {found} archive, which is not supported; unpack it ({_UNREAD[found]}) and prepare the folder"
         )
     if image_format(head):
         raise DataError(f"{path}: is one image; a source is a folder, an archive or a table of images")
-    raise DataError(f"{path}: not understood as a source of samples; {_WAYS_ON}")
+    raise DataError(f"{path}: not recognised as a source of samples; {_WAYS_ON}")
 
 
 def _look_into(place: Place) -> str:
@@ -93,8 +95,8 @@ def _look_into(place: Place) -> str:
         return "imagenet"
     if tars and images:
         raise DataError(
-            f"{path}: holds tars ({first_of(tars, 1)}) and images ({first_of(images, 1)}); say which are meant, "
-            f"webdataset:{path} or folder:{path}"
+            f"{path}: contains tars ({first_of(tars, 1)}) and images ({first_of(images, 1)}); choose one of "
+            f"webdataset:{path} and folder:{path}"
         )
     if tars:
         return "webdataset"
@@ -108,20 +110,21 @@ def _look_into(place: Place) -> str:
             return kind
     if place.listing.images():
         return "folder"
-    raise DataError(f"{path}: not understood as a source of samples{_what_is_there(path, files)}; {_WAYS_ON}")
+    raise DataError(f"{path}: not recognised as a source of samples{_what_is_there(path, files)}; {_WAYS_ON}")
 
 
 def _what_is_there(path: Path, files: Collection[str]) -> str:
     """Return what is in a folder that is no source."""
     if not files:
-        return ", nothing is in it"
+        return ", it is empty"
     archives = [name for name in files if suffix_of(name) in (".zip", ".npz", ".rar", ".7z")]
     if archives:
         return f"; it holds {first_of(archives)}: prepare one of these, such as {path / archives[0]}"
     arrow = [name for name in files if suffix_of(name) == ".arrow"]
     if arrow:
         return (
-            f"; it holds {first_of(arrow)}: datasets.load_dataset(…).save_to_disk(FOLDER) makes a folder that is read"
+            f"; it holds {first_of(arrow)}: datasets.load_dataset(…).save_to_disk(FOLDER) makes a folder that can be "
+            f"read"
         )
     tables = [name for name in files if suffix_of(name) in SUFFIXES]
     if tables:

@@ -32,7 +32,7 @@ class HalfReader:
                 upright = ImageOps.exif_transpose(picture)
                 half, odd = divmod(upright.width, 2)
                 if odd or not half:
-                    raise Rejected("size", f"{upright.width} pixels wide, which do not halve")
+                    raise Rejected("size", f"{upright.width} pixels wide, which is not an even number")
                 stream = io.BytesIO()
                 upright.crop((half * where.right, 0, half * (1 + where.right), upright.height)).save(stream, "PNG")
                 return stream.getvalue()
@@ -50,7 +50,7 @@ def from_two_folders(text: str) -> Source:
     """
     folders = [Path(part).expanduser() for part in text.split(SEPARATOR)]
     if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
-        raise DataError(f"pairs:{text}: write pairs:INPUTS,TARGETS with two folders that are there")
+        raise DataError(f"pairs:{text}: write pairs:INPUTS,TARGETS with two existing folders")
     listings = [list_folder(folder) for folder in folders]
     inputs, targets = map(_by_stem, listings)
     if not inputs.keys() & targets.keys():
@@ -106,12 +106,12 @@ def turned(source: Source) -> Source:
         DataError: the source has no pairs, or lies in tars that are indexed in place.
     """
     if source.images != (INPUT, TARGET):
-        raise DataError(f"{source.origin}: has no pairs of input and target to turn round; it has {source.first}")
+        raise DataError(f"{source.origin}: has no pairs of input and target to exchange; it has {source.first}")
     items = []
     for item in source.items:
         target = item.fields.get(TARGET)
         if target is None or isinstance(target, bytes):
-            raise DataError(f"{source.origin}: {item.name} has no target, so it cannot be turned round")
+            raise DataError(f"{source.origin}: {item.name} has no target, so that the direction cannot be exchanged")
         items.append(item._replace(where=target, fields={**item.fields, TARGET: item.where}))
     return replace(source, items=items)
 
@@ -122,7 +122,7 @@ def _by_stem(listing: Listing) -> dict[str, str]:
     for name in listing.images():
         stem = stem_of(name)
         if stem in found:
-            raise DataError(f"{listing.path}: two images are called {stem}")
+            raise DataError(f"{listing.path}: two images have the name {stem}")
         found[stem] = str(listing.path / str(listing.files[name].where))
     return found
 

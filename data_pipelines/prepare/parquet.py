@@ -51,13 +51,14 @@ def from_parquet(place: Place) -> Source:
         raise
     except OSError as error:
         raise DataError(
-            f"{place.path}: its images cannot be laid out ({error}); they need as much room as the files"
+            f"{place.path}: its images cannot be copied to a temporary file ({error}); they need as much disk space "
+            f"as the files"
         ) from None
     items, classes = table.labelled()
     unused = [one for one in table.columns if one not in table.taken]
     if unused:
-        hint = "" if classes or place.label else " (--label takes one for the classes)"
-        notes = (*notes, f"columns not taken: {first_of(unused, 6)}{hint}")
+        hint = "" if classes or place.label else " (--label selects one for the classes)"
+        notes = (*notes, f"columns that are not used: {first_of(unused, 6)}{hint}")
     stats = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     return Source(
         name=place.path.stem,
@@ -109,7 +110,7 @@ class _Table:
         if self._names and known and self._names != known:
             raise DataError(
                 f"{file}: its classes are {first_of(known)}, those of the files before are {first_of(self._names)}; an "
-                "index means another class in each: prepare them apart, or say --label none"
+                "index means another class in each: prepare them separately, or use --label none"
             )
         self._names = self._names or known
         text = chosen(schema.names, CAPTION_COLUMNS)
@@ -152,7 +153,7 @@ def _files(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]
         if name not in parts:
             aside.add("files beside the shards", name)
         elif place.split not in (ALL, parts[name]):
-            aside.add("shards of other parts", name)
+            aside.add("shards of other splits", name)
     kept = [name for name in names if place.split in (ALL, parts[name])]
     if not kept:
         words = f"it has {', '.join(known)}" if known else "hold samples out with --test"
@@ -161,7 +162,7 @@ def _files(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]
             if names
             else f"{place.path}: no .parquet in it"
         )
-    together = f"shards of {', '.join(known)} were put together; --split takes one part"
+    together = f"shards of {', '.join(known)} were combined; --split selects one part"
     notes = (together,) if place.split == ALL and len(known) > 1 else ()
     return [place.path / str(listed[name].where) for name in kept], notes
 
@@ -188,7 +189,7 @@ def _image_column(schema: pyarrow.Schema, place: Place | None) -> str | None:
     usual = chosen(found, _USUAL)
     if usual is None and len(found) > 1 and place is not None:
         raise DataError(
-            f"{place.path}: several columns hold files ({', '.join(found)}); call the one of the images 'image'"
+            f"{place.path}: several columns contain files ({', '.join(found)}); name the one with the images 'image'"
         )
     return usual or (found[0] if found else None)
 
@@ -237,7 +238,7 @@ def _laid_out(out: IO[bytes], file: Path, image: Any) -> Span | Lost:
         path = image.get("path")
         image = image.get("bytes")
         if image is None and path and not _is_below(file.parent, path):
-            return Lost(str(file), "outside", f"{path} leads out of the folder of the file that lists it")
+            return Lost(str(file), "outside", f"{path} points outside of the folder of the file that lists it")
         if image is None and path:
             try:
                 image = (file.parent / path).read_bytes()

@@ -50,7 +50,7 @@ class PixelReader:
         with Path(self.path).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), size, self.offset + where * size)
         if len(data) != size:
-            raise Rejected("damaged", f"the array ends within it, after {len(data)} of {size} bytes")
+            raise Rejected("damaged", f"the array ends after {len(data)} of {size} bytes")
         return np.frombuffer(data, np.uint8).reshape(self.shape).transpose(self.axes)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def holds_images(path: Path) -> bool:
     if array.dtype == np.uint8 and len(array.shape) == 3 and array.shape[2] in _CHANNELS[2:]:
         height, width, channels = array.shape
         raise DataError(
-            f"{path}: holds one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, W, C], "
-            f"or say which is meant: pixels:{path} or arrays:{path}"
+            f"{path}: contains one image of {height}x{width}x{channels}, or {height} arrays; save images as [N, H, "
+            f"W, C], or choose one of pixels:{path} and arrays:{path}"
         )
     return len(array.shape) == 4 and array.axes is not None
 
@@ -228,7 +228,7 @@ def _header(path: str, file: Any, tell: Any) -> _Array:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded")
+        raise ValueError("it contains Python objects, which are not loaded")
     if fortran and len(shape) > 1:
         raise ValueError("it is in Fortran order; save numpy.ascontiguousarray of it")
     return _Array(path, tell(), shape, dtype)

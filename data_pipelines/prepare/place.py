@@ -95,5 +95,6 @@ class Place:
             return OpenFile(tempfile.TemporaryFile(dir=folder))
         except OSError as error:
             raise DataError(
-                f"{folder or tempfile.gettempdir()}: no file can be made there to unpack {self.path} ({error.strerror})"
+                f"{folder or tempfile.gettempdir()}: no file can be created there to unpack {self.path} "
+                f"({error.strerror})"
             ) from None

@@ -99,7 +99,7 @@ def read_table(content: bytes, name: str, place: Place) -> Table:
         raise DataError(f"{name}: is a pointer of Git LFS, not the file itself; git lfs pull fetches it")
     if content.startswith(_ZIP):
         raise DataError(
-            f"{name}: is a workbook (.xlsx) or another zip, no table of text; save it as CSV, UTF-8, and prepare that"
+            f"{name}: is a workbook (.xlsx) or another zip, not a text table; save it as CSV, UTF-8, and prepare that"
         )
     suffix = suffix_of(name)
     names: tuple[str, ...] = ()
@@ -139,7 +139,8 @@ def _table(
     if unused and labels is None and place.label is None:
         notes = (
             *notes,
-            f"{name}: no column of labels was found; columns not taken: {first_of(unused, 6)} (--label takes one)",
+            f"{name}: no column of labels was found; columns that are not used: {first_of(unused, 6)} (--label "
+            f"selects one)",
         )
     texts = (
         None
@@ -183,7 +184,7 @@ def _decoded(content: bytes, name: str, encoding: str | None) -> tuple[str, tupl
     try:
         return content.decode(found or encoding or "utf-8"), ()
     except LookupError:
-        raise DataError(f"--encoding {encoding}: no such encoding; cp1252, gbk and utf-16 are some") from None
+        raise DataError(f"--encoding {encoding}: no such encoding; examples are cp1252, gbk and utf-16") from None
     except UnicodeDecodeError as error:
         if found or encoding:
             raise DataError(

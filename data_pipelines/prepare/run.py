@@ -97,7 +97,7 @@ def prepare(
     in_place = source.spans and options.codec in (None, "source")
     source = replace(source, name=options.name or source.name, licence=options.licence or source.licence)
     if in_place and (options.test_samples or options.max_samples):
-        raise DataError(f"{source.origin}: tars are indexed in place, whole; choose a --codec to write samples anew")
+        raise DataError(f"{source.origin}: tars are indexed in place as a whole; choose a --codec to write new files")
     protocol = protocol_for(source, options)
     if in_place and protocol is not None:
         check_kept_files(source, protocol)
@@ -152,7 +152,8 @@ def dark_note(source: Source) -> tuple[str, ...]:
     if not found or max(found) >= TWELVE_BITS:
         return ()
     return (
-        f"its images of 16 bits use values up to {max(found)} and become dark; multiply those of 12 bits by 16 before",
+        f"its images of 16 bits only use values up to {max(found)} and become dark; multiply those of 12 bits by 16 "
+        f"before",
     )
 
 
@@ -166,8 +167,8 @@ def frames_note(source: Source) -> tuple[str, ...]:
     if not several:
         return ()
     return (
-        f"some images have several frames or pages ({first_of(several)}), of which the first is taken; videos:PATH "
-        "takes those of .gif as clips",
+        f"some images have several frames or pages ({first_of(several)}), of which the first is used; videos:PATH "
+        "reads .gif files as clips",
     )
 
 
@@ -244,6 +245,6 @@ def _check(options: PrepareOptions) -> None:
         if value not in known:
             raise DataError(f"unknown {what} '{value}': choose one of {', '.join(str(word) for word in known if word)}")
     if options.max_samples is not None and options.max_samples < 1:
-        raise DataError("a set has at least one sample")
+        raise DataError("a dataset has at least one sample")
     if options.test_samples < 0 or (options.seed is not None and options.seed < 0):
         raise DataError("the number of test samples and the seed are 0 or more")

@@ -104,7 +104,7 @@ class SoundReader:
         sound = self._converted(read_from(self.reader, where.where), where.number)
         peak = float(np.abs(sound / (32768 if sound.dtype == np.int16 else 1)).max())
         if peak <= 10 ** (SILENCE / 20):
-            raise Rejected("silent", f"nothing in it is louder than {SILENCE:.0f} dB of full scale")
+            raise Rejected("silent", f"no sample is louder than {SILENCE:.0f} dB of full scale")
         fitted = np.zeros(self.spec.shape, sound.dtype)
         fitted[:, : sound.shape[1]] = sound
         return fitted
@@ -119,7 +119,7 @@ class SoundReader:
                 _check(file, self.spec, self.form)
                 return self._cut(file, number)
         except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-            raise Rejected("unreadable", f"no sound that can be read ({error})") from None
+            raise Rejected("unreadable", f"cannot be read as a sound ({error})") from None
 
     def _cut(self, file: Any, number: int) -> NDArray[Any]:
         from data_pipelines.prepare.resampling import Ratio, excerpt
@@ -144,12 +144,12 @@ def _check(file: Any, spec: FieldSpec, form: SoundForm) -> None:
     if file.frames < max(1, SHORTEST * file.samplerate):
         raise Rejected("short", f"{file.frames / file.samplerate:.4g} s, expected {SHORTEST} s or more")
     if form.rate is None and file.samplerate != spec.rate:
-        raise Rejected("rate", f"{file.samplerate} Hz, expected {spec.rate:g} Hz as most have; --rate resamples")
+        raise Rejected("rate", f"{file.samplerate} Hz, expected {spec.rate:g} Hz as most files have; --rate resamples")
     channels = spec.shape[0]
     if form.channels is None and file.channels != channels:
-        raise Rejected("channels", f"{file.channels}, expected {channels} as most have; --channels 1 mixes them")
+        raise Rejected("channels", f"{file.channels}, expected {channels} as most files have; --channels 1 mixes them")
     if channels not in (1, file.channels) and file.channels != 1:
-        raise Rejected("channels", f"{file.channels}, which cannot become {channels}")
+        raise Rejected("channels", f"{file.channels}, which cannot be converted to {channels}")
 
 
 def _whole(item: Item) -> Item:
@@ -200,7 +200,7 @@ def _about(source: Source, where: Where) -> _About:
         with soundfile.SoundFile(content) as file:
             return _About(file.samplerate, file.channels, file.frames, file.subtype in _MORE_THAN_16_BITS)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise Rejected("unreadable", f"no sound that can be read ({error})") from None
+        raise Rejected("unreadable", f"cannot be read as a sound ({error})") from None
 
 
 def _common(source: Source, form: SoundForm) -> FieldSpec:

@@ -44,7 +44,7 @@ def syllables(
         if split == "all" or (split == "test") == (zlib.crc32(syllable.encode()) % _TEST == 0):
             items.append(Item(str(place.relative_to(_FOLDER)), span, tone))
     if not items:
-        raise DataError(f"{package.name}: no syllables in it, which lie below {_FOLDER}")
+        raise DataError(f"{package.name}: contains no syllables below {_FOLDER}")
     source = Source(
         name="syllables",
         items=items,

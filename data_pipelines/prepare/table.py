@@ -47,10 +47,11 @@ def from_table(place: Place) -> Source:
     if names and not any(os.path.lexists(path.parent / name) for name in names[:_LOOKED_AT]):
         count = len(names[:_LOOKED_AT])
         if "://" in paths[0]:
-            raise DataError(f"{path}: lists addresses ({paths[0][:60]}); fetch them first, as img2dataset does")
+            raise DataError(f"{path}: lists URLs ({paths[0][:60]}); download them first, as img2dataset does")
         raise DataError(
-            f"{path}: none of the first {count} files that it lists is there (the first: {paths[0][:60]}); "
-            f"paths count from {path.parent}; if the images lie in a folder beside it, prepare folder:{path.parent}"
+            f"{path}: none of the first {count} files that it lists exists (the first: {paths[0][:60]}); "
+            f"paths are relative to {path.parent}; if the images are in a folder beside it, prepare "
+            f"folder:{path.parent}"
         )
     texts = table.captions or [b""] * len(paths)
     items = [
@@ -87,8 +88,8 @@ def _check_inside(table: Path, names: Sequence[str]) -> None:
     outside = [name for name in names if not Path(os.path.normpath(top / name)).is_relative_to(top)]
     if outside:
         raise DataError(
-            f"{table}: {len(outside)} of its paths lead out of its folder (the first: {outside[0]}); if you trust it: "
-            f"bigtrain --trusted-data {table} data prepare ..."
+            f"{table}: {len(outside)} of its paths point outside of its folder (the first: {outside[0]}); if you "
+            f"trust it: bigtrain --trusted-data {table} data prepare ..."
         )
 
 
@@ -114,7 +115,8 @@ def _distinct(table: Table, names: Sequence[str]) -> tuple[list[int], LeftAside]
         label = None if table.labels is None else table.labels[number]
         if seen.setdefault(name, label) != label:
             raise DataError(
-                f"{table.name}: {table.row(number)}: {name} has the label {label!r}, and {seen[name]!r} in a row before"
+                f"{table.name}: {table.row(number)}: {name} has the label {label!r}, and {seen[name]!r} in an "
+                f"earlier row"
             )
         row = name, table.captions[number] if table.captions else b""
         if row in whole:

@@ -150,7 +150,7 @@ def members_of(
         if headers or part == 0:
             found += _members_of_part(tar.path, headers, start, part, aside)
         if problem:
-            detail = f"bytes behind the end are no tar, from byte {read_to} on" if part and not headers else problem
+            detail = f"the bytes from {read_to} on are not part of a tar" if part and not headers else problem
             found.append(Member(f"byte {start + read_to}", Lost(tar.path, "damaged", detail), part))
     return found
 
@@ -176,7 +176,7 @@ def _members_of_part(
             aside.add(SYSTEM, name)
         elif name in links and not header.isfile():
             target, found = shown[name]
-            lost = Lost(path, "missing", f"a link to {target}, where nothing is in the tar")
+            lost = Lost(path, "missing", f"a link to {target}, which is not in the tar")
             yield from (Member(one, where, part) for one, where in found or [(name, lost)])
         elif header.issparse():
             yield Member(name, Lost(path, "format", "a sparse member, which cannot be read in place"), part)

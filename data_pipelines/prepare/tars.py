@@ -43,7 +43,7 @@ def from_webdataset(place: Place) -> Source:
     members = [members_of(tar, aside, encoding=place.encoding) for tar in opened]
     members = [_data_only(tar, some, aside) for tar, some in zip(opened, members, strict=True)]
     if not any(isinstance(member.where, Span) for some in members for member in some) and not aside.total:
-        raise DataError(f"{place.path}: holds no whole tar; {_why_none(members)}")
+        raise DataError(f"{place.path}: contains no complete tar; {_why_none(members)}")
     reader = _reader(opened)
     dotted = have_dotted_names([member.name for some in members for member in some])
     samples, labels = [], []
@@ -150,17 +150,17 @@ def _tars(place: Place, aside: LeftAside) -> tuple[list[Path], tuple[str, ...]]:
             raise DataError(f"{path}: has no split '{place.split}' of its own; {words}")
         for name in names:
             if parts[name] != place.split:
-                aside.add("tars of other parts", name)
+                aside.add("tars of other splits", name)
         names = chosen
     elif len(known) > 1:
-        notes = (f"tars of {', '.join(known)} were put together; --split takes one part",)
+        notes = (f"tars of {', '.join(known)} were combined; --split selects one part",)
     return [path / str(files[name].where) for name in names], notes
 
 
 def _why_none(members: Sequence[Sequence[Member]]) -> str:
     """Return why tars have no members."""
     lost = [member.where for some in members for member in some if isinstance(member.where, Lost)]
-    return f"{lost[0].path}: {lost[0].detail}" if lost else "there is nothing in it"
+    return f"{lost[0].path}: {lost[0].detail}" if lost else "it is empty"
 
 
 def _data_only(tar: OpenTar, members: Iterable[Member], aside: LeftAside) -> list[Member]:
@@ -220,7 +220,7 @@ def _with_classes(
     if place.label == NO_LABELS:
         unwanted = {where: f"{sample.name}.cls" for _, sample in samples if (where := sample.parts.get("cls"))}
         for name in unwanted.values():
-            aside.add("labels, which were not asked for", name)
+            aside.add("labels, which were not requested", name)
         return items, (), ()
     names = [sample.name for _, sample in samples]
     fielded = [name for name, (_, sample) in zip(names, samples, strict=True) if any(map(field_of, sample.parts))]
@@ -230,14 +230,14 @@ def _with_classes(
         layout = layout_of(fielded, str(place.path), place.split if inside else ALL, folders)
     except UnclearLabelsError as error:
         reason = str(error).removeprefix(f"{place.path}: ").rpartition("; ")[0]
-        return items, (), (f"no folder in it is taken for a class: {reason}",)
+        return items, (), (f"no folder in it is used as a class: {reason}",)
     elsewhere = set(layout.elsewhere)
     found = [
         item._replace(label=layout.labels.get(name, -1))
         for item, name in zip(items, names, strict=True)
         if name not in elsewhere
     ]
-    notes = (f"{len(items) - len(found)} samples are in other parts",) if elsewhere else ()
+    notes = (f"{len(items) - len(found)} samples are in other splits",) if elsewhere else ()
     return found, layout.classes, (*layout.notes, *notes)
 
 

@@ -44,7 +44,7 @@ def from_urls(text: str, place: Place, on_fetched: OnFetched | None = None, retr
         raise DataError(str(error)) from None
     urls = find_tars((text,), retry, faults)
     if local := [url for url in urls if not is_remote(url)]:
-        raise DataError(f"{text}: names {local[0]}, a file of this machine; prepare a folder of tars by its path")
+        raise DataError(f"{text}: names the local file {local[0]}; prepare a folder of tars by its path")
     folder = (place.scratch or Path(tempfile.gettempdir())) / f"tars-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     files = [folder / name for name in _names(urls)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def from_urls(text: str, place: Place, on_fetched: OnFetched | None = None, retr
             for one in fetched:
                 one.cancel()
     source = from_webdataset(replace(place, path=folder))
-    note = f"the tars that were fetched lie in {folder}; the set needs them where it was prepared with --codec source"
+    note = f"the downloaded tars are in {folder}; a dataset that was prepared with --codec source needs them"
     return replace(source, name=_stem(urls[0]), origin=text, notes=(*source.notes, note))
 
 

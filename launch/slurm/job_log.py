@@ -99,7 +99,7 @@ class JobLog:
         elif (self.folder / f"cancel-{number}").exists():
             state, reason = "CANCELLED", ""
         else:
-            state, reason = (queued.state, "") if queued else ("GONE", "Slurm took it away")
+            state, reason = (queued.state, "") if queued else ("GONE", "ended or requeued by Slurm")
         alive = queued.is_alive if queued else False
         return Job(number, self.run, state, reason, max(requeues, 0), story[0]["time"], alive)
 

@@ -131,7 +131,7 @@ def container_words(settings: SlurmConfig, places: Iterable[Path], here: Path) -
         if divided := {":", ","} & set(str(place)):
             raise ConfigError(
                 f"submit: {place}: a container cannot mount a folder with {divided.pop()!r} in its path; rename it, or "
-                "reach it by a link"
+                "use a symbolic link"
             )
     mounts = [f"{place}:{place}" for place in sorted(map(str, found))] + list(container.mounts)
     if container.runtime == "pyxis":
@@ -160,5 +160,5 @@ def _quote(value: Any) -> str:
         return value
     text = str(value)
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-        raise ConfigError(f"submit: {text!r}: a batch script takes no line breaks or control characters")
+        raise ConfigError(f"submit: {text!r}: a batch script cannot contain line breaks or control characters")
     return shlex.quote(text)

@@ -118,7 +118,7 @@ class SlurmConfig(Config):
     def _has_names(cls, env: dict[str, str]) -> dict[str, str]:
         for name in env:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"{name!r} is no name of a variable")
+                raise ValueError(f"{name!r} is not a valid name of a variable")
         return env
 
     @field_validator("env")
@@ -126,7 +126,9 @@ class SlurmConfig(Config):
     def _holds_no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
         for name, value in env.items():
             if _SECRET.search(name) or hide_secrets(value) != value:
-                raise ValueError(f"{name} would be written into the batch script; put it into env_file")
+                raise ValueError(
+                    f"{name} looks like a secret, and would be written into the batch script; set it in env_file"
+                )
         return env
 
     @field_validator("container")
@@ -189,10 +191,10 @@ def load_settings(profile: Path | None, flags: Mapping[str, Any]) -> SlurmConfig
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = parse_config(SlurmConfig, values, source="submit")
     if settings.gpus and settings.ranks > settings.gpus:
-        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus} GPUs: one rank a GPU")
+        raise ConfigError(f"submit: {settings.ranks} ranks a node, but {settings.gpus} GPUs: use one rank per GPU")
     settings.for_run(0.0)
     if settings.venv and settings.conda:
-        raise ConfigError("submit: venv or conda, not both")
+        raise ConfigError("submit: set venv or conda, not both")
     for name in ("env_file", "venv"):
         value = getattr(settings, name)
         if value and not Path(value).exists():
@@ -208,7 +210,7 @@ def seconds_of(time: str) -> int:
     """
     match = _TIME.fullmatch(time)
     if match is None:
-        raise ValueError(f"{time!r} is no time: write 30, 24:00:00 or 2-12:00:00")
+        raise ValueError(f"{time!r} is not a time: write 30, 24:00:00 or 2-12:00:00")
     parts = [int(part) for part in match["rest"].split(":")]
     if match["days"] is None:
         hours, minutes, seconds = {1: (0, *parts, 0), 2: (0, *parts), 3: tuple(parts)}[len(parts)]
@@ -227,7 +229,7 @@ def tasks_of(array: str) -> list[int]:
     for part in array.partition("%")[0].split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
         if match is None:
-            raise ValueError(f"{array!r} is no array: write 0-4, or 1,5,7, or 0-9%2 for two at once")
+            raise ValueError(f"{array!r} is not an array: write 0-4, or 1,5,7, or 0-9%2 for two at once")
         first = int(match[1])
         tasks += range(first, int(match[2] or first) + 1, int(match[3] or 1))
     return tasks

@@ -62,7 +62,7 @@ def sockets_of(
         why = f"the environment has {loopback[0]}=lo"
     return (
         names,
-        f"{why}: other nodes cannot be reached by it; set `interface` in the site's file (see `ip -brief addr`)",
+        f"{why}: other nodes cannot be reached with it; set `interface` in the site's file (see `ip -brief addr`)",
     )
 
 
@@ -106,7 +106,7 @@ def way_to_the_store(
     """
     token = environment.pop(gate.TOKEN, None)
     if not token:
-        return None, "the batch script is of an older bigtrain, and gives its job no token: submit the run again"
+        return None, "the batch script was written by an older bigtrain and has no token: submit the run again"
     first = environment["SLURM_PROCID" if form == "srun" else "SLURM_NODEID"] == "0"
     return (gate.open_gate if first else gate.open_way)(head, port, token), None
 

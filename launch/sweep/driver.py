@@ -195,7 +195,7 @@ def short_folder() -> str:
         if len(os.fsencode(folder)) <= _LONGEST and os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise UserError(
-        f"TMPDIR={asked}: has {len(os.fsencode(asked))} characters, and Ray's sockets leave room for {_LONGEST}; set "
+        f"TMPDIR={asked}: has {len(os.fsencode(asked))} characters, but Ray's sockets allow only {_LONGEST}; set "
         "TMPDIR to a folder with a shorter name"
     )
 

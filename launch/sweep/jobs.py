@@ -76,7 +76,7 @@ class SlurmJob:
         try:
             queued = client.shared_queue(self._folder.parent / ".queue.json")
         except client.SlurmSilentError as error:
-            print(f"job {self._number} is taken to go on: {error}", file=sys.stderr)
+            print(f"job {self._number} is assumed to continue: {error}", file=sys.stderr)
             self._last_seen = time.monotonic()
             return
         finally:

@@ -26,7 +26,15 @@ def config_page() -> str:
     definitions: Mapping[str, Any] = training_schema()["$defs"]
     classes = {cls.__name__: cls for cls in _subclasses(Config)}
     names = [*ROOTS, *sorted(definitions.keys() - set(ROOTS))]
-    return INTRODUCTION + "".join(_section(name, definitions[name], classes.get(name)) for name in names)
+    return INTRODUCTION + "".join(
+        _section(name, definitions[name], _class_of(name, definitions, classes)) for name in names
+    )
+
+
+def _class_of(name: str, definitions: Mapping[str, Any], classes: Mapping[str, type[Config]]) -> type[Config] | None:
+    """Return the class that describes a definition: of a union of one class, that class, by the title."""
+    title = definitions[name].get("title", name) if "properties" in definitions[name] else name
+    return classes.get(title) or classes.get(name)
 
 
 def _subclasses(cls: type[Config]) -> Iterator[type[Config]]:

@@ -91,6 +91,6 @@ def _index(title: str, pages: list[Path]) -> str:
 
 
 INTRODUCTIONS = {
-    "Decisions": "Each page records a decision: the problem, what was decided and why, what was measured.",
+    "Decisions": "Each page records a decision: the problem, what was decided and why, and what was measured.",
     "Benchmarks": "What was measured, with the command, the machine and the date; other pages quote these numbers.",
 }

@@ -50,7 +50,7 @@ def test_a_killed_sender_is_started_again(runs: Runs, undisturbed: Path) -> None
     sender.kill()
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "the process that sends to MLflow was killed, and is started again" in out
+    assert "the process that sends to MLflow was killed, and is restarted" in out
     assert len(points_in_mlflow(run)) == sum(map(len, read_metrics(run).values()))
 
 

@@ -141,7 +141,7 @@ def test_a_stop_while_all_ranks_wait_for_a_server_that_stalls(runs: Runs, tmp_pa
         assert process.returncode == 3, err
         assert time.monotonic() - asked < 60
         assert "Traceback" not in err
-        assert "all saved; the same command goes on from there" in out
+        assert "all saved; the same command resumes" in out
         saved = json.loads((last_checkpoint(run) / "checkpoint.json").read_text())
         assert 64 <= beats[-1] <= saved["samples_seen"] < 640
         server.misdeeds = {}

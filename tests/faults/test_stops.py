@@ -49,7 +49,7 @@ def assert_stops(process: subprocess.Popen[str], run: Path, number: Signals, who
     out, err = process.communicate(timeout=200)
     assert process.returncode == 3, err
     assert time.monotonic() - asked < 100
-    assert "all saved; the same command goes on from there" in out
+    assert "all saved; the same command resumes" in out
     stopped = read_stopped(run)
     assert stopped is not None
     assert stopped["signal"] in (number.name, "SIGTERM")  # which is what torchrun makes of others

@@ -31,7 +31,7 @@ def test_a_run_goes_on_without_a_lost_shard_and_counts_it(
     ways = ["data.loader=processes", "data.sampling={kind: balanced}", "data.flip=true", "data.label_dropout=0.1"]
     done = subprocess.run([BIGTRAIN, *train(data, run, *ways)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "other images will replace 1000 that are missing or cut off" in done.stdout
+    assert "other images will replace 1000 that are missing or truncated" in done.stdout
     assert "damaged: shard-000003.tar" in done.stdout
     assert {json.loads(line)["file"] for line in (run / "quarantine.jsonl").read_text().splitlines()} == {
         "shard-000003.tar"

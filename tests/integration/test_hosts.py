@@ -73,7 +73,7 @@ def test_after_a_long_cut_the_lost_peer_is_named_and_the_run_goes_on(
         network.mend("n2")
     (verdict,) = run.glob("hangs/*/verdict.txt")
     assert "rank 1 (host n2" in verdict.read_text()
-    assert "cut off" in verdict.read_text()
+    assert "lost its connection" in verdict.read_text()
     book = site.wait_for_the_end(run)
     assert said(book)[-1] == "ended complete"
     assert sum(line["event"] == "started" for line in book) >= 2

@@ -101,7 +101,7 @@ def test_a_sweep_runs_is_stopped_and_goes_on(tmp_path: Path, fashion: Path) -> N
     first.send_signal(signal.SIGINT)
     told, _ = first.communicate()
     assert first.returncode == 3, told
-    assert f"go on with: bigtrain tune --resume {folder}" in told
+    assert f"resume it with: bigtrain tune --resume {folder}" in told
     assert left_of(seen) == []
     assert SweepEventLog(folder).trials[0].state == "complete"  # it was started again
     begun = _begun(folder / "trial-000")

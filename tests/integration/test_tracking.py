@@ -245,7 +245,7 @@ def test_a_wrong_password_is_said_once_and_not_shown(
     assert error.count("does not answer") == 1
     assert "password authentication failed" in error
     assert "secret" not in error
-    with pytest.raises(ValueError, match="holds a password or a key"):
+    with pytest.raises(ValueError, match="contains a password or a key"):
         TrackingConfig(uri=server.database)
 
 

@@ -182,7 +182,7 @@ def test_stopped_and_killed_between_checkpoints_it_ends_with_the_same_bits(
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 3, err
-    assert "all saved; the same command goes on from there" in out
+    assert "all saved; the same command resumes" in out
     assert "Traceback" not in err
     process = subprocess.Popen(command(name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(folder, 768, process)

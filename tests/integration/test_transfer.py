@@ -59,4 +59,4 @@ def test_transfer_learning_with_frozen_stages(
 
     code, _, told = bigtrain(*command, "data.classes=0", "run_dir=elsewhere")
     assert (code, told.count("\n")) == (2, 1)
-    assert f"init_from: D in {snapshot} has classes 10, in this run 0" in told
+    assert f"init_from: D in {snapshot} has classes 10, but in this run 0" in told

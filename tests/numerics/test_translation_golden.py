@@ -83,7 +83,7 @@ def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
     ("name", "document", "io", "words"),
     [
         ("pix2pix-unet64-batch", lambda document: document.update(loss_G_hinge=1.0), len, "'loss_G_hinge' is not"),
-        ("pix2pix-unet64-batch", lambda document: document.update(made_by="x"), len, "'made_by' is not understood"),
+        ("pix2pix-unet64-batch", lambda document: document.update(made_by="x"), len, "'made_by' is unknown"),
         (
             "pix2pix-unet64-batch",
             lambda document: document["config"].update(netG="spade"),
@@ -102,7 +102,12 @@ def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
             lambda io: io.update({"after_train.G.x": torch.ones(1)}),
             "'after_train.G.x' is not",
         ),
-        ("cyclegan-resnet64", lambda document: document["config"].update(gan_mode="x"), len, "gan_mode 'x' is none of"),
+        (
+            "cyclegan-resnet64",
+            lambda document: document["config"].update(gan_mode="x"),
+            len,
+            "gan_mode 'x' is not one of",
+        ),
     ],
 )
 def test_what_is_not_understood_is_never_skipped(tmp_path: Path, name: str, document, io, words: str) -> None:

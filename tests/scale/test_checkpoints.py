@@ -60,5 +60,5 @@ def test_a_piece_that_is_missing_is_said(tmp_path: Path) -> None:
     write_pieces(tmp_path, own_pieces(tensors, 1, 2), 1)
     about = {"state": {"x": {"a": {"$tensor": "x/a"}}}, "tensors": shapes_of(tensors)}
     (tmp_path / "checkpoint.json").write_text(json.dumps(about))
-    with pytest.raises(OSError, match="x/a is not all there"):
+    with pytest.raises(OSError, match="x/a is incomplete"):
         load_state(tmp_path, "x")

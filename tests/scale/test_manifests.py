@@ -115,7 +115,7 @@ def test_what_is_saved_in_tables_is_loaded(tmp_path: Path) -> None:
         (TABLE, b"x", "shards.table was changed"),
         (NAMES, None, "shards.names"),
         (NAMES, b"../../etc/passwd\nx\n", "shards.names was changed"),
-        (COUNTS, b"", "shards.classes is cut off"),
+        (COUNTS, b"", "shards.classes is truncated"),
     ],
 )
 def test_damaged_tables_are_one_clear_line(tmp_path: Path, file: str, content: bytes | None, words: str) -> None:

@@ -148,7 +148,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage) -> None:
 def test_with_none_that_is_whole_it_says_so(tmp_path: Path) -> None:
     for path in Saver(tmp_path).save(2):
         flip_a_bit(path)
-    with pytest.raises(CheckpointError, match="no whole checkpoint among 2"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint among 2"):
         Saver(tmp_path).load()
 
 

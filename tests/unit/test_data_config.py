@@ -77,9 +77,9 @@ def test_scores_that_cannot_be_made_are_found_before_the_start(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.sampling={kind: weighted, weights: {Trousers: 2}}", "class 'Trousers', the classes are"),
+        ("data.sampling={kind: weighted, weights: {Trousers: 2}}", "class 'Trousers', but the classes are"),
         ("data.sampling={kind: weighted, weights: {}, others: 0}", "has a weight above 0"),
-        ("data.max_images=10001", "10001 images is asked for, the dataset has 9900"),
+        ("data.max_images=10001", "10001 images was requested, but the dataset has 9900"),
     ],
 )
 def test_what_does_not_fit_the_data_is_found_before_the_start(
@@ -107,7 +107,7 @@ def test_only_images_need_a_resolution() -> None:
     for fields in (None, {"image": {"kind": "image"}}):
         with pytest.raises(ConfigError, match="resolution is missing: the height of the images"):
             parse_config(ShardsConfig, {"path": "x", "fields": fields}, source="test")
-    with pytest.raises(ConfigError, match="rate: kind 'array' has none"):
+    with pytest.raises(ConfigError, match="rate: fields of the kind 'array' have no sample rate"):
         parse_config(
             ShardsConfig, {"path": "x", "fields": {"a": {"kind": "array", "shape": [2], "rate": 1}}}, source="test"
         )

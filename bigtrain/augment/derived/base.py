@@ -93,9 +93,9 @@ def derived_specs(derived: Mapping[str, DerivedField], stored: Mapping[str, Fiel
     made: dict[str, DerivedSpec] = {}
     for name, one in derived.items():
         if name in found:
-            raise ValueError(f"{name}: the samples have a field of this name")
+            raise ValueError(f"{name}: the samples already have a field of this name; choose another")
         if one.of not in found:
-            raise ValueError(f"{name}.of: there is no field '{one.of}' before it, but {', '.join(found)}")
+            raise ValueError(f"{name}.of: no field '{one.of}' is declared before it; there is {', '.join(found)}")
         try:
             found[name] = made[name] = _by(one, one.spec(found[one.of]))
         except ValueError as error:
@@ -121,7 +121,7 @@ def image_like(source: FieldSpec, *, channels: int | None = None, scale: int = 1
         ValueError: the source is no field of images, or does not divide by the scale.
     """
     if source.kind != "image":
-        raise ValueError(f"needs images, and its source has the kind '{source.kind}'")
+        raise ValueError(f"needs images, but its source has the kind '{source.kind}'")
     own, height, width = source.shape
     if height % scale or width % scale:
         raise ValueError(f"scale {scale} does not divide images of {height}x{width} pixels")

@@ -94,7 +94,7 @@ class JPEGConfig(_SameSize):
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
         if source.kind == "image" and source.shape[0] not in (1, 3):
-            raise ValueError(f"JPEG has 1 or 3 channels, and its source has {source.shape[0]}")
+            raise ValueError(f"JPEG has 1 or 3 channels, but its source has {source.shape[0]}")
         return image_like(source)
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
@@ -106,7 +106,7 @@ class JPEGConfig(_SameSize):
 def check_order(key: str, range_: tuple[float, float]) -> None:
     """Raise ValueError unless the first of two numbers is the smaller."""
     if range_[0] > range_[1]:
-        raise ValueError(f"{key}: [{range_[0]:g}, {range_[1]:g}]: write the least first")
+        raise ValueError(f"{key}: [{range_[0]:g}, {range_[1]:g}]: write the smaller value first")
 
 
 def between(range_: tuple[float, float], uniform: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class HolesConfig(DerivedField):
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
         if source.kind == "image" and source.shape[0] not in (1, 3):
-            raise ValueError(f"needs images without transparency, and its source has {source.shape[0]} channels")
+            raise ValueError(f"needs images without transparency, but its source has {source.shape[0]} channels")
         return image_like(source, channels=source.shape[0] + 1)
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:

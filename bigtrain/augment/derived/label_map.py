@@ -29,7 +29,7 @@ class LabelMapConfig(DerivedField):
         """See DerivedField."""
         labels = image_like(source, channels=1)
         if source.shape[0] != 3:
-            raise ValueError(f"needs images of 3 channels (red, green, blue), and its source has {source.shape[0]}")
+            raise ValueError(f"needs images of 3 channels (red, green, blue), but its source has {source.shape[0]}")
         return labels
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:

@@ -87,7 +87,7 @@ class RestorationConfig(DerivedField):
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
         if source.kind == "image" and source.shape[0] not in (1, 3):
-            raise ValueError(f"needs images of 1 or 3 channels, and its source has {source.shape[0]}")
+            raise ValueError(f"needs images of 1 or 3 channels, but its source has {source.shape[0]}")
         return image_like(source, scale=self.scale)
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:

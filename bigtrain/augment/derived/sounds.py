@@ -31,7 +31,7 @@ class ExcerptConfig(DerivedField):
         """See DerivedField."""
         _check_sounds(source)
         if source.shape[1] < self.samples:
-            raise ValueError(f"samples {self.samples}: the sounds have {source.shape[1]}")
+            raise ValueError(f"samples {self.samples}: the sounds have only {source.shape[1]}")
         return replace(source, shape=(source.shape[0], self.samples))
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
@@ -51,9 +51,9 @@ class MelConfig(DerivedField, MelSettings):
         """See DerivedField."""
         _check_sounds(source)
         if source.shape[0] != 1:
-            raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
+            raise ValueError(f"needs sounds of one channel, but its source has {source.shape[0]}")
         if source.rate is None:
-            raise ValueError("needs to know the sounds' rate: state it, as data.fields.NAME.rate")
+            raise ValueError("needs the sample rate of the sounds: set data.fields.NAME.rate")
         if source.rate != self.rate:
             raise ValueError(f"rate {self.rate}: the sounds have {source.rate:g} samples a second")
         return FieldSpec("array", (self.bands, self.frames(source.shape[1])), "float32", codec="npy")
@@ -116,10 +116,10 @@ class FrequencyConfig(DerivedField, FrequencySettings):
 def _spectrogram_spec(settings: SpectrogramSettings, source: FieldSpec) -> FieldSpec:
     _check_sounds(source)
     if source.shape[0] != 1:
-        raise ValueError(f"needs sounds of one channel, and its source has {source.shape[0]}")
+        raise ValueError(f"needs sounds of one channel, but its source has {source.shape[0]}")
     return FieldSpec("array", settings.shape(source.shape[1]), "float32", codec="npy")
 
 
 def _check_sounds(source: FieldSpec) -> None:
     if source.kind != "audio":
-        raise ValueError(f"needs sounds, and its source has the kind '{source.kind}'")
+        raise ValueError(f"needs sounds, but its source has the kind '{source.kind}'")

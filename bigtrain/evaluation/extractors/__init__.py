@@ -26,7 +26,7 @@ _FILE = "file:"
 
 def _efficientnet_lite0(weights: Path | None) -> EfficientNetLite0Features:
     if weights is not None:
-        raise EvaluationError("efficientnet-lite0: its weights come with a package; leave the weights out")
+        raise EvaluationError("efficientnet-lite0: its weights are installed with a package; give no weights")
     return EfficientNetLite0Features()
 
 
@@ -45,7 +45,7 @@ def _vgg16(weights: Path | None) -> VGG16:
 
 def _values(weights: Path | None) -> Values:
     if weights is not None:
-        raise EvaluationError("values: there is no network, and there are no weights; leave the weights out")
+        raise EvaluationError("values: this extractor has no network; give no weights")
     return Values()
 
 
@@ -138,7 +138,7 @@ def build_extractor(name: str, dtype: FeatureDtype, device: torch.device, *, wei
         raise EvaluationError(str(error)) from None
     if name.startswith(_FILE):
         if dtype != "fp32" or weights is not None:
-            raise EvaluationError(f"{name}: a network from a file has its own weights and precision")
+            raise EvaluationError(f"{name}: a network from a file has its own weights and precision; give neither")
         path = Path(name.removeprefix(_FILE)).expanduser()
         return (Probe(path) if path.suffix == SUFFIX else FromFile(path)).to(device)
     if name == AUTO:

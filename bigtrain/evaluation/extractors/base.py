@@ -89,13 +89,13 @@ def check_field(extractor: Extractor, spec: FieldSpec, name: str) -> None:
     if own is None:
         if spec.kind != "image":
             raise EvaluationError(
-                f"{extractor.name} looks at images, and '{name}' is {spec.kind}: bigtrain probe train DATASET --out "
-                "PROBE.safetensors makes an extractor of it, file:PROBE.safetensors"
+                f"{extractor.name} reads images, but '{name}' is {spec.kind}: bigtrain probe train DATASET --out "
+                "PROBE.safetensors makes an extractor for it, file:PROBE.safetensors"
             )
         return
     if (own.kind, own.shape, own.dtype, own.rate) != (spec.kind, spec.shape, spec.dtype, spec.rate):
         ours, theirs = (f"{one.dtype} {one.kind} of {one.size_words}{_at(one)}" for one in (own, spec))
-        raise EvaluationError(f"{extractor.name} looks at {ours}, and '{name}' is {theirs}")
+        raise EvaluationError(f"{extractor.name} reads {ours}, but '{name}' is {theirs}")
 
 
 def _at(spec: FieldSpec) -> str:

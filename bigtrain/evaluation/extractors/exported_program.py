@@ -81,12 +81,12 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
         raise UnsafeProgramError("several archives in one file, or an entry twice")
     for entry in entries:
         if not _ENTRIES.fullmatch(entry):
-            raise UnsafeProgramError(f"its entry {entry} is no part of a plain program, and could run code")
+            raise UnsafeProgramError(f"its entry {entry} is not part of a plain program, and could run code")
     if (
         sum(member.file_size for member in archive.infolist())
         > _MOST_TIMES * Path(str(archive.filename)).stat().st_size
     ):
-        raise UnsafeProgramError("it is packed, and unpacks to many times its size")
+        raise UnsafeProgramError("it is compressed, and expands to many times its size")
     for kind in ("weights", "constants"):
         config = json.loads(_content(archive, entries[f"data/{kind}/model_{kind}_config.json"]))
         for name, entry in config["config"].items():
@@ -105,9 +105,9 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
 def _check_graph(document: Any) -> None:
     for key, value in _leaves(document):
         if key == "target" and not _FUNCTIONS.fullmatch(str(value)):
-            raise UnsafeProgramError(f"it calls {value}, which is none of ATen's functions")
+            raise UnsafeProgramError(f"it calls {value}, which is not one of ATen's functions")
         if key == "as_operator":
-            raise UnsafeProgramError(f"it passes the function {value} on")
+            raise UnsafeProgramError(f"it passes the function {value} as an argument")
         if key == "expr_str":
             _check_size(str(value))
         if key == "guards_code":
@@ -162,7 +162,7 @@ def _parsed(text: str) -> ast.Expression:
     try:
         return ast.parse(text, mode="eval")
     except SyntaxError:
-        raise UnsafeProgramError(f"{text!r} is no expression") from None
+        raise UnsafeProgramError(f"{text!r} is not an expression") from None
 
 
 def _content(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -89,5 +89,7 @@ def _build(path: Path) -> nn.Module:
         raise EvaluationError(f"extractor file:{path}: has no function build() that returns the network")
     network = module.build()
     if not isinstance(network, nn.Module):
-        raise EvaluationError(f"extractor file:{path}: build() returned a {type(network).__name__}, no torch module")
+        raise EvaluationError(
+            f"extractor file:{path}: build() returned a {type(network).__name__}, not a torch.nn.Module"
+        )
     return network

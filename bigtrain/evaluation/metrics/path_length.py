@@ -57,7 +57,7 @@ def path_lengths(
         images = [generator(slerp(one, other, t + step), label) for step in (0.0, EPSILON)]
     else:
         if not isinstance(generator, StyleGenerator):
-            raise EvaluationError("path length in w needs a style-based generator; in z, any will do")
+            raise EvaluationError("path length in w needs a style-based generator; in z, any generator is possible")
         first, second = (generator.styles(z, label) for z in (one, other))
         images = [generator.synthesize(torch.lerp(first, second, t[:, :, None] + step)) for step in (0.0, EPSILON)]
     first_image, second_image = (_shrunk(image.float()) for image in images)

@@ -69,10 +69,10 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
             facts = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
-        raise EvaluationError(f"{path}: not a file of a probe ({first_line(error)})") from None
+        raise EvaluationError(f"{path}: not a probe file ({first_line(error)})") from None
     if facts is None:
         raise EvaluationError(
-            f"{path}: holds tensors, but no probe; bigtrain probe train DATASET --out PROBE makes one"
+            f"{path}: contains tensors, but no probe; bigtrain probe train DATASET --out PROBE makes one"
         )
     try:
         about, sizes = _parse(json.loads(facts))

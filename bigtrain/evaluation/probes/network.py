@@ -49,7 +49,9 @@ class ProbeNetwork(nn.Module):
         self.width, self.levels = width, levels
         channels, *sides = self._seen(torch.zeros(1, *spec.shape)).shape[1:]
         if len(sides) not in _CONVOLUTIONS:
-            raise EvaluationError(f"a probe looks at 1 to 3 axes beside channels, not at {spec.kind} {spec.size_words}")
+            raise EvaluationError(
+                f"a probe reads fields of 1 to 3 axes besides the channels, not {spec.kind} {spec.size_words}"
+            )
         halvings = max(1, min(levels, int(math.log2(max(1, max(sides) / _SMALLEST)))))
         blocks: list[nn.Module] = []
         for level in range(halvings):

@@ -119,12 +119,12 @@ def field_of(manifest: Manifest, asked: str | None, place: Path) -> str:
         EvaluationError: there is none of this name, or several; or the samples have no classes.
     """
     if not manifest.classes:
-        raise EvaluationError(f"{place}: has no classes, which a probe learns to tell")
+        raise EvaluationError(f"{place}: has no classes, which a probe needs")
     fields = [name for name, spec in manifest.fields.items() if spec.kind not in ("class", "classes", "text")]
     if asked is None and len(fields) == 1:
         return fields[0]
     if asked not in fields:
-        what = f"has no field '{asked}' that a probe looks at" if asked else "has several fields"
+        what = f"has no field '{asked}' that a probe can read" if asked else "has several fields"
         raise EvaluationError(f"{place}: {what}: choose one of {', '.join(fields)} with --field")
     return asked
 
@@ -136,13 +136,15 @@ def _parts(dataset: ShardDataset, field: str, settings: ProbeSettings) -> tuple[
     if settings.held_out is None:
         kept = max(1, round(count * (1 - settings.share)))
         if kept == count:
-            raise EvaluationError(f"{settings.dataset}: {count} samples are too few to hold some out")
+            raise EvaluationError(f"{settings.dataset}: {count} samples are too few to hold some of them out")
         numbers = torch.arange(count)  # of a random order that is always the same
         return Samples(images, numbers[:kept]), Samples(images, numbers[kept:]), dataset.manifest.digest
     other = ShardDataset(settings.held_out)
     ours, theirs = dataset.manifest, other.manifest
     if theirs.fields.get(field) != ours.fields[field]:
-        raise EvaluationError(f"{settings.held_out}: its field '{field}' is not like that of {settings.dataset}")
+        raise EvaluationError(
+            f"{settings.held_out}: its field '{field}' has another kind, shape or type than that of {settings.dataset}"
+        )
     if theirs.fields.get(CLASS) != ours.fields.get(CLASS):
         raise EvaluationError(f"{settings.held_out}: has other classes than {settings.dataset}")
     test = ShardImages(other, field=field)

@@ -84,7 +84,7 @@ class CycleGANQuantities(Quantities):
     def _game(self) -> GANMode:
         name = self.setting("gan_mode")
         if name not in GAN_MODES:
-            raise InteropError(f"config.json: gan_mode {name!r} is none of {', '.join(GAN_MODES)}")
+            raise InteropError(f"config.json: gan_mode {name!r} is not one of {', '.join(GAN_MODES)}")
         return GAN_MODES[name]
 
     def _translate(self, part: str, image: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if channels < 8:
-            raise ValueError(f"attention needs 8 channels or more, its queries have an eighth; here are {channels}")
+            raise ValueError(
+                f"attention needs 8 channels or more, because its queries have an eighth of them, not {channels}"
+            )
         self.theta = SpectralConv2d(channels, channels // 8, 1, bias=False, style=style)
         self.phi = SpectralConv2d(channels, channels // 8, 1, bias=False, style=style)
         self.g = SpectralConv2d(channels, channels // 2, 1, bias=False, style=style)

@@ -51,7 +51,7 @@ class Growth(nn.Module):
     def __init__(self, config: GrowthConfig | None, levels: tuple[int, ...]) -> None:
         super().__init__()
         if config is not None and config.first not in levels:
-            raise ValueError(f"growth.first: {config.first} is none of the levels {', '.join(map(str, levels))}")
+            raise ValueError(f"growth.first: {config.first} is not one of the levels {', '.join(map(str, levels))}")
         self._config, self._levels = config, levels
         self.register_buffer("level", torch.empty(()))
         self.reset_parameters()

@@ -204,5 +204,5 @@ def feature_maps(name: FeatureMapsName, weights: Path | None = None) -> FeatureM
     if name == "vgg16":
         return VGG16Maps(weights)
     if weights is not None:
-        raise WeightsError(f"{name}: its weights come with a package; leave the weights out")
+        raise WeightsError(f"{name}: its weights are installed with a package; give no weights")
     return EfficientNetLite0Maps()

@@ -129,8 +129,8 @@ def find_weights(name: str, path: Path | None = None) -> Weights:
         return _checked(found, WEIGHTS[name])
     places = " or ".join(map(str, _places(path)))
     raise WeightsError(
-        f"the weights of {name} are not in {places}; get them where there is internet by "
-        f"`bigtrain weights fetch {name}`, or name them by --weights, eval.weights or BIGTRAIN_WEIGHTS"
+        f"the weights of {name} are not in {places}; download them where there is internet with "
+        f"`bigtrain weights fetch {name}`, or give them with --weights, eval.weights or BIGTRAIN_WEIGHTS"
     )
 
 
@@ -160,8 +160,9 @@ def _checked(path: Path, published: PublishedWeights) -> Weights:
     if _vouched_for(path) == found:
         return Weights(path, found, published=False)
     raise WeightsError(
-        f"{path}: has sha256 {found}, the published weights have {published.sha256}; if it is meant to be "
-        f"another file, say so by `sha256sum {path.name} >> {SUMS}` in {path.parent}, and scores will be named for it"
+        f"{path}: has sha256 {found}, the published weights have {published.sha256}; if you mean to use "
+        f"another file, list it with `sha256sum {path.name} >> {SUMS}` in {path.parent}, and its checksum becomes "
+        f"part of the scores' names"
     )
 
 

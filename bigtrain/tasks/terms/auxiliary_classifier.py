@@ -34,9 +34,9 @@ class AuxiliaryClassifier(DiscriminatorTerm, GeneratorTerm):
     def check(self, setting: Setting) -> None:
         """Refuse unlabelled data, and an interval: DDP wants the classifier's gradient in every update."""
         if not setting.discriminator.image.classes:
-            raise ValueError("it classifies, and the run has no classes (data.classes)")
+            raise ValueError("this term needs classes, but the run has none (data.classes)")
         if self.interval > 1:
-            raise ValueError("its classifier learns in every update: leave interval at 1")
+            raise ValueError("its classifier is trained in every update: leave interval at 1")
 
     def part(self, discriminator: Discriminator) -> nn.Module:
         """See Term."""

@@ -24,7 +24,7 @@ class FeatureMatching(GeneratorTerm):
     def check(self, setting: Setting) -> None:
         """See Term: only a target can be compared sample by sample."""
         if self.distance == "l1" and not setting.paired:
-            raise ValueError("distance 'l1' compares what G makes with the sample's target, and this task has none")
+            raise ValueError("distance 'l1' compares the output of G with the sample's target, but this task has none")
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""

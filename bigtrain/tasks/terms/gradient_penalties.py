@@ -40,7 +40,7 @@ class _GradientPenalty(DiscriminatorTerm):
         """Refuse batch normalisation: the slope at an image then depends on the others (Gulrajani et al. 2017)."""
         if any(isinstance(module, BatchStatistics | nn.BatchNorm2d) for module in setting.discriminator.modules()):
             raise ValueError(
-                "it needs D's slope at each image alone, and D's batch normalisation mixes the images of a batch: "
+                "it needs D's gradient at each image alone, but D's batch normalisation mixes the images of a batch: "
                 "use a discriminator without it"
             )
 

@@ -21,7 +21,7 @@ class Mel(Paired, MelSettings):
         generator = setting.generator
         assert isinstance(generator, Translator)
         if len(generator.output.shape) != 2 or generator.output.shape[0] != 1:
-            raise ValueError(f"it compares sounds [1, samples], and G makes {list(generator.output.shape)}")
+            raise ValueError(f"this term compares sounds [1, samples], but G makes {list(generator.output.shape)}")
         self.frames(generator.output.shape[1])
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:

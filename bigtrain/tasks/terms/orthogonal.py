@@ -19,11 +19,13 @@ class Orthogonal(GeneratorTerm):
         """Refuse weights that the network scales when it uses them."""
         if any(isinstance(module, EqualizedConv2d | EqualizedLinear) for module in setting.generator.modules()):
             raise ValueError(
-                "it compares a layer's filters, and this generator scales its weights only when it uses them "
-                "(equalised learning rate): their overlaps tell nothing"
+                "this term compares a layer's filters, but this generator scales its weights only when it uses them "
+                "(equalised learning rate): their products have no meaning"
             )
         if not _weights_of(setting.generator):
-            raise ValueError("it compares the filters of convolutions and linear layers, and this generator has none")
+            raise ValueError(
+                "this term compares the filters of convolutions and linear layers, but this generator has none"
+            )
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""

@@ -47,7 +47,7 @@ class PatchNCE(GeneratorTerm):
         assert isinstance(generator, Translator)
         if not isinstance(generator, EncodingTranslator):
             raise ValueError(
-                f"it compares the activations of an encoder, and '{generator.kind}' has none: use the generator "
+                f"this term compares the activations of an encoder, but '{generator.kind}' has none: use the generator "
                 "resnet_translator"
             )
         last = len(generator.encoder_widths) - 1
@@ -56,7 +56,7 @@ class PatchNCE(GeneratorTerm):
                 f"layers {list(self.layers)}: the encoder of this '{generator.kind}' has the layers 0 to {last}"
             )
         if self.interval > 1:
-            raise ValueError("its projector learns in every update: leave interval at 1")
+            raise ValueError("its projector is trained in every update: leave interval at 1")
 
     def generator_part(self, generator: Translator) -> PatchProjector:
         """See GeneratorTerm: H."""

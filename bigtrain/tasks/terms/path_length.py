@@ -32,9 +32,9 @@ class PathLength(GeneratorTerm):
     def check(self, setting: Setting) -> None:
         """Refuse a generator without styles, and fewer samples than it shrinks by."""
         if not isinstance(setting.generator, StyleGenerator):
-            raise ValueError("it measures how images move with styles, and this generator has none")
+            raise ValueError("this term needs a generator with styles, but this one has none")
         if setting.micro_batch < self.shrink:
-            raise ValueError(f"one of {self.shrink} samples is none of a micro_batch of {setting.micro_batch}")
+            raise ValueError(f"shrink {self.shrink} must not exceed micro_batch {setting.micro_batch}")
 
     def in_generator(self, context: GeneratorLossContext) -> Tensor:
         """See GeneratorTerm."""

@@ -35,7 +35,7 @@ class Perceptual(Paired):
     @model_validator(mode="after")
     def _depths_are_there(self) -> "Perceptual":
         if not self.depths or len(set(self.depths)) < len(self.depths) or not set(self.depths) <= {1, 2, 3, 4, 5}:
-            raise ValueError(f"depths {list(self.depths)}: name some of 1, 2, 3, 4, 5, each once")
+            raise ValueError(f"depths {list(self.depths)}: list one or more of 1, 2, 3, 4, 5, each once")
         return self
 
     def check(self, setting: Setting) -> None:
@@ -47,7 +47,7 @@ class Perceptual(Paired):
         least = self.frozen().least_side
         if channels not in (1, 3) or min(size) < least:
             raise ValueError(
-                f"{self.network} looks at grey or RGB images of {least} pixels a side or more, the target has "
+                f"{self.network} reads grey or RGB images of {least} pixels a side or more, but the target has "
                 f"{channels} channels and {size[0]}x{size[1]} pixels"
             )
 

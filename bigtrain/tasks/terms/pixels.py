@@ -13,7 +13,7 @@ class Paired(GeneratorTerm):
     def check(self, setting: Setting) -> None:
         """Refuse a task whose samples have no target."""
         if not setting.paired:
-            raise ValueError("it compares what G makes with the sample's target, and this task has none")
+            raise ValueError("this term compares the output of G with the sample's target, but this task has none")
 
 
 class L1(Paired):

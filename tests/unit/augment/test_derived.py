@@ -129,10 +129,13 @@ def test_derived_fields_may_be_derived_from_each_other(images: Tensor) -> None:
     ("derived", "words"),
     [
         ({"input": {"kind": "downscale", "scale": 5}}, "derived.input: scale 5 does not divide images of 32x32 pixels"),
-        ({"input": {"kind": "jpeg", "of": "imag"}}, "derived.input.of: there is no field 'imag' before it, but image"),
-        ({"image": {"kind": "jpeg"}}, "derived.image: the samples have a field of this name"),
+        (
+            {"input": {"kind": "jpeg", "of": "imag"}},
+            "derived.input.of: no field 'imag' is declared before it; there is image",
+        ),
+        ({"image": {"kind": "jpeg"}}, "derived.image: the samples already have a field of this name"),
         ({"input": {"kind": "jpg"}}, "unknown data.derived.input.kind 'jpg' (did you mean 'jpeg'?)"),
-        ({"input": {"kind": "noise", "sigma": [9, 1]}}, "sigma: [9, 1]: write the least first"),
+        ({"input": {"kind": "noise", "sigma": [9, 1]}}, "sigma: [9, 1]: write the smaller value first"),
         ({"input": {"kind": "holes", "strokes": 0}}, "some samples would have no hole"),
     ],
 )

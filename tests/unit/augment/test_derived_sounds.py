@@ -48,7 +48,7 @@ def test_an_excerpt_goes_by_the_draws_of_its_sample() -> None:
     ("config", "message"),
     [
         ({"rate": 16000}, "rate 16000: the sounds have 8000 samples a second"),
-        ({"hop": 100}, "4096 samples is no multiple of hop 100"),
+        ({"hop": 100}, "4096 samples is not a multiple of hop 100"),
     ],
 )
 def test_a_spectrogram_that_does_not_fit_is_refused(config: dict[str, Any], message: str) -> None:
@@ -72,9 +72,9 @@ def test_impossible_settings_are_refused(config: dict[str, Any], message: str) -
 def test_images_have_no_sound() -> None:
     with pytest.raises(ValueError, match="needs sounds"):
         parse_config(MelConfig, MEL, source="test").spec(FieldSpec("image", (3, 8, 8), "uint8"))
-    with pytest.raises(ValueError, match="needs to know the sounds' rate"):
+    with pytest.raises(ValueError, match="needs the sample rate of the sounds"):
         parse_config(MelConfig, MEL, source="test").spec(FieldSpec("audio", (1, 4096), "int16"))
-    with pytest.raises(ValueError, match="samples 256: the sounds have 128"):
+    with pytest.raises(ValueError, match="samples 256: the sounds have only 128"):
         ExcerptConfig(kind="excerpt", samples=256).spec(FieldSpec("audio", (1, 128), "int16", rate=8000))
 
 

@@ -37,7 +37,7 @@ def test_ranks_that_have_lost_their_launcher_are_waited_for(
     caplog.set_level("INFO", logger="bigtrain")
     monkeypatch.setattr(presence.log, "propagate", True)
     refuse_if_held(tmp_path)
-    assert "has lost its launcher, saves and leaves: waiting for it" in caplog.text
+    assert "has lost its launcher, saves and exits: waiting for it" in caplog.text
 
 
 def test_a_second_start_is_refused_at_once(tmp_path: Path, dead: int) -> None:

@@ -64,7 +64,7 @@ def test_a_number_is_a_schedule_and_stays_one() -> None:
         ("brightness={kind: linaer, value: 1}", "unknown brightness.kind 'linaer' (did you mean 'linear'?)"),
         (
             "brightness={kind: linear, value: 1, start: 0.6, end: 0.5}",
-            "'brightness': a schedule starts before it ends, not at 0.6 and 0.5 of the run",
+            "'brightness': start 0.6 must be below end 0.5",
         ),
     ],
 )

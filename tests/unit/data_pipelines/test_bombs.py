@@ -57,7 +57,7 @@ def test_a_sound_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_array_is_as_long_as_it_says() -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
-    with pytest.raises(ValueError, match="bytes that claim to be float64"):
+    with pytest.raises(ValueError, match="bytes, but the header says float64"):
         read_npy(stream.getvalue() + b"hush")
 
 
@@ -65,14 +65,14 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(idx, "LARGEST", 10_000)
     header = b"\0\0\x08\x01" + (20_000).to_bytes(4, "big")
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(20_000)))
-    with pytest.raises(DataError, match="more than 10000 bytes, which no idx file has"):
+    with pytest.raises(DataError, match="more than 10000 bytes, which idx files do not have"):
         idx.read_idx(tmp_path / "train-images-idx3-ubyte.gz")
     monkeypatch.setattr(cifar, "LARGEST", 10_000)
     with tarfile.open(tmp_path / "cifar.tar.gz", "w:gz") as tar:
         member = tarfile.TarInfo("test_batch.bin")
         member.size = 20_000
         tar.addfile(member, io.BytesIO(bytes(20_000)))
-    with pytest.raises(DataError, match="more than 10000 bytes, which no file of CIFAR has"):
+    with pytest.raises(DataError, match="more than 10000 bytes, which CIFAR's files do not have"):
         cifar._read_files(tmp_path / "cifar.tar.gz")
 
 

@@ -90,7 +90,7 @@ def test_a_png_in_several_pieces_is_read() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (as_file(GREY, "PNG"), "16x16 L, where 16x16 RGB"),
+        (as_file(GREY, "PNG"), "16x16 L, but 16x16 RGB"),
         (as_file(COLOUR.convert("P"), "PNG"), "16x16 P,"),
         (as_file(COLOUR.resize((15, 16)), "PNG"), "15x16 RGB,"),
         (as_file(GREY, "JPEG"), "16x16 L,"),
@@ -99,8 +99,8 @@ def test_a_png_in_several_pieces_is_read() -> None:
         (as_file(COLOUR, "PNG")[:200], "truncated|not enough|unreadable"),
         (as_file(COLOUR, "JPEG")[:300], "truncated|unreadable"),
         (as_file(COLOUR, "WEBP")[:80], "unreadable"),
-        (encode(pixels((3, 16, 15)), "npy"), r"\(3, 16, 15\).* are no uint8 \(3, 16, 16\)"),
-        (encode(pixels((3, 16, 16)), "npy")[:-1], "are no uint8"),
+        (encode(pixels((3, 16, 15)), "npy"), r"\(3, 16, 15\).* are not uint8 \(3, 16, 16\)"),
+        (encode(pixels((3, 16, 16)), "npy")[:-1], "are not uint8"),
         (b"<html>", "unreadable image"),
         (b"", "unreadable image"),
     ],

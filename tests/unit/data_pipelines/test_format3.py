@@ -90,7 +90,7 @@ def test_the_same_images_make_the_same_tars_today(tmp_path: Path) -> None:
         ("resolution", True, "resolution is not a number"),
         ("width", 0, "width is not a number"),
         ("channels", 5, "channels is not 1, 2, 3 or 4"),
-        ("codec", "gif", "codec 'gif' is none of source, png"),
+        ("codec", "gif", "codec 'gif' is not one of source, png"),
         ("classes", ["cat", 3], "field 'class' classes is not a list of names"),
         ("smell", 1, "the manifest has unknown smell"),
     ],

@@ -189,8 +189,11 @@ def test_ten_thousand_shards_of_a_thousand_classes_load_fast(tmp_path: Path) -> 
             FieldSpec("image", (3, 4, 4), "float32", codec="png"),
             "field 'x': float32 of 3x4x4, expected uint8 or uint16",
         ),
-        (FieldSpec("image", (3, 4, 4), "uint8", codec="gif"), "codec 'gif' is none of kind image: png, jpeg"),
-        (FieldSpec("image", (5, 4, 4), "uint8", codec="png"), "png holds 1 or 2 or 3 or 4 channels, not 5"),
+        (
+            FieldSpec("image", (3, 4, 4), "uint8", codec="gif"),
+            "codec 'gif' is not a codec of the kind image: use png, jpeg",
+        ),
+        (FieldSpec("image", (5, 4, 4), "uint8", codec="png"), "png supports 1 or 2 or 3 or 4 channels, not 5"),
         (FieldSpec("audio", (1, 4), "int16", codec="wav"), "field 'x': has no rate"),
         (FieldSpec("classes", (3,), "float32", ("a", "b"), codec="npy"), "expected a float32 for each of its named"),
     ],

@@ -46,7 +46,7 @@ def test_registries_of_one_group_take_what_is_theirs(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [
-        ("other", "nowhere.at_all:x", "cannot be loaded (ModuleNotFoundError: No module named 'nowhere'); mend or"),
+        ("other", "nowhere.at_all:x", "cannot be loaded (ModuleNotFoundError: No module named 'nowhere'); fix or"),
         ("other", "os:no_such_thing", "cannot be loaded (AttributeError"),
         ("other", "os:sep", "is '/', expected a function"),
         ("ours", "os.path:join", "'ours' is taken by bigtrain; rename or uninstall it"),

@@ -115,7 +115,7 @@ def test_what_does_not_pass_is_damage(
     [
         ("403", "answers 403"),
         ("503", r"answers 503 .*tried \d+ times in [0-9.]+ s"),
-        ("stall", "stalled, nothing came for 0.3 s"),
+        ("stall", "the server sent nothing for 0.3 s"),
         ("reset", "broken off"),
         ("truncate", "broken off"),
     ],
@@ -248,7 +248,7 @@ def test_what_is_being_read_is_never_removed(tiny_shards: Path, tmp_path: Path) 
     def opened(shard):
         return cache.open(f"pipe:cat {tiny_shards / shard.url}", shard.bytes, shard.sha256)
 
-    with opened(first), opened(second), pytest.raises(DataError, match="all that is there is being read"):
+    with opened(first), opened(second), pytest.raises(DataError, match="all of its files are in use"):
         opened(third)
     opened(third).close()
     assert (cache.folder / f"{third.sha256}.tar").is_file()
@@ -345,7 +345,7 @@ def test_a_manifest_from_elsewhere_names_no_other_server(
     manifest = Manifest.load(tiny_shards)
     inside = f"http://localhost:{server.server_port}/admin/restart"
     replaced(manifest, (elsewhere(manifest.shards[0], inside), *manifest.shards[1:])).save(tiny_shards)
-    with pytest.raises(DataError, match="is on another server, which this machine would be made to ask"):
+    with pytest.raises(DataError, match="is on another server, to which this machine would send requests"):
         ShardDataset(server.url, cache=cache).shard(0)
     assert not server.requests["admin/restart"]
 
@@ -353,7 +353,7 @@ def test_a_manifest_from_elsewhere_names_no_other_server(
 def test_small_files_from_elsewhere_are_small(server: FaultyServer, tiny_shards: Path, cache: ShardCache) -> None:
     index = tiny_shards / Manifest.load(tiny_shards).shards[0].index
     index.write_bytes(index.read_bytes() + bytes(2**20))
-    with pytest.raises(DataError, match="bytes came"):
+    with pytest.raises(DataError, match="bytes were received"):
         ShardDataset(server.url, cache=cache).shard(0)
     assert server.requests[index.name] == 1
 

@@ -71,7 +71,7 @@ def test_images_without_a_label_cannot_be_sampled_by_class() -> None:
 def test_weights_are_given_by_name() -> None:
     assert Shares({"cat": 3.0}).of(["dog", "cat"]) == [1.0, 3.0]
     assert Shares({"cat": 3.0}, others=0.0).of(["dog", "cat"]) == [0.0, 3.0]
-    with pytest.raises(DataError, match="class 'cow', the classes are dog, cat"):
+    with pytest.raises(DataError, match="class 'cow', but the classes are dog, cat"):
         Shares({"cow": 1.0}).of(["dog", "cat"])
 
 
@@ -88,7 +88,7 @@ def test_a_subset_is_exact_and_part_of_larger_ones(counts: list[int], data: st.D
 
 def test_a_subset_never_changes_and_is_not_larger_than_the_set() -> None:
     assert [rows.tolist() for rows in subset([3, 4], 4)] == [[0, 1, 2], [2]]
-    with pytest.raises(DataError, match="8 images is asked for, the dataset has 7"):
+    with pytest.raises(DataError, match="8 images was requested, but the dataset has 7"):
         subset([3, 4], 8)
 
 

@@ -52,7 +52,9 @@ def test_secrets_are_hidden(text: str, shown: str) -> None:
 
 def test_a_config_may_not_hold_one() -> None:
     data = {"path": "http://me:hush@host/set", "resolution": 8}
-    with pytest.raises(ConfigError, match=r"'path': http://\*\*\*@host/set holds a password or a key.*netrc") as said:
+    with pytest.raises(
+        ConfigError, match=r"'path': http://\*\*\*@host/set contains a password or a key.*netrc"
+    ) as said:
         parse_config(ShardsConfig, data, source="run.yaml")
     assert "hush" not in str(said.value)
 

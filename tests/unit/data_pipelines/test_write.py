@@ -74,7 +74,7 @@ def test_a_full_disk_is_one_line_and_can_be_mended(tmp_path: Path, workers: int)
         write_shards(full, tmp_path / "set", ShardOptions(shard_samples=8), workers=workers)
     assert write_shards(source, tmp_path / "set", ShardOptions(shard_samples=8)).count == 50
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot be created"):
         write_shards(source, tmp_path / "file" / "set")
 
 
@@ -106,7 +106,7 @@ def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
     source = tiny_source()
 
     def again(done: int) -> None:
-        with pytest.raises(DataError, match="another process prepares this set right now"):
+        with pytest.raises(DataError, match="another process is preparing this dataset"):
             write_shards(source, tmp_path / "set")
 
     write_shards(source, tmp_path / "set", on_progress=again)
@@ -126,7 +126,7 @@ def test_every_codec_keeps_the_image(tmp_path: Path, codec: str, suffix: str, ch
     source = from_arrays("smooth", smooth)
     can = {"jpeg": (1, 3), "webp": (3,)}.get(codec, (1, 2, 3, 4))
     if channels not in can:
-        with pytest.raises(DataError, match=f"codec {codec} holds .* channels, not {channels}"):
+        with pytest.raises(DataError, match=f"codec {codec} supports .* channels, not {channels}"):
             write_shards(source, tmp_path / "set", ShardOptions(codec=codec))
         return
     write_shards(source, tmp_path / "set", ShardOptions(codec=codec, quality=100))
@@ -301,11 +301,11 @@ def test_parts_that_are_missing_are_made_by_who_finishes(tmp_path: Path) -> None
 def test_a_part_is_made_once_and_none_while_the_set_is_finished(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     with Preparation(folder, "x", Part(0, 2)), Preparation(folder, "x", Part(1, 2)):
-        with pytest.raises(DataError, match="another process prepares part 1/2 of this set"):
+        with pytest.raises(DataError, match="another process is preparing part 1/2 of this dataset"):
             Preparation(folder, "x", Part(1, 2)).__enter__()
-        with pytest.raises(DataError, match="another process prepares this set right now"):
+        with pytest.raises(DataError, match="another process is preparing this dataset"):
             Preparation(folder, "x").__enter__()
-    with Preparation(folder, "x"), pytest.raises(DataError, match="part 1/2 of this set, or all of it"):
+    with Preparation(folder, "x"), pytest.raises(DataError, match="part 1/2 of this dataset, or all of it"):
         Preparation(folder, "x", Part(1, 2)).__enter__()
     for text in ("8/8", "1", "-1/2", "a/b"):
         with pytest.raises(DataError, match=f"part '{text}': write 0/8 for the first of eight"):

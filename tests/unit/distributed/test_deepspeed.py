@@ -45,11 +45,11 @@ def test_further_keys_are_passed_on() -> None:
         ("{kind: deepspeed, stage: 2, gather: module}", "gather 'module' is for stage 3"),
         (
             "{kind: deepspeed, extra: {gradient_clipping: 1}}",
-            "extra.gradient_clipping is decided by optim.PLAYER.clip_norm",
+            "extra.gradient_clipping is set by optim.PLAYER.clip_norm",
         ),
         (
             "{G: {kind: ddp}, D: {kind: deepspeed, extra: {zero_optimization: {stage: 1}}}}",
-            "'strategy.D': extra.zero_optimization.stage is decided by stage",
+            "'strategy.D': extra.zero_optimization.stage is set by stage",
         ),
         ("{kind: deepspeed, extra: {comms_loger: {}}}", "did you mean 'comms_logger'?"),
         ("{kind: deepspeed, extra: {zero_optimization: 3}}", "extra.zero_optimization must be a mapping"),
@@ -71,16 +71,16 @@ def test_players_may_have_strategies_of_their_own() -> None:
 @pytest.mark.parametrize("strategy", ["{G: {kind: fsdp}}", "{G: {kind: fsdp}, D: {kind: ddp}, E: {kind: ddp}}"])
 def test_every_player_has_a_strategy_and_nobody_else(strategy: str) -> None:
     config = load_training(ROOT / "tests/tiny.yaml", [f"strategy={strategy}"])
-    with pytest.raises(ConfigError, match="strategy: has .*, and this task has the players D, G: name a strategy for"):
+    with pytest.raises(ConfigError, match="strategy: has .*, but this task has the players D, G: name a strategy for"):
         check_strategies(config.strategy, config.demands(), 2)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["strategy={kind: deepspeed}", "precision=fp16"], "strategy: 'deepspeed' has no scaling of losses here"),
+        (["strategy={kind: deepspeed}", "precision=fp16"], "strategy: 'deepspeed' has no loss scaling here"),
         (["strategy={kind: deepspeed}", "precision=pure_bf16"], "precision 'bf16' (asked for by precision)"),
-        (["strategy={G: {kind: ddp}, D: {kind: fsdp}}", "compile=true"], "strategy.D: 'fsdp' gathers weights as it"),
+        (["strategy={G: {kind: ddp}, D: {kind: fsdp}}", "compile=true"], "strategy.D: 'fsdp' gathers weights in each"),
         (["strategy={kind: deepspeed}", "compile=true"], "use 'ddp' (asked for by compile)"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_rank_takes_the_gpu_of_its_number_or_the_only_one_it_sees(
 @pytest.mark.parametrize(("count", "environment"), [(2, {}), (2, {"CUDA_VISIBLE_DEVICES": "0,1"}), (1, {})])
 def test_more_ranks_than_gpus_are_refused(machine: Any, count: int, environment: dict[str, str]) -> None:
     machine(count)
-    with pytest.raises(DeviceError, match=f"local rank 2 has no GPU: {count} can be seen"):
+    with pytest.raises(DeviceError, match=f"local rank 2 has no GPU: {count} are visible"):
         find_device(2, environment)
 
 

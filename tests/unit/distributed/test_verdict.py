@@ -29,5 +29,5 @@ def test_nobody_is_named_where_all_wait_in_the_same_place_or_one_never_came() ->
     after = signs(ticks=[7] * 3, beats=[9] * 3, collectives=[41] * 3)
     assert culprits(BEFORE, after) == []
     assert "network" in diagnose(BEFORE, after, world_size=3).text
-    assert "rank 3 never came" in diagnose(BEFORE, after, world_size=4).text
+    assert "rank 3 never joined" in diagnose(BEFORE, after, world_size=4).text
     assert [s.rank for s in diagnose({0: BEFORE[0]}, {0: after[0]}, world_size=1).culprits] == [0]

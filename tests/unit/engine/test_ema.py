@@ -113,7 +113,10 @@ def test_profiles_are_saved_with_the_rest() -> None:
 
 @pytest.mark.parametrize(
     ("keys", "words"),
-    [({"half_life_kimg": 0.0}, "above 0"), ({"half_life_kimg": 1.0, "profiles": (0.1, 0.1)}, "each width once")],
+    [
+        ({"half_life_kimg": 0.0}, "above 0"),
+        ({"half_life_kimg": 1.0, "profiles": (0.1, 0.1)}, "each width may be listed only once"),
+    ],
 )
 def test_an_average_that_cannot_be_is_refused(keys: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -50,7 +50,7 @@ def test_scores_of_classes_say_which_and_follow_the_names(alone: None) -> None:
     assert max(found.values()) < 2000, (
         "the same classes in another order: those of other classes lie 60 apart in each colour"
     )
-    with pytest.raises(OtherClassesError, match="have other classes: cow, hen in one, dog, fox in the other"):
+    with pytest.raises(OtherClassesError, match="have different classes: cow, hen in one, dog, fox in the other"):
         scores(("intra_fid",), real, Values(("cat", "cow", "hen")))
 
 

@@ -111,7 +111,7 @@ def imported(graph: dict[str, Any]) -> None:
 ATTACKS: dict[str, tuple[Callable[[Entries], None], str]] = {
     "pickled weight": (pickled_weight, "layer.bias is pickled"),
     "pickled sample inputs": (pickled_inputs, "its sample inputs are more than tensors"),
-    "opaque constant": (opaque_constant, "its entry data/constants/opaque_obj_0 is no part of a plain program"),
+    "opaque constant": (opaque_constant, "its entry data/constants/opaque_obj_0 is not part of a plain program"),
     "size": (in_graph(evaluated_size), "the size .* is not arithmetic"),
     "guard": (in_graph(run_guard), "the guard .* is more than a comparison of sizes"),
     "function": (in_graph(called_by_path), "it calls torch.serialization.os.system"),

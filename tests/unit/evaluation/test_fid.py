@@ -158,17 +158,17 @@ def test_scores_of_one_protocol_are_compared_and_others_refused(bigtrain: Any, p
 
 
 MISTAKES = {
-    "fid one b": "fid needs 2 images, one has 1",
+    "fid one b": "fid needs 2 images, but one has 1",
     "fid empty b": "empty: no images in it",
     "fid mixed b": "mixed: 1 of 6 images cannot be scored: 3.png (is 8x9, the first image is 16x16)",
     "fid damaged b": "damaged: 2 of 5 images cannot be scored: 0.png (not an image), 2.png (not an image)",
     "fid nan b --samples 3": "nan: 3 of 3 images cannot be scored: image 0 (NaN or infinity in it), ",
-    "fid torn.zip b": "torn.zip: not a whole zip",
+    "fid torn.zip b": "torn.zip: not a complete zip",
     "fid a feats.npz": "feats.npz: no images in it",
     "fid a nowhere": "nowhere: no such file or folder",
-    "fid a pixels.py": "pixels.py: not understood as a source of samples",
+    "fid a pixels.py": "pixels.py: not recognised as a source of samples",
     "fid a b --metric fie": "fid: 'metrics.0': unknown metric 'fie' (did you mean 'fid'?)",
-    "fid a b --metric kid": "kid needs 1000 images, a has 12; take smaller subsets: --kid-subset-size N",
+    "fid a b --metric kid": "kid needs 1000 images, but a has 12; take smaller subsets: --kid-subset-size N",
     "fid a b --metric kid --kid-subset-size 1": "fid: 'kid_subset_size': input should be greater than or equal to 2",
     "fid a clean-fid.npz --metric inception_score": "inception_score needs the layer 'logits'",
     "fid a b --extractor inception": "unknown extractor 'inception' (did you mean 'inception-v3-compat'?)",
@@ -176,14 +176,14 @@ MISTAKES = {
     "fid a b --extractor auto --weights pixels.py": "pixels.py: has sha256 ",
     "fid a pytorch-fid.npz --extractor auto": "pytorch-fid.npz: statistics of 12 features, efficientnet-lite0 makes",
     "fid a b --dtype fp16": "fid: 'dtype': input should be 'fp32' or 'bf16', got 'fp16'",
-    "fid a one --metric psnr": "a has 12 images, one has 1: no pairs",
+    "fid a one --metric psnr": "a has 12 images, one has 1: they cannot be paired",
     "fid a b --metric lpips": "the weights of vgg16 are not in ",
-    "evaluate biggan": "biggan: lies in no run folder; name the dataset to compare with: --data DIR",
-    "evaluate biggan --data shards --samples 5 --metric kid": "kid needs 1000 images, the generator has 5",
+    "evaluate biggan": "biggan: is not in a run folder; give the dataset to compare with: --data DIR",
+    "evaluate biggan --data shards --samples 5 --metric kid": "kid needs 1000 images, but the generator has 5",
     "evaluate biggan --data shards --ema 0.05": "biggan: no average of width 0.05; it has none (see ema.profiles)",
     "evaluate biggan --data shards --precision fp16": "evaluate: 'precision': input should be 'fp32' or 'bf16'",
     "evaluate nan --data shards --samples 3": "the generator: 3 of 3 images cannot be scored: image 0 (NaN",
-    "evaluate --compare biggan style": "biggan: holds no scores with their protocols",
+    "evaluate --compare biggan style": "biggan: contains no scores with their protocols",
 }
 
 
@@ -241,4 +241,7 @@ def test_path_lengths_and_lpips_carry_their_protocol(bigtrain: Any, tmp_path: Pa
     assert not pairs["perceptual_efflite0"]["higher_is_better"]
     assert all(score["value"] > 0 for score in (length, diversity, *pairs.values()))
     code, _, err = bigtrain(f"ppl biggan --samples 2 --metric ppl_wend --weights {tmp_path}")
-    assert (code, err) == (2, "bigtrain: path length in w needs a style-based generator; in z, any will do\n")
+    assert (code, err) == (
+        2,
+        "bigtrain: path length in w needs a style-based generator; in z, any generator is possible\n",
+    )

@@ -104,5 +104,5 @@ def test_what_cannot_be_compared_is_named() -> None:
         check_metrics(metrics, None, 3, other)  # type: ignore[arg-type]
     with pytest.raises(EvaluationError, match="at most 2,000 samples of each side, the generator has 2,001: set eval"):
         check_metrics(metrics, None, MOST_CLOUDS + 1, values_of(CLOUD))  # type: ignore[arg-type]
-    with pytest.raises(EvaluationError, match="leave the weights out"):
+    with pytest.raises(EvaluationError, match="give no weights"):
         build_extractor("values", "fp32", CPU, weights=CPU)  # type: ignore[arg-type]

@@ -154,12 +154,10 @@ def test_scores_in_a_probes_features_tell_good_from_collapsed(place: Path, alone
 
 
 def test_a_probe_scores_only_what_it_knows(place: Path) -> None:
-    with pytest.raises(
-        EvaluationError, match=r"efficientnet-lite0 looks at images, and 'audio' is audio: bigtrain probe"
-    ):
+    with pytest.raises(EvaluationError, match=r"efficientnet-lite0 reads images, but 'audio' is audio: bigtrain probe"):
         evaluator(place, extractor="efficientnet-lite0", metrics=("fid",))
     with pytest.raises(
-        EvaluationError, match=r"class_accuracy: probe:\S+ tells the classes low, high, the data have a, b"
+        EvaluationError, match=r"class_accuracy: probe:\S+ was trained on the classes low, high, but the data have a, b"
     ):
         evaluator(place, "others")
     evaluator(place, "others", metrics=("fid",))
@@ -182,7 +180,7 @@ def _images(place: Path) -> Path:
 
 
 def test_an_image_extractor_does_not_read_a_probe_of_other_sounds(place: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"looks at int16 audio of 1x256 at 4000 a second, and 'image' is uint8"):
+    with pytest.raises(EvaluationError, match=r"reads int16 audio of 1x256 at 4000 a second, but 'image' is uint8"):
         Evaluator(
             ScoreConfig(samples=64, extractor=f"file:{place / 'probe.safetensors'}"),
             ShardDataset(_images(place)),
@@ -193,8 +191,8 @@ def test_an_image_extractor_does_not_read_a_probe_of_other_sounds(place: Path) -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"dataset": "plain"}, "plain: has no classes, which a probe learns to tell"),
-        ({"dataset": "train", "field": "image"}, "has no field 'image' that a probe looks at: choose one of audio"),
+        ({"dataset": "plain"}, "plain: has no classes, which a probe needs"),
+        ({"dataset": "train", "field": "image"}, "has no field 'image' that a probe can read: choose one of audio"),
         ({"dataset": "train", "held_out": "others"}, "others: has other classes than"),
     ],
 )
@@ -210,8 +208,8 @@ def test_files_that_are_no_probe_are_one_line(place: Path, tmp_path: Path) -> No
     facts = {"field": "audio"}
     save_file({"weight": torch.zeros(2)}, tmp_path / "old.safetensors", metadata={"bigtrain-probe": json.dumps(facts)})
     for name, words in {
-        "text": "text.safetensors: not a file of a probe",
-        "other": "holds tensors, but no probe; bigtrain probe train",
+        "text": "text.safetensors: not a probe file",
+        "other": "contains tensors, but no probe; bigtrain probe train",
         "old": "not a probe of this version of bigtrain",
     }.items():
         with pytest.raises(EvaluationError, match=words):
@@ -224,7 +222,7 @@ def test_the_command_trains_and_scores_sets(
     out = tmp_path / "own.safetensors"
     code, told, _ = bigtrain("probe", "train", str(place / "train"), "--out", str(out), "--epochs", "2", "--lr", "0.01")
     assert code == 0
-    assert "tells 2 classes of 'audio'; accuracy" in told
+    assert "distinguishes 2 classes of 'audio'; accuracy" in told
     sets = [str(place / name) for name in ("test", "train")]
     code, told, error = bigtrain("fid", *sets, "--extractor", f"file:{out}", "--metric", "fid", "--json")
     assert code == 0, error
@@ -232,4 +230,4 @@ def test_the_command_trains_and_scores_sets(
     assert score["protocol"]["extractor"] == "probe:own.safetensors"
     code, _, error = bigtrain("probe", "train", str(place / "train"), "--out", str(tmp_path / "probe.pt"))
     assert code == 2
-    assert "a probe is a .safetensors file" in error
+    assert "the file of a probe ends in .safetensors" in error

@@ -50,11 +50,11 @@ def test_pytorch_fid_has_the_same_distance(tmp_path: Path) -> None:
     ("arrays", "message"),
     [
         ({"mu": MU, "sigma": SIGMA[:4]}, "expected \\(F,\\), \\(F, F\\)"),
-        ({"mu": MU, "sigma": SIGMA * np.nan}, "holds NaN"),
+        ({"mu": MU, "sigma": SIGMA * np.nan}, "contains NaN"),
         ({"mu": MU, "sigma": np.triu(SIGMA)}, "not symmetric"),
         ({"mu": MU, "sigma": SIGMA - 3 * np.eye(6)}, "has an eigenvalue of -"),
         ({"arr_0": np.zeros((2, 4, 4, 3), np.uint8)}, "images without statistics"),
-        ({"m": MU}, "holds m; expected mu and sigma"),
+        ({"m": MU}, "contains m; expected mu and sigma"),
         ({"mu": np.array([None, {}], dtype=object), "sigma": SIGMA}, "not a readable .npz"),
     ],
 )

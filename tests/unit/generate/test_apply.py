@@ -110,7 +110,7 @@ def test_files_folders_and_shards_of_any_size(bigtrain: Call, places: Path) -> N
     }
     (places / "made" / "a.png").unlink()
     assert (
-        "made: 1 images translated, 7 were there, 1 could not be read"
+        "made: 1 images translated, 7 existed already, 1 could not be read"
         in bigtrain("apply snapshot folder pairs --out made")[1]
     )
     bigtrain("apply snapshot folder/a.png --out one")
@@ -142,7 +142,7 @@ def test_archives_and_arrays_are_read_as_by_fid(bigtrain: Call, places: Path, ki
         assert (found["0.png"] == right["a.png"]).all()
         return
     assert "2 images translated, 1 could not be read" in out
-    assert "left aside: 1 hidden or of the system (.hidden.png)" in out
+    assert "ignored: 1 hidden or of the system (.hidden.png)" in out
     above = "in.tar/" if kind == "tar" else ""  # of several tars each has a folder
     assert found.keys() == {f"{above}a.png", f"{above}deep/b.png"}
     assert all((found[name] == right[name.removeprefix(above)]).all() for name in found)
@@ -175,7 +175,7 @@ def test_a_film_is_translated_frame_by_frame(bigtrain: Call, places: Path) -> No
     for number, picture in enumerate(made(places / "stills").values()):  # H.264 is not lossless
         assert np.abs(found[number].transpose(1, 2, 0).astype(float) - picture).mean() < 8
     assert (
-        "film: 0 images and films translated, 2 were there"
+        "film: 0 images and films translated, 2 existed already"
         in bigtrain("apply snapshot walk.mp4 folder/a.png --out film")[1]
     )
 
@@ -222,7 +222,7 @@ def test_films_without_frames_are_refused(bigtrain: Call, places: Path) -> None:
         frame.sample_rate = 8000
         file.mux(track.encode(frame))
         file.mux(track.encode())
-    for name, reason in (("text", "unreadable video"), ("sound", "it holds no video")):
+    for name, reason in (("text", "unreadable video"), ("sound", "it contains no video")):
         code, out, err = bigtrain(f"apply snapshot {name}.mp4 --out x")
         assert (code, out) == (2, "")
         assert err.startswith(f"bigtrain: {name}.mp4: {reason}")
@@ -263,4 +263,4 @@ def test_maps_with_labels_that_the_network_does_not_have_are_listed(places: Path
     assert list(made(places / "painted")) == ["right.png", "unlabelled.png"]
     (line,) = (places / "painted" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line)["image"] == "wrong"
-    assert "has the label 4, and generator.labels is 4" in json.loads(line)["detail"]
+    assert "has the label 4, but generator.labels is 4" in json.loads(line)["detail"]

@@ -116,11 +116,11 @@ def test_snapshots_of_former_versions_are_taken_too(source, rewrite: Callable[[P
 @pytest.mark.parametrize(
     ("image", "options", "words"),
     [
-        (ImageSpec(32, 3), {}, r"G in .* has shape \(3, 16, 16\), in this run \(3, 32, 32\)"),
-        (ImageSpec(16, 1), {}, r"G in .* has shape \(3, 16, 16\), in this run \(1, 16, 16\)"),
-        (ImageSpec(16, 3, 4), {}, "G in .* has classes 0, in this run 4"),
-        (IMAGE, {"channel_max": 4}, "G mapping.fc0|G synthesis.b16.conv0.affine.bias is 8 in .*, 4 in"),
-        (IMAGE, {"mapping_layers": 2}, "G mapping.fc1.bias is missing in .*, 8 in this config"),
+        (ImageSpec(32, 3), {}, r"G in .* has shape \(3, 16, 16\), but in this run \(3, 32, 32\)"),
+        (ImageSpec(16, 1), {}, r"G in .* has shape \(3, 16, 16\), but in this run \(1, 16, 16\)"),
+        (ImageSpec(16, 3, 4), {}, "G in .* has classes 0, but in this run 4"),
+        (IMAGE, {"channel_max": 4}, "G mapping.fc0|G synthesis.b16.conv0.affine.bias is 8 in .*, but 4 in"),
+        (IMAGE, {"mapping_layers": 2}, "G mapping.fc1.bias is missing in .*, but 8 in this config"),
     ],
 )
 def test_a_misfit_is_one_clear_line(source, image: ImageSpec, options: dict[str, int], words: str) -> None:
@@ -151,7 +151,7 @@ def test_nothing_that_fits_is_told(source) -> None:
     start = InitFromConfig(snapshot=source[0], parts=("G",), only="matching")
     with pytest.raises(ConfigError, match="no weight of G in .* fits"):
         start.check(specs, stranger)
-    with pytest.raises(ConfigError, match="init_from.only=matching takes what fits"):
+    with pytest.raises(ConfigError, match="init_from.only=matching loads what fits"):
         InitFromConfig(snapshot=source[0], parts=("G",)).check(*networks(ImageSpec(32, 3)))
 
 
@@ -172,8 +172,8 @@ def without_d(folder: Path) -> None:
         ({"parts": ("G",), "freeze": {"D": 1}}, None, ConfigError, "would freeze random weights"),
         ({"freeze": {"E": 1}}, None, ConfigError, "init_from.freeze: this run has no network 'E', it has D, G"),
         ({"parts": ("G", "E")}, None, ConfigError, "init_from.parts: this run has no network 'E', it has D, G"),
-        ({}, without_weights_of_d, SnapshotError, "holds no weights of D, discriminator.safetensors is missing"),
-        ({}, without_d, ConfigError, r"holds no D \(it holds G\); name what to take in parts"),
+        ({}, without_weights_of_d, SnapshotError, "contains no weights of D, discriminator.safetensors is missing"),
+        ({}, without_d, ConfigError, r"contains no D \(it contains G\); list the networks to load in parts"),
     ],
 )
 def test_what_is_not_there_is_named(

@@ -81,7 +81,7 @@ def test_weights_are_read_from_its_own_folder_only(folder: Path, file: object) -
     document["networks"]["G"]["weights"] = file
     (folder / "snapshot.json").write_text(json.dumps(document))
     for read in (load_snapshot, lambda folder: read_weights(folder, "G")):
-        with pytest.raises(SnapshotError, match="is no name of a file of weights|damaged"):
+        with pytest.raises(SnapshotError, match="is not a valid name of a file of weights|damaged"):
             read(folder)
 
 

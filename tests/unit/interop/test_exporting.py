@@ -115,9 +115,9 @@ def test_a_translator_takes_any_size_as_onnx(translators: Path, tmp_path: Path) 
 
 
 def test_options_of_another_kind_of_network_are_refused(translators: Path, tmp_path: Path, snapshot: Path) -> None:
-    with pytest.raises(InteropError, match="holds a translator, which has none"):
+    with pytest.raises(InteropError, match="contains a translator, which has none"):
         export_snapshot(translators, tmp_path / "file", "safetensors", truncation=0.5)
-    with pytest.raises(InteropError, match="holds a generator, which has one output"):
+    with pytest.raises(InteropError, match="contains a generator, which has one output"):
         export_snapshot(snapshot, tmp_path / "file", "safetensors", output="A.image")
     with pytest.raises(UserError, match="--output C"):
         export_snapshot(translators, tmp_path / "file", "safetensors", output="C")

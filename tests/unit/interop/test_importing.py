@@ -216,9 +216,9 @@ def test_refusals_are_one_clear_line(tmp_path: Path) -> None:
     expected = {
         "evil.pkl": "system, which is not data",
         "evil.pth": "system, which is not data",
-        "other.pkl": "holds no G_ema",
-        "other.pth": "no names of BigGAN",
-        "silent.pkl": "does not tell conv_clamp",
+        "other.pkl": "contains no G_ema",
+        "other.pth": "its names are not those of BigGAN",
+        "silent.pkl": "does not contain conv_clamp",
         "none.pth": "no such file",
     }
     for name, words in expected.items():
@@ -249,7 +249,7 @@ def test_what_a_file_does_not_tell_can_be_given(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS.*git lfs pull"),
         (b"\n<!DOCTYPE html><html>404</html>", "is a web page, not the file"),
         (b"\x1f\x8b\x08\x00more", r"is compressed \(gzip\); unpack it"),
-        (b"\0 neither this nor that", "not a file of weights|cannot be read|not a pickle"),
+        (b"\0 neither this nor that", "contains more than weights|cannot be read|not a pickle"),
     ],
 )
 def test_what_a_failed_download_leaves_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:

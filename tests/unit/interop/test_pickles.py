@@ -90,7 +90,7 @@ def test_code_is_refused_by_name(tmp_path: Path, attack: str) -> None:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("dnnlib.tflib.network", "it is TensorFlow's: convert it with legacy.py"),
+        ("dnnlib.tflib.network", "it is a pickle of TensorFlow: convert it with legacy.py"),
         ("timm.models.vision_transformer", "it is of StyleGAN-XL"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_jobs_story_is_known_with_and_without_the_queue(run: Path) -> None:
     note(run, "7", "requeued", "stopped and saved")
     note(run, "7", "started", life=1)
     assert states(run, {"7": Queued("RUNNING", "n[1-2]")}) == [("7", "RUNNING", "n[1-2]", 1)]
-    assert states(run, {}) == [("7", "GONE", "Slurm took it away", 1)]
+    assert states(run, {}) == [("7", "GONE", "ended or requeued by Slurm", 1)]
     note(run, "7", "ended", "failed with exit code 1")
     assert states(run, {}) == [("7", "FAILED", "failed with exit code 1", 1)]
     log.note_submission("8", nodes=2)

@@ -86,7 +86,7 @@ def test_no_value_is_ever_run(tmp_path: Path) -> None:
     end(text, tmp_path, code=0)
     assert "#SBATCH --partition='$(touch" in text
     assert not list(tmp_path.rglob("run-by-accident"))
-    with pytest.raises(ConfigError, match="no line breaks"):
+    with pytest.raises(ConfigError, match="cannot contain line breaks"):
         render(SlurmConfig(partition="a\n#SBATCH --x"), job(tmp_path))
     with pytest.raises(ConfigError, match="a backslash in its path"):
         render(SlurmConfig(), job(tmp_path / "a\\b"))

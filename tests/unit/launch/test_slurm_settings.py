@@ -33,13 +33,15 @@ def test_a_mistake_is_told_with_its_file_and_what_would_be_right(home: Path) -> 
     profile = write(home / "bad.yaml", "partitoin: gpu\n")
     with pytest.raises(ConfigError, match=r"bad\.yaml: unknown key 'partitoin' \(did you mean 'partition'\?\)"):
         load_settings(profile, {})
-    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD would be written.*put it into env_file"):
+    with pytest.raises(
+        ConfigError, match="MLFLOW_TRACKING_PASSWORD looks like a secret, and would be written.*set it in env_file"
+    ):
         load_settings(None, {"env": {"MLFLOW_TRACKING_PASSWORD": "x"}})
     with pytest.raises(ConfigError, match="2 days.*write 30, 24:00:00"):
         load_settings(None, {"time": "2 days"})
     with pytest.raises(ConfigError, match="leaves nothing"):
         load_settings(None, {"time": "3"})
-    with pytest.raises(ConfigError, match="one rank a GPU"):
+    with pytest.raises(ConfigError, match="one rank per GPU"):
         load_settings(None, {"gpus_per_node": 4, "ranks_per_node": 8})
     with pytest.raises(ConfigError, match="env_file nowhere.env: no such file"):
         load_settings(None, {"env_file": "nowhere.env"})
@@ -58,6 +60,6 @@ def test_times_are_read_as_slurm_reads_them(time: str, seconds: int) -> None:
 def test_arrays() -> None:
     assert tasks_of("0-3") == [0, 1, 2, 3]
     assert tasks_of("1,5-9:2%2") == [1, 5, 7, 9]
-    with pytest.raises(ValueError, match="is no array"):
+    with pytest.raises(ValueError, match="is not an array"):
         tasks_of("0..3")
     assert SlurmConfig(array="0-3").array == "0-3"

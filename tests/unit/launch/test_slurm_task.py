@@ -65,4 +65,4 @@ def test_the_first_task_opens_the_gate_and_the_others_the_way_and_none_keeps_the
     assert [name for name, *_ in asked] == ["open_gate", "open_way", "open_gate", "open_way"]
     assert set(asked) == {(name, "10.0.0.1", 20007, "secret") for name in ("open_gate", "open_way")}
     port, problem = way_to_the_store("srun", "10.0.0.1", 20007, {})
-    assert port is None and problem and "gives its job no token: submit the run again" in problem
+    assert port is None and problem and "has no token: submit the run again" in problem

@@ -133,7 +133,7 @@ def test_the_slope_of_d_has_derivatives() -> None:
             (4, 3, 24, 24),
             "dvdgan knows generator.multiples of frames of 64, 128, 256 pixels, not of 24",
         ),
-        ("generator", SMALL_G, (4, 3, 18, 18), "generator.multiples: 3 values do not lead from 4 to 18x18 pixels"),
+        ("generator", SMALL_G, (4, 3, 18, 18), "generator.multiples: 3 values do not double 4 pixels to 18x18 pixels"),
         ("discriminator", SMALL_D, (1, 3, 16, 16), "dvdgan: frames 2 are more than the 1 of a clip"),
         ("discriminator", {**SMALL_D, "temporal_multiples": None}, (4, 3, 16, 16), "not of 8: give them"),
         ("discriminator", SMALL_D, (4, 3, 18, 18), "halves its images 2 times, which 9x9 does not allow"),

@@ -121,7 +121,7 @@ def test_calibration_leaves_the_spectral_state_and_mode_alone() -> None:
     ("config", "image", "words"),
     [
         (BigGANGeneratorConfig(), ImageSpec(48, 3), "resolutions 32, 64"),
-        (BigGANGeneratorConfig(multiples=(4, 2)), ImageSpec(32, 3), "do not lead from 4 to 32"),
+        (BigGANGeneratorConfig(multiples=(4, 2)), ImageSpec(32, 3), "do not double 4 pixels to 32"),
         (BigGANGeneratorConfig(hierarchical=True), ImageSpec(32, 3), "shared_dim"),
         (StyleGAN2GeneratorConfig(), ImageSpec(48, 3), "power of two"),
     ],

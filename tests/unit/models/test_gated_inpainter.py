@@ -75,7 +75,7 @@ def test_it_is_as_large_as_the_papers() -> None:
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [
-        (WHOLE, WHOLE, "needs a channel more that says where they are: 4 channels, not 3; see the derived field"),
+        (WHOLE, WHOLE, "needs a further channel that marks them: 4 channels, not 3; see the derived field"),
         (ImageSpec(32, 4), WHOLE, "outputs as large as its inputs, not 16x16 from 32x32"),
         (ImageSpec(12, 4), ImageSpec(12, 3), "12x12 pixels: height and width must be multiples of 8"),
     ],

@@ -40,8 +40,8 @@ def test_every_part_has_as_many_logits_as_it_says(samples: int) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({**SMALL, "kernels": [16]}, "kernels must be as many as rates"),
-        ({**SMALL, "kernels": [16, 15]}, "kernels less rates must be even"),
+        ({**SMALL, "kernels": [16]}, "kernels must have as many values as rates"),
+        ({**SMALL, "kernels": [16, 15]}, "kernels minus rates must be even"),
         ({**SMALL, "width": 18}, "width 18 cannot be halved 2 times"),
         ({**SMALL, "block_kernels": [2, 7, 11]}, "must be odd"),
     ],
@@ -54,7 +54,7 @@ def test_generators_that_cannot_be_are_refused(config: dict[str, Any], message: 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"periods": [], "scales": 0}, "neither periods nor scales"),
+        ({"periods": [], "scales": 0}, "set periods or scales"),
         ({"scale_widths": [16] * 6}, "scale_widths has 6 numbers"),
         ({"scale_widths": [16, 16, 16, 24, 16, 16, 16]}, "do not divide into 16 groups"),
     ],
@@ -67,5 +67,5 @@ def test_discriminators_that_cannot_be_are_refused(config: dict[str, Any], messa
 def test_what_does_not_fit_the_sounds_is_told() -> None:
     with pytest.raises(ValueError, match=r"hifigan makes 64 samples .* of each frame"):
         parse_config(HiFiGANConfig, SMALL, source="test").build(ArraySpec((20, 16)), ArraySpec((1, 1000)))
-    with pytest.raises(ValueError, match="conditional must be false"):
+    with pytest.raises(ValueError, match="set conditional: false"):
         HiFiGANDiscriminatorConfig().build(ArraySpec((1, 1024)), ArraySpec((20, 16)))

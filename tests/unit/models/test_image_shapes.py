@@ -64,7 +64,7 @@ def test_48_pixels_grow_from_6() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (BigGANGeneratorConfig(), "do not lead from 4 to 32x50"),
+        (BigGANGeneratorConfig(), "do not double 4 pixels to 32x50"),
         (BigGANDiscriminatorConfig(), "halves its images 2 times, which 32x50"),
         (DCGANDiscriminatorConfig(), "32x50 cannot be halved so often"),
         (ViTGeneratorConfig(), "32x50 do not divide into patches of 4"),

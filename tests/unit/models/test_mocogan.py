@@ -176,7 +176,7 @@ def test_the_generator_learns_which_way_a_bar_moves() -> None:
 @pytest.mark.parametrize(
     ("role", "shape", "words"),
     [
-        ("generator", (1, 64), r"mocogan works on clips \[T, C, H, W\], and the field has the shape \[1, 64\]"),
+        ("generator", (1, 64), r"mocogan works on clips \[T, C, H, W\], but the field has the shape \[1, 64\]"),
         ("generator", (1, 3, 8, 8), "mocogan works on clips of 2 frames or more"),
         ("generator", (4, 3, 9, 8), "9x8 cannot be halved so often"),
         ("discriminator", (4, 3, 8, 9), "8x9 cannot be halved so often"),

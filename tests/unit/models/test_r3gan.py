@@ -19,7 +19,7 @@ def test_half_of_the_cifar10_preset_has_the_published_number_of_parameters() -> 
     ("config", "words"),
     [
         (R3GANGeneratorConfig(), "needs a preset, or widths"),
-        (R3GANGeneratorConfig(preset="ffhq64"), "5 stages do not lead from 4 to 32x32"),
+        (R3GANGeneratorConfig(preset="ffhq64"), "5 stages do not double 4 pixels to 32x32"),
         (R3GANDiscriminatorConfig(widths=(8, 8), groups=(3, 3), blocks=(1, 1)), "16 inner channels"),
         (R3GANDiscriminatorConfig(preset="cifar10", blocks=(1, 1)), "4 widths, 4 groups and 2 blocks"),
     ],

@@ -98,5 +98,5 @@ def test_it_learns_where_the_points_lie() -> None:
 @pytest.mark.parametrize("shape", [(1, 2048, 3), (2048, 2)])
 def test_what_does_not_fit_is_named(config: RGANGeneratorConfig, shape: tuple[int, ...]) -> None:
     role = "generator" if isinstance(config, RGANGeneratorConfig) else "discriminator"
-    with pytest.raises(ValueError, match=rf"^{role}: rgan works on point clouds \[N, 3\], and the field has the shape"):
+    with pytest.raises(ValueError, match=rf"^{role}: rgan works on point clouds \[N, 3\], but the field has the shape"):
         NetworkSpec(role, role, config, (ArraySpec(shape),)).build()

@@ -154,7 +154,7 @@ def test_other_labels_are_refused_where_the_network_is_applied() -> None:
     maps[0, 0, 3, 3] = 255 / 127.5 - 1  # has no label
     network(maps)
     maps[0, 0, 3, 3] = 4 / 127.5 - 1
-    with pytest.raises(InputError, match="has the label 4, and generator.labels is 4: labels are 0 to 3, or 255"):
+    with pytest.raises(InputError, match="has the label 4, but generator.labels is 4: labels are 0 to 3, or 255"):
         network(maps)
     network.train()
     network(maps)  # training steps do not wait for the device
@@ -163,7 +163,7 @@ def test_other_labels_are_refused_where_the_network_is_applied() -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: GENERATOR.build(IMAGE, IMAGE), "label maps have one channel, and the field has 3"),
+        (lambda: GENERATOR.build(IMAGE, IMAGE), "label maps have one channel, but the field has 3"),
         (lambda: DISCRIMINATOR.build(IMAGE, None), "set conditional: true"),
         (lambda: DISCRIMINATOR.base.build(ImageSpec(9, 3), None), "9 pixels cannot be halved 1 times"),
         (lambda: GENERATOR.build(ImageSpec(18, 1), ImageSpec(18, 3)), "multiples of 4"),

@@ -83,10 +83,10 @@ def test_reachable_by_name() -> None:
         (RRDBConfig(scale=3), (ImageSpec(16, 3), ImageSpec(48, 3)), "use 1, 2, 4"),
         (RRDBConfig(scale=1), (ImageSpec(30, 3), ImageSpec(30, 3)), "rrdb: 30x30 pixels: .* multiples of 4"),
         (SRResNetConfig(scale=4), (ImageSpec(12, 3), ImageSpec(50, 3)), "50x50 are not 4 times as large as .* 12x12"),
-        (SRResNetConfig(scale=4), (ImageSpec(12, 1), ImageSpec(48, 3)), "keeps the channels"),
+        (SRResNetConfig(scale=4), (ImageSpec(12, 1), ImageSpec(48, 3)), "keeps the number of channels"),
         (UNetDiscriminatorConfig(), (ImageSpec(50, 3), None), "cannot be halved"),
         (VGGDiscriminatorConfig(), (ImageSpec(4, 3), None), "cannot be halved"),
-        (VGGDiscriminatorConfig(), (ImageSpec(16, 3), ImageSpec(8, 3)), "8x8 pixels beside images of 16x16"),
+        (VGGDiscriminatorConfig(), (ImageSpec(16, 3), ImageSpec(8, 3)), "8x8 pixels, but the images have 16x16"),
     ],
 )
 def test_an_impossible_shape_is_refused(config, images: tuple[ImageSpec, ImageSpec | None], words: str) -> None:

@@ -187,7 +187,7 @@ def test_instance_norm(dtype: torch.dtype) -> None:
         (ResNetTranslatorConfig(), ImageSpec(50, 3), ImageSpec(50, 3), "resnet_translator: 50x50 .* multiples of 4"),
         (ResNetTranslatorConfig(downs=4), ImageSpec(16, 3), ImageSpec(16, 3), "use fewer downs"),
         (PatchDiscriminatorConfig(), ImageSpec(16, 3), None, "3 layers need images of 24 pixels or more"),
-        (PatchDiscriminatorConfig(), ImageSpec(64, 3), ImageSpec(32, 3), "32x32 pixels beside images of 64x64"),
+        (PatchDiscriminatorConfig(), ImageSpec(64, 3), ImageSpec(32, 3), "32x32 pixels, but the images have 64x64"),
     ],
 )
 def test_an_impossible_shape_is_refused(config, source: ImageSpec, target: ImageSpec | None, words: str) -> None:

@@ -40,11 +40,11 @@ def test_sounds_have_a_class() -> None:
         (NetworkSpec("generator", "generator", WaveGANGeneratorConfig(), (ArraySpec((1, 9000)),)), "use 4096 or 16384"),
         (
             NetworkSpec("generator", "generator", WaveGANGeneratorConfig(), (ImageSpec(32, 3),)),
-            r"generator: 'wavegan' works on samples of another shape than images, and the field has the shape \[3, 32",
+            r"generator: 'wavegan' works on samples of another shape than images, but the field has the shape \[3, 32",
         ),
         (
             NetworkSpec("generator", "generator", DCGANGeneratorConfig(), (ArraySpec((1, 16384)),)),
-            r"generator: 'dcgan' works on images \[C, H, W\], and the field has the shape \[1, 16384\]",
+            r"generator: 'dcgan' works on images \[C, H, W\], but the field has the shape \[1, 16384\]",
         ),
     ],
 )

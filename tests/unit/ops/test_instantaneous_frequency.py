@@ -43,5 +43,5 @@ def test_as_a_field_it_is_inverted() -> None:
     sound = 0.5 * sine(700)
     found = derived.invert(derived.compute(sound, draws), draws)
     assert float((found - sound)[..., 64:-128].abs().max()) < 2e-3
-    with pytest.raises(ValueError, match="needs sounds of one channel, and its source has 2"):
+    with pytest.raises(ValueError, match="needs sounds of one channel, but its source has 2"):
         derived.spec(FieldSpec("audio", (2, 4096), "int16"))

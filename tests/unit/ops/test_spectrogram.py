@@ -63,5 +63,5 @@ def test_the_true_phases_give_the_true_sound() -> None:
 def test_settings_that_do_not_fit_are_named(settings: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SpectrogramSettings(**settings)
-    with pytest.raises(ValueError, match="a sound of 4000 samples is no multiple of hop 64, or too short"):
+    with pytest.raises(ValueError, match="a sound of 4000 samples is not a multiple of hop 64, or too short"):
         SETTINGS.shape(4000)

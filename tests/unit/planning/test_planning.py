@@ -109,9 +109,9 @@ def test_a_plan_needs_no_data(plan: Any, tmp_path: Path) -> None:
 
 def test_the_table_names_what_it_assumes(plan: Any) -> None:
     code, out, _ = plan("--gpus-per-node=2", "micro_batch=auto")
-    assert code == 0 and "micro-batches of 8" in out and "extrapolated: nothing was measured on NVIDIA H100" in out
+    assert code == 0 and "micro-batches of 8" in out and "assumption: nothing was measured on NVIDIA H100" in out
     words = " ".join(out.split())
-    assert "bound by the host" in words and "d_main + r1 (" in words, "a tiny network is"
+    assert "the host launches operators more slowly" in words and "d_main + r1 (" in words, "a tiny network is"
 
 
 def test_the_cost_of_determinism_is_stated(plan: Any) -> None:
@@ -127,12 +127,12 @@ def test_an_operator_whose_bits_do_not_repeat_is_named() -> None:
     cost = Determinism(0, 0.0, 0.0, 640, 0.5, 12, 0.1, refused=())
     assert cost.in_words() == (
         "no other operators; 640 convolutions (50% of the time) and 12 sums by index (10%) take algorithms whose time "
-        "only a GPU tells: if these are 10% slower, a step is 6.0% longer"
+        "can only be measured on a GPU: if these are 10% slower, a step is 6.0% longer"
     )
     assert not cost.hazards()
     cost = Determinism(0, 0.0, 0.0, 1, 0.5, 0, 0.0, refused=("aten.reflection_pad2d_backward",))
     (hazard,) = cost.hazards()
-    assert "no algorithm whose bits repeat for aten.reflection_pad2d_backward" in hazard.what
+    assert "no deterministic algorithm for aten.reflection_pad2d_backward" in hazard.what
     assert hazard.remedy.startswith("deterministic=false")
 
 
@@ -165,7 +165,7 @@ def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -
     assert found["strategy"]["remedy"].startswith("strategy.shard_ranks=8")
     assert "--container" in found["start"]["remedy"]
     code, out, _ = plan(*size, "data.lanes=128")
-    assert "will hurt start:" in out
+    assert "problem: start:" in out
     assert "reading:" not in out
 
 

@@ -80,27 +80,27 @@ def test_what_means_the_same_is_let_through(
         (
             {"distributed_type": "MULTI_CPU", "use_cpu": True},
             (),
-            "num_processes: several, on CPUs, for which it starts a single process: use bigtrain train --nproc N",
+            "num_processes: several, on CPUs, for which it starts only one process: use bigtrain train --nproc N",
         ),
         (
             {"distributed_type": "MULTI_GPU", "mixed_precision": "bf16"},
             (),
-            "precision is fp32 here: set precision=bf16",
+            "precision is fp32 in the run's config: set precision=bf16",
         ),
         (
             {"distributed_type": "MULTI_GPU", "dynamo_config": {"dynamo_backend": "INDUCTOR"}},
             (),
-            "dynamo_backend: inductor, and nothing is compiled here: set compile=true",
+            "dynamo_backend: inductor, but compile is false in the run's config: set compile=true",
         ),
         (
             {"distributed_type": "DEEPSPEED", "deepspeed_config": DEEPSPEED},
             (),
-            "DEEPSPEED, and strategy is ddp here: set strategy='{kind: deepspeed, stage: 2}'",
+            "DEEPSPEED, but strategy is ddp: set strategy='{kind: deepspeed, stage: 2}'",
         ),
         (
             {"distributed_type": "DEEPSPEED", "deepspeed_config": {**DEEPSPEED, "zero_stage": 3}},
             ("strategy={kind: deepspeed, stage: 1}",),
-            "zero_stage: 3, and strategy.stage is 1 here: set strategy.stage=3",
+            "zero_stage: 3, but strategy.stage is 1: set strategy.stage=3",
         ),
         (
             {"distributed_type": "DEEPSPEED", "deepspeed_config": {**DEEPSPEED, "offload_optimizer_device": "cpu"}},
@@ -110,17 +110,17 @@ def test_what_means_the_same_is_let_through(
         (
             {"distributed_type": "DEEPSPEED", "deepspeed_config": {**DEEPSPEED, "gradient_accumulation_steps": 8}},
             ("strategy={kind: deepspeed, stage: 2}",),
-            "gradient_accumulation_steps: 8, and micro_batch makes it 2 here: set micro_batch=1",
+            "gradient_accumulation_steps: 8, but micro_batch makes it 2: set micro_batch=1",
         ),
         (
             {"distributed_type": "DEEPSPEED", "deepspeed_config": {**DEEPSPEED, "gradient_clipping": 1.0}},
             ("strategy={kind: deepspeed, stage: 2}",),
-            "gradient_clipping: 1.0, and not here: set optim.G.clip_norm=1.0",
+            "gradient_clipping: 1.0, but not in the run's config: set optim.G.clip_norm=1.0",
         ),
         (
             {"distributed_type": "FSDP", "fsdp_config": FSDP},
             (),
-            "FSDP, and strategy is ddp here: set strategy='{kind: f",
+            "FSDP, but strategy is ddp: set strategy='{kind: f",
         ),
     ],
 )

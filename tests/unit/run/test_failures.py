@@ -34,11 +34,11 @@ def test_a_rank_that_left_no_word_is_suspected(tmp_path: Path) -> None:
     cause = cause_of_failure(tmp_path, world_size=4)
     assert cause
     assert cause["rank"] == 2
-    assert "rank 2 left no word" in cause["error"]
+    assert "rank 2 recorded no error" in cause["error"]
     fail(tmp_path, 2, LOST)
     cause = cause_of_failure(tmp_path, world_size=4)
     assert cause
-    assert "lost each other: look at the network" in cause["error"]
+    assert "lost their connections: check the network" in cause["error"]
 
 
 def test_a_folder_that_is_not_there_is_no_second_failure(tmp_path: Path) -> None:

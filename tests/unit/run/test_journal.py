@@ -29,8 +29,8 @@ def test_another_cut_of_the_batch_is_told_where_it_matters(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         journal.compare_cut(16, 4, [nn.Sequential(network)])
-    assert "4 micro-batches a step, where there were 2" in caplog.text
-    assert "micro_batch=8 --allow-config-change goes on as before" in caplog.text
+    assert "4 micro-batches a step instead of 2" in caplog.text
+    assert "micro_batch=8 --allow-config-change continues as before" in caplog.text
 
 
 def test_nothing_is_told_where_it_does_not_matter(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:

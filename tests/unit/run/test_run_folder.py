@@ -83,14 +83,14 @@ def test_who_is_stopped_while_starting_again_or_failing_goes_on(tmp_path: Path, 
     folder = open_run_folder(tiny(tmp_path / "run"))
     Heartbeat(folder).beat(Progress(1000, 10), now=True)
     by = asked or "SIGTERM"
-    words = f"stopped by {by} while it was starting or ending; the same command goes on from the last checkpoint"
+    words = f"stopped by {by} while it was starting or ending; the same command resumes from the last checkpoint"
     assert how_it_ended(tiny(folder), code, asked) == (words, 3)
     note_failure(folder, 0, RuntimeError("no more memory\nat all"))
     assert "(it failed: RuntimeError: no more memory);" in how_it_ended(tiny(folder), code, asked)[0]
     assert how_it_ended(tiny(folder), 2, asked)[1] == 2
 
 
-@pytest.mark.parametrize(("fact", "words"), [("data", "holds other samples"), ("rng", "its random numbers came from")])
+@pytest.mark.parametrize(("fact", "words"), [("data", "contains other samples"), ("rng", "its random numbers were")])
 def test_a_run_does_not_go_on_with_other_images_or_draws(tmp_path: Path, fashion: Path, fact: str, words: str) -> None:
     config = tiny(tmp_path / "run", f"data.path={fashion}")
     open_run_folder(config)
@@ -110,7 +110,7 @@ def test_the_cause_of_a_failure_stays_in_the_events_when_the_run_is_started_agai
     open_run_folder(tiny(folder))
     open_run_folder(tiny(folder))
     assert [(event["event"], event["cause"]) for event in read_events(folder)] == [
-        ("failed", "all ranks lost each other: look at the network; rank 0: RuntimeError: NCCL error in: "
+        ("failed", "all ranks lost their connections: check the network; rank 0: RuntimeError: NCCL error in: "
          "ProcessGroupNCCL.cpp:2090, remote process exited")
     ]  # fmt: skip
     note_failure(folder, 0, ValueError("its own"))

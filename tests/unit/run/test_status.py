@@ -57,7 +57,7 @@ def test_faults_are_counted_and_what_they_cost(tmp_path: Path) -> None:
     console.print(table(status))
     shown = console.export_text()
     assert "100.0 img/s, 0:00:09 left" in shown
-    assert "1 restart, 0.15 kimg done again, 1 skipped steps, 5 replaced samples" in shown
+    assert "1 restart, 0.15 kimg repeated, 1 skipped steps, 5 replaced samples" in shown
     lock.close()
     assert status_of(tmp_path)["state"] == "failed"
     mark_stopped(tmp_path, signal="SIGTERM", samples_seen=400)

@@ -41,7 +41,7 @@ def test_watching_it_runs_no_file_of_its_config(run: Path, full: bool) -> None:
         else f"eval.extractor={theirs}"
     )
     config = load_training("configs/quickstart.yaml", [f"run_dir={run}", where])
-    with pytest.raises(ConfigError, match=r"would run the Python file of eval.extractor.*say so: --extractor file:"):
+    with pytest.raises(ConfigError, match=r"would run the Python file of eval.extractor.*add --extractor file:"):
         scores_for(config, ScoreConfig())
     assert scores_for(config, ScoreConfig(extractor="vgg16")).extractor == "vgg16"
     assert scores_for(config, ScoreConfig(extractor=theirs)).extractor == theirs
@@ -57,13 +57,13 @@ def test_no_file_outside_of_it_is_sent_or_shown(run: Path, private: Path, way: s
     sending._folder = run
     for kind in ("artifact", "image", "snapshot", "model"):
         (reason,) = sending.send({"kind": kind, "file": name, "key": "x", "samples_seen": 9, "time_ms": 9})
-        assert f"leads out of {run}" in reason
+        assert f"points outside of {run}" in reason
     (run / "snapshots" / "kimg1").mkdir(parents=True)
     (run / "snapshots" / "kimg1" / "generator.safetensors").symlink_to(private)
     (reason,) = sending.send({"kind": "snapshot", "file": "snapshots/kimg1", "key": "x", "samples_seen": 9})
-    assert f"leads out of {run}" in reason
+    assert f"points outside of {run}" in reason
     add_record(run, kind="image", file=name)
-    with pytest.raises(ReportError, match="leads out of"):
+    with pytest.raises(ReportError, match="points outside of"):
         read_run(run)
 
 
@@ -83,7 +83,7 @@ def test_no_log_outside_of_it_is_sent(run: Path, private: Path, capsys: pytest.C
     for _ in range(2):
         sender._send_logs(now=True)
     assert server.got == ["rank0.log"]
-    assert capsys.readouterr().err.count("'logs/rank1.log' leads out of") == 1
+    assert capsys.readouterr().err.count("'logs/rank1.log' points outside of") == 1
 
 
 @pytest.mark.parametrize("where", ["spool", "memory"])
@@ -105,7 +105,7 @@ def test_it_is_not_sent_to_a_server_that_it_names(
     if where == "memory":
         (run / "mlflow.json").write_text(json.dumps({"uri": theirs}))
     assert not send_run(run)
-    assert f"say so: bigtrain sync {run} --uri {theirs}" in capsys.readouterr().err
+    assert f"if you trust it: bigtrain sync {run} --uri {theirs}" in capsys.readouterr().err
     assert Sender(run, theirs, None)._unexpected_server() is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
     assert Sender(run, None, None)._unexpected_server() is None
@@ -127,5 +127,5 @@ def test_a_snapshots_networks_are_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "snapshot.json").write_text(
         json.dumps({"format": "bigtrain-snapshot/2", "networks": {"../../elsewhere": {}}, "sampler": {}})
     )
-    with pytest.raises(SnapshotError, match="'../../elsewhere' is no name of a network"):
+    with pytest.raises(SnapshotError, match="'../../elsewhere' is not a valid name of a network"):
         networks_in(tmp_path)

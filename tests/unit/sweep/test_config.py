@@ -32,12 +32,12 @@ def test_a_sweep_that_fits_is_opened_and_reopened(tmp_path: Path, fashion: Path)
     assert sweep.space.varying == ["optim.G.lr.value", "optim.D.lr.value", "objective.terms.r1.gamma"]
     sweep.write()
     (sweep.folder / "events.jsonl").touch()
-    with pytest.raises(ConfigError, match="holds a sweep; go on with: bigtrain tune --resume"):
+    with pytest.raises(ConfigError, match="contains a sweep; resume it with: bigtrain tune --resume"):
         open_sweep(path)
     again = reopen_sweep(sweep.folder, None, ["budget.trials=5"])
     assert again.config.budget.trials == 5
     assert again.base == sweep.base
-    with pytest.raises(ConfigError, match=r"holds another sweep \(seed: 0 -> 1\)"):
+    with pytest.raises(ConfigError, match=r"contains another sweep \(seed: 0 -> 1\)"):
         reopen_sweep(sweep.folder, path, ["seed=1"])
 
 
@@ -71,11 +71,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "finalists of a population": (
         {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "finalists": {"seeds": [1]}},
-        "finalists: not with scheduler pbt",
+        "finalists: not possible with scheduler pbt",
     ),
     "a population of jobs": (
         {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "backend": {"kind": "slurm"}},
-        "scheduler pbt: not with backend slurm",
+        "scheduler pbt: not possible with backend slurm",
     ),
     "boundary without a score": ({"scheduler": {"kind": "pbt", "interval_kimg": 0.5}}, "must be a multiple of"),
     "too small a budget": ({"searcher": {"kind": "grid"}}, "budget.trials 4: the grid has"),

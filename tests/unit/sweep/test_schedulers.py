@@ -76,7 +76,7 @@ def test_rays_rules_are_known_by_name() -> None:
     [
         ("pb2", {}, "input should be 'async_hyperband'"),
         ("async_hyperband", {"grace": 1}, "args: async_hyperband has no 'grace'; it has max_t, grace_period"),
-        ("async_hyperband", {"grace_period": -1}, "args: async_hyperband refuses them: grace_period must be positive"),
+        ("async_hyperband", {"grace_period": -1}, "args: async_hyperband rejects them: grace_period must be positive"),
     ],
 )
 def test_what_ray_would_refuse_is_one_line(name: str, arguments: dict[str, Any], words: str) -> None:

@@ -64,7 +64,7 @@ def test_constraints_hold_of_draws_and_grids() -> None:
     space = Space({"lr_g": LR_G, "lr_d": LR_D}, [constraint], {})
     assert all(constraint.holds(space.draw(str(number))) for number in range(50))
     assert len(list(space.grid())) == 3
-    with pytest.raises(ConfigError, match="none of 1000 random points has lr_g > 1"):
+    with pytest.raises(ConfigError, match="none of 1000 random points satisfies lr_g > 1"):
         Space({"lr_g": LR_G}, [Constraint("lr_g > 1")], {}).draw("0")
 
 
@@ -74,7 +74,7 @@ def test_constraints_hold_of_draws_and_grids() -> None:
         ({"lr_d": LR_D}, [], "space 'lr_d': 'lr_g' is neither"),
         ({"lr_g": LR_G}, ["lr_x < 1"], "constraint 'lr_x < 1': 'lr_x' is neither"),
         ({"lr_g": LR_G}, ["lr_g is small"], "write KEY < NUMBER"),
-        ({"lr_g": Ratio(kind="ratio", of="lr_d", low=1, high=2), "lr_d": LR_D}, [], "wait for each other"),
+        ({"lr_g": Ratio(kind="ratio", of="lr_d", low=1, high=2), "lr_d": LR_D}, [], "depend on each other in a circle"),
     ],
 )
 def test_what_cannot_be_is_told(parameters: dict[str, Ratio], constraints: list[str], told: str) -> None:

@@ -49,7 +49,7 @@ def test_missing_weights_are_found_before_training() -> None:
         WeightsError, match=r"objective.terms.perceptual: the weights of vgg16 are not in .* fetch vgg16"
     ):
         alone_config(network="vgg16").check_weights()
-    with pytest.raises(WeightsError, match="come with a package; leave the weights out"):
+    with pytest.raises(WeightsError, match="installed with a package; give no weights"):
         alone_config(weights="vgg.pth").check_weights()
     alone_config().check_weights()
     with pytest.raises(WeightsError, match=r"the weights of vgg16 are not in .* `bigtrain weights fetch vgg16`"):
@@ -72,14 +72,14 @@ def test_a_plan_needs_no_weights_and_counts_them(network: FeatureMapsName) -> No
 
 
 def test_what_it_cannot_look_at_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"depths \[1, 6\]: name some of 1, 2, 3, 4, 5"):
+    with pytest.raises(ConfigError, match=r"depths \[1, 6\]: list one or more of 1, 2, 3, 4, 5"):
         alone(depths=[1, 6])
     schema, config, fields = TASKS["pix2pix"]
     monkeypatch.setitem(
         TASKS, "pix2pix", (schema, config, {**fields, "target": FieldSpec("image", (2, 16, 16), "uint8")})
     )
     training = alone()
-    with pytest.raises(ValueError, match=r"objective.terms.perceptual: efficientnet-lite0 looks at grey or RGB images"):
+    with pytest.raises(ValueError, match=r"objective.terms.perceptual: efficientnet-lite0 reads grey or RGB images"):
         training.config.check_task(training.task.networks(), micro_batch=4)
 
 

@@ -37,9 +37,9 @@ def test_the_field_of_a_sound() -> None:
     found = DERIVED.compute(torch.randn(2, 1, 1024), Draws(0, torch.arange(2), "test"))
     assert found.shape == (2, 1, 32, 32)
     assert found.abs().max() <= 1
-    with pytest.raises(ValueError, match="needs sounds, and its source has the kind 'array'"):
+    with pytest.raises(ValueError, match="needs sounds, but its source has the kind 'array'"):
         DERIVED.spec(FIELDS["spectrogram"])
-    with pytest.raises(ValueError, match="needs sounds of one channel, and its source has 2"):
+    with pytest.raises(ValueError, match="needs sounds of one channel, but its source has 2"):
         DERIVED.spec(FieldSpec("audio", (2, 1024), "int16"))
 
 

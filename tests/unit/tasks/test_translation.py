@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_told_with_its_key() -> None:
     assert "objective.terms.r1 needs a discriminator" in refused(
         "pix2pix", discriminator=None, objective=r1, optim={"G": {"lr": 1e-3}}
     )
-    assert "write an optimizer for each" in refused("pix2pix", discriminator=None, objective={"terms": {"l1": {}}})
+    assert "set an optimizer for each" in refused("pix2pix", discriminator=None, objective={"terms": {"l1": {}}})
     assert "has no such pairs here" in refused("cyclegan", objective={"adversarial": "relativistic_average"})
 
 

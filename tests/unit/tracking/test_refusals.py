@@ -24,7 +24,7 @@ LONG = "The filesystem tracking backend is in maintenance mode. " + 9 * "Please 
 @pytest.mark.parametrize(
     ("error", "uri", "words"),
     [
-        (MlflowError(LONG, 400), "file:///x/mlruns", "takes no folder: use sqlite:///FILE"),
+        (MlflowError(LONG, 400), "file:///x/mlruns", "cannot write to a folder: use sqlite:///FILE"),
         (
             MlflowError("API request to endpoint /api failed with error code 401 != 200", 500),
             SERVER,

@@ -14,6 +14,7 @@ from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
 from data_pipelines.prepare.clip_form import ClipForm
+from data_pipelines.prepare.clips import _alike
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.prepare.sound_form import SoundForm
 from data_pipelines.read import ShardDataset
@@ -55,9 +56,14 @@ def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
     assert clips.tobytes() == films[0][:4].tobytes() + films[1].tobytes()
     found = rejected(tmp_path / "set")
     assert found["2.mkv"] == ("size", "16x16, expected 8x8")
-    assert found["3.mkv"] == ("rate", "20 frames a second, expected 10 as most have; --rate chooses frames")
+    assert found["3.mkv"] == ("rate", "20 frames a second, expected 10 as most videos have; --rate selects frames")
     assert found["4.mp4"][0] == "unreadable"
     assert manifest.rejected == 3
+
+
+def test_rates_that_differ_by_a_hundredth_are_the_same() -> None:
+    assert _alike(29.97, 30.0) and _alike(None, None)
+    assert not _alike(25.0, 30.0) and not _alike(None, 30.0)
 
 
 def test_frames_are_chosen_cut_and_resized(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_elsewhere_it_is_fetched_and_checked(
 def test_a_wrong_download_is_refused(server: tuple[str, Path], tmp_path: Path) -> None:
     url, folder = server
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(DataError, match="not a whole gzip file"):
+    with pytest.raises(DataError, match="not a complete gzip file"):
         fashion_mnist.full(debian=tmp_path / "none", url=url, cache=tmp_path / "cache")
     (tmp_path / "cache" / "train-images-idx3-ubyte.gz").unlink()
     (folder / "train-images-idx3-ubyte.gz").write_bytes(
@@ -81,5 +81,5 @@ def test_a_wrong_download_is_refused(server: tuple[str, Path], tmp_path: Path) -
 
 
 def test_without_a_connection_it_says_where_to_put_the_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be fetched .*by hand"):
+    with pytest.raises(DataError, match=r"cannot be downloaded .*by hand"):
         fashion_mnist.full(debian=tmp_path / "none", url="http://127.0.0.1:9", cache=tmp_path / "cache")

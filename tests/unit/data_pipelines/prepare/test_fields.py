@@ -91,14 +91,14 @@ def test_halves_of_images_make_pairs(tmp_path: Path) -> None:
     _, fields = made(f"side-by-side:{tmp_path / 'in'}", tmp_path / "set")
     assert fields["input"].tolist() == [whole[:, :, :8].tolist() for whole in wholes]
     assert fields["target"].tolist() == [whole[:, :, 8:].tolist() for whole in wholes]
-    assert rejected(tmp_path / "set") == {"odd.png": ("size", "17 pixels wide, which do not halve")}
+    assert rejected(tmp_path / "set") == {"odd.png": ("size", "17 pixels wide, which is not an even number")}
     _, back = made(f"side-by-side:{tmp_path / 'in'}", tmp_path / "back", "BtoA")
     assert back["target"].tolist() == fields["input"].tolist()
 
 
 def test_only_pairs_have_a_direction(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
-    with pytest.raises(DataError, match="has no pairs of input and target to turn round"):
+    with pytest.raises(DataError, match="has no pairs of input and target to exchange"):
         open_source(str(tmp_path / "in"), direction="BtoA")
     with pytest.raises(DataError, match="unknown direction 'up': choose one of AtoB, BtoA"):
         open_source(str(tmp_path / "in"), direction="up")

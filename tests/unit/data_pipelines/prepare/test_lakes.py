@@ -61,7 +61,7 @@ def test_what_is_no_hdf5_of_images_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a label for each of 6 images"):
         open_source(str(hdf5(tmp_path / "b.h5", imgs=PIXELS, labels=LABELS[:3])))
     (tmp_path / "c.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:600])
-    with pytest.raises(DataError, match="not a whole HDF5 file"):
+    with pytest.raises(DataError, match="not a complete HDF5 file"):
         open_source(str(tmp_path / "c.h5"))
 
 

@@ -31,7 +31,7 @@ def test_a_table_names_no_files_outside(
     theirs: Path, private: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (theirs / "list.csv").write_text(f"path,label\na.png,0\n{name.format(private)},1\n")
-    with pytest.raises(DataError, match=r"1 of its paths lead out of its folder \(the first: .*--trusted-data"):
+    with pytest.raises(DataError, match=r"1 of its paths point outside of its folder \(the first: .*--trusted-data"):
         open_source(str(theirs / "list.csv"))
     monkeypatch.setenv(TRUSTED, str(theirs))
     assert len(open_source(str(theirs / "list.csv")).items) == 2
@@ -54,10 +54,10 @@ def test_rows_name_no_files_outside(theirs: Path, private: Path, monkeypatch: py
     monkeypatch.setitem(vars(reader), "_rows", [{"image": {"bytes": None, "path": path}} for path in paths])
     assert [reader.read(number) for number in (0, 1)] == [png(1)] * 2
     for number in (2, 3):
-        with pytest.raises(Rejected, match="outside: .*leads out of"):
+        with pytest.raises(Rejected, match="outside: .*points outside of"):
             reader.read(number)
     (theirs / "dataset_dict.json").write_text(json.dumps({"splits": ["../elsewhere"]}))
-    with pytest.raises(DataError, match="'../elsewhere' is no name of a split"):
+    with pytest.raises(DataError, match="'../elsewhere' is not a valid name of a split"):
         open_source(f"huggingface:{theirs}")
 
 
@@ -65,4 +65,4 @@ def test_links_that_lead_outside_are_told(theirs: Path, private: Path) -> None:
     (theirs / "b.png").symlink_to(private)
     (theirs / "c.png").symlink_to("a.png")
     (note,) = open_source(str(theirs)).notes
-    assert note.startswith("1 links lead out of the folder, and were followed (b.png)")
+    assert note.startswith("1 links point outside of the folder, and were followed (b.png)")

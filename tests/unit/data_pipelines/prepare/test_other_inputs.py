@@ -72,7 +72,7 @@ def test_a_workbook_is_told(table: Path) -> None:
     with zipfile.ZipFile(table, "w") as workbook:
         workbook.writestr("xl/workbook.xml", "<x/>")
     told(table, r"t.csv: is a workbook \(.xlsx\).*CSV, UTF-8")
-    told(table.rename(table.with_suffix(".xlsx")), "is a workbook, which is not read; .*CSV, UTF-8")
+    told(table.rename(table.with_suffix(".xlsx")), "is a workbook, which is not supported; .*CSV, UTF-8")
 
 
 def test_a_set_that_says_it_has_no_labels_has_no_classes(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_column_of_labels_is_read(tmp_path: Path) -> None:
 def test_arrays_called_by_parts_are_parts(tmp_path: Path) -> None:
     parts = {"train_images": IMAGES, "train_labels": CLASSES[:, None], "val_images": IMAGES[:2], "val_labels": [1, 2]}
     np.savez(tmp_path / "s.npz", **{name: np.asarray(array) for name, array in parts.items()})
-    told(tmp_path / "s.npz", "holds train, val; choose a part with --split")
+    told(tmp_path / "s.npz", "contains train, val; choose a split with --split")
     told(tmp_path / "s.npz", "has no split 'test' of its own; it has train, val", split="test")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="train")) == list("012012")
     assert labelled(open_source(str(tmp_path / "s.npz"), split="val")) == ["1", "2"]
@@ -160,7 +160,7 @@ def test_images_of_other_numbers_are_told_with_a_way_on(tmp_path: Path, dtype: A
 
 def test_one_image_is_no_row_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", IMAGES[0])
-    told(tmp_path / "one.npy", r"holds one image of 4x4x3, or 4 arrays; .*pixels:.* or arrays:")
+    told(tmp_path / "one.npy", r"contains one image of 4x4x3, or 4 arrays; .*pixels:.* and arrays:")
     np.save(tmp_path / "floats.npy", IMAGES / 255)
     assert "kept as arrays" in open_source(str(tmp_path / "floats.npy")).notes[0]
 
@@ -185,7 +185,7 @@ def test_parquet_names_no_files_outside(tmp_path: Path) -> None:
     source = open_source(str(folder / "p.parquet"))
     assert source.read(source.items[0].where) == png(1)
     for item in source.items[1:]:
-        with pytest.raises(Rejected, match="outside: .* leads out of the folder"):
+        with pytest.raises(Rejected, match="outside: .* points outside of the folder"):
             source.read(item.where)
 
 
@@ -218,7 +218,7 @@ def test_hdf5_is_read_in_groups_and_parts(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "g.h5", "w") as file:
         file["train/images"], file["train/labels"] = IMAGES, CLASSES[:, None]
         file["test/images"], file["test/labels"] = IMAGES[:2], [1, 2]
-    told(tmp_path / "g.h5", "holds test, train; choose a part with --split")
+    told(tmp_path / "g.h5", "contains test, train; choose a split with --split")
     source = open_source(str(tmp_path / "g.h5"), split="train")
     assert labelled(source) == list("012012")
     assert source.left_aside.total == 2
@@ -238,7 +238,7 @@ def test_folders_of_masks_are_taken_for_classes_and_told(tmp_path: Path) -> None
     for folder in ("images", "masks"):
         write_images(tmp_path / folder)
     (note,) = open_source(str(tmp_path)).notes
-    assert "the folders images, masks are taken for classes" in note
+    assert "the folders images, masks are used as classes" in note
 
 
 def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
     (folder / "metadata.csv").write_text("file_name,text\n0.png,one\n1.png,other\n0.png,another\n0.png,one\n")
     source = open_source(str(folder))
     assert [item.fields[TEXT] for item in source.items] == [b"one", b"other"]
-    assert "1 images are listed with several captions (0.png), of which the first is taken; prepare table:" in str(
+    assert "1 images are listed with several captions (0.png), of which the first is used; prepare table:" in str(
         source.notes
     )
     assert len(open_source(str(folder / "metadata.csv")).items) == 3
@@ -254,9 +254,9 @@ def test_further_captions_of_an_image_are_told(tmp_path: Path) -> None:
 
 def test_tables_of_addresses_are_told(table: Path) -> None:
     table.write_text("image,label\nhttps://x/1.jpg,0\n")
-    told(table, "lists addresses .*; fetch them first")
+    told(table, "lists URLs .*; download them first")
     table.write_text(f"image,label\n{'abcd' * 200},0\n")
-    told(table, "none of the first 1 files that it lists is there")
+    told(table, "none of the first 1 files that it lists exists")
 
 
 def test_captions_in_another_encoding_are_told(tmp_path: Path) -> None:

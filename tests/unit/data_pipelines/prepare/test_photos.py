@@ -51,5 +51,5 @@ def test_tiles_of_whole_photographs_are_train_or_test(tmp_path: Path) -> None:
 
 
 def test_what_is_no_package_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pictures\.deb: is no package of Debian"):
+    with pytest.raises(DataError, match=r"pictures\.deb: cannot be read as a Debian package"):
         photos(packages=[package(tmp_path, b"!<arch>\nnothing")], cache=tmp_path)

@@ -150,12 +150,12 @@ def test_what_folders_mean(names: list[str], classes: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["cat/a", "dog/b", "c"], r"1 images lie beside the class folders \(the first: c\)"),
+        (["cat/a", "dog/b", "c"], r"1 images are beside the class folders \(the first: c\)"),
         (
             ["train/a/x", "test/b/x", "extra/c/x"],
-            "test, train look like parts of a set, and there are extra; .*--split",
+            "test, train look like splits of a dataset, but there are extra; .*--split",
         ),
-        (["train/a/x", "train/b/x", "test/x"], "1 images lie beside the class folders.*--split"),
+        (["train/a/x", "train/b/x", "test/x"], "1 images are beside the class folders.*--split"),
     ],
 )
 def test_unclear_folders_are_told_of_and_still_scored(tmp_path: Path, names: list[str], words: str) -> None:
@@ -170,7 +170,9 @@ def test_folders_without_images_are_told_of(tmp_path: Path) -> None:
     (tmp_path / "bird").mkdir()
     source = open_source(str(tmp_path))
     assert source.classes == ("cat", "dog")
-    assert source.notes == ("2 folders beside the classes hold no images, so they are none (bird, notes)",)
+    assert source.notes == (
+        "2 folders beside the classes contain no images, and are not used as classes (bird, notes)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_tars_behind_one_another_are_read(tmp_path: Path) -> None:
     both.write_bytes(one + b"rubbish" * 100)
     items = open_source(str(both)).items
     assert len(items) == 7
-    assert "behind the end" in str(items[-1].where)
+    assert "not part of a tar" in str(items[-1].where)
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bz2", "zstd"])
@@ -339,7 +341,7 @@ def test_parts_among_tars(tmp_path: Path) -> None:
     assert len(open_source(str(tmp_path), split="train").items) == 6
     together = open_source(str(tmp_path))
     assert len(together.items) == 8
-    assert together.notes == ("tars of train, val were put together; --split takes one part",)
+    assert together.notes == ("tars of train, val were combined; --split selects one part",)
 
 
 # Nothing is lost in silence

@@ -90,8 +90,8 @@ def test_what_cannot_be_a_sample_is_listed_with_its_reason(tmp_path: Path) -> No
         "stereo.wav": "channels",
         "text.wav": "unreadable",
     }
-    assert found["fast.wav"][1] == "16000 Hz, expected 8000 Hz as most have; --rate resamples"
-    assert found["stereo.wav"][1] == "2, expected 1 as most have; --channels 1 mixes them"
+    assert found["fast.wav"][1] == "16000 Hz, expected 8000 Hz as most files have; --rate resamples"
+    assert found["stereo.wav"][1] == "2, expected 1 as most files have; --channels 1 mixes them"
     assert found["short.wav"][1] == "0.009875 s, expected 0.01 s or more"
     assert "dB of full scale" in found["silent.wav"][1]
 
@@ -193,7 +193,7 @@ def test_a_form_that_makes_no_sense_is_one_line(tmp_path: Path, form: SoundForm,
 
 def test_images_have_no_rate(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros((4, 2), np.float32))
-    with pytest.raises(DataError, match="--rate, --seconds and --cut are for files of sounds"):
+    with pytest.raises(DataError, match="--rate, --seconds and --cut are for sound files"):
         open_source(str(tmp_path / "rows.npy"), sounds=SoundForm(rate=8000))
 
 
@@ -249,7 +249,7 @@ def test_drums_are_those_that_the_kits_name(tmp_path: Path) -> None:
     assert "Kick gone" in test.notes[0]
     assert train.fields["audio"] == FieldSpec("audio", (1, 200), "int16", rate=4000, codec="flac")
     assert pickle.loads(pickle.dumps(train.reader)).read(train.items[0].where).shape == (1, 200)
-    with pytest.raises(DataError, match=r"none\.deb: no drums in it"):
+    with pytest.raises(DataError, match=r"none\.deb: contains no drums"):
         drums.drums(package=debian_package(tmp_path / "none.deb", {"note": b""}), cache=tmp_path)
 
 

@@ -98,7 +98,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 
 def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders \(the first: stray.png\)"):
+    with pytest.raises(DataError, match=r"1 images are beside the class folders \(the first: stray.png\)"):
         open_source(str(write_tree(tmp_path / "pets", {**TREE, "stray.png": png(9)})))
 
 
@@ -160,7 +160,7 @@ def test_a_damaged_member_of_a_zip_is_rejected(tmp_path: Path) -> None:
     manifest, _ = prepared(str(path), tmp_path)
     assert (manifest.count, manifest.rejected) == (2, 1)
     path.write_bytes(data[:100])
-    with pytest.raises(DataError, match="not a whole zip"):
+    with pytest.raises(DataError, match="not a complete zip"):
         open_source(str(path))
 
 
@@ -439,14 +439,14 @@ def test_openclipart_has_its_classes_and_its_bombs() -> None:
     ("text", "words"),
     [
         ("imagnet", "unknown dataset 'imagnet' (did you mean 'imagenet'?)"),
-        ("imagenet", "get ILSVRC2012_img_train.tar from image-net.org and say imagenet:PATH"),
-        ("celeba", "get img_align_celeba.zip"),
+        ("imagenet", "download ILSVRC2012_img_train.tar from image-net.org and give imagenet:PATH"),
+        ("celeba", "download img_align_celeba.zip"),
         ("fashion-mnist-10k?train", "it has no split"),
-        ("{}", "not understood as a source of samples, nothing is in it; say which kind it is"),
+        ("{}", "not recognised as a source of samples, it is empty; give its kind"),
         ("folder:{}", "no images in it"),
         ("webdataset:{}", "no .tar in it"),
         ("idx:{}", "no train or t10k or test-images-idx3-ubyte[.gz] in it"),
-        ("cifar:{}", "no version of CIFAR"),
+        ("cifar:{}", "not a version of CIFAR"),
         ("imagenet:{}", "neither ILSVRC2012_img_train.tar nor"),
         ("ffhq:{}/nothing", "unknown dataset"),
     ],

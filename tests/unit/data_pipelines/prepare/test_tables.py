@@ -112,7 +112,7 @@ def test_rows_that_repeat_are_counted_and_two_labels_refused(folder: Path) -> No
     assert seen(source) == RIGHT
     assert source.left_aside.words == "1 rows that repeat another (row 6: caf\u00e90.png)"
     path.write_text(ROWS + "caf\u00e90.png,b\n")
-    with pytest.raises(DataError, match="row 6: caf\u00e90.png has the label 'b', and 'a' in a row before"):
+    with pytest.raises(DataError, match="row 6: caf\u00e90.png has the label 'b', and 'a' in an earlier row"):
         open_source(str(path))
 
 
@@ -122,7 +122,7 @@ def test_a_column_is_named_and_what_is_not_taken_is_told(folder: Path) -> None:
     source = open_source(str(path))
     assert (source.classes, source.notes) == (
         (),
-        (f"{path}: no column of labels was found; columns not taken: breed (--label takes one)",),
+        (f"{path}: no column of labels was found; columns that are not used: breed (--label selects one)",),
     )
     assert seen(open_source(str(path), label="breed")) == RIGHT
     with pytest.raises(DataError, match="no column 'race' for --label; it has file_name, breed"):
@@ -160,7 +160,7 @@ def test_a_table_beside_class_folders_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\nb/1.png,x\n")
     source = open_source(str(tmp_path))
     assert seen(source) == RIGHT
-    assert "t.csv lists the images, too, and was not taken" in source.notes[0]
+    assert "t.csv also lists the images, but was not used" in source.notes[0]
 
 
 def test_a_table_of_unknown_columns_is_told_of_and_taken_on_request(tmp_path: Path) -> None:
@@ -169,11 +169,11 @@ def test_a_table_of_unknown_columns_is_told_of_and_taken_on_request(tmp_path: Pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     (note,) = open_source(str(tmp_path)).notes
-    assert "none of its columns is known for labels (id, breed); --label takes one" in note
+    assert "none of its columns is recognised as labels (id, breed); --label selects one" in note
     assert seen(open_source(str(tmp_path), label="breed")) == RIGHT[:2]
     with pytest.raises(DataError, match="no table beside the images has a column 'race' for --label"):
         open_source(str(tmp_path), label="race")
-    with pytest.raises(DataError, match="none of the first 2 files that it lists is there"):
+    with pytest.raises(DataError, match="none of the first 2 files that it lists exists"):
         open_source(str(tmp_path / "labels.csv"))
 
 
@@ -201,7 +201,7 @@ def test_parquet_with_images_in_it(tmp_path: Path) -> None:
     assert [item.fields[TEXT] for item in train.items] == [b"t0", b"t1", b"t2"]
     assert (
         train.left_aside.words == "1 files beside the shards (README.md); "
-        "1 shards of other parts (data/test-00000-of-00001.parquet)"
+        "1 shards of other splits (data/test-00000-of-00001.parquet)"
     )
     assert len(open_source(f"huggingface:{place}").items) == 4
     out = tmp_path / "out"

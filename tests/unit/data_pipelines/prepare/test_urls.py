@@ -47,7 +47,7 @@ def test_the_set_is_that_of_the_same_tars_here(tars: Path, tmp_path: Path) -> No
         ("URL/nothing.tar", "nothing.tar: the server answers 404"),
         ("https://me:secret@there/a.tar", "~/.netrc"),
         ("URL/{1..2.tar", "its braces do not match"),
-        ("parquet:https://there/a.parquet", "only tars are fetched; fetch it yourself, and prepare parquet:PATH"),
+        ("parquet:https://there/a.parquet", "only tars are downloaded; download it yourself, and prepare parquet:PATH"),
         ("pipe:curl https://there/a.tar", "would run a command"),
     ],
 )
