@@ -151,7 +151,7 @@ def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, D
     Raises:
         UserError: a stream or a field is missing.
     """
-    names = [*sampler.inputs, *sampler.outputs]
+    names = list(dict.fromkeys([*sampler.inputs, *sampler.outputs]))
     streams = dict.fromkeys(name.rpartition(".")[0] for name in names)
     if places.keys() != streams.keys():
         wanted = " ".join(f"{name}=DIR" if name else "DIR" for name in streams)

@@ -191,5 +191,5 @@ def test_a_state_of_two_ranks_loads_on_one(two: list[dict[str, Any]], tmp_path: 
 
 
 def test_mistakes_are_told(two: list[dict[str, Any]]) -> None:
-    assert "counts 2 and 3" in two[0]["uneven"]
+    assert "differ: 2 and 3" in two[0]["uneven"]
     assert "extra.zero_optimization.no_such_key" in two[0]["unknown"]

@@ -185,7 +185,7 @@ def test_both_directions_of_a_cyclegan_are_scored(tiny: Path, tmp_path: Path) ->
     assert watch(run.folder) == own
     elsewhere = bt.evaluate(run.snapshot, {"A": tiny, "B": tiny}, **settings)
     assert elsewhere.keys() == own.keys()
-    with pytest.raises(UserError, match="name the data as A=DIR B=DIR"):
+    with pytest.raises(UserError, match="trained on A.image, B.image; give the data as A=DIR B=DIR"):
         bt.evaluate(run.snapshot, tiny, **settings)
     with pytest.raises(UserError, match="pairs psnr: the outputs have no targets"):
         bt.evaluate(run.snapshot, **settings, pairs=["psnr"])

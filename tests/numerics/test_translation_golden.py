@@ -82,7 +82,7 @@ def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "document", "io", "words"),
     [
-        ("pix2pix-unet64-batch", lambda document: document.update(loss_G_hinge=1.0), len, "'loss_G_hinge' is not"),
+        ("pix2pix-unet64-batch", lambda document: document.update(loss_G_hinge=1.0), len, "'loss_G_hinge' is unknown"),
         ("pix2pix-unet64-batch", lambda document: document.update(made_by="x"), len, "'made_by' is unknown"),
         (
             "pix2pix-unet64-batch",
@@ -100,7 +100,7 @@ def test_wrong_numbers_of_cyclegan_are_found(tmp_path: Path) -> None:
             "cyclegan-resnet64",
             len,
             lambda io: io.update({"after_train.G.x": torch.ones(1)}),
-            "'after_train.G.x' is not",
+            "'after_train.G.x' is unknown",
         ),
         (
             "cyclegan-resnet64",

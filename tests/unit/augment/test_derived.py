@@ -62,8 +62,8 @@ def test_a_sample_is_derived_alike_in_every_batch_and_as_its_spec_says(config: d
 
 
 def test_every_kind_is_tried_here() -> None:
-    of_sounds = {"excerpt", "mel", "spectrogram", "instantaneous_frequency"}  # see test_derived_sounds.py and ops
-    assert {config["kind"] for config in KINDS} | of_sounds == set(DERIVED)
+    elsewhere = {"excerpt", "mel", "spectrogram", "instantaneous_frequency", "frames"}  # fields of sounds and of clips
+    assert {config["kind"] for config in KINDS} | elsewhere == set(DERIVED)
 
 
 def test_smaller_images_are_those_of_pillow(images: Tensor) -> None:

@@ -43,7 +43,7 @@ def test_ranks_that_have_lost_their_launcher_are_waited_for(
 def test_a_second_start_is_refused_at_once(tmp_path: Path, dead: int) -> None:
     for facts in ({"command": str(os.getpid())}, {}, {"command": str(dead), "namespace": "pid:[1]"}):
         lock = held_by(tmp_path, **facts)
-        with pytest.raises(RunBusyError, match=f"process {os.getpid()} on .* trains here") as caught:
+        with pytest.raises(RunBusyError, match=f"process {os.getpid()} on .* is training here") as caught:
             refuse_if_held(tmp_path)
         assert ("another container" in str(caught.value)) == ("namespace" in facts)
         lock.close()  # type: ignore[attr-defined]

@@ -50,7 +50,7 @@ def test_its_digest_stays(tmp_path: Path) -> None:
 
 def test_it_is_not_prepared_over(tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER / "plain", tmp_path / "set")
-    with pytest.raises(DataError, match="set: exists already, and was not made of this source with these options"):
+    with pytest.raises(DataError, match="set: exists already, and was not made from this source with these options"):
         write_shards(
             from_arrays("format3-plain", PIXELS[:2, :1], origin="made by hand"), folder, ShardOptions(codec="npy")
         )

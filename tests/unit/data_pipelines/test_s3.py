@@ -28,15 +28,17 @@ def endpoint() -> Iterator[str]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while True:
-            try:
-                requests.put(f"{url}/sets", timeout=1).raise_for_status()
-                break
-            except requests.ConnectionError:
-                assert time.monotonic() < deadline and process.poll() is None
-                time.sleep(0.1)
-        yield url
-        process.terminate()
+        try:
+            while True:
+                try:
+                    requests.put(f"{url}/sets", timeout=20).raise_for_status()  # its first answer imports much
+                    break
+                except (requests.ConnectionError, requests.Timeout):
+                    assert time.monotonic() < deadline and process.poll() is None
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,7 @@ def test_the_same_again_changes_nothing_and_another_is_refused(tmp_path: Path) -
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()}
     assert write_shards(tiny_source(), tmp_path / "set", ShardOptions(shard_samples=8)) == manifest
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").iterdir()} == before
-    with pytest.raises(DataError, match="set: exists already, and was not made of this source"):
+    with pytest.raises(DataError, match="set: exists already, and was not made from this source"):
         write_shards(tiny_source(seed=1), tmp_path / "set", ShardOptions(shard_samples=8))
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="other: exists already"):

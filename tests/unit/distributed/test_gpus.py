@@ -61,7 +61,7 @@ def test_what_gives_gpus_is_named_and_can_be_taken_back(environment: dict[str, s
 
 def test_gpus_that_were_asked_for_and_do_not_work_end_the_rank(machine: Any) -> None:
     machine(0, "the NVIDIA driver on your system is too old")
-    with pytest.raises(DeviceError, match=r"SLURM_JOB_GPUS=1 gives .* driver .* too old; to train on CPUs, set"):
+    with pytest.raises(DeviceError, match=r"SLURM_JOB_GPUS=1 assigns .* driver .* too old; to train on CPUs, set"):
         find_device(0, {"SLURM_JOB_GPUS": "1"})
     assert find_device(0, {"CUDA_VISIBLE_DEVICES": ""}) == torch.device("cpu")
 

@@ -105,7 +105,7 @@ def test_a_run_folder_is_held_until_its_process_ends(tmp_path: Path) -> None:
     try:
         assert held.wait(20)
         assert is_held(tmp_path)
-        with pytest.raises(RunBusyError, match="process 7 on elsewhere trains here"):
+        with pytest.raises(RunBusyError, match="process 7 on elsewhere is training here"):
             refuse_if_held(tmp_path)
         with pytest.raises(RunBusyError):
             hold(tmp_path, {}, wait_seconds=0.3)

@@ -202,7 +202,7 @@ def test_frames_that_are_not_taken_are_told(tmp_path: Path) -> None:
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
     first.save(tmp_path / "b.png")
     (note,) = frames_note(open_source(str(tmp_path)))
-    assert "(a.gif: 2), of which the first is taken" in note
+    assert "(a.gif: 2), of which the first is used" in note
     assert frames_note(open_source(str(write_images(tmp_path / "still")))) == ()
 
 
