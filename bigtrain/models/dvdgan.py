@@ -39,11 +39,11 @@ from bigtrain.models.biggan import (
 from bigtrain.models.layers.conditional_batch_norm import set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.drawn_frames import append_drawn_frames, split_drawn_frames
+from bigtrain.models.layers.projection_discriminator import SpectralProjection
 from bigtrain.models.layers.spectral import (
     Initialisation,
     SpectralConv2d,
     SpectralConv3d,
-    SpectralEmbedding,
     SpectralLinear,
     WeightStyle,
 )
@@ -272,7 +272,7 @@ class DVDGANDiscriminator(Discriminator):
         return [*self.spatial.stages(), *self.temporal.stages()]
 
 
-class TemporalDiscriminator(Discriminator):
+class TemporalDiscriminator(SpectralProjection):
     """Clip -> half its sides -> two residual blocks of space and time -> residual blocks of each frame -> logit."""
 
     def __init__(self, clip: ArraySpec, width: int, multiples: Widths | None, init: Initialisation) -> None:
@@ -286,15 +286,13 @@ class TemporalDiscriminator(Discriminator):
         widths, style = [multiple * width for multiple in multiples], WeightStyle(init)
         halvings = paper_halvings(half, len(widths))
         check_halvings(half, halvings)
-        self.image, self.features_dim = clip, widths[-1]
+        self.image = clip
         blocks: list[nn.Module] = []
         for depth, (before, after) in enumerate(pairwise([channels, *widths])):
             kind = SpaceTimeBlock if depth < 2 else DiscriminatorBlock
             blocks.append(kind(before, after, down=depth < halvings, first=depth == 0, style=style))
         self.blocks = nn.ModuleList(blocks)
-        self.linear = SpectralLinear(widths[-1], 1, style=style)
-        if clip.classes:
-            self.embed = SpectralEmbedding(clip.classes, widths[-1], style=style)
+        self.add_head(widths[-1], style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; `image` has shape [N, T, C, H, W]."""
@@ -310,17 +308,6 @@ class TemporalDiscriminator(Discriminator):
             x = x.transpose(1, 2).flatten(0, 1)
         found.append(F.relu(x).float().sum((2, 3)).reshape(count, -1, self.features_dim).sum(1))
         return found
-
-    def head(self, feature: Tensor, label: Tensor) -> Tensor:
-        """See Discriminator; a class adds its projection."""
-        logits: Tensor = self.linear(feature).squeeze(1).float()
-        if self.image.classes:
-            logits = logits + (self.embed(class_weights(label, self.image.classes)) * feature).sum(1)
-        return logits.float()
-
-    def stages(self) -> Sequence[nn.Module]:
-        """See Discriminator."""
-        return list(self.blocks)
 
 
 class SpaceTimeBlock(nn.Module):

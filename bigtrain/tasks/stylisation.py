@@ -15,18 +15,18 @@ from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
 from bigtrain.core.registry import WithMoreKeys
 from bigtrain.core.rng import Draws
-from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
-from bigtrain.engine.task import Fields, Task, TaskConfig, image_of
+from bigtrain.engine.task import Fields, TaskConfig, image_of
 from bigtrain.models import TranslationDiscriminatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.pretrained.weights import WeightsError
 from bigtrain.models.styliser import StyliserConfig
 from bigtrain.tasks.adversary import WeightedGameConfig
-from bigtrain.tasks.losses import buffers_restored, discriminator_loss, generator_loss
+from bigtrain.tasks.losses import discriminator_loss, generator_loss
+from bigtrain.tasks.one_generator import MakePlayer, OneGeneratorTask
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
@@ -239,42 +239,18 @@ class StylisationSampler(TaskSampler):
         return {output: networks["G"](inputs[content], inputs[style])}
 
 
-class StylisationTask(Task):
+class StylisationTask(OneGeneratorTask):
     """D's step, if there is a D, then G's on the same batch; see `TaskConfig.build_task` for the arguments."""
 
     def __init__(self, config: StylisationConfig, fields: Fields, *, device: torch.device) -> None:
         self._config = config
-        self.specs = config.networks(fields)
-        self._averages = Averages(device)
-        networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
-        self.players = {"G": StylisationGenerator(networks["G"], config, self._averages)}
-        self.optimizers = dict(config.optim)
-        if "D" in networks:
-            self.players["D"] = StylisationDiscriminator(networks["D"], config, self._averages)
-            limit = config.objective.weight_clip
-            self.optimizers["D"] = config.optim["D"].model_copy(update={"weight_limit": limit})
-        self.averaged = {"G": networks["G"]}
-        self.sampler = config.build_sampler(fields, {})
+        players: dict[str, MakePlayer] = {
+            "G": lambda network, averages: StylisationGenerator(network, config, averages),
+            "D": lambda network, averages: StylisationDiscriminator(network, config, averages),
+        }
+        super().__init__(config, config.objective, config.objective.terms, players, fields=fields, device=device)
 
-    def phases(self, progress: Progress) -> Sequence[Phase]:
-        """See Task."""
-        objective = self._config.objective
-        return objective.phases(objective.terms, progress, played="D" in self.players)
-
-    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
-        """See Task."""
-        self._averages.move()
-        return {}
-
-    def stateful(self) -> Mapping[str, Stateful]:
-        """See Task."""
-        return {"averages": self._averages}
-
-    @torch.no_grad()
-    def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
-        """See Task: the mean over all patches of style images; statistics are put back."""
-        if "D" not in networks:
-            return {}
-        D = networks["D"]
-        with buffers_restored(D):
-            return {"": D(batch[self._config.style]).flatten(1).mean(1)}
+    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
+        """See OneGeneratorTask; D judges style images."""
+        logits: Tensor = networks["D"](batch[self._config.style])
+        return logits
