@@ -63,4 +63,4 @@ class Compiler:
     def begin_step(self) -> None:
         """Let CUDA graphs use the memory of the last step's results again."""
         if self._wanted == "cuda_graphs":
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
