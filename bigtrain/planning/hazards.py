@@ -58,9 +58,8 @@ def operations(
         stream.reading.window * _SHARD_IMAGES * cluster.world_size / config.global_batch
     )  # steps of one rank's images
     ranks_a_shard = max(min(cluster.world_size / lanes, window), 1.0)
-    largest = max(
-        3 * sizes.weights + sizes.buffers for sizes in planner.players.values()
-    )  # weights and moments of one player: objects are loaded one after the other
+    averages = max((sum(sizes) for sizes in planner.averaged.values()), default=0) * (1 + len(config.ema.profiles))
+    tensors = [math.prod(shape) for sizes in planner.players.values() for shape in sizes.parameters.values()]
     samples = config.eval.samples
     evaluation = samples / (3 * own.img_per_s) + samples / (_SCORED_PER_S * cluster.world_size)
     between = config.eval.interval_kimg * 1000 / own.img_per_s
@@ -69,7 +68,8 @@ def operations(
         "open_per_s": shards_per_s * ranks_a_shard,
         "fetch_per_s": shards_per_s * nodes_a_shard,
         "nodes_a_shard": nodes_a_shard,
-        "host_bytes": largest * cluster.gpus_per_node,
+        # A network's averages are read as a whole; of weights and moments, a rank reads what it keeps, one by one.
+        "host_bytes": max(averages, 4 * max(tensors, default=0)) * cluster.gpus_per_node,
         "save_s": checkpoint["write_s"],
         "evaluation_s": evaluation,
         "evaluation_share": evaluation / (between + evaluation) if between else 0.0,
