@@ -1,6 +1,7 @@
 """What hurts a run on many nodes beside the training itself, each with a number and the key that mends it."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -121,15 +122,24 @@ def _host(operations: Mapping[str, float]) -> Iterator[Hazard]:
 
 def _reading(config: TrainingConfig, cluster: Cluster, operations: Mapping[str, float]) -> Iterator[Hazard]:
     for name, stream in config.data.streams.items():
+        place = f"data.streams.{name}" if name else "data"
+        remote = any(map(is_remote, stream.paths))
+        if remote and cluster.nodes > 1 and stream.cache.folder is None and "BIGTRAIN_CACHE" not in os.environ:
+            yield Hazard(
+                f"cache: {cluster.nodes} nodes write what they fetch to ~/.cache/bigtrain, which the nodes of a "
+                "cluster usually share",
+                f"{place}.cache.folder=FOLDER, on a disk of each node, or $BIGTRAIN_CACHE",
+            )
         if stream.reading.lanes >= cluster.nodes or cluster.nodes == 1:
             continue
-        key = f"data.streams.{name}.lanes" if name else "data.lanes"
-        if any(map(is_remote, stream.paths)):
+        if remote:
             nodes, rate = operations["nodes_a_shard"], operations["fetch_per_s"]
             what = f"each shard is fetched by {nodes:.0f} nodes, {rate:,.0f} GET/s"
         else:
             what = f"all ranks together open {operations['open_per_s']:,.0f} shards per second"
-        yield Hazard(f"reading: {what}", f"{key}={lanes_for(config, stream, cluster.nodes)}, before the run begins")
+        yield Hazard(
+            f"reading: {what}", f"{place}.lanes={lanes_for(config, stream, cluster.nodes)}, before the run begins"
+        )
 
 
 def lanes_for(config: TrainingConfig, stream: StreamConfig, nodes: int) -> int:

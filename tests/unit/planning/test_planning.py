@@ -156,7 +156,11 @@ def test_a_mistake_is_one_line(plan: Any, arguments: list[str], words: str) -> N
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
-def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -> None:
+def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BIGTRAIN_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
     size = ("global_batch=4096", "micro_batch=4", "--nodes", "128", "--gpu", "h100")
     code, out, _ = plan(*size, "strategy.kind=fsdp", "data.path=s3://sets/large", "--json")
     assert code == 0
@@ -165,6 +169,7 @@ def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -
     found = {one["what"].partition(":")[0]: one for one in made["hazards"]}
     assert found["reading"]["remedy"].startswith("data.lanes=128")
     assert "each shard is fetched by 128 nodes" in found["reading"]["what"]
+    assert found["cache"]["remedy"].startswith("data.cache.folder=FOLDER")
     assert found["strategy"]["remedy"].startswith("strategy.shard_ranks=8")
     assert "--container" in found["start"]["remedy"]
     code, out, _ = plan(*size, "data.lanes=128")
