@@ -70,10 +70,13 @@ class Files:
         folder: of the checkpoint.
         names: of its files, in the order in which they are searched.
         shapes: of the tensors that are wanted.
+
+    Attributes:
+        folder: of the checkpoint.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], shapes: Shapes) -> None:
-        self._folder, self._shapes = folder, shapes
+        self.folder, self._shapes = folder, shapes
         self._unread = [folder / name for name in names]
         self._runs: dict[str, list[_Run]] = {}
         self._open: tuple[Path, int] | None = None
@@ -100,7 +103,7 @@ class Files:
             if sum(min(run.last, stop) - max(run.first, start) for run in runs) >= stop - start:
                 return runs
             if not self._unread:
-                raise OSError(f"{self._folder}: {name} is incomplete")
+                raise OSError(f"{self.folder}: {name} is incomplete")
             self._learn(self._unread.pop(0))
 
     def _learn(self, path: Path) -> None:
@@ -139,8 +142,8 @@ class _InFiles(SavedTensor):
     """A tensor in files."""
 
     def __init__(self, files: Files, name: str, shape: Sequence[int], dtype: str) -> None:
-        self._files, self._name = files, name
-        self.shape, self._dtype = torch.Size(shape), getattr(torch, dtype)
+        self._files, self._name, self._dtype = files, name, getattr(torch, dtype)
+        self.shape, self.name = torch.Size(shape), f"{files.folder}: {name}"
 
     def read(self, start: int, stop: int) -> Tensor:
         """See SavedTensor."""

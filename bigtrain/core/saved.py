@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from bigtrain.core.errors import UserError
 from bigtrain.core.state import State
 
 
@@ -16,9 +17,11 @@ class SavedTensor(ABC):
 
     Attributes:
         shape: of the complete tensor.
+        name: for error messages.
     """
 
     shape: torch.Size
+    name: str
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Tensor:
@@ -37,13 +40,16 @@ class SavedTensor(ABC):
         return self.read(0, self.shape.numel()).view(self.shape)
 
     def of_shape(self, shape: Sequence[int]) -> Self:
-        """Return this tensor if it has the expected shape.
+        """Return this tensor if it has the shape that a network needs.
 
         Raises:
-            ValueError: it has another one.
+            UserError: it has another one.
         """
         if tuple(shape) != tuple(self.shape):
-            raise ValueError(f"the saved tensor has the shape {list(self.shape)}, but {list(shape)} is needed")
+            raise UserError(
+                f"{self.name} has the shape {list(self.shape)}, but the networks of this config need {list(shape)}: "
+                "a run cannot be continued with networks of other sizes"
+            )
         return self
 
 
@@ -56,7 +62,7 @@ class TensorInMemory(SavedTensor):
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        self.shape = tensor.shape
+        self.shape, self.name = tensor.shape, "a tensor of the state"
 
     def read(self, start: int, stop: int) -> Tensor:
         """See SavedTensor."""

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from bigtrain.checkpoint import CheckpointConfig, Checkpoints
 from bigtrain.checkpoint.contents import open_state, shapes_of, split
 from bigtrain.checkpoint.pieces import Piece, own_pieces, write_pieces
+from bigtrain.core.errors import UserError
 from bigtrain.core.state import Progress, State
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import LiveBytes, local_bytes
@@ -77,13 +78,16 @@ def read(folder: Path, *kinds: str) -> list[dict[str, Any]]:
 def read_as(kind: str, folder: Path) -> dict[str, Any]:
     """Load the checkpoint, and compare every bit; return bytes read and additional memory, in shares."""
     strategy = build(kind)
-    state = open_state(next(folder.glob("kimg*")), "D", rank=dist.get_rank(), world_size=dist.get_world_size())
+    path, place = next(folder.glob("kimg*")), {"rank": dist.get_rank(), "world_size": dist.get_world_size()}
+    strategy.load_shares(open_state(path, "D", **place))
+    same = [torch.equal(one, other) for one, other in pairs(strategy.state_dict(), state_of(Weights()))]
+    # Counted the second time: at first, DTensor tries operators on tensors without memory, and modules are imported.
+    state = open_state(path, "D", **place)
     before = bytes_read()
     with LiveBytes() as live:
         strategy.load_shares(state)
     read = bytes_read() - before
     share = share_of(kind, strategy)
-    same = [torch.equal(one, other) for one, other in pairs(strategy.state_dict(), state_of(Weights()))]
     return {
         "kind": kind,
         "read": read / share,
@@ -219,3 +223,9 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, number: int) -> None:
     path.write_bytes(damaged(path.read_bytes())[number])
     with pytest.raises(OSError, match=r"shard-00001.*(ends too early|not a safetensors file)"):
         open_state(tmp_path, "G")["a"].whole()
+
+
+def test_a_network_of_another_size_is_one_line(tmp_path: Path) -> None:
+    describe(tmp_path, {"G/a": torch.rand(8, 3)})
+    with pytest.raises(UserError, match=r"G/a has the shape \[8, 3\], but the networks of this config need \[9, 3\]"):
+        open_state(tmp_path, "G")["a"].of_shape((9, 3))
