@@ -147,7 +147,7 @@ class _InFiles(SavedTensor):
 
     def read(self, start: int, stop: int) -> Tensor:
         """See SavedTensor."""
-        elements = torch.empty(stop - start, dtype=self._dtype)
+        elements = torch.empty(stop - start, dtype=self._dtype, device="cpu")
         if len(elements):
             memory = elements.view(torch.uint8).numpy().data
             self._files.read_into(memory, self._name, start, stop, elements.itemsize)

@@ -90,7 +90,8 @@ class ZeROStrategy(Strategy):
         self._engine.step()
         skipped = bool(self._engine.optimizer.overflow)
         norm = 0.0 if skipped else float(self._engine.optimizer._global_grad_norm)
-        return {"gradient_norm": torch.tensor(norm), "skipped_step": torch.tensor(float(skipped))}
+        told = torch.tensor([norm, float(skipped)], device="cpu")  # DeepSpeed has waited for both already
+        return {"gradient_norm": told[0], "skipped_step": told[1]}
 
     def set_trainable(self, trainable: bool) -> None:
         """See Strategy."""
