@@ -98,7 +98,7 @@ def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> No
         tried.append(beta)
         finish(scheduler, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
-    assert importances(sweep, scheduler.trials, scheduler.direction) == {"optim.G.beta1": pytest.approx(1.0)}
+    assert importances(sweep, scheduler.trials, scheduler.direction) == {"G.beta1": pytest.approx(1.0)}
 
 
 def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
