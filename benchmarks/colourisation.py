@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/colourisation.py WITH_D... --without L1_ALONE... [--picture PNG]
 
-The arguments are snapshots of `configs/colour-emoji64.yaml`, one a seed and in the same order. The held-out drawings
-are `bigtrain data prepare emoji-lines DIR --split test`, which is done here: concepts of groups that no training
-drawing is of. Colourfulness is Hasler & Süsstrunk's (2003), the mean over drawings. All features are those of
+The arguments are snapshots of `configs/translation/colour-emoji64.yaml`, one a seed and in the same order. The held-out
+drawings are `bigtrain data prepare emoji-lines DIR --split test`, which is done here: concepts of groups that no
+training drawing is of. Colourfulness is Hasler & Süsstrunk's (2003), the mean over drawings. All features are those of
 EfficientNet-Lite0. Intervals are of Student's t over the differences between runs of one seed.
 """
 

@@ -89,7 +89,7 @@ class Place:
     def config(self, name: str, *overrides: str) -> TrainingConfig:
         """Return a recipe, small where that is asked for."""
         small = SMALL[name] if self.small else []
-        return load_training(str(CONFIGS / f"{name}.yaml"), [*small, *overrides])
+        return load_training(str(next(CONFIGS.rglob(f"{name}.yaml"))), [*small, *overrides])
 
 
 class Steps:

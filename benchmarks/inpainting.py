@@ -2,13 +2,13 @@
 
     .venv/bin/python benchmarks/inpainting.py NETWORK... --coarse COARSE... [--picture PNG]
 
-The first arguments are snapshots of `configs/inpaint-photos64.yaml`, one a seed; those after `--coarse` are of the same
-recipe with `generator.refine=false discriminator=null 'optim={G: {lr: 4.0e-4, beta1: 0.5, beta2: 0.9}}'`: the first
-stage, trained with L1 alone. The held-out photographs are `bigtrain data prepare photos DIR --split test`, prepared
-here; the holes are those of the recipe, by the sample's number. L1 is the mean difference of a pixel's value in the
-holes (of 255), FID and the perceptual distance are of EfficientNet-Lite0's features of whole pictures, whose known
-pixels are equal. Telea's method is OpenCV's (Telea 2004, radius 3). Intervals are of Student's t over the differences
-between runs of one seed.
+The first arguments are snapshots of `configs/translation/inpaint-photos64.yaml`, one a seed; those after `--coarse` are
+of the same recipe with `generator.refine=false discriminator=null 'optim={G: {lr: 4.0e-4, beta1: 0.5, beta2: 0.9}}'`:
+the first stage, trained with L1 alone. The held-out photographs are `bigtrain data prepare photos DIR --split test`,
+prepared here; the holes are those of the recipe, by the sample's number. L1 is the mean difference of a pixel's value
+in the holes (of 255), FID and the perceptual distance are of EfficientNet-Lite0's features of whole pictures, whose
+known pixels are equal. Telea's method is OpenCV's (Telea 2004, radius 3). Intervals are of Student's t over the
+differences between runs of one seed.
 """
 
 import argparse

@@ -29,7 +29,7 @@ from bigtrain.planning.hardware import Assumed, Cluster, find_gpu, load_hardware
 from bigtrain.planning.planner import Planner
 from bigtrain.planning.step import Setup, StepTime, operator_seconds, step_time
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parent.parent / "configs" / "synthesis"
 PAGE = Path(__file__).parent / "planning.md"
 MARKS = ("<!-- published: written by benchmarks/published_speeds.py -->", "<!-- /published -->")
 HALF = ("precision=fp16",)

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/restoration.py BLIND... --clean CLEAN... [--picture PNG]
 
-The arguments are snapshots of `configs/srgan-photos64.yaml` without a discriminator (`discriminator=null
+The arguments are snapshots of `configs/translation/srgan-photos64.yaml` without a discriminator (`discriminator=null
 'optim={G: {lr: 4.0e-4}}'`), one a seed; the first ones are trained with `'data.derived.input={kind: restoration, scale:
 4}'`. The held-out photographs are `bigtrain data prepare photos DIR --split test`, prepared here, and degraded as in
 training by the sample's number. PSNR is the mean over photographs, the perceptual distance and FID are of

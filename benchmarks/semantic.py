@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/semantic.py [--seeds 0 1 2] [--kimg 16] [--nproc 2] [--out runs/semantic]
 
-It trains `configs/spade-earth64.yaml`, and the networks, losses and optimizers of `configs/pix2pix-earth64.yaml` on the
-data of the former: with the same label maps (one channel per label), pictures, order and seeds. As in the paper's
-comparison (Park et al. 2019, section 4), all that differs is the method. A run folder that is there already is resumed,
-or used as it is where its run is complete.
+It trains `configs/translation/spade-earth64.yaml`, and the networks, losses and optimizers of
+`configs/translation/pix2pix-earth64.yaml` on the data of the former: with the same label maps (one channel per label),
+pictures, order and seeds. As in the paper's comparison (Park et al. 2019, section 4), all that differs is the method. A
+run folder that is there already is resumed, or used as it is where its run is complete.
 
 The last snapshots are then given the maps of the held-out places (`bigtrain data prepare earth DIR --split test`, which
 is done here). FID is that of EfficientNet-Lite0's features. Accuracy, class accuracy and class IoU are those of
@@ -36,7 +36,7 @@ from data_pipelines.prepare import earth
 from data_pipelines.prepare.run import PrepareOptions, prepare
 
 ARMS = ("spade", "pix2pix")
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs" / "translation"
 _SHOWN = range(0, 806, 101)
 
 

@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/style.py SNAPSHOT... [--picture PNG]
 
-The arguments are snapshots of `configs/adain-photos64.yaml`. The contents are the photographs of the split `test`, the
-styles satellite pictures of the split `test`, both prepared here at 64 pixels. Each photograph gets one style. The
-losses are those of the training (`bigtrain/tasks/terms/style.py`), without weights: `content` is the distance of the
-encoder's activations from those that AdaIN asks for, `style` that of their means and deviations from those of the
-style. They are compared with a decoder that has random weights, and with the photograph and the style picture in the
-place of the output.
+The arguments are snapshots of `configs/stylisation/adain-photos64.yaml`. The contents are the photographs of the split
+`test`, the styles satellite pictures of the split `test`, both prepared here at 64 pixels. Each photograph gets one
+style. The losses are those of the training (`bigtrain/tasks/terms/style.py`), without weights: `content` is the
+distance of the encoder's activations from those that AdaIN asks for, `style` that of their means and deviations from
+those of the style. They are compared with a decoder that has random weights, and with the photograph and the style
+picture in the place of the output.
 """
 
 import argparse

@@ -2,14 +2,15 @@
 
     .venv/bin/python benchmarks/terrain.py WITH_D... --without L1_ALONE...
 
-The arguments are snapshots of `configs/pix2pix-earth64.yaml`, one a seed and in the same order. A classifier learns on
-real satellite pictures what terrain each place shows, and is then asked about made pictures: it should find the
-terrain that they were made from. The labels are those of the input, the coloured relief: each cell of 4x4 pixels has
-one of five classes of land, the clusters (k-means) of the mean colours of the cells of the training relief; cells of
-water are left out, since every network copies the coast. The classifier is a multinomial logistic regression on
-EfficientNet-Lite0's activations from 1/2 to 1/16 of the resolution, brought to the 16x16 cells, and learns on 32 cells
-of each training tile. As in the paper's table 1 the scores are the share of cells with the right class, its mean over
-classes, and the intersection over union, mean over classes. The held-out places are bands of longitude of their own.
+The arguments are snapshots of `configs/translation/pix2pix-earth64.yaml`, one a seed and in the same order. A
+classifier learns on real satellite pictures what terrain each place shows, and is then asked about made pictures: it
+should find the terrain that they were made from. The labels are those of the input, the coloured relief: each cell of
+4x4 pixels has one of five classes of land, the clusters (k-means) of the mean colours of the cells of the training
+relief; cells of water are left out, since every network copies the coast. The classifier is a multinomial logistic
+regression on EfficientNet-Lite0's activations from 1/2 to 1/16 of the resolution, brought to the 16x16 cells, and
+learns on 32 cells of each training tile. As in the paper's table 1 the scores are the share of cells with the right
+class, its mean over classes, and the intersection over union, mean over classes. The held-out places are bands of
+longitude of their own.
 
 A second classifier is asked about whole tiles: which of six kinds of cover, the clusters of the mean and the deviation
 of L*, a* and b* of real training tiles, a tile shows. The label is that of the true picture; the classifier is the same

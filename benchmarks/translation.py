@@ -2,11 +2,11 @@
 
     .venv/bin/python benchmarks/translation.py WITH_D... --without L1_ALONE...
 
-The arguments are snapshots of `configs/pix2pix-earth64.yaml`, one a seed and in the same order. The held-out places are
-`bigtrain data prepare earth DIR --split test`, which is done here: five bands of longitude. All features are those of
-EfficientNet-Lite0. The classifier is a logistic regression that tells real satellite pictures from made ones: it learns
-on four bands and is tested on the fifth, each band in turn, so that it never saw the place. 50 % means that it cannot
-tell. Intervals are of Student's t over the differences between runs of one seed.
+The arguments are snapshots of `configs/translation/pix2pix-earth64.yaml`, one a seed and in the same order. The
+held-out places are `bigtrain data prepare earth DIR --split test`, which is done here: five bands of longitude. All
+features are those of EfficientNet-Lite0. The classifier is a logistic regression that tells real satellite pictures
+from made ones: it learns on four bands and is tested on the fifth, each band in turn, so that it never saw the place.
+50 % means that it cannot tell. Intervals are of Student's t over the differences between runs of one seed.
 """
 
 import argparse

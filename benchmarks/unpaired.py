@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/unpaired.py SNAPSHOT... [--picture PNG]
     .venv/bin/python benchmarks/unpaired.py --cut --minutes 10 [--seeds 0 1 2] [--nproc 2] [--out runs/unpaired]
 
-The arguments are snapshots of `configs/cyclegan-emoji64.yaml` or `configs/cut-emoji64.yaml`. The test pairs are the
-concepts of the split `test`, of which both domains have a picture, prepared here. Distances are the mean |x| of images
-in [-1, 1] and `perceptual` on EfficientNet-Lite0. The picture shows the last snapshot: A, A to B, the partner, and that
-one B to A.
+The arguments are snapshots of `configs/unpaired/cyclegan-emoji64.yaml` or `configs/unpaired/cut-emoji64.yaml`. The test
+pairs are the concepts of the split `test`, of which both domains have a picture, prepared here. Distances are the mean
+|x| of images in [-1, 1] and `perceptual` on EfficientNet-Lite0. The picture shows the last snapshot: A, A to B, the
+partner, and that one B to A.
 
 `--cut` trains CycleGAN, CUT and FastCUT for the same time each and scores the last snapshots. A short run of each, in
 turns, tells how many images that time is, so that each learning rate falls to zero at its end. A run folder that is
@@ -32,7 +32,7 @@ from data_pipelines.prepare import emoji
 from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.read import ShardDataset
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs" / "unpaired"
 FAST = ("terms.patch_nce.weight=10", "terms.patch_nce.identity=0", "flip_equivariance=true")
 ARMS = {
     "cyclegan": ("cyclegan-emoji64", ()),

@@ -1,4 +1,4 @@
-"""The gallery of recipes: every config of configs/, with its header, and a picture of those that were run here."""
+"""The configs of runs in configs/ with their headers, and pictures of those that were run here."""
 
 import re
 from pathlib import Path
@@ -18,16 +18,18 @@ PICTURES = {
 
 INTRODUCTION = """# Recipes
 
-Every file in `configs/` is a complete config. Its header contains the commands, the source of the settings, the
-expected result, and what was verified. The recipes with a picture were trained by this project, and the picture shows
-their outputs. Most of the large recipes have not been trained, and their headers say so.
+`configs/` contains one folder for each task, and `quickstart.yaml`. Every file is a complete config. Its header
+contains the commands, the source of the settings, the expected result, and what was verified. The recipes with a
+picture were trained by this project, and the picture shows their outputs. Most of the large recipes have not been
+trained, and their headers say so.
 
 """
 
 
 def recipes_page() -> str:
     """Return the page as Markdown."""
-    recipes = sorted((ROOT / "configs").glob("*.yaml"), key=lambda path: (path.stem not in PICTURES, path.stem))
+    recipes = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "sweeps"]
+    recipes.sort(key=lambda path: (path.stem not in PICTURES, path.stem))
     found = [(path, path.read_text(encoding="utf-8")) for path in recipes]
     rows = ["| recipe | task | generator | resolution | kimg | verified |", "|---|---|---|---|---|---|"]
     rows += [_row(path.stem, yaml.safe_load(text), _verified(path.name, text)) for path, text in found]

@@ -79,7 +79,7 @@ def write_small_config(name: str) -> None:
         for step in path:
             part = part.setdefault(step, {})
         innermost(part)[last] = value
-    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(yaml.safe_dump(config))
 
 

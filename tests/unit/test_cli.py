@@ -8,6 +8,7 @@ import pytest
 
 from bigtrain.config import training_schema
 from tests.conftest import ROOT
+from tests.recipes import RECIPES
 
 TINY = str(ROOT / "tests" / "tiny.yaml")
 
@@ -73,9 +74,7 @@ def test_a_mistake_elsewhere(bigtrain, monkeypatch, tmp_path: Path, arguments: l
 
 
 def test_every_recipe_is_valid_and_shows_what_it_resolves_to(bigtrain, tmp_path: Path) -> None:
-    recipes = sorted((ROOT / "configs").glob("*.yaml"))
-    assert recipes
-    for recipe in recipes:
+    for recipe in RECIPES.values():
         code, out, _ = bigtrain("config", "show", str(recipe), "ema.half_life_kimg=20")
         assert code == 0
         assert "half_life_kimg: 20" in out

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def run() -> FakeRun:
-    config = load_training(str(ROOT / "configs" / "stylegan2-ffhq1024.yaml"), [])
+    config = load_training(str(ROOT / "configs" / "synthesis" / "stylegan2-ffhq1024.yaml"), [])
     return FakeRun(config, on_gpus=True)
 
 

@@ -9,8 +9,18 @@ import pytest
 from bigtrain.config import load_training
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+    *sorted((ROOT / "configs").rglob("*.yaml")),
+]
 VALUED = ("--time", "--partition", "--gpu", "--link", "--price", "--plot", "--nodes", "--gpus-per-node")
+
+
+def test_every_config_that_a_page_names_exists() -> None:
+    named = {path for page in PAGES for path in re.findall(r"\bconfigs/[\w./-]+\.yaml\b", page.read_text())}
+    assert sorted(path for path in named if not (ROOT / path).is_file()) == []
 
 
 def commands() -> list[str]:
@@ -34,5 +44,5 @@ def test_a_printed_command_fits_its_ranks(command: str) -> None:
 
 def test_recipes_of_clusters_say_how_to_use_64_and_256_gpus() -> None:
     for name in ("biggan-imagenet128", "biggan-deep-imagenet512", "r3gan-imagenet64", "stylegan2-ffhq1024"):
-        mine = [command for command in commands() if command.startswith(f"configs/{name}.yaml")]
+        mine = [command for command in commands() if f"/{name}.yaml " in command]
         assert {"--nodes 8 ", "--nodes 32 "} <= {match[0] for one in mine if (match := re.search(r"--nodes \d+ ", one))}

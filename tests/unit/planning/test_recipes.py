@@ -1,7 +1,6 @@
 """The papers' recipes: each builds, plans as its header says, and takes two real steps at reduced width."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from bigtrain.models import DISCRIMINATORS, GENERATORS, PATCH_DISCRIMINATORS, ST
 from bigtrain.planning.hardware import Cluster, find_gpu, load_hardware
 from bigtrain.planning.plan import Plan, make_plan
 from tests.conftest import ROOT
+from tests.recipes import RECIPES
 from tests.training import Training
 
 BIGGAN = ["generator.width=8", "discriminator.width=8"]
@@ -81,12 +81,12 @@ FAMILIES = (
 
 
 def recipe(name: str, *overrides: str) -> TrainingConfig:
-    return load_training(str(ROOT / "configs" / f"{name}.yaml"), list(overrides))
+    return load_training(str(RECIPES[name]), list(overrides))
 
 
 def planned(name: str) -> tuple[str, Plan]:
     """Return the header's figures, and the plan for the cluster that it names."""
-    text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
+    text = " ".join(line.lstrip("# ") for line in RECIPES[name].read_text().splitlines())
     found = re.search(r"Plan, (\d+) x (\d+) (\w+): (.*?)\. \(bigtrain plan\)", text)
     assert found, f"{name}: its header has no plan"
     nodes, cards, gpu, figures = found.groups()
@@ -97,18 +97,18 @@ def planned(name: str) -> tuple[str, Plan]:
 
 
 def test_all_recipes_are_here() -> None:
-    assert {path.stem for path in Path(ROOT / "configs").glob("*.yaml")} == {
-        "quickstart",
-        *NARROW,
-        *OTHER_TASKS,
-        *FAMILIES,
-    }
+    assert RECIPES.keys() == {"quickstart", *NARROW, *OTHER_TASKS, *FAMILIES}
+
+
+def test_a_recipe_is_in_the_folder_of_its_task() -> None:
+    for name, path in RECIPES.items():
+        assert path.parent.name == (recipe(name).task if name != "quickstart" else "configs")
 
 
 def test_every_network_has_a_recipe() -> None:
     used: set[tuple[str, str]] = set()
-    for path in Path(ROOT / "configs").glob("*.yaml"):
-        document = recipe(path.stem).model_dump(mode="json")
+    for name in RECIPES:
+        document = recipe(name).model_dump(mode="json")
         for part in ("generator", "discriminator"):
             config = document[part]
             while config is not None:  # a discriminator may be made of another one
@@ -184,7 +184,7 @@ def _train(name: str, *, small: bool) -> None:
 
 @pytest.mark.parametrize("name", NARROW)
 def test_the_documentation_has_the_headers_figures(name: str) -> None:
-    text = " ".join(line.lstrip("# ") for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines())
+    text = " ".join(line.lstrip("# ") for line in RECIPES[name].read_text().splitlines())
     figures = r"([^,]+ GiB per GPU), (\S+ img/s) \(.*?\), (\S+ hours), (\S+ GPU-hours)"
     header = re.search(rf"Plan, (\d+ x \d+ \w+): .*?, {figures}", text)
     page = (ROOT / "docs" / "how-to" / "planning.md").read_text()

@@ -31,7 +31,7 @@ def images(tmp_path: Path) -> Path:
 def test_every_field_of_images_is_a_column(images: Path, tmp_path: Path) -> None:
     derived = "data.derived={input: {kind: holes}, small: {kind: downscale, scale: 2}}"
     out = tmp_path / "seen.png"
-    config = str(ROOT / "configs" / "pix2pix-emoji64.yaml")
+    config = str(ROOT / "configs" / "translation" / "pix2pix-emoji64.yaml")
     told = CliRunner().invoke(app, ["data", "show", config, f"data.path={images}", derived, *WORDS, "--out", str(out)])
     assert told.exit_code == 0, told.output
     assert told.output.split(": ")[1].split() == ["image,", "input,", "small"]

@@ -119,7 +119,7 @@ def test_presets_scale_a_schedule_where_the_base_has_one(tmp_path: Path) -> None
 
 
 def test_presets_know_players_by_their_roles() -> None:
-    path = ROOT / "configs" / "pix2pix-emoji64.yaml"
+    path = ROOT / "configs" / "translation" / "pix2pix-emoji64.yaml"
     assert {"optim.G.lr", "optim.D.lr"} < preset("ttur", load_training(path)).keys()
     alone = load_training(path, ["discriminator=null", "optim={G: {lr: 1.0e-3}}"])
     with pytest.raises(ConfigError, match="this run has no discriminator"):

@@ -17,7 +17,7 @@ from data_pipelines.fields.spec import FieldSpec
 from tests.task_training import ADAM, TASKS, TaskTraining
 from tests.training import CPU
 
-RECIPE = Path(__file__).parents[3] / "configs" / "pix2pix-emoji64.yaml"
+RECIPE = Path(__file__).parents[3] / "configs" / "translation" / "pix2pix-emoji64.yaml"
 pytestmark = pytest.mark.usefixtures("alone")
 
 
