@@ -1,6 +1,7 @@
 """Curves of real runs for benchmarks/sweeps.py: small Fashion-MNIST runs with different learning rates and gammas.
 
     bigtrain data prepare fashion-mnist-10k data/fashion-mnist-10k
+    bigtrain probe train data/fashion-mnist-10k --out probe.safetensors --epochs 2 --batch 64
     OMP_NUM_THREADS=1 python benchmarks/sweep_curves.py --data data/fashion-mnist-10k --minutes 20
 
 Each run is the quickstart with small networks and another point of the space: learning rates of both players and the
@@ -32,7 +33,7 @@ SPACE = Space(
 )
 
 
-def settings(data: str, kimg: float, samples: int) -> dict[str, Any]:
+def settings(data: str, probe: str, kimg: float, samples: int) -> dict[str, Any]:
     """Return what all runs change in the quickstart."""
     never = dict.fromkeys(("preview.interval_kimg", "snapshot.interval_kimg"), 0)
     return {
@@ -41,9 +42,11 @@ def settings(data: str, kimg: float, samples: int) -> dict[str, Any]:
         "total_kimg": kimg,
         "global_batch": 16,
         "micro_batch": 16,
-        "precision": "fp32",
-        "generator.width": 8,
-        "discriminator.width": 8,
+        "precision": "bf16",
+        "generator.width": 4,
+        "generator.multiples": [4, 2, 2, 1],
+        "discriminator.width": 4,
+        "discriminator.multiples": [1, 2, 2, 2],
         "ema.half_life_kimg": kimg / 20,
         "strategy.kind": "single",
         "log.interval_kimg": kimg / EVALUATIONS,
@@ -51,6 +54,7 @@ def settings(data: str, kimg: float, samples: int) -> dict[str, Any]:
         "eval.samples": samples,
         "eval.reference_samples": 2 * samples,
         "eval.dtype": "fp32",
+        "eval.extractor": f"file:{probe}",
         "checkpoint.interval_kimg": kimg,
         "tracking.mlflow": False,
         "tracking.system_seconds": 0,
@@ -86,13 +90,14 @@ def main() -> None:
     """Train until the time is over, or all runs are done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="data/fashion-mnist-10k")
+    parser.add_argument("--probe", default="probe.safetensors", help="a classifier whose features are compared")
     parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--kimg", type=float, default=6.0)
+    parser.add_argument("--kimg", type=float, default=3.0)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
-    common = settings(options.data, options.kimg, options.samples)
+    common = settings(options.data, options.probe, options.kimg, options.samples)
     known: dict[str, Any] = json.loads(options.file.read_text()) if options.file.is_file() else {"curves": []}
     deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +106,9 @@ def main() -> None:
                 break
             found = curve(number, common, Path(folder))
             known["curves"].append(found)
-            kept = {"common": {key: value for key, value in common.items() if key != "data.path"}}
+            kept = {
+                "common": {key: one for key, one in common.items() if not str(one).startswith(("file:", options.data))}
+            }
             options.file.write_text(
                 json.dumps({**kept, **known}, indent=None).replace('{"setting"', '\n{"setting"') + "\n"
             )

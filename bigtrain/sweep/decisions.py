@@ -64,7 +64,8 @@ class RayDecisions:
             case "end" if number in self._trials:
                 self._on_end(self._trials[event["number"]], failed=event["state"] == "failed")
             case "generation" if event["index"] >= self._closed and "standings" in event:
-                self.moves(event["index"], {int(one): tuple(standing) for one, standing in event["standings"].items()})
+                standings = {int(one): (point, score) for one, (point, score) in event["standings"].items()}
+                self.moves(event["index"], standings)
 
     def decision(self, number: int) -> Decision:
         """Return what becomes of a trial after its newest score."""

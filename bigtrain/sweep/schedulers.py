@@ -10,6 +10,16 @@ from bigtrain.core.config import Config
 from bigtrain.sweep.ray_names import check_arguments, import_ray
 from bigtrain.sweep.space import Space, Uniform
 
+RayName = Literal[
+    "async_hyperband",
+    "asynchyperband",
+    "median_stopping_rule",
+    "medianstopping",
+    "hyperband",
+    "hb_bohb",
+    "pbt",
+    "pb2",
+]
 _OURS = ("time_attr", "metric", "mode", "synch", "log_config", "require_attrs", "custom_explore_fn")
 _OF_SPACE = ("hyperparam_mutations", "hyperparam_bounds")
 _COPYING = ("pbt", "pb2")
@@ -65,16 +75,7 @@ class RayScheduler(Scheduler):
     """
 
     kind: Literal["ray"]
-    name: Literal[
-        "async_hyperband",
-        "asynchyperband",
-        "median_stopping_rule",
-        "medianstopping",
-        "hyperband",
-        "hb_bohb",
-        "pbt",
-        "pb2",
-    ]
+    name: RayName
     args: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
@@ -118,9 +119,9 @@ class RayScheduler(Scheduler):
         from ray.tune.schedulers import create_scheduler
 
         usual: dict[str, Any] = {"time_attr": "kimg", "metric": "score", "mode": "min"}
-        usual["max_t"] = max(
-            total_kimg, float(self.args.get("grace_period", 1))
-        )  # where it is not known, it is left out
+        usual["max_t"] = max(total_kimg, float(self.args.get("grace_period", 1)))  # left out where it is not known
+        if self.pauses and int(self.args.get("max_t", total_kimg)) < 1:
+            raise ValueError("it pauses trials at whole kimg, so that a training must have more than 1")
         if not self.copies:
             return create_scheduler(self.name, **{**usual, **self.args})
         choices = [key for key, one in space.dimensions.items() if one.values]
@@ -146,7 +147,7 @@ class RayScheduler(Scheduler):
 class _Named(Scheduler, ABC):
     """A scheduler of Ray Tune with names of ours."""
 
-    def _rays(self, name: str, **arguments: Any) -> RayScheduler:
+    def _rays(self, name: RayName, **arguments: Any) -> RayScheduler:
         return RayScheduler.model_construct(kind="ray", name=name, args=arguments)
 
 

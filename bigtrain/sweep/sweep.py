@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Sweep:
         """Metric by which trials are compared."""
         return self.config.metric
 
-    @property
+    @cached_property
     def trials(self) -> int:
         """Number of trials of the search, including the base config."""
         most = self.config.budget.trials
@@ -220,8 +221,8 @@ def _check(sweep: Sweep) -> None:
     """
     try:
         sweep.metric.check(sweep.base)
-        _check_scheduler(sweep)
         _check_resources(sweep)
+        _check_scheduler(sweep)
         if sweep.config.champion and not sweep.base.tracking.models:
             raise ConfigError("champion: the winner has no registered model without tracking.models of the base config")
         points = [sweep.space.draw(f"probe/{number}") for number in range(_CHECKED_POINTS)]

@@ -217,7 +217,7 @@ class TrialScheduler:
         points: dict[int, Point] = {number: {**base, **trial.point} for number, trial in alive.items()}
         scores = {number: self._standing(trial, before, at) for number, trial in alive.items()}
         standings = {number: (points[number], self.direction.key(score)) for number, score in scores.items()}
-        moves = []
+        moves: list[dict[str, Any]] = []
         for number, donor, point in self._rays.moves(index, standings):
             after = points[donor] if point is None else point
             move = {"number": number, "donor": donor, "point": after, "changed": changed(points[number], after)}

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -244,6 +245,30 @@ print(found.get_best_result().metrics["kimg"], sorted(one.config["optim.G.lr"] f
     kimg, least = map(float, done.stdout.split()[-2:])
     assert kimg == 0.32
     assert least > 1e-7  # the trial that learnt nothing went on from the other one
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_how_to_run(tmp_path: Path, fashion: Path) -> None:
+    """The program in docs/how-to/sweeps.md, with a smaller run."""
+    page = (ROOT / "docs" / "how-to" / "sweeps.md").read_text()
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "trainable(" in block]
+    overrides = {**SHORT, "data.path": str(fashion), "total_kimg": 0.32, "strategy.kind": "single"}
+    for before, after in (
+        ('"configs/quickstart.yaml"', repr(str(ROOT / "tests" / "tiny.yaml"))),
+        ('"runs/tuned"', repr(str(tmp_path / "runs"))),
+        ('{"total_kimg": 40}', repr(overrides)),
+        ("nproc=2", "nproc=1"),
+        ('{"cpu": 2}', '{"cpu": 1}'),
+        ("num_samples=8", "num_samples=2"),
+    ):
+        assert before in program
+        program = program.replace(before, after)
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **quiet, "HOME": str(tmp_path)}  # in which Ray leaves its results
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "optim.G.lr" in done.stdout
+    assert len(list((tmp_path / "runs").glob("*/metrics.jsonl"))) == 2
 
 
 @pytest.mark.slow

@@ -166,7 +166,7 @@ def test_boundaries_leave_the_end_out() -> None:
             "args: pb2 has no 'resample'; it has perturbation_interval",
         ),
         ("pbt", {"perturbation_interval": 2, "quantile_fraction": 0.7}, "args: pbt rejects them: You must set"),
-        ("hyperband", {"max_t": -1}, "args: hyperband rejects them: Max"),
+        ("hyperband", {"max_t": 0.6}, "args: hyperband rejects them: it pauses trials at whole kimg"),
         ("async_hyperband", {"grace": 1}, "args: async_hyperband has no 'grace'; it has max_t, grace_period"),
         ("async_hyperband", {"grace_period": -1}, "args: async_hyperband rejects them: grace_period must be positive"),
     ],
