@@ -137,8 +137,12 @@ class RaySearch(Searcher):
         self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
     ) -> Point | None:
         """See the base."""
-        domains = {key: _domain(dimension) for key, dimension in space.dimensions.items()}
-        known = [space.to_linear(space.all_coordinates(trial.point)) for trial in trials.values()]
+        names = {key: f"x{place}" for place, key in enumerate(space.dimensions)}  # not all of them take dots
+        domains = {names[key]: _domain(dimension) for key, dimension in space.dimensions.items()}
+        known = [
+            {names[key]: one for key, one in space.to_linear(space.all_coordinates(trial.point)).items()}
+            for trial in trials.values()
+        ]
         with seeded(seed * 10_000 + number) as own:
             searcher = self._make(domains, known, own)
             for trial in trials.values():
@@ -149,7 +153,7 @@ class RaySearch(Searcher):
                 suggested = searcher.suggest(f"{number} {attempt}")
                 if not isinstance(suggested, dict):
                     break  # it has no more, or waits for results
-                point = space.at(space.from_linear(suggested))
+                point = space.at(space.from_linear({key: suggested[name] for key, name in names.items()}))
                 if point is not None:
                     return point
         return space.draw(f"{seed}/{number}")
