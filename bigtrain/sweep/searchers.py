@@ -197,7 +197,10 @@ def study_of(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ways = {"score": "maximize" if direction.maximize else "minimize", "speed": "maximize"}
+    ways: dict[str, Literal["maximize", "minimize"]] = {
+        "score": "maximize" if direction.maximize else "minimize",
+        "speed": "maximize",
+    }
     study = optuna.create_study(directions=[ways[name] for name in objectives], sampler=sampler)
     distributions = _distributions(space)
     for trial, last in _scored(trials.values(), direction):

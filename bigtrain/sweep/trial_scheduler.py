@@ -220,12 +220,12 @@ class TrialScheduler:
         moves: list[dict[str, Any]] = []
         for number, donor, point in self._rays.moves(index, standings):
             after = points[donor] if point is None else point
-            move = {"number": number, "donor": donor, "point": after, "changed": changed(points[number], after)}
-            moves.append(move)
+            changes = changed(points[number], after)
+            moves.append({"number": number, "donor": donor, "point": after, "changed": changes})
         self.events.write("generation", index=index, samples_seen=at, standings=standings, moves=moves)
         for move in moves:
-            changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
-            self._notify(f"{trials[move['number']].name} continues from {trials[move['donor']].name}: {changes}")
+            text = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
+            self._notify(f"{trials[move['number']].name} continues from {trials[move['donor']].name}: {text}")
         self._at_boundary.clear()
         self._apply_newest_generation()
 
