@@ -4,9 +4,10 @@
     bigtrain probe train data/fashion-mnist-10k --out probe.safetensors --epochs 2 --batch 64
     OMP_NUM_THREADS=1 python benchmarks/sweep_curves.py --data data/fashion-mnist-10k --minutes 20
 
-Each run is the quickstart with small networks and another point of the space: learning rates of both players and the
-gamma of R1. Runs 24 and on repeat the settings with another seed. All scores of the evaluations, with their standard
-errors, are written to benchmarks/sweep_curves.json after each run; a second call continues with the next run.
+Each run is the quickstart with fully connected networks, a batch of 64, and another point of the space: learning rates
+of both players and the gamma of R1. Runs 24 and on repeat the settings with another seed. All scores of the evaluations,
+with their standard errors, are written to benchmarks/sweep_curves.json after each run; a second call continues with the
+next run.
 """
 
 import argparse
@@ -40,13 +41,11 @@ def settings(data: str, probe: str, kimg: float, samples: int) -> dict[str, Any]
         **never,
         "data.path": data,
         "total_kimg": kimg,
-        "global_batch": 16,
-        "micro_batch": 16,
-        "precision": "bf16",
-        "generator.width": 4,
-        "generator.multiples": [4, 2, 2, 1],
-        "discriminator.width": 4,
-        "discriminator.multiples": [1, 2, 2, 2],
+        "global_batch": 64,
+        "micro_batch": 64,
+        "precision": "fp32",
+        "generator": {"kind": "mlp", "z_dim": 64, "hidden": [256, 256]},
+        "discriminator": {"kind": "mlp", "hidden": [256, 128]},
         "ema.half_life_kimg": kimg / 20,
         "strategy.kind": "single",
         "log.interval_kimg": kimg / EVALUATIONS,
@@ -92,8 +91,8 @@ def main() -> None:
     parser.add_argument("--data", default="data/fashion-mnist-10k")
     parser.add_argument("--probe", default="probe.safetensors", help="a classifier whose features are compared")
     parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--kimg", type=float, default=3.0)
-    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--kimg", type=float, default=24.0)
+    parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
