@@ -5,9 +5,8 @@
     OMP_NUM_THREADS=1 python benchmarks/sweep_curves.py --data data/fashion-mnist-10k --minutes 20
 
 Each run is the quickstart with fully connected networks, a batch of 64, and another point of the space: learning rates
-of both players and the gamma of R1. Runs 24 and on repeat the settings with another seed. All scores of the evaluations,
-with their standard errors, are written to benchmarks/sweep_curves.json after each run; a second call continues with the
-next run.
+of both players and the gamma of R1. Runs 24 and on repeat the settings with another seed. All scores and their errors
+are written to benchmarks/sweep_curves.json after each run; a second call continues with the next run.
 """
 
 import argparse

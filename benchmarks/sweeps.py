@@ -32,12 +32,14 @@ from bigtrain.sweep.metric import TrialScore, mean_score
 from bigtrain.sweep.schedulers import RayScheduler
 from bigtrain.sweep.space import Space, Uniform
 
-STEPS, WORKERS, JITTER = 12, 4, 0.02
-"""Evaluations of a training, trials at once, and the standard deviation of the jitter as a share of the score."""
+STEPS, JITTER = 12, 0.02
+"""Evaluations of a training, and the standard deviation of the jitter as a share of the score."""
 GRACE, REDUCTION = 1.0, 3.0
 LINE = Space({"x": Uniform(kind="uniform", low=0.0, high=1.0)}, [], {"x": 0.5})
 Array = np.ndarray[Any, Any]
 Scores = dict[int, list[TrialScore]]
+Study = tuple[Array, Array, Array, int, int]
+"""True scores, measured ones and their errors [settings, STEPS]; budget in evaluations; trials at a time."""
 
 
 class Rule:
@@ -146,18 +148,18 @@ class Outcome:
     trials: int
 
 
-def sweep(rule: Rule, true: Array, seen: Array, error: Array, budget: int) -> Outcome:
-    """Run a sweep over settings [settings, STEPS] until `budget` evaluations are spent."""
+def sweep(rule: Rule, true: Array, seen: Array, error: Array, budget: int, workers: int) -> Outcome:
+    """Run a sweep over settings [settings, STEPS], `workers` at a time, until `budget` evaluations are spent."""
     scores: Scores = {}
     running: list[int] = []
     paused: list[int] = []
     spent = 0
     while spent < budget:
         paused = [number for number in paused if not rule.has_stopped(number)]
-        for number in [one for one in paused if rule.may_run(one)][: WORKERS - len(running)]:
+        for number in [one for one in paused if rule.may_run(one)][: workers - len(running)]:
             paused.remove(number)
             running.append(number)
-        while len(running) < WORKERS and len(scores) < len(true):
+        while len(running) < workers and len(scores) < len(true):
             running.append(len(scores))
             scores[running[-1]] = []
         if not running:
@@ -180,7 +182,7 @@ def sweep(rule: Rule, true: Array, seen: Array, error: Array, budget: int) -> Ou
     return Outcome(float(true[chosen, -1]) / best - 1, bool(true[chosen, -1] == best), len(scores))
 
 
-def simulated(generator: np.random.Generator, noise: float) -> tuple[Array, Array, Array, int]:
+def simulated(generator: np.random.Generator, noise: float) -> Study:
     """Return the true and the measured scores of 36 settings, their errors, and a budget of 12 trainings."""
     settings = 36
     end, speed = 10 * generator.lognormal(0, 0.35, settings), generator.uniform(0.4, 1.6, settings)
@@ -189,15 +191,15 @@ def simulated(generator: np.random.Generator, noise: float) -> tuple[Array, Arra
     true = end[:, None] + (start - end)[:, None] * (1.0 + steps) ** (-speed[:, None] * 1.5)
     jitter, measured = generator.standard_normal((2, settings, STEPS))
     seen = true * (1 + JITTER * jitter + noise * measured)
-    return true, seen, noise * seen, 12 * STEPS
+    return true, seen, noise * seen, 12 * STEPS, 4
 
 
-def real(generator: np.random.Generator, factor: float) -> tuple[Array, Array, Array, int]:
-    """Return the real curves in random order, measured again with `factor` times their errors; a third as budget."""
+def real(generator: np.random.Generator, factor: float) -> Study:
+    """Return the real curves in random order, measured again with `factor` times their errors, and half as budget."""
     curves = load_curves()
     order = generator.permutation(len(curves.fid))
     true, error = curves.fid[order], factor * curves.error[order]
-    return true, true + error * generator.standard_normal(true.shape), error, len(order) // 3 * STEPS
+    return true, true + error * generator.standard_normal(true.shape), error, len(order) // 2 * STEPS, 2
 
 
 def jitter_of_seeds() -> str:
@@ -210,7 +212,7 @@ def jitter_of_seeds() -> str:
 
 
 def table(
-    study: Callable[[np.random.Generator, float], tuple[Array, Array, Array, int]],
+    study: Callable[[np.random.Generator, float], Study],
     noises: Sequence[float],
     count: int,
     *,
