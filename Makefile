@@ -7,9 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq -
 RUN := runs/quickstart
 DATA := data/fashion-mnist-10k
 TESTS := not slow
-PROCESSES := 2
+PROCESSES := 3 # of pytest; each of them often waits for ranks
 
-.PHONY: quickstart quick test test-all lint style types docs lock clean
+# Without its files of bytecode, each of the hundreds of processes that tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: quickstart quick test test-all system-packages lint style types docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
@@ -18,10 +21,13 @@ quickstart: $(VENV)/core
 quick: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit/core tests/unit/engine tests/unit/objectives
 
-test: $(VENV)/dev
-	scripts/system-packages
+test:
+	$(MAKE) --no-print-directory --jobs 2 system-packages $(VENV)/dev
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 -m "$(TESTS)"
+
+system-packages: | $(VENV)/bin/python # which may have to install a Debian package itself
+	scripts/system-packages
 
 test-all: # those of minutes as well: all faults, growing and shrinking worlds, MLflow's slowest page
 	$(MAKE) --no-print-directory test TESTS=""

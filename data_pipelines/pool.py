@@ -16,6 +16,9 @@ from data_pipelines.shard import ShardResult, ShardTask
 Make = Callable[[ShardTask, Callable[[], None]], ShardResult]
 """Makes one shard; calls its second argument after each sample."""
 
+_PARENTS = (signal.SIGINT, signal.SIGUSR1)
+"""Signals that the parent handles for all its processes; SIGTERM is how the pool itself ends them."""
+
 _ECHO_SECONDS = 0.5
 """A signal that ended one of the processes may have been sent to this one too, which ends by it then."""
 
@@ -41,7 +44,11 @@ def make_all(
     done = context.Value("q", 0)
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_process, (make, done))
     try:
-        pending: dict[Future[ShardResult], ShardTask] = {pool.submit(_make_there, task): task for task in tasks}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)  # and in new processes, until they ignore them
+        try:
+            pending: dict[Future[ShardResult], ShardTask] = {pool.submit(_make_there, task): task for task in tasks}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while pending:
             finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             on_progress(done.value)
@@ -83,8 +90,9 @@ def _start_process(make: Make, done: Any) -> None:
     """Set up a process of the pool, which ends when the one that started it does, however that ends."""
     global _make, _done
     _make, _done = make, done
-    for number in (signal.SIGINT, signal.SIGUSR1):  # SIGTERM is how the pool itself ends its processes
-        signal.signal(number, signal.SIG_IGN)  # they are the parent's to handle
+    for number in _PARENTS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PARENTS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

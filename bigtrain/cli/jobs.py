@@ -117,7 +117,8 @@ def _table(jobs: list[dict[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("job", "run", "state", "kimg", "FID", "restarts", "ETA"):
-        table.add_column(name, justify="right" if name in ("kimg", "FID", "restarts", "ETA") else "left")
+        right = name in ("kimg", "FID", "restarts", "ETA")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name == "job")
     for job in jobs:
         reason = f" {job['reason']}" if job["reason"] else ""
         table.add_row(

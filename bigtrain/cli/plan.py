@@ -50,6 +50,7 @@ def plan(
             typer.echo(json.dumps(made.as_json(), indent=1))
         else:
             show(made, Path(config).stem)
-    if plot is not None:
-        plot_efficiency(made, Path(config).stem, plot)
-        typer.echo(f"{plot}: efficiency on 1 to 1024 GPUs", err=True)
+        if plot is not None:
+            with counted("drawing", None):
+                plot_efficiency(made, Path(config).stem, plot)
+            typer.echo(f"{plot}: efficiency on 1 to 1024 GPUs", err=True)

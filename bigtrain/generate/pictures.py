@@ -111,7 +111,7 @@ def plot_curves(curves: Mapping[str, Points], path: Path) -> None:
             ("Fréchet distance of the averaged generator", ("eval/",)),
             ("losses", ("loss/",)),
             ("logits", ("logits/",)),
-            ("images a second", ("time/img_per_s",)),
+            ("images per second", ("time/img_per_s",)),
         )
     ]
     panels = [(title, names) for title, names in panels if names]

@@ -54,7 +54,7 @@ class LearningStopped(Monitor):
         worst = min(left, key=lambda name: left[name])
         right = mean(abs(readings["signs/real"] - readings["signs/fake"]) / 2 for readings in history[-3:])
         evidence = (
-            f"{worst} is {left[worst]:.1e} of its recent maximum, "
+            f"{worst} is {left[worst]:.2g} of its recent maximum, "
             f"D classifies {(1 + right) / 2:.1%} of all images correctly"
         )
         if right >= 0.9:

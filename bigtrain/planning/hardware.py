@@ -155,6 +155,6 @@ def parse_rate(text: str) -> float:
     """
     found = _RATE.fullmatch(text.strip())
     if not found or not float(found[2]):
-        raise ConfigError(f"--link {text!r}: write a rate such as 400Gb, 8x400Gb (Gb: gigabits) or 50GB/s a node")
+        raise ConfigError(f"--link {text!r}: write a rate such as 400Gb, 8x400Gb (Gb: gigabits) or 50GB/s per node")
     times, number, unit, kind = found.groups()
     return int(times or 1) * float(number) * (1e9 if unit == "G" else 1e6) / (1 if kind == "B" else 8)

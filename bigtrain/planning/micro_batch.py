@@ -68,10 +68,10 @@ def resolve_micro_batch(config: ConfigT, ranks: Ranks) -> ConfigT:
     if not found:
         least = (MicroBatchTrial(config, ranks.device).kept + needs(sizes[0])) / MIB
         raise ConfigError(
-            f"micro_batch 'auto': {sizes[0]} images at once need {least:.0f} MiB a rank, but only {free / MIB:.0f} "
+            f"micro_batch 'auto': {sizes[0]} images at once need {least:.0f} MiB per rank, but only {free / MIB:.0f} "
             f"MiB are free: use a smaller network, activation_checkpointing, or fewer ranks on this machine"
         )
-    log.info("micro_batch: %d of %s fit into %.1f GiB a rank", found, ", ".join(map(str, sizes)), free / 2**30)
+    log.info("micro_batch: %d of %s fit into %.1f GiB per rank", found, ", ".join(map(str, sizes)), free / 2**30)
     return config.model_copy(update={"micro_batch": found})
 
 

@@ -98,7 +98,7 @@ class Plan:
         own, millions = self.own, sum(self.parameters.values()) / 1e6
         memory, speed = f"{own.memory.total / 2**30:.1f} GiB per GPU", f"{own.img_per_s:,.0f} img/s"
         return (
-            f"{millions:,.0f} M parameters, {self.gflop_per_img:,.0f} GFLOP an image, {memory}, {speed} "
+            f"{millions:,.0f} M parameters, {self.gflop_per_img:,.0f} GFLOP per image, {memory}, {speed} "
             f"({own.efficiency:.0%} efficiency, {own.mfu:.0%} MFU), {self.hours:,.0f} hours, "
             f"{self.gpu_hours:,.0f} GPU-hours, {self.best or 'nothing'} is best"
         )

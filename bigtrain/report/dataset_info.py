@@ -36,7 +36,7 @@ def facts_of(manifest: Manifest) -> dict[str, Any]:
         "shards": len(manifest.shards),
         "bytes": manifest.bytes,
         "classes": dict(zip(manifest.classes, map(int, manifest.class_histogram), strict=True)),
-        "kept_besides": list(manifest.members),
+        "other_members": list(manifest.members),
         "rejected": manifest.rejected,
         "protocol": manifest.protocol,
         "source": manifest.source,
@@ -47,7 +47,7 @@ def facts_of(manifest: Manifest) -> dict[str, Any]:
 
 def describe(manifest: Manifest) -> None:
     """Print tables of what the manifest says: of the set, and of its classes."""
-    table = Table(show_header=False, box=None)
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False, box=None)
     labelled = f"{len(manifest.classes)}" if manifest.classes else "none, unlabelled"
     rows = {
         "name": manifest.name,
@@ -56,7 +56,7 @@ def describe(manifest: Manifest) -> None:
         "shards": f"{len(manifest.shards):,}",
         "bytes": f"{manifest.bytes:,} ({manifest.bytes / max(manifest.count, 1):,.0f} per sample)",
         "classes": labelled,
-        "other members": ", ".join(manifest.members) or "nothing",
+        "other members": ", ".join(manifest.members) or "none",
         "rejected": f"{manifest.rejected:,}" + (" (see rejected.jsonl)" if manifest.rejected else ""),
         "protocol": manifest.protocol,
         "source": manifest.source,
@@ -68,7 +68,7 @@ def describe(manifest: Manifest) -> None:
     console.print(table)
     if not manifest.classes:
         return
-    table = Table("class", "name", Column("samples", justify="right"), box=None)
+    table = Table("class", Column("name", overflow="fold"), Column("samples", justify="right"), box=None)
     for label, (name, count) in enumerate(zip(manifest.classes, manifest.class_histogram, strict=True)):
         if label < _CLASSES_SHOWN:
             table.add_row(str(label), Text(name), f"{count:,}")
@@ -83,7 +83,7 @@ _AXES = {"image": "channels x height x width", "audio": "channels x samples", "v
 def _field_words(spec: FieldSpec) -> str:
     """Say what a field is: its kind, type, shape, how it is stored, and how fast it plays."""
     axes = f" ({_AXES[spec.kind]})" if spec.kind in _AXES else ""
-    rate = f", {spec.rate:g} a second" if spec.rate else ""
+    rate = f", {spec.rate:g} per second" if spec.rate else ""
     return f"{spec.kind}, {spec.dtype} of {spec.size_words}{axes}{rate}, {spec.codec}"
 
 
@@ -91,7 +91,7 @@ def show_faults(faults: Sequence[Fault]) -> None:
     """Print a table of what is wrong with a dataset, if anything is."""
     if not faults:
         return
-    table = Table("shard", "sample", "problem", box=None)
+    table = Table(Column("shard", overflow="fold"), "sample", Column("problem", overflow="fold"), box=None)
     for fault in faults:
         table.add_row(fault.file, "" if fault.row is None else str(fault.row), fault.problem)
     console.print(table, markup=False)

@@ -33,7 +33,7 @@ def announce(
     world_size, batch, micro = ranks.world_size, config.global_batch, config.micro_batch_size
     where = f"{world_size} rank{'s' * (world_size > 1)} ({ranks.device.type})"
     pieces = batch // world_size // micro
-    log.info("%s: %d images a step in %d x %d micro-batches of %d", where, batch, world_size, pieces, micro)
+    log.info("%s: %d images per step in %d x %d micro-batches of %d", where, batch, world_size, pieces, micro)
     if ranks.device.type == "cpu" and (advice := advice_on(config.precision, convolution_speeds())):
         log.info("%s", advice)
     journal.compare_cut(batch // world_size, micro, task.players.values())

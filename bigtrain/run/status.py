@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bigtrain.core.config import ConfigError, read_yaml
 from bigtrain.core.presence import is_held, read_heartbeat, read_place
@@ -65,10 +65,10 @@ def status_of(folder: Path) -> Status:
 
 def table(status: Status) -> Table:
     """Lay a status out for a person."""
-    rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, padding=(0, 2, 0, 0))
     rows.add_row("run", status["run"])
     rows.add_row("state", f"[{_COLOURS[status['state']]}]{status['state']}[/]{_since(status)}")
-    share = 100 * status["kimg"] / status["total_kimg"]
+    share = min(100 * status["kimg"] / status["total_kimg"], 100.0)  # the last step may go beyond the end
     rows.add_row("progress", f"kimg {status['kimg']:.1f} of {status['total_kimg']:g} ({share:.0f} %)")
     if status["img_per_s"]:
         left = f", {duration(status['eta_s'])} left" if status["eta_s"] is not None else ""

@@ -89,7 +89,8 @@ class ZeROStrategy(Strategy):
         self._engine.step()
         skipped = bool(self._engine.optimizer.overflow)
         norm = 0.0 if skipped else float(self._engine.optimizer._global_grad_norm)
-        return {"gradient_norm": torch.tensor(norm), "skipped_step": torch.tensor(float(skipped))}
+        told = torch.tensor([norm, float(skipped)], device="cpu")  # DeepSpeed has waited for both already
+        return {"gradient_norm": told[0], "skipped_step": told[1]}
 
     def set_trainable(self, trainable: bool) -> None:
         """See Strategy."""
@@ -142,7 +143,7 @@ class ZeROStrategy(Strategy):
             for name, parameter in self._parameters.items():
                 moments = state["optimizer"].get(name, {})
                 for key in self._config.moments:
-                    self._set(parameter, moments.get(key, torch.zeros(())), key)
+                    self._set(parameter, moments.get(key, torch.zeros((), device="cpu")), key)
 
     @contextlib.contextmanager
     def _all_trainable(self) -> Iterator[None]:

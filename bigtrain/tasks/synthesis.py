@@ -1,7 +1,7 @@
 """Synthesis: a generator against a discriminator, on one field of the samples, conditional on a class or not."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ class SynthesisConfig(TaskConfig):
         discriminator: network that tells generated from real samples.
         objective: the losses of both.
         augment: augmentation of what the discriminator sees.
-        compile: whether the networks run through `torch.compile` in phases without second derivatives.
+        compile: whether the networks run through `torch.compile` in phases without second derivatives; `cuda_graphs`
+            also records CUDA graphs, on GPUs.
     """
 
     field: str = "image"
@@ -42,7 +43,7 @@ class SynthesisConfig(TaskConfig):
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
-    compile: bool = False
+    compile: bool | Literal["cuda_graphs"] = False
 
     def uncompiled(self) -> Self:
         """See TaskConfig."""
@@ -60,8 +61,8 @@ class SynthesisConfig(TaskConfig):
         """See TaskConfig."""
         terms = self.objective.terms
         return {
-            "G": demands_of(terms.of_generator(), compiled=self.compile),
-            "D": demands_of(terms.of_discriminator(), compiled=self.compile),
+            "G": demands_of(terms.of_generator(), compiled=bool(self.compile)),
+            "D": demands_of(terms.of_discriminator(), compiled=bool(self.compile)),
         }
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
@@ -121,7 +122,8 @@ class SynthesisTask(Task):
         self._augments = config.augment.kind != "none"
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
-        shared = (config.objective, self._view, self._averages, Compiler(active=config.compile), config.field)
+        self._compiler = Compiler(config.compile)
+        shared = (config.objective, self._view, self._averages, self._compiler, config.field)
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
@@ -137,6 +139,7 @@ class SynthesisTask(Task):
 
     def before_step(self, progress: Progress) -> None:
         """See Task: networks that grow do so together."""
+        self._compiler.begin_step()
         for network in self.networks().values():
             if isinstance(network, Generator | Discriminator):
                 network.grow(progress.samples_seen)

@@ -33,7 +33,7 @@ class AudioKind(FieldKind):
         if spec.dtype not in _SUBTYPES or len(spec.shape) != 2:
             raise ValueError(f"{spec.dtype} of {spec.size_words}, expected int16 or float32 of channels x samples")
         if not spec.rate:
-            raise ValueError("has no rate (samples a second)")
+            raise ValueError("has no rate (samples per second)")
         if spec.codec == "flac" and spec.dtype != "int16":
             raise ValueError("codec flac supports 16 bits only: choose wav or npy for float32")
 

@@ -40,7 +40,7 @@ class ClipForm:
         if self.frames is not None and self.frames < 1:
             raise DataError(f"--frames {self.frames}: expected the number of frames of a clip, such as 16")
         if self.rate is not None and not 1 <= self.rate <= 1000:
-            raise DataError(f"--rate {self.rate}: expected frames a second, such as 10")
+            raise DataError(f"--rate {self.rate}: expected frames per second, such as 10")
         if self.stride < 1:
             raise DataError(f"--stride {self.stride}: expected 1 for every frame, 2 for every other one, and so on")
         if self.cut not in CUTS:

@@ -146,15 +146,15 @@ class ClipReader:
             if not _alike(about.rate, self.rate):
                 found, most = (f"{rate:g}" if rate else "none" for rate in (about.rate, self.rate))
                 raise Rejected(
-                    "rate", f"{found} frames a second, expected {most} as most videos have; --rate selects frames"
+                    "rate", f"{found} frames per second, expected {most} as most videos have; --rate selects frames"
                 )
         elif about.rate is None or about.rate < 0.999 * self.form.rate:
             found = f"{about.rate:g}" if about.rate else "no"
-            raise Rejected("rate", f"{found} frames a second, expected {self.form.rate} or more")
+            raise Rejected("rate", f"{found} frames per second, expected {self.form.rate} or more")
 
     @property
     def _chosen_words(self) -> str:
-        rate = f" at {self.form.rate} a second" if self.form.rate else ""
+        rate = f" at {self.form.rate} per second" if self.form.rate else ""
         return rate + (f", one of {self.form.stride}" if self.form.stride > 1 else "")
 
 

@@ -36,7 +36,7 @@ class SoundForm:
     def check(self) -> None:
         """Raise DataError if there can be no such sounds."""
         if self.rate is not None and not 100 <= self.rate <= 768_000:
-            raise DataError(f"--rate {self.rate}: expected samples a second, such as 16000")
+            raise DataError(f"--rate {self.rate}: expected samples per second, such as 16000")
         if self.channels is not None and not 1 <= self.channels <= 64:
             raise DataError(f"--channels {self.channels}: sounds have 1 to 64")
         if self.seconds is not None and not 0 < self.seconds <= 3600:

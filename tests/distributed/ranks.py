@@ -1,22 +1,26 @@
 """Run functions on several real processes that talk through gloo.
 
-The processes are kept for the next call, because a new one imports for four seconds. Each call has a process group, an
-environment and a random seed of its own.
+The processes are copies of a server that has imported what they need, and are kept for the next call. Each call has a
+process group, an environment and a random seed of its own.
 """
 
 import atexit
+import contextlib
 import os
 import socket
 import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from tests.conftest import ROOT
 
 
 class Call(NamedTuple):
@@ -34,7 +38,10 @@ class Rank:
     """A process that does one call after another."""
 
     def __init__(self) -> None:
-        context = mp.get_context("spawn")
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(["tests.distributed.preloaded"])
+        with contextlib.chdir(ROOT):  # where the server finds it
+            ensure_running()
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other,))
         self.process.start()
@@ -121,7 +128,7 @@ def _serve(pipe: Connection) -> None:
             pipe.send((traceback.format_exc(), False))
         else:
             # DeepSpeed keeps the first process group that it sees.
-            pipe.send((None, "deepspeed" not in sys.modules))
+            pipe.send((None, sys.modules["deepspeed"].comm.comm.cdb is None))
 
 
 def _do(call: Call) -> None:

@@ -91,6 +91,7 @@ def test_the_best_is_kept_and_says_its_score(watched: Path) -> None:
     assert snapshot["scores"][SCORE]["value"] == pytest.approx(read_metrics(watched)[SCORE][-1][1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_an_evaluation_saves_and_the_curve_is_whole(
     watched: Path, fashion: Path, tmp_path: Path
 ) -> None:

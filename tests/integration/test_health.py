@@ -111,9 +111,9 @@ STRONG_G = ("optim={G: {lr: 1.0e-2}, D: {lr: 1.0e-5}}", NO_FEATURES)
 @pytest.mark.parametrize(
     ("ill", "kimg", "symptom"),
     [
-        pytest.param(SCALED_UP, 0.8, "learning_stopped", id="learning rates x 50"),
+        pytest.param(SCALED_UP, 0.8, "learning_stopped", id="learning rates x 50", marks=pytest.mark.slow),
         pytest.param(STRONG_D, 1.0, "discriminator_wins", id="saturating loss, strong D"),
-        pytest.param(STRONG_G, 1.2, "generator_wins", id="strong G"),
+        pytest.param(STRONG_G, 1.2, "generator_wins", id="strong G", marks=pytest.mark.slow),
     ],
 )
 def test_an_ill_run_is_diagnosed(run: Run, ill: tuple[str, ...], kimg: float, symptom: str) -> None:
@@ -207,6 +207,7 @@ def test_a_run_rolls_back_and_ends_slower(run: Run, monkeypatch: pytest.MonkeyPa
     assert metrics["health/rollbacks"] == [(0.64, 1.0)]
 
 
+@pytest.mark.slow
 def test_after_a_rollback_it_resumes_with_the_same_bits(
     run: Run, fashion: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +237,7 @@ def test_after_a_rollback_it_resumes_with_the_same_bits(
     assert final(other)["recovery"] == {"rollbacks": 1}
 
 
+@pytest.mark.slow  # on two ranks below
 def test_what_collapses_again_and_again_is_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, begin=640, steps=99)
     result, _ = run(*SKIPPING, ROLLBACK)

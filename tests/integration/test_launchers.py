@@ -79,7 +79,9 @@ def own(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return weights(folder)
 
 
-@pytest.mark.parametrize("launch", [by_torchrun, by_accelerate, by_deepspeed, by_srun])
+@pytest.mark.parametrize(
+    "launch", [by_torchrun, by_accelerate, pytest.param(by_deepspeed, marks=pytest.mark.slow), by_srun]
+)
 def test_a_launcher_starts_two_ranks_that_train_the_same(
     launch, own: dict[str, Any], fashion: Path, tmp_path: Path
 ) -> None:

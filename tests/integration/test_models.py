@@ -177,6 +177,7 @@ def test_it_is_used_where_there_is_no_bigtrain(
     assert np.load(files[1]).shape == (1, 8, 8, 3)
 
 
+@pytest.mark.slow
 def test_it_answers_over_http_with_images(registry: str, clean: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     port = str(free_port())
     command = [str(clean), "-m", "mlflow", "models", "serve", "-m", f"models:/{MODEL}@champion", "--port", port]

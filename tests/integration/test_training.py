@@ -258,6 +258,7 @@ def test_the_model_loads_and_samples(command: Command, straight: Path) -> None:
     np.testing.assert_array_equal(picture[scale : 33 * scale : scale, scale : 33 * scale : scale], images[0, :, :, 0])
 
 
+@pytest.mark.slow  # by default, tests/integration/test_tracking.py lets a server die
 def test_what_mlflow_missed_is_sent_later_and_once(command: Command, profile: Path) -> None:
     store = f"sqlite:///{command.root / 'mlflow.db'}"
     subprocess.run([BIGTRAIN, "sync", str(profile), "--uri", store], check=True, capture_output=True)
@@ -269,6 +270,7 @@ def test_what_mlflow_missed_is_sent_later_and_once(command: Command, profile: Pa
     assert count == sum(map(len, read_metrics(profile).values()))
 
 
+@pytest.mark.slow
 def test_a_profile_tells_where_the_time_went_and_changes_nothing(profile: Path, straight: Path) -> None:
     found = {path.name for path in (profile / "profile").iterdir()}
     assert {"table.json", "timeline-rank0.json", "timeline-rank1.json", "operators-rank1.json.gz"} <= found

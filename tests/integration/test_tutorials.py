@@ -5,14 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from bigtrain.config import load_training
-from bigtrain.models import ImageSpec
-from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from tests.conftest import ROOT
 from tests.integration.tutorials import PAGES, blocks_of, run_page
-from tests.unit.interop.nvidia_pickles import dumps, stylegan2
+from tests.unit.interop.nvidia_pickles import write_published_file
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,19 +28,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tutorial")
     run_page("your-images", folder)
     return folder
-
-
-def write_published_file(path: Path) -> None:
-    """Write a StyleGAN2 of random weights as its authors publish theirs."""
-    torch.manual_seed(0)
-    image, widths = ImageSpec(32, 3), {"channel_base": 256, "channel_max": 16}
-    G = StyleGAN2GeneratorConfig(z_dim=8, w_dim=12, mapping_layers=2, conv_clamp=256.0, **widths).build(image)
-    D = StyleGAN2DiscriminatorConfig(mbstd_group=2, conv_clamp=256.0, **widths).build(image)
-    content = {
-        "G_ema": stylegan2(G, {"synthesis.b8.conv1": {"conv_clamp": 256}}),
-        "D": stylegan2(D, {"b4.mbstd": {"group_size": 2}, "b32.conv0": {"conv_clamp": 256}}),
-    }
-    path.write_bytes(dumps(content))
 
 
 def test_your_images(first: Path) -> None:

@@ -9,8 +9,13 @@ import pytest
 from rich.console import Console
 
 from bigtrain.cli import app
+from bigtrain.core import logging
+from bigtrain.evaluation.noise import Interval
+from bigtrain.evaluation.protocol import Score
+from bigtrain.evaluation.table import score_table
 from bigtrain.health.report import table
 from tests.conftest import ROOT
+from tests.unit.evaluation.test_protocol import PROTOCOL
 
 Command = Callable[..., tuple[int, str, str]]
 TINY = str(ROOT / "tests" / "tiny.yaml")
@@ -32,6 +37,28 @@ def test_the_health_table_keeps_names_whole_at_80_columns() -> None:
         assert word in text
     assert text.count("→") == 1, "advice is for what is not well"
     assert max(map(len, lines)) <= 80
+
+
+def test_a_table_of_scores_keeps_every_character_at_80_columns() -> None:
+    console = Console(width=80, file=io.StringIO())
+    name = "fid50k_full_probe-0123456789ab_bf16_truncated/B.image"
+    score = Score(123.456789, PROTOCOL, noise=Interval(100.1234, 145.6789, 11.0))
+    console.print(score_table({f"eval/{name}": score}))
+    _, *rows = console.file.getvalue().splitlines()
+    assert "".join(row.split()[0] for row in rows) == name
+    assert len(rows) <= 3
+    assert rows[0].split()[1:] == ["123.457", "100.1", "to", "145.7", PROTOCOL.stamp]
+    assert max(map(len, rows)) <= 80
+
+
+def test_the_facts_of_a_dataset_are_never_cut(
+    bigtrain: Command, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.console, "_width", 60)
+    code, out, _ = bigtrain("data", "info", str(tiny_shards))
+    assert code == 0
+    digest = json.loads(bigtrain("data", "info", str(tiny_shards), "--json")[1])["digest"]
+    assert digest in "".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class MelConfig(DerivedField, MelSettings):
         if source.rate is None:
             raise ValueError("needs the sample rate of the sounds: set data.fields.NAME.rate")
         if source.rate != self.rate:
-            raise ValueError(f"rate {self.rate}: the sounds have {source.rate:g} samples a second")
+            raise ValueError(f"rate {self.rate}: the sounds have {source.rate:g} samples per second")
         return FieldSpec("array", (self.bands, self.frames(source.shape[1])), "float32", codec="npy")
 
     def compute(self, field: Tensor, draws: Draws) -> Tensor:

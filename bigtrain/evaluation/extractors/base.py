@@ -99,7 +99,7 @@ def check_field(extractor: Extractor, spec: FieldSpec, name: str) -> None:
 
 
 def _at(spec: FieldSpec) -> str:
-    return f" at {spec.rate:g} a second" if spec.rate else ""
+    return f" at {spec.rate:g} per second" if spec.rate else ""
 
 
 def suffix_of(extractor: Extractor) -> str:

@@ -47,7 +47,7 @@ def test_an_excerpt_goes_by_the_draws_of_its_sample() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"rate": 16000}, "rate 16000: the sounds have 8000 samples a second"),
+        ({"rate": 16000}, "rate 16000: the sounds have 8000 samples per second"),
         ({"hop": 100}, "4096 samples is not a multiple of hop 100"),
     ],
 )

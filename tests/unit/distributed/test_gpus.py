@@ -1,5 +1,8 @@
 """Which GPU a rank takes, on machines that are made up."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,23 @@ import torch.distributed as dist
 from bigtrain.distributed import gpus
 from bigtrain.distributed.gpus import DeviceError, find_device, gpus_asked_for, runs_on
 from bigtrain.distributed.init import join_ranks, leave_ranks
+from tests.conftest import ROOT
+
+MAKES = {
+    "arange",
+    "empty",
+    "eye",
+    "full",
+    "linspace",
+    "ones",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "tensor",
+    "zeros",
+}
+"""Functions of `torch` that make tensors in host memory unless told otherwise."""
 
 
 @pytest.fixture
@@ -100,3 +120,29 @@ def test_a_failed_rank_does_not_wait_for_the_others_on_gpus(
     leave_ranks(failed=failed)
     destroy()
     assert told == ["aborted" if aborted else "destroyed"]
+
+
+def unplaced(file: Path) -> Iterator[str]:
+    """Yield where a module makes a tensor without saying on which device."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call) or any(keyword.arg == "device" for keyword in node.keywords):
+            continue
+        name = ast.unparse(node.func)
+        if (name.removeprefix("torch.") in MAKES and name.startswith("torch.")) or name.endswith(".cuda"):
+            yield f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}:{node.lineno}: {name}"
+
+
+@pytest.mark.parametrize("package", ["strategies", "tasks", "objectives"])
+def test_a_strategy_a_task_or_a_loss_makes_no_tensor_without_naming_its_device(package: str) -> None:
+    """Fake GPUs run steps of one rank (tests/unit/test_on_fake_gpus.py), so what a strategy adds is read here."""
+    files = sorted((ROOT / "bigtrain" / package).rglob("*.py"))
+    assert len(files) > 5
+    assert [place for file in files for place in unplaced(file)] == []
+
+
+def test_what_names_no_device_is_found(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("torch.zeros(1)\ntorch.ones(1, device=d)\nx.new_zeros(1)\nx.cuda()\n")
+    assert [place.rpartition("/")[2] for place in unplaced(tmp_path / "x.py")] == [
+        "x.py:1: torch.zeros",
+        "x.py:4: x.cuda",
+    ]

@@ -180,7 +180,7 @@ def _images(place: Path) -> Path:
 
 
 def test_an_image_extractor_does_not_read_a_probe_of_other_sounds(place: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"reads int16 audio of 1x256 at 4000 a second, but 'image' is uint8"):
+    with pytest.raises(EvaluationError, match=r"reads int16 audio of 1x256 at 4000 per second, but 'image' is uint8"):
         Evaluator(
             ScoreConfig(samples=64, extractor=f"file:{place / 'probe.safetensors'}"),
             ShardDataset(_images(place)),

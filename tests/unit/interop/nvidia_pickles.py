@@ -2,6 +2,8 @@
 
 Each module is an object that pickles as `torch_utils.persistence._reconstruct_persistent_obj(EasyDict(type, version,
 module_src, class_name, state))`, its state being a torch module's attributes.
+
+    python -m tests.unit.interop.nvidia_pickles faces.pkl     # a small StyleGAN2 with random weights
 """
 
 import contextlib
@@ -10,11 +12,14 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bigtrain.models import ImageSpec
+from bigtrain.models.stylegan2 import StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig
 from bigtrain.ops.upfirdn import fir_filter
 
 
@@ -131,3 +136,20 @@ def storage_with(content: object) -> object:
             return torch.storage._load_from_bytes, (stream.getvalue(),)
 
     return Storage()
+
+
+def write_published_file(path: Path) -> None:
+    """Write a StyleGAN2 of 32x32 images with random weights as its authors publish theirs."""
+    torch.manual_seed(0)
+    image, widths = ImageSpec(32, 3), {"channel_base": 256, "channel_max": 16}
+    G = StyleGAN2GeneratorConfig(z_dim=8, w_dim=12, mapping_layers=2, conv_clamp=256.0, **widths).build(image)
+    D = StyleGAN2DiscriminatorConfig(mbstd_group=2, conv_clamp=256.0, **widths).build(image)
+    content = {
+        "G_ema": stylegan2(G, {"synthesis.b8.conv1": {"conv_clamp": 256}}),
+        "D": stylegan2(D, {"b4.mbstd": {"group_size": 2}, "b32.conv0": {"conv_clamp": 256}}),
+    }
+    path.write_bytes(dumps(content))
+
+
+if __name__ == "__main__":
+    write_published_file(Path(sys.argv[1]))

@@ -28,6 +28,14 @@ CONFIGS = {
 }
 
 
+CELLS = [
+    ("biggan", "torch-export"),
+    ("stylegan2", "onnx"),
+    pytest.param("biggan", "onnx", marks=pytest.mark.slow),
+    pytest.param("stylegan2", "torch-export", marks=pytest.mark.slow),
+]
+
+
 @pytest.fixture(params=CONFIGS)
 def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     torch.manual_seed(0)
@@ -37,7 +45,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "s"
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize(("snapshot", "format_"), CELLS, indirect=["snapshot"])
 def test_the_file_computes_the_images(snapshot: Path, tmp_path: Path, format_: str) -> None:
     command = ["export", str(snapshot), "--format", format_, "--out", str(tmp_path / "file"), "--truncation", "0.7"]
     result = CliRunner().invoke(app, command)

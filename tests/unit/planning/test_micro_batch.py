@@ -56,7 +56,7 @@ def test_sizes_are_those_that_the_ranks_and_the_objective_take(tmp_path: Path) -
 
 
 def test_nothing_that_fits_is_a_mistake(tmp_path: Path, alone: None) -> None:
-    with pytest.raises(ConfigError, match=r"1 images at once need \d+ MiB a rank"):
+    with pytest.raises(ConfigError, match=r"1 images at once need \d+ MiB per rank"):
         resolve_micro_batch(config(tmp_path, "memory_gib=0.0001"), ALONE)
 
 

@@ -24,7 +24,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counted(*overrides: str, steps: int) -> list[float]:
-    """Return GFLOP an image of each step of a tiny run."""
+    """Return GFLOP per image of each step of a tiny run."""
     config = load_training(TINY, ["run_dir=nowhere", "data.path=nowhere", *overrides])
     usage, task = Usage(PhaseCosts(config), Ranks(0, 1, 0, CPU), 4), FakeRun(config).task
     progress, found = Progress(10_000, 16), []

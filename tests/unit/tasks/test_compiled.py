@@ -18,7 +18,7 @@ TERMS = {"r1": {"gamma": 1.0, "interval": 2}, "path_length": {"interval": 2}}
 def _without_a_c_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same capture, derivatives and choice of what is kept as with inductor, whose code takes minutes to build."""
     compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda method: compile_(method, backend="aot_eager_decomp_partition"))
+    monkeypatch.setattr(torch, "compile", lambda method, mode: compile_(method, backend="aot_eager_decomp_partition"))
 
 
 BIGGAN = {
@@ -28,7 +28,7 @@ BIGGAN = {
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # Dynamo's own looking around
-@pytest.mark.parametrize("networks", [STYLEGAN2, BIGGAN])
+@pytest.mark.parametrize("networks", [pytest.param(STYLEGAN2, marks=pytest.mark.slow), BIGGAN])
 def test_compiled_networks_train_as_plain_ones_do(networks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("__call__", "__getattr__"):
@@ -45,6 +45,16 @@ def test_compiled_networks_train_as_plain_ones_do(networks: dict[str, Any], monk
     compiled = Training({**networks, "objective": {"terms": terms}, "compile": True}).run(4)
     assert calls
     assert distance(plain, compiled) < 1e-4
+
+
+def test_cuda_graphs_are_recorded_by_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU can show: PyTorch is asked for them, and told where a step begins."""
+    modes, steps = [], []
+    monkeypatch.setattr(torch, "compile", lambda method, mode: modes.append(mode) or method)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append(1))
+    Training({"objective": {"terms": TERMS}, "compile": "cuda_graphs"}).run(2)
+    assert set(modes) == {"reduce-overhead"}
+    assert len(steps) == 2
 
 
 def test_what_is_compiled_has_no_second_derivative() -> None:

@@ -31,7 +31,9 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "pure_bf16", "fp16"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", "bf16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pure_bf16", "fp16"))]
+)
 @pytest.mark.parametrize(
     "config",
     [

@@ -56,7 +56,7 @@ def test_videos_become_as_short_as_the_shortest(tmp_path: Path) -> None:
     assert clips.tobytes() == films[0][:4].tobytes() + films[1].tobytes()
     found = rejected(tmp_path / "set")
     assert found["2.mkv"] == ("size", "16x16, expected 8x8")
-    assert found["3.mkv"] == ("rate", "20 frames a second, expected 10 as most videos have; --rate selects frames")
+    assert found["3.mkv"] == ("rate", "20 frames per second, expected 10 as most videos have; --rate selects frames")
     assert found["4.mp4"][0] == "unreadable"
     assert manifest.rejected == 3
 
@@ -94,7 +94,7 @@ def test_frames_are_chosen_cut_and_resized(tmp_path: Path) -> None:
     ]
     assert ShardDataset(tmp_path / "windows").manifest.fields["video"].rate == pytest.approx(10 / 3)
     assert numbers("long", ClipForm(frames=12, rate=10)) == [[2 * place for place in range(12)], list(range(12))]
-    assert rejected(tmp_path / "long") == {"b/2.mkv": ("short", "9 frames at 10 a second, expected 12 or more")}
+    assert rejected(tmp_path / "long") == {"b/2.mkv": ("short", "9 frames at 10 per second, expected 12 or more")}
 
 
 def test_frames_are_resized_like_images(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def save(path: Path, value: int, height: int = 8) -> None:
     ("form", "words"),
     [
         (ClipForm(frames=0), "--frames 0: expected the number of frames"),
-        (ClipForm(rate=0), "--rate 0: expected frames a second"),
+        (ClipForm(rate=0), "--rate 0: expected frames per second"),
         (ClipForm(stride=0), "--stride 0: expected 1 for every frame"),
         (ClipForm(cut="last"), "--cut last: choose one of first, center, windows"),  # type: ignore[arg-type]
         (ClipForm(cut="windows"), "--cut windows needs the clips' length"),

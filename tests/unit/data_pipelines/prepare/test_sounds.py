@@ -178,7 +178,7 @@ def test_classes_come_from_a_table_and_from_folders_in_a_zip(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        (SoundForm(rate=0), "--rate 0: expected samples a second"),
+        (SoundForm(rate=0), "--rate 0: expected samples per second"),
         (SoundForm(seconds=-1), "--seconds -1: expected the length"),
         (SoundForm(cut="last"), "--cut last: choose one of first, center, windows"),  # type: ignore[arg-type]
         (SoundForm(cut="windows"), "--cut windows needs the windows' length"),
