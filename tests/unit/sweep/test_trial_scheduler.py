@@ -113,11 +113,14 @@ def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Pat
 
 
 def test_the_page_and_the_table_show_every_trial(tmp_path: Path, fashion: Path) -> None:
-    scheduler = TrialScheduler(opened(tmp_path, fashion, budget={"trials": 5}))
+    name = "<img src=x onerror=alert(1)>"  # a page shows a stranger's name as text
+    sweep = opened(tmp_path, fashion, budget={"trials": 5}, sweep_dir=str(tmp_path / name))
+    scheduler = TrialScheduler(sweep)
     for value in (30.0, 20.0, float("nan"), 25.0, 21.0):
         finish(scheduler, number_of(scheduler.next_trial()), value)
     page = write_page(scheduler.sweep, scheduler.trials, scheduler.direction).read_text()
     assert page.count("Plotly.newPlot") == 3
+    assert name not in page and "<h1>&lt;img src=x onerror=alert(1)&gt;</h1>" in page
     shown = table(scheduler.sweep, scheduler.trials, scheduler.direction)
     assert shown.row_count == 5
     assert rank_settings(scheduler.trials, scheduler.direction)[-1].trial.number == 2
