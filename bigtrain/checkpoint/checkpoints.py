@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bigtrain.checkpoint.contents import load_state, shapes_of, split
+from bigtrain.checkpoint.contents import open_state, shapes_of, split
 from bigtrain.checkpoint.folders import (
     FORMAT,
     CheckpointFolder,
@@ -26,6 +26,7 @@ from bigtrain.checkpoint.pieces import Piece, Stage, objects_in, own_pieces, wri
 from bigtrain.checkpoint.retention import CheckpointConfig
 from bigtrain.core.errors import UserError
 from bigtrain.core.logging import log
+from bigtrain.core.saved import LoadsShares, in_memory
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.distributed.collectives import any_rank, barrier, from_rank_zero, is_rank_zero, on_rank_zero
 
@@ -170,10 +171,14 @@ class Checkpoints:
         return None
 
     def _load(self, path: Path | None) -> None:
-        """Load one object after the other: the host holds no more than the largest one's whole tensors."""
+        """Load one object after the other; of what is sharded over the ranks, each reads its own share."""
         if path is not None:
             for name, value in self._objects.items():
-                value.load_state_dict(load_state(path, name))
+                state = open_state(path, name, rank=dist.get_rank(), world_size=dist.get_world_size())
+                if isinstance(value, LoadsShares):
+                    value.load_shares(state)
+                else:
+                    value.load_state_dict(in_memory(state))
         barrier()
 
     def _write(self, path: Path, pieces: Mapping[str, Piece], description: Description, began: float) -> Path:

@@ -1,7 +1,7 @@
 """What is in a checkpoint: tensors in safetensors files, which all ranks write, and the rest as JSON. No pickles.
 
 What all ranks hold alike is written once, the writing is shared, and of a sharded tensor every rank writes its own
-part, see `pieces`. Tensors are read back whole, on any number of ranks.
+part, see `pieces`. Any number of ranks can read it, each the parts that it needs, see `reading`.
 """
 
 import json
@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from bigtrain.checkpoint.pieces import OFFSETS
+from bigtrain.checkpoint.reading import Files, Shapes, blocks_in
+from bigtrain.core.saved import in_memory
 from bigtrain.core.state import State
 
 DESCRIPTION = "checkpoint.json"
@@ -39,8 +38,8 @@ def split(state: Mapping[str, Any], prefix: str = "") -> tuple[Any, dict[str, Te
     return walk(state, prefix), tensors
 
 
-def join(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Put tensors back into their places: the inverse of `split`."""
+def join(structure: Any, tensors: Mapping[str, Any]) -> Any:
+    """Put tensors, or what stands for them, back into their places: the inverse of `split`."""
     if isinstance(structure, dict):
         if structure.keys() == {_TENSOR}:
             return tensors[structure[_TENSOR]]
@@ -60,6 +59,35 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")] for name, tensor in tensors.items()}
 
 
+def open_state(folder: Path, part: str | None = None, *, rank: int = 0, world_size: int = 1) -> State:
+    """Return the state in a checkpoint with a `SavedTensor` in the place of each tensor: none of them is read yet.
+
+    Args:
+        folder: of the checkpoint.
+        part: name of the object whose state is wanted; None for those of all.
+        rank: of this process: where as many ranks wrote the checkpoint, its own file is searched first.
+        world_size: number of ranks that read.
+    """
+    about = json.loads((folder / DESCRIPTION).read_text())
+    listed = about.get("files", {})
+    structure = about["state"] if part is None else about["state"][part]
+    files = [
+        path
+        for path in files_of(folder)
+        if part is None or part in listed.get(path.name, {}).get("objects", [part])  # older ones do not tell
+    ]
+    shapes: Shapes = {
+        name: about
+        for name, about in (about.get("tensors") or _shapes_in(files)).items()
+        if part is None or name == part or name.startswith(f"{part}/")
+    }
+    own = len(files) * rank // world_size
+    # Single numbers are in the first file, see `pieces`; of the other ranks' files, neighbours are the likeliest.
+    order = sorted(range(len(files)), key=lambda number: (number != own, number != 0, abs(number - own)))
+    state: State = join(structure, Files(folder, [files[number].name for number in order], shapes).tensors())
+    return state
+
+
 def load_state(folder: Path, part: str | None = None) -> State:
     """Read the state in a checkpoint, whole, in the host's memory.
 
@@ -70,52 +98,16 @@ def load_state(folder: Path, part: str | None = None) -> State:
     Raises:
         OSError: a tensor is not all there.
     """
-    about = json.loads((folder / DESCRIPTION).read_text())
-    listed = about.get("files", {})
-    structure = about["state"] if part is None else about["state"][part]
-    files = [
-        path
-        for path in files_of(folder)
-        if part is None or part in listed.get(path.name, {}).get("objects", [part])  # older ones do not tell
-    ]
-    shapes = about.get("tensors") or _shapes_in(files)
-    tensors = {
-        name: torch.empty(shape, dtype=getattr(torch, dtype))
-        for name, (shape, dtype) in shapes.items()
-        if part is None or name == part or name.startswith(f"{part}/")
-    }
-    missing = {name: tensor.numel() for name, tensor in tensors.items()}
-    for path in files:
-        with safe_open(path, framework="pt") as file:
-            offsets = _offsets_in(file)
-            for name in list(file.keys()):
-                if name in tensors:
-                    block = file.get_tensor(name)
-                    starts = offsets.get(name, [0] * block.ndim)
-                    place = tuple(slice(at, at + size) for at, size in zip(starts, block.shape, strict=True))
-                    tensors[name][place].copy_(block)
-                    missing[name] -= block.numel()
-    if lost := [name for name, count in missing.items() if count]:
-        raise OSError(f"{folder}: {lost[0]} is incomplete")
-    state: State = join(structure, tensors)
+    state: State = in_memory(open_state(folder, part))
     return state
 
 
-def _offsets_in(file: Any) -> dict[str, list[int]]:
-    """Return where the pieces in a file begin."""
-    offsets = json.loads((file.metadata() or {}).get(OFFSETS, "{}"))
-    return {name: entry["saved_offsets"] for name, entry in offsets.items()}
-
-
-def _shapes_in(files: list[Path]) -> dict[str, Any]:
+def _shapes_in(files: list[Path]) -> Shapes:
     """Return shape and type of the tensors in files, as `shapes_of` does."""
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[list[int], str]] = {}
     for path in files:
-        with safe_open(path, framework="pt") as file:
-            offsets = _offsets_in(file)
-            for name in list(file.keys()):
-                block = file.get_tensor(name)
-                ends = list(map(sum, zip(offsets.get(name, [0] * block.ndim), block.shape, strict=True)))
-                before, _ = found.get(name, (ends, ""))
-                found[name] = [list(map(max, before, ends)), str(block.dtype).removeprefix("torch.")]
+        for name, block in blocks_in(path).items():
+            ends = [at + size for at, size in zip(block.offsets, block.shape, strict=True)]
+            before, _ = found.get(name, (ends, ""))
+            found[name] = [max(pair) for pair in zip(ends, before, strict=True)], block.dtype
     return found

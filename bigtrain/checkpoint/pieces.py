@@ -1,8 +1,9 @@
 """Which rank writes what of a checkpoint: told by names and sizes alone, so that no rank needs to hear of another's.
 
 What all ranks hold alike is laid out on one line of bytes, by name, and cut into as many equal parts as there are
-ranks; each rank stages and writes the rows of tensors that begin in its part. Of a sharded tensor (a DTensor) each rank
-writes its own part; of replicas, one does. The files are those of `torch.distributed.checkpoint`: safetensors
+ranks; each rank stages and writes the rows of tensors that begin in its part. Single numbers come first, so that who
+needs all of them, such as counters of steps, finds them in one file. Of a sharded tensor (a DTensor) each rank writes
+its own part; of replicas, one does. The files are those of `torch.distributed.checkpoint`: safetensors
 whose metadata say where in the whole tensor each piece lies.
 """
 
@@ -60,7 +61,7 @@ def _rows(tensors: Mapping[str, Tensor], rank: int, world_size: int) -> Iterator
     total = sum(tensor.nbytes for tensor in tensors.values())
     first, last = total * rank // world_size, total * (rank + 1) // world_size
     start = 0
-    for name in sorted(tensors):
+    for name in sorted(tensors, key=lambda name: (tensors[name].ndim > 0, name)):
         tensor = tensors[name]
         if not tensor.numel():
             if rank == 0:

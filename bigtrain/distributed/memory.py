@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
@@ -135,7 +135,8 @@ def memory_metrics(
 
 def memory_table(memory_use: Mapping[str, MemoryUse], activations: Mapping[str, int]) -> Table:
     """Show what each player keeps on this rank, and what each phase needs besides."""
-    table = Table("MiB on rank 0", "parameters", "gradients", "optimizer", "activations")
+    columns = (Column(name, justify="right") for name in ("parameters", "gradients", "optimizer", "activations"))
+    table = Table("MiB on rank 0", *columns, box=None)
     for name, one in memory_use.items():
         table.add_row(name, *(f"{size / MIB:.1f}" for size in (one.parameters, one.gradients, one.optimizer)), "")
     for phase, size in activations.items():

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.distributed as dist
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from bigtrain.distributed.traffic import Totals
@@ -87,8 +87,8 @@ def communication_metrics(times: list[RankTimes], *, timed: bool) -> dict[str, f
 
 def straggler_table(times: list[RankTimes]) -> Table:
     """Show every rank's mean step, the slowest one marked."""
-    names = [field.name.replace("_", " ") for field in fields(RankTimes)]
-    table = Table("rank, ms", *names, "")
+    names = [field.name.replace("_", " ").replace("mib", "MiB") for field in fields(RankTimes)]
+    table = Table(*(Column(name, justify="right") for name in ("rank, ms", *names)), Column(no_wrap=True), box=None)
     rank, factor = slowest(times)
     for number, one in enumerate(times):
         *seconds, messages, mib = asdict(one).values()

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from bigtrain.core.batch import Batch
+from bigtrain.core.saved import saved
 from bigtrain.core.state import State
 from bigtrain.distributed.memory import MemoryUse
 from bigtrain.engine.optimizers import GroupSettings
@@ -66,6 +67,10 @@ class Strategy(GradientSource):
     def state_dict(self) -> State:
         """See Stateful; loads at another world size. A tensor of which a rank holds a share is a DTensor."""
 
-    @abstractmethod
     def load_state_dict(self, state: State) -> None:
         """See Stateful."""
+        self.load_shares(saved(state))
+
+    @abstractmethod
+    def load_shares(self, state: State) -> None:
+        """See LoadsShares: of each tensor, read what this rank keeps. Collective."""

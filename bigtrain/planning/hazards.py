@@ -1,6 +1,7 @@
 """What hurts a run on many nodes beside the training itself, each with a number and the key that mends it."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -58,9 +59,8 @@ def operations(
         stream.reading.window * _SHARD_IMAGES * cluster.world_size / config.global_batch
     )  # steps of one rank's images
     ranks_a_shard = max(min(cluster.world_size / lanes, window), 1.0)
-    largest = max(
-        3 * sizes.weights + sizes.buffers for sizes in planner.players.values()
-    )  # weights and moments of one player: objects are loaded one after the other
+    averages = max((sum(sizes) for sizes in planner.averaged.values()), default=0) * (1 + len(config.ema.profiles))
+    tensors = [math.prod(shape) for sizes in planner.players.values() for shape in sizes.parameters.values()]
     samples = config.eval.samples
     evaluation = samples / (3 * own.img_per_s) + samples / (_SCORED_PER_S * cluster.world_size)
     between = config.eval.interval_kimg * 1000 / own.img_per_s
@@ -69,7 +69,8 @@ def operations(
         "open_per_s": shards_per_s * ranks_a_shard,
         "fetch_per_s": shards_per_s * nodes_a_shard,
         "nodes_a_shard": nodes_a_shard,
-        "host_bytes": largest * cluster.gpus_per_node,
+        # A network's averages are read as a whole; of weights and moments, a rank reads what it keeps, one by one.
+        "host_bytes": max(averages, 4 * max(tensors, default=0)) * cluster.gpus_per_node,
         "save_s": checkpoint["write_s"],
         "evaluation_s": evaluation,
         "evaluation_share": evaluation / (between + evaluation) if between else 0.0,
@@ -121,15 +122,24 @@ def _host(operations: Mapping[str, float]) -> Iterator[Hazard]:
 
 def _reading(config: TrainingConfig, cluster: Cluster, operations: Mapping[str, float]) -> Iterator[Hazard]:
     for name, stream in config.data.streams.items():
+        place = f"data.streams.{name}" if name else "data"
+        remote = any(map(is_remote, stream.paths))
+        if remote and cluster.nodes > 1 and stream.cache.folder is None and "BIGTRAIN_CACHE" not in os.environ:
+            yield Hazard(
+                f"cache: {cluster.nodes} nodes write what they fetch to ~/.cache/bigtrain, which the nodes of a "
+                "cluster usually share",
+                f"{place}.cache.folder=FOLDER, on a disk of each node, or $BIGTRAIN_CACHE",
+            )
         if stream.reading.lanes >= cluster.nodes or cluster.nodes == 1:
             continue
-        key = f"data.streams.{name}.lanes" if name else "data.lanes"
-        if any(map(is_remote, stream.paths)):
+        if remote:
             nodes, rate = operations["nodes_a_shard"], operations["fetch_per_s"]
             what = f"each shard is fetched by {nodes:.0f} nodes, {rate:,.0f} GET/s"
         else:
             what = f"all ranks together open {operations['open_per_s']:,.0f} shards per second"
-        yield Hazard(f"reading: {what}", f"{key}={lanes_for(config, stream, cluster.nodes)}, before the run begins")
+        yield Hazard(
+            f"reading: {what}", f"{place}.lanes={lanes_for(config, stream, cluster.nodes)}, before the run begins"
+        )
 
 
 def lanes_for(config: TrainingConfig, stream: StreamConfig, nodes: int) -> int:

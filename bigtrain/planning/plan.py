@@ -58,7 +58,7 @@ class Plan:
         gpu_hours: likewise.
         usd: at the price of a card; None without one.
         checkpoint: `bytes`, `snapshot_bytes`; `stall_s` for which one holds up the training, `share` of the time that
-            this is; `write_s` beside the training.
+            this is; `write_s` beside the training; `load_bytes`, which a node reads at a start.
         data: `bytes_per_img` uncompressed, `bytes_per_s` of all nodes, `bytes_per_s_node`, `least_shards`.
         curve: efficiency over numbers of cards, by the chosen strategy.
         operations: what the run takes beside its steps, see `hazards.operations`.
@@ -210,6 +210,7 @@ def _checkpoint(config: TrainingConfig, planner: Planner, own: Estimate, cluster
     averages = (1 + len(config.ema.profiles)) * sum(map(sum, planner.averaged.values()))
     size = sum(networks.values()) + moments + averages
     on_rank = own.memory.parameters + own.memory.optimizer + own.memory.average
+    node = (own.memory.parameters + own.memory.optimizer) * cluster.gpus_per_node + own.memory.average
     stall = on_rank / (cluster.assumed.host_copy_gb_s * 1e9)
     between = config.checkpoint.interval_kimg * 1000 / own.img_per_s
     return {
@@ -217,6 +218,7 @@ def _checkpoint(config: TrainingConfig, planner: Planner, own: Estimate, cluster
         "snapshot_bytes": averages,
         "stall_s": stall,
         "write_s": size / (cluster.assumed.disk_gb_s * 1e9),
+        "load_bytes": min(node, size),  # the ranks of a node share the file system's cache
         "share": stall / between,
     }
 

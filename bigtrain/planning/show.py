@@ -105,7 +105,9 @@ def _outcome(plan: Plan) -> Table:
     table.add_row("time", f"{plan.hours:,.1f} hours{days}, {plan.gpu_hours:,.0f} GPU-hours, {cost}")
     size, snapshot = checkpoint["bytes"] / _GIB, checkpoint["snapshot_bytes"] / _GIB
     stall = f"{checkpoint['stall_s']:.2f} s, {checkpoint['share']:.2%} of the time"
-    written = f"on disk in {checkpoint['write_s']:.0f} s"
+    written = (
+        f"on disk in {checkpoint['write_s']:.0f} s; a node reads {checkpoint['load_bytes'] / _GIB:.2f} GiB at a start"
+    )
     table.add_row("checkpoint", f"{size:.2f} GiB (a snapshot {snapshot:.2f}); delays training by {stall}; {written}")
     table.add_row(
         "data",

@@ -1,13 +1,14 @@
 """Base classes of the strategies: their settings, and the optimizer step of those that use PyTorch alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import Config
+from bigtrain.core.saved import SavedTensor
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import MemoryUse, local_bytes
@@ -169,12 +170,9 @@ class TorchStrategy(Strategy):
         scaler = {"scaler": self._scaler.state_dict()} if self._scaler else {}
         return {"player": {**self._player.state_dict(), **masters}, "optimizer": moments, **scaler}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_shares(self, state: State) -> None:
         """See Strategy."""
-        mine = self._player.state_dict()
-        self._player.load_state_dict({name: self._mine(value, mine[name]) for name, value in state["player"].items()})
-        if self._masters:
-            self._masters.load(state["player"])
+        self._load_weights(state["player"])
         if self._scaler and "scaler" in state:
             self._scaler.load_state_dict(state["scaler"])
         for name, parameter in self._moved.items():
@@ -182,9 +180,16 @@ class TorchStrategy(Strategy):
             zeros = () if self._limits.counts_steps else self._limits.moments  # Adam itself begins where it has none
             self._optimizer.state[parameter] = {key: torch.zeros_like(parameter) for key in zeros} | {
                 # The fused kernel reads the number of steps where the parameter is.
-                key: value.to(parameter.device, copy=True) if key == "step" else self._mine(value, parameter)
+                key: value.whole().to(parameter.device, copy=True) if key == "step" else self._mine(value, parameter)
                 for key, value in moments.items()
             }
+
+    def _load_weights(self, saved: Mapping[str, SavedTensor]) -> None:
+        held = {**self._player.state_dict(), **(self._masters.masters if self._masters else {})}
+        weights = {name: self._mine(value, held[name]) for name, value in saved.items()}
+        self._player.load_state_dict(weights)
+        if self._masters:
+            self._masters.load(weights)
 
     def _gradients(self) -> list[Tensor]:
         """Return the gradients of what Adam moves."""
@@ -197,13 +202,13 @@ class TorchStrategy(Strategy):
         """Return all of a tensor of which this rank may hold a share. Collective where sharded."""
         return tensor
 
-    def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
-        """Return this rank's share of a whole tensor, in the place and memory layout of `like`.
+    def _mine(self, value: SavedTensor, like: Tensor) -> Tensor:
+        """Return this rank's share of a tensor, in the place and memory layout of `like`.
 
         Fused Adam walks weight, gradient and moments side by side, and computes nonsense, without an error, where
         their layouts differ.
         """
-        return torch.empty_like(like).copy_(whole)
+        return torch.empty_like(like).copy_(value.of_shape(like.shape).whole())
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """Return the L2 norm of all gradients together."""

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import ConfigError
+from bigtrain.core.saved import SavedTensor
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.traffic import traffic
 from bigtrain.engine.optimizers import GroupSettings, OptimizerConfig
@@ -152,12 +154,15 @@ class FSDPStrategy(TorchStrategy):
                 yield name, share.reshape(-1)[: tensor.numel()].view(tensor.shape)
                 first += count // ranks
 
-    def _mine(self, whole: Tensor, like: Tensor) -> Tensor:
-        whole = self._whole(whole)
-        if isinstance(like, DTensor):
-            # Every rank has the whole tensor, so that none needs to be sent its share.
-            whole = distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-        return super()._mine(whole, like)
+    def _mine(self, value: SavedTensor, like: Tensor) -> Tensor:
+        if not isinstance(like, DTensor):
+            return super()._mine(value, like)
+        rows, offsets = compute_local_shape_and_global_offset(like.shape, like.device_mesh, like.placements)
+        first = offsets[0] * math.prod(like.shape[1:])
+        share = torch.empty_like(like)
+        assert isinstance(share, DTensor)
+        share.to_local().copy_(value.of_shape(like.shape).read(first, first + math.prod(rows)).view(rows))
+        return share
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         parts = [

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
+from bigtrain.core.saved import SavedTensor
 from bigtrain.core.state import State
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.memory import MemoryUse, local_bytes
@@ -121,29 +122,30 @@ class ZeROStrategy(Strategy):
         with self._all_trainable():
             return {"player": dict(self.full_params()), "optimizer": dict(self._moments())}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_shares(self, state: State) -> None:
         """See Strategy.
 
         Raises:
             UserError: the optimizer has made more steps for some weights than for others, which DeepSpeed cannot
                 remember.
         """
-        steps = {float(moments["step"]) for moments in state["optimizer"].values() if "step" in moments}
+        steps = {float(moments["step"].whole()) for moments in state["optimizer"].values() if "step" in moments}
         if len(steps) > 1:
             raise UserError(
                 "DeepSpeed has one step count for all weights of a player, but those in this checkpoint differ: "
                 f"{' and '.join(f'{step:g}' for step in sorted(steps))}: continue with another strategy"
             )
-        buffers = {name: state["player"][name] for name, _ in self._player.named_buffers() if name in state["player"]}
+        weights = state["player"]
+        buffers = {name: weights[name].whole() for name, _ in self._player.named_buffers() if name in weights}
         self._player.load_state_dict(buffers, strict=False)  # what grows reads it back
         with self._all_trainable(), torch.no_grad():
             for name, parameter in self._player.named_parameters():
-                self._set_weight(parameter, state["player"][name])
+                self._set_weight(parameter, weights[name])
             self._set_steps(steps.pop() if steps else 0.0)
             for name, parameter in self._parameters.items():
                 moments = state["optimizer"].get(name, {})
                 for key in self._config.moments:
-                    self._set(parameter, moments.get(key, torch.zeros((), device="cpu")), key)
+                    self._set_moment(parameter, key, moments.get(key))
 
     @contextlib.contextmanager
     def _all_trainable(self) -> Iterator[None]:
@@ -199,37 +201,45 @@ class ZeROStrategy(Strategy):
         if self._stage in (1, 2):
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
-    def _set_weight(self, parameter: Tensor, whole: Tensor) -> None:
+    def _set_weight(self, parameter: Any, value: SavedTensor) -> None:
         if self._stage == 3:
-            share: Tensor = parameter.ds_tensor  # type: ignore[attr-defined]
-            share.copy_(self._share_of(whole, share.numel()))
-        else:
-            parameter.copy_(whole)
+            share = self._share_of(parameter, value)
+            parameter.ds_tensor.copy_(share)
+            if parameter.requires_grad:
+                self._deepspeed.utils.safe_set_local_fp32_param(parameter, share)
+            return
+        parameter.copy_(value.of_shape(parameter.shape).whole())  # every rank keeps complete weights
         if self._stage and parameter.requires_grad:
-            self._set(parameter, whole)
+            self._deepspeed.utils.safe_set_full_fp32_param(parameter, parameter.float())
 
-    def _set(self, parameter: Tensor, whole: Tensor, key: str | None = None) -> None:
-        """Give the optimizer's weight, or its moment `key`, the value `whole`."""
-        utils = self._deepspeed.utils
-        shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
-        value = whole.to(parameter.device, torch.float32).expand(shape)
-        if self._stage == 0:
-            self._optimizer.state[parameter][key].copy_(value)
-        elif self._stage < 3 and key is None:
-            utils.safe_set_full_fp32_param(parameter, value)
-        elif self._stage < 3:
-            utils.safe_set_full_optimizer_state(parameter, value, key)
+    def _set_moment(self, parameter: Any, key: str, value: SavedTensor | None) -> None:
+        """Give this rank's share of a weight's moment its value; zeros for a weight that has never moved."""
+        if self._stage == 3:
+            share = self._share_of(parameter, value)
+            self._deepspeed.utils.safe_set_local_optimizer_state(parameter, share, key)
+            return
+        # DeepSpeed has no function for a share at stages 1 and 2; this is where its own for complete tensors writes.
+        fragment = parameter._hp_mapping if self._stage else None
+        if self._stage and fragment is None:
+            return  # the weight belongs to other ranks
+        target: Tensor = self._optimizer.state[parameter][key] if fragment is None else fragment.get_hp_fragment(key)
+        first = 0 if fragment is None else fragment.lp_fragment_address.start
+        if value is None:
+            target.zero_()
         else:
-            share = self._share_of(value, parameter.ds_tensor.numel())  # type: ignore[attr-defined]
-            if key is None:
-                utils.safe_set_local_fp32_param(parameter, share)
-            else:
-                utils.safe_set_local_optimizer_state(parameter, share, key)
+            target.copy_(value.of_shape(parameter.shape).read(first, first + target.numel()).view(target.shape))
 
-    def _share_of(self, whole: Tensor, size: int) -> Tensor:
-        """Return this rank's share of a weight at stage 3; the last share is filled up with zeros."""
-        row = nn.functional.pad(whole.flatten(), (0, size * self._engine.world_size - whole.numel()))
-        return row.narrow(0, size * self._engine.global_rank, size)
+    def _share_of(self, parameter: Any, value: SavedTensor | None) -> Tensor:
+        """Return this rank's share of a tensor at stage 3; what lies behind the tensor's end is zero."""
+        size: int = parameter.ds_tensor.numel()
+        share = torch.zeros(size, device=parameter.ds_tensor.device)
+        if value is not None:
+            elements = value.of_shape(parameter.ds_shape).shape.numel()
+            first, last = (
+                min(size * rank, elements) for rank in (self._engine.global_rank, self._engine.global_rank + 1)
+            )
+            share[: last - first].copy_(value.read(first, last))
+        return share
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def test_the_slow_rank_is_named_and_the_other_one_waits_for_it(told: tuple[str, 
     _, facts = told
     fast, slow = facts["times"]
     assert facts["slowest"][0] == 1 and facts["slowest"][1] > 1.1
-    assert "slow: " in facts["table"].splitlines()[-2]
+    assert "slow: " in facts["table"].splitlines()[-1]
     assert fast["exposed"] > slow["exposed"] + 0.5
     for one in facts["times"]:
         assert 0.02 <= one["data_wait"] < 1.0

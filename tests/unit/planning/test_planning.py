@@ -102,6 +102,7 @@ def test_a_plan_needs_no_data(plan: Any, tmp_path: Path) -> None:
     assert made["usd"] == pytest.approx(2 * made["gpu_hours"]) and made["gpu_hours"] == 2 * made["hours"] > 0
     fsdp, ddp = (next(one for one in made["estimates"] if one["name"] == name) for name in ("fsdp", "ddp"))
     assert fsdp["memory"]["optimizer"] < 0.6 * ddp["memory"]["optimizer"]
+    assert made["checkpoint"]["load_bytes"] == made["checkpoint"]["bytes"], "each rank of DDP keeps everything"
     assert ddp["largest_micro_batch"] == 8 and ddp["time"]["waiting"] <= ddp["time"]["sending"] * (1 + 1e-9)
     assert [point["gpus"] for point in made["curve"]] == [2**power for power in range(11)]
     assert (tmp_path / "plot.png").stat().st_size > 10_000
@@ -155,13 +156,20 @@ def test_a_mistake_is_one_line(plan: Any, arguments: list[str], words: str) -> N
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
-def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(plan: Any) -> None:
+def test_what_hurts_on_128_nodes_is_said_with_the_key_that_mends_it(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BIGTRAIN_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
     size = ("global_batch=4096", "micro_batch=4", "--nodes", "128", "--gpu", "h100")
     code, out, _ = plan(*size, "strategy.kind=fsdp", "data.path=s3://sets/large", "--json")
     assert code == 0
-    found = {one["what"].partition(":")[0]: one for one in json.loads(out)["hazards"]}
+    made = json.loads(out)
+    assert made["checkpoint"]["load_bytes"] < made["checkpoint"]["bytes"], "a node reads its shares and averages"
+    found = {one["what"].partition(":")[0]: one for one in made["hazards"]}
     assert found["reading"]["remedy"].startswith("data.lanes=128")
     assert "each shard is fetched by 128 nodes" in found["reading"]["what"]
+    assert found["cache"]["remedy"].startswith("data.cache.folder=FOLDER")
     assert found["strategy"]["remedy"].startswith("strategy.shard_ranks=8")
     assert "--container" in found["start"]["remedy"]
     code, out, _ = plan(*size, "data.lanes=128")
