@@ -37,7 +37,9 @@ def tune(
     from bigtrain.sweep.sweep import open_sweep, reopen_sweep
     from launch.slurm.client import queue
     from launch.slurm.settings import load_settings
+    from launch.sweep.driver import set_ray_environment
 
+    set_ray_environment()
     if sweep is not None and "=" in sweep:  # after --resume DIR there may be overrides alone
         overrides, sweep = [sweep, *(overrides or [])], None
     if resume is not None:

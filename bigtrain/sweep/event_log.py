@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,6 @@ class Trial:
         state: current state.
         why: reason for the state; empty if there is none.
         host: host on which the trial ran last.
-        came: place of each score among those of all trials, by the number of images seen.
     """
 
     number: int
@@ -45,7 +44,6 @@ class Trial:
     state: State = "waiting"
     why: str = ""
     host: str = ""
-    came: dict[int, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,25 +60,21 @@ class Trial:
         """Whether the trial is complete, stopped or failed."""
         return self.state in ("complete", "stopped", "failed")
 
-    def first_from(self, samples_seen: int) -> TrialScore | None:
-        """Return the first score after at least this many images."""
-        places = [place for place in self.scores if place >= samples_seen]
-        return self.scores[min(places)] if places else None
-
 
 class SweepEventLog:
     """Appends events to the log of a sweep, and keeps the trials that follow from them.
 
     Args:
         folder: folder of the sweep.
+        observe: called with each event, beginning with those that are in the log.
 
     Attributes:
         trials: all trials, by number.
         generations: the decisions of PBT, oldest first.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = event_file(folder)
+    def __init__(self, folder: Path, observe: Callable[[Event], None] = lambda event: None) -> None:
+        self._path, self._observe = event_file(folder), observe
         self.trials: dict[int, Trial] = {}
         self.generations: list[Event] = []
         for event in read_events(folder):
@@ -91,11 +85,11 @@ class SweepEventLog:
 
     def write(self, event: str, **facts: Any) -> None:
         """Append an event; it is on disk when this returns, so that no decision is acted on before it is recorded."""
-        record = {"event": event, "time_ms": int(time.time() * 1000), **facts}
+        line = json.dumps({"event": event, "time_ms": int(time.time() * 1000), **facts})
         with self._path.open("ab", buffering=0) as file:
-            file.write((json.dumps(record) + "\n").encode())
+            file.write(f"{line}\n".encode())
             os.fsync(file.fileno())
-        self._apply(record)
+        self._apply(json.loads(line))
 
     def _apply(self, event: Event) -> None:
         match event["event"]:
@@ -106,9 +100,7 @@ class SweepEventLog:
                 trial.state, trial.host = "running", event["host"]
             case "score":
                 score = TrialScore(event["samples_seen"], event["value"], event["error"], event["img_per_s"])
-                trial = self.trials[event["number"]]
-                trial.scores[score.samples_seen] = score
-                trial.came[score.samples_seen] = sum(len(other.scores) for other in self.trials.values())
+                self.trials[event["number"]].scores[score.samples_seen] = score
             case "end":
                 trial = self.trials[event["number"]]
                 trial.state, trial.why = event["state"], event["why"]
@@ -116,6 +108,7 @@ class SweepEventLog:
                 self.generations.append(event)
                 for move in event["moves"]:
                     self.trials[move["number"]].point = move["point"]
+        self._observe(event)
 
 
 def event_file(folder: Path) -> Path:

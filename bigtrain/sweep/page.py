@@ -1,21 +1,23 @@
 """The report of a sweep, a page with charts: best score so far, parallel coordinates, importance of parameters."""
 
-import json
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from plotly import graph_objects, offline
 
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.results import best_so_far, rank_settings, summary
-from bigtrain.sweep.searchers import OptunaSearch
-from bigtrain.sweep.space import Value
+from bigtrain.sweep.searchers import study_of
+from bigtrain.sweep.space import Ratio
 from bigtrain.sweep.sweep import Sweep
 from bigtrain.sweep.table import short_name
+
+if TYPE_CHECKING:
+    import optuna
 
 PAGE = "sweep.html"
 _FEWEST = 4
@@ -50,10 +52,7 @@ def importances(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction)
     """Return each parameter's share of the score's variance (PED-ANOVA, Watanabe et al. 2023); empty for few trials."""
     import optuna
 
-    search = OptunaSearch(kind="optuna")
-    base = sweep.space.base_point()
-    scored = {n: Trial(n, {**base, **t.point}, t.seed, None, t.scores) for n, t in trials.items() if t.repeats is None}
-    study = search.study(sweep.space, scored, direction, seed=0)
+    study = _study(sweep, trials, direction)
     if len(study.trials) < _FEWEST:
         return {}
     try:
@@ -81,40 +80,26 @@ def _best(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> gr
 
 
 def _parallel(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> graph_objects.Figure | None:
-    base = sweep.space.base_point()
-    scored = [trial for trial in trials.values() if trial.repeats is None and trial.last is not None]
-    scored = [trial for trial in scored if trial.last is not None and math.isfinite(trial.last.value)]
-    if len(scored) < _FEWEST:
+    import optuna
+
+    study = _study(sweep, trials, direction)
+    if len(study.trials) < _FEWEST:
         return None
-    axes = []
-    for key in sweep.space.varying:
-        values = [{**base, **trial.point}.get(key) for trial in scored]
-        axes.append(_axis(short_name(key), values, log=getattr(sweep.space.parameters[key], "kind", "") != "uniform"))
-    score = [trial.last.value for trial in scored if trial.last is not None]
-    axes.append({"label": sweep.metric.name, "values": score})
-    line = {"color": score, "colorscale": "Viridis", "reversescale": not direction.maximize, "showscale": True}
-    return graph_objects.Figure(
-        graph_objects.Parcoords(dimensions=axes, line={**line, "cmin": min(score), "cmax": max(score)})
-    )
+    return optuna.visualization.plot_parallel_coordinate(study, target_name=sweep.metric.name)
 
 
-def _axis(label: str, values: list[Value], *, log: bool) -> dict[str, Any]:
-    """Return an axis: logarithmic for numbers if `log`; values that are not numbers are evenly spaced."""
-    numbers = [float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(numbers) == len(values) and log and min(numbers) > 0:
-        ticks = sorted(set(numbers))[:: max(len(set(numbers)) // 6, 1)]
-        logs = [math.log10(one) for one in numbers]
-        return {
-            "label": label,
-            "values": logs,
-            "tickvals": [math.log10(t) for t in ticks],
-            "ticktext": [f"{t:.3g}" for t in ticks],
-        }
-    if len(numbers) == len(values):
-        return {"label": label, "values": numbers}
-    names = sorted({json.dumps(one) for one in values})
-    places = [names.index(json.dumps(one)) for one in values]
-    return {"label": label, "values": places, "tickvals": list(range(len(names))), "ticktext": names}
+def _label(sweep: Sweep, key: str) -> str:
+    """Return a short name of what is searched: a key, or the ratio of two."""
+    parameter = sweep.space.parameters[key]
+    return f"{short_name(key)} / {short_name(parameter.of)}" if isinstance(parameter, Ratio) else short_name(key)
+
+
+def _study(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> "optuna.Study":
+    base = sweep.space.base_point()
+    searched = {
+        n: replace(trial, point={**base, **trial.point}) for n, trial in trials.items() if trial.repeats is None
+    }
+    return study_of(sweep.space, searched, direction, names=lambda key: _label(sweep, key))
 
 
 def _importance(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> graph_objects.Figure | None:

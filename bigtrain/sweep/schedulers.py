@@ -1,35 +1,202 @@
-"""What may be the scheduler of a sweep: nothing, a rule of Ray Tune that stops trials, or our PBT."""
+"""What may be the scheduler of a sweep: nothing, or a scheduler of Ray Tune, by its own name or by a name of ours."""
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+import inspect
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from bigtrain.sweep.event_log import Trial
-from bigtrain.sweep.metric import Direction, TrialScore, mean_score
-from bigtrain.sweep.ray_rules import ASHA, MedianStopping, RayRule
-from bigtrain.sweep.rule import Rule, Trials
+from bigtrain.core.config import Config
+from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.space import Space, Uniform
+
+RayName = Literal[
+    "async_hyperband",
+    "asynchyperband",
+    "median_stopping_rule",
+    "medianstopping",
+    "hyperband",
+    "hb_bohb",
+    "pbt",
+    "pb2",
+]
+_OURS = ("time_attr", "metric", "mode", "synch", "log_config", "require_attrs", "custom_explore_fn")
+_OF_SPACE = ("hyperparam_mutations", "hyperparam_bounds")
+_COPYING = ("pbt", "pb2")
+_PROBE = Space({"x": Uniform(kind="uniform", low=0.0, high=1.0)}, [], {"x": 0.5})
 
 
-class NoScheduler(Rule):
+class Scheduler(Config, ABC):
+    """What stops, pauses or copies the trials of a sweep."""
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def rays(self) -> "RayScheduler | None":
+        """The scheduler of Ray Tune that decides; None if no trial is stopped early."""
+
+    @property
+    def averaged(self) -> int:
+        """Number of newest scores that are averaged where trials copy each other."""
+        return 1
+
+    def boundaries(self, total_kimg: float) -> list[int]:
+        """Return after how many images trials wait for each other to be copied; the end of training is not included."""
+        rays = self.rays
+        if rays is None or rays.name not in _COPYING:
+            return []
+        interval, least = rays.args["perturbation_interval"], rays.args.get("burn_in_period", 0.0)
+        places = [round(1000 * interval * number) for number in range(1, int(total_kimg / interval) + 1)]
+        return [place for place in places if 1000 * least <= place < 1000 * total_kimg]
+
+
+class NoScheduler(Scheduler):
     """No trial is stopped early."""
 
     kind: Literal["none"] = "none"
 
-    def reason_to_stop(
-        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
-    ) -> str | None:
+    @property
+    def rays(self) -> None:
         """See the base."""
-        return None
+        return
 
 
-class PBT(Rule):
-    """Population-based training (Jaderberg et al. 2017).
+class RayScheduler(Scheduler):
+    """A scheduler of Ray Tune (`ray.tune.schedulers`); time is thousands of images.
 
-    All trials run to each boundary. Then each trial of the lowest quantile that is worse than one of the highest, by
-    more than the noise, continues from the checkpoint of that trial (exploit) with perturbed hyperparameters (explore).
-    Hyperparameters that change the networks cannot vary.
+    `pbt` and `pb2` wait for all trials at each multiple of `perturbation_interval` (Ray's `synch`), and vary what the
+    space of the sweep contains.
+
+    Attributes:
+        kind: `ray`.
+        name: name of the scheduler in `ray.tune.schedulers.create_scheduler`.
+        args: its own arguments, such as `grace_period`; `max_t` is `total_kimg` unless given.
+    """
+
+    kind: Literal["ray"]
+    name: RayName
+    args: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="after")
+    def _is_known_to_ray(self) -> "RayScheduler":
+        import_ray(self.name)
+        from ray.tune.schedulers import SCHEDULER_IMPORT
+
+        found = SCHEDULER_IMPORT[self.name]
+        parameters = inspect.signature(found if inspect.isclass(found) else found()).parameters
+        check_arguments(self.name, self.args, [one for one in parameters if one not in (*_OURS, *_OF_SPACE)])
+        if self.copies and not isinstance(self.args.get("perturbation_interval"), int | float):
+            raise ValueError(f"args: {self.name} needs perturbation_interval, in kimg")
+        try:
+            self.make(100.0, _PROBE)
+        except Exception as error:  # whatever Ray raises about the values
+            raise ValueError(f"args: {self.name} rejects them: {error or type(error).__name__}") from None
+        return self
+
+    @property
+    def rays(self) -> "RayScheduler":
+        """See the base."""
+        return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether trials continue from checkpoints of others."""
+        return self.name in _COPYING
+
+    @property
+    def pauses(self) -> bool:
+        """Whether trials wait for each other, until it is known which of them continue."""
+        return self.name == "hyperband"
+
+    def make(self, total_kimg: float, space: Space) -> Any:
+        """Return a new scheduler of Ray.
+
+        Raises:
+            ValueError: the scheduler does not suit the space.
+        """
+        from ray import tune
+        from ray.tune.schedulers import create_scheduler
+
+        usual: dict[str, Any] = {"time_attr": "kimg", "metric": "score", "mode": "min"}
+        usual["max_t"] = max(total_kimg, float(self.args.get("grace_period", 1)))  # left out where it is not known
+        if self.pauses and int(self.args.get("max_t", total_kimg)) < 1:
+            raise ValueError("it pauses trials at whole kimg, so that a training must have more than 1")
+        if not self.copies:
+            return create_scheduler(self.name, **{**usual, **self.args})
+        choices = [key for key, one in space.dimensions.items() if one.values]
+        if self.name == "pb2" and choices:
+            raise ValueError(f"pb2 varies only numbers, but '{choices[0]}' is a choice")
+        # The time of these is the number of boundaries, so that no boundary is missed by rounding.
+        usual |= {"time_attr": "boundary", "synch": True, "log_config": False}
+        domains = {
+            key: list(one.values) or (tune.loguniform if one.log else tune.uniform)(one.low, one.high)
+            for key, one in space.dimensions.items()
+        }
+        lows, highs = ({key: getattr(one, name) for key, one in space.dimensions.items()} for name in ("low", "high"))
+        low, high = space.to_linear(lows), space.to_linear(highs)
+        given = {**self.args, "perturbation_interval": 1, "burn_in_period": 0}
+        return create_scheduler(
+            self.name,
+            **{**usual, **given},
+            hyperparam_mutations=domains,
+            hyperparam_bounds={key: [low[key], high[key]] for key in low},
+        )
+
+
+class _Named(Scheduler, ABC):
+    """A scheduler of Ray Tune with names of ours."""
+
+    def _rays(self, name: RayName, **arguments: Any) -> RayScheduler:
+        return RayScheduler.model_construct(kind="ray", name=name, args=arguments)
+
+
+class ASHA(_Named):
+    """Asynchronous successive halving (Li et al. 2020) of Ray Tune, where the resource is the number of images seen.
+
+    At the rungs `grace_kimg`, `grace_kimg · reduction`, … the best 1/`reduction` of the trials that have reached the
+    rung go on.
+
+    Attributes:
+        grace_kimg: thousands of images before which no trial is stopped.
+        reduction: reduction factor (eta in the paper).
+    """
+
+    kind: Literal["asha"]
+    grace_kimg: PositiveFloat
+    reduction: Annotated[float, Field(gt=1)] = 3.0
+
+    @property
+    def rays(self) -> RayScheduler:
+        """See the base."""
+        return self._rays("async_hyperband", grace_period=self.grace_kimg, reduction_factor=self.reduction)
+
+
+class MedianStopping(_Named):
+    """Ray Tune's median stopping rule (Golovin et al. 2017, section 3.2).
+
+    A trial is stopped if its best score is worse than the median of the other trials' average scores.
+
+    Attributes:
+        grace_kimg: thousands of images before which no trial is stopped, and whose scores do not count.
+        least: number of other trials that must have come as far.
+    """
+
+    kind: Literal["median"]
+    grace_kimg: PositiveFloat
+    least: PositiveInt = 3
+
+    @property
+    def rays(self) -> RayScheduler:
+        """See the base."""
+        return self._rays("median_stopping_rule", grace_period=self.grace_kimg, min_samples_required=self.least)
+
+
+class PBT(_Named):
+    """Ray Tune's population-based training (Jaderberg et al. 2017).
+
+    All trials run to each boundary. Then each trial of the lowest quantile continues from the checkpoint of one of the
+    highest (exploit) with perturbed hyperparameters (explore). Hyperparameters that change the networks cannot vary.
 
     Attributes:
         interval_kimg: thousands of images between two boundaries, a multiple of the interval of evaluations.
@@ -43,51 +210,24 @@ class PBT(Rule):
     interval_kimg: PositiveFloat
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
-    factors: tuple[PositiveFloat, ...] = (0.8, 1.25)
+    factors: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.8, 1.25)
     evaluations: PositiveInt = 3
 
-    @model_validator(mode="after")
-    def _has_factors(self) -> "PBT":
-        if not self.factors:
-            raise ValueError("factors: at least one, such as [0.8, 1.25]")
-        return self
+    @property
+    def rays(self) -> RayScheduler:
+        """See the base."""
+        return self._rays(
+            "pbt",
+            perturbation_interval=self.interval_kimg,
+            quantile_fraction=self.quantile,
+            resample_probability=self.resample,
+            perturbation_factors=self.factors,
+        )
 
-    def reason_to_stop(
-        self, trial: Trial, score: TrialScore, trials: Trials, direction: Direction, total_kimg: float
-    ) -> str | None:
-        """See the base: no trial is stopped."""
-        return None
-
-    def boundaries(self, total_kimg: float) -> list[int]:
-        """Return after how many images trials wait for each other; the end of training is not one of the boundaries."""
-        count = int(total_kimg / self.interval_kimg)
-        places = [round(1000 * self.interval_kimg * number) for number in range(1, count + 1)]
-        return [place for place in places if place < 1000 * total_kimg]
-
-    def stretch_score(self, trial: Trial, after: int, at: int) -> TrialScore:
-        """Return a trial's average score between two boundaries; NaN if it was not evaluated there."""
-        own = [trial.scores[place] for place in sorted(trial.scores) if after < place]
-        own = [one for one in own if one.samples_seen <= at + (at - after) // 2]
-        return mean_score(own[-self.evaluations :]) if own else TrialScore(at, math.nan)
-
-    def exploits(
-        self, scores: Mapping[int, TrialScore], direction: Direction, draws: Sequence[float]
-    ) -> dict[int, int]:
-        """Return which trials are replaced, each with the trial from which it copies.
-
-        Args:
-            scores: score of each trial, by number.
-            direction: whether the metric is minimised or maximised.
-            draws: random numbers in [0, 1), one for each trial of the lowest quantile.
-        """
-        ranked = sorted(scores, key=lambda number: direction.key(scores[number]))
-        count = max(int(len(ranked) * self.quantile), 1)
-        moves = {}
-        for loser, share in zip(ranked[-count:], draws, strict=False):
-            donor = ranked[:count][int(share * count)]
-            if direction.beats(scores[donor], scores[loser]):
-                moves[loser] = donor
-        return moves
+    @property
+    def averaged(self) -> int:
+        """See the base."""
+        return self.evaluations
 
 
-AnyScheduler = Annotated[NoScheduler | ASHA | MedianStopping | RayRule | PBT, Field(discriminator="kind")]
+AnyScheduler = Annotated[NoScheduler | ASHA | MedianStopping | RayScheduler | PBT, Field(discriminator="kind")]

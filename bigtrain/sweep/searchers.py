@@ -1,23 +1,55 @@
-"""Searchers: random search, grid search, Optuna, and those of Ray Tune."""
+"""Searchers: random points, a grid, Optuna, and the search algorithms of Ray Tune by name.
 
+A searcher keeps nothing: what proposes points is created for each point and told all earlier points and scores, so that
+a resumed sweep needs no state but the event log.
+"""
+
+import importlib
+import inspect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
 
+from bigtrain.core.config import Config
 from bigtrain.sweep.event_log import Trial
-from bigtrain.sweep.known_points import choice_near, number_near
-from bigtrain.sweep.metric import Direction
-from bigtrain.sweep.ray_search import RaySearch
-from bigtrain.sweep.searcher import Searcher
-from bigtrain.sweep.space import Point, Space, Value
+from bigtrain.sweep.metric import Direction, TrialScore
+from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.space import Dimension, Point, Space
 
 if TYPE_CHECKING:
     import optuna
 
 _TRIES = 50
+_OURS = ("self", "space", "metric", "mode", "points_to_evaluate", "evaluated_rewards", "analysis")
+_SEEDS = ("seed", "random_state_seed", "random_state")
+
+
+class Searcher(Config, ABC):
+    """What proposes the points of a sweep."""
+
+    kind: str
+
+    @abstractmethod
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
+        """Return the point of trial `number`, which is above 0; None if the search is exhausted.
+
+        Args:
+            number: number of the trial.
+            space: the search space.
+            trials: all earlier trials of the search, by number.
+            direction: whether the metric is minimised or maximised.
+            seed: seed of the search.
+        """
 
 
 class RandomSearch(Searcher):
@@ -47,8 +79,6 @@ class GridSearch(Searcher):
 class OptunaSearch(Searcher):
     """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023).
 
-    The study is built from the trials for each point, so that a resumed sweep needs no state but the event log.
-
     Attributes:
         objectives: `score`, `speed` in images per second, or both, for their Pareto front.
         startup: number of random points before the first model is fitted.
@@ -62,87 +92,167 @@ class OptunaSearch(Searcher):
         self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
     ) -> Point | None:
         """See the base."""
-        study = self.study(space, trials, direction, seed=seed * 10_000 + number)
+        import optuna
+
+        sampler = optuna.samplers.TPESampler(seed=seed * 10_000 + number, n_startup_trials=self.startup)
+        study = study_of(space, trials, direction, self.objectives, sampler)
         for _ in range(_TRIES):
-            point = space.suggest(_OptunaSuggester(study.ask()))
+            point = space.at(study.ask(_distributions(space)).params)
             if point is not None:
                 return point
         return space.draw(f"{seed}/{number}")
 
-    def study(self, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int) -> "optuna.Study":
-        """Return the study of all trials that have a score."""
-        import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions: dict[str, Literal["maximize", "minimize"]] = {
-            "score": "maximize" if direction.maximize else "minimize",
-            "speed": "maximize",
-        }
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup)
-        study = optuna.create_study(directions=[directions[name] for name in self.objectives], sampler=sampler)
-        scored = [(trial, trial.last) for trial in trials.values() if trial.repeats is None and trial.last is not None]
-        finite = [last for _, last in scored if math.isfinite(last.value)]
-        worst = max(finite, key=direction.key, default=None)
-        for trial, last in scored:
-            if worst is not None:
-                # Optuna takes finite values only: a trial without one counts as the worst of the others.
-                value = last.value if math.isfinite(last.value) else worst.value
-                values = {"score": value, "speed": last.img_per_s}
-                study.add_trial(completed_trial(space, trial.point, [values[name] for name in self.objectives]))
-        return study
+class RaySearch(Searcher):
+    """A search algorithm of Ray Tune (`ray.tune.search`); its library must be installed.
+
+    Numbers on a logarithmic scale are searched by their logarithm, whatever the algorithm. `bayesopt` knows no choices.
+
+    Attributes:
+        kind: `ray`.
+        name: name of the algorithm in `ray.tune.search.create_searcher`.
+        args: its own arguments, such as `n_initial_points` of hyperopt; nevergrad's `optimizer` is a name of its
+            registry (default `TwoPointsDE`).
+    """
+
+    kind: Literal["ray"]
+    name: Literal["optuna", "hyperopt", "bayesopt", "nevergrad", "hebo", "ax", "zoopt", "bohb"]
+    args: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="after")
+    def _is_knownto_ray(self) -> "RaySearch":
+        import_ray(self.name)
+        from ray import tune
+
+        check_arguments(self.name, self.args, [one for one in self._parameters() if one not in (*_OURS, *_SEEDS)])
+        try:
+            with seeded(0):
+                self._make({"x": tune.uniform(0.0, 1.0)}, [], 0).suggest("0")
+        except Exception as error:  # whatever Ray and the library raise: not installed, values that do not fit
+            words = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(f"{self.name} cannot be used: {words[0]}") from None
+        return self
+
+    def point(
+        self, number: int, space: Space, trials: Mapping[int, Trial], direction: Direction, *, seed: int
+    ) -> Point | None:
+        """See the base."""
+        names = {key: f"x{place}" for place, key in enumerate(space.dimensions)}  # not all of them take dots
+        domains = {names[key]: _domain(dimension) for key, dimension in space.dimensions.items()}
+        known = [
+            {names[key]: one for key, one in space.to_linear(space.all_coordinates(trial.point)).items()}
+            for trial in trials.values()
+        ]
+        with seeded(seed * 10_000 + number) as own:
+            searcher = self._make(domains, known, own)
+            for trial in trials.values():
+                searcher.suggest(f"known {trial.number}")
+            for trial, score in _scored(trials.values(), direction):
+                searcher.on_trial_complete(f"known {trial.number}", {"score": direction.key(score)})
+            for attempt in range(_TRIES):
+                suggested = searcher.suggest(f"{number} {attempt}")
+                if not isinstance(suggested, dict):
+                    break  # it has no more, or waits for results
+                point = space.at(space.from_linear({key: suggested[name] for key, name in names.items()}))
+                if point is not None:
+                    return point
+        return space.draw(f"{seed}/{number}")
+
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        from ray.tune.search import SEARCH_ALG_IMPORT
+
+        return inspect.signature(SEARCH_ALG_IMPORT[self.name]().__init__).parameters
+
+    def _make(self, domains: Mapping[str, Any], points: Sequence[Point], seed: int) -> Any:
+        """Return a new searcher of Ray, which suggests the points first."""
+        from ray.tune.search import create_searcher
+
+        seeds = {name: seed for name in _SEEDS if name in self._parameters()}
+        args = dict(self.args)
+        if self.name == "optuna":  # otherwise it writes a line for each study to standard error
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if self.name == "nevergrad":
+            registry = importlib.import_module("nevergrad").optimizers.registry
+            args["optimizer"] = registry[args.get("optimizer", "TwoPointsDE")]
+        first = {"points_to_evaluate": list(points)} if points else {}
+        searcher = create_searcher(self.name, **seeds, **first, **args)
+        searcher.set_search_properties("score", "min", dict(domains))
+        return searcher
 
 
 AnySearcher = Annotated[RandomSearch | GridSearch | OptunaSearch | RaySearch, Field(discriminator="kind")]
 
 
-class _OptunaSuggester:
-    """Lets an Optuna trial suggest."""
-
-    def __init__(self, trial: "optuna.Trial") -> None:
-        self._trial = trial
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Suggester."""
-        return self._trial.suggest_float(name, low, high, log=log)
-
-    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
-        """See Suggester."""
-        value: Value = self._trial.suggest_categorical(name, values)
-        return value
-
-
-class _SuggestionRecorder:
-    """Records the parameters and distributions with which Optuna would have suggested a known point."""
-
-    def __init__(self, known: Mapping[str, Value]) -> None:
-        self._known = known
-        self.params: dict[str, Value] = {}
-        self.distributions: dict[str, optuna.distributions.BaseDistribution] = {}
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Suggester; `name` is a key, or `key / other` for a ratio."""
-        from optuna.distributions import FloatDistribution
-
-        value = number_near(self._known, name, low, high)
-        self.params[name], self.distributions[name] = value, FloatDistribution(low, high, log=log)
-        return value
-
-    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
-        """See Suggester."""
-        from optuna.distributions import CategoricalDistribution
-
-        value = choice_near(self._known, name, values)
-        self.params[name], self.distributions[name] = value, CategoricalDistribution(list(values))
-        return value
-
-
-def completed_trial(space: Space, point: Point, values: Sequence[float]) -> "optuna.trial.FrozenTrial":
-    """Return a point and its objectives as a completed Optuna trial."""
+def study_of(
+    space: Space,
+    trials: Mapping[int, Trial],
+    direction: Direction,
+    objectives: Sequence[str] = ("score",),
+    sampler: "optuna.samplers.BaseSampler | None" = None,
+    names: Callable[[str], str] = str,
+) -> "optuna.Study":
+    """Return an Optuna study of all trials that have a score, whose parameters have the names of their keys."""
     import optuna
 
-    known = {**space.base_values, **point}
-    recorder = _SuggestionRecorder(known)
-    for key, parameter in space.parameters.items():
-        if key in point and parameter.applies(known):
-            parameter.suggest(key, recorder, known)
-    return optuna.trial.create_trial(params=recorder.params, distributions=recorder.distributions, values=list(values))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ways: dict[str, Literal["maximize", "minimize"]] = {
+        "score": "maximize" if direction.maximize else "minimize",
+        "speed": "maximize",
+    }
+    study = optuna.create_study(directions=[ways[name] for name in objectives], sampler=sampler)
+    distributions = _distributions(space)
+    for trial, last in _scored(trials.values(), direction):
+        values = {"score": last.value, "speed": last.img_per_s}
+        params = space.coordinates(trial.point)
+        done = optuna.trial.create_trial(
+            params={names(key): value for key, value in params.items()},
+            distributions={names(key): distributions[key] for key in params},
+            values=[values[name] for name in objectives],
+        )
+        study.add_trial(done)
+    return study
+
+
+def _distributions(space: Space) -> "dict[str, optuna.distributions.BaseDistribution]":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return {
+        key: CategoricalDistribution(list(one.values))
+        if one.values
+        else FloatDistribution(one.low, one.high, log=one.log)
+        for key, one in space.dimensions.items()
+    }
+
+
+def _domain(dimension: Dimension) -> Any:
+    """Return the domain of Ray of a dimension; numbers on a logarithmic scale are searched by their logarithm."""
+    from ray import tune
+
+    if dimension.values:
+        return tune.choice(list(dimension.values))
+    scale = math.log if dimension.log else float
+    return tune.uniform(scale(dimension.low), scale(dimension.high))
+
+
+def _scored(trials: Iterable[Trial], direction: Direction) -> Iterator[tuple[Trial, TrialScore]]:
+    """Iterate over the trials with a score; a score that is not finite counts as the worst of the others."""
+    scored = [(trial, trial.last) for trial in trials if trial.last is not None]
+    worst = max((last for _, last in scored if math.isfinite(last.value)), key=direction.key, default=None)
+    for trial, last in scored:
+        if worst is not None:
+            yield trial, last if math.isfinite(last.value) else replace(last, value=worst.value)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[int]:
+    """Seed the global generators of Python and NumPy, which Ray draws from, and restore them afterwards."""
+    before, pythons, seed = np.random.get_state(), random.getstate(), seed % 2**31
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield seed
+    finally:
+        np.random.set_state(before)
+        random.setstate(pythons)

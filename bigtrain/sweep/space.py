@@ -1,10 +1,13 @@
 """The search space of a sweep: which keys of the base config vary, and over which values."""
 
+import itertools
+import math
 import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -18,16 +21,43 @@ _DRAWS = 1000
 """How many random points are drawn until one satisfies the constraints."""
 
 
-class Suggester(Protocol):
-    """Suggests values, as `optuna.Trial` does: random ones, those of a grid, or those of an optimizer."""
+@dataclass(frozen=True)
+class Dimension:
+    """One coordinate of a search space: a range of numbers, or some values.
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """Suggest a number in [low, high], one of `steps` on a grid; `log` for a logarithmic scale."""
-        ...
+    Attributes:
+        low: lower bound of the range.
+        high: upper bound of the range.
+        log: whether the range has a logarithmic scale.
+        steps: number of values of the range in a grid.
+        values: the values, if there is no range.
+    """
 
-    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
-        """Suggest one of some values."""
-        ...
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    steps: int = 1
+    values: tuple[Value, ...] = ()
+
+    def at(self, share: float) -> float:
+        """Return the number at a share of the range, from 0 (`low`) to 1 (`high`)."""
+        return (
+            float(self.low * (self.high / self.low) ** share) if self.log else self.low + (self.high - self.low) * share
+        )
+
+    def draw(self, source: random.Random) -> Value:
+        """Return a random value."""
+        return source.choice(self.values) if self.values else self.at(source.random())
+
+    def grid(self) -> list[Value]:
+        """Return the values of a grid."""
+        return list(self.values) or [self.at(step / max(self.steps - 1, 1)) for step in range(self.steps)]
+
+    def near(self, value: Value) -> Value:
+        """Return the nearest value of this dimension; the base config may lie outside, and points are rounded."""
+        if not self.values:
+            return min(max(_number(value), self.low), self.high)
+        return value if value in self.values else min(self.values, key=lambda one: _apart(one, value))
 
 
 class Parameter(Config, ABC):
@@ -52,13 +82,18 @@ class Parameter(Config, ABC):
             known.get(key) in (wanted if isinstance(wanted, tuple) else (wanted,)) for key, wanted in self.when.items()
         )
 
+    @property
     @abstractmethod
-    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
-        """Return a value that the suggester suggests."""
+    def dimension(self) -> Dimension | None:
+        """What is searched; None if the value follows from those of other keys."""
 
-    @abstractmethod
-    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
-        """Return a nearby value in the space: `value` times `factor`, or the next choice up (factor > 1) or down."""
+    def value(self, coordinate: Value, known: Mapping[str, Value]) -> Value:
+        """Return the value of the key at a coordinate of its dimension, given the values of other keys."""
+        return coordinate
+
+    def coordinate(self, value: Value, known: Mapping[str, Value]) -> Value:
+        """Return the coordinate of a value of the key: the inverse of `value`."""
+        return value
 
 
 class _Range(Parameter):
@@ -74,13 +109,14 @@ class _Range(Parameter):
             raise ValueError(f"low must be above 0 for '{self.kind}', not {self.low:g}")
         return self
 
-    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+    @property
+    def dimension(self) -> Dimension:
         """See Parameter."""
-        return _short(suggester.suggest_float(key, self.low, self.high, log=self.kind != "uniform", steps=self.steps))
+        return Dimension(self.low, self.high, self.kind != "uniform", self.steps)
 
-    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def value(self, coordinate: Value, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        return _short(min(max(_number(value) * factor, self.low), self.high))
+        return _short(_number(coordinate))
 
 
 class Uniform(_Range):
@@ -110,31 +146,29 @@ class Ratio(_Range):
         """See Parameter."""
         return {*self.when, self.of}
 
-    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+    def value(self, coordinate: Value, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        factor = suggester.suggest_float(f"{key} / {self.of}", self.low, self.high, log=True, steps=self.steps)
-        return _short(factor * _number(known.get(self.of)))
+        return _short(_number(coordinate) * _number(known.get(self.of)))
 
-    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def coordinate(self, value: Value, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        other = _number(known.get(self.of))
-        return _short(min(max(_number(value) * factor, self.low * other), self.high * other))
+        return _number(value) / _number(known.get(self.of))
 
 
 class Choice(Parameter):
-    """One of some values; numbers should be in ascending order, since `perturb` goes to a neighbour in this order."""
+    """One of some values; numbers should be in ascending order, since PBT goes to a neighbour in this order."""
 
     kind: Literal["choice"]
     values: Annotated[tuple[Value, ...], Field(min_length=1)]
 
-    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+    @property
+    def dimension(self) -> Dimension | None:
         """See Parameter."""
-        return self.values[0] if len(self.values) == 1 else suggester.suggest_categorical(key, self.values)
+        return Dimension(values=self.values) if len(self.values) > 1 else None
 
-    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def value(self, coordinate: Value, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
-        place = self.values.index(value) if value in self.values else 0
-        return self.values[min(max(place + (1 if factor > 1 else -1), 0), len(self.values) - 1)]
+        return coordinate if len(self.values) > 1 else self.values[0]
 
 
 class Same(Parameter):
@@ -152,11 +186,12 @@ class Same(Parameter):
         """See Parameter."""
         return {*self.when, self.of}
 
-    def suggest(self, key: str, suggester: Suggester, known: Mapping[str, Value]) -> Value:
+    @property
+    def dimension(self) -> None:
         """See Parameter."""
-        return known.get(self.of)
+        return None
 
-    def perturb(self, value: Value, factor: float, known: Mapping[str, Value]) -> Value:
+    def value(self, coordinate: Value, known: Mapping[str, Value]) -> Value:
         """See Parameter."""
         return known.get(self.of)
 
@@ -209,6 +244,10 @@ class Space:
         constraints: conditions that each point satisfies.
         base: all values of the base config, by dotted key.
 
+    Attributes:
+        parameters: how each key varies; each one after those on whose values it depends.
+        dimensions: what is searched, by key: the parameters without those that follow from others.
+
     Raises:
         ConfigError: parameters depend on each other in a circle, or on a key that does not exist.
     """
@@ -218,6 +257,7 @@ class Space:
     ) -> None:
         self._constraints, self.base_values = constraints, base
         self.parameters = dict(_in_order(parameters))
+        self.dimensions = {key: one.dimension for key, one in self.parameters.items() if one.dimension is not None}
         self._declared = list(parameters)
         known = {*base, *parameters}
         for owner, keys in [
@@ -240,14 +280,40 @@ class Space:
         """Return the base config's values of the space's keys."""
         return {key: self.base_values[key] for key in self.parameters if key in self.base_values}
 
-    def suggest(self, suggester: Suggester) -> Point | None:
-        """Return a suggested point; None if it does not satisfy the constraints."""
+    def point(self, choose: Callable[[str, Dimension], Value]) -> Point | None:
+        """Return the point whose coordinates `choose` returns by key; None if it does not satisfy the constraints."""
         point: Point = {}
         for key, parameter in self.parameters.items():
             known = {**self.base_values, **point}
             if parameter.applies(known):
-                point[key] = parameter.suggest(key, suggester, known)
+                dimension = parameter.dimension
+                point[key] = parameter.value(None if dimension is None else choose(key, dimension), known)
         return point if self.allows(point) else None
+
+    def at(self, coordinates: Mapping[str, Value]) -> Point | None:
+        """Return the point at these coordinates, moved into the space; None if it does not satisfy the constraints."""
+        return self.point(lambda key, dimension: dimension.near(coordinates[key]))
+
+    def coordinates(self, point: Point) -> Point:
+        """Return the coordinates of a point, moved into the space; without those that do not apply there."""
+        known = {**self.base_values, **point}
+        return {
+            key: dimension.near(self.parameters[key].coordinate(known[key], known))
+            for key, dimension in self.dimensions.items()
+            if key in point and self.parameters[key].applies(known)
+        }
+
+    def all_coordinates(self, point: Point) -> Point:
+        """Return the coordinates of a point; those that do not apply there have any value."""
+        return {**{key: one.grid()[0] for key, one in self.dimensions.items()}, **self.coordinates(point)}
+
+    def to_linear(self, coordinates: Point) -> Point:
+        """Return coordinates with the logarithms of those on logarithmic scales."""
+        return {k: math.log(_number(one)) if self.dimensions[k].log else one for k, one in coordinates.items()}
+
+    def from_linear(self, coordinates: Point) -> Point:
+        """Return the coordinates of which `to_linear` made these."""
+        return {k: math.exp(_number(one)) if self.dimensions[k].log else one for k, one in coordinates.items()}
 
     def allows(self, point: Point) -> bool:
         """Return whether a point satisfies the constraints."""
@@ -260,9 +326,9 @@ class Space:
         Raises:
             ConfigError: no point that satisfies the constraints was found.
         """
-        suggester = RandomSuggester(random.Random(seed))  # noqa: S311 - no secrets
+        source = random.Random(seed)  # noqa: S311 - no secrets
         for _ in range(_DRAWS):
-            point = self.suggest(suggester)
+            point = self.point(lambda key, dimension: dimension.draw(source))
             if point is not None:
                 return point
         conditions = " and ".join(constraint.text for constraint in self._constraints)
@@ -270,66 +336,12 @@ class Space:
 
     def grid(self) -> Iterator[Point]:
         """Iterate over all points of the grid."""
-        suggester = GridSuggester()
-        while suggester.more:
-            suggester.begin()
-            point = self.suggest(suggester)
-            if point is not None:
+        tried = set()
+        for values in itertools.product(*(dimension.grid() for dimension in self.dimensions.values())):
+            point = self.at(dict(zip(self.dimensions, values, strict=True)))
+            if point is not None and (own := tuple(point.items())) not in tried:
+                tried.add(own)  # coordinates that do not apply make no new point
                 yield point
-            suggester.advance()
-
-
-class RandomSuggester:
-    """Suggests random values."""
-
-    def __init__(self, source: random.Random) -> None:
-        self._source = source
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Suggester."""
-        share = self._source.random()
-        return float(low * (high / low) ** share) if log else low + (high - low) * share
-
-    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
-        """See Suggester."""
-        return self._source.choice(values)
-
-
-class GridSuggester:
-    """Suggests all combinations of a grid in turn; later parameters may depend on the values of earlier ones."""
-
-    def __init__(self) -> None:
-        self._digits: list[int] = []
-        self._bases: list[int] = []
-        self.more = True
-
-    def begin(self) -> None:
-        """Start the next point."""
-        self._bases = []
-
-    def advance(self) -> None:
-        """Go on to the next combination; the last parameter varies fastest."""
-        digits = self._digits[: len(self._bases)]
-        while digits and digits[-1] + 1 == self._bases[len(digits) - 1]:
-            digits.pop()
-        self.more = bool(digits)
-        self._digits = [*digits[:-1], digits[-1] + 1] if digits else []
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool, steps: int) -> float:
-        """See Suggester."""
-        share = self._digit(steps) / max(steps - 1, 1)
-        return float(low * (high / low) ** share) if log else low + (high - low) * share
-
-    def suggest_categorical(self, name: str, values: Sequence[Value]) -> Value:
-        """See Suggester."""
-        return values[self._digit(len(values))]
-
-    def _digit(self, base: int) -> int:
-        place = len(self._bases)
-        self._bases.append(base)
-        if place == len(self._digits):
-            self._digits.append(0)
-        return self._digits[place]
 
 
 def _in_order(parameters: Mapping[str, Parameter]) -> Iterator[tuple[str, Parameter]]:
@@ -359,3 +371,7 @@ def _is_number(text: str) -> bool:
 def _short(number: float) -> float:
     """Round to four significant digits."""
     return float(f"{number:.4g}")
+
+
+def _apart(one: Value, other: Value) -> float:
+    return abs(float(one) - float(other)) if isinstance(one, int | float) and isinstance(other, int | float) else 1.0

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from bigtrain.core.config import (
     read_yaml,
 )
 from bigtrain.sweep.config import SweepConfig
+from bigtrain.sweep.decisions import RayDecisions
 from bigtrain.sweep.event_log import Trial, event_file
 from bigtrain.sweep.metric import MetricConfig
 from bigtrain.sweep.presets import preset
-from bigtrain.sweep.schedulers import PBT
 from bigtrain.sweep.searchers import GridSearch
 from bigtrain.sweep.space import Constraint, Parameter, Point, Space
 from data_pipelines.files import atomic_write
@@ -67,6 +68,12 @@ class Sweep:
     def metric(self) -> MetricConfig:
         """Metric by which trials are compared."""
         return self.config.metric
+
+    @cached_property
+    def trials(self) -> int:
+        """Number of trials of the search, including the base config."""
+        most = self.config.budget.trials
+        return min(most, _grid_trials(self)) if isinstance(self.config.searcher, GridSearch) else most
 
     def training(self, trial: Trial) -> TrainingConfig:
         """Return a trial's config.
@@ -214,8 +221,8 @@ def _check(sweep: Sweep) -> None:
     """
     try:
         sweep.metric.check(sweep.base)
-        _check_scheduler(sweep)
         _check_resources(sweep)
+        _check_scheduler(sweep)
         if sweep.config.champion and not sweep.base.tracking.models:
             raise ConfigError("champion: the winner has no registered model without tracking.models of the base config")
         points = [sweep.space.draw(f"probe/{number}") for number in range(_CHECKED_POINTS)]
@@ -236,36 +243,52 @@ def _check(sweep: Sweep) -> None:
         raise ConfigError(f"{sweep.source}: base: {error}") from None
 
 
+def _grid_trials(sweep: Sweep) -> int:
+    return sum(1 for _ in sweep.space.grid()) + 1
+
+
 def _check_scheduler(sweep: Sweep) -> None:
     scheduler, base, trials = sweep.config.scheduler, sweep.base, sweep.config.budget.trials
     grace = getattr(scheduler, "grace_kimg", None)
     if grace is not None and grace >= base.total_kimg:
         raise ConfigError(f"scheduler.grace_kimg {grace:g}: must be below the base's total_kimg, {base.total_kimg:g}")
-    if isinstance(sweep.config.searcher, GridSearch):
-        count = sum(1 for _ in sweep.space.grid()) + 1
-        if count > trials:
-            raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, including the base config")
-    if not isinstance(scheduler, PBT):
+    if isinstance(sweep.config.searcher, GridSearch) and (count := _grid_trials(sweep)) > trials:
+        raise ConfigError(f"budget.trials {trials}: the grid has {count} trials, including the base config")
+    rays = scheduler.rays
+    if rays is None:
         return
-    if sweep.config.backend.kind == "slurm":
-        raise ConfigError("scheduler pbt: not possible with backend slurm, whose jobs run to their end; use ray")
-    places = scheduler.boundaries(base.total_kimg)
-    if not places:
+    if (rays.pauses or rays.copies) and sweep.config.backend.kind == "slurm":
         raise ConfigError(
-            f"scheduler.interval_kimg {scheduler.interval_kimg:g}: must not exceed the base's total_kimg, "
+            f"scheduler {rays.name}: not possible with backend slurm, whose jobs run to their end; use ray"
+        )
+    try:
+        decisions = RayDecisions(rays, base.total_kimg, sweep.space, sweep.trials, sweep.config.seed)
+    except Exception as error:  # whatever Ray raises about a total_kimg or a space that does not suit it
+        why = str(error).strip() or type(error).__name__
+        raise ConfigError(f"scheduler {rays.name}: not possible with total_kimg {base.total_kimg:g}: {why}") from None
+    if rays.copies:
+        _check_copies(sweep, decisions.name, rays.args["perturbation_interval"])
+
+
+def _check_copies(sweep: Sweep, name: str, interval: float) -> None:
+    """Check what must hold where trials continue from checkpoints of others, every `interval` kimg."""
+    base = sweep.base
+    if not sweep.config.scheduler.boundaries(base.total_kimg):
+        raise ConfigError(
+            f"scheduler {name}: its interval, {interval:g} kimg, must be below the base's total_kimg, "
             f"{base.total_kimg:g}"
         )
-    share = scheduler.interval_kimg / base.eval.interval_kimg
+    share = interval / base.eval.interval_kimg
     if abs(share - round(share)) > 1e-6 or round(share) < 1:
         raise ConfigError(
-            f"scheduler.interval_kimg {scheduler.interval_kimg:g}: must be a multiple of eval.interval_kimg, "
+            f"scheduler {name}: its interval, {interval:g} kimg, must be a multiple of eval.interval_kimg, "
             f"{base.eval.interval_kimg:g}, so that there is a score at each boundary"
         )
-    if trials < 2:
-        raise ConfigError("budget.trials 1: scheduler pbt needs two trials or more")
+    if sweep.trials < 2:
+        raise ConfigError(f"budget.trials {sweep.trials}: scheduler {name} needs two trials or more")
     if sweep.config.finalists is not None:
         raise ConfigError(
-            "finalists: not possible with scheduler pbt, whose winner changes its settings during training"
+            f"finalists: not possible with scheduler {name}, whose winner changes its settings during training"
         )
     fixed = [
         key
@@ -274,8 +297,8 @@ def _check_scheduler(sweep: Sweep) -> None:
     ]
     if fixed:
         raise ConfigError(
-            f"scheduler pbt: cannot change '{fixed[0]}' during training; it may change learning rates, betas, weights "
-            "of objective.terms, augment.probability and ema.half_life_kimg, but never networks or data"
+            f"scheduler {name}: cannot change '{fixed[0]}' during training; it may change learning rates, betas, "
+            "weights of objective.terms, augment.probability and ema.half_life_kimg, but never networks or data"
         )
 
 

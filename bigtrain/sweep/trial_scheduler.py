@@ -1,6 +1,6 @@
 """The trial scheduler of a sweep: proposes trials, records their scores, and decides which trials go on."""
 
-import random
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bigtrain.core.config import dump_yaml
+from bigtrain.sweep.decisions import Decision, RayDecisions
 from bigtrain.sweep.event_log import SweepEventLog, Trial, changed, direction_of
 from bigtrain.sweep.exploit import copy_checkpoint
-from bigtrain.sweep.metric import Direction
+from bigtrain.sweep.metric import Direction, TrialScore, mean_score
 from bigtrain.sweep.results import finalists
-from bigtrain.sweep.schedulers import PBT
-from bigtrain.sweep.space import Point, RandomSuggester
+from bigtrain.sweep.space import Point
 from bigtrain.sweep.sweep import Sweep
 from data_pipelines.files import atomic_write, write_json
-
-Decision = Literal["continue", "stop", "pause"]
-
-_TRIES = 100
-"""How often PBT draws a point until one satisfies the constraints."""
 
 
 class TrialScheduler:
@@ -36,7 +31,9 @@ class TrialScheduler:
 
     def __init__(self, sweep: Sweep, notify: Callable[[str], None] = lambda text: None) -> None:
         self.sweep, self._notify = sweep, notify
-        self.events = SweepEventLog(sweep.folder)
+        rays, total = sweep.config.scheduler.rays, sweep.base.total_kimg
+        self._rays = None if rays is None else RayDecisions(rays, total, sweep.space, sweep.trials, sweep.config.seed)
+        self.events = SweepEventLog(sweep.folder, (lambda event: None) if self._rays is None else self._rays.on_event)
         self._direction = direction_of(sweep.folder)
         self._proposed: set[int] = set()
         # Trials whose ranks have left at the current boundary. A score is reported before the checkpoint is written, so
@@ -46,6 +43,7 @@ class TrialScheduler:
             if not trial.ended:
                 trial.state = "waiting"  # the process that ran it has ended
         self._apply_newest_generation()
+        self._end_stopped()
 
     @property
     def direction(self) -> Direction:
@@ -65,9 +63,9 @@ class TrialScheduler:
     def next_trial(self) -> str:
         """Return the path of the next trial's specification; `wait` if there is none yet, `finished` after the last."""
         for number, trial in sorted(self.trials.items()):
-            if not trial.ended and number not in self._proposed:
+            if not trial.ended and number not in self._proposed and self.may_resume(number):
                 return self._propose(trial)
-        if len(self.searched) < self.sweep.config.budget.trials and self._add_searched():
+        if len(self.searched) < self.sweep.trials and self._add_searched():
             return self.next_trial()
         if not all(trial.ended for trial in self.trials.values()):
             return "wait"
@@ -95,12 +93,9 @@ class TrialScheduler:
             facts = {name: raw[name] for name in ("samples_seen", "value", "error", "img_per_s")}
             self.events.write("score", number=number, higher_is_better=self._direction.maximize, **facts)
             score = trial.scores[raw["samples_seen"]]
-            if trial.repeats is None:
-                rule, total = self.sweep.config.scheduler, self.sweep.base.total_kimg
-                why = rule.reason_to_stop(trial, score, self.searched, self._direction, total)
-                if why and score.kimg < total:
-                    self.on_end(number, "stopped", why)
-                    return "stop"
+            decision = self._decide(trial, score)
+            if decision != "continue":
+                return decision
         if at_boundary:
             trial.state = "waiting"
             self._at_boundary.add(number)
@@ -109,10 +104,12 @@ class TrialScheduler:
         return "continue"
 
     def may_resume(self, number: int) -> bool:
-        """Return whether a trial that is paused at a boundary may go on."""
-        trial = self.trials[number]
-        boundary = self._next_boundary(trial)
-        return boundary is None or trial.last is None or trial.last.samples_seen < boundary
+        """Return whether a trial need not wait for others."""
+        return number not in self._at_boundary and (self._rays is None or self._rays.may_run(number))
+
+    def has_ended(self, number: int) -> bool:
+        """Return whether a trial is complete, stopped or failed."""
+        return self.trials[number].ended
 
     def on_end(self, number: int, state: Literal["complete", "stopped", "failed"], why: str = "") -> None:
         """Record that a trial has ended."""
@@ -120,6 +117,25 @@ class TrialScheduler:
             self.events.write("end", number=number, state=state, why=why)
             self._notify(f"{self.trials[number].name} {state}{f': {why}' if why else ''}")
             self._close_generation()  # the others may have waited for this trial alone
+            self._end_stopped()
+
+    def _decide(self, trial: Trial, score: TrialScore) -> Decision:
+        """Return what becomes of a trial after a score that has been recorded."""
+        if self._rays is None or trial.repeats is not None or score.kimg >= self.sweep.base.total_kimg:
+            return "continue"
+        decision = self._rays.decision(trial.number)
+        if decision == "stop":
+            self.on_end(trial.number, "stopped", f"Ray Tune's {self._rays.name} stops it at {score.kimg:g} kimg")
+        elif decision == "pause":
+            trial.state = "waiting"
+        self._end_stopped()
+        return decision
+
+    def _end_stopped(self) -> None:
+        """Record the end of trials that were stopped while they waited for others."""
+        for trial in self.searched.values():
+            if self._rays is not None and not trial.ended and self._rays.decision(trial.number) == "stop":
+                self.on_end(trial.number, "stopped", f"Ray Tune's {self._rays.name} stops it, after it was paused")
 
     def _add_searched(self) -> bool:
         """Add the next trial of the search, the first of which is the base config; return whether there is one."""
@@ -180,60 +196,43 @@ class TrialScheduler:
             file.write(dump_yaml(self.sweep.training(trial)).encode())
         return path
 
-    # Population-based training: generations
+    # Population-based training: all trials wait at a boundary, where a generation of them ends
 
     def _next_boundary(self, trial: Trial) -> int | None:
         """Return after how many images a trial waits for the others next; None if it never does."""
-        scheduler = self.sweep.config.scheduler
-        if not isinstance(scheduler, PBT) or trial.repeats is not None:
-            return None
-        boundaries = scheduler.boundaries(self.sweep.base.total_kimg)
+        boundaries = self.sweep.config.scheduler.boundaries(self.sweep.base.total_kimg)
         closed = len(self.events.generations)
-        return boundaries[closed] if closed < len(boundaries) else None
+        return boundaries[closed] if trial.repeats is None and closed < len(boundaries) else None
 
     def _close_generation(self) -> None:
         """Decide which trials copy which, if all trials have reached the boundary."""
-        scheduler, trials = self.sweep.config.scheduler, self.searched
-        if not isinstance(scheduler, PBT):
-            return
+        trials, boundaries = self.searched, self.sweep.config.scheduler.boundaries(self.sweep.base.total_kimg)
         alive = {number: trial for number, trial in trials.items() if trial.state != "failed"}
-        boundary = self._next_boundary(next(iter(trials.values())))
-        if boundary is None or not alive or len(trials) < self.sweep.config.budget.trials:
+        index = len(self.events.generations)
+        if self._rays is None or index >= len(boundaries) or not alive or len(trials) < self.sweep.trials:
             return
         if not alive.keys() <= self._at_boundary:
             return
-        index = len(self.events.generations)
-        before = scheduler.boundaries(self.sweep.base.total_kimg)[index - 1] if index else 0
-        scores = {one: scheduler.stretch_score(trial, before, boundary) for one, trial in alive.items()}
-        generator = random.Random(f"{self.sweep.config.seed}/generation {index}")  # noqa: S311 - no secrets
-        exploits = scheduler.exploits(scores, self.direction, [generator.random() for _ in alive])
-        moves = [self._explore(scheduler, loser, donor, generator) for loser, donor in exploits.items()]
-        self.events.write("generation", index=index, samples_seen=boundary, moves=moves)
+        at, before, base = boundaries[index], boundaries[index - 1] if index else 0, self.sweep.space.base_point()
+        points: dict[int, Point] = {number: {**base, **trial.point} for number, trial in alive.items()}
+        scores = {number: self._standing(trial, before, at) for number, trial in alive.items()}
+        standings = {number: (points[number], self.direction.key(score)) for number, score in scores.items()}
+        moves: list[dict[str, Any]] = []
+        for number, donor, point in self._rays.moves(index, standings):
+            after = points[donor] if point is None else point
+            changes = changed(points[number], after)
+            moves.append({"number": number, "donor": donor, "point": after, "changed": changes})
+        self.events.write("generation", index=index, samples_seen=at, standings=standings, moves=moves)
         for move in moves:
-            changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
-            self._notify(f"{alive[move['number']].name} continues from {alive[move['donor']].name}: {changes}")
+            text = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in move["changed"].items())
+            self._notify(f"{trials[move['number']].name} continues from {trials[move['donor']].name}: {text}")
         self._at_boundary.clear()
         self._apply_newest_generation()
 
-    def _explore(self, scheduler: PBT, loser: int, donor: int, generator: random.Random) -> dict[str, Any]:
-        """Return the new point of a trial that goes on from the state of another: near to that trial's point."""
-        space, base = self.sweep.space, self.sweep.space.base_point()
-        donors: Point = {**base, **self.trials[donor].point}
-        point = dict(donors)
-        for _ in range(_TRIES):
-            point = {}
-            for key, parameter in space.parameters.items():
-                known = {**space.base_values, **donors, **point}
-                if not parameter.applies(known):
-                    continue
-                if key not in donors or generator.random() < scheduler.resample:
-                    point[key] = parameter.suggest(key, RandomSuggester(generator), known)
-                else:
-                    point[key] = parameter.perturb(donors[key], generator.choice(scheduler.factors), known)
-            if space.allows(point):
-                break
-        losers = {**base, **self.trials[loser].point}
-        return {"number": loser, "donor": donor, "point": point, "changed": changed(losers, point)}
+    def _standing(self, trial: Trial, after: int, at: int) -> TrialScore:
+        """Return a trial's score between two boundaries; NaN if it was not evaluated there."""
+        own = [trial.scores[place] for place in sorted(trial.scores) if after < place <= at + (at - after) // 2]
+        return mean_score(own[-self.sweep.config.scheduler.averaged :]) if own else TrialScore(at, math.nan)
 
     def _apply_newest_generation(self) -> None:
         """Copy the checkpoints and write the configs of the newest generation, unless that is done."""

@@ -89,7 +89,9 @@ class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
             if trial.status == Trial.PENDING:
                 return trial
         for trial in trials:
-            if trial.status == Trial.PAUSED and self._scheduler.may_resume(_number_of(trial)):
+            if trial.status == Trial.PAUSED and self._scheduler.has_ended(_number_of(trial)):
+                tune_controller.stop_trial(trial)
+            elif trial.status == Trial.PAUSED and self._scheduler.may_resume(_number_of(trial)):
                 return trial
         return None
 

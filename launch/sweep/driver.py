@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from launch.sweep.ranks import is_free
 _OBJECT_STORE = 100 * 2**20
 """Size of Ray's object store in bytes, which is hardly used: trials write to their run folders."""
 _LEAVE_SECONDS = 180.0
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Unless this variable is 0, Ray replaces 127.0.0.1 by the machine's address, and listens on all interfaces."""
 _PREFIX = "bt-ray-"
 _LONGEST = 107 - len("/session_2026-11-29_20-44-02_123456_1234567/sockets/plasma_store.12") - len(f"/{_PREFIX}12345678")
 """Bytes of the name of the folder that Ray's own folder lies in: a socket's path has 107."""
@@ -119,6 +122,21 @@ def _tune(
     shutil.rmtree(state, ignore_errors=True)  # the state of the sweep is in its event log
 
 
+def set_ray_environment() -> None:
+    """Set the variables that Ray reads when it is imported, which the check of a sweep does."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    if "RAY_ADDRESS" in os.environ:
+        return
+    # Ray would kill trials when the machine's memory is full; the failure of a rank is more informative.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    os.environ[_LOOPBACK] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 @contextmanager
 def _signals(requests: list[str]) -> Iterator[None]:
     """Append the names of SIGINT, SIGTERM and SIGUSR1 to a list as they arrive, instead of ending the process."""
@@ -138,23 +156,16 @@ def _signals(requests: list[str]) -> Iterator[None]:
 @contextmanager
 def connected_ray(resources: Resources) -> Iterator[tuple[float, dict[str, float]]]:
     """Start Ray, or connect to $RAY_ADDRESS; yield a trial's cores and its bundle; shut down what was started."""
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     joined = "RAY_ADDRESS" in os.environ
+    if not joined and "ray" in sys.modules and os.environ.get(_LOOPBACK) != "0":
+        raise RuntimeError("Ray was imported before set_ray_environment was called: it would listen on all interfaces")
+    set_ray_environment()
     place = None if joined else short_folder()
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True) as temporary:
         if not joined:
-            # Ray would kill trials when the machine's memory is full; the failure of a rank is more informative.
-            os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-            # Without this variable, Ray replaces 127.0.0.1 by the machine's address, and listens on all interfaces.
-            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
             token = Path(temporary) / "token"
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
         import ray
 

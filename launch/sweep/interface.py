@@ -25,6 +25,10 @@ class TrialScheduler(Protocol):
         """Return whether a paused trial may go on."""
         ...
 
+    def has_ended(self, number: int) -> bool:
+        """Return whether a trial is complete, stopped or failed."""
+        ...
+
     def on_end(self, number: int, state: Literal["complete", "stopped", "failed"], why: str = "") -> None:
         """Record that a trial has ended."""
         ...

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -174,6 +175,43 @@ def test_pbt_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
 
 
 @pytest.mark.slow
+def test_hyperband_pauses_trials_and_survives_its_driver(tmp_path: Path, fashion: Path) -> None:
+    """A bracket of 2 trials, and one of 3 that wait for each other at 1.6 kimg; SIGKILL to the driver, --resume."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={
+            "total_kimg": 3.2,
+            "strategy.kind": "single",
+            "eval.interval_kimg": 1.6,
+            "checkpoint.interval_kimg": 0.8,
+        },
+        space={"optim.G.lr.value": {"kind": "log_uniform", "low": 1.0e-5, "high": 4.0e-3}},
+        scheduler={"kind": "ray", "name": "hyperband"},
+        budget={"trials": 5},
+        trial={"cpus": 1},
+    )
+    folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
+    first = start(str(path))
+    wait_until(lambda: any(e["event"] == "score" and e["number"] == 3 for e in read_events(folder)), first, seen)
+    first.kill()
+    first.communicate()
+    assert left_of(seen) == []
+    again = start("--resume", str(folder))
+    told, _ = again.communicate()
+    assert again.returncode == 0, told
+    trials = SweepEventLog(folder).trials
+    assert [trials[number].state for number in (0, 1)] == ["complete"] * 2
+    assert sorted(trials[number].state for number in (2, 3, 4)) == ["complete", "stopped", "stopped"]
+    best = min((2, 3, 4), key=lambda number: trials[number].scores[1600].value)
+    for number in (2, 3, 4):
+        assert (trials[number].state == "complete") == (number == best)
+        if number != best:
+            assert max(trials[number].scores) == 1600
+            assert "hyperband stops it" in trials[number].why
+
+
+@pytest.mark.slow
 def test_a_tuner_of_ones_own_copies_weights_by_rays_pbt(tmp_path: Path, fashion: Path) -> None:
     """A program of its own, as users write it: Ray leaves warnings and processes in the one that starts it."""
     overrides = {"data.path": str(fashion), "tracking.mlflow": False, "total_kimg": 0.32}
@@ -207,6 +245,30 @@ print(found.get_best_result().metrics["kimg"], sorted(one.config["optim.G.lr"] f
     kimg, least = map(float, done.stdout.split()[-2:])
     assert kimg == 0.32
     assert least > 1e-7  # the trial that learnt nothing went on from the other one
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_how_to_run(tmp_path: Path, fashion: Path) -> None:
+    """The program in docs/how-to/sweeps.md, with a smaller run."""
+    page = (ROOT / "docs" / "how-to" / "sweeps.md").read_text()
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "trainable(" in block]
+    overrides = {**SHORT, "data.path": str(fashion), "total_kimg": 0.32, "strategy.kind": "single"}
+    for before, after in (
+        ('"configs/quickstart.yaml"', repr(str(ROOT / "tests" / "tiny.yaml"))),
+        ('"runs/tuned"', repr(str(tmp_path / "runs"))),
+        ('{"total_kimg": 40}', repr(overrides)),
+        ("nproc=2", "nproc=1"),
+        ('{"cpu": 2}', '{"cpu": 1}'),
+        ("num_samples=8", "num_samples=2"),
+    ):
+        assert before in program
+        program = program.replace(before, after)
+    quiet = {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **quiet, "HOME": str(tmp_path)}  # in which Ray leaves its results
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "optim.G.lr" in done.stdout
+    assert len(list((tmp_path / "runs").glob("*/metrics.jsonl"))) == 2
 
 
 @pytest.mark.slow

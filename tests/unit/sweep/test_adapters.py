@@ -29,6 +29,9 @@ class Recorder:
     def may_resume(self, number: int) -> bool:
         return number == 2
 
+    def has_ended(self, number: int) -> bool:
+        return number == 4
+
     def on_end(self, number: int, state: str, why: str = "") -> None:
         self.calls.append(("end", number, state, why))
 
@@ -57,8 +60,13 @@ class Trial:
 class Controller:
     trials: list[Trial]
 
+    stopped: list[Trial] = field(default_factory=list)
+
     def get_trials(self) -> list[Trial]:
         return self.trials
+
+    def stop_trial(self, trial: Trial) -> None:
+        self.stopped.append(trial)
 
 
 def result(**facts: Any) -> dict[str, Any]:
@@ -99,5 +107,8 @@ def test_a_paused_trial_runs_when_it_may_resume() -> None:
     paused = [Trial(1, "PAUSED"), Trial(2, "PAUSED")]
     assert scheduler.choose_trial_to_run(Controller(paused)) is paused[1]
     assert scheduler.choose_trial_to_run(Controller(paused[:1])) is None
+    controller = Controller([Trial(4, "PAUSED"), *paused])
+    assert scheduler.choose_trial_to_run(controller) is paused[1]
+    assert controller.stopped == controller.trials[:1]  # the trial scheduler has ended it while it was paused
     pending = Trial(3, "PENDING")
     assert scheduler.choose_trial_to_run(Controller([*paused, pending])) is pending

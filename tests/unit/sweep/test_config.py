@@ -77,6 +77,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"scheduler": {"kind": "pbt", "interval_kimg": 0.8}, "backend": {"kind": "slurm"}},
         "scheduler pbt: not possible with backend slurm",
     ),
+    "choices for pb2": (
+        {
+            "scheduler": {"kind": "ray", "name": "pb2", "args": {"perturbation_interval": 0.8}},
+            "space": {"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
+            "presets": [],
+        },
+        "pb2 varies only numbers, but 'optim.G.beta1' is a choice",
+    ),
+    "too short for hyperband": (
+        {
+            "scheduler": {"kind": "ray", "name": "hyperband"},
+            "overrides": {"total_kimg": 0.16, "eval.interval_kimg": 0.08},
+        },
+        "scheduler hyperband: not possible with total_kimg 0.16",
+    ),
     "boundary without a score": ({"scheduler": {"kind": "pbt", "interval_kimg": 0.5}}, "must be a multiple of"),
     "too small a budget": ({"searcher": {"kind": "grid"}}, "budget.trials 4: the grid has"),
 }

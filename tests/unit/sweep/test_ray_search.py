@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction, TrialScore
-from bigtrain.sweep.ray_search import RaySearch
+from bigtrain.sweep.searchers import RaySearch
 from bigtrain.sweep.space import Choice, Constraint, LogUniform, Point, Ratio, Space, Uniform
 
 INSTALLED = [name for name in ("optuna", "hyperopt") if importlib.util.find_spec(name)]
@@ -70,7 +70,8 @@ def test_choices_and_conditions() -> None:
         ({"name": "optuna", "args": {"n_startup": 3}}, "args: optuna has no 'n_startup'; it has sampler, study_name"),
         ({"name": "optuna", "args": {"sampler": "tpe"}}, "optuna cannot be used: "),
         ({"name": "hebo"}, "hebo cannot be used: HEBO must be installed!"),
-        ({"name": "bohb"}, "Input should be 'optuna', 'hyperopt'"),
+        ({"name": "bohb"}, "bohb needs hpbandster"),
+        ({"name": "skopt"}, "Input should be 'optuna', 'hyperopt'"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(settings: dict[str, Any], words: str) -> None:

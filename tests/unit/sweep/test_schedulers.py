@@ -1,4 +1,4 @@
-"""Who goes on, and who is replaced: Ray Tune's rules, and our PBT, which looks at the noise."""
+"""Who goes on, and who is replaced: Ray Tune's schedulers, which are told the events of a sweep."""
 
 import math
 from typing import Any
@@ -6,98 +6,175 @@ from typing import Any
 import pytest
 
 from bigtrain.core.config import ConfigError, parse_config
-from bigtrain.sweep.event_log import Trial
-from bigtrain.sweep.metric import Direction, TrialScore, mean_score
-from bigtrain.sweep.ray_rules import ASHA, MedianStopping, RayRule
-from bigtrain.sweep.rule import Rule
-from bigtrain.sweep.schedulers import PBT
+from bigtrain.sweep.decisions import Decision, RayDecisions
+from bigtrain.sweep.event_log import Event
+from bigtrain.sweep.metric import TrialScore, mean_score
+from bigtrain.sweep.schedulers import ASHA, PBT, MedianStopping, RayScheduler, Scheduler
+from bigtrain.sweep.space import Choice, Constraint, LogUniform, Point, Ratio, Space
 
-LOWER = Direction()
-
-
-def trials(*curves: list[float], error: float = 0.1) -> dict[int, Trial]:
-    """Trials with a score each 1,000 images."""
-    return {
-        number: Trial(number, {}, 0, None, {1000 * k: TrialScore(1000 * k, v, error) for k, v in enumerate(curve, 1)})
-        for number, curve in enumerate(curves)
-    }
+LR = LogUniform(kind="log_uniform", low=1e-5, high=1e-1)
+SPACE = Space({"lr": LR, "d": Ratio(kind="ratio", of="lr", low=0.5, high=4)}, [], {"lr": 1e-3, "d": 1e-3})
 
 
-def reason_to_stop(scheduler: Rule, population: dict[int, Trial], number: int) -> str | None:
-    last = population[number].last
-    assert last is not None
-    return scheduler.reason_to_stop(population[number], last, population, LOWER, 100.0)
+def ray(name: str, **arguments: Any) -> RayScheduler:
+    return parse_config(RayScheduler, {"kind": "ray", "name": name, "args": arguments}, source="test")
+
+
+def start(scheduler: Scheduler, trials: int, total_kimg: float = 100.0, space: Space = SPACE) -> RayDecisions:
+    """Return the decisions on a sweep that has begun with all of its trials."""
+    assert scheduler.rays is not None
+    decisions = RayDecisions(scheduler.rays, total_kimg, space, trials, seed=0)
+    for number in range(trials):
+        decisions.on_event({"event": "trial", "number": number, "repeats": None})
+    return decisions
+
+
+def scored(number: int, kimg: float, value: float, *, higher: bool = False) -> Event:
+    facts = {"samples_seen": round(1000 * kimg), "value": value, "higher_is_better": higher}
+    return {"event": "score", "number": number, **facts}
+
+
+def decide(scheduler: Scheduler, *curves: list[float], higher: bool = False) -> list[Decision]:
+    """Tell whole curves, with a score each 1,000 images, one trial after the other; return what becomes of each."""
+    decisions = start(scheduler, len(curves))
+    for number, curve in enumerate(curves):
+        for kimg, value in enumerate(curve, 1):
+            decisions.on_event(scored(number, kimg, value, higher=higher))
+    return [decisions.decision(number) for number in range(len(curves))]
 
 
 def test_asha_lets_one_in_so_many_go_on() -> None:
     asha = ASHA(kind="asha", grace_kimg=1, reduction=3)
-    population = trials([10], [20], [30], [40])
-    assert reason_to_stop(asha, population, 0) is None
-    assert [reason_to_stop(asha, population, number) is None for number in (2, 3)] == [False, False]
-    assert reason_to_stop(asha, population, 3) == "Ray Tune's async_hyperband stops it at 1 kimg"
+    assert decide(asha, [40], [10], [29], [35]) == ["continue", "continue", "stop", "stop"]
+    assert decide(asha, [40], [10], [29], [35], higher=True) == ["continue", "stop", "stop", "continue"]
+    assert decide(ray("async_hyperband", grace_period=1, reduction_factor=3), [10], [20]) == ["continue", "stop"]
 
 
 def test_asha_looks_at_rungs_alone() -> None:
     asha = ASHA(kind="asha", grace_kimg=1, reduction=2)
-    assert reason_to_stop(asha, trials([10, 9, 8], [10, 9, 30]), 1) is None  # rungs are 1, 2, 4
-    assert reason_to_stop(asha, trials([10, 9, 8, 7], [10, 9, 8, 30]), 1) is not None
+    assert decide(asha, [10, 9, 8], [9, 8, 30])[1] == "continue"  # rungs are 1, 2, 4
+    assert decide(asha, [10, 9, 8, 7], [9, 8, 7, 30])[1] == "stop"
 
 
 def test_asha_stops_what_is_not_a_number() -> None:
     asha = ASHA(kind="asha", grace_kimg=1)
-    assert reason_to_stop(asha, trials([10], [math.nan]), 1) is not None
-    assert reason_to_stop(asha, trials([math.nan], [10]), 1) is None
+    assert decide(asha, [10], [math.nan]) == ["continue", "stop"]
+    assert decide(asha, [math.nan], [10]) == ["continue", "continue"]
 
 
-def test_rays_median_stops_what_is_worse() -> None:
+def test_the_median_rule_stops_what_is_worse() -> None:
     median = MedianStopping(kind="median", grace_kimg=1, least=3)
-    assert reason_to_stop(median, trials([10, 8], [12, 10], [14, 12], [30, 20]), 3) is not None
-    assert reason_to_stop(median, trials([10, 8], [12, 10], [14, 12], [30, math.nan]), 3) is not None
-    assert reason_to_stop(median, trials([10, 8], [12, 10], [14, 12], [11.5, 9]), 3) is None
-    assert reason_to_stop(median, trials([10, 8], [12, 10], [30, 20]), 2) is None  # too few others
+    assert decide(median, [10, 8], [12, 10], [14, 12], [30, 20])[3] == "stop"
+    assert decide(median, [10, 8], [12, 10], [14, 12], [30, math.nan])[3] == "stop"
+    assert decide(median, [10, 8], [12, 10], [14, 12], [11.5, 9])[3] == "continue"
+    assert decide(median, [10, 8], [12, 10], [30, 20])[2] == "continue"  # too few others
 
 
-def ray_rule(name: str, **arguments: Any) -> RayRule:
-    return parse_config(RayRule, {"kind": "ray", "name": name, "args": arguments}, source="test")
+def play_hyperband(decisions: RayDecisions, events: list[Event]) -> dict[int, int]:
+    """Train nine trials, best ones last, as HyperBand allows; return how many scores each got."""
+    reached, waiting = dict.fromkeys(range(9), 0), set(range(9))
+    while waiting:
+        before = sum(reached.values())
+        for number in sorted(waiting):
+            if decisions.may_run(number):
+                if decisions.decision(number) == "pause":
+                    events.append({"event": "start", "number": number})
+                    decisions.on_event(events[-1])
+                reached[number] += 1
+                events.append(scored(number, reached[number], 100.0 - number - reached[number]))
+                decisions.on_event(events[-1])
+                if reached[number] == 9:
+                    events.append({"event": "end", "number": number, "state": "complete"})
+                    decisions.on_event(events[-1])
+            waiting -= {one for one in waiting if decisions.decision(one) == "stop"}
+        assert sum(reached.values()) > before
+    return reached
 
 
-def test_rays_rules_are_known_by_name() -> None:
-    asha = ray_rule("async_hyperband", grace_period=1, reduction_factor=3)
-    population = trials([10], [20], [30], [40])
-    assert reason_to_stop(asha, population, 0) is None
-    assert "Ray Tune's async_hyperband stops it at 1 kimg" in str(reason_to_stop(asha, population, 3))
-    higher = asha.reason_to_stop(population[3], population[3].scores[1000], population, Direction(maximize=True), 100.0)
-    assert higher is None
-    assert reason_to_stop(asha, trials([10, 9], [11, math.nan]), 0) is None
+def test_hyperband_pauses_trials_and_stops_the_worse_third() -> None:
+    """With max_t 9 and a factor of 3, the first bracket has 3 trials, and the second 5, which halt after 3 kimg."""
+    events: list[Event] = []
+    decisions = start(ray("hyperband"), 9, total_kimg=9.0)
+    assert play_hyperband(decisions, events) == {**dict.fromkeys(range(9), 9), 3: 3, 4: 3, 5: 3}
+    again = start(ray("hyperband"), 9, total_kimg=9.0)
+    for event in events:
+        again.on_event(event)
+    assert [again.decision(number) for number in range(9)] == ["stop"] * 9
+    middle = start(ray("hyperband"), 9, total_kimg=9.0)
+    for event in events[:25]:  # of the third scores, those of trials 7 and 8 are missing
+        middle.on_event(event)
+    assert [number for number in range(9) if middle.decision(number) == "pause"] == [3, 4, 5, 6]
+    assert not any(middle.may_run(number) for number in (3, 4, 5, 6))
+
+
+def points() -> dict[int, Point]:
+    return {number: SPACE.draw(str(number)) for number in range(4)}
+
+
+@pytest.mark.parametrize("name", ["pbt", "pb2"])
+def test_rays_pbt_and_pb2_replace_the_worst_by_the_best(name: str) -> None:
+    decisions = start(ray(name, perturbation_interval=2), 4)
+    again, own = start(ray(name, perturbation_interval=2), 4), points()
+    for generation in range(3):
+        standings = {n: (own[n], value - generation * n) for n, value in enumerate([30.0, 20.0, math.inf, 25.0])}
+        ((number, donor, point),) = decisions.moves(generation, standings)
+        assert (number, donor) == (2, 1)
+        assert point is not None
+        assert SPACE.at(SPACE.coordinates(point)) == point
+        record = {
+            "event": "generation",
+            "index": generation,
+            "standings": {str(n): one for n, one in standings.items()},
+        }
+        decisions.on_event(record)  # it has decided that itself
+        if generation < 2:
+            again.on_event(record)
+    assert again.moves(2, standings) == [(2, 1, point)]
+    assert point != own[1]
+
+
+def test_pbt_is_rays_and_its_points_are_in_the_space() -> None:
+    choice = Choice(kind="choice", values=(1, 4, 16))
+    space = Space({"lr": LR, "interval": choice}, [Constraint("lr >= 1.0e-3")], {"lr": 1e-3, "interval": 4})
+    pbt = PBT(kind="pbt", interval_kimg=2, resample=0.0, factors=(2.0,))
+    decisions = start(pbt, 4, space=space)
+    standings: dict[int, tuple[Point, float]] = {n: ({"lr": 0.09, "interval": 16}, 1.0 + n) for n in range(4)}
+    ((number, donor, point),) = decisions.moves(0, standings)
+    assert (number, donor, (point or {})["lr"]) == (3, 0, 0.1)  # not 0.18, which is outside
+    assert (point or {})["interval"] in (4, 16)
+    low = start(PBT(kind="pbt", interval_kimg=2, resample=0.0, factors=(0.5,)), 4, space=space)
+    standings = {n: ({"lr": 1e-3, "interval": 1}, 1.0 + n) for n in range(4)}
+    assert low.moves(0, standings) == [(3, 0, None)]  # 5e-4 violates the constraint
+
+
+def test_boundaries_leave_the_end_out() -> None:
+    assert PBT(kind="pbt", interval_kimg=2).boundaries(8) == [2000, 4000, 6000]
+    assert PBT(kind="pbt", interval_kimg=2).boundaries(7) == [2000, 4000, 6000]
+    assert ray("pbt", perturbation_interval=2, burn_in_period=3).boundaries(8) == [4000, 6000]
+    assert ASHA(kind="asha", grace_kimg=1).boundaries(8) == []
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("pb2", {}, "input should be 'async_hyperband'"),
+        ("pbt_replay", {}, "input should be 'async_hyperband'"),
+        ("hb_bohb", {}, r"hb_bohb needs hpbandster.*\(pip install hpbandster"),
+        ("pbt", {}, "args: pbt needs perturbation_interval, in kimg"),
+        (
+            "pb2",
+            {"perturbation_interval": 2, "resample": 1},
+            "args: pb2 has no 'resample'; it has perturbation_interval",
+        ),
+        ("pbt", {"perturbation_interval": 2, "quantile_fraction": 0.7}, "args: pbt rejects them: You must set"),
+        ("hyperband", {"max_t": 0.6}, "args: hyperband rejects them: it pauses trials at whole kimg"),
         ("async_hyperband", {"grace": 1}, "args: async_hyperband has no 'grace'; it has max_t, grace_period"),
         ("async_hyperband", {"grace_period": -1}, "args: async_hyperband rejects them: grace_period must be positive"),
     ],
 )
 def test_what_ray_would_refuse_is_one_line(name: str, arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        ray_rule(name, **arguments)
-
-
-def test_pbt_replaces_the_worst_by_the_best_beyond_the_noise() -> None:
-    pbt = PBT(kind="pbt", interval_kimg=2, evaluations=2)
-    population = trials([9, 8], [19, 20], [14, 14], [50, 30])
-    standings = {number: pbt.stretch_score(trial, 0, 2000) for number, trial in population.items()}
-    assert standings[3].value == 40
-    assert pbt.exploits(standings, LOWER, [0.9, 0.9]) == {3: 0}
-    noisy = {number: TrialScore(2000, one.value, 20.0) for number, one in standings.items()}
-    assert pbt.exploits(noisy, LOWER, [0.9, 0.9]) == {}
-    assert pbt.exploits(standings, Direction(maximize=True), [0.9, 0.9]) == {0: 3}
-
-
-def test_pbt_boundaries_leave_the_end_out() -> None:
-    assert PBT(kind="pbt", interval_kimg=2).boundaries(8) == [2000, 4000, 6000]
-    assert PBT(kind="pbt", interval_kimg=2).boundaries(7) == [2000, 4000, 6000]
+    with pytest.raises(ConfigError, match=words) as error:
+        ray(name, **arguments)
+    assert "\n" not in str(error.value)
 
 
 def test_a_mean_over_seeds_knows_how_far_they_lie_apart() -> None:

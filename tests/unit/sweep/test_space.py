@@ -8,7 +8,7 @@ import pytest
 from bigtrain.config import TrainingConfig, load_training, parse_training
 from bigtrain.core.config import ConfigError, flatten
 from bigtrain.sweep.presets import PRESETS, preset, usual_gamma
-from bigtrain.sweep.space import Choice, Constraint, LogUniform, Ratio, Same, Space, Uniform
+from bigtrain.sweep.space import Choice, Constraint, LogUniform, Point, Ratio, Same, Space, Uniform
 from bigtrain.sweep.sweep import set_values
 from tests.conftest import ROOT
 
@@ -42,7 +42,6 @@ def test_a_key_has_the_value_of_another() -> None:
         {"beta_d": Same(kind="same", of="beta_g"), "beta_g": Choice(kind="choice", values=(0.0, 0.5))}, [], {}
     )
     assert list(space.grid()) == [{"beta_g": 0.0, "beta_d": 0.0}, {"beta_g": 0.5, "beta_d": 0.5}]
-    assert space.parameters["beta_d"].perturb(0.0, 1.25, {"beta_g": 0.5}) == 0.5
 
 
 def test_a_grid_has_every_combination_once_conditions_included() -> None:
@@ -82,11 +81,15 @@ def test_what_cannot_be_is_told(parameters: dict[str, Ratio], constraints: list[
         Space(parameters, [Constraint(text) for text in constraints], {})
 
 
-def test_moves_stay_in_the_space() -> None:
-    assert LR_G.perturb(9e-3, 1.25, {}) == 1e-2
-    assert LR_D.perturb(2e-3, 1.25, {"lr_g": 1e-3}) == 2e-3
+def test_coordinates_lead_back_to_the_point_and_stay_in_the_space() -> None:
     choice = Choice(kind="choice", values=(1, 4, 16))
-    assert [choice.perturb(4, 0.8, {}), choice.perturb(4, 1.25, {}), choice.perturb(16, 1.25, {})] == [1, 16, 16]
+    space = Space({"lr_g": LR_G, "lr_d": LR_D, "interval": choice}, [], {})
+    point: Point = {"lr_g": 2e-3, "lr_d": 1e-3, "interval": 4}
+    assert space.coordinates(point) == {"lr_g": 2e-3, "lr_d": 0.5, "interval": 4}
+    assert space.at(space.coordinates(point)) == point
+    assert space.at(space.from_linear(space.to_linear(space.coordinates(point)))) == point
+    outside: Point = {"lr_g": 1.0, "lr_d": 3.0, "interval": 5}
+    assert space.at(space.coordinates(outside)) == {"lr_g": 1e-2, "lr_d": 2e-2, "interval": 4}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -98,7 +98,7 @@ def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> No
         tried.append(beta)
         finish(scheduler, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
-    assert importances(sweep, scheduler.trials, scheduler.direction) == {"optim.G.beta1": pytest.approx(1.0)}
+    assert importances(sweep, scheduler.trials, scheduler.direction) == {"G.beta1": pytest.approx(1.0)}
 
 
 def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
@@ -189,12 +189,40 @@ def test_pbt_waits_until_all_are_at_rest(tmp_path: Path, fashion: Path) -> None:
     assert len(scheduler.events.generations) == 1
 
 
-def test_pbt_copies_nothing_within_the_noise(tmp_path: Path, fashion: Path) -> None:
-    scheduler = TrialScheduler(population(tmp_path, fashion))
+def test_pbt_is_told_the_mean_of_the_newest_scores(tmp_path: Path, fashion: Path) -> None:
+    pbt = {"kind": "pbt", "interval_kimg": 0.8, "evaluations": 2}
+    scheduler = TrialScheduler(opened(tmp_path, fashion, scheduler=pbt))
     for _ in range(4):
         scheduler.next_trial()
-    play(scheduler, [30.0, 29.95, 30.05, 30.1], 800)
-    assert scheduler.events.generations[0]["moves"] == []
+    for number, values in enumerate([(30.0, 24.0), (10.0, 40.0), (30.0, 30.0), (20.0, 90.0)]):
+        leave_checkpoint(scheduler.sweep.folder / scheduler.trials[number].name, 800, b"weights")
+        told = [scored(400 * (place + 1), value) for place, value in enumerate(values)]
+        assert scheduler.on_result(number, told, at_boundary=True) == "pause"
+    ((donor, receiver),) = [(move["donor"], move["number"]) for move in scheduler.events.generations[0]["moves"]]
+    assert (donor, receiver) == (1, 3)  # trial 0 has the best last score
+
+
+def test_hyperband_pauses_trials_and_a_resume_knows_which_of_them_wait(tmp_path: Path, fashion: Path) -> None:
+    """Of 3.2 kimg and 5 trials: a bracket of 2, and one of 3 that halts after 1 kimg, of which one continues."""
+    hyperband = {"kind": "ray", "name": "hyperband"}
+    first = TrialScheduler(opened(tmp_path, fashion, scheduler=hyperband, budget={"trials": 5}))
+    assert [number_of(first.next_trial()) for _ in range(5)] == list(range(5))
+    finish(first, 0, 30.0)
+    finish(first, 1, 20.0)
+    assert [first.on_result(number, [scored(1600, value)]) for number, value in ((2, 50.0), (3, 40.0))] == ["pause"] * 2
+
+    again = TrialScheduler(reopen_sweep(first.sweep.folder, None))
+    assert [again.may_resume(number) for number in (2, 3, 4)] == [False, False, True]
+    assert number_of(again.next_trial()) == 4
+    assert again.next_trial() == "wait"
+    again.on_start(4, "host")
+    assert again.on_result(4, [scored(1600, 60.0)]) == "stop"
+    states = {n: trial.state for n, trial in again.trials.items()}
+    assert states == {0: "complete", 1: "complete", 2: "stopped", 3: "waiting", 4: "stopped"}
+    assert again.trials[2].why == "Ray Tune's hyperband stops it, after it was paused"
+    assert number_of(again.next_trial()) == 3
+    finish(again, 3, 10.0)
+    assert again.next_trial() == "finished"
 
 
 def test_pbt_finishes_a_copy_that_was_broken_off(tmp_path: Path, fashion: Path) -> None:
