@@ -46,7 +46,9 @@ class RunTrial(tune.Trainable):  # type: ignore[misc]
             RuntimeError: the ranks failed; Ray retries the trial.
         """
         boundary = self._spec["stop_at_kimg"]
-        if boundary is not None and newest_checkpoint_kimg(self._folder) >= boundary:
+        # A run that something else stopped at the boundary may not have been evaluated there.
+        waits = self._ranks is None and stopped_by(self._folder) == "request"
+        if boundary is not None and waits and newest_checkpoint_kimg(self._folder) >= boundary:
             return self._result(boundary=True)
         if self._ranks is None:
             try:

@@ -378,7 +378,7 @@ def test_trials_are_jobs_where_slurm_is_the_backend(
         space={"optim.G.beta1": {"kind": "choice", "values": [0.0, 0.5]}},
         budget={"trials": 2},
         trial={"nproc": 1, "at_once": 1},
-        backend={"kind": "slurm", "settings": {"nodes": 2, "cpus_per_task": 1}},
+        backend={"kind": "slurm", "settings": {"nodes": 2, "cpus_per_task": 1, "interface": "lo"}},
     )
     folder, seen = tmp_path / "sweep", dict[int, psutil.Process]()
     with slurm_cluster(short / "slurm") as cluster:

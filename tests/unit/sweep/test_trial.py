@@ -79,3 +79,14 @@ def test_a_boundary_is_told_by_who_stopped_there_and_by_who_was_there_already(
     again = RunTrial(config={"spec": str(tmp_path / "trial-003.json"), "cores": 1.0})
     monkeypatch.setattr(trial, "_start", None)  # nothing is started for that
     assert again.step()["boundary"]
+
+
+def test_a_trial_that_lost_its_driver_at_a_boundary_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not have been evaluated there, and a trial without a score would be replaced by another."""
+    stopped = a_trial(tmp_path, monkeypatch, Ended(None), stop_at_kimg=0.8)
+    run = tmp_path / "trial-003"
+    (run / "checkpoints" / "kimg000000.800").mkdir(parents=True)
+    (run / "stopped.json").write_text(json.dumps({"signal": "the loss of the launcher", "samples_seen": 800}))
+    assert not stopped.step()["boundary"]
