@@ -120,7 +120,7 @@ class RaySearch(Searcher):
     args: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
-    def _is_knownto_ray(self) -> "RaySearch":
+    def _is_known_to_ray(self) -> "RaySearch":
         import_ray(self.name)
         from ray import tune
 
