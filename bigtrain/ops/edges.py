@@ -123,11 +123,8 @@ def _is_largest_along(dx: Tensor, dy: Tensor, strength: Tensor) -> Tensor:
     flat = along < across * _TAN_22_5
     steep = along > across * (_TAN_22_5 + 2)  # the tangent of 67.5 degrees is that of 22.5 degrees plus 2
     falling = (dx < 0) != (dy < 0)
-    diagonal = torch.where(
-        falling,
-        (strength > at(-1, 1)) & (strength > at(1, -1)),
-        (strength > at(-1, -1)) & (strength > at(1, 1)),
-    )
-    horizontal = (strength > at(0, -1)) & (strength >= at(0, 1))
-    vertical = (strength > at(-1, 0)) & (strength >= at(1, 0))
-    return torch.where(flat, horizontal, torch.where(steep, vertical, diagonal))
+    horizontal = flat & (strength > at(0, -1)) & (strength >= at(0, 1))
+    vertical = steep & (strength > at(-1, 0)) & (strength >= at(1, 0))
+    down = ~falling & (strength > at(-1, -1)) & (strength > at(1, 1))
+    up = falling & (strength > at(-1, 1)) & (strength > at(1, -1))
+    return horizontal | vertical | (~(flat | steep) & (down | up))  # `where` of bool is nothing that ONNX Runtime has
