@@ -22,6 +22,7 @@ FAMILIES = (
     "stylisation",
     "point_clouds",
     "clips",
+    "views",
     "dvdgan",
     "frame_prediction",
 )
