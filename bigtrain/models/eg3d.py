@@ -138,8 +138,8 @@ class EG3DGenerator(Generator):
         centre = origin.norm(dim=1)
         near, far = (centre - 1).clamp(min=0.01), centre + 1
         shape = (len(camera), side**2, config.coarse_samples)
-        middle = direction.new_tensor(0.5).expand(shape)
-        depth = stratified(near, far, middle if draws is None else draws.of("depth").uniform(*shape[1:]))
+        within = direction.new_full(shape, 0.5) if draws is None else draws.of("depth").uniform(*shape[1:])
+        depth = stratified(near, far, within)
         density, colour = self._decode(planes, origin, direction, depth)
         if config.fine_samples:
             with torch.no_grad():
@@ -169,7 +169,8 @@ class EG3DGenerator(Generator):
         """Return densities [N, R, S] and colours in [-1, 1], [N, R, S, channels], at places on rays."""
         count, rays, samples = depth.shape
         points = origin[:, None, None] + depth[..., None] * direction[:, :, None]
-        grid = torch.stack([points[..., list(axes)] for axes in _AXES], dim=1)
+        along = points.unbind(3)
+        grid = torch.stack([torch.stack([along[one], along[other]], dim=3) for one, other in _AXES], dim=1)
         found = look_up(planes, grid.reshape(3 * count, rays, samples, 2))
         features = found.reshape(count, 3, -1, rays * samples).mean(1).transpose(1, 2)
         decoded = self.decoder(features.flatten(0, 1)).float().reshape(count, rays, samples, -1)

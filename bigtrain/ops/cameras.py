@@ -34,7 +34,7 @@ def orbit_cameras(pose: Tensor, *, distance: float, field_of_view: float) -> Ten
     columns = torch.stack([right, down, -backward, distance * backward], dim=2)
     bottom = torch.stack([zero, zero, zero, one], dim=1)[:, None]
     focal = 0.5 / math.tan(math.radians(field_of_view) / 2)
-    intrinsics = pose.new_tensor([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1]).expand(len(pose), -1)
+    intrinsics = torch.stack([one * value for value in (focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1)], dim=1)
     return torch.cat([torch.cat([columns, bottom], dim=1).flatten(1), intrinsics], dim=1)
 
 

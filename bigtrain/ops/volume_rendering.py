@@ -19,7 +19,7 @@ def composite(density: Tensor, colour: Tensor, depth: Tensor, far: Tensor) -> tu
     """
     end = far[:, None, None].expand(-1, depth.shape[1], 1)
     absorbed = density * torch.diff(depth, dim=2, append=end)
-    before = absorbed.cumsum(2) - absorbed
+    before = absorbed @ _running(absorbed).triu(1)
     weights = (-before).exp() * (1 - (-absorbed).exp())
     return (weights[..., None] * colour).sum(2), weights
 
@@ -54,9 +54,14 @@ def resampled(near: Tensor, far: Tensor, weights: Tensor, uniform: Tensor) -> Te
     """
     count = weights.shape[2]
     share = weights + 1e-5  # a ray that meets nothing is sampled everywhere
-    upper = (share / share.sum(2, keepdim=True)).cumsum(2)
+    upper = (share / share.sum(2, keepdim=True)) @ _running(share)
     part = torch.searchsorted(upper.contiguous(), uniform.contiguous(), right=True).clamp(max=count - 1)
     last = upper.gather(2, part)
     width = torch.diff(upper, dim=2, prepend=torch.zeros_like(upper[..., :1])).gather(2, part)
     within = ((uniform - last + width) / width).clamp(0, 1)
     return near[:, None, None] + (far - near)[:, None, None] * (part + within) / count
+
+
+def _running(x: Tensor) -> Tensor:
+    """Return the matrix that makes running sums along the last axis: on GPUs, the bits of `cumsum` do not repeat."""
+    return x.new_ones(x.shape[-1], x.shape[-1]).triu()

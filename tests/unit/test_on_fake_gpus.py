@@ -121,6 +121,7 @@ def test_generators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     _, config, fields = TASKS["views"]
     check(take(parse_config(SynthesisConfig, config, source="test"), fields, monkeypatch))
 
