@@ -1,5 +1,6 @@
 """Cameras that are described by where they stand around an object."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, PositiveFloat
@@ -8,11 +9,14 @@ from torch import Tensor
 from bigtrain.augment.derived.base import DerivedField
 from bigtrain.core.rng import Draws
 from bigtrain.ops.cameras import CAMERA, orbit_cameras
+from data_pipelines.camera import DISTANCE, FIELD_OF_VIEW
 from data_pipelines.fields.spec import FieldSpec
 
 
 class OrbitCameraConfig(DerivedField):
     """The 25 numbers of a camera that looks at the origin, from its yaw and pitch; see `bigtrain.ops.cameras`.
+
+    The defaults are those of the views of meshes, see `data_pipelines.camera`.
 
     Attributes:
         distance: of the camera from the origin.
@@ -21,8 +25,8 @@ class OrbitCameraConfig(DerivedField):
 
     kind: Literal["orbit_camera"]
     of: str = "pose"
-    distance: PositiveFloat = 2.7
-    field_of_view: float = Field(default=45.0, gt=0, lt=180)
+    distance: PositiveFloat = DISTANCE
+    field_of_view: float = Field(default=math.degrees(FIELD_OF_VIEW), gt=0, lt=180)
 
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from bigtrain.ops.cameras import orbit_cameras
 from bigtrain.tasks import read_sampler
 from bigtrain.tasks.samplers import VectorConditionSampler
 from bigtrain.tasks.synthesis import SynthesisConfig
+from data_pipelines.camera import axes, position
 from data_pipelines.fields.spec import FieldSpec
 from tests.task_training import TASKS
 
@@ -166,3 +168,11 @@ def test_poses_are_two_numbers() -> None:
 def test_what_does_not_fit_is_named(image: ImageSpec, words: str) -> None:
     with pytest.raises(ValueError, match=f"^generator: .*{words}"):
         NetworkSpec("generator", "generator", SMALL, (image,)).build()
+
+
+def test_the_camera_is_that_of_the_views_of_meshes() -> None:
+    pose = torch.tensor([[0.7, -0.3]])
+    matrix = OrbitCameraConfig(kind="orbit_camera").compute(pose, DRAWS)[0, :16].reshape(4, 4).double().numpy()
+    right, up, forward = axes(pose[0].numpy())
+    np.testing.assert_allclose(matrix[:3, :3], np.stack([right, -up, forward], axis=1), atol=1e-6)
+    np.testing.assert_allclose(matrix[:3, 3], position(pose[0].numpy()), atol=1e-6)
