@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-_NEEDS = {"bohb": ("hpbandster", "ConfigSpace"), "hb_bohb": ("hpbandster", "ConfigSpace"), "pb2": ("sklearn",)}
+_NEEDS = {"bohb": ("hpbandster", "ConfigSpace"), "pb2": ("sklearn",)}
 """Modules that Ray needs for a name, beyond what it says itself."""
 
 
@@ -12,7 +12,7 @@ def import_ray(name: str) -> None:
     """Check that Ray Tune, and what it needs for a scheduler or a search algorithm, is installed.
 
     Raises:
-        ValueError: a package is missing, or the name works only in a Tuner of one's own.
+        ValueError: a package is missing.
     """
     if find_spec("ray") is None:
         raise ValueError("kind 'ray' needs Ray Tune (pip install 'bigtrain[tune]')")
@@ -21,8 +21,6 @@ def import_ray(name: str) -> None:
         raise ValueError(
             f"{name} needs {' and '.join(missing)}, which is not installed (pip install {' '.join(missing)})"
         )
-    if "bohb" in name:  # its searcher is told of paused trials by the scheduler, within Ray
-        raise ValueError(f"{name} works only in a Tuner of your own, with bigtrain.sweep.trainable")
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any], known: Collection[str]) -> None:

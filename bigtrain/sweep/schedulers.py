@@ -22,7 +22,7 @@ RayName = Literal[
 ]
 _OURS = ("time_attr", "metric", "mode", "synch", "log_config", "require_attrs", "custom_explore_fn")
 _OF_SPACE = ("hyperparam_mutations", "hyperparam_bounds")
-_COPYING = ("pbt", "pb2")
+_COPYING, _PAUSING = ("pbt", "pb2"), ("hyperband", "hb_bohb")
 _PROBE = Space({"x": Uniform(kind="uniform", low=0.0, high=1.0)}, [], {"x": 0.5})
 
 
@@ -107,7 +107,7 @@ class RayScheduler(Scheduler):
     @property
     def pauses(self) -> bool:
         """Whether trials wait for each other, until it is known which of them continue."""
-        return self.name == "hyperband"
+        return self.name in _PAUSING
 
     def make(self, total_kimg: float, space: Space) -> Any:
         """Return a new scheduler of Ray.
@@ -122,6 +122,8 @@ class RayScheduler(Scheduler):
         usual["max_t"] = max(total_kimg, float(self.args.get("grace_period", 1)))  # left out where it is not known
         if self.pauses and int(self.args.get("max_t", total_kimg)) < 1:
             raise ValueError("it pauses trials at whole kimg, so that a training must have more than 1")
+        if self.pauses:  # the last rung may be below total_kimg, because rungs are whole kimg
+            usual["stop_last_trials"] = False
         if not self.copies:
             return create_scheduler(self.name, **{**usual, **self.args})
         choices = [key for key, one in space.dimensions.items() if one.values]
@@ -133,14 +135,12 @@ class RayScheduler(Scheduler):
             key: list(one.values) or (tune.loguniform if one.log else tune.uniform)(one.low, one.high)
             for key, one in space.dimensions.items()
         }
-        lows, highs = ({key: getattr(one, name) for key, one in space.dimensions.items()} for name in ("low", "high"))
-        low, high = space.to_linear(lows), space.to_linear(highs)
         given = {**self.args, "perturbation_interval": 1, "burn_in_period": 0}
         return create_scheduler(
             self.name,
             **{**usual, **given},
             hyperparam_mutations=domains,
-            hyperparam_bounds={key: [low[key], high[key]] for key in low},
+            hyperparam_bounds={key: [0.0, 1.0] for key in domains},
         )
 
 
