@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
-from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.ray_names import check_arguments, one_line, require_ray
 from bigtrain.sweep.space import Space, Uniform
 
 RayName = Literal[
@@ -80,7 +80,7 @@ class RayScheduler(Scheduler):
 
     @model_validator(mode="after")
     def _is_known_to_ray(self) -> "RayScheduler":
-        import_ray(self.name)
+        require_ray()
         from ray.tune.schedulers import SCHEDULER_IMPORT
 
         found = SCHEDULER_IMPORT[self.name]
@@ -91,7 +91,7 @@ class RayScheduler(Scheduler):
         try:
             self.make(100.0, _PROBE)
         except Exception as error:  # whatever Ray raises about the values
-            raise ValueError(f"args: {self.name} rejects them: {error or type(error).__name__}") from None
+            raise ValueError(f"args: {self.name} rejects them: {one_line(error)}") from None
         return self
 
     @property

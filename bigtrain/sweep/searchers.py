@@ -18,12 +18,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction, TrialScore
-from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.ray_names import check_arguments, one_line, require_ray
 from bigtrain.sweep.space import Dimension, Point, Space
 
 if TYPE_CHECKING:
@@ -120,21 +121,20 @@ class RaySearch(Searcher):
     """
 
     kind: Literal["ray"]
-    name: Literal["optuna", "hyperopt", "bayesopt", "nevergrad", "hebo", "ax", "zoopt", "bohb"]
+    name: Literal["optuna", "hyperopt", "bayesopt", "nevergrad", "hebo", "ax", "bohb"]
     args: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _is_known_to_ray(self) -> "RaySearch":
-        import_ray(self.name)
+        require_ray()
         from ray import tune
 
-        check_arguments(self.name, self.args, [one for one in self._parameters() if one not in (*_OURS, *_SEEDS)])
-        try:
-            with seeded(0):
+        with seeded(0):
+            check_arguments(self.name, self.args, [one for one in self._parameters() if one not in (*_OURS, *_SEEDS)])
+            try:
                 self._make({"x": tune.uniform(0.0, 1.0)}, [], 0).suggest("0")
-        except Exception as error:  # whatever Ray and the library raise: not installed, values that do not fit
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"{self.name} cannot be used: {words[0]}") from None
+            except Exception as error:  # whatever Ray and the library raise: not installed, values that do not fit
+                raise ValueError(f"{self.name} cannot be used: {one_line(error)}") from None
         return self
 
     def point(
@@ -180,9 +180,12 @@ class RaySearch(Searcher):
         """Return a new searcher of Ray, which suggests the points first."""
         from ray.tune.search import create_searcher
 
-        logging.getLogger("ray.tune.search").setLevel(logging.ERROR)  # it tells what is of no use in a sweep
+        for logger in ("ray.tune.search", "ax"):  # they tell what is of no use in a sweep
+            logging.getLogger(logger).setLevel(logging.ERROR)
         seeds = {name: seed for name in _SEEDS if name in self._parameters()}
         args = dict(self.args)
+        if self.name == "ax":  # it passes whatever is given on to its client
+            seeds["random_seed"] = seed
         if self.name == "optuna":  # otherwise it writes a line for each study to standard error
             import optuna
 
@@ -258,16 +261,17 @@ def _scored(trials: Iterable[Trial], direction: Direction) -> Iterator[tuple[Tri
 
 @contextmanager
 def seeded(seed: int) -> Iterator[int]:
-    """Seed the global generators of Python and NumPy, which Ray draws from, and restore them afterwards.
+    """Seed the global generators of Python, NumPy and PyTorch, which Ray draws from, and restore them afterwards.
 
     Warnings are ignored: those of the libraries are for Ray, such as deprecations and models with few points.
     """
     before, pythons, seed = np.random.get_state(), random.getstate(), seed % 2**31
-    np.random.seed(seed)
-    random.seed(seed)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
+            np.random.seed(seed)
+            random.seed(seed)
+            torch.default_generator.manual_seed(seed)
             yield seed
     finally:
         np.random.set_state(before)

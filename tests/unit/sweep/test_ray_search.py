@@ -83,7 +83,7 @@ def test_what_cannot_be_used_is_one_line(settings: dict[str, Any], words: str) -
 
 @pytest.mark.skipif("bohb" in INSTALLED, reason="hpbandster is installed")
 def test_bohb_names_what_it_needs() -> None:
-    with pytest.raises(ValidationError, match=r"bohb needs hpbandster.*\(pip install hpbandster"):
+    with pytest.raises(ValidationError, match=r"HpBandSter must be installed! .* `pip install hpbandster ConfigSpace`"):
         RaySearch(kind="ray", name="bohb")
 
 
