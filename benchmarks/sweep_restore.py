@@ -4,7 +4,8 @@
     python benchmarks/sweep_restore.py --keep-all   # keep all checkpoints of a trial, as Ray does by default
 
 A trial of this program writes a line to a file of its own for each step, which lasts a fifth of a second, and saves a
-checkpoint after each step, of which the newest is kept. The driver is killed by SIGKILL in the middle; then the sweep is restored and runs on.
+checkpoint after each step, of which the newest is kept. The driver is killed by SIGKILL in the middle; then the sweep
+is restored and runs on.
 """
 
 import json
