@@ -44,9 +44,9 @@ app.add_typer(weights.app, name="weights")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import bigtrain
+        from importlib import metadata
 
-        typer.echo(bigtrain.__version__)
+        typer.echo(metadata.version("bigtrain"))
         raise typer.Exit
 
 
