@@ -54,6 +54,7 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
+from bigtrain.models.tgan import TGANDiscriminatorConfig, TGANGeneratorConfig
 from bigtrain.models.translator import (
     PATCH_DISCRIMINATORS,
     TRANSLATORS,
@@ -85,6 +86,7 @@ GENERATORS.add_classes(
     StyleGAN1GeneratorConfig,
     StyleGAN2GeneratorConfig,
     StyleGAN3GeneratorConfig,
+    TGANGeneratorConfig,
     ViTGeneratorConfig,
     WaveGANGeneratorConfig,
 )
@@ -106,6 +108,7 @@ DISCRIMINATORS.add_classes(
     SNGANDiscriminatorConfig,
     StyleGAN1DiscriminatorConfig,
     StyleGAN2DiscriminatorConfig,
+    TGANDiscriminatorConfig,
     ViTDiscriminatorConfig,
     WGANDiscriminatorConfig,
     WaveGANDiscriminatorConfig,

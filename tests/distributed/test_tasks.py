@@ -22,6 +22,7 @@ FAMILIES = (
     "stylisation",
     "point_clouds",
     "clips",
+    "tgan",
     "dvdgan",
     "frame_prediction",
 )
