@@ -211,6 +211,23 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"image": COLOUR, "pose": POSE, **derived_specs(VIEWS, {"image": COLOUR, "pose": POSE})},
     ),
+    "tgan": (
+        SynthesisConfig,
+        {
+            "field": "video",
+            "generator": {
+                "kind": "tgan",
+                "base": {"kind": "dcgan", "z_dim": 8, "width": 4, "norm": "layer"},
+                "frame_dim": 4,
+                "width": 8,
+                "norm": "layer",
+            },
+            "discriminator": {"kind": "tgan", "width": 4, "norm": "none"},
+            "objective": {"adversarial": "wasserstein", "terms": {"wgan_gp": {}}},
+            **COMMON,
+        },
+        {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
+    ),
     "frame_prediction": (
         TranslationConfig,
         {

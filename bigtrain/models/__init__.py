@@ -55,6 +55,7 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
+from bigtrain.models.tgan import TGANDiscriminatorConfig, TGANGeneratorConfig
 from bigtrain.models.translator import (
     PATCH_DISCRIMINATORS,
     TRANSLATORS,
@@ -87,6 +88,7 @@ GENERATORS.add_classes(
     StyleGAN1GeneratorConfig,
     StyleGAN2GeneratorConfig,
     StyleGAN3GeneratorConfig,
+    TGANGeneratorConfig,
     ViTGeneratorConfig,
     WaveGANGeneratorConfig,
 )
@@ -108,6 +110,7 @@ DISCRIMINATORS.add_classes(
     SNGANDiscriminatorConfig,
     StyleGAN1DiscriminatorConfig,
     StyleGAN2DiscriminatorConfig,
+    TGANDiscriminatorConfig,
     ViTDiscriminatorConfig,
     WGANDiscriminatorConfig,
     WaveGANDiscriminatorConfig,

@@ -23,6 +23,7 @@ FAMILIES = (
     "point_clouds",
     "clips",
     "views",
+    "tgan",
     "dvdgan",
     "frame_prediction",
 )

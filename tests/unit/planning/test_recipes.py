@@ -51,6 +51,7 @@ OTHER_TASKS = (
     "gansynth-notes8k",
     "mocogan-motions32",
     "eg3d-solids64",
+    "tgan-motions32",
     "dvdgan-motions64",
     "dvdgan-fp-motions64",
 )
@@ -71,6 +72,7 @@ FAMILIES = (
     "rgan-shapes2048",
     "mocogan-clips64",
     "eg3d-ffhq512",
+    "tgan-ucf64",
     "dvdgan-kinetics64",
     "multiscale-lsun128",
     "pixelgan-256",
