@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from math import pi
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bigtrain.train import train as train_as_a_rank
 from data_pipelines.manifest import Manifest
 from data_pipelines.prepare import open_source
 from data_pipelines.prepare.clip_form import ClipForm
+from data_pipelines.prepare.mesh_form import MeshForm
 from data_pipelines.prepare.run import PrepareOptions
 from data_pipelines.prepare.run import prepare as prepare_source
 from data_pipelines.prepare.sound_form import Cut, SoundForm
@@ -156,6 +158,11 @@ def prepare(
     cut: Cut = "first",
     frames: int | None = None,
     stride: int = 1,
+    voxels: int | None = None,
+    points: int | None = None,
+    views: int | None = None,
+    yaw: tuple[float, float] = (-pi, pi),
+    pitch: tuple[float, float] = (-0.5, 0.5),
     workers: int | None = None,
     **options: Any,
 ) -> dict[Path, Manifest]:
@@ -178,6 +185,11 @@ def prepare(
             all complete `windows`.
         frames: number of frames of a clip; None for that of the shortest video among a few.
         stride: distance between the frames that are taken from videos.
+        voxels: make volumes of meshes, of so many voxels along each axis.
+        points: make point clouds of meshes, of so many points on the surface.
+        views: render so many pictures of each mesh, of the size `resolution`, with the pose of the camera.
+        yaw: least and greatest yaw of the cameras of views, in radians.
+        pitch: the same of their pitch.
         workers: number of processes; None for one per core.
         options: further options, see `data_pipelines.prepare.run.PrepareOptions`, for example `resolution=(256, 256)`,
             `test_samples=1000`.
@@ -203,6 +215,7 @@ def prepare(
         scratch=Path(folder).parent,
         sounds=SoundForm(rate, options.get("channels"), seconds, cut),
         clips=ClipForm(frames, rate, stride, cut, **{name: options[name] for name in _OF_FRAMES if name in options}),
+        meshes=MeshForm(voxels, points, views, options.get("resolution"), yaw, pitch),
     )
     workers = workers or len(os.sched_getaffinity(0))
     return prepare_source(images, Path(folder), PrepareOptions(**options), workers=workers)

@@ -142,7 +142,7 @@ class Source:
         fields: those of other kinds.
         members: file extensions of what is kept besides fields and classes.
         usual: the protocol that fits these images where the user names none; None: they have no size of their own.
-        words: what is done to samples without images, for the manifest.
+        words: what is done to samples besides the protocol of their images, for the manifest.
         stamp: changes when the source's files change.
         left_aside: the files that are part of no sample.
         notes: what else people should know of how it was understood, a sentence each.
@@ -159,7 +159,7 @@ class Source:
     fields: Mapping[str, FieldSpec] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     usual: ImageProtocol | None = None
-    words: str = "arrays as they are"
+    words: str = ""
     stamp: str = ""
     left_aside: LeftAside = field(default_factory=LeftAside, repr=False)
     notes: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from data_pipelines.source import Item, Lost, Source, Span
 
 _PROBES = 64
 _SHARD_SAMPLES = 1000
+_AS_THEY_ARE = "arrays as they are"
 _UNFIT = {"size", "mode", "format", "orientation"}
 """Reasons for which a file cannot be kept as it is."""
 
@@ -209,7 +210,7 @@ def _manifest_of(source: Source, encoding: Encoding, shards: Sequence[Shard], re
     return Manifest(
         name=source.name,
         fields={**encoding.specs(), **labelled},
-        protocol=encoding.words or source.words,
+        protocol="; ".join(words for words in (source.words, encoding.words) if words) or _AS_THEY_ARE,
         licence=source.licence,
         source=source.origin,
         members=source.members,

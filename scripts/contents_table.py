@@ -1,8 +1,9 @@
-"""Write the table of what bigtrain contains into README.md, from the code's own registries.
+"""Write the tables of what bigtrain contains into README.md and docs/reference/contents.md, from its registries.
 
-python scripts/contents_table.py          # rewrite the part of README.md between the two markers
+python scripts/contents_table.py          # rewrite the part of each file between the two markers
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,8 +30,19 @@ from bigtrain.tasks.unpaired import UnpairedTermsConfig
 from data_pipelines.fields.registry import KINDS as FIELD_KINDS
 from data_pipelines.prepare import KINDS as SOURCES
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "reference" / "contents.md"
 BEGIN, END = "<!-- contents: written by scripts/contents_table.py -->", "<!-- /contents -->"
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "tasks": (),
+    "generators": ("biggan", "stylegan2", "stylegan3", "r3gan", "pix2pix_unet", "rrdb", "hifigan", "mocogan"),
+    "adversarial losses": ("non_saturating", "wasserstein", "hinge", "relativistic_pairing"),
+    "other loss terms": ("r1", "wgan_gp", "path_length", "lecam", "feature_matching", "perceptual", "cycle"),
+    "distributed strategies": (),
+    "metrics": ("fid", "kid", "precision_recall", "inception_score", "lpips", "psnr"),
+    "data sources": ("folder", "webdataset", "parquet", "hdf5", "lmdb", "huggingface", "sounds", "videos"),
+}
+"""The rows of README's table, and the names that it quotes of each; all of them where none is chosen."""
 
 
 def kinds(union: Any) -> Iterator[str]:
@@ -77,17 +89,43 @@ def rows() -> list[tuple[str, str, Iterable[str]]]:
     ]
 
 
-def table() -> str:
-    """Return the table as Markdown."""
-    lines = [f"| [{what}]({page}) | {', '.join(f'`{name}`' for name in names)} |" for what, page, names in rows()]
-    return "\n".join(["| | |", "|---|---|", *lines])
+def short_table() -> str:
+    """Return the table of README as Markdown: counts and examples.
+
+    Raises:
+        ValueError: an example is not in its registry.
+    """
+    lines = ["| what | names |", "|---|---|"]
+    found = {what: list(names) for what, _, names in rows()}
+    for what, examples in EXAMPLES.items():
+        if unknown := set(examples) - set(found[what]):
+            raise ValueError(f"scripts/contents_table.py: there are no {what} named {', '.join(sorted(unknown))}")
+        shown = ", ".join(f"`{name}`" for name in examples or found[what])
+        lines.append(f"| {what} ({len(found[what])}) | {shown}{', …' if examples else ''} |")
+    return "\n".join(lines)
 
 
-def with_table(text: str) -> str:
-    """Return README's text with the table of now between the markers."""
-    return re.sub(f"{BEGIN}\n.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", text, flags=re.DOTALL)
+def full_table() -> str:
+    """Return the table of the documentation as Markdown: every name."""
+    lines = ["| what | number | names |", "|---|---|---|"]
+    for what, page, names in rows():
+        every = list(names)
+        link = os.path.relpath(ROOT / page, PAGE.parent)
+        lines.append(f"| [{what}]({link}) | {len(every)} | {', '.join(f'`{name}`' for name in every)} |")
+    return "\n".join(lines)
+
+
+def with_table(text: str, table: str) -> str:
+    """Return a file's text with the table of now between the markers."""
+    return re.sub(f"{BEGIN}\n.*?{END}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write both tables."""
+    for path, table in ((README, short_table()), (PAGE, full_table())):
+        path.write_text(with_table(path.read_text(encoding="utf-8"), table), encoding="utf-8")
+    sys.stdout.write(full_table() + "\n")
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(table() + "\n")
+    main()

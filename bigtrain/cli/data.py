@@ -69,6 +69,21 @@ def prepare(
     cut: Annotated[
         str, typer.Option(help="How longer sounds and videos are cut: first, center, or windows (one sample each).")
     ] = "first",
+    voxels: Annotated[
+        int | None, typer.Option(help="Make volumes of meshes, of so many voxels along each axis.")
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Make point clouds of meshes, of so many points on the surface.")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Render so many pictures of each mesh, at --resolution, with the camera's pose.")
+    ] = None,
+    yaw: Annotated[
+        str | None, typer.Option(metavar="MIN,MAX", help="Yaw of the views' cameras in radians; default: all around.")
+    ] = None,
+    pitch: Annotated[
+        str | None, typer.Option(metavar="MIN,MAX", help="Pitch of the views' cameras in radians; default: -0.5,0.5.")
+    ] = None,
     pixel_limit: Annotated[int | None, typer.Option(help="Reject images with more pixels.")] = None,
     codec: Annotated[str | None, typer.Option(help="png, jpeg, webp, npy, or source (copy files unchanged).")] = None,
     quality: Annotated[int, typer.Option(help="Quality of jpeg and webp, 1 to 100.")] = 95,
@@ -97,6 +112,7 @@ def prepare(
     from data_pipelines.preparation import Part
     from data_pipelines.prepare import open_source
     from data_pipelines.prepare.clip_form import ClipForm
+    from data_pipelines.prepare.mesh_form import MeshForm, parse_range
     from data_pipelines.prepare.sound_form import SoundForm
 
     own, options = Part.parse(part) if part else None, _prepare_options(context.params)
@@ -104,6 +120,10 @@ def prepare(
     sounds = SoundForm(rate, channels, seconds, cast(Any, cut))
     size = (options.resolution, options.crop, options.filter, options.upscale, options.channels)
     clips = ClipForm(frames, rate, stride, cast(Any, cut), *size)
+    angles: dict[str, Any] = {
+        option: parse_range(option, text) for option, text in (("yaw", yaw), ("pitch", pitch)) if text
+    }
+    meshes = MeshForm(voxels, points, views, options.resolution, **angles)
     with progress_bars() as bars:
         task = bars.add_task(f"fetching {source}", visible=False, note="")
         images = open_source(
@@ -111,6 +131,7 @@ def prepare(
             scratch=dest.parent,
             sounds=sounds,
             clips=clips,
+            meshes=meshes,
             on_fetched=lambda done, of: bars.update(task, completed=done, total=of, visible=True, note=f"{done}/{of}"),
             **of_source,
         )

@@ -37,25 +37,22 @@ def read_scores(path: Path) -> dict[str, Score]:
 
 
 def compare(one: Path, other: Path) -> Table:
-    """Return a table of the scores that two evaluations have both.
+    """Return a table of the scores that two evaluations have both: their values, and below them the verdict.
 
     Raises:
         ProtocolError: they cannot be compared; it says what differs.
     """
-    table = Table(title=f"first:  {one}\nsecond: {other}", title_justify="left", box=None)
+    table = Table(title=f"first:  {one}\nsecond: {other}", title_justify="left", box=None, pad_edge=False)
     table.add_column("score", overflow="fold")
     for heading in ("first", "second", "difference"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
-    table.add_column("protocol", no_wrap=True)
     for name, ours, theirs in pair_up(read_scores(one), read_scores(other)):
         values = [
             f"{score.value:.5g}" + (f" ± {1.96 * score.error:.2g}" if score.noise else "") for score in (ours, theirs)
         ]
         difference = theirs.value - ours.value
-        table.add_row(
-            name.removeprefix("eval/"), *values, f"{difference:+.3g}", _verdict(ours, theirs), ours.protocol.stamp
-        )
+        table.add_row(name.removeprefix("eval/"), *values, f"{difference:+.3g}")
+        table.add_row(f"  {_verdict(ours, theirs)}", "protocol", ours.protocol.stamp, "")
     return table
 
 

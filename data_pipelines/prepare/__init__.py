@@ -17,6 +17,8 @@ from data_pipelines.prepare.idx import from_idx
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.lmdb import from_lmdb
 from data_pipelines.prepare.look import look
+from data_pipelines.prepare.mesh_form import MeshForm
+from data_pipelines.prepare.meshes import MeshReader, from_meshes
 from data_pipelines.prepare.names import part_named
 from data_pipelines.prepare.pairs import from_halves, from_two_folders, turned
 from data_pipelines.prepare.parquet import from_parquet
@@ -74,6 +76,7 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "sounds": from_sounds,
     "videos": from_videos,
     "frames": from_frames,
+    "meshes": from_meshes,
 }
 """Kind -> a function from a place to the source."""
 
@@ -119,6 +122,7 @@ def open_source(
     scratch: Path | None = None,
     sounds: SoundForm | None = None,
     clips: ClipForm | None = None,
+    meshes: MeshForm | None = None,
     on_fetched: OnFetched | None = None,
 ) -> Source:
     """Return the source that a user means.
@@ -133,6 +137,7 @@ def open_source(
         scratch: folder for compressed content that must be laid out to be read in any order; None: the system's.
         sounds: the form that sounds are brought to; None: as most of them are.
         clips: the form that videos are brought to; None: as most of them are.
+        meshes: what is made of meshes, which need one.
         on_fetched: told how many tars of how many have been fetched, where they lie elsewhere.
 
     Raises:
@@ -140,14 +145,19 @@ def open_source(
     """
     if direction not in DIRECTIONS:
         raise DataError(f"unknown direction '{direction}': choose one of {', '.join(DIRECTIONS)}")
-    sounds, clips = sounds or SoundForm(), clips or ClipForm()
-    source = _open(text, kind, Place(Path(), split, label, encoding, scratch, sounds, clips), on_fetched)
-    _check_forms(text, source, sounds, clips)
+    asked = Place(
+        Path(), split, label, encoding, scratch, sounds or SoundForm(), clips or ClipForm(), meshes or MeshForm()
+    )
+    source = _open(text, kind, asked, on_fetched)
+    _check_forms(text, source, asked)
     return turned(source) if direction == "BtoA" else source
 
 
-def _check_forms(text: str, source: Source, sounds: SoundForm, clips: ClipForm) -> None:
+def _check_forms(text: str, source: Source, asked: Place) -> None:
     """See that nothing is asked for that the samples do not have."""
+    sounds, clips = asked.sounds, asked.clips
+    if not asked.meshes.is_usual and not isinstance(source.reader, MeshReader):
+        raise DataError(f"{text}: --voxels, --points, --views, --yaw and --pitch are for meshes")
     of_clips = clips.frames is not None or clips.stride != 1
     if isinstance(source.reader, SoundReader):
         if of_clips:

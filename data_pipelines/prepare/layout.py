@@ -28,8 +28,10 @@ _JUST_IMAGES = {
     "wav",
     "flac",
     "ogg",
+    "meshes",
+    "models",
 }
-"""Folders of these names, in lower case, hold images or sounds and name no class."""
+"""Folders of these names, in lower case, hold images, sounds or meshes and name no class."""
 
 
 _BESIDE_IMAGES = {"mask", "masks", "label", "labels", "annotations", "segmentation", "segmentations", "gt", "depth"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipelines.content import LFS_POINTER, archive_format, image_format
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import cifar, clips, lmdb, sounds, values
+from data_pipelines.prepare import cifar, clips, lmdb, meshes, sounds, values
 from data_pipelines.prepare.described import LABELS_FILE, METADATA
 from data_pipelines.prepare.names import first_of, is_image, stem_of, suffix_of
 from data_pipelines.prepare.parquet import holds_files
@@ -20,6 +20,13 @@ from data_pipelines.prepare.tars import IMAGENET
 _SYNSET_TAR = re.compile(r"n[0-9]{8}\.tar")
 _UNREAD = {"rar": "unrar x", "7z": "7z x"}
 _WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_BY_SUFFIX = {
+    "arrays": values.ARRAYS,
+    "sounds": sounds.SUFFIXES,
+    "videos": clips.SUFFIXES,
+    "meshes": meshes.SUFFIXES,
+}
+"""Kinds of samples -> extensions of their files."""
 _WAYS_ON = "give its kind, KIND:PATH; docs/how-to/data.md lists the kinds"
 
 
@@ -30,7 +37,11 @@ def look(place: Place) -> str:
         DataError: it cannot be told; the message says what is there.
     """
     kind = _look_at_file(place.path) if place.path.is_file() else _look_into(place)
-    return "sounds" if kind == "zip" and sounds.names_of(place) and not place.listing.images() else kind
+    if kind != "zip" or place.listing.images():
+        return kind
+    if sounds.names_of(place):
+        return "sounds"
+    return "meshes" if meshes.names_of(place) else kind
 
 
 def _look_at_file(path: Path) -> str:
@@ -105,7 +116,7 @@ def _look_into(place: Place) -> str:
         return "parquet"
     if images or LABELS_FILE in files:
         return "folder"
-    for kind, suffixes in (("arrays", values.ARRAYS), ("sounds", sounds.SUFFIXES), ("videos", clips.SUFFIXES)):
+    for kind, suffixes in _BY_SUFFIX.items():
         if any(suffix_of(file) in suffixes for file in files):
             return kind
     if place.listing.images():

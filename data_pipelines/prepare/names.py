@@ -20,7 +20,7 @@ _KNOWN_OTHERS = _words("""
     .txt .json .jsonl .csv .tsv .xml .md .rst .html .htm .pdf .doc .docx .xlsx .py .ipynb .sh .yaml .yml .toml .ini .cfg
     .log .cls .db .npy .npz .mat .h5 .hdf5 .pt .pth .pkl .pickle .ckpt .bin .safetensors .onnx .parquet .arrow .zip .tar
     .gz .tgz .bz2 .xz .zst .lz4 .7z .rar .wav .flac .ogg .oga .opus .aiff .aif .au .mp3 .mp4 .mkv .avi .webm .mov .svg
-    .ply .obj .lock .idx .lmdb .mdb .tfrecord .sha256 .md5 .url .bak .tmp .part
+    .ply .obj .stl .off .glb .mtl .lock .idx .lmdb .mdb .tfrecord .sha256 .md5 .url .bak .tmp .part
 """)
 """Extensions of files that are no images, so that their content need not be looked at."""
 

@@ -11,6 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.prepare.clip_form import ClipForm
 from data_pipelines.prepare.layout import ALL
 from data_pipelines.prepare.listing import Listing, list_files
+from data_pipelines.prepare.mesh_form import MeshForm
 from data_pipelines.prepare.sound_form import SoundForm
 
 NO_LABELS = "none"
@@ -48,6 +49,7 @@ class Place:
         scratch: folder for what must be laid out anew to be read in any order; None: the system's.
         sounds: the form that sounds are brought to.
         clips: the form that videos are brought to.
+        meshes: what is made of meshes.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Place:
     scratch: Path | None = field(default=None, compare=False)
     sounds: SoundForm = field(default_factory=SoundForm)
     clips: ClipForm = field(default_factory=ClipForm)
+    meshes: MeshForm = field(default_factory=MeshForm)
 
     @cached_property
     def listing(self) -> Listing:

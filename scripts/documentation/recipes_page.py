@@ -7,33 +7,42 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PICTURES = {
-    "quickstart": "quickstart.png",
-    "pix2pix-earth64": "pix2pix-earth.png",
-    "pix2pix-emoji64": "pix2pix.png",
-    "cyclegan-emoji64": "cyclegan.png",
-    "wavegan-drums8k": "drums.png",
-}
-"""Of recipes that were trained here, in docs/images."""
+PICTURES = ROOT / "docs" / "images"
+"""A picture (.png, .gif or .jpg) here that has the name of a recipe shows outputs of a training of this recipe."""
 
-INTRODUCTION = """# Recipes
+INTRODUCTION = """# Recipes and gallery
 
 `configs/` contains one folder for each task, and `quickstart.yaml`. Every file is a complete config. Its header
-contains the commands, the source of the settings, the expected result, and what was verified. The recipes with a
-picture were trained by this project, and the picture shows their outputs. Most of the large recipes have not been
-trained, and their headers say so.
+contains the commands, the source of the settings, the expected result, and what was verified. Most of the large
+recipes have not been trained, and their headers say so.
+
+## Gallery
+
+These recipes were trained by this project. The pictures show their outputs, and lead to the recipes.
 
 """
 
 
 def recipes_page() -> str:
     """Return the page as Markdown."""
+    pictures = {path.stem: path.name for path in PICTURES.iterdir() if path.suffix in (".png", ".gif", ".jpg")}
     recipes = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "sweeps"]
-    recipes.sort(key=lambda path: (path.stem not in PICTURES, path.stem))
+    recipes.sort(key=lambda path: (path.stem not in pictures, path.stem != "quickstart", path.stem))
     found = [(path, path.read_text(encoding="utf-8")) for path in recipes]
-    rows = ["| recipe | task | generator | resolution | kimg | verified |", "|---|---|---|---|---|---|"]
+    gallery = "".join(_card(path.stem, pictures[path.stem]) for path in recipes if path.stem in pictures)
+    rows = [
+        "## All recipes",
+        "",
+        "| recipe | task | generator | resolution | kimg | verified |",
+        "|---|---|---|---|---|---|",
+    ]
     rows += [_row(path.stem, yaml.safe_load(text), _verified(path.name, text)) for path, text in found]
-    return INTRODUCTION + "\n".join(rows) + "\n" + "".join(_section(path.stem, text) for path, text in found)
+    sections = "".join(_section(path.stem, text, pictures.get(path.stem)) for path, text in found)
+    return f'{INTRODUCTION}<div class="gallery" markdown>\n{gallery}</div>\n\n' + "\n".join(rows) + "\n" + sections
+
+
+def _card(name: str, picture: str) -> str:
+    return f"[![Outputs of {name}](../images/{picture}) {name}](#{name})\n{{ .card }}\n\n"
 
 
 def _row(name: str, config: dict[str, Any], verified: str) -> str:
@@ -58,7 +67,7 @@ def _verified(name: str, text: str) -> str:
     return found[1].replace("the plan below", "its plan; not trained")
 
 
-def _section(name: str, text: str) -> str:
+def _section(name: str, text: str, picture: str | None) -> str:
     header = [line.removeprefix("#").removeprefix(" ") for line in text.partition("\nrun_dir:")[0].splitlines()]
-    picture = f"\n![Outputs of {name}](../images/{PICTURES[name]})\n" if name in PICTURES else ""
-    return f"\n## {name} {{ #{name} }}\n{picture}\n```text\n" + "\n".join(header) + "\n```\n"
+    shown = f"\n![Outputs of {name}](../images/{picture})\n" if picture else ""
+    return f"\n## {name} {{ #{name} }}\n{shown}\n```text\n" + "\n".join(header) + "\n```\n"

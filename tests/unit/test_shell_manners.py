@@ -14,6 +14,7 @@ from bigtrain.evaluation.noise import Interval
 from bigtrain.evaluation.protocol import Score
 from bigtrain.evaluation.table import score_table
 from bigtrain.health.report import table
+from bigtrain.report.comparison import compare
 from tests.conftest import ROOT
 from tests.unit.evaluation.test_protocol import PROTOCOL
 
@@ -49,6 +50,21 @@ def test_a_table_of_scores_keeps_every_character_at_80_columns() -> None:
     assert len(rows) <= 3
     assert rows[0].split()[1:] == ["123.457", "100.1", "to", "145.7", PROTOCOL.stamp]
     assert max(map(len, rows)) <= 80
+
+
+def test_a_comparison_keeps_names_whole_at_80_columns(tmp_path: Path) -> None:
+    names = ("fid50k_full_efflite0_bf16_truncated", "precision_recall/recall_efflite0")
+    for file, value in (("one", 123.4567), ("other", 234.5678)):
+        score = Score(value, PROTOCOL, noise=Interval(value - 1.2345, value + 1.2345, 0.6))
+        (tmp_path / f"{file}.json").write_text(json.dumps({f"eval/{name}": score.as_json() for name in names}))
+    console = Console(width=80, file=io.StringIO())
+    console.print(compare(tmp_path / "one.json", tmp_path / "other.json"))
+    lines = console.file.getvalue().splitlines()
+    for name in names:
+        row = next(line for line in lines if line.startswith(name))
+        assert row.split()[1:] == ["123.46", "±", "1.2", "234.57", "±", "1.2", "+111"]
+    assert [line.split() for line in lines].count(["first", "is", "better", "protocol", PROTOCOL.stamp]) == len(names)
+    assert max(map(len, lines[2:])) <= 80
 
 
 def test_the_facts_of_a_dataset_are_never_cut(
