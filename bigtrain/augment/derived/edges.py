@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from bigtrain.augment.derived.base import DerivedField, image_like
@@ -26,9 +26,13 @@ class EdgesConfig(DerivedField):
     sigma: NonNegativeFloat = 2.0
     thresholds: tuple[PositiveFloat, PositiveFloat] = (25.0, 50.0)
 
+    @model_validator(mode="after")
+    def _thresholds_are_in_order(self) -> "EdgesConfig":
+        check_order("thresholds", self.thresholds)
+        return self
+
     def spec(self, source: FieldSpec) -> FieldSpec:
         """See DerivedField."""
-        check_order("thresholds", self.thresholds)
         if source.kind == "image" and source.shape[0] not in (1, 3):
             raise ValueError(f"needs grey or RGB images, but its source has {source.shape[0]} channels")
         return image_like(source, channels=1)
