@@ -25,6 +25,7 @@ from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
 from bigtrain.models.dvdgan_fp import DVDGANFPConfig, DVDGANFPDiscriminatorConfig
+from bigtrain.models.eg3d import EG3DGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
@@ -54,6 +55,7 @@ from bigtrain.models.superresolution import (
     UNetDiscriminatorConfig,
     VGGDiscriminatorConfig,
 )
+from bigtrain.models.tgan import TGANDiscriminatorConfig, TGANGeneratorConfig
 from bigtrain.models.translator import (
     PATCH_DISCRIMINATORS,
     TRANSLATORS,
@@ -74,6 +76,7 @@ GENERATORS.add_classes(
     CGANGeneratorConfig,
     DCGANGeneratorConfig,
     DVDGANGeneratorConfig,
+    EG3DGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
     MoCoGANGeneratorConfig,
@@ -85,6 +88,7 @@ GENERATORS.add_classes(
     StyleGAN1GeneratorConfig,
     StyleGAN2GeneratorConfig,
     StyleGAN3GeneratorConfig,
+    TGANGeneratorConfig,
     ViTGeneratorConfig,
     WaveGANGeneratorConfig,
 )
@@ -106,6 +110,7 @@ DISCRIMINATORS.add_classes(
     SNGANDiscriminatorConfig,
     StyleGAN1DiscriminatorConfig,
     StyleGAN2DiscriminatorConfig,
+    TGANDiscriminatorConfig,
     ViTDiscriminatorConfig,
     WGANDiscriminatorConfig,
     WaveGANDiscriminatorConfig,
@@ -149,6 +154,7 @@ __all__ = [
     "DataSpec",
     "Discriminator",
     "DiscriminatorConfig",
+    "EG3DGeneratorConfig",
     "Generator",
     "GeneratorConfig",
     "ImageSpec",

@@ -50,6 +50,8 @@ OTHER_TASKS = (
     "specgan-drums8k",
     "gansynth-notes8k",
     "mocogan-motions32",
+    "eg3d-solids64",
+    "tgan-motions32",
     "dvdgan-motions64",
     "dvdgan-fp-motions64",
 )
@@ -69,6 +71,8 @@ FAMILIES = (
     "gansynth-nsynth16k",
     "rgan-shapes2048",
     "mocogan-clips64",
+    "eg3d-ffhq512",
+    "tgan-ucf64",
     "dvdgan-kinetics64",
     "multiscale-lsun128",
     "pixelgan-256",
