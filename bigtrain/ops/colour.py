@@ -27,8 +27,8 @@ _LINEAR_BELOW = 0.0031308
 
 def luma(image: Tensor) -> Tensor:
     """Return the brightness of RGB images [N, 3, H, W], shape [N, 1, H, W]."""
-    weights = torch.tensor(_LUMA, device=image.device, dtype=image.dtype).reshape(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
+    red, green, blue = (image[:, channel : channel + 1] for channel in range(3))
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def lab_of(image: Tensor) -> Tensor:
