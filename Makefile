@@ -61,9 +61,9 @@ $(VENV)/bin/python:
 
 # Write the lock files anew, for all platforms and Python versions; needs uv.
 lock:
-	uv pip compile pyproject.toml --extra test --extra dev --universal --generate-hashes --no-annotate --no-header \
+	uv pip compile pyproject.toml --extra test --extra dev --group build --universal --generate-hashes --no-annotate --no-header \
 	  --output-file requirements-dev.lock
-	uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
+	uv pip compile pyproject.toml --group build --universal --generate-hashes --no-annotate --no-header \
 	  --constraint requirements-dev.lock --output-file requirements.lock
 
 clean:

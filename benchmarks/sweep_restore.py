@@ -1,9 +1,11 @@
 """What `Tuner.restore` of Ray Tune knows after its driver was killed: trials and steps that are lost or repeated.
 
-    python benchmarks/sweep_restore.py     # some two minutes, two cores
+    python benchmarks/sweep_restore.py              # some two minutes, two cores; ten on a busy machine
+    python benchmarks/sweep_restore.py --keep-all   # keep all checkpoints of a trial, as Ray does by default
 
 A trial of this program writes a line to a file of its own for each step, which lasts a fifth of a second, and saves a
-checkpoint after each step. The driver is killed by SIGKILL in the middle; then the sweep is restored and runs on.
+checkpoint after each step, of which the newest is kept. The driver is killed by SIGKILL in the middle; then the sweep
+is restored and runs on.
 """
 
 import json
@@ -16,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-TRIALS, STEPS, STEP_SECONDS, KILL_SECONDS = 24, 9, 0.2, 8.0
+TRIALS, STEPS, STEP_SECONDS, KILL_SECONDS = 16, 9, 0.2, 20.0
 
 
-def drive(folder: Path, *, restore: bool) -> None:
+def drive(folder: Path, *, restore: bool, keep: int | None) -> None:
     """Run or restore the sweep, and write what Ray knows of its trials."""
     import ray
     from ray import tune
@@ -67,7 +69,7 @@ def drive(folder: Path, *, restore: bool) -> None:
                 name="s",
                 storage_path=str(state),
                 verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=keep),
             ),
         )
     found = tuner.fit()
@@ -76,14 +78,15 @@ def drive(folder: Path, *, restore: bool) -> None:
 
 def main() -> None:
     """Kill a sweep, restore it, and print what was lost."""
-    if len(sys.argv) > 1:
-        drive(Path(sys.argv[2]), restore=sys.argv[1] == "restore")
+    keep = "all" if "--keep-all" in sys.argv else "newest"
+    if len(sys.argv) > 2:
+        drive(Path(sys.argv[2]), restore=sys.argv[1] == "restore", keep=1 if sys.argv[3] == "newest" else None)
         return
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {**os.environ, **quiet, "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first = subprocess.Popen([sys.executable, __file__, "run", name], env=environment)
+        first = subprocess.Popen([sys.executable, __file__, "run", name, keep], env=environment)
         while not list(folder.glob("*.jsonl")):
             time.sleep(0.1)
         time.sleep(KILL_SECONDS)
@@ -91,7 +94,7 @@ def main() -> None:
         first.wait()
         time.sleep(5.0)  # Ray's processes follow
         before = {path.stem: len(path.read_text().splitlines()) for path in folder.glob("*.jsonl")}
-        subprocess.run([sys.executable, __file__, "restore", name], env=environment, check=True)
+        subprocess.run([sys.executable, __file__, "restore", name, keep], env=environment, check=True)
         known = set(json.loads((folder / "known.json").read_text()))
         lines = {
             path.stem: [json.loads(one) for one in path.read_text().splitlines()] for path in folder.glob("*.jsonl")

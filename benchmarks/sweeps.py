@@ -128,6 +128,7 @@ RULES: dict[str, Callable[[int], Rule]] = {
     "ASHA, bigtrain's earlier": lambda trials: EarlierASHA(),
     "ASHA, Ray's": lambda trials: Rays("async_hyperband", trials, grace_period=GRACE, reduction_factor=REDUCTION),
     "HyperBand, Ray's": lambda trials: Rays("hyperband", trials, reduction_factor=REDUCTION),
+    "HyperBand for BOHB, Ray's": lambda trials: Rays("hb_bohb", trials, reduction_factor=REDUCTION),
     "median, bigtrain's earlier": lambda trials: EarlierMedian(),
     "median, Ray's": lambda trials: Rays("median_stopping_rule", trials, grace_period=2 * GRACE),
 }

@@ -10,16 +10,21 @@ TYPE_CHECKING = False  # mypy knows the name; `typing` would be imported before 
 if TYPE_CHECKING:
     from bigtrain.api import Model, Run, evaluate, load, prepare, train
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = ["Model", "Run", "evaluate", "load", "prepare", "train"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the API when it is used: commands start without it."""
+    """Import the API, or look the version up, when it is used: commands start without either."""
     if name in __all__:
         from bigtrain import api
 
         return getattr(api, name)
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("bigtrain")
     raise AttributeError(f"module 'bigtrain' has no attribute '{name}'")
 
 

@@ -72,7 +72,7 @@ class Trainer:
                 ("roll_back", self.rollback.due, self.rollback.act),
                 ("save", every(config.checkpoint.interval_kimg), self.saving.save),
             ],
-            self.log.span,
+            self.log.event,
         )
 
     def run(self) -> Result:

@@ -93,7 +93,7 @@ class FaultLog:
         """Count and say that a fetch is tried again."""
         with self._lock:
             self.retries += 1
-        log.warning("%s: %s; trying again in %.1f s", url, problem, wait_s)
+        log.warning("%s: %s; trying again in %.1f s", url, problem.removeprefix(f"{url}: "), wait_s)
 
     def wait(self, seconds: float) -> bool:
         """Wait before a fetch is tried again; return whether nobody wants it any more, which ends the wait."""

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from bigtrain.augment.derived.base import DerivedField, derived_specs
+from bigtrain.augment.derived.cameras import OrbitCameraConfig
+from bigtrain.augment.derived.dual import DualConfig
 from bigtrain.core.batch import Batch
 from bigtrain.core.config import parse_config
 from bigtrain.core.rng import Draws
@@ -27,6 +30,11 @@ IMAGE = FieldSpec("image", (1, 16, 16), "uint8")
 COLOUR = FieldSpec("image", (3, 16, 16), "uint8")
 # With its usual epsilon Adam makes a full step of either sign out of a gradient that is only rounding.
 ADAM = {"lr": 1e-3, "beta1": 0.5, "eps": 1e-4}
+POSE = FieldSpec("array", (2,), "float32")
+VIEWS: dict[str, DerivedField] = {
+    "camera": OrbitCameraConfig(kind="orbit_camera"),
+    "dual": DualConfig(kind="dual", resolution=8),
+}
 COMMON = {"optim": {"G": ADAM, "D": ADAM}, "global_batch": 8}
 TERMS = {"wgan_gp": {}, "l2": {}, "feature_matching": {}, "perceptual": {"depths": [1, 2]}}
 PATCH = {"kind": "patch", "width": 4, "layers": 1, "norm": "instance"}
@@ -165,6 +173,43 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
             **COMMON,
         },
         {"video": FieldSpec("video", (4, 1, 8, 8), "uint8")},
+    ),
+    "views": (
+        SynthesisConfig,
+        {
+            "field": "dual",
+            "condition": {"field": "camera", "low": [-1.0, -0.5], "high": [1.0, 0.5]},
+            "generator": {
+                "kind": "eg3d",
+                "base": {
+                    "kind": "stylegan2",
+                    "z_dim": 4,
+                    "w_dim": 8,
+                    "mapping_layers": 1,
+                    "channel_base": 128,
+                    "channel_max": 8,
+                },
+                "planes": 8,
+                "features": 4,
+                "hidden": 8,
+                "channels": 6,
+                "resolution": 8,
+                "coarse_samples": 4,
+                "fine_samples": 2,
+                "width": 6,
+            },
+            "discriminator": {
+                "kind": "stylegan2",
+                "channel_base": 128,
+                "channel_max": 8,
+                "mapping_layers": 1,
+                "mbstd_group": 1,
+                "mbstd_channels": 0,
+            },
+            "objective": {"terms": {"r1": {"gamma": 1.0}}},
+            **COMMON,
+        },
+        {"image": COLOUR, "pose": POSE, **derived_specs(VIEWS, {"image": COLOUR, "pose": POSE})},
     ),
     "tgan": (
         SynthesisConfig,

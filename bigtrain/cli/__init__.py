@@ -42,9 +42,20 @@ app.add_typer(probe.app, name="probe")
 app.add_typer(weights.app, name="weights")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(metadata.version("bigtrain"))
+        raise typer.Exit
+
+
 @app.callback()
 def options_of_all_commands(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     trusted_data: Annotated[
         str | None,
         typer.Option(

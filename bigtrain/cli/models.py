@@ -27,6 +27,10 @@ def sample(
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, one image each: 0-63 (default), or 1,5,9-12.")] = None,
     label: Classes = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(help="Numbers that condition every image, such as a camera's 0.5,-0.1; default: from the seed."),
+    ] = None,
     truncation: Annotated[
         float | None, typer.Option(help="1 (default) for the whole distribution; less trades variety for fidelity.")
     ] = None,
@@ -40,6 +44,7 @@ def sample(
 ) -> None:
     """Generate images. Each depends only on its seed and class, not on the batch or the number of ranks."""
     from bigtrain.generate.ranks import SampleSettings
+    from bigtrain.generate.show import parse_numbers
 
     settings = settings_from(
         SampleSettings,
@@ -49,6 +54,7 @@ def sample(
         format=format_,
         seeds=seeds,
         label=label,
+        condition=None if condition is None else parse_numbers(condition, "condition"),
         truncation=truncation,
         cutoff=cutoff,
         columns=columns,
@@ -108,7 +114,7 @@ def apply(
 def interpolate(
     snapshot: Snapshot,
     out: Annotated[Path, typer.Option(help="Film (.gif, .mp4) of a walk; picture for the other kinds.")],
-    kind: Annotated[str, typer.Option(help="walk, styles (a table of mixed styles) or truncation.")] = "walk",
+    kind: Annotated[str, typer.Option(help="walk, styles (a table of mixed styles), truncation or turn.")] = "walk",
     seeds: Annotated[str, typer.Option(help="Seeds of the walk or of the table's rows: 0-5, or 1,5,9-12.")] = "0-5",
     label: Classes = None,
     columns: Annotated[str | None, typer.Option(help="styles: seeds of the columns; default: the next six.")] = None,
@@ -117,21 +123,25 @@ def interpolate(
         typer.Option(help="styles: layers that take the style of the column, such as 0-3; default: the first half."),
     ] = None,
     truncation: Annotated[
-        float | None, typer.Option(min=0.0, help="walk, styles: truncation; 1 for the whole distribution.")
+        float | None, typer.Option(min=0.0, help="walk, styles, turn: truncation; 1 for the whole distribution.")
     ] = None,
     truncations: Annotated[
         str | None, typer.Option(help="truncation: values of the columns; default: 0,0.2,0.4,0.6,0.8,1.")
+    ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(help="turn: conditions between which all seeds move, such as '-0.8,0 0.8,0' for a camera's."),
     ] = None,
     walks: Annotated[
         int | None, typer.Option(min=1, help="walk: number of walks side by side, among which the seeds are divided.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="walk: frames from one seed to the next; default: 30.")
+        int | None, typer.Option(min=1, help="walk, turn: frames from one seed or condition to the next; default: 30.")
     ] = None,
-    fps: Annotated[int | None, typer.Option(min=1, help="walk: frames per second; default: 30.")] = None,
+    fps: Annotated[int | None, typer.Option(min=1, help="walk, turn: frames per second; default: 30.")] = None,
     width: Annotated[int, typer.Option(min=1, help="Approximate width of the picture in pixels.")] = 640,
 ) -> None:
-    """Interpolate between images: a walk as a film, mixed styles, or a range of truncation values."""
+    """Interpolate between images: a walk or a turn as a film, mixed styles, or a range of truncation values."""
     from bigtrain.core.logging import counted
     from bigtrain.generate.show import ShowOptions, parse_layers, parse_numbers, show
     from bigtrain.generate.snapshot import load_snapshot, parse_seeds
@@ -142,8 +152,9 @@ def interpolate(
         classes=None if label is None else loaded.class_indices(label),
         columns=None if columns is None else parse_seeds(columns),
         truncation=truncation,
-        truncations=None if truncations is None else parse_numbers(truncations),
+        truncations=None if truncations is None else parse_numbers(truncations, "truncations"),
         layers=None if layers is None else parse_layers(layers),
+        conditions=None if conditions is None else [parse_numbers(one, "conditions") for one in conditions.split()],
         walks=walks,
         frames=frames,
         fps=fps,

@@ -31,7 +31,7 @@ class Batch:
         return len(self.draws)
 
     def label(self, name: str = "class") -> Tensor:
-        """Return a class field, int64, shape [N]; all 0 if the samples have none."""
+        """Return what conditions a network: classes, int64, shape [N], or vectors [N, K]; all 0 if there is none."""
         found = self.fields.get(name)
         return torch.zeros_like(self.draws.index) if found is None else found
 

@@ -145,6 +145,15 @@ class Display:
         if self._active:
             self._bars.stop()
 
+    @contextlib.contextmanager
+    def during(self, event: str) -> Iterator[None]:
+        """Show the name of what interrupts training, such as an evaluation."""
+        if self._active:
+            self._bars.update(self._task, description=f"training ({event})")
+        yield
+        if self._active:
+            self._bars.update(self._task, description="training")
+
     def update(self, metrics: Mapping[str, float]) -> None:
         """Show how far the run is and its latest metrics."""
         if not self._active:

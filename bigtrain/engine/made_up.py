@@ -5,19 +5,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from bigtrain.augment.derived.base import DerivedSpec
 from bigtrain.core.batch import Batch, dense
 from bigtrain.core.rng import Draws
 from data_pipelines.fields.spec import FieldSpec
 
 
 def random_batch(fields: Mapping[str, FieldSpec], draws: Draws) -> Batch:
-    """Return samples of random content, one a draw.
+    """Return samples of random content, one a draw; derived fields are computed, as they may not be any numbers.
 
     Args:
         fields: what the samples are made of.
         draws: the random numbers that belong to them.
     """
-    return Batch({name: _random_field(spec, draws.of(f"made_up/{name}")) for name, spec in fields.items()}, draws)
+    made: dict[str, Tensor] = {}
+    for name, spec in fields.items():
+        own, by = draws.of(f"made_up/{name}"), spec.by if isinstance(spec, DerivedSpec) else None
+        made[name] = by.compute(made[by.of], own) if by is not None and by.of in made else _random_field(spec, own)
+    return Batch(made, draws)
 
 
 def empty_batch(fields: Mapping[str, FieldSpec], size: int, draws: Draws) -> Batch:

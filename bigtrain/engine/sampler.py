@@ -47,6 +47,11 @@ class Sampler(Protocol):
         ...
 
     @property
+    def drawn(self) -> frozenset[str]:
+        """The inputs that `draw_inputs` draws."""
+        ...
+
+    @property
     def prior(self) -> str:
         """How `draw_inputs` draws, in words that are equal for two samplers only if they draw in the same way."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from bigtrain.core.logging import console, log
 from bigtrain.distributed.collectives import any_rank, from_all_ranks
 from bigtrain.distributed.init import Ranks
 from bigtrain.evaluation.cache import Ingredients, keep, look_up
@@ -62,6 +63,8 @@ def reference_statistics(
             found[need] = need.collector.restore(tensors)
     missing = [need for need in keys if need not in found]
     if missing:
+        if console.is_terminal:  # for a person who waits for the progress bar to move
+            log.info("extracting features of the %d images of %s, once: they are kept", len(images), images.name)
         found |= extract(images, missing, extractor, ranks, batch=batch, stop=stop)
         if not any_rank(images.digest != before):
             for need in missing:

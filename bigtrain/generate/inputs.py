@@ -23,7 +23,7 @@ class RealInputs:
     def take(self, output: str, draws: Draws) -> dict[str, Tensor]:
         """Return the inputs from which an output is made, one a draw: draw i has real sample i modulo their number."""
         sources = self._sampler.sources(output)
-        if all(self._sampler.inputs[name].kind == "class" for name in sources):
+        if self._sampler.drawn.issuperset(sources):
             return self._sampler.draw_inputs(draws)
         rows = draws.index.cpu() % len(self._reals)
         real = self._reals.batch(rows, self._device)

@@ -82,7 +82,7 @@ class Previews:
         Returns:
             Pictures by the key of their slider, uint8, shape [height, width] or [height, width, 3]; none but on rank 0.
         """
-        given = [name for name in self.task.sampler.inputs if name != CLASS]
+        given = [name for name in self.task.sampler.inputs if name not in self.task.sampler.drawn]
         scenes = self._translations(given) if given else self._syntheses()
         images = self._generate(list(scenes.values()))
         if not images:
@@ -96,7 +96,7 @@ class Previews:
         scenes = {"samples/fakes": self._fakes(name), "samples/real_and_fake": self._real_and_fake(name)}
         if "truncation" in self.task.sampler.choices:
             scenes["samples/truncation"] = self._truncation(name)
-        if self.class_names:
+        if self.class_names and CLASS in self.task.sampler.inputs:
             scenes["samples/by_class"] = self._by_class(name)
         return scenes
 
@@ -150,7 +150,7 @@ class Previews:
         def compose(images: Tensor) -> Pixels:
             return _beside(self._displayed(name, real[name]), images, ("real", "generated"), self._columns(name) // 2)
 
-        inputs = {CLASS: real[CLASS]} if CLASS in real.fields else {}
+        inputs = {given: real[given] for given in self.task.sampler.inputs}
         return _Scene(name, torch.arange(len(self.reals)), compose, inputs)
 
     def _as_seen(self, progress: Progress) -> dict[str, Pixels]:

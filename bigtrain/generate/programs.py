@@ -9,10 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bigtrain.engine.sampler import Sampler
 from bigtrain.generate.snapshot import Snapshot, SnapshotError
 from bigtrain.models import Generator, StyleGenerator
-from bigtrain.tasks.samplers import CLASS
+from bigtrain.tasks.samplers import SynthesisSampler
 from data_pipelines.errors import first_line
 
 GENERATOR_FILE, LATENTS_FILE = "generator.pt2", "latents.pt2"
@@ -50,22 +49,21 @@ class GeneratorProgram(nn.Module):
 
 
 class LatentsProgram(nn.Module):
-    """What `Snapshot.sample` draws for each seed: its latent and its class.
+    """What `Snapshot.sample` draws for each seed: its latent and its class, or the vector that conditions it.
 
     Args:
         z_dim: length of the latent.
-        sampler: draws the class.
+        sampler: draws the class or vector.
     """
 
-    def __init__(self, z_dim: int, sampler: Sampler) -> None:
+    def __init__(self, z_dim: int, sampler: SynthesisSampler) -> None:
         super().__init__()
         self.z_dim, self.sampler = z_dim, sampler
 
     def forward(self, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Map seeds, int64, shape [N], to latents [N, z_dim] and class indices [N]."""
+        """Map seeds, int64, shape [N], to latents [N, z_dim] and class indices [N], or vectors [N, K]."""
         draws = Snapshot.draws(seed)
-        label = self.sampler.draw_inputs(draws).get(CLASS)
-        return draws.of("z").normal(self.z_dim), torch.zeros_like(seed) if label is None else label
+        return draws.of("z").normal(self.z_dim), self.sampler.label_of({}, draws)
 
 
 def write_programs(snapshot: Snapshot, folder: Path) -> float:
@@ -79,9 +77,11 @@ def write_programs(snapshot: Snapshot, folder: Path) -> float:
     Raises:
         SnapshotError: this network cannot be written, or what was written computes something else.
     """
-    generator = snapshot.generator
+    generator, sampler = snapshot.generator, snapshot.sampler
     seeds = torch.arange(3)
-    latents = LatentsProgram(generator.z_dim, snapshot.sampler)
+    if not isinstance(sampler, SynthesisSampler) or getattr(sampler, "derived", None):
+        raise SnapshotError("this network generates a derived field, whose inverse cannot be a part of a program")
+    latents = LatentsProgram(generator.z_dim, sampler)
     program = GeneratorProgram(generator).eval()
     folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), _without_warnings():

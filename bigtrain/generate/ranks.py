@@ -33,6 +33,7 @@ class SampleSettings(Config):
         format: one of `FORMATS`; null for the one that the ending of `out` tells.
         seeds: one image each, such as `0-63` or `1,5,9-12`.
         label: classes by index or name, several with commas, or `all`; null: from the seed.
+        condition: numbers that condition every image, such as the pose of a camera; null: drawn from the seed.
         truncation: 1 for the whole distribution, less for fidelity.
         cutoff: truncate this many first layers only; null for all.
         columns: images a row of a grid; null for 8, or a row a class.
@@ -45,6 +46,7 @@ class SampleSettings(Config):
     format: str | None = None
     seeds: str = "0-63"
     label: str | None = None
+    condition: tuple[float, ...] | None = None
     truncation: NonNegativeFloat = 1.0
     cutoff: PositiveInt | None = None
     columns: PositiveInt | None = None
@@ -63,6 +65,7 @@ class SampleRequest:
         cutoff: likewise.
         batch: images that a rank computes at once.
         precision: of the generator's forward.
+        condition: see `Snapshot.sample`.
     """
 
     seeds: Sequence[int]
@@ -71,6 +74,7 @@ class SampleRequest:
     cutoff: int | None = None
     batch: int = 64
     precision: Precision = "fp32"
+    condition: Sequence[float] | None = None
 
 
 def compute(snapshot: Snapshot, request: SampleRequest, sink: Sink, ranks: Ranks) -> None:
@@ -94,6 +98,7 @@ def compute(snapshot: Snapshot, request: SampleRequest, sink: Sink, ranks: Ranks
         truncation=request.truncation,
         cutoff=request.cutoff,
         batch=request.batch,
+        condition=request.condition,
     )
     with progress_bars() as bars, autocast(ranks.device.type, request.precision):
         task = bars.add_task("sampling", total=count, note="", visible=is_rank_zero())
@@ -126,14 +131,18 @@ def sample(options: SampleSettings, ranks: Ranks) -> str:
             columns = options.columns or len(seeds)
         labels = [label for label in classes for _ in seeds]
         seeds = seeds * len(classes)
-    request = SampleRequest(seeds, labels, options.truncation, options.cutoff, options.batch, options.precision)
-    snapshot.sample(seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff)  # fails before work
+    request = SampleRequest(
+        seeds, labels, options.truncation, options.cutoff, options.batch, options.precision, options.condition
+    )
+    snapshot.sample(  # fails before work
+        seeds[:1], labels[:1], truncation=request.truncation, cutoff=request.cutoff, condition=request.condition
+    )
     snapshot.generator.to(ranks.device)
     samples = Samples(
         partial=out.with_name(f".{out.name}.partial"),
         spec=spec,
         seeds=seeds,
-        labels=labels if snapshot.generator.image.classes else None,
+        labels=labels if snapshot.classes else None,
         class_names=snapshot.class_names,
         origin=f"{options.snapshot}, truncation {request.truncation:g}",
         columns=columns,

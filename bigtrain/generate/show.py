@@ -1,4 +1,4 @@
-"""What `bigtrain interpolate` shows, by kind: a walk as a film, a table of mixed styles, a sweep of truncation."""
+"""What `bigtrain interpolate` shows, by kind: a walk or a turn as a film, tables of mixed styles or truncations."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from bigtrain.core.errors import UserError
 from bigtrain.generate.films import SUFFIXES, write_film
 from bigtrain.generate.pictures import image_grid
 from bigtrain.generate.snapshot import Snapshot
-from bigtrain.generate.walks import mix_table, truncation_table, walk
+from bigtrain.generate.walks import mix_table, truncation_table, turn, walk
 from data_pipelines.codec import Pixels
 
 
@@ -26,6 +26,7 @@ class ShowOptions:
         columns: seeds of a style table's columns.
         truncation: of a walk and a style table.
         truncations: of a sweep.
+        conditions: between which a turn moves.
         layers: that take the column's style.
         walks: how many side by side, each with seeds of its own.
         frames: between two stations.
@@ -38,6 +39,7 @@ class ShowOptions:
     columns: Sequence[int] | None = None
     truncation: float | None = None
     truncations: Sequence[float] | None = None
+    conditions: Sequence[Sequence[float]] | None = None
     layers: range | None = None
     walks: int | None = None
     frames: int | None = None
@@ -67,8 +69,8 @@ def show(kind: str, snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
     return draw(snapshot, options, out)
 
 
-def parse_numbers(text: str) -> list[float]:
-    """Read numbers with commas between them.
+def parse_numbers(text: str, option: str) -> list[float]:
+    """Read numbers with commas between them, which an option has.
 
     Raises:
         WishError: written otherwise.
@@ -76,7 +78,7 @@ def parse_numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ShowError(f"truncations {text!r}: write them like 0,0.5,1") from None
+        raise ShowError(f"{option} {text!r}: write numbers like 0,0.5,1") from None
 
 
 def parse_layers(text: str) -> range:
@@ -106,14 +108,25 @@ def _walk(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
         seeds = options.seeds[number * stations : (number + 1) * stations]
         labels = every[number * stations : (number + 1) * stations]
         ways.append(walk(snapshot, seeds, labels, frames=frames, truncation=_truncation(options)))
-    columns = next(count for count in range(1, walks + 1) if walks % count == 0 and count * count >= walks)
-
-    def pictures() -> Iterator[Pixels]:
-        for images in zip(*ways, strict=True):
-            yield image_grid(torch.stack(images), columns, width=options.width, gap=int(walks > 1))
-
-    count = write_film(out, pictures(), fps=fps)
+    count = _film(out, map(torch.stack, zip(*ways, strict=True)), walks, options)
     return f"{count} frames, {count / fps:.1f} s, past {stations} seeds and back"
+
+
+def _turn(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
+    if len(options.conditions or ()) < 2:
+        raise ShowError("--kind turn needs --conditions, two or more, such as '-0.8,0 0.8,0'")
+    assert options.conditions is not None
+    frames, seeds = options.frames or 30, options.seeds
+    moving = turn(snapshot, seeds, options.conditions, frames=frames, truncation=_truncation(options))
+    count = _film(out, moving, len(seeds), options)
+    return f"{count} frames of {len(seeds)} seeds, past {len(options.conditions)} conditions and back"
+
+
+def _film(out: Path, frames: Iterator[torch.Tensor], count: int, options: ShowOptions) -> int:
+    """Write frames of `count` images each, uint8, side by side; return the number of frames."""
+    columns = next(side for side in range(1, count + 1) if count % side == 0 and side * side >= count)
+    grids: Iterator[Pixels] = (image_grid(one, columns, width=options.width, gap=int(count > 1)) for one in frames)
+    return write_film(out, grids, fps=options.fps or 30)
 
 
 def _styles(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
@@ -135,6 +148,7 @@ def _truncations(snapshot: Snapshot, options: ShowOptions, out: Path) -> str:
 
 KINDS: dict[str, tuple[set[str], tuple[str, ...], Callable[[Snapshot, ShowOptions, Path], str]]] = {
     "walk": ({"truncation", "walks", "frames", "fps"}, SUFFIXES, _walk),
+    "turn": ({"conditions", "truncation", "frames", "fps"}, SUFFIXES, _turn),
     "styles": ({"columns", "truncation", "layers"}, (".png", ".jpg", ".webp"), _styles),
     "truncation": ({"truncations"}, (".png", ".jpg", ".webp"), _truncations),
 }

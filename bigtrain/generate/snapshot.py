@@ -78,6 +78,11 @@ class Snapshot:
         return self
 
     @property
+    def classes(self) -> int:
+        """Number of classes that can be chosen; 0 without."""
+        return len(self.sampler.inputs[CLASS].classes) if CLASS in self.sampler.inputs else 0
+
+    @property
     def average(self) -> str:
         """Which average of the weights this is, as a protocol names it: `half_life`, or `sigma_rel 0.05`."""
         sigma_rel = self.description.get("sigma_rel")
@@ -105,9 +110,9 @@ class Snapshot:
             SnapshotError: there is no such class.
         """
         if names == "all":
-            if not self.generator.image.classes:
+            if not self.classes:
                 raise SnapshotError("class 'all': this generator has no classes")
-            return list(range(self.generator.image.classes))
+            return list(range(self.classes))
         found = [names] if names in self.class_names else [name.strip() for name in names.split(",")]
         return [self.class_index(name) for name in found]
 
@@ -119,6 +124,20 @@ class Snapshot:
         drawn = self.sampler.draw_inputs(self.draws(torch.tensor(seeds, dtype=torch.int64))).get(CLASS)
         labels: list[int] = [0] * len(seeds) if drawn is None else drawn.tolist()
         return labels
+
+    def condition(self, numbers: Sequence[float]) -> dict[str, Tensor]:
+        """Return the inputs that a vector of numbers is, for one sample: such as the pose of a camera.
+
+        Raises:
+            SnapshotError: the generator has no such condition, or one of another length.
+        """
+        vectors = {name: spec for name, spec in self.sampler.inputs.items() if name != CLASS}
+        if not vectors:
+            raise SnapshotError("condition: this generator is not conditioned on a vector of numbers")
+        ((name, spec),) = vectors.items()
+        if spec.shape != (len(numbers),):
+            raise SnapshotError(f"condition: '{name}' has {spec.shape[0]} numbers, not {len(numbers)}")
+        return {name: torch.tensor(numbers, dtype=torch.float32)[None]}
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """Return the latent of each seed, shape [N, z_dim]."""
@@ -132,6 +151,7 @@ class Snapshot:
         truncation: float = 1.0,
         cutoff: int | None = None,
         batch: int = 64,
+        condition: Sequence[float] | None = None,
     ) -> Tensor:
         """Generate one image a seed; an image depends on its own seed and label only.
 
@@ -141,14 +161,15 @@ class Snapshot:
             truncation: 1 for the whole distribution.
             cutoff: truncate the first layers only, as many as this; style-based generators can.
             batch: images that are computed at once; they are the same in any, to the bit on a CPU.
+            condition: vector that conditions all images, such as the pose of a camera; None draws one from each seed.
 
         Returns:
             Images around [-1, 1], on the CPU, shape [N, C, H, W].
 
         Raises:
-            SnapshotError: the generator has no such class, or no styles to cut off.
+            SnapshotError: the generator has no such class or condition, or no styles to cut off.
         """
-        found = self.batches(seeds, labels, truncation=truncation, cutoff=cutoff, batch=batch)
+        found = self.batches(seeds, labels, truncation=truncation, cutoff=cutoff, batch=batch, condition=condition)
         return torch.cat([images.float().cpu() for images in found])
 
     @torch.inference_mode()
@@ -160,6 +181,7 @@ class Snapshot:
         truncation: float = 1.0,
         cutoff: int | None = None,
         batch: int = 64,
+        condition: Sequence[float] | None = None,
     ) -> Iterator[Tensor]:
         """Generate likewise, batch after batch, on the generator's device, without waiting for the device.
 
@@ -171,7 +193,8 @@ class Snapshot:
                 "truncation cutoff: this generator has no styles, so that its truncation is the same for all layers"
             )
         limits = {"truncation": truncation} if cutoff is None else {"truncation": truncation, "cutoff": cutoff}
-        classes = self.generator.image.classes
+        classes = self.classes
+        given = {} if condition is None else self.condition(condition)
         labels = self.labels(seeds) if labels is None else labels
         wrong = [label for label in labels if not 0 <= label < max(classes, 1)]
         if wrong:
@@ -181,7 +204,8 @@ class Snapshot:
             few = torch.tensor(seeds[start : start + batch], dtype=torch.int64)
             label = torch.tensor(labels[start : start + batch], dtype=torch.int64)
             filled = torch.arange(-(-len(few) // _AT_LEAST) * _AT_LEAST) % len(few)
-            inputs = {CLASS: label[filled].to(device)} if classes else {}
+            inputs = {name: one.expand(len(filled), -1).to(device) for name, one in given.items()}
+            inputs |= {CLASS: label[filled].to(device)} if classes else {}
             made = self.sampler(self.networks, inputs, self.draws(few[filled].to(device)), **limits)
             yield next(iter(made.values()))[: len(few)]
 

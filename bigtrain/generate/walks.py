@@ -1,4 +1,4 @@
-"""Between images: walks through the latent space, tables of mixed styles, sweeps of truncation."""
+"""Between images: walks through the latent space, turning cameras, tables of mixed styles, sweeps of truncation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from bigtrain.core.quantise import to_uint8
 from bigtrain.generate.snapshot import Snapshot, SnapshotError
 from bigtrain.models import StyleGenerator
+from bigtrain.tasks.samplers import CLASS, SynthesisSampler, VectorConditionSampler
 
 _BATCH = 32
 
@@ -40,7 +41,7 @@ def walk(
 ) -> Iterator[Tensor]:
     """Walk from seed to seed, and from the last one back to the first.
 
-    A class blends into the next one's by its weights.
+    A class blends into the next one's by its weights, and a vector that conditions moves to the next one's.
 
     Args:
         snapshot: whose images.
@@ -52,16 +53,75 @@ def walk(
     Yields:
         Images, uint8, shape [C, H, W]; `frames` for each station.
     """
-    generator, stations = snapshot.generator, len(seeds)
+    z, conditions = snapshot.latents(seeds), _conditions(snapshot, seeds, labels)
+    for start, end, share in _steps(len(seeds), frames):
+        label = _label(snapshot, conditions[start].lerp(conditions[end], share[:, None]))
+        yield from _images(snapshot, slerp(z[start], z[end], share), label, truncation)
+
+
+@torch.inference_mode()
+def turn(
+    snapshot: Snapshot,
+    seeds: Sequence[int],
+    conditions: Sequence[Sequence[float]],
+    *,
+    frames: int,
+    truncation: float = 1.0,
+) -> Iterator[Tensor]:
+    """Move all seeds from condition to condition, and from the last one back to the first: a camera around objects.
+
+    Args:
+        snapshot: of a generator that is conditioned on a vector.
+        seeds: of the images.
+        conditions: two or more stations.
+        frames: from one station to the next.
+        truncation: see `Snapshot.sample`.
+
+    Yields:
+        Images of all seeds, uint8, shape [seeds, C, H, W]; `frames` for each station.
+
+    Raises:
+        SnapshotError: the generator has no such condition.
+    """
+    stations = torch.cat([next(iter(snapshot.condition(numbers).values())) for numbers in conditions])
     z = snapshot.latents(seeds)
-    classes = generator.image.classes
-    weights = F.one_hot(torch.tensor(labels), max(classes, 1)).float()
-    place = torch.arange(stations * frames)
-    for few in torch.split(place, _BATCH):
-        start, share = few // frames, (few % frames) / frames
-        end = (start + 1) % stations
-        label = weights[start].lerp(weights[end], share[:, None]) if classes else torch.zeros_like(few)
-        yield from to_uint8(generator(slerp(z[start], z[end], share), label, truncation=truncation))
+    for start, end, share in _steps(len(stations), frames):
+        for vector in stations[start].lerp(stations[end], share[:, None]):
+            label = _label(snapshot, vector.expand(len(seeds), -1))
+            parts = [slice(first, first + _BATCH) for first in range(0, len(seeds), _BATCH)]
+            yield torch.cat([_images(snapshot, z[part], label[part], truncation) for part in parts])
+
+
+def _steps(stations: int, frames: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield, for a few frames at a time, the stations before and after them, and their share of the way."""
+    for few in torch.split(torch.arange(stations * frames), _BATCH):
+        start = few // frames
+        yield start, (start + 1) % stations, (few % frames) / frames
+
+
+def _conditions(snapshot: Snapshot, seeds: Sequence[int], labels: Sequence[int]) -> Tensor:
+    """Return the vectors that condition stations, which are weights of classes if it is classes that do."""
+    if CLASS in snapshot.sampler.inputs or not snapshot.sampler.inputs:
+        return F.one_hot(torch.tensor(labels), max(snapshot.classes, 1)).float()
+    (drawn,) = snapshot.sampler.draw_inputs(snapshot.draws(torch.tensor(seeds, dtype=torch.int64))).values()
+    return drawn
+
+
+def _label(snapshot: Snapshot, conditions: Tensor) -> Tensor:
+    """Return what the generator takes, from such vectors."""
+    sampler = snapshot.sampler
+    index = torch.zeros(len(conditions), dtype=torch.int64)
+    if isinstance(sampler, VectorConditionSampler):
+        return sampler.label_of(dict.fromkeys(sampler.inputs, conditions), snapshot.draws(index))
+    return conditions if snapshot.classes else index
+
+
+def _images(snapshot: Snapshot, z: Tensor, label: Tensor, truncation: float) -> Tensor:
+    """Return the images of latents, uint8."""
+    made = snapshot.generator(z, label, truncation=truncation)
+    index = torch.zeros(len(z), dtype=torch.int64)
+    sampler = snapshot.sampler
+    return to_uint8(sampler.output_of(made, snapshot.draws(index)) if isinstance(sampler, SynthesisSampler) else made)
 
 
 @torch.inference_mode()

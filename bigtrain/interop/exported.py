@@ -13,6 +13,7 @@ from bigtrain.generate.apply import translation_of
 from bigtrain.generate.snapshot import Snapshot, SnapshotError
 from bigtrain.interop.errors import InteropError
 from bigtrain.models import Generator, ImageSpec, Translator
+from bigtrain.tasks.samplers import VectorConditionSampler
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,20 @@ def export_of(snapshot: Snapshot, folder: Path, *, truncation: float | None, out
     if not any(isinstance(network, Translator) for network in snapshot.networks.values()):
         if output is not None:
             raise InteropError(f"--output {output}: {folder} contains a generator, which has one output; leave it out")
-        return _of_generator(snapshot.generator, 1.0 if truncation is None else truncation)
+        return _of_generator(snapshot, 1.0 if truncation is None else truncation)
     if truncation is not None:
         raise InteropError(f"--truncation: {folder} contains a translator, which has none; leave it out")
     return _of_translator(snapshot, folder, output)
 
 
-def _of_generator(generator: Generator, truncation: float) -> Export:
+def _of_generator(snapshot: Snapshot, truncation: float) -> Export:
+    generator, sampler = snapshot.generator, snapshot.sampler
+
     def inputs(count: int) -> tuple[Tensor, Tensor]:
         draws = Draws(0, torch.arange(count), "export")
-        label = draws.of("label").integers(max(generator.image.classes, 1), 1).squeeze(1)
+        if isinstance(sampler, VectorConditionSampler):
+            return draws.of("z").normal(generator.z_dim), sampler.label_of({}, draws)
+        label = draws.of("label").integers(max(snapshot.classes, 1), 1).squeeze(1)
         return draws.of("z").normal(generator.z_dim), label
 
     batch = torch.export.Dim("batch")

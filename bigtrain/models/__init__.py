@@ -25,6 +25,7 @@ from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
 from bigtrain.models.dvdgan_fp import DVDGANFPConfig, DVDGANFPDiscriminatorConfig
+from bigtrain.models.eg3d import EG3DGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.hifigan import HiFiGANConfig, HiFiGANDiscriminatorConfig
@@ -75,6 +76,7 @@ GENERATORS.add_classes(
     CGANGeneratorConfig,
     DCGANGeneratorConfig,
     DVDGANGeneratorConfig,
+    EG3DGeneratorConfig,
     GAN3DGeneratorConfig,
     MLPGeneratorConfig,
     MoCoGANGeneratorConfig,
@@ -152,6 +154,7 @@ __all__ = [
     "DataSpec",
     "Discriminator",
     "DiscriminatorConfig",
+    "EG3DGeneratorConfig",
     "Generator",
     "GeneratorConfig",
     "ImageSpec",

@@ -224,7 +224,7 @@ class SynthesisBlock(nn.Module):
         else:
             x, used = self.conv1(self.conv0(x, ws[:, 0], draws), ws[:, 1], draws), 2
         if image is not None:
-            image = upfirdn2d(image, self.fir, up=2, padding=_up_padding(self.fir), gain=4)
+            image = upfirdn2d(image, self.fir, up=2, padding=up_padding(self.fir), gain=4)
         if self.has_rgb:
             rgb = self.torgb(x, ws[:, used]).float()
             image = rgb if image is None else image + rgb
@@ -373,7 +373,8 @@ class DiscriminatorEpilogue(nn.Module):
         return out
 
 
-def _up_padding(fir: Tensor) -> tuple[int, int, int, int]:
+def up_padding(fir: Tensor) -> tuple[int, int, int, int]:
+    """Return the padding of `upfirdn2d` with which up-sampling by two doubles the sides."""
     near, far = (len(fir) + 1) // 2, (len(fir) - 2) // 2
     return near, far, near, far
 

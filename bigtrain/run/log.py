@@ -80,6 +80,12 @@ class RunLog:
         with self.profile.span(name), self.journal.account.span(name):
             yield
 
+    @contextmanager
+    def event(self, name: str) -> Iterator[None]:
+        """Take the time of an event between two steps, and show its name."""
+        with self.span(name), self._display.during(name):
+            yield
+
     def restart_clock(self) -> None:
         """Measure speed from here on."""
         self._speed = Speed(self._progress)

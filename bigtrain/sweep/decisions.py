@@ -6,7 +6,6 @@ of the log when it is written; a resumed sweep tells a new one all events again,
 
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -37,7 +36,8 @@ class RayDecisions:
         name: name of the scheduler.
     """
 
-    search_alg = None
+    search_alg = SimpleNamespace(searcher=SimpleNamespace(on_pause=lambda trial: None, on_unpause=lambda trial: None))
+    """The searcher of BOHB, which Ray's scheduler tells which trials are paused; it proposes points without that."""
 
     def __init__(self, config: RayScheduler, total_kimg: float, space: Space, trials: int, seed: int) -> None:
         logging.getLogger("ray.tune.schedulers").setLevel(logging.WARNING)  # the sweep tells what is decided
@@ -62,10 +62,14 @@ class RayDecisions:
                 score = TrialScore(event["samples_seen"], event["value"])
                 self._on_score(self._trials[event["number"]], score, Direction(maximize=event["higher_is_better"]))
             case "end" if number in self._trials:
+                if self._config.pauses:  # Ray leaves it set, and then waits for ever for a trial that has failed
+                    self._scheduler._trial_info[self._trials[event["number"]]][0].is_being_processed = False
                 self._on_end(self._trials[event["number"]], failed=event["state"] == "failed")
             case "generation" if event["index"] >= self._closed and "standings" in event:
                 standings = {int(one): (point, score) for one, (point, score) in event["standings"].items()}
                 self.moves(event["index"], standings)
+        if self._config.name == "hb_bohb":  # where no trial runs, it goes on with a bracket that is not filled
+            self._scheduler.choose_trial_to_run(self)
 
     def decision(self, number: int) -> Decision:
         """Return what becomes of a trial after its newest score."""
@@ -89,22 +93,21 @@ class RayDecisions:
             For each trial that is replaced: its number, the number of the other trial, and the new point, or None if
             that does not satisfy the constraints.
         """
-        linear = self._config.name == "pb2"
+        shares = self._config.name == "pb2"
         self._closed = index + 1
         trials = {number: self._trials[number] for number in standings}
         for number, trial in self._trials.items():
             trial.status, trial.copied = "RUNNING" if number in standings else "ERROR", None
-        with seeded(self._seed * 10_000 + self._closed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the Gaussian process of PB2, when it has few points
+        with seeded(self._seed * 10_000 + self._closed):
             for number, (point, score) in standings.items():
                 own = self._space.all_coordinates(point)
-                trials[number].config = self._space.to_linear(own) if linear else own
+                trials[number].config = self._space.to_shares(own) if shares else own
                 result = {"boundary": self._closed, "score": score if math.isfinite(score) else _WORST}
                 self._scheduler.on_trial_result(self, trials[number], result)
                 trials[number].status = "PAUSED"
         moved = [(number, trial.copied, trial.config) for number, trial in trials.items() if trial.copied is not None]
         return [
-            (number, donor, self._space.at(self._space.from_linear(config) if linear else config))
+            (number, donor, self._space.at(self._space.from_shares(config) if shares else config))
             for number, donor, config in moved
         ]
 

@@ -29,7 +29,7 @@ def write_page(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) 
     charts = {
         "Best score so far": _best(sweep, trials, direction),
         "Parallel coordinates": _parallel(sweep, trials, direction),
-        "What matters": _importance(sweep, trials, direction),
+        "What matters": importance_chart(sweep, trials, direction),
     }
     name = escape(sweep.folder.resolve().name)
     parts = [f"<h1>{name}</h1><p>{escape(summary(rank_settings(trials, direction), direction))}.</p>"]
@@ -48,20 +48,18 @@ def write_page(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) 
     return path
 
 
-def importances(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> dict[str, float]:
-    """Return each parameter's share of the score's variance (PED-ANOVA, Watanabe et al. 2023); empty for few trials."""
+def importance_chart(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> graph_objects.Figure | None:
+    """Return a chart of each parameter's share of the score's variance (PED-ANOVA, Watanabe et al. 2023)."""
     import optuna
 
     study = _study(sweep, trials, direction)
     if len(study.trials) < _FEWEST:
-        return {}
+        return None
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     try:
-        found = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), normalize=True
-        )
+        return optuna.visualization.plot_param_importances(study, evaluator, target_name=sweep.metric.name)
     except (ValueError, RuntimeError):  # all scores alike, or no parameter in all trials
-        return {}
-    return {name: float(share) for name, share in found.items()}
+        return None
 
 
 def _best(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> graph_objects.Figure | None:
@@ -100,14 +98,3 @@ def _study(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> "
         n: replace(trial, point={**base, **trial.point}) for n, trial in trials.items() if trial.repeats is None
     }
     return study_of(sweep.space, searched, direction, names=lambda key: _label(sweep, key))
-
-
-def _importance(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> graph_objects.Figure | None:
-    shares = importances(sweep, trials, direction)
-    if not shares:
-        return None
-    ranked = sorted(shares.items(), key=lambda one: one[1])
-    figure = graph_objects.Figure()
-    figure.add_bar(x=[share for _, share in ranked], y=[name for name, _ in ranked], orientation="h")
-    figure.update_layout(xaxis_title="share of the score's variance (PED-ANOVA)")
-    return figure

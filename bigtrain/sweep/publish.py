@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
-from bigtrain.sweep.event_log import SweepEventLog, Trial, direction_of
+from bigtrain.sweep.event_log import SweepEventLog, direction_of
 from bigtrain.sweep.metric import Direction
 from bigtrain.sweep.page import PAGE, write_page
-from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, summary, write_results
-from bigtrain.sweep.sweep import Sweep, read_sweep
+from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, summary, table_rows, write_results
+from bigtrain.sweep.sweep import read_sweep
 from bigtrain.tracking.mlflow import describe_failure
 from bigtrain.tracking.registry import CHAMPION
 from data_pipelines.secrets import print_line
@@ -70,7 +70,7 @@ def publish(folder: Path) -> str | None:
     for name in ("sweep.yaml", "base.yaml", PAGE, RESULTS, WINNER):
         if (folder / name).is_file():
             client.log_artifact(parent, str(folder / name))
-    _log_table(client, parent, _table(sweep, trials))
+    _log_table(client, parent, table_rows(sweep, trials, direction))
     for place, setting in enumerate(ranked[:_WINNERS], 1):
         _log_grid(client, parent, folder / setting.trial.name, f"winners/{place}_{setting.trial.name}")
     if sweep.config.champion and ranked:
@@ -98,25 +98,10 @@ def _parent_of(client: MlflowClient, children: Mapping[int, dict[str, Any]]) -> 
     return None
 
 
-def _table(sweep: Sweep, trials: Mapping[int, Trial]) -> dict[str, list[Any]]:
-    """Return the columns of the table of trials."""
-    base = sweep.space.base_point()
-    rows = [trial for _, trial in sorted(trials.items())]
-    columns: dict[str, list[Any]] = {
-        "trial": [trial.name for trial in rows],
-        "state": [trial.state for trial in rows],
-        "seed": [trial.seed for trial in rows],
-        "kimg": [trial.last.kimg if trial.last else None for trial in rows],
-        sweep.metric.name: [trial.last.value if trial.last else None for trial in rows],
-        "error": [trial.last.error if trial.last else None for trial in rows],
-    }
-    return columns | {key: [{**base, **trial.point}.get(key) for trial in rows] for key in sweep.space.varying}
-
-
-def _log_table(client: MlflowClient, run_id: str, columns: dict[str, list[Any]]) -> None:
+def _log_table(client: MlflowClient, run_id: str, rows: list[dict[str, Any]]) -> None:
     """Log the table in MLflow's format, in place of the previous one; MLflow's own `log_table` appends."""
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    client.log_dict(run_id, {"columns": list(columns), "data": rows}, "trials.json")
+    table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+    client.log_dict(run_id, table, "trials.json")
     logged = json.dumps([{"path": "trials.json", "type": "table"}])
     client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 

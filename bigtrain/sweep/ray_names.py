@@ -1,28 +1,19 @@
 """What is checked of the names and arguments of Ray Tune's schedulers and search algorithms, before Ray starts."""
 
+import textwrap
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-_NEEDS = {"bohb": ("hpbandster", "ConfigSpace"), "hb_bohb": ("hpbandster", "ConfigSpace"), "pb2": ("sklearn",)}
-"""Modules that Ray needs for a name, beyond what it says itself."""
 
-
-def import_ray(name: str) -> None:
-    """Check that Ray Tune, and what it needs for a scheduler or a search algorithm, is installed.
+def require_ray() -> None:
+    """Check that Ray Tune is installed.
 
     Raises:
-        ValueError: a package is missing, or the name works only in a Tuner of one's own.
+        ValueError: it is not.
     """
     if find_spec("ray") is None:
         raise ValueError("kind 'ray' needs Ray Tune (pip install 'bigtrain[tune]')")
-    missing = [module for module in _NEEDS.get(name, ()) if find_spec(module) is None]
-    if missing:
-        raise ValueError(
-            f"{name} needs {' and '.join(missing)}, which is not installed (pip install {' '.join(missing)})"
-        )
-    if "bohb" in name:  # its searcher is told of paused trials by the scheduler, within Ray
-        raise ValueError(f"{name} works only in a Tuner of your own, with bigtrain.sweep.trainable")
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any], known: Collection[str]) -> None:
@@ -34,3 +25,8 @@ def check_arguments(name: str, arguments: Mapping[str, Any], known: Collection[s
     for key in arguments:
         if key not in known:
             raise ValueError(f"args: {name} has no '{key}'; it has {', '.join(known)}")
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error of Ray or of its libraries, which may have paragraphs, as one line."""
+    return textwrap.shorten(str(error), 300) or type(error).__name__

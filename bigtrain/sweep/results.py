@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bigtrain.core.config import dump_yaml
 from bigtrain.sweep.event_log import Trial, read_events
@@ -75,26 +76,11 @@ def format_score(scored: TrialScore) -> str:
 def write_results(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> list[RankedSetting]:
     """Write the table of all trials and the winner's config for `bigtrain train`; return the ranked settings."""
     ranked = rank_settings(trials, direction)
-    places = {one.trial.number: place for place, one in enumerate(ranked, 1)}
-    keys = [key for key in sweep.space.parameters if key in sweep.space.varying]
-    base = sweep.space.base_point()
-    front = {trial.number for trial in pareto_front(trials, direction)}
+    rows = table_rows(sweep, trials, direction)
     with (sweep.folder / RESULTS).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        columns = ["trial", "state", "repeats", "seed", "kimg", sweep.metric.name, "low", "high", "img_per_s"]
-        table.writerow([*columns, "rank", "pareto", *keys, "why"])
-        for number, trial in sorted(trials.items()):
-            last, point = trial.last, {**base, **trial.point}
-            scored = ["", "", "", "", ""]
-            if last is not None:
-                ends = (last.value - 1.96 * last.error, last.value + 1.96 * last.error)
-                scored = [f"{x:.6g}" for x in (last.kimg, last.value, *ends, last.img_per_s)]
-            repeats = "" if trial.repeats is None else trial.repeats
-            table.writerow(
-                [number, trial.state, repeats, trial.seed, *scored, places.get(number, ""), number in front]
-                + [point.get(key, "") for key in keys]
-                + [trial.why]
-            )
+        table = csv.DictWriter(file, list(rows[0]) if rows else [])
+        table.writeheader()
+        table.writerows(rows)
     if ranked:
         winner = ranked[0].trial
         config = sweep.training(winner)
@@ -106,6 +92,24 @@ def write_results(sweep: Sweep, trials: Mapping[int, Trial], direction: Directio
         with atomic_write(sweep.folder / WINNER) as output:
             output.write(f"{about}{command}{dump_yaml(config)}".encode())
     return ranked
+
+
+def table_rows(sweep: Sweep, trials: Mapping[int, Trial], direction: Direction) -> list[dict[str, Any]]:
+    """Return a row for each trial, by the names of the columns; None where there is no value."""
+    places = {one.trial.number: place for place, one in enumerate(rank_settings(trials, direction), 1)}
+    front = {trial.number for trial in pareto_front(trials, direction)}
+    keys, base = [key for key in sweep.space.parameters if key in sweep.space.varying], sweep.space.base_point()
+    rows = []
+    for number, trial in sorted(trials.items()):
+        row: dict[str, Any] = {"trial": number, "state": trial.state, "repeats": trial.repeats, "seed": trial.seed}
+        row |= dict.fromkeys(("kimg", sweep.metric.name, "low", "high", "img_per_s"))
+        if (last := trial.last) is not None:
+            ends = (last.value - 1.96 * last.error, last.value + 1.96 * last.error)
+            scored = (last.kimg, last.value, *ends, last.img_per_s)
+            row |= zip(list(row)[4:], [float(f"{one:.6g}") for one in scored], strict=True)
+        row |= {"rank": places.get(number), "pareto": number in front}
+        rows.append({**row, **{key: {**base, **trial.point}.get(key) for key in keys}, "why": trial.why})
+    return rows
 
 
 def pareto_front(trials: Mapping[int, Trial], direction: Direction) -> list[Trial]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
-from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.ray_names import check_arguments, one_line, require_ray
 from bigtrain.sweep.space import Space, Uniform
 
 RayName = Literal[
@@ -22,7 +22,7 @@ RayName = Literal[
 ]
 _OURS = ("time_attr", "metric", "mode", "synch", "log_config", "require_attrs", "custom_explore_fn")
 _OF_SPACE = ("hyperparam_mutations", "hyperparam_bounds")
-_COPYING = ("pbt", "pb2")
+_COPYING, _PAUSING = ("pbt", "pb2"), ("hyperband", "hb_bohb")
 _PROBE = Space({"x": Uniform(kind="uniform", low=0.0, high=1.0)}, [], {"x": 0.5})
 
 
@@ -80,7 +80,7 @@ class RayScheduler(Scheduler):
 
     @model_validator(mode="after")
     def _is_known_to_ray(self) -> "RayScheduler":
-        import_ray(self.name)
+        require_ray()
         from ray.tune.schedulers import SCHEDULER_IMPORT
 
         found = SCHEDULER_IMPORT[self.name]
@@ -91,7 +91,7 @@ class RayScheduler(Scheduler):
         try:
             self.make(100.0, _PROBE)
         except Exception as error:  # whatever Ray raises about the values
-            raise ValueError(f"args: {self.name} rejects them: {error or type(error).__name__}") from None
+            raise ValueError(f"args: {self.name} rejects them: {one_line(error)}") from None
         return self
 
     @property
@@ -107,7 +107,7 @@ class RayScheduler(Scheduler):
     @property
     def pauses(self) -> bool:
         """Whether trials wait for each other, until it is known which of them continue."""
-        return self.name == "hyperband"
+        return self.name in _PAUSING
 
     def make(self, total_kimg: float, space: Space) -> Any:
         """Return a new scheduler of Ray.
@@ -122,6 +122,8 @@ class RayScheduler(Scheduler):
         usual["max_t"] = max(total_kimg, float(self.args.get("grace_period", 1)))  # left out where it is not known
         if self.pauses and int(self.args.get("max_t", total_kimg)) < 1:
             raise ValueError("it pauses trials at whole kimg, so that a training must have more than 1")
+        if self.pauses:  # the last rung may be below total_kimg, because rungs are whole kimg
+            usual["stop_last_trials"] = False
         if not self.copies:
             return create_scheduler(self.name, **{**usual, **self.args})
         choices = [key for key, one in space.dimensions.items() if one.values]
@@ -133,14 +135,12 @@ class RayScheduler(Scheduler):
             key: list(one.values) or (tune.loguniform if one.log else tune.uniform)(one.low, one.high)
             for key, one in space.dimensions.items()
         }
-        lows, highs = ({key: getattr(one, name) for key, one in space.dimensions.items()} for name in ("low", "high"))
-        low, high = space.to_linear(lows), space.to_linear(highs)
         given = {**self.args, "perturbation_interval": 1, "burn_in_period": 0}
         return create_scheduler(
             self.name,
             **{**usual, **given},
             hyperparam_mutations=domains,
-            hyperparam_bounds={key: [low[key], high[key]] for key in low},
+            hyperparam_bounds={key: [0.0, 1.0] for key in domains},
         )
 
 

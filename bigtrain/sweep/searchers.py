@@ -7,8 +7,10 @@ a resumed sweep needs no state but the event log.
 import importlib
 import inspect
 import itertools
+import logging
 import math
 import random
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +18,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, PositiveInt, model_validator
 
 from bigtrain.core.config import Config
 from bigtrain.sweep.event_log import Trial
 from bigtrain.sweep.metric import Direction, TrialScore
-from bigtrain.sweep.ray_names import check_arguments, import_ray
+from bigtrain.sweep.ray_names import check_arguments, one_line, require_ray
 from bigtrain.sweep.space import Dimension, Point, Space
 
 if TYPE_CHECKING:
@@ -106,7 +109,9 @@ class OptunaSearch(Searcher):
 class RaySearch(Searcher):
     """A search algorithm of Ray Tune (`ray.tune.search`); its library must be installed.
 
-    Numbers on a logarithmic scale are searched by their logarithm, whatever the algorithm. `bayesopt` knows no choices.
+    Numbers are searched by their shares of their ranges, which may be logarithmic, whatever the algorithm. `bayesopt`
+    knows no choices. `bohb` is told each score of a trial, as one for a budget of so many images, and proposes by the
+    scores of the largest budget that has enough of them; the others are told the newest score of each trial.
 
     Attributes:
         kind: `ray`.
@@ -116,21 +121,20 @@ class RaySearch(Searcher):
     """
 
     kind: Literal["ray"]
-    name: Literal["optuna", "hyperopt", "bayesopt", "nevergrad", "hebo", "ax", "zoopt", "bohb"]
+    name: Literal["optuna", "hyperopt", "bayesopt", "nevergrad", "hebo", "ax", "bohb"]
     args: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _is_known_to_ray(self) -> "RaySearch":
-        import_ray(self.name)
+        require_ray()
         from ray import tune
 
-        check_arguments(self.name, self.args, [one for one in self._parameters() if one not in (*_OURS, *_SEEDS)])
-        try:
-            with seeded(0):
+        with seeded(0):
+            check_arguments(self.name, self.args, [one for one in self._parameters() if one not in (*_OURS, *_SEEDS)])
+            try:
                 self._make({"x": tune.uniform(0.0, 1.0)}, [], 0).suggest("0")
-        except Exception as error:  # whatever Ray and the library raise: not installed, values that do not fit
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"{self.name} cannot be used: {words[0]}") from None
+            except Exception as error:  # whatever Ray and the library raise: not installed, values that do not fit
+                raise ValueError(f"{self.name} cannot be used: {one_line(error)}") from None
         return self
 
     def point(
@@ -139,24 +143,33 @@ class RaySearch(Searcher):
         """See the base."""
         names = {key: f"x{place}" for place, key in enumerate(space.dimensions)}  # not all of them take dots
         domains = {names[key]: _domain(dimension) for key, dimension in space.dimensions.items()}
-        known = [
-            {names[key]: one for key, one in space.to_linear(space.all_coordinates(trial.point)).items()}
-            for trial in trials.values()
-        ]
+        shares = [space.to_shares(space.all_coordinates(trial.point)) for trial in trials.values()]
+        known = [{names[key]: share for key, share in one.items()} for one in shares]
         with seeded(seed * 10_000 + number) as own:
             searcher = self._make(domains, known, own)
             for trial in trials.values():
                 searcher.suggest(f"known {trial.number}")
-            for trial, score in _scored(trials.values(), direction):
-                searcher.on_trial_complete(f"known {trial.number}", {"score": direction.key(score)})
+            self._tell(searcher, trials.values(), direction)
             for attempt in range(_TRIES):
                 suggested = searcher.suggest(f"{number} {attempt}")
                 if not isinstance(suggested, dict):
                     break  # it has no more, or waits for results
-                point = space.at(space.from_linear({key: suggested[name] for key, name in names.items()}))
+                point = space.at(space.from_shares({key: suggested[name] for key, name in names.items()}))
                 if point is not None:
                     return point
         return space.draw(f"{seed}/{number}")
+
+    def _tell(self, searcher: Any, trials: Iterable[Trial], direction: Direction) -> None:
+        """Tell a searcher of Ray the scores of the trials: the last of each; BOHB all of them, with their budgets."""
+        if self.name != "bohb":
+            for trial, score in _scored(trials, direction):
+                searcher.on_trial_complete(f"known {trial.number}", {"score": direction.key(score)})
+            return
+        told = [(score, trial.number) for trial in trials for score in trial.scores.values()]
+        # Its model is that of the largest budget with enough scores: told first, the others are not fitted.
+        for score, number in sorted(told, key=lambda one: (-one[0].samples_seen, one[1])):
+            result = {"score": direction.key(score), "hyperband_info": {"budget": score.kimg}}
+            searcher.on_trial_result(f"known {number}", result)
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         from ray.tune.search import SEARCH_ALG_IMPORT
@@ -167,8 +180,12 @@ class RaySearch(Searcher):
         """Return a new searcher of Ray, which suggests the points first."""
         from ray.tune.search import create_searcher
 
+        for logger in ("ray.tune.search", "ax"):  # they tell what is of no use in a sweep
+            logging.getLogger(logger).setLevel(logging.ERROR)
         seeds = {name: seed for name in _SEEDS if name in self._parameters()}
         args = dict(self.args)
+        if self.name == "ax":  # it passes whatever is given on to its client
+            seeds["random_seed"] = seed
         if self.name == "optuna":  # otherwise it writes a line for each study to standard error
             import optuna
 
@@ -227,13 +244,10 @@ def _distributions(space: Space) -> "dict[str, optuna.distributions.BaseDistribu
 
 
 def _domain(dimension: Dimension) -> Any:
-    """Return the domain of Ray of a dimension; numbers on a logarithmic scale are searched by their logarithm."""
+    """Return the domain of Ray of a dimension; numbers are searched by their shares of the range."""
     from ray import tune
 
-    if dimension.values:
-        return tune.choice(list(dimension.values))
-    scale = math.log if dimension.log else float
-    return tune.uniform(scale(dimension.low), scale(dimension.high))
+    return tune.choice(list(dimension.values)) if dimension.values else tune.uniform(0.0, 1.0)
 
 
 def _scored(trials: Iterable[Trial], direction: Direction) -> Iterator[tuple[Trial, TrialScore]]:
@@ -247,12 +261,18 @@ def _scored(trials: Iterable[Trial], direction: Direction) -> Iterator[tuple[Tri
 
 @contextmanager
 def seeded(seed: int) -> Iterator[int]:
-    """Seed the global generators of Python and NumPy, which Ray draws from, and restore them afterwards."""
+    """Seed the global generators of Python, NumPy and PyTorch, which Ray draws from, and restore them afterwards.
+
+    Warnings are ignored: those of the libraries are for Ray, such as deprecations and models with few points.
+    """
     before, pythons, seed = np.random.get_state(), random.getstate(), seed % 2**31
-    np.random.seed(seed)
-    random.seed(seed)
     try:
-        yield seed
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            np.random.seed(seed)
+            random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            yield seed
     finally:
         np.random.set_state(before)
         random.setstate(pythons)

@@ -45,6 +45,14 @@ class Dimension:
             float(self.low * (self.high / self.low) ** share) if self.log else self.low + (self.high - self.low) * share
         )
 
+    def share(self, value: Value) -> Value:
+        """Return the share of the range at which a number is: the inverse of `at`; a value that is chosen stays."""
+        if self.values:
+            return value
+        scale: Callable[[float], float] = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        return min(max((scale(_number(value)) - low) / (high - low), 0.0), 1.0)
+
     def draw(self, source: random.Random) -> Value:
         """Return a random value."""
         return source.choice(self.values) if self.values else self.at(source.random())
@@ -57,7 +65,9 @@ class Dimension:
         """Return the nearest value of this dimension; the base config may lie outside, and points are rounded."""
         if not self.values:
             return min(max(_number(value), self.low), self.high)
-        return value if value in self.values else min(self.values, key=lambda one: _apart(one, value))
+        if value in self.values:
+            return self.values[self.values.index(value)]  # not NumPy's, which some libraries return
+        return min(self.values, key=lambda one: _apart(one, value))
 
 
 class Parameter(Config, ABC):
@@ -307,13 +317,14 @@ class Space:
         """Return the coordinates of a point; those that do not apply there have any value."""
         return {**{key: one.grid()[0] for key, one in self.dimensions.items()}, **self.coordinates(point)}
 
-    def to_linear(self, coordinates: Point) -> Point:
-        """Return coordinates with the logarithms of those on logarithmic scales."""
-        return {k: math.log(_number(one)) if self.dimensions[k].log else one for k, one in coordinates.items()}
+    def to_shares(self, coordinates: Point) -> Point:
+        """Return coordinates with numbers replaced by their places in their ranges, from 0 to 1."""
+        return {key: self.dimensions[key].share(one) for key, one in coordinates.items()}
 
-    def from_linear(self, coordinates: Point) -> Point:
-        """Return the coordinates of which `to_linear` made these."""
-        return {k: math.exp(_number(one)) if self.dimensions[k].log else one for k, one in coordinates.items()}
+    def from_shares(self, shares: Point) -> Point:
+        """Return the coordinates of which `to_shares` made these."""
+        ranges = {key: one for key, one in self.dimensions.items() if not one.values}
+        return {key: ranges[key].at(_number(one)) if key in ranges else one for key, one in shares.items()}
 
     def allows(self, point: Point) -> bool:
         """Return whether a point satisfies the constraints."""

@@ -25,6 +25,7 @@ from bigtrain.sweep.decisions import RayDecisions
 from bigtrain.sweep.event_log import Trial, event_file
 from bigtrain.sweep.metric import MetricConfig
 from bigtrain.sweep.presets import preset
+from bigtrain.sweep.ray_names import one_line
 from bigtrain.sweep.searchers import GridSearch
 from bigtrain.sweep.space import Constraint, Parameter, Point, Space
 from data_pipelines.files import atomic_write
@@ -264,8 +265,8 @@ def _check_scheduler(sweep: Sweep) -> None:
     try:
         decisions = RayDecisions(rays, base.total_kimg, sweep.space, sweep.trials, sweep.config.seed)
     except Exception as error:  # whatever Ray raises about a total_kimg or a space that does not suit it
-        why = str(error).strip() or type(error).__name__
-        raise ConfigError(f"scheduler {rays.name}: not possible with total_kimg {base.total_kimg:g}: {why}") from None
+        why = f"not possible with total_kimg {base.total_kimg:g}: {one_line(error)}"
+        raise ConfigError(f"scheduler {rays.name}: {why}") from None
     if rays.copies:
         _check_copies(sweep, decisions.name, rays.args["perturbation_interval"])
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bigtrain.tasks.samplers import InvertingSampler, SynthesisSampler, TaskSampler
+from bigtrain.tasks.samplers import InvertingSampler, SynthesisSampler, TaskSampler, VectorConditionSampler
 from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
 from bigtrain.tasks.unpaired import UnpairedSampler
@@ -18,7 +18,14 @@ SAMPLERS: Registry[type[TaskSampler]] = Registry("bigtrain.tasks", "a subclass o
 SAMPLERS.add(
     *(
         (sampler.kind, sampler)
-        for sampler in (SynthesisSampler, InvertingSampler, TranslationSampler, UnpairedSampler, StylisationSampler)
+        for sampler in (
+            SynthesisSampler,
+            InvertingSampler,
+            VectorConditionSampler,
+            TranslationSampler,
+            UnpairedSampler,
+            StylisationSampler,
+        )
     )
 )
 

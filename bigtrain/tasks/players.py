@@ -59,6 +59,7 @@ class SynthesisPlayer(Player):
         averages: moving averages that steer terms.
         compiler: of the networks.
         field: what is generated.
+        condition: field that both networks are given; samples may have none.
     """
 
     terms: Mapping[str, Any]
@@ -70,9 +71,10 @@ class SynthesisPlayer(Player):
         averages: Averages,
         compiler: Compiler,
         field: str = "image",
+        condition: str = "class",
     ) -> None:
         super().__init__()
-        self.field = field
+        self.field, self.condition = field, condition
         self.objective, self.game = objective, objective.game
         self.view, self.averages, self.compiler = view, averages, compiler
 
@@ -82,7 +84,7 @@ class SynthesisPlayer(Player):
         ahead = kind is GeneratorLossContext and self.objective.unrolled is not None
         networks: dict[str, Any] = self.compiler({**self.networks(), **rivals}, second_order=twice or ahead)
         G, D = networks.pop("G"), networks.pop("D")
-        draws, label = batch.draws.of(phase.name), batch.label()
+        draws, label = batch.draws.of(phase.name), batch.label(self.condition)
 
         def generate(z: Tensor | None = None) -> Tensor:
             z = draws.of("z").normal(G.z_dim) if z is None else z
@@ -118,8 +120,9 @@ class DiscriminatorPlayer(SynthesisPlayer):
         averages: Averages,
         compiler: Compiler,
         field: str = "image",
+        condition: str = "class",
     ) -> None:
-        super().__init__(objective, view, averages, compiler, field)
+        super().__init__(objective, view, averages, compiler, field, condition)
         self.D = network
         self.terms = objective.terms.of_discriminator()
         for name, term in self.terms.items():
@@ -146,8 +149,9 @@ class GeneratorPlayer(SynthesisPlayer):
         averages: Averages,
         compiler: Compiler,
         field: str = "image",
+        condition: str = "class",
     ) -> None:
-        super().__init__(objective, view, averages, compiler, field)
+        super().__init__(objective, view, averages, compiler, field, condition)
         self.G = network
         self.terms = objective.terms.of_generator()
 

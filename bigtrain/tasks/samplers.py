@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bigtrain.augment.derived.base import inverted
+from bigtrain.augment.derived.base import computed, inverted
+from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
 from bigtrain.engine.sampler import NO_PRIOR, Networks, check_choices
 from bigtrain.models import Generator, ImageSpec
@@ -49,6 +50,11 @@ class TaskSampler(ABC):
 
     @property
     def pairs_with_targets(self) -> frozenset[str]:
+        """See Sampler."""
+        return frozenset()
+
+    @property
+    def drawn(self) -> frozenset[str]:
         """See Sampler."""
         return frozenset()
 
@@ -120,6 +126,11 @@ class SynthesisSampler(TaskSampler):
         return {CLASS: draws.of("label").categorical(self.class_weights)}
 
     @property
+    def drawn(self) -> frozenset[str]:
+        """See Sampler."""
+        return frozenset(self.inputs)
+
+    @property
     def prior(self) -> str:
         """See Sampler: `classes even`, or a hash of the classes' shares."""
         if CLASS not in self.inputs:
@@ -143,18 +154,24 @@ class SynthesisSampler(TaskSampler):
             The one output, around [-1, 1], shape [N, *shape].
         """
         generator: Any = networks[self.network]
-        label = {**self.draw_inputs(draws), **inputs}.get(CLASS)
         z = draws.of("z").normal(generator.z_dim)
-        label = torch.zeros_like(draws.index) if label is None else label
         (name,) = self.outputs
-        return {name: generator(z, label, **choices)}
+        return {name: self.output_of(generator(z, self.label_of(inputs, draws), **choices), draws)}
+
+    def label_of(self, inputs: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        """Return what conditions the generator, as `Generator.forward` takes it: given, or drawn for each sample."""
+        label = {**self.draw_inputs(draws), **inputs}.get(CLASS)
+        return torch.zeros_like(draws.index) if label is None else label
+
+    def output_of(self, made: Tensor, draws: Draws) -> Tensor:
+        """Return the output that belongs to what the generator made; draws: one a sample."""
+        return made
 
     def calibrate(self, networks: Networks, draws: Draws) -> None:
         """See Sampler: mean style or standing statistics, from latents and classes as they are drawn."""
         generator = networks[self.network]
         assert isinstance(generator, Generator)
-        label = self.draw_inputs(draws).get(CLASS, torch.zeros_like(draws.index))
-        generator.calibrate(draws.of("z").normal(generator.z_dim), label)
+        generator.calibrate(draws.of("z").normal(generator.z_dim), self.label_of({}, draws))
 
     def describe(self) -> dict[str, Any]:
         """See Sampler."""
@@ -166,18 +183,70 @@ class InvertingSampler(SynthesisSampler):
     """Samples a field from which a derived field was computed: a generator makes the derived field, which is inverted.
 
     Attributes:
-        derived: config of the derived field.
+        derived: config of the derived field; empty if the output is not derived.
     """
 
     kind: ClassVar[str] = "synthesis_of_derived"
 
     derived: Mapping[str, Any] = field(default_factory=dict)
 
-    def make(self, networks: Networks, inputs: Mapping[str, Tensor], draws: Draws, **choices: Any) -> dict[str, Tensor]:
-        """Generate one output a draw, as `SynthesisSampler.make` does, and invert it."""
-        ((name, made),) = super().make(networks, inputs, draws, **choices).items()
-        return {name: inverted(made, self.derived, draws)}
+    def output_of(self, made: Tensor, draws: Draws) -> Tensor:
+        """See SynthesisSampler: the derived field is inverted."""
+        return inverted(made, self.derived, draws) if self.derived else made
 
     def describe(self) -> dict[str, Any]:
         """See Sampler."""
         return {**super().describe(), "derived": dict(self.derived)}
+
+
+@dataclass(frozen=True)
+class VectorConditionSampler(InvertingSampler):
+    """Samples a field given a vector of numbers, such as the pose of a camera, which is its only input.
+
+    Attributes:
+        low: least value of each number where none is given; empty if the vector must be given.
+        high: greatest values; the distribution between both is uniform.
+        condition: config of the derived field that is computed from the vector and conditions the generator; empty if
+            the vector itself does.
+    """
+
+    kind: ClassVar[str] = "synthesis_given_vectors"
+
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    condition: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> frozenset[str]:
+        """See Sampler."""
+        return frozenset(self.inputs if self.low else ())
+
+    @property
+    def prior(self) -> str:
+        """See Sampler: the bounds."""
+        (name,) = self.inputs
+        bounds = ", ".join(f"{low:g} to {high:g}" for low, high in zip(self.low, self.high, strict=True))
+        return f"{name} uniform, {bounds}" if self.low else NO_PRIOR
+
+    def draw_inputs(self, draws: Draws) -> dict[str, Tensor]:
+        """Draw vectors: float32, shape [N, length].
+
+        Raises:
+            UserError: they have no bounds.
+        """
+        (name,) = self.inputs
+        if not self.low:
+            raise UserError(f"this network needs the input '{name}': give it, or train with condition.low and .high")
+        low, high = (torch.tensor(bound, device=draws.index.device) for bound in (self.low, self.high))
+        return {name: low + (high - low) * draws.of("condition").uniform(len(self.low))}
+
+    def label_of(self, inputs: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        """See SynthesisSampler."""
+        (name,) = self.inputs
+        given = inputs[name] if name in inputs else self.draw_inputs(draws)[name]
+        return computed(given, self.condition, draws) if self.condition else given
+
+    def describe(self) -> dict[str, Any]:
+        """See Sampler."""
+        own = {"low": list(self.low), "high": list(self.high), "condition": dict(self.condition)}
+        return {**super().describe(), **own}

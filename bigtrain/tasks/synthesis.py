@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from bigtrain.augment import AugmentConfig, NoAugmentConfig
-from bigtrain.augment.derived.base import DerivedSpec
+from bigtrain.augment.derived.base import DerivedField, DerivedSpec
 from bigtrain.core.batch import Batch
+from bigtrain.core.config import Config
 from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Rivals
@@ -20,8 +21,71 @@ from bigtrain.tasks.compiled import Compiler
 from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.objective import ObjectiveConfig
 from bigtrain.tasks.players import DiscriminatorPlayer, DiscriminatorView, GeneratorPlayer
-from bigtrain.tasks.samplers import CLASS, InvertingSampler, SynthesisSampler
+from bigtrain.tasks.samplers import CLASS, InvertingSampler, SynthesisSampler, VectorConditionSampler
 from bigtrain.tasks.terms import Setting, demands_of
+
+
+class ConditionConfig(Config):
+    """The field that conditions both networks.
+
+    Attributes:
+        field: a class field, which may be missing, or float32 vectors of numbers; networks take a vector as they take
+            weights of classes. If it is a derived field, people give samples its source.
+        low: least value of each number of the vector, or of its source, where samples are generated without being given
+            one; null if it must be given.
+        high: greatest values; between both, the distribution is uniform.
+    """
+
+    field: str = CLASS
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+
+    def length(self, fields: Fields) -> int:
+        """Return the number of classes, or of numbers; 0 if the samples have no classes.
+
+        Raises:
+            ValueError: there is no such field, or its values are no vectors.
+        """
+        if self.field == CLASS:
+            return class_count(fields)
+        if self.field not in fields:
+            raise ValueError(f"condition.field '{self.field}': data has {', '.join(fields)}; declare it in data.fields")
+        spec = fields[self.field]
+        if spec.kind == "class" or len(spec.shape) != 1 or spec.dtype != "float32":
+            raise ValueError(
+                f"condition.field '{self.field}': a condition is the field '{CLASS}', or a float32 vector, but this "
+                f"is {spec.kind} {spec.dtype} of the shape {list(spec.shape)}"
+            )
+        return spec.shape[0]
+
+    def source(self, fields: Fields) -> tuple[str, Mapping[str, Any]]:
+        """Return the name of the field that people give, and the config of what is derived from it, if anything is."""
+        spec = fields[self.field]
+        if not isinstance(spec, DerivedSpec) or spec.by is None:
+            return self.field, {}
+        return spec.by.of, spec.by.model_dump(mode="json")
+
+    def check_bounds(self, fields: Fields) -> None:
+        """See that the bounds fit the field.
+
+        Raises:
+            ValueError: they do not.
+        """
+        low, high = self.low or (), self.high or ()
+        if self.field == CLASS:
+            if low or high:
+                raise ValueError(
+                    "condition.low: classes have no bounds; remove it, or name a vector in condition.field"
+                )
+            return
+        name, _ = self.source(fields)
+        length = fields[name].shape[0]
+        if (self.low, self.high) != (None, None) and not len(low) == len(high) == length:
+            raise ValueError(
+                f"condition.low, condition.high: '{name}' has {length} numbers, not {len(low)}, {len(high)}"
+            )
+        if any(least > greatest for least, greatest in zip(low, high, strict=True)):
+            raise ValueError(f"condition.low {list(low)} is greater than condition.high {list(high)}")
 
 
 class SynthesisConfig(TaskConfig):
@@ -30,6 +94,7 @@ class SynthesisConfig(TaskConfig):
     Attributes:
         field: field that is generated; networks for images can generate arrays of the shape [C, H, W] as well. If it is
             a derived field that can be inverted, such as `spectrogram`, samples, previews and scores are of its source.
+        condition: what both networks are given with a sample.
         generator: network that generates samples from latents.
         discriminator: network that tells generated from real samples.
         objective: the losses of both.
@@ -39,6 +104,7 @@ class SynthesisConfig(TaskConfig):
     """
 
     field: str = "image"
+    condition: ConditionConfig = ConditionConfig()
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -51,7 +117,8 @@ class SynthesisConfig(TaskConfig):
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
         """See TaskConfig: `D` and `G`."""
-        image = data_of(fields, self.field, class_count(fields))
+        image = data_of(fields, self.field, self.condition.length(fields))
+        self.condition.check_bounds(fields)
         return {
             "D": NetworkSpec("discriminator", "discriminator", self.discriminator, (image,)),
             "G": NetworkSpec("generator", "generator", self.generator, (image,)),
@@ -87,14 +154,22 @@ class SynthesisConfig(TaskConfig):
 
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> SynthesisSampler:
         """See TaskConfig."""
+        made, derived = {self.field: fields[self.field]}, dict[str, Any]()
+        by = getattr(fields[self.field], "by", None)
+        if isinstance(by, DerivedField) and by.invertible:
+            made, derived = {by.of: fields[by.of]}, by.model_dump(mode="json")
+        if self.condition.field != CLASS:
+            name, how = self.condition.source(fields)
+            low, high = self.condition.low or (), self.condition.high or ()
+            return VectorConditionSampler(
+                {name: fields[name]}, made, derived=derived, low=low, high=high, condition=how
+            )
         classes = class_count(fields)
         inputs = {CLASS: fields[CLASS]} if classes else {}
         weights = tuple(class_counts.get(CLASS, [1] * classes))
-        made = fields[self.field]
-        if isinstance(made, DerivedSpec) and made.by is not None and made.by.invertible:
-            source = {made.by.of: fields[made.by.of]}
-            return InvertingSampler(inputs, source, weights, derived=made.by.model_dump(mode="json"))
-        return SynthesisSampler(inputs, {self.field: made}, weights)
+        if derived:
+            return InvertingSampler(inputs, made, weights, derived=derived)
+        return SynthesisSampler(inputs, made, weights)
 
     def build_task(
         self, fields: Fields, class_counts: Mapping[str, Sequence[int]], *, seed: int, device: torch.device
@@ -115,7 +190,7 @@ class SynthesisTask(Task):
         seed: int,
         device: torch.device,
     ) -> None:
-        self._objective, self._field = config.objective, config.field
+        self._objective, self._field, self._condition = config.objective, config.field, config.condition.field
         self.specs = config.networks(fields)
         self.batches_per_step = config.objective.n_critic
         self._probability = config.augment.probability.build(device)
@@ -123,7 +198,7 @@ class SynthesisTask(Task):
         self._averages = Averages(device)
         self._view = DiscriminatorView(config.augment.build(), self._probability)
         self._compiler = Compiler(config.compile)
-        shared = (config.objective, self._view, self._averages, self._compiler, config.field)
+        shared = (config.objective, self._view, self._averages, self._compiler, config.field, self._condition)
         D, G = (self.specs[name].build_on(device) for name in ("D", "G"))
         assert isinstance(D, Discriminator)
         assert isinstance(G, Generator)
@@ -169,4 +244,4 @@ class SynthesisTask(Task):
         """See Task; D sees the samples as in training, and its statistics are put back."""
         D = networks["D"]
         with buffers_restored(D):
-            return {"": D(batch[self._field], batch.label())}
+            return {"": D(batch[self._field], batch.label(self._condition))}

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import NonNegativeFloat, field_validator
 
 from bigtrain.core.config import Config
-from bigtrain.core.logging import log
+from bigtrain.core.logging import counted, log
 from bigtrain.core.state import Progress, State
 from bigtrain.evaluation.protocol import Score
 from bigtrain.tracking.refusals import check_tracking_uri
@@ -189,7 +189,8 @@ class Tracker:
         if self._sender is None:
             return
         try:
-            self._sender.wait(self._config.flush_seconds)
+            with counted("sending to MLflow", None):
+                self._sender.wait(self._config.flush_seconds)
         except subprocess.TimeoutExpired:
             self._sender.kill()
             log.warning("MLflow did not receive everything in time; send the rest with: bigtrain sync %s", self._folder)

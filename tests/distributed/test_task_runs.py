@@ -39,6 +39,7 @@ LATENT = FieldSpec("array", (16, 8, 8), "float32", codec="npy")
 POINTS = FieldSpec("array", (24, 3), "float32", codec="npy")
 CLIP = FieldSpec("video", (4, 1, 8, 8), "uint8", rate=8, codec="npy")
 VOLUME = FieldSpec("array", (1, 8, 8, 8), "float32", codec="npy")
+POSE = FieldSpec("array", (2,), "float32", codec="npy")
 ADAM = {"lr": 1e-3, "beta1": 0.5}
 COMMON: dict[str, Any] = {
     "global_batch": 8,
@@ -168,6 +169,30 @@ RUNS: dict[str, dict[str, Any]] = {
             "metrics": ["chamfer", "emd"],
         },
     },
+    "views": {
+        "task": "synthesis",
+        "field": "dual",
+        "condition": {"field": "camera", "low": [-1.0, -1.0], "high": [1.0, 1.0]},
+        "generator": {
+            "kind": "eg3d",
+            "base": {"kind": "stylegan2", "z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8},
+            "planes": 8,
+            "features": 4,
+            "channels": 6,
+            "resolution": 8,
+            "coarse_samples": 4,
+            "fine_samples": 4,
+            "width": 8,
+        },
+        "discriminator": {"kind": "stylegan2", "channel_base": 128, "channel_max": 8, "mbstd_group": 2},
+        "data": {
+            "path": "views",
+            "resolution": 16,
+            "fields": {"image": {"kind": "image"}, "pose": {"kind": "array", "shape": [2], "dtype": "float32"}},
+            "derived": {"camera": {"kind": "orbit_camera"}, "dual": {"kind": "dual", "resolution": 8}},
+        },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 8},
+    },
     "latents": {
         "task": "synthesis",
         "field": "latent",
@@ -206,6 +231,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         source = from_fields(name, arrays, dict.fromkeys(arrays, spec))
         write_shards(source, folder / name, ShardOptions(shard_samples=10))
+    poses = rng.uniform(-1, 1, (40, 2)).astype(np.float32)
+    views = from_fields("views", {"image": images[0], "pose": poses}, {"image": IMAGE, "pose": POSE})
+    write_shards(views, folder / "views", ShardOptions(shard_samples=10))
     about = About("sound", SOUND, ("a", "b"), "none", "none", 0.5, 1, 1, 0, 1)
     write_probe(folder / "probe.safetensors", ProbeNetwork(SOUND, 2, levels=1), about)
     return folder

@@ -22,6 +22,7 @@ FAMILIES = (
     "stylisation",
     "point_clouds",
     "clips",
+    "views",
     "tgan",
     "dvdgan",
     "frame_prediction",
@@ -69,8 +70,9 @@ def test_two_ranks_are_one_process_under_more_strategies(more_runs: dict[Cell, A
 
 
 def assert_equal(one: Any, two: Any, strategy: str) -> None:
-    # DeepSpeed moves float32 copies of the weights.
-    assert distance(one, two) < (1e-5 if strategy == "zero2" else 1e-10)
+    # DeepSpeed moves float32 copies of the weights, and rounds them in each of the three steps.
+    rounded = {**one, "weights": {name: value.float().double() for name, value in one["weights"].items()}}
+    assert distance(one, two) < (1e-5 + 3 * distance(one, rounded) if strategy == "zero2" else 1e-10)
     assert one["means"].keys() == two["means"].keys()
 
 

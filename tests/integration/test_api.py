@@ -97,7 +97,7 @@ def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "quickstart.yaml").write_text(small)
     for big, little in {
-        "samples=5000": "samples=40",
+        "samples=1000, reference_samples=2000": "samples=40",
         '"data/fashion-mnist-10k")\nrun': '"data/fashion-mnist-10k", max_samples=80, workers=1)\nrun',
     }.items():
         assert big in lines

@@ -1,6 +1,7 @@
 """Real sweeps with Ray: to the end, stopped, killed, resumed; and nothing is left of them."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -209,6 +210,34 @@ def test_hyperband_pauses_trials_and_survives_its_driver(tmp_path: Path, fashion
         if number != best:
             assert max(trials[number].scores) == 1600
             assert "hyperband stops it" in trials[number].why
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("hpbandster") is None, reason="hpbandster is not installed")
+def test_bohb_searches_with_its_hyperband(tmp_path: Path, fashion: Path) -> None:
+    """A bracket of 3 trials, one of which continues after 1.6 kimg; then one of 2 that are trained to the end."""
+    path = write(
+        tmp_path,
+        fashion,
+        overrides={
+            "total_kimg": 3.2,
+            "strategy.kind": "single",
+            "eval.interval_kimg": 1.6,
+            "checkpoint.interval_kimg": 0.8,
+        },
+        space={"optim.G.lr.value": {"kind": "log_uniform", "low": 1.0e-5, "high": 4.0e-3}},
+        scheduler={"kind": "ray", "name": "hb_bohb"},
+        searcher={"kind": "ray", "name": "bohb"},
+        budget={"trials": 5},
+        trial={"cpus": 1},
+    )
+    sweep = start(str(path))
+    told, _ = sweep.communicate()
+    assert sweep.returncode == 0, told
+    trials = SweepEventLog(tmp_path / "sweep").trials
+    assert sorted(trials[number].state for number in (0, 1, 2)) == ["complete", "stopped", "stopped"]
+    assert [trials[number].state for number in (3, 4)] == ["complete"] * 2
+    assert "Warning" not in told  # of BOHB's libraries
 
 
 @pytest.mark.slow

@@ -6,8 +6,10 @@ A new kind is a file here and a name below; other packages add theirs by entry p
 """
 
 from bigtrain.augment.derived.base import DERIVED, DerivedField, DerivedFieldConfig, derive
+from bigtrain.augment.derived.cameras import OrbitCameraConfig
 from bigtrain.augment.derived.clips import FramesConfig
 from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
+from bigtrain.augment.derived.dual import DualConfig
 from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.label_map import LabelMapConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
@@ -17,6 +19,7 @@ from bigtrain.augment.derived.sounds import ExcerptConfig, FrequencyConfig, MelC
 DERIVED.add_classes(
     BlurConfig,
     DownscaleConfig,
+    DualConfig,
     ExcerptConfig,
     FramesConfig,
     FrequencyConfig,
@@ -26,6 +29,7 @@ DERIVED.add_classes(
     LabelMapConfig,
     MelConfig,
     NoiseConfig,
+    OrbitCameraConfig,
     RestorationConfig,
     SpectrogramConfig,
 )

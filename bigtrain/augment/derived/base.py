@@ -109,6 +109,12 @@ def inverted(field: Tensor, by: Mapping[str, Any], draws: Draws) -> Tensor:
     return one.invert(field, draws)
 
 
+def computed(field: Tensor, by: Mapping[str, Any], draws: Draws) -> Tensor:
+    """Compute a derived field from its source; `by` describes the derived field as JSON does."""
+    one: DerivedField = DERIVED.adapter.validate_python(by)
+    return one.compute(field, draws)
+
+
 def _by(derived: DerivedField, spec: FieldSpec) -> DerivedSpec:
     own = {name: value for name, value in vars(spec).items() if name != "by"}
     return DerivedSpec(**own, by=derived)

@@ -63,6 +63,7 @@ def test_a_sample_is_derived_alike_in_every_batch_and_as_its_spec_says(config: d
 
 def test_every_kind_is_tried_here() -> None:
     elsewhere = {"excerpt", "mel", "spectrogram", "instantaneous_frequency", "frames"}  # fields of sounds and of clips
+    elsewhere |= {"dual", "orbit_camera"}  # what EG3D needs, tested with it
     assert {config["kind"] for config in KINDS} | elsewhere == set(DERIVED)
 
 

@@ -2,7 +2,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigtrain.augment.warp import SYM6, reflected, spread_in_order, warp, warp_reference
+from bigtrain.augment.warp import SYM6, reflected, warp, warp_reference
+from bigtrain.ops.grid_lookup import spread_in_order
 
 
 def _affine(n: int, spread: float, dtype=torch.float64) -> torch.Tensor:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from bigtrain.core import logging
+from bigtrain.core.state import Progress
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -35,3 +36,13 @@ def test_a_full_disk_hides_nothing_when_the_log_is_closed(tmp_path: Path) -> Non
     files[0].stream.write("a last line, which is still in the buffer")
     logging.close_log_file()
     assert not set(files) & set(logging.log.handlers)
+
+
+def test_the_bar_names_what_interrupts_training() -> None:
+    with logging.Display(Progress(1000, 10), active=True) as display:
+        (task,) = display._bars.tasks
+        with display.during("evaluate"):
+            assert task.description == "training (evaluate)"
+        assert task.description == "training"
+    with logging.Display(Progress(1000, 10), active=False) as display, display.during("evaluate"):
+        assert not display._bars.tasks

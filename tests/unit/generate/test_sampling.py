@@ -193,7 +193,7 @@ def test_films_and_tables_are_files_that_open(snapshots: dict[str, Path], tmp_pa
         (["sample", "--out", "x", "--precision", "fp8"], "'precision': input should be 'fp32' or 'bf16', got 'fp8'"),
         (["sample", "--out", "x", "--cutoff", "2"], "no styles"),
         (["interpolate", "--out", "x.png"], "ends in .gif or .mp4"),
-        (["interpolate", "--out", "x.gif", "--kind", "dance"], "use walk, styles, truncation"),
+        (["interpolate", "--out", "x.gif", "--kind", "dance"], "use walk, turn, styles, truncation"),
         (["interpolate", "--out", "x.gif", "--layers", "0-2"], "--kind walk has no option --layers"),
         (["interpolate", "--out", "x.gif", "--seeds", "1"], "two seeds or more"),
         (["interpolate", "--out", "x.png", "--kind", "styles"], "no styles to mix"),

@@ -1,6 +1,7 @@
 """Who goes on, and who is replaced: Ray Tune's schedulers, which are told the events of a sweep."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -107,6 +108,54 @@ def test_hyperband_pauses_trials_and_stops_the_worse_third() -> None:
     assert not any(middle.may_run(number) for number in (3, 4, 5, 6))
 
 
+def play_three_at_a_time(decisions: RayDecisions, trials: int, total: int, failing: Sequence[int] = ()) -> list[str]:
+    """Train trials, best ones last, three at a time; return for each how far it came, and its state in the end."""
+    reached, states = [0] * trials, ["new"] * trials
+    for _ in range(200):
+        for number in range(trials):
+            if states[number] == "pause" and decisions.decision(number) == "stop":
+                states[number] = "stop"
+            can_run = states[number] == "new" or (states[number] == "pause" and decisions.may_run(number))
+            if can_run and states.count("continue") < 3:
+                states[number] = "continue"
+                decisions.on_event({"event": "start", "number": number})
+        for number in [number for number in range(trials) if states[number] == "continue"]:
+            if reached[number] == 1 and number in failing:
+                states[number] = "failed"
+                decisions.on_event({"event": "end", "number": number, "state": "failed"})
+                continue
+            reached[number] += 1
+            decisions.on_event(scored(number, reached[number], 100.0 - number))
+            states[number] = "complete" if reached[number] == total else decisions.decision(number)
+            if states[number] == "complete":
+                decisions.on_event({"event": "end", "number": number, "state": "complete"})
+    return [f"{state} {kimg}" for state, kimg in zip(states, reached, strict=True)]
+
+
+def test_the_hyperband_of_bohb_begins_with_the_largest_bracket() -> None:
+    """With max_t 9 and a factor of 3 it has nine trials: three of them continue after 1 kimg, one after 3 kimg."""
+    bohb = ray("hb_bohb")
+    ends = play_three_at_a_time(start(bohb, 9, total_kimg=9.0), 9, 9)
+    assert ends == ["stop 1"] * 6 + ["stop 3"] * 2 + ["complete 9"]
+    ends = play_three_at_a_time(start(bohb, 7, total_kimg=9.0), 7, 9)  # two are missing in it
+    assert ends == ["stop 1"] * 4 + ["stop 3"] * 2 + ["complete 9"]
+    assert bohb.pauses
+
+
+def test_the_last_rung_of_hyperband_is_the_end_of_training() -> None:
+    """Its whole rungs for 40 kimg are 1, 3, 9 and 27 in the largest bracket, where Ray would end the last trial."""
+    assert play_three_at_a_time(start(ray("hb_bohb"), 20, total_kimg=40.0), 20, 40)[-2:] == ["stop 9", "complete 40"]
+
+
+@pytest.mark.parametrize("name", ["hyperband", "hb_bohb"])
+def test_hyperband_does_not_wait_for_a_trial_that_has_failed(name: str) -> None:
+    decisions = start(ray(name, reduction_factor=2), 10, total_kimg=4.0)
+    last = 8 if name == "hyperband" else 3  # of two that were to continue after 1 kimg
+    ends = play_three_at_a_time(decisions, 10, 4, failing=[last])
+    assert ends[last] == "failed 1"
+    assert not {"new", "pause", "continue"} & {end.split()[0] for end in ends}
+
+
 def points() -> dict[int, Point]:
     return {number: SPACE.draw(str(number)) for number in range(4)}
 
@@ -158,7 +207,6 @@ def test_boundaries_leave_the_end_out() -> None:
     ("name", "arguments", "words"),
     [
         ("pbt_replay", {}, "input should be 'async_hyperband'"),
-        ("hb_bohb", {}, r"hb_bohb needs hpbandster.*\(pip install hpbandster"),
         ("pbt", {}, "args: pbt needs perturbation_interval, in kimg"),
         (
             "pb2",

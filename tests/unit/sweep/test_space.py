@@ -87,7 +87,7 @@ def test_coordinates_lead_back_to_the_point_and_stay_in_the_space() -> None:
     point: Point = {"lr_g": 2e-3, "lr_d": 1e-3, "interval": 4}
     assert space.coordinates(point) == {"lr_g": 2e-3, "lr_d": 0.5, "interval": 4}
     assert space.at(space.coordinates(point)) == point
-    assert space.at(space.from_linear(space.to_linear(space.coordinates(point)))) == point
+    assert space.at(space.from_shares(space.to_shares(space.coordinates(point)))) == point
     outside: Point = {"lr_g": 1.0, "lr_d": 3.0, "interval": 5}
     assert space.at(space.coordinates(outside)) == {"lr_g": 1e-2, "lr_d": 2e-2, "interval": 4}
 

@@ -10,7 +10,7 @@ from bigtrain.checkpoint.folders import CheckpointFolder, hashes_of
 from bigtrain.config import load_training
 from bigtrain.core.state import Progress
 from bigtrain.sweep.exploit import copy_checkpoint
-from bigtrain.sweep.page import importances, write_page
+from bigtrain.sweep.page import importance_chart, write_page
 from bigtrain.sweep.results import pareto_front, rank_settings, summary, write_results
 from bigtrain.sweep.sweep import Sweep, reopen_sweep
 from bigtrain.sweep.table import remove_stopped_checkpoints, table
@@ -98,7 +98,10 @@ def test_optuna_looks_where_scores_are_good(tmp_path: Path, fashion: Path) -> No
         tried.append(beta)
         finish(scheduler, number, 100 * (beta - 0.6) ** 2)
     assert sum(abs(beta - 0.6) < 0.15 for beta in tried[7:]) >= 9  # by chance it would be about 6 of 17
-    assert importances(sweep, scheduler.trials, scheduler.direction) == {"G.beta1": pytest.approx(1.0)}
+    chart = importance_chart(sweep, scheduler.trials, scheduler.direction)
+    assert chart is not None
+    (bars,) = chart.data
+    assert (list(bars.y), list(bars.x)) == (["G.beta1"], [pytest.approx(1.0)])
 
 
 def test_optuna_looks_for_a_front_of_two_objectives(tmp_path: Path, fashion: Path) -> None:
