@@ -70,6 +70,7 @@ class SweepEventLog:
 
     Attributes:
         trials: all trials, by number.
+        direction: whether the metric is minimised or maximised; minimised until the first score is known.
         generations: the decisions of PBT, oldest first.
     """
 
@@ -77,6 +78,7 @@ class SweepEventLog:
         self._path, self._observe = event_file(folder), observe
         self.trials: dict[int, Trial] = {}
         self.generations: list[Event] = []
+        self.direction = Direction()
         for event in read_events(folder):
             self._apply(event)
         if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
@@ -101,6 +103,7 @@ class SweepEventLog:
             case "score":
                 score = TrialScore(event["samples_seen"], event["value"], event["error"], event["img_per_s"])
                 self.trials[event["number"]].scores[score.samples_seen] = score
+                self.direction = Direction(maximize=event["higher_is_better"])
             case "end":
                 trial = self.trials[event["number"]]
                 trial.state, trial.why = event["state"], event["why"]
@@ -125,14 +128,6 @@ def read_events(folder: Path) -> Iterator[Event]:
             yield json.loads(line)
         except ValueError:
             continue
-
-
-def direction_of(folder: Path) -> Direction | None:
-    """Return whether a sweep's metric is minimised or maximised; None while there is no score."""
-    for event in read_events(folder):
-        if event["event"] == "score":
-            return Direction(maximize=event["higher_is_better"])
-    return None
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -16,8 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
-from bigtrain.sweep.event_log import SweepEventLog, direction_of
-from bigtrain.sweep.metric import Direction
+from bigtrain.sweep.event_log import SweepEventLog
 from bigtrain.sweep.page import PAGE, write_page
 from bigtrain.sweep.results import RESULTS, WINNER, RankedSetting, best_so_far, summary, table_rows, write_results
 from bigtrain.sweep.sweep import read_sweep
@@ -40,8 +39,8 @@ def publish(folder: Path) -> str | None:
     Returns:
         The id of the parent run; None as long as no trial has been reported.
     """
-    sweep, trials = read_sweep(folder), SweepEventLog(folder).trials
-    direction = direction_of(folder) or Direction()
+    sweep, events = read_sweep(folder), SweepEventLog(folder)
+    trials, direction = events.trials, events.direction
     ranked = write_results(sweep, trials, direction)
     write_page(sweep, trials, direction)
     children = {number: child for number, trial in trials.items() if (child := _child(folder / trial.name))}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bigtrain.core.config import dump_yaml
 from bigtrain.sweep.decisions import Decision, RayDecisions
-from bigtrain.sweep.event_log import SweepEventLog, Trial, changed, direction_of
+from bigtrain.sweep.event_log import SweepEventLog, Trial, changed
 from bigtrain.sweep.exploit import copy_checkpoint
 from bigtrain.sweep.metric import Direction, TrialScore, mean_score
 from bigtrain.sweep.results import finalists
@@ -34,7 +34,6 @@ class TrialScheduler:
         rays, total = sweep.config.scheduler.rays, sweep.base.total_kimg
         self._rays = None if rays is None else RayDecisions(rays, total, sweep.space, sweep.trials, sweep.config.seed)
         self.events = SweepEventLog(sweep.folder, (lambda event: None) if self._rays is None else self._rays.on_event)
-        self._direction = direction_of(sweep.folder)
         self._proposed: set[int] = set()
         # Trials whose ranks have left at the current boundary. A score is reported before the checkpoint is written, so
         # a score at the boundary is not enough: only the checkpoint of a trial in this set may be copied.
@@ -48,7 +47,7 @@ class TrialScheduler:
     @property
     def direction(self) -> Direction:
         """Whether the metric is minimised or maximised; minimised until the first score is known."""
-        return self._direction or Direction()
+        return self.events.direction
 
     @property
     def trials(self) -> dict[int, Trial]:
@@ -89,9 +88,8 @@ class TrialScheduler:
         for raw in sorted(scores, key=lambda one: int(one["samples_seen"])):
             if raw["samples_seen"] in trial.scores:
                 continue  # a trial that was started again reports all of its scores
-            self._direction = Direction(maximize=bool(raw["higher_is_better"]))
-            facts = {name: raw[name] for name in ("samples_seen", "value", "error", "img_per_s")}
-            self.events.write("score", number=number, higher_is_better=self._direction.maximize, **facts)
+            facts = {name: raw[name] for name in ("samples_seen", "value", "error", "img_per_s", "higher_is_better")}
+            self.events.write("score", number=number, **facts)
             score = trial.scores[raw["samples_seen"]]
             decision = self._decide(trial, score)
             if decision != "continue":

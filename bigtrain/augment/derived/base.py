@@ -22,10 +22,13 @@ class DerivedField(Config, ABC):
     Attributes:
         invertible: whether `invert` estimates the source. A network that generates such a field is then sampled,
             previewed and scored in the source's field.
+        of_whole_images: whether it describes the images of the sample as they are stored, so that it would be wrong for
+            mirrored ones and for random crops.
         of: name of the stored field, or of an earlier derived field, from which this field is computed.
     """
 
     invertible: ClassVar[bool] = False
+    of_whole_images: ClassVar[bool] = False
 
     of: str = "image"
 

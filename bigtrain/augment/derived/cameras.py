@@ -1,7 +1,7 @@
 """Cameras that are described by where they stand around an object."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 from torch import Tensor
@@ -22,6 +22,8 @@ class OrbitCameraConfig(DerivedField):
         distance: of the camera from the origin.
         field_of_view: of the whole image, in degrees.
     """
+
+    of_whole_images: ClassVar[bool] = True
 
     kind: Literal["orbit_camera"]
     of: str = "pose"

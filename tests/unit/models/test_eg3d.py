@@ -8,9 +8,10 @@ import torch
 
 from bigtrain.augment.derived.cameras import OrbitCameraConfig
 from bigtrain.augment.derived.dual import DualConfig
-from bigtrain.core.config import parse_config
+from bigtrain.core.config import ConfigError, parse_config
 from bigtrain.core.errors import UserError
 from bigtrain.core.rng import Draws
+from bigtrain.engine.shards_config import ShardsConfig
 from bigtrain.models import EG3DGeneratorConfig, ImageSpec, StyleGAN2GeneratorConfig
 from bigtrain.models.eg3d import EG3DGenerator
 from bigtrain.models.network_spec import NetworkSpec
@@ -176,3 +177,14 @@ def test_the_camera_is_that_of_the_views_of_meshes() -> None:
     right, up, forward = axes(pose[0].numpy())
     np.testing.assert_allclose(matrix[:3, :3], np.stack([right, -up, forward], axis=1), atol=1e-6)
     np.testing.assert_allclose(matrix[:3, 3], position(pose[0].numpy()), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"flip": True}, "flip: mirrors images"), ({"crop": "random"}, "crop: crops images")]
+)
+def test_images_of_a_camera_are_neither_mirrored_nor_cropped(changes: dict[str, Any], words: str) -> None:
+    fields = {"image": {"kind": "image"}, "pose": {"kind": "array", "shape": [2], "dtype": "float32"}}
+    config = {"path": "x", "resolution": 16, "fields": fields, "derived": {"camera": {"kind": "orbit_camera"}}}
+    parse_config(ShardsConfig, config, source="test")
+    with pytest.raises(ConfigError, match=f"{words}, but not 'pose', from which derived.camera is computed"):
+        parse_config(ShardsConfig, {**config, **changes}, source="test")

@@ -1,5 +1,6 @@
 """The trial scheduler without Ray: the test reports the scores of the trials."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,28 @@ def test_hyperband_pauses_trials_and_a_resume_knows_which_of_them_wait(tmp_path:
     assert number_of(again.next_trial()) == 3
     finish(again, 3, 10.0)
     assert again.next_trial() == "finished"
+
+
+def test_bohb_searches_while_trials_are_paused(tmp_path: Path, fashion: Path) -> None:
+    """Of 3.2 kimg and 5 trials: a bracket of 3 that halts after 1 kimg, of which one continues, and one of 2."""
+    bohb = {"kind": "ray", "name": "bohb" if importlib.util.find_spec("hpbandster") else "optuna"}
+    settings = {"scheduler": {"kind": "ray", "name": "hb_bohb"}, "searcher": bohb, "budget": {"trials": 5}}
+    first = TrialScheduler(opened(tmp_path, fashion, **settings))
+    for value in (50.0, 40.0):
+        number = number_of(first.next_trial())
+        assert first.on_result(number, [scored(1600, value)]) == "pause"
+
+    again = TrialScheduler(reopen_sweep(first.sweep.folder, None))
+    assert [again.may_resume(number) for number in (0, 1)] == [False, False]
+    assert [number_of(again.next_trial()) for _ in range(2)] == [2, 3]
+    assert again.on_result(2, [scored(1600, 60.0)]) == "stop"
+    assert [number_of(again.next_trial()) for _ in range(2)] == [1, 4]
+    for number in (1, 3, 4):
+        finish(again, number, 10.0 + number)
+    assert again.next_trial() == "finished"
+    states = {number: trial.state for number, trial in again.trials.items()}
+    assert states == {0: "stopped", 1: "complete", 2: "stopped", 3: "complete", 4: "complete"}
+    assert again.sweep.with_point(again.trials[4].point)
 
 
 def test_pbt_finishes_a_copy_that_was_broken_off(tmp_path: Path, fashion: Path) -> None:
