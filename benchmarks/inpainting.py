@@ -1,14 +1,15 @@
 """Inpainting of held-out photographs: the network, its coarse stage alone, and Telea's method.
 
-    .venv/bin/python benchmarks/inpainting.py NETWORK... --coarse COARSE... [--picture PNG]
+    .venv/bin/python benchmarks/inpainting.py NETWORK... [--coarse COARSE...] [--picture PNG]
 
-The first arguments are snapshots of `configs/translation/inpaint-photos64.yaml`, one a seed; those after `--coarse` are
-of the same recipe with `generator.refine=false discriminator=null 'optim={G: {lr: 4.0e-4, beta1: 0.5, beta2: 0.9}}'`:
-the first stage, trained with L1 alone. The held-out photographs are `bigtrain data prepare photos DIR --split test`,
-prepared here; the holes are those of the recipe, by the sample's number. L1 is the mean difference of a pixel's value
-in the holes (of 255), FID and the perceptual distance are of EfficientNet-Lite0's features of whole pictures, whose
-known pixels are equal. Telea's method is OpenCV's (Telea 2004, radius 3). Intervals are of Student's t over the
-differences between runs of one seed.
+The first arguments are snapshots of `configs/translation/inpaint-photos64.yaml` or
+`configs/translation/edgeconnect-photos64.yaml`, one a seed; those after `--coarse` are of the former recipe with
+`generator.refine=false discriminator=null 'optim={G: {lr: 4.0e-4, beta1: 0.5, beta2: 0.9}}'`: the first stage, trained
+with L1 alone. The held-out photographs are `bigtrain data prepare photos DIR --split test`, prepared here; the holes
+are those of the recipe, by the sample's number. L1 is the mean difference of a pixel's value in the holes (of 255), FID
+and the perceptual distance are of EfficientNet-Lite0's features of whole pictures, whose known pixels are equal.
+Telea's method is OpenCV's (Telea 2004, radius 3). Intervals are of Student's t over the differences between runs of one
+seed.
 """
 
 import argparse
@@ -60,8 +61,10 @@ def main() -> None:
     """Print a table of all snapshots, and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="+")
-    parser.add_argument("--coarse", nargs="+", required=True)
-    parser.add_argument("--picture", type=Path, help="PNG to write: holes, Telea, coarse, network, photograph.")
+    parser.add_argument("--coarse", nargs="+", default=[])
+    parser.add_argument(
+        "--picture", type=Path, help="PNG to write: holes, Telea, coarse if given, network, photograph."
+    )
     given = parser.parse_args()
     extractor, distance = build_extractor("efficientnet-lite0", "fp32", CPU), build_distance("perceptual", CPU)
     with TemporaryDirectory() as folder:
@@ -90,11 +93,11 @@ def main() -> None:
     scores_of("holes left black", pictures)
     by_telea = scores_of("Telea", telea(pictures, holes))
     ours, coarse = ([scores_of_snapshot(one) for one in these] for these in (given.network, given.coarse))
-    if len(ours) == len(coarse):
+    if coarse and len(ours) == len(coarse):
         print_differences(ours, coarse, "network, coarse stage")
     print_differences(ours, [by_telea] * len(ours), "network, Telea")
     if given.picture:
-        columns = [pictures, made["Telea"], made[given.coarse[0]], made[given.network[0]], targets]
+        columns = [pictures, *(made[name] for name in ("Telea", *given.coarse[:1], given.network[0])), targets]
         sheet(columns, list(range(0, len(targets), len(targets) // 8))[:8]).save(given.picture)
 
 

@@ -12,7 +12,8 @@ Images are random and in memory; nothing is read, logged or sent.
 With `--reference`, the same work by the plain path runs in a process of its own, phase by phase in turn with the fast
 one, and `times_reference` is the ratio of images a CPU-second. The plain path is float32, in PyTorch's default layout,
 every operator by its reference twin in the order in which the papers' own code computes it, and memory is freed as the
-C library does by itself. That code itself is not run: part of it may not be, by its licence. Of `--precision`, several
+C library does by itself. That code itself is not run: part of it may not be, by its licence. The plain path of
+`esrgan-x4` is plain PyTorch instead, in the shape of BasicSR (`plain_esrgan.py`). Of `--precision`, several
 may be given: each is a path of its own, in turn with the others. `--torch-compile` changes the fast paths alone. One
 line of JSON for each path.
 
@@ -93,6 +94,20 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         },
         "micro_batch": 32,
     },
+    "esrgan-x4": {
+        "task": "translation",
+        "data": {"resolution": 64, "derived": {"input": {"kind": "downscale", "scale": 4}}},
+        "target": "image",
+        "generator": {"kind": "rrdb", "blocks": 4},
+        "discriminator": {"kind": "unet"},
+        "conditional": False,
+        "objective": {
+            "adversarial": "relativistic_average",
+            "adversarial_weight": 0.005,
+            "terms": {"l1": {"weight": 0.01}, "perceptual": {"weight": 1.0}},
+        },
+        "micro_batch": 8,
+    },
 }
 NEVER = {"interval_kimg": 0}
 SAMPLE, CEILING, COUNT = "sample", "the ceiling", "what is computed"
@@ -104,14 +119,14 @@ def settings_of(workload: str, batch: int | None, precision: str, compiled: bool
     own = WORKLOADS[workload]
     micro = batch or own["micro_batch"]
     return {
+        "task": "synthesis",
         **own,
         "run_dir": "runs/train_step",
-        "task": "synthesis",
         "total_kimg": 1e4,
         "micro_batch": micro,
         "global_batch": micro,
         "precision": precision,
-        "compile": compiled,
+        **({"compile": True} if compiled else {}),
         "data": {**own["data"], "path": "in memory"},
         "optim": {"G": {"lr": 2e-3}, "D": {"lr": 2e-3}},
         "strategy": {"kind": "single"},
@@ -139,7 +154,12 @@ def path_process(pipe: Connection, settings: dict[str, Any], threads: int, plain
         keep_freed_memory()  # as in training
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    run = Steps(parse_training(settings, source="benchmark"), plain=plain, inference=inference)
+    config = parse_training(settings, source="benchmark")
+    run: Any = Steps(config, plain=plain, inference=inference)
+    if plain and config.task == "translation":
+        from plain_esrgan import PlainESRGAN
+
+        run = PlainESRGAN(config, run.often)
     pipe.send({"often": run.often, "parameters": run.parameters})
     with reference_paths(as_published=True) if plain else contextlib.nullcontext():
         while (kind := pipe.recv()) is not None:
@@ -208,6 +228,8 @@ class Steps:
         ranks = Ranks(0, 1, 0, device)
         for player in self._task.players.values():
             player.to(memory_format=self._layout)
+        for frozen in self._task.frozen():
+            frozen.load(device)
         self._strategies = {
             name: config.strategy.build(player, self._task.optimizers[name], config.precision, 1, ranks)
             for name, player in self._task.players.items()
@@ -235,7 +257,9 @@ class Steps:
 
         if kind == SAMPLE:
             with torch.no_grad(), autocast("cpu", self._config.precision):
-                self._task.sampler(self._averaged, {}, self._batch().draws)
+                batch = self._batch()
+                given = {name: batch[name] for name in self._task.sampler.inputs if name in batch.fields}
+                self._task.sampler(self._averaged, given, batch.draws)
             self._progress.advance()
             return
         if kind == "average":

@@ -25,7 +25,7 @@ from bigtrain.sweep.schedulers import AnyScheduler
 from bigtrain.sweep.searchers import AnySearcher
 from bigtrain.tasks.stylisation import StylisationTermsConfig
 from bigtrain.tasks.terms import TermsConfig
-from bigtrain.tasks.translation import TranslationTermsConfig
+from bigtrain.tasks.translation_objective import TranslationTermsConfig
 from bigtrain.tasks.unpaired import UnpairedTermsConfig
 from data_pipelines.fields.registry import KINDS as FIELD_KINDS
 from data_pipelines.prepare import KINDS as SOURCES

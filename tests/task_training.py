@@ -81,6 +81,22 @@ TASKS: dict[str, tuple[type[TaskConfig], dict[str, Any], dict[str, FieldSpec]]] 
         },
         {"input": IMAGE, "target": IMAGE},
     ),
+    "edges_first": (
+        TranslationConfig,
+        {
+            "generator": {"kind": "edge_inpainter", "edges": RESNET, "image": RESNET, "sigma": 0.5},
+            "discriminator": PATCH,
+            "objective": {"adversarial": "hinge", "terms": {"l1": {}, "perceptual": {"depths": [1, 2], "gram": 100}}},
+            "first_stage": {
+                "target": "edges",
+                "condition": "grey",
+                "discriminator": PATCH,
+                "objective": {"terms": {"feature_matching": {"distance": "l1"}, "r1": {"gamma": 1.0}}},
+            },
+            **COMMON,
+        },
+        {"input": FieldSpec("image", (4, 16, 16), "uint8"), "target": COLOUR, "grey": IMAGE, "edges": IMAGE},
+    ),
     "vocoder": (
         TranslationConfig,
         {

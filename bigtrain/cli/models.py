@@ -89,6 +89,9 @@ def apply(
     style: Annotated[
         Path | None, typer.Option(help="Image whose style the outputs get, of a network for that.")
     ] = None,
+    keep_alpha: Annotated[
+        bool, typer.Option("--keep-alpha", help="Give outputs the transparency of their image files.")
+    ] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
     """Translate images of any size with the networks of a snapshot."""
@@ -106,6 +109,7 @@ def apply(
         tile=tile,
         overlap=overlap,
         style=style,
+        keep_alpha=keep_alpha,
     )
     run_program("bigtrain.generate.apply", settings, nproc=nproc)
 
@@ -188,7 +192,8 @@ def ema(
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2, pix2pix, CycleGAN.")
+        Path,
+        typer.Argument(help=".pkl of StyleGAN2-ADA or 3; .pth of BigGAN, R3GAN, StyleGAN2, pix2pix, CycleGAN, ESRGAN."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new snapshot.")],
     discriminator: Annotated[Path | None, typer.Option(help="File of the discriminator, if it has its own.")] = None,

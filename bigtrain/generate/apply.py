@@ -26,7 +26,7 @@ from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
 from bigtrain.generate.films import write_film
-from bigtrain.generate.images import find_sources, read_source, tell_what_is_left_aside
+from bigtrain.generate.images import Source, find_sources, read_source, tell_what_is_left_aside
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
 from bigtrain.generate.tiles import Tiling, in_tiles
 from data_pipelines.codec import Pixels
@@ -51,6 +51,7 @@ class ApplySettings(Config):
         tile: translate larger images in tiles of so many pixels a side; null for images as a whole.
         overlap: pixels around a tile that are computed with it.
         style: image whose style the output gets, of a network that takes one.
+        keep_alpha: give the output the transparency of its image file, resized; otherwise transparency lies on white.
     """
 
     snapshot: Path
@@ -62,6 +63,7 @@ class ApplySettings(Config):
     tile: PositiveInt | None = None
     overlap: NonNegativeInt = 32
     style: Path | None = None
+    keep_alpha: bool = False
 
 
 class Translation(NamedTuple):
@@ -192,6 +194,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """
     snapshot = load_snapshot(settings.snapshot).to(ranks.device)
     translation = translation_of(snapshot, settings.snapshot, settings.output)
+    _check_alpha(settings, translation)
     style = _style(settings, translation)
     sources = find_sources(settings.inputs, translation.source, translation.input)
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
@@ -211,7 +214,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
                         frames = frames_of(source.film, translation.input.shape[0])
                         _write_film(path, (applier(frame, number) for frame in frames), rate_of(source.film))
                     else:
-                        _write(path, applier(read_source(source, translation.input.shape[0]), number))
+                        _write(path, _translated(applier, source, number, settings.keep_alpha))
                     done += 1
                 except Rejected as error:
                     rejected.append({"image": source.name, "reason": error.reason, "detail": error.detail})
@@ -231,6 +234,27 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     summary = f"{settings.out}: {sum(counts)} {what} translated"
     summary += f", {there} existed already" if there else ""
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
+
+
+def _translated(applier: Applier, source: Source, number: int, keep_alpha: bool) -> Pixels:
+    """Return what an image is translated into, with the image's transparency if that is kept and there is some."""
+    channels = applier.translation.input.shape[0]
+    if not keep_alpha or source.item is None:
+        return applier(read_source(source, channels), number)
+    pixels = read_source(source, channels + 1)
+    made, alpha = applier(pixels[:-1], number), pixels[-1]
+    if alpha.min() == 255:
+        return made
+    size = (made.shape[2], made.shape[1])
+    return np.concatenate([made, np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))[None]])
+
+
+def _check_alpha(settings: ApplySettings, translation: Translation) -> None:
+    for name, spec in ((translation.source, translation.input), (translation.target, translation.output)):
+        if settings.keep_alpha and spec.shape[0] not in (1, 3):
+            raise UserError(
+                f"--keep-alpha: is of networks of grey or RGB images, but '{name}' has {spec.shape[0]} channels"
+            )
 
 
 def _style(settings: ApplySettings, translation: Translation) -> Tensor | None:

@@ -29,7 +29,7 @@ def import_weights(file: Path, out: Path, *, discriminator: Path | None, setting
 
     Args:
         file: `.pkl` of StyleGAN2-ADA or StyleGAN3; or `.pth`, `.pt`, `.safetensors` of BigGAN, R3GAN, rosinality's
-            StyleGAN2, pix2pix or CycleGAN.
+            StyleGAN2, pix2pix, CycleGAN, ESRGAN or SRGAN.
         out: the snapshot's folder, new.
         discriminator: the discriminator's own file, where it has one.
         settings: what the file does not tell, or tells wrongly, in the reference's own words.

@@ -1,4 +1,4 @@
-"""State dicts of PyTorch's (`.pth`, `.pt`, `.safetensors`), of BigGAN, R3GAN, rosinality's StyleGAN2 and pix2pix.
+"""State dicts of PyTorch (`.pth`, `.pt`, `.safetensors`): BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix, ESRGAN.
 
 Such a file names no settings: they are read off the names and shapes.
 """
@@ -19,11 +19,15 @@ from bigtrain.interop.errors import InteropError
 from bigtrain.interop.foreign import Foreign, numbered, shape_of
 from bigtrain.interop.rosinality import from_rosinality
 from bigtrain.interop.translators import from_translator, is_translator
+from bigtrain.interop.upscalers import from_upscaler, is_upscaler
 from bigtrain.models.biggan import GENERATOR_WIDTHS
 from data_pipelines.errors import first_line
 
 _PARTS = {"g_ema": "G", "g": "G", "d": "D"}
 """What the parts of a file with several networks are called, whatever the case; the first that is there wins."""
+
+_AVERAGED_FIRST = ("params_ema", "params")
+"""What BasicSR calls the weights of a file's only network; the first that is there wins."""
 
 
 class _Arguments:
@@ -56,18 +60,25 @@ def read_state_dicts(file: Path, discriminator: Path | None) -> Foreign:
             return from_rosinality(weights)
         if "G.AggregationLayer.Layer.weight" in weights:
             return Foreign("r3gan", _r3gan(weights), weights)
+        if is_upscaler(weights):
+            return from_upscaler(weights)
         if is_translator(weights):
             return from_translator(weights)
         if "G.output_layer.2.weight" in weights:
             return Foreign("biggan", _biggan(weights), weights)
     except InteropError as error:
         raise InteropError(f"{file}: {error}") from None
-    raise InteropError(f"{file}: its names are not those of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix or CycleGAN")
+    raise InteropError(
+        f"{file}: its names are not those of BigGAN, R3GAN, rosinality's StyleGAN2, pix2pix, CycleGAN, ESRGAN or SRGAN"
+    )
 
 
 def _parts(file: Path, *, default: str) -> dict[str, Tensor]:
     content = _load(file)
     named = {key.lower(): value for key, value in content.items() if isinstance(value, Mapping)}
+    for key in _AVERAGED_FIRST:
+        if key in named:
+            return _tensors(named[key], default)
     found: dict[str, Tensor] = {}
     for key, part in _PARTS.items():
         if key in named and not any(name.startswith(f"{part}.") for name in found):

@@ -25,6 +25,7 @@ from bigtrain.models.cgan import CGANDiscriminatorConfig, CGANGeneratorConfig
 from bigtrain.models.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from bigtrain.models.dvdgan import DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
 from bigtrain.models.dvdgan_fp import DVDGANFPConfig, DVDGANFPDiscriminatorConfig
+from bigtrain.models.edge_inpainter import EdgeInpainterConfig
 from bigtrain.models.eg3d import EG3DGeneratorConfig
 from bigtrain.models.gan3d import GAN3DDiscriminatorConfig, GAN3DGeneratorConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
@@ -61,10 +62,12 @@ from bigtrain.models.translator import (
     TRANSLATORS,
     BasePatchDiscriminatorConfig,
     BaseTranslatorConfig,
+    BaseTwoStageConfig,
     PatchDiscriminator,
     TranslationDiscriminatorConfig,
     Translator,
     TranslatorConfig,
+    TwoStageTranslator,
 )
 from bigtrain.models.vit import ViTDiscriminatorConfig, ViTGeneratorConfig
 from bigtrain.models.wavegan import WaveGANDiscriminatorConfig, WaveGANGeneratorConfig
@@ -117,6 +120,7 @@ DISCRIMINATORS.add_classes(
 )
 TRANSLATORS.add_classes(
     DVDGANFPConfig,
+    EdgeInpainterConfig,
     GatedInpainterConfig,
     HiFiGANConfig,
     LabColouriserConfig,
@@ -151,6 +155,7 @@ __all__ = [
     "BasePatchDiscriminatorConfig",
     "BaseStyliserConfig",
     "BaseTranslatorConfig",
+    "BaseTwoStageConfig",
     "DataSpec",
     "Discriminator",
     "DiscriminatorConfig",
@@ -166,4 +171,5 @@ __all__ = [
     "TranslationDiscriminatorConfig",
     "Translator",
     "TranslatorConfig",
+    "TwoStageTranslator",
 ]

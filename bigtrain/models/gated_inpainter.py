@@ -3,11 +3,11 @@
 The input has one channel more than the output: it says where the image is known (1) and where it has a hole (-1), as
 the derived field `holes` makes it. What is known is copied to the output.
 
-The paper adds a loss of the first stage's own output; here that stage learns through the second one alone.
+The first stage learns through the second one, and from losses of its own if the task's `first_stage` has some.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import DataSpec, ImageSpec
 from bigtrain.models.layers.spectral import WeightStyle
-from bigtrain.models.translator import BaseTranslatorConfig, Translator, check_same_size
+from bigtrain.models.translator import BaseTwoStageConfig, TwoStageTranslator, check_same_size
 from bigtrain.ops.layout import channels_last
 from bigtrain.ops.precision import outside_autocast
 
@@ -26,7 +26,7 @@ _SHARPNESS = 10.0
 """Factor of the cosines before the softmax (Yu et al. 2018, section 4.1)."""
 
 
-class GatedInpainterConfig(BaseTranslatorConfig):
+class GatedInpainterConfig(BaseTwoStageConfig):
     """The network's size and shape.
 
     Attributes:
@@ -41,6 +41,12 @@ class GatedInpainterConfig(BaseTranslatorConfig):
     dilations: tuple[PositiveInt, ...] = (2, 4, 8, 16)
     refine: bool = True
 
+    def first_stage(self, source: Any, target: DataSpec) -> DataSpec:
+        """See BaseTwoStageConfig: the image, filled coarsely."""
+        if not self.refine:
+            raise ValueError("generator.refine is false: there is one stage, which the objective trains")
+        return target
+
     def build(self, source: ImageSpec, target: ImageSpec) -> "GatedInpainter":
         """Build the network from `source` images with a channel of what is known to `target` images.
 
@@ -50,7 +56,7 @@ class GatedInpainterConfig(BaseTranslatorConfig):
         return GatedInpainter(self, source, target)
 
 
-class GatedInpainter(Translator):
+class GatedInpainter(TwoStageTranslator):
     """A coarse stage fills the holes; a fine one works on the result, and looks for what is like it in the image."""
 
     kind = "gated_inpainter"
@@ -82,19 +88,19 @@ class GatedInpainter(Translator):
                 }
             )
 
-    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
-        """See `Translator.forward`; the outputs are in [-1, 1], and known pixels are the input's."""
+    def both(self, image: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+        """See `TwoStageTranslator.both`; the outputs are in [-1, 1], and known pixels are the input's."""
         self.check_size(*image.shape[2:])
         image = channels_last(image)
         picture, known = image[:, :-1], image[:, -1:]
         holes = known < 0
-        filled = torch.where(holes, torch.tanh(self.coarse(image).float()), picture)
+        coarse = filled = torch.where(holes, torch.tanh(self.coarse(image).float()), picture)
         if self.fine is not None:
             again = channels_last(torch.cat([filled.to(image.dtype), known], 1))
             matched = contextual_attention(self.fine["matched"](again), holes)
             side_by_side = torch.cat([self.fine["dilated"](again), self.fine["after"](matched)], 1)
             filled = torch.where(holes, torch.tanh(self.fine["decoder"](side_by_side).float()), picture)
-        return filled.float()
+        return coarse.float(), filled.float()
 
     def stages(self) -> Sequence[nn.Module]:
         """See `Translator.stages`."""

@@ -33,6 +33,7 @@ class ResNetTranslatorConfig(BaseTranslatorConfig):
         norm: normalisation after each convolution but the last.
         padding: padding of the residual blocks' convolutions; the 7x7 convolutions at both ends always use reflection.
         dropout: dropout probability inside the residual blocks.
+        dilation: of the first convolution of each residual block (2 in Nazeri et al. 2019).
     """
 
     kind: Literal["resnet_translator"] = "resnet_translator"
@@ -42,6 +43,7 @@ class ResNetTranslatorConfig(BaseTranslatorConfig):
     norm: ImageNorm = "instance"
     padding: PaddingMode = "reflect"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    dilation: PositiveInt = 1
 
     def build(self, source: ImageSpec, target: ImageSpec) -> "ResNetTranslator":
         """Build the network from `source` images to `target` images.
@@ -63,7 +65,7 @@ class ResNetTranslator(EncodingTranslator):
         self.input, self.output, self.multiple = source, target, 2**config.downs
         self.check_size(*source.shape[1:])
         smallest = min(source.shape[1:]) >> config.downs
-        if smallest < 2:
+        if smallest <= config.dilation:
             raise ValueError(
                 f"{self.kind}: after {config.downs} halvings the image is too small for reflection padding: use "
                 f"fewer downs"
@@ -83,6 +85,7 @@ class ResNetTranslator(EncodingTranslator):
                 norm=config.norm,
                 padding=config.padding,
                 dropout=DrawnDropout(config.dropout, f"dropout/{index}"),
+                dilation=config.dilation,
             )
             for index in range(blocks)
         )
@@ -125,10 +128,12 @@ class ResNetTranslator(EncodingTranslator):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with normalisation, a ReLU and dropout between, added to the input."""
 
-    def __init__(self, channels: int, *, norm: ImageNorm, padding: PaddingMode, dropout: DrawnDropout) -> None:
+    def __init__(
+        self, channels: int, *, norm: ImageNorm, padding: PaddingMode, dropout: DrawnDropout, dilation: int = 1
+    ) -> None:
         super().__init__()
         bias, idle = bias_before(norm), norm == "instance"
-        self.conv1 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias, idle_bias=idle)
+        self.conv1 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias, idle_bias=idle, dilation=dilation)
         self.norm1 = image_norm(norm, channels)
         self.dropout = dropout
         self.conv2 = PaddedConv2d(channels, channels, 3, padding=padding, bias=bias, idle_bias=idle)
@@ -151,6 +156,7 @@ class PaddedConv2d(SpectralConv2d):
         padding: see PaddingMode.
         bias: whether to add one.
         idle_bias: see `SpectralConv2d`.
+        dilation: likewise.
     """
 
     def __init__(
@@ -162,11 +168,19 @@ class PaddedConv2d(SpectralConv2d):
         padding: PaddingMode,
         bias: bool,
         idle_bias: bool = False,
+        dilation: int = 1,
     ) -> None:
-        around = kernel_size // 2
+        around = dilation * (kernel_size // 2)
         inside = around if padding == "zero" else 0
         super().__init__(
-            channels, out_channels, kernel_size, padding=inside, bias=bias, idle_bias=idle_bias, style=_STYLE
+            channels,
+            out_channels,
+            kernel_size,
+            padding=inside,
+            dilation=dilation,
+            bias=bias,
+            idle_bias=idle_bias,
+            style=_STYLE,
         )
         self.around, self.mode = around - inside, padding
 

@@ -62,6 +62,25 @@ class Translator(nn.Module, ABC):
             )
 
 
+class TwoStageTranslator(Translator):
+    """A translator whose second stage reads what its first stage makes, which can have a target and losses of its own.
+
+    Attributes:
+        separate: whether the losses of the second stage leave the first one alone, which then learns from its own
+            losses only.
+    """
+
+    separate: ClassVar[bool] = False
+
+    @abstractmethod
+    def both(self, image: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+        """Return what the first stage makes and what the second one makes; see `forward`."""
+
+    def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """See `Translator.forward`."""
+        return self.both(image, draws)[1]
+
+
 class EncodingTranslator(Translator):
     """A translator that begins with an encoder, whose activations a loss can compare.
 
@@ -144,6 +163,18 @@ class BaseTranslatorConfig(NetworkConfig):
     @abstractmethod
     def build(self, source: Any, target: Any) -> Translator:
         """Build a translator of `source` into `target`."""
+
+
+class BaseTwoStageConfig(BaseTranslatorConfig):
+    """The config of a translator of two stages."""
+
+    @abstractmethod
+    def first_stage(self, source: Any, target: Any) -> DataSpec:
+        """Return what the first stage of a translator of `source` into `target` makes.
+
+        Raises:
+            ValueError: it is configured to have one stage only.
+        """
 
 
 class BasePatchDiscriminatorConfig(NetworkConfig):

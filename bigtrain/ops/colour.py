@@ -17,9 +17,18 @@ _RGB_OF_XYZ: tuple[tuple[float, ...], ...] = tuple(
 _WHITE = tuple(sum(row) for row in _XYZ_OF_RGB)
 """X, Y, Z of the colour with red, green and blue at 1: neutral colours have a = b = 0."""
 
+_LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in brightness (ITU-R BT.601), as Pillow's mode L has them."""
+
 _DELTA = 6 / 29
 _LINEAR_BELOW = 0.0031308
 """Linear values below which sRGB's curve is a straight line."""
+
+
+def luma(image: Tensor) -> Tensor:
+    """Return the brightness of RGB images [N, 3, H, W], shape [N, 1, H, W]."""
+    red, green, blue = (image[:, channel : channel + 1] for channel in range(3))
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def lab_of(image: Tensor) -> Tensor:

@@ -23,7 +23,14 @@ Pair = tuple[int, int]
 
 
 def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Correlate images with a weight; differentiable to any order.
 
@@ -33,13 +40,14 @@ def conv2d(
         bias: shape [O], or None.
         stride: of the positions.
         padding: zeros on each side.
+        dilation: distance between neighbouring values of the kernel; above 1 PyTorch's own convolution is used.
         groups: into which the channels are cut.
 
     Returns:
-        Shape [N, O, (H + 2 * padding - k) // stride + 1, (W + 2 * padding - l) // stride + 1]; autocast's dtype.
+        Shape [N, O, (H + 2 * padding - dilation * (k - 1) - 1) // stride + 1, likewise W]; autocast's dtype.
     """
-    if _plainly(x, weight):
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    if dilation > 1 or _plainly(x, weight):
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     how = _How((stride, stride), (padding, padding), False, (0, 0), groups)
     x, weight, bias = _in_one_dtype(x, weight, bias)
     if not _is_differentiable(x, weight):

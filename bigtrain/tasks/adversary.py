@@ -73,7 +73,8 @@ class WeightedGameConfig(GameConfig):
         if not played or progress.samples_seen < 1000 * self.adversary_from_kimg:
             return [Phase("g_main", player="G", values=generator)] if generator else []  # none is due
         adversarial = self.adversarial_weight.value_at(progress.samples_seen, progress.total)
+        discriminator = due_weights("D", terms.of_discriminator(), progress)
         return [
-            Phase("d_main", player="D", values=due_weights("D", terms.of_discriminator(), progress)),
+            Phase("d_main", player="D", values={"adversarial": self.discriminator_weight, **discriminator}),
             Phase("g_main", player="G", values={"adversarial": adversarial, **generator}),
         ]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +16,18 @@ from bigtrain.tasks.adversary import WeightedGameConfig
 from bigtrain.tasks.losses import buffers_restored
 from bigtrain.tasks.terms import NamedTerms
 
-MakePlayer = Callable[[nn.Module, Averages], Player]
-"""Makes a player of its network and the moving averages that steer terms."""
+MakePlayers = Callable[[Mapping[str, nn.Module], Averages], Mapping[str, Player]]
+"""Makes the players of all networks, by name, and the moving averages that steer terms."""
 
 
 class OneGeneratorTask(Task):
     """D's step, if there is a D, then G's on the same batch.
 
     Args:
-        config: of the task; its networks are `G` and, if there is one, `D`.
+        config: of the task.
         objective: the losses of both.
         terms: of the objective.
-        players: what makes each player, by the name of its network.
+        players: makes `G` and, if there is a discriminator, `D`. The network that is averaged is `G`.
         fields: of the samples.
         device: where the networks live.
     """
@@ -36,7 +37,7 @@ class OneGeneratorTask(Task):
         config: TaskConfig,
         objective: WeightedGameConfig,
         terms: NamedTerms,
-        players: Mapping[str, MakePlayer],
+        players: MakePlayers,
         *,
         fields: Fields,
         device: torch.device,
@@ -44,16 +45,16 @@ class OneGeneratorTask(Task):
         self._objective, self._terms, self._averages = objective, terms, Averages(device)
         self.specs = config.networks(fields)
         networks = {name: spec.build_on(device) for name, spec in self.specs.items()}
-        self.players = {name: players[name](network, self._averages) for name, network in networks.items()}
+        self.players = players(networks, self._averages)
         self.optimizers = dict(config.optim)
-        if "D" in networks:
+        if "D" in self.players:
             self.optimizers["D"] = config.optim["D"].model_copy(update={"weight_limit": objective.weight_clip})
         self.averaged = {"G": networks["G"]}
         self.sampler = config.build_sampler(fields, {})
 
     @abstractmethod
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
-        """Return D's logits of real samples, shape [N, ...]."""
+    def judge(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the logits of real samples, shape [N, ...], by the names of `Task.logits_of`."""
 
     def phases(self, progress: Progress) -> Sequence[Phase]:
         """See Task."""
@@ -71,7 +72,9 @@ class OneGeneratorTask(Task):
     @torch.no_grad()
     def logits_of(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See Task: the mean over all patches; statistics are put back."""
-        if "D" not in networks:
+        if "D" not in self.players:
             return {}
-        with buffers_restored(networks["D"]):
-            return {"": self.judge(networks, batch).flatten(1).mean(1)}
+        with ExitStack() as restored:
+            for name in self.players["D"].networks():
+                restored.enter_context(buffers_restored(networks[name]))
+            return {name: logits.flatten(1).mean(1) for name, logits in self.judge(networks, batch).items()}

@@ -26,7 +26,7 @@ from bigtrain.models.pretrained.weights import WeightsError
 from bigtrain.models.styliser import StyliserConfig
 from bigtrain.tasks.adversary import WeightedGameConfig
 from bigtrain.tasks.losses import discriminator_loss, generator_loss
-from bigtrain.tasks.one_generator import MakePlayer, OneGeneratorTask
+from bigtrain.tasks.one_generator import OneGeneratorTask
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.terms import (
     OTHER_TERMS,
@@ -179,7 +179,7 @@ class StylisationDiscriminator(StylisationPlayer):
             generate=lambda z=None: networks["G"](content, style), **self.arguments(phase, batch, networks)
         )
         due = due_terms(self.terms, phase.values)
-        return discriminator_loss(context, self.game, due, weight=self.config.objective.discriminator_weight)
+        return discriminator_loss(context, self.game, due, weight=phase.values["adversarial"])
 
 
 class StylisationGenerator(StylisationPlayer):
@@ -244,13 +244,15 @@ class StylisationTask(OneGeneratorTask):
 
     def __init__(self, config: StylisationConfig, fields: Fields, *, device: torch.device) -> None:
         self._config = config
-        players: dict[str, MakePlayer] = {
-            "G": lambda network, averages: StylisationGenerator(network, config, averages),
-            "D": lambda network, averages: StylisationDiscriminator(network, config, averages),
-        }
+
+        def players(networks: Mapping[str, nn.Module], averages: Averages) -> dict[str, StylisationPlayer]:
+            made: dict[str, StylisationPlayer] = {"G": StylisationGenerator(networks["G"], config, averages)}
+            return made | {
+                name: StylisationDiscriminator(D, config, averages) for name, D in networks.items() if name == "D"
+            }
+
         super().__init__(config, config.objective, config.objective.terms, players, fields=fields, device=device)
 
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
+    def judge(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See OneGeneratorTask; D judges style images."""
-        logits: Tensor = networks["D"](batch[self._config.style])
-        return logits
+        return {"": networks["D"](batch[self._config.style])}

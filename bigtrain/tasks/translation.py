@@ -1,71 +1,46 @@
 """Translation: from one field of a sample to another, with a discriminator or without (Isola et al. 2017)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.core.batch import Batch
 from bigtrain.core.errors import UserError
-from bigtrain.core.registry import WithMoreKeys
 from bigtrain.core.rng import Draws
+from bigtrain.core.state import Progress, Stateful
 from bigtrain.engine.averages import Averages
 from bigtrain.engine.player import Phase, Player, Rivals, Stats
 from bigtrain.engine.sampler import Networks
 from bigtrain.engine.strategy import Demands
 from bigtrain.engine.task import Fields, TaskConfig, data_of
-from bigtrain.models import TranslationDiscriminatorConfig, TranslatorConfig
+from bigtrain.models import BaseTwoStageConfig, TranslationDiscriminatorConfig, TranslatorConfig, TwoStageTranslator
 from bigtrain.models.network_spec import NetworkSpec
-from bigtrain.tasks.adversary import WeightedGameConfig
 from bigtrain.tasks.losses import discriminator_loss, generator_loss
-from bigtrain.tasks.one_generator import MakePlayer, OneGeneratorTask
+from bigtrain.tasks.one_generator import OneGeneratorTask
 from bigtrain.tasks.samplers import TaskSampler
 from bigtrain.tasks.terms import (
-    OTHER_TERMS,
     DiscriminatorLossContext,
+    DiscriminatorTerm,
     GeneratorLossContext,
+    GeneratorTerm,
     LossContext,
-    NamedTerms,
-    Setting,
+    Term,
     demands_of,
     due_terms,
     frozen_of,
 )
-from bigtrain.tasks.terms.feature_matching import FeatureMatching
-from bigtrain.tasks.terms.gradient_penalties import DRAGAN, R1, R2, WGANGP
-from bigtrain.tasks.terms.mel import Mel
-from bigtrain.tasks.terms.perceptual import Perceptual
-from bigtrain.tasks.terms.pixels import L1, L2, Paired
-
-ContextT = TypeVar("ContextT", bound=LossContext)
-
-
-class TranslationTermsConfig(NamedTerms):
-    """The terms added to the game, each under its name: `terms: {l1: {weight: 100}}`."""
-
-    l1: L1 | None = None
-    l2: L2 | None = None
-    mel: Mel | None = None
-    perceptual: Perceptual | None = None
-    feature_matching: FeatureMatching | None = None
-    r1: R1 | None = None
-    r2: R2 | None = None
-    wgan_gp: WGANGP | None = None
-    dragan: DRAGAN | None = None
-
-
-class TranslationObjectiveConfig(WeightedGameConfig):
-    """The losses of G and D.
-
-    Attributes:
-        terms: losses that are added to the adversarial loss.
-    """
-
-    terms: Annotated[TranslationTermsConfig, WithMoreKeys(TranslationTermsConfig, OTHER_TERMS)] = (
-        TranslationTermsConfig()
-    )
+from bigtrain.tasks.translation_objective import (
+    FIRST_STAGE,
+    FirstStageConfig,
+    Stage,
+    TranslationObjectiveConfig,
+    joined_phases,
+)
 
 
 class TranslationConfig(TaskConfig):
@@ -78,6 +53,7 @@ class TranslationConfig(TaskConfig):
         discriminator: discriminator of the targets; null trains G with its terms alone.
         conditional: whether D sees the input beside the image that it judges.
         objective: the losses of both.
+        first_stage: what the first stage of a generator of two stages is trained on besides; null for nothing.
     """
 
     input: str = "input"
@@ -86,40 +62,75 @@ class TranslationConfig(TaskConfig):
     discriminator: TranslationDiscriminatorConfig | None = None
     conditional: bool = True
     objective: TranslationObjectiveConfig = TranslationObjectiveConfig()
+    first_stage: FirstStageConfig | None = None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The outputs of G that are trained: its result, and that of its first stage where it has losses of its own."""
+        condition = self.input if self.conditional else None
+        whole = Stage(self.objective, self.target, condition, judged=self.discriminator is not None)
+        if (first := self.first_stage) is None:
+            return (whole,)
+        judged = first.discriminator is not None
+        draft = Stage(first.objective, first.target, first.condition, judged=judged, first=True, alone=False)
+        return replace(whole, alone=False), draft
 
     def networks(self, fields: Fields) -> dict[str, NetworkSpec]:
-        """See TaskConfig: `G`, and `D` if there is one."""
+        """See TaskConfig: `G`, `D` if there is one, and `D_first` if the first stage has one."""
         source, target = data_of(fields, self.input), data_of(fields, self.target)
-        condition = source if self.conditional else None
         networks = {"G": NetworkSpec("generator", "translator", self.generator, (source, target))}
-        if self.discriminator is not None:
-            D = NetworkSpec("discriminator", "patch_discriminator", self.discriminator, (target, condition))
-            networks["D"] = D
+        made = {self.target: target}
+        if (first := self.first_stage) is not None:
+            made[first.target] = data_of(fields, first.target)
+            self._check_first_stage(source, target, made[first.target])
+        for stage in self.stages:
+            judge = first.discriminator if stage.first and first is not None else self.discriminator
+            if judge is not None:
+                beside = None if stage.condition is None else data_of(fields, stage.condition)
+                data = (made[stage.target], beside)
+                judge_spec = NetworkSpec(f"{stage.key}discriminator", "patch_discriminator", judge, data)
+                networks[stage.discriminator] = judge_spec
         return networks
+
+    def _check_first_stage(self, source: Any, target: Any, wanted: Any) -> None:
+        """Refuse a first stage that the generator does not have, or that makes something else than its target."""
+        if not isinstance(self.generator, BaseTwoStageConfig):
+            kind = getattr(self.generator, "kind", type(self.generator).__name__)
+            raise ValueError(f"{FIRST_STAGE}: the generator '{kind}' has one stage; leave {FIRST_STAGE} out")
+        try:
+            made = self.generator.first_stage(source, target)
+        except ValueError as error:
+            raise ValueError(f"{FIRST_STAGE}: {error}") from None
+        if made.shape != wanted.shape:
+            raise ValueError(
+                f"{FIRST_STAGE}.target: the first stage makes {list(made.shape)}, but the field has the shape "
+                f"{list(wanted.shape)}"
+            )
 
     def demands(self) -> Demands:
         """See TaskConfig."""
-        if self.discriminator is None:
-            return {"G": demands_of(self.objective.terms.of_generator())}
-        terms = self.objective.terms
-        return {"G": demands_of(terms.of_generator()), "D": demands_of(terms.of_discriminator())}
+        of_G = [demands_of(stage.objective.terms.of_generator(), key=stage.key) for stage in self.stages]
+        of_D = [demands_of(one.objective.terms.of_discriminator(), key=one.key) for one in self.stages if one.judged]
+        found = {"G": of_G} | ({"D": of_D} if of_D else {})
+        return {
+            name: {what: key for part in reversed(parts) for what, key in part.items()} for name, parts in found.items()
+        }
 
     def check_task(self, networks: Mapping[str, Any], *, micro_batch: int) -> None:
         """See TaskConfig."""
-        terms = self.objective.terms.chosen()
-        if self.discriminator is None:
-            needless = [name for name, term in terms.items() if not isinstance(term, Paired)]
-            if needless:
-                raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, but discriminator is null")
-            if not terms:
-                raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.l1")
-        self.objective.terms.check(Setting(networks["G"], networks.get("D"), micro_batch, paired=True))
-        if self.objective.adversary_from_kimg and not self.objective.terms.of_generator():
-            raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")
+        G = networks["G"]
+        if isinstance(G, TwoStageTranslator) and G.separate and self.first_stage is None:
+            raise ValueError(
+                f"generator: the first stage of '{G.kind}' learns from losses of its own alone: add {FIRST_STAGE}, "
+                "with its target and its objective"
+            )
+        for stage in self.stages:
+            stage.check(networks, micro_batch)
 
     def check_weights(self) -> None:
         """See TaskConfig."""
-        self.objective.terms.check_weights()
+        for stage in self.stages:
+            stage.check_weights()
 
     def build_sampler(self, fields: Fields, class_counts: Mapping[str, Sequence[int]]) -> "TranslationSampler":
         """See TaskConfig."""
@@ -132,68 +143,114 @@ class TranslationConfig(TaskConfig):
         return TranslationTask(self, fields, device=device)
 
 
-class TranslationPlayer(Player):
-    """Base class of G and D.
+Make = Callable[[], Sequence[Tensor]]
+"""Returns what G makes in a phase: the output of its first stage, if that is trained, then its result."""
+
+
+class TranslationPlayer(Player, ABC):
+    """Base class of the generator and the discriminators.
 
     Args:
+        networks: the player's.
         config: of the task.
-        averages: moving averages that steer terms.
+        averages: moving averages that steer terms, by the name of the stage.
     """
 
-    terms: Mapping[str, Any]
+    looks: ClassVar[type[LossContext]]
 
-    def __init__(self, config: TranslationConfig, averages: Averages) -> None:
+    def __init__(
+        self, networks: Mapping[str, nn.Module], config: TranslationConfig, averages: Mapping[str, Averages]
+    ) -> None:
         super().__init__()
-        self.config, self.game, self.averages = config, config.objective.game, averages
+        for name, network in networks.items():
+            self.add_module(name, network)
+        self.config, self.averages = config, averages
+        self.terms = {f"{one.key}{name}": term for one in config.stages for name, term in self.terms_of(one).items()}
 
-    def context(self, kind: type[ContextT], phase: Phase, batch: Batch, rivals: Rivals) -> ContextT:
-        """Return a micro-batch as the phase's loss and terms look at it."""
-        networks: dict[str, Any] = {**self.networks(), **rivals, **self.frozen}
-        G, D = networks.pop("G"), networks.pop("D", None)
-        draws, source = batch.draws.of(phase.name), batch[self.config.input]
-        return kind(
-            G=G,
+    @abstractmethod
+    def terms_of(self, stage: Stage) -> Mapping[str, Term]:
+        """Return the terms of this player's loss."""
+
+    @abstractmethod
+    def loss(self, stage: Stage, values: Mapping[str, float], context: Any) -> tuple[Tensor, Stats]:
+        """Return the loss of one stage, the due terms folded in, and what to log of it.
+
+        Args:
+            stage: is trained in the phase.
+            values: of the phase, as far as they are the stage's.
+            context: a `looks`.
+        """
+
+    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
+        """Return the loss of all stages that are trained in the phase."""
+        networks: dict[str, Any] = {**self.networks(), **rivals}
+        G, source, own = networks["G"], batch[self.config.input], batch.draws.of(phase.name).of("G")
+        if self.config.first_stage is None:
+            make: Make = lambda: (G(source, own),)  # noqa: E731
+        else:
+            make = cache(lambda: G.both(source, own))
+        losses: list[Tensor] = []
+        stats: Stats = {}
+        for stage in self.config.stages:
+            values = stage.values(phase)
+            if values:
+                loss, found = self.loss(stage, values, self.context(stage, phase, batch, networks, make))
+                losses.append(loss)
+                stats |= {stage.named(name, phase.player): value for name, value in found.items()}
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0], stats
+
+    def context(self, stage: Stage, phase: Phase, batch: Batch, networks: Mapping[str, Any], make: Make) -> LossContext:
+        """Return a micro-batch as the losses and terms of a stage look at it."""
+        draws, D = batch.draws.of(phase.name), networks.get(stage.discriminator)
+        own = {name: maps for name, maps in self.frozen.items() if name.startswith(f"{FIRST_STAGE}.") == stage.first}
+        return self.looks(
+            G=networks["G"],
             D=D,
-            parts=networks,
+            parts={name.removeprefix(stage.key): maps for name, maps in own.items()},
             label=batch.label(),
-            condition=source if self.config.conditional else None,
-            draws=draws,
-            real=batch[self.config.target],
-            generate=lambda z=None: G(source, draws.of("G")),
-            show=lambda image, draws: D.draw_view(image, draws),
-            averages=self.averages,
+            condition=None if stage.condition is None else batch[stage.condition],
+            draws=draws.of(stage.name) if stage.first else draws,
+            real=batch[stage.target],
+            generate=lambda z=None: make()[0 if stage.first else -1],
+            show=lambda image, draws: networks[stage.discriminator].draw_view(image, draws),
+            averages=self.averages[stage.name],
         )
 
 
-class TranslationDiscriminator(TranslationPlayer):
-    """The discriminator of targets and translations; see TranslationPlayer."""
+class TranslationDiscriminators(TranslationPlayer):
+    """The discriminators of targets and translations; see TranslationPlayer."""
 
-    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
-        super().__init__(config, averages)
-        self.D = network
-        self.terms = config.objective.terms.of_discriminator()
+    looks = DiscriminatorLossContext
 
-    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return D's loss on the batch and its translations, the due terms folded in."""
-        due = due_terms(self.terms, phase.values)
-        context = self.context(DiscriminatorLossContext, phase, batch, rivals)
-        return discriminator_loss(context, self.game, due, weight=self.config.objective.discriminator_weight)
+    def terms_of(self, stage: Stage) -> Mapping[str, DiscriminatorTerm]:
+        """See TranslationPlayer."""
+        return stage.objective.terms.of_discriminator()
+
+    def loss(
+        self, stage: Stage, values: Mapping[str, float], context: DiscriminatorLossContext
+    ) -> tuple[Tensor, Stats]:
+        """See TranslationPlayer."""
+        due = due_terms(self.terms_of(stage), values)
+        return discriminator_loss(context, stage.objective.game, due, weight=values["adversarial"])
 
 
 class TranslationGenerator(TranslationPlayer):
-    """The generator, with an adversarial loss and distances to the targets; see TranslationPlayer."""
+    """The generator, with adversarial losses and distances to the targets; see TranslationPlayer."""
 
-    def __init__(self, network: nn.Module, config: TranslationConfig, averages: Averages) -> None:
-        super().__init__(config, averages)
-        self.G = network
-        self.terms = config.objective.terms.of_generator()
+    looks = GeneratorLossContext
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.frozen = frozen_of(self.terms)
 
-    def forward(self, phase: Phase, batch: Batch, rivals: Rivals) -> tuple[Tensor, Stats]:
-        """Return G's loss on the batch, the due terms folded in."""
-        due = due_terms(self.terms, phase.values)
-        context = self.context(GeneratorLossContext, phase, batch, rivals)
-        return generator_loss(context, self.game, due, weight=phase.values.get("adversarial"))
+    def terms_of(self, stage: Stage) -> Mapping[str, GeneratorTerm]:
+        """See TranslationPlayer."""
+        return stage.objective.terms.of_generator()
+
+    def loss(self, stage: Stage, values: Mapping[str, float], context: GeneratorLossContext) -> tuple[Tensor, Stats]:
+        """See TranslationPlayer."""
+        due = due_terms(self.terms_of(stage), values)
+        return generator_loss(context, stage.objective.game, due, weight=values.get("adversarial"))
 
 
 @dataclass(frozen=True)
@@ -244,15 +301,35 @@ class TranslationTask(OneGeneratorTask):
     """D's step, then G's, on the same batch; see `TaskConfig.build_task` for the arguments."""
 
     def __init__(self, config: TranslationConfig, fields: Fields, *, device: torch.device) -> None:
-        self._config = config
-        players: dict[str, MakePlayer] = {
-            "G": lambda network, averages: TranslationGenerator(network, config, averages),
-            "D": lambda network, averages: TranslationDiscriminator(network, config, averages),
-        }
+        self._config, self._first = config, Averages(device)
+
+        def players(networks: Mapping[str, nn.Module], averages: Averages) -> dict[str, Player]:
+            steering = {"": averages, FIRST_STAGE: self._first}
+            judges = {name: network for name, network in networks.items() if name != "G"}
+            found: dict[str, Player] = {"G": TranslationGenerator({"G": networks["G"]}, config, steering)}
+            return found | ({"D": TranslationDiscriminators(judges, config, steering)} if judges else {})
+
         super().__init__(config, config.objective, config.objective.terms, players, fields=fields, device=device)
 
-    def judge(self, networks: Rivals, batch: Batch) -> Tensor:
+    def phases(self, progress: Progress) -> Sequence[Phase]:
+        """See Task."""
+        return joined_phases(self._config.stages, progress)
+
+    def after_step(self, progress: Progress) -> Mapping[str, Tensor]:
+        """See Task."""
+        self._first.move()
+        return super().after_step(progress)
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """See Task."""
+        first = {} if self._config.first_stage is None else {f"averages_{FIRST_STAGE}": self._first}
+        return {**super().stateful(), **first}
+
+    def judge(self, networks: Rivals, batch: Batch) -> Mapping[str, Tensor]:
         """See OneGeneratorTask."""
-        config = self._config
-        logits: Tensor = networks["D"](batch[config.target], batch[config.input] if config.conditional else None)
-        return logits
+        found = {}
+        for stage in self._config.stages:
+            if stage.judged:
+                beside = None if stage.condition is None else batch[stage.condition]
+                found[stage.part] = networks[stage.discriminator](batch[stage.target], beside)
+        return found

@@ -259,8 +259,7 @@ class UnpairedDiscriminators(UnpairedPlayer):
             return self._pools[way.D].exchange(fake, draws.of(f"pool/{way.D}"))
 
         context = DiscriminatorLossContext(generate=generate, **self.arguments(way, networks, draws.of(way.D), batch))
-        weight = self.config.objective.discriminator_weight
-        loss, stats = discriminator_loss(context, self.game, due, weight=weight)
+        loss, stats = discriminator_loss(context, self.game, due, weight=phase.values["adversarial"])
         return loss, {f"{name}/{way.D}": value for name, value in stats.items()}
 
 

@@ -90,6 +90,30 @@ RUNS: dict[str, dict[str, Any]] = {
         },
         "eval": {"interval_kimg": 0, "samples": 8},
     },
+    "edges_first": {
+        "task": "translation",
+        "target": "image",
+        "generator": {
+            "kind": "edge_inpainter",
+            "edges": {**RESNET, "dropout": 0.0},
+            "image": {**RESNET, "dropout": 0.0},
+            "sigma": 0.5,
+        },
+        "discriminator": PATCHES,
+        "objective": {"adversarial": "hinge", "terms": {"l1": {}}},
+        "first_stage": {
+            "target": "edges",
+            "discriminator": PATCHES,
+            "objective": {"terms": {"feature_matching": {"distance": "l1"}}},
+        },
+        "data": {
+            "path": "one",
+            "resolution": 16,
+            "flip": True,
+            "derived": {"input": {"kind": "holes"}, "edges": {"kind": "edges", "sigma": 0.5}},
+        },
+        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr"]},
+    },
     "upscaling": {
         "task": "translation",
         "target": "image",

@@ -16,6 +16,7 @@ FAMILIES = (
     "pix2pix",
     "pix2pix_penalised",
     "spade",
+    "edges_first",
     "vocoder",
     "cyclegan",
     "cut",

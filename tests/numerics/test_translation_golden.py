@@ -1,4 +1,4 @@
-"""The golden check finds wrong numbers among those of pix2pix and CycleGAN, and none that it does not understand."""
+"""The golden check finds wrong numbers among those of pix2pix and CycleGAN; tasks compute the published losses."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from bigtrain.core.batch import Batch
@@ -17,6 +18,7 @@ from bigtrain.core.state import Progress
 from bigtrain.interop.check import check
 from bigtrain.interop.errors import InteropError
 from bigtrain.interop.golden import read_golden
+from bigtrain.interop.peers.superres import rename
 from bigtrain.interop.quantities import quantities_of
 from bigtrain.models.hifigan import HiFiGANDiscriminatorConfig
 from bigtrain.ops.mel import MelSettings
@@ -156,3 +158,45 @@ def test_a_vocoders_config_computes_the_published_objective() -> None:
     document = json.loads((golden.folder("hifigan-v3") / "config.json").read_text())
     assert losses["G"] == pytest.approx(document["loss_G_total"], rel=1e-4)
     assert losses["D"] == pytest.approx(document["loss_D_total"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["esrgan-x4", "srgan-x2"])
+def test_super_resolution_is_trained_by_the_published_losses(name: str) -> None:
+    """The phases of a run compute the reference's losses and gradients; images are in [-1, 1], which doubles L1."""
+    quantities = quantities_of(read_golden(golden.folder(name)), torch.device("cpu"))
+    document = json.loads((golden.folder(name) / "config.json").read_text())
+    settings, low, real = document["config"], 2 * quantities.given("low") - 1, 2 * quantities.given("real") - 1
+    generator = {"kind": settings["g"], "scale": settings["scale"], "width": settings["feat"]}
+    generator |= {"blocks": settings["blocks"], **({"growth": settings["grow"]} if settings["g"] == "rrdb" else {})}
+    config = parse_config(
+        TranslationConfig,
+        {
+            "generator": generator,
+            "discriminator": {"kind": settings["d"].removesuffix("_sn"), "width": settings["d_feat"]},
+            "conditional": False,
+            "objective": {"adversarial_weight": 0.0, "terms": {"l1": {"weight": 0.5}}},
+            "optim": {"G": {"lr": 1e-4}, "D": {"lr": 1e-4}},
+            "global_batch": len(low),
+        },
+        source="test",
+    )
+    fields = {
+        "input": FieldSpec("image", low.shape[1:], "uint8"),
+        "target": FieldSpec("image", real.shape[1:], "uint8"),
+    }
+    task = config.build_task(fields, {}, seed=0, device=torch.device("cpu"))
+    networks = {name: network.eval() for name, network in task.networks().items()}
+    for part, network in networks.items():
+        network.load_state_dict(quantities.network(part).state_dict())
+    batch = Batch({"input": low, "target": real}, Draws(0, torch.arange(len(low))))
+    losses = {}
+    for phase in task.phases(Progress(1000, len(low))):
+        rivals = {part: network for part, network in networks.items() if part != phase.player}
+        losses[phase.player], _ = task.players[phase.player](phase, batch, rivals)
+    fake = F.softplus(networks["D"](networks["G"](low).detach())).mean()
+    for part, loss, key in (("G", losses["G"], "G_l1"), ("D", losses["D"] - fake, "D_nonsaturating_real")):
+        networks[part].zero_grad()
+        loss.backward()
+        found = {name: value.grad.norm().item() for name, value in networks[part].named_parameters()}
+        wanted = {rename(theirs): norm for theirs, norm in document[f"grad_norm_{key}"].items()}
+        assert found == pytest.approx(wanted, rel=1e-3)

@@ -24,7 +24,8 @@ from bigtrain.strategies.single import SingleConfig
 from bigtrain.tasks.stylisation import StylisationConfig
 from bigtrain.tasks.synthesis import SynthesisConfig
 from bigtrain.tasks.terms import OTHER_TERMS, TermsConfig
-from bigtrain.tasks.translation import TranslationConfig, TranslationTermsConfig
+from bigtrain.tasks.translation import TranslationConfig
+from bigtrain.tasks.translation_objective import TranslationTermsConfig
 from bigtrain.tasks.unpaired import UnpairedConfig, UnpairedTermsConfig
 from data_pipelines.fields.spec import FieldSpec
 from tests.fake_cuda import GPU, Operators, fake_cuda
@@ -39,6 +40,7 @@ IMAGE = FieldSpec("image", (3, 32, 32), "uint8")
 PAIRS, DOMAINS = {"input": IMAGE, "target": IMAGE}, {"A.image": IMAGE, "B.image": IMAGE}
 NEEDS: dict[str, dict[str, Any]] = {
     "r3gan": {"widths": [16, 16, 16, 8], "groups": [4, 4, 4, 2], "blocks": [1, 1, 1, 1]},
+    "edge_inpainter": {"edges": UNET, "image": UNET},
     "gated_inpainter": {"width": 4},
     "lab_colouriser": {"base": UNET},
     "spade": {"width": 2, "doublings": 2, "hidden": 4},
@@ -156,8 +158,11 @@ def test_translators(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"generator": network(kind), "discriminator": PATCH, **COMMON}
     config["objective"] = {"terms": {"l1": {}}}
     scale = 4 if kind in ("rrdb", "srresnet") else 1
-    channels = {"lab_colouriser": 1, "gated_inpainter": 4}.get(kind, 3)
+    channels = {"lab_colouriser": 1, "edge_inpainter": 4, "gated_inpainter": 4}.get(kind, 3)
     fields = {"input": FieldSpec("image", (channels, 32 // scale, 32 // scale), "uint8"), "target": IMAGE}
+    if kind == "edge_inpainter":
+        fields["edges"] = FieldSpec("image", (1, 32, 32), "uint8")
+        config["first_stage"] = {"target": "edges", "objective": {"terms": {"l1": {}}}}
     config["conditional"] = scale == 1
     check(take(parse_config(TranslationConfig, config, source="test"), fields, monkeypatch))
 

@@ -10,6 +10,7 @@ from bigtrain.augment.derived.cameras import OrbitCameraConfig
 from bigtrain.augment.derived.clips import FramesConfig
 from bigtrain.augment.derived.damage import BlurConfig, JPEGConfig, NoiseConfig
 from bigtrain.augment.derived.dual import DualConfig
+from bigtrain.augment.derived.edges import EdgesConfig
 from bigtrain.augment.derived.holes import HolesConfig
 from bigtrain.augment.derived.label_map import LabelMapConfig
 from bigtrain.augment.derived.restoration import RestorationConfig
@@ -20,6 +21,7 @@ DERIVED.add_classes(
     BlurConfig,
     DownscaleConfig,
     DualConfig,
+    EdgesConfig,
     ExcerptConfig,
     FramesConfig,
     FrequencyConfig,

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor
@@ -10,13 +9,10 @@ from torch import Tensor
 from bigtrain.augment.derived.base import DerivedField, image_like, in_levels
 from bigtrain.core.batch import dense
 from bigtrain.core.rng import Draws
-from bigtrain.ops.colour import neutral_of
+from bigtrain.ops.colour import luma, neutral_of
 from data_pipelines.fields.spec import FieldSpec
 
 Filter = Literal["bicubic", "bilinear", "area"]
-
-_LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in brightness (ITU-R BT.601), as Pillow's mode L has them."""
 
 
 class DownscaleConfig(DerivedField):
@@ -62,12 +58,6 @@ class GrayscaleConfig(DerivedField):
     def compute(self, field: Tensor, draws: Draws) -> Tensor:
         """See DerivedField."""
         return dense(in_levels(luma(field) if self.brightness == "luma" else neutral_of(field)))
-
-
-def luma(image: Tensor) -> Tensor:
-    """Return the brightness of RGB images [N, 3, H, W], shape [N, 1, H, W]."""
-    weights = torch.tensor(_LUMA, device=image.device, dtype=image.dtype).reshape(1, 3, 1, 1)
-    return (image * weights).sum(1, keepdim=True)
 
 
 def resized(image: Tensor, size: tuple[int, int], filter_: Filter) -> Tensor:

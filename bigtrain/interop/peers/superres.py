@@ -27,14 +27,15 @@ def networks(settings: Settings, weights: Weights) -> Blueprints:
             generator = SRResNetConfig(**size)
         case other:
             raise ValueError(f"g: {other!r} is neither rrdb nor srresnet")
-    discriminators = {"unet_sn": UNetDiscriminatorConfig, "vgg": VGGDiscriminatorConfig}
-    discriminator = discriminators[settings["d"]](width=settings["d_feat"])
     large = ImageSpec(settings["resolution"], weights["G.conv_last.weight"].shape[0])
     small = ImageSpec(large.resolution // generator.scale, large.channels)
-    return {
-        "G": Blueprint(NetworkSpec("generator", "translator", generator, (small, large)), rename),
-        "D": Blueprint(NetworkSpec("discriminator", "patch_discriminator", discriminator, (large, None)), rename),
-    }
+    found = {"G": Blueprint(NetworkSpec("generator", "translator", generator, (small, large)), rename)}
+    if "d" in settings:  # a file of weights may hold the generator alone
+        discriminators = {"unet_sn": UNetDiscriminatorConfig, "vgg": VGGDiscriminatorConfig}
+        discriminator = discriminators[settings["d"]](width=settings["d_feat"])
+        spec = NetworkSpec("discriminator", "patch_discriminator", discriminator, (large, None))
+        found["D"] = Blueprint(spec, rename)
+    return found
 
 
 def rename(name: str) -> str | None:

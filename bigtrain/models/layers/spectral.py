@@ -89,6 +89,7 @@ class SpectralConv2d(_Normalised):
         kernel_size: height and width.
         stride: of the positions.
         padding: zeros on each side; None for half of the kernel.
+        dilation: distance between neighbouring values of the kernel.
         bias: whether to add one; it starts at 0.
         idle_bias: an instance normalisation follows, which undoes the bias. It is left out, and its gradient is exactly
             zero; that of the sum would be rounding errors, which Adam turns into steps that depend on the ranks.
@@ -103,18 +104,20 @@ class SpectralConv2d(_Normalised):
         *,
         stride: int = 1,
         padding: int | None = None,
+        dilation: int = 1,
         bias: bool = True,
         idle_bias: bool = False,
         style: WeightStyle = WeightStyle(),
     ) -> None:
         super().__init__(out_channels, channels, kernel_size, kernel_size, bias=bias, style=style)
-        self.stride, self.idle_bias = stride, idle_bias
+        self.stride, self.dilation, self.idle_bias = stride, dilation, idle_bias
         self.padding = kernel_size // 2 if padding is None else padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, H, W] to [N, out_channels, H', W'], see `conv2d`; H' = H and W' = W with the defaults."""
         bias = 0.0 * self.bias if self.bias is not None and self.idle_bias else self.bias
-        return conv2d(x, self.normalised_weight(), bias, stride=self.stride, padding=self.padding)
+        weight = self.normalised_weight()
+        return conv2d(x, weight, bias, stride=self.stride, padding=self.padding, dilation=self.dilation)
 
 
 class SpectralConv3d(_Normalised):

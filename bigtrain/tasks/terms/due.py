@@ -39,14 +39,15 @@ def is_second_order(due: Due) -> bool:
     return any(term.second_order for term, _ in due.values())
 
 
-def demands_of(terms: Mapping[str, Term], *, compiled: bool = False) -> dict[Capability, str]:
+def demands_of(terms: Mapping[str, Term], *, compiled: bool = False, key: str = "") -> dict[Capability, str]:
     """Return what a player's loss asks of its strategy, and the keys that ask it.
 
     Args:
         terms: of the loss.
         compiled: whether the networks are compiled.
+        key: what the keys of the objective begin with.
     """
-    twice = [f"objective.terms.{name}" for name, term in terms.items() if term.second_order]
+    twice = [f"{key}objective.terms.{name}" for name, term in terms.items() if term.second_order]
     demands: dict[Capability, str] = {"double_backward": " and ".join(twice)} if twice else {}
     return {**demands, "compile": "compile"} if compiled else demands
 

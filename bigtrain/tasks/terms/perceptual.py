@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from bigtrain.core.schedules import ConstantSchedule, Schedule
 from bigtrain.models.pretrained import FeatureMaps, FeatureMapsName, feature_maps
 from bigtrain.models.translator import Translator
+from bigtrain.ops.precision import outside_autocast
 from bigtrain.tasks.terms.base import GeneratorLossContext, Setting
 from bigtrain.tasks.terms.pixels import Paired
 
@@ -25,12 +26,15 @@ class Perceptual(Paired):
             got by `bigtrain weights fetch vgg16`.
         weights: file of the network's weights, or its folder; null for $BIGTRAIN_WEIGHTS, then the cache.
         depths: which of the network's five depths, 1 is the shallowest.
+        gram: weight, within the term, of the style loss: mean over depths of E |Gram(f(G(x))) - Gram(f(y))|, where a
+            Gram matrix has the mean products of two channels (Gatys et al. 2016; Sajjadi et al. 2017).
     """
 
     weight: Schedule = ConstantSchedule(value=1.0)
     network: FeatureMapsName = "efficientnet-lite0"
     weights: str | None = None
     depths: tuple[int, ...] = (1, 2, 3, 4, 5)
+    gram: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
     def _depths_are_there(self) -> "Perceptual":
@@ -62,4 +66,16 @@ class Perceptual(Paired):
             wanted = network(context.real)
         depths = [depth - 1 for depth in self.depths]
         made = network(context.fake)
-        return torch.stack([F.mse_loss(made[depth].float(), wanted[depth].float()) for depth in depths])
+        pairs = [(made[depth].float(), wanted[depth].float()) for depth in depths]
+        distances = torch.stack([F.mse_loss(ours, theirs) for ours, theirs in pairs])
+        if not self.gram:
+            return distances
+        styles = [F.l1_loss(gram_matrices(ours), gram_matrices(theirs)) for ours, theirs in pairs]
+        return distances + self.gram * torch.stack(styles)
+
+
+def gram_matrices(activations: Tensor) -> Tensor:
+    """Return the products of every two channels, over all places and channels: [N, C, C] of [N, C, H, W]."""
+    flat = activations.flatten(2)
+    with outside_autocast(flat.device.type):
+        return flat @ flat.mT / (flat.shape[1] * flat.shape[2])

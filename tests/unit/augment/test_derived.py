@@ -26,6 +26,7 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "blur", "isotropic": 0.5},
     {"kind": "downscale", "scale": 4},
     {"kind": "downscale", "scale": 2, "filter": "area"},
+    {"kind": "edges", "sigma": 1.0},
     {"kind": "grayscale"},
     {"kind": "grayscale", "brightness": "lightness"},
     {"kind": "holes"},
@@ -57,7 +58,7 @@ def test_a_sample_is_derived_alike_in_every_batch_and_as_its_spec_says(config: d
     )  # a level, where rounding may fall either way
     levels = (whole + 1) * 127.5
     torch.testing.assert_close(levels, levels.round().clamp(0, 255), rtol=0, atol=1e-3)
-    if config["kind"] not in ("downscale", "grayscale", "label_map"):
+    if config["kind"] not in ("downscale", "edges", "grayscale", "label_map"):
         assert (one.compute(images, Draws(1, draws.index)) - whole).abs().max() > 0.02  # another seed, another damage
 
 
@@ -137,6 +138,10 @@ def test_derived_fields_may_be_derived_from_each_other(images: Tensor) -> None:
         ({"image": {"kind": "jpeg"}}, "derived.image: the samples already have a field of this name"),
         ({"input": {"kind": "jpg"}}, "unknown data.derived.input.kind 'jpg' (did you mean 'jpeg'?)"),
         ({"input": {"kind": "noise", "sigma": [9, 1]}}, "sigma: [9, 1]: write the smaller value first"),
+        (
+            {"input": {"kind": "edges", "thresholds": [50, 20]}},
+            "thresholds: [50, 20]: write the smaller value first",
+        ),
         ({"input": {"kind": "holes", "strokes": 0}}, "some samples would have no hole"),
     ],
 )

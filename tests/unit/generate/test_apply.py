@@ -119,6 +119,23 @@ def test_files_folders_and_shards_of_any_size(bigtrain: Call, places: Path) -> N
     assert (made(places / "noisy")["a.png"] != made(places / "made")["a.png"]).any()
 
 
+def test_transparency_is_kept_if_asked(bigtrain: Call, places: Path) -> None:
+    (places / "alpha").mkdir()
+    colours = RNG.integers(0, 256, (16, 12, 3), dtype=np.uint8)
+    alpha = np.full((16, 12), 255, np.uint8)
+    alpha[:5] = 0
+    Image.fromarray(colours).save(places / "alpha" / "opaque.png")
+    Image.fromarray(np.dstack([colours, alpha])).save(places / "alpha" / "some.png")
+    bigtrain("apply snapshot alpha --out on-white")
+    code, _, err = bigtrain("apply snapshot alpha --out kept --keep-alpha")
+    assert code == 0, err
+    on_white, kept = made(places / "on-white"), made(places / "kept")
+    assert on_white["some.png"].shape == (16, 12, 3)
+    assert (kept["opaque.png"] == on_white["opaque.png"]).all()
+    assert (kept["some.png"][..., 3] == alpha).all()
+    assert (kept["some.png"][..., :3] == on_white["opaque.png"]).all(), "of the colours as they are stored"
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "npz"])
 def test_archives_and_arrays_are_read_as_by_fid(bigtrain: Call, places: Path, kind: str) -> None:
     folder = places / "folder"

@@ -1,4 +1,4 @@
-"""Checkpoints of pix2pix and CycleGAN: the golden folders carry the published names."""
+"""Checkpoints of pix2pix, CycleGAN, ESRGAN and SRGAN: the golden folders carry the published names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,3 +75,42 @@ def test_a_file_becomes_a_snapshot_that_translates(tmp_path: Path) -> None:
     draws = Draws(0, torch.arange(len(io["real_A"])), "test")
     made = snapshot.sampler(snapshot.networks, {"input": io["real_A"]}, draws)["target"]
     torch.testing.assert_close(made, io["fake_B"], rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "key"), [("esrgan-x4", "params_ema"), ("esrgan-x4", None), ("srgan-x2", "params")])
+def test_upscalers_are_read_under_every_key(tmp_path: Path, name: str, key: str | None) -> None:
+    folder = golden.folder(name)
+    weights, io = load_file(folder / "weights.safetensors"), load_file(folder / "io.safetensors")
+    for part in ("G", "D"):
+        state = {one.removeprefix(f"{part}."): value for one, value in weights.items() if one.startswith(f"{part}.")}
+        wrong = {one: torch.zeros_like(value) for one, value in state.items()}
+        torch.save({"params": wrong, key: state} if key else state, tmp_path / f"{part}.pth")
+    command = ["import", str(tmp_path / "G.pth"), "--out"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "alone")])
+    assert result.exit_code == 0, result.output
+    snapshot = load_snapshot(tmp_path / "alone")
+    given = {"input": 2 * io["low"] - 1}
+    made = snapshot.sampler(snapshot.networks, given, Draws(0, torch.arange(len(io["low"])), "test"))["target"]
+    torch.testing.assert_close((made + 1) / 2, io["img"], rtol=0.0, atol=1e-4)
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "both"), "--discriminator", str(tmp_path / "D.pth")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "both" / "patch_discriminator.safetensors").exists()
+
+
+def test_the_names_of_esrgans_first_files_are_understood(tmp_path: Path) -> None:
+    weights = load_file(golden.folder("esrgan-x4") / "weights.safetensors")
+    former = {"body": "RRDB_trunk", "conv_body": "trunk_conv", "conv_up": "upconv", "conv_hr": "HRconv", "rdb": "RDB"}
+    for name, old in sorted(former.items(), key=lambda pair: -len(pair[0])):
+        weights = {key.replace(name, old) if key.startswith("G.") else key: one for key, one in weights.items()}
+    _save(tmp_path / "RRDB_ESRGAN_x4.pth", weights, "G")
+    foreign = read_state_dicts(tmp_path / "RRDB_ESRGAN_x4.pth", None)
+    assert build_networks(foreign.peer, foreign.settings, foreign.weights).keys() == {"G"}
+    assert (foreign.settings["g"], foreign.settings["scale"], foreign.settings["blocks"]) == ("rrdb", 4, 2)
+
+
+def test_other_networks_with_such_layers_are_refused(tmp_path: Path) -> None:
+    torch.save(
+        {"conv_first.weight": torch.zeros(4, 3, 3, 3), "conv_last.weight": torch.zeros(3, 4, 3, 3)}, tmp_path / "x.pth"
+    )
+    with pytest.raises(InteropError, match="neither those of RRDBNet nor those of MSRResNet"):
+        read_state_dicts(tmp_path / "x.pth", None)

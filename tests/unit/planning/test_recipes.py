@@ -41,6 +41,7 @@ OTHER_TASKS = (
     "adain-256",
     "colour-emoji64",
     "inpaint-photos64",
+    "edgeconnect-photos64",
     "spade-earth64",
     "srgan-photos64",
     "hifigan-prompts8k",
@@ -80,6 +81,7 @@ FAMILIES = (
     "colour-imagenet256",
     "spade-ade20k256",
     "inpaint-places256",
+    "edgeconnect-places256",
 )
 """Recipes of the other network families, whose steps are tested with them: they build and have a plan."""
 

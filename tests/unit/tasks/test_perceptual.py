@@ -44,6 +44,23 @@ def test_it_is_the_papers() -> None:
     assert not list(player.children())[1:], "the frozen network is no part of what is trained and saved"
 
 
+def test_styles_are_compared_by_gram_matrices() -> None:
+    training, plain = (alone(depths=[1, 3], gram=gram) for gram in (7.0, 0.0))
+    batch, player = training.batch(), training.task.players["G"]
+    (phase,) = training.task.phases(training.progress)
+    both, without = (float(one.task.players["G"](phase, batch, {})[0]) for one in (training, plain))
+    maps = EfficientNetLite0Maps()
+    maps.load(CPU)
+    made = maps(player.G(batch["input"], batch.draws.of("g_main").of("G")))
+    wanted, style = maps(batch["target"]), 0.0
+    for depth in (0, 2):
+        ours, theirs = (
+            torch.einsum("nchw,ndhw->ncd", one, one) / one[0].numel() for one in (made[depth], wanted[depth])
+        )
+        style += float((ours - theirs).abs().mean()) / 2
+    assert both - without == pytest.approx(7.0 * style, rel=1e-4)
+
+
 def test_missing_weights_are_found_before_training() -> None:
     with pytest.raises(
         WeightsError, match=r"objective.terms.perceptual: the weights of vgg16 are not in .* fetch vgg16"

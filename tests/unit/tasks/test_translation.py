@@ -16,7 +16,7 @@ from bigtrain.objectives.image_pool import ImagePool
 from bigtrain.planning.counting import fullest_phases, kinds_of_phases
 from bigtrain.tasks.image_pools import ImagePools
 from bigtrain.tasks.translation import TranslationConfig
-from tests.task_training import MICRO_BATCHES_MATTER, TASKS, TaskTraining
+from tests.task_training import MICRO_BATCHES_MATTER, RESNET, TASKS, TaskTraining
 from tests.training import distance
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -66,6 +66,42 @@ def test_cyclegan_is_its_paper() -> None:
     assert_gradients(game + cycle + identity, ours, gradients(training, "G"), "")
 
 
+def test_a_first_stage_has_a_game_of_its_own() -> None:
+    first = {**TASKS["edges_first"][1]["first_stage"]}
+    first["objective"] = {"discriminator_weight": 0.5, "terms": {"feature_matching": {"weight": 3.0, "distance": "l1"}}}
+    training = TaskTraining("edges_first", micro_batch=8, objective={"adversarial": "hinge"}, first_stage=first)
+    G, Ds, batch = training.task.players["G"].G, training.task.players["D"], training.batch()
+    x, y, grey, wanted = (batch[name] for name in ("input", "target", "grey", "edges"))
+    edges, image = G.both(x)
+    loss_d = F.relu(1 - Ds.D(y, x)).mean() + F.relu(1 + Ds.D(image.detach(), x)).mean()
+    judged, drawn = Ds.D_first.features(wanted, grey), Ds.D_first.features(edges.detach(), grey)
+    loss_d = loss_d + 0.5 * (F.softplus(-Ds.D_first.head(judged[-1])) + F.softplus(Ds.D_first.head(drawn[-1]))).mean()
+    drawn = Ds.D_first.features(edges, grey)
+    likeness = sum((F.l1_loss(one, other.detach()) for one, other in zip(drawn, judged, strict=True)), torch.zeros(()))
+    loss_g = -Ds.D(image, x).mean() + F.softplus(-Ds.D_first.head(drawn[-1])).mean() + 3 * likeness
+    assert_gradients(loss_d, Ds, gradients(training, "D"), "")
+    assert_gradients(loss_g, G, gradients(training, "G"), "G.")
+    means = training.run(1)["means"]
+    assert {"loss/g_main", "loss/g_main/first_stage", "reg/feature_matching/first_stage"} <= means.keys()
+
+
+def test_a_stage_may_have_no_game_or_begin_it_later() -> None:
+    first = {"target": "target", "objective": {"terms": {"l1": {"weight": 2.0}}}}
+    generator = {"kind": "gated_inpainter", "width": 2, "dilations": [2]}
+    objective = {"adversary_from_kimg": 0.008, "terms": {"l1": {"weight": 1.0}}}
+    training = TaskTraining("edges_first", micro_batch=8, generator=generator, objective=objective, first_stage=first)
+    assert [dict(phase.values) for phase in training.task.phases(training.progress)] == [
+        {"l1": 1.0, "first_stage.l1": 2.0}
+    ]
+    G, batch = training.task.players["G"].G, training.batch()
+    coarse, image = G.both(batch["input"])
+    loss = F.l1_loss(image, batch["target"]) + 2 * F.l1_loss(coarse, batch["target"])
+    assert_gradients(loss, G, gradients(training, "G"), "G.")
+    training.run(1)
+    later = {phase.name: set(phase.values) for phase in training.task.phases(training.progress)}
+    assert later == {"d_main": {"adversarial"}, "g_main": {"adversarial", "l1", "first_stage.l1"}}
+
+
 def test_terms_look_at_each_direction_of_a_cyclegan() -> None:
     objective = {"adversarial": "least_squares", "terms": {"cycle": None, "r1": {"gamma": 2.0}}, "pool": 0}
     training = TaskTraining("cyclegan", micro_batch=8, objective=objective)
@@ -99,7 +135,10 @@ def test_a_state_is_all_there_is(name: str) -> None:
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("pix2pix", {""}), ("cyclegan", {"D_A", "D_B"}), ("cut", {"D_B"})])
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("pix2pix", {""}), ("cyclegan", {"D_A", "D_B"}), ("cut", {"D_B"}), ("edges_first", {"D", "D_first"})],
+)
 def test_health_monitors_read_every_discriminator(name: str, parts: set[str]) -> None:
     training = TaskTraining(name)
     readings = training.run(1)["means"]
@@ -198,6 +237,16 @@ def test_what_does_not_fit_is_told_with_its_key() -> None:
         "pix2pix", discriminator=None, objective=r1, optim={"G": {"lr": 1e-3}}
     )
     assert "set an optimizer for each" in refused("pix2pix", discriminator=None, objective={"terms": {"l1": {}}})
+    first = TASKS["edges_first"][1]["first_stage"]
+    needless = {**first, "discriminator": None}
+    assert "first_stage.objective.terms.feature_matching needs a disc" in refused("edges_first", first_stage=needless)
+    assert "first_stage.target: the first stage makes [1, 16, 16], but the field has the shape [3, 16, 16]" in refused(
+        "edges_first", first_stage={**first, "target": "target"}
+    )
+    assert "add first_stage, with its target and its objective" in refused("edges_first", first_stage=None)
+    assert "first_stage: the generator 'resnet_translator' has one stage" in refused("edges_first", generator=RESNET)
+    coarse = {"kind": "gated_inpainter", "width": 2, "refine": False}
+    assert "first_stage: generator.refine is false" in refused("edges_first", generator=coarse)
     assert "has no such pairs here" in refused("cyclegan", objective={"adversarial": "relativistic_average"})
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from data_pipelines.prepare.run import PrepareOptions, prepare
 from data_pipelines.protocol import Rejected
 from data_pipelines.read import ShardDataset
 from data_pipelines.verify import verify
+from tests.conftest import ROOT
 
 trimesh = pytest.importorskip("trimesh", reason="an environment of an older lock file")
 
@@ -196,6 +199,17 @@ def test_the_same_command_makes_the_same_bits_and_classes_are_folders(tmp_path: 
     assert fields["class"].tolist() == [0] * (samples // 3) + [1] * (2 * samples // 3)
     if not form.voxels:  # files of equal content get their own points and cameras
         assert (fields["pose" if form.views else "array"][-1] != fields["pose" if form.views else "array"][-2]).any()
+
+
+def test_the_solids_of_the_script_are_closed_and_have_two_colours(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "solids.py"), str(tmp_path), "--meshes", "--each", "1"]
+    subprocess.run(script, check=True, capture_output=True)
+    files = sorted(tmp_path.glob("*/00000.ply"))
+    assert [file.parent.name for file in files] == ["ball", "box", "cone", "cylinder", "ring"]
+    for file in files:
+        mesh = read_mesh(file.read_bytes(), "ply")
+        assert fill(mesh, 16).any()
+        assert len(np.unique(mesh.colours.reshape(-1, 3), axis=0)) == 2
 
 
 def test_meshes_in_a_zip_are_found(tmp_path: Path) -> None:
