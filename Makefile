@@ -29,7 +29,8 @@ test:
 system-packages: | $(VENV)/bin/python # which may have to install a Debian package itself
 	scripts/system-packages
 
-test-all: # those of minutes as well: all faults, growing and shrinking worlds, MLflow's slowest page
+test-all: $(VENV)/dev # those of minutes as well: all faults, growing and shrinking worlds, MLflow's slowest page
+	$(PIP) --requirement tests/slow-requirements.txt
 	$(MAKE) --no-print-directory test TESTS=""
 
 lint: $(VENV)/dev

@@ -188,7 +188,8 @@ class Snapshot:
         Yields:
             Images around [-1, 1], shape [batch, C, H, W]; the last ones may be fewer.
         """
-        if cutoff is not None and not isinstance(self.generator, StyleGenerator):
+        generator = self.generator
+        if cutoff is not None and not isinstance(generator, StyleGenerator):
             raise SnapshotError(
                 "truncation cutoff: this generator has no styles, so that its truncation is the same for all layers"
             )
@@ -199,7 +200,7 @@ class Snapshot:
         wrong = [label for label in labels if not 0 <= label < max(classes, 1)]
         if wrong:
             raise SnapshotError(f"class {wrong[0]}: this generator has {classes} classes, 0 to {classes - 1}")
-        device = next(self.generator.parameters()).device
+        device = next(generator.parameters()).device
         for start in range(0, len(seeds), batch):
             few = torch.tensor(seeds[start : start + batch], dtype=torch.int64)
             label = torch.tensor(labels[start : start + batch], dtype=torch.int64)

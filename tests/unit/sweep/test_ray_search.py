@@ -87,7 +87,7 @@ def test_bohb_names_what_it_needs() -> None:
         RaySearch(kind="ray", name="bohb")
 
 
-@pytest.mark.skipif("bohb" not in INSTALLED, reason="hpbandster is not installed")
+@pytest.mark.slow  # it needs tests/slow-requirements.txt
 def test_bohb_uses_the_scores_of_the_largest_budget() -> None:
     """Early scores are misleading: by them, a high beta is good. Six of the trials have later ones as well."""
     space = Space({"beta": NUMBERS["beta"]}, [], BASE)

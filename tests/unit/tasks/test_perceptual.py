@@ -48,7 +48,7 @@ def test_styles_are_compared_by_gram_matrices() -> None:
     training, plain = (alone(depths=[1, 3], gram=gram) for gram in (7.0, 0.0))
     batch, player = training.batch(), training.task.players["G"]
     (phase,) = training.task.phases(training.progress)
-    both, without = (float(one.task.players["G"](phase, batch, {})[0]) for one in (training, plain))
+    both, without = (float(one.task.players["G"](phase, batch, {})[0].detach()) for one in (training, plain))
     maps = EfficientNetLite0Maps()
     maps.load(CPU)
     made = maps(player.G(batch["input"], batch.draws.of("g_main").of("G")))
@@ -57,7 +57,7 @@ def test_styles_are_compared_by_gram_matrices() -> None:
         ours, theirs = (
             torch.einsum("nchw,ndhw->ncd", one, one) / one[0].numel() for one in (made[depth], wanted[depth])
         )
-        style += float((ours - theirs).abs().mean()) / 2
+        style += float((ours - theirs).abs().mean().detach()) / 2
     assert both - without == pytest.approx(7.0 * style, rel=1e-4)
 
 
