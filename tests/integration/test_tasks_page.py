@@ -78,7 +78,10 @@ def write_small_config(name: str) -> None:
         part = config
         for step in path:
             part = part.setdefault(step, {})
-        innermost(part)[last] = value
+        narrow = innermost(part)
+        if last == "width" and narrow.get("kind") == "stylegan2":
+            last, value = "channel_base", 256
+        narrow[last] = value
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(yaml.safe_dump(config))
 
