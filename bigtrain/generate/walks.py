@@ -117,11 +117,11 @@ def _label(snapshot: Snapshot, conditions: Tensor) -> Tensor:
 
 
 def _images(snapshot: Snapshot, z: Tensor, label: Tensor, truncation: float) -> Tensor:
-    """Return the images of latents, uint8."""
-    made = snapshot.generator(z, label, truncation=truncation)
-    index = torch.zeros(len(z), dtype=torch.int64)
-    sampler = snapshot.sampler
-    return to_uint8(sampler.output_of(made, snapshot.draws(index)) if isinstance(sampler, SynthesisSampler) else made)
+    """Return the images of latents, uint8; of sounds, the spectrograms that the network generates."""
+    made, sampler = snapshot.generator(z, label, truncation=truncation), snapshot.sampler
+    if isinstance(sampler, SynthesisSampler) and all(spec.kind == "image" for spec in sampler.outputs.values()):
+        made = sampler.output_of(made, snapshot.draws(torch.zeros(len(z), dtype=torch.int64)))
+    return to_uint8(made)
 
 
 @torch.inference_mode()

@@ -185,10 +185,11 @@ class TranslationPlayer(Player, ABC):
         """Return the loss of all stages that are trained in the phase."""
         networks: dict[str, Any] = {**self.networks(), **rivals}
         G, source, own = networks["G"], batch[self.config.input], batch.draws.of(phase.name).of("G")
-        if self.config.first_stage is None:
-            make: Make = lambda: (G(source, own),)  # noqa: E731
-        else:
-            make = cache(lambda: G.both(source, own))
+
+        def one() -> tuple[Tensor, ...]:
+            return (G(source, own),)
+
+        make: Make = one if self.config.first_stage is None else cache(lambda: G.both(source, own))
         losses: list[Tensor] = []
         stats: Stats = {}
         for stage in self.config.stages:

@@ -72,20 +72,25 @@ def small_source(name: str) -> Source:
 
 def write_small_config(name: str) -> None:
     config = yaml.safe_load((ROOT / name).read_text())
-    patches = {"discriminator.layers": 1} if innermost(config["discriminator"])["kind"] == "patch" else {}
+    patches = {"discriminator.layers": 1} if innermost(config["discriminator"])[0]["kind"] == "patch" else {}
     for key, value in {**SMALL, **patches}.items():
         *path, last = key.split(".")
         part = config
         for step in path:
             part = part.setdefault(step, {})
-        innermost(part)[last] = value
+        for network in innermost(part):
+            if last == "width" and network.get("kind") == "stylegan2":
+                network["channel_base"] = 256
+            else:
+                network[last] = value
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(yaml.safe_dump(config))
 
 
-def innermost(network: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of the network that others wrap."""
-    return innermost(network["base"]) if "base" in network else network
+def innermost(network: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the configs of the networks that others wrap."""
+    wrapped = [part for part in network.values() if isinstance(part, dict) and part.get("kind") and "kind" in network]
+    return [found for part in wrapped for found in innermost(part)] or [network]
 
 
 def run_here(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
