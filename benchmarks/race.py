@@ -55,8 +55,8 @@ def prepare(data: Path) -> None:
             bigtrain("data", "prepare", "fashion-mnist", data / split, "--split", split)
     judge = data / "judge.safetensors"
     if not judge.is_file():
-        epochs = ("--epochs", 16, "--batch", 64, "--lr", 0.004, "--seed", 7)
-        print(bigtrain("probe", "train", data / "train", "--held-out", data / "test", "--out", judge, *epochs))
+        settings = ("--epochs", 6, "--batch", 64, "--lr", 0.004)
+        print(bigtrain("probe", "train", data / "train", "--held-out", data / "test", "--out", judge, *settings))
 
 
 def train(recipe: dict[str, Any], out: Path, data: Path, *, seed: int, kimg: float) -> float:
