@@ -3,8 +3,8 @@
 Also what its writing in a thread takes from other threads meanwhile: the longest pause of one that wakes every
 millisecond, beside that of a second in which nothing is written; and the processor time of the whole process.
 
-With `--steps 8`, real training steps (the quickstart's networks) are timed instead: in turn, blocks of so many steps
-before each of which a checkpoint is saved, whose writing goes on beside the step, and blocks without.
+With `--steps 8`, real training steps (the networks of biggan-fashion32) are timed instead: in turn, blocks of so many
+steps before each of which a checkpoint is saved, whose writing goes on beside the step, and blocks without.
 """
 
 import argparse

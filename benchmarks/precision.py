@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/precision.py [--jobs 2] [--report]
 
-Each is the quickstart at a quarter of its width and twice its batch, on one rank and one thread, for 200,000 images.
+Each is the recipe biggan-fashion32 at a quarter of its width and twice its batch, on one rank and one thread, for
+200,000 images.
 The command goes on where it was stopped. It writes `precision.md` beside itself.
 """
 
@@ -18,7 +19,7 @@ from cells import Cell, run_all, table
 from bigtrain.run.folder import environment_tags
 
 HERE = Path(__file__).parent
-CONFIG = HERE.parent / "configs" / "quickstart.yaml"
+CONFIG = HERE.parent / "configs" / "synthesis" / "biggan-fashion32.yaml"
 PRECISIONS, SEEDS = ("fp32", "bf16"), (0, 1, 2)
 OVERRIDES = (
     "generator.width=8",
@@ -59,7 +60,7 @@ def report(runs: Path) -> str:
     return f"""# Training in bf16 and in fp32
 
 {time.strftime("%Y-%m-%d")}, by `python benchmarks/precision.py`; one thread per run, {os.cpu_count()} CPU cores;
-bigtrain {tags.get("git.commit", "unknown")[:12]}. The quickstart's BigGAN with width 8, batches of 64, trained on
+bigtrain {tags.get("git.commit", "unknown")[:12]}. The recipe biggan-fashion32 with width 8, batches of 64, trained on
 200,000 images of Fashion-MNIST (10,000 images, each shown twenty times). Fréchet distance in EfficientNet-Lite0
 features (fp32, 5,000 generated images against all of the dataset), lower is better; not comparable with published FID.
 

@@ -4,9 +4,10 @@
     bigtrain probe train data/fashion-mnist-10k --out probe.safetensors --epochs 2 --batch 64
     OMP_NUM_THREADS=1 python benchmarks/sweep_curves.py --data data/fashion-mnist-10k --minutes 20
 
-Each run is the quickstart with fully connected networks, a batch of 64, and another point of the space: learning rates
-of both players and the gamma of R1. Runs 24 and on repeat the settings with another seed. All scores and their errors
-are written to benchmarks/sweep_curves.json after each run; a second call continues with the next run.
+Each run is the recipe biggan-fashion32 with fully connected networks, a batch of 64, and another point of the space:
+learning rates of both players and the gamma of R1. Runs 24 and on repeat the settings with another seed. All scores
+and their errors are written to benchmarks/sweep_curves.json after each run; a second call continues with the next
+run.
 """
 
 import argparse
@@ -34,7 +35,7 @@ SPACE = Space(
 
 
 def settings(data: str, probe: str, kimg: float, samples: int) -> dict[str, Any]:
-    """Return what all runs change in the quickstart."""
+    """Return what all runs change in the recipe."""
     never = dict.fromkeys(("preview.interval_kimg", "snapshot.interval_kimg"), 0)
     return {
         **never,
@@ -63,7 +64,7 @@ def curve(number: int, common: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train a run; return its point, the thousands of images of each evaluation, and the scores with their errors."""
     seed, setting = divmod(number, SETTINGS)
     point, run, began = SPACE.draw(f"curve {setting}"), folder / f"run-{number:03}", time.monotonic()
-    bt.train("configs/quickstart.yaml", **{"run_dir": str(run), "seed": seed, **common, **point})
+    bt.train("configs/synthesis/biggan-fashion32.yaml", **{"run_dir": str(run), "seed": seed, **common, **point})
     scores = ScoreReader(run, "fid", common["eval.samples"]).read()
     return {
         "setting": setting,

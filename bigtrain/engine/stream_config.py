@@ -177,7 +177,7 @@ class StreamConfig(Config, ABC):
         except ValueError as error:
             raise ValueError(f"derived.{error}") from None
         for name, one in self.derived.items():
-            if one.of_whole_images and (self.flip or self.reading.crop == "random"):
+            if one.of_whole_images and (self.flip or self.reading.crop is not None):
                 key, does = ("flip", "mirrors") if self.flip else ("crop", "crops")
                 raise ValueError(f"{key}: {does} images, but not '{one.of}', from which derived.{name} is computed")
         return self

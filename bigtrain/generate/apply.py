@@ -75,6 +75,7 @@ class Translation(NamedTuple):
         input: what the input is.
         output: what the output is.
         multiple: what the sides of an image must be multiples of.
+        fills_holes: whether the network fills transparent places.
         style: name of the input field of the style; None where the network takes none.
     """
 
@@ -83,6 +84,7 @@ class Translation(NamedTuple):
     input: FieldSpec
     output: FieldSpec
     multiple: int
+    fills_holes: bool = False
     style: str | None = None
 
 
@@ -108,8 +110,9 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
         raise UserError(f"--output {target}: {folder} makes {', '.join(sampler.outputs)}")
     source, *styles = sampler.sources(target)
     multiple = max(int(getattr(network, "multiple", 1)) for network in snapshot.networks.values())
+    fills_holes = any(getattr(network, "fills_holes", False) for network in snapshot.networks.values())
     style = styles[0] if styles else None
-    return Translation(source, target, sampler.inputs[source], sampler.outputs[target], multiple, style)
+    return Translation(source, target, sampler.inputs[source], sampler.outputs[target], multiple, fills_holes, style)
 
 
 @dataclass
@@ -142,7 +145,12 @@ class Applier:
 
         Returns:
             uint8, shape [C', H', W'], larger by what the network enlarges.
+
+        Raises:
+            InputError: the network does not take this image.
         """
+        if self.translation.fills_holes and pixels[-1].min() > 127:
+            raise InputError("no pixel is transparent: there is no hole to fill")
         image = torch.from_numpy(pixels.copy())[None]
 
         def translated(part: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """DCGAN (Radford et al. 2016): strided convolutions, batch normalisation, small normal initial weights.
 
 A class enters by concatenation, as in conditional GANs (Mirza & Osindero 2014): its embedding is appended to the latent
-in G, and to the image's channels, the same at every pixel, in D.
+in G, and to the image's channels, the same at every pixel, in D, unless D has a projection (Miyato & Koyama 2018).
 """
 
 import math
@@ -56,17 +56,21 @@ class DCGANDiscriminatorConfig(BaseDiscriminatorConfig):
     Attributes:
         width: channels after the first layer; they double, up to eight times this number.
         norm: normalisation after each layer but the first.
+        conditioning: where the class enters: by its embedding as channels of the image (`channels`), or by the product
+            of its vector with the last features (`projection`).
         label_dim: number of channels of the class embedding.
     """
 
     kind: Literal["dcgan"] = "dcgan"
     width: PositiveInt = 128
     norm: Norm = "batch"
+    conditioning: Literal["channels", "projection"] = "channels"
     label_dim: PositiveInt = 8
 
     def build(self, image: ImageSpec) -> Discriminator:
         """Build the discriminator for `image`."""
-        return ConvolutionalDiscriminator(image, self.width, self.norm, self.label_dim)
+        projected = self.conditioning == "projection"
+        return ConvolutionalDiscriminator(image, self.width, self.norm, None if projected else self.label_dim)
 
 
 class DCGANGenerator(Generator):
@@ -116,15 +120,15 @@ class ConvolutionalDiscriminator(Discriminator):
         image: what it judges.
         width: channels after the first layer.
         norm: after each layer but the first.
-        label_dim: channels of the class embedding.
+        label_dim: channels of the class embedding; None for a projection of the class instead.
     """
 
-    def __init__(self, image: ImageSpec, width: int, norm: Norm, label_dim: int) -> None:
+    def __init__(self, image: ImageSpec, width: int, norm: Norm, label_dim: int | None) -> None:
         super().__init__()
         self.image = image
         bottom, widths = _pyramid(image, width)
         channels = image.channels
-        if image.classes:
+        if image.classes and label_dim is not None:
             self.embedding = ClassTable(image.classes, label_dim, WeightStyle("xavier"))
             channels += label_dim
         self.blocks = nn.ModuleList()
@@ -135,11 +139,13 @@ class ConvolutionalDiscriminator(Discriminator):
             channels = out_channels
         self.features_dim = channels * math.prod(bottom)
         self.linear = SpectralLinear(self.features_dim, 1, style=_STYLE)
+        if image.classes and label_dim is None:
+            self.projection = ClassTable(image.classes, self.features_dim, _STYLE)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
-        """See Discriminator; the class is among the input's channels."""
+        """See Discriminator; the class is among the input's channels, unless it is projected."""
         x, found = image, []
-        if self.image.classes:
+        if hasattr(self, "embedding"):
             embedding = self.embedding(class_weights(label, self.image.classes)).to(image.dtype)
             x = torch.cat([image, embedding[:, :, None, None].expand(-1, -1, *image.shape[2:])], dim=1)
         for block in self.blocks:
@@ -151,6 +157,8 @@ class ConvolutionalDiscriminator(Discriminator):
     def head(self, feature: Tensor, label: Tensor) -> Tensor:
         """See Discriminator."""
         logits: Tensor = self.linear(feature).squeeze(1).float()
+        if hasattr(self, "projection"):
+            logits = logits + (self.projection(class_weights(label, self.image.classes)) * feature).sum(1).float()
         return logits
 
     def stages(self) -> Sequence[nn.Module]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import DataSpec, ImageSpec
+from bigtrain.models.layers.holes import with_holes
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 from bigtrain.models.translator import BaseTwoStageConfig, TranslatorConfig, TwoStageTranslator, check_same_size
 from bigtrain.ops.colour import luma
@@ -58,6 +59,7 @@ class EdgeInpainter(TwoStageTranslator):
     """The first network completes the edges, the second one fills the holes between them."""
 
     kind = "edge_inpainter"
+    fills_holes = True
     separate: ClassVar[bool] = True
 
     def __init__(self, config: EdgeInpainterConfig, source: ImageSpec, target: ImageSpec) -> None:
@@ -78,8 +80,8 @@ class EdgeInpainter(TwoStageTranslator):
     def both(self, image: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """See `TwoStageTranslator.both`: all edges, drawn anew, and the image, whose known pixels are the input's."""
         self.check_size(*image.shape[2:])
-        picture, known = image[:, :-1], image[:, -1:]
-        seen, settled = edge_map(picture, self.sigma, *self.thresholds, known=(known > 0).to(image.dtype))
+        picture, known, holes = with_holes(image)
+        seen, settled = edge_map(picture, self.sigma, *self.thresholds, known=(~holes).to(image.dtype))
         grey = luma(picture) if picture.shape[1] == 3 else picture
         drawn = self.edges(
             channels_last(torch.cat([grey, seen.to(image.dtype), known], 1)),
@@ -90,7 +92,7 @@ class EdgeInpainter(TwoStageTranslator):
         filled = self.image(
             channels_last(torch.cat([picture, edges, known], 1)), None if draws is None else draws.of("image")
         )
-        return drawn, torch.where(known > 0, picture.to(filled.dtype), filled)
+        return drawn, torch.where(holes, filled, picture.to(filled.dtype))
 
     def stages(self) -> Sequence[nn.Module]:
         """See `Translator.stages`."""

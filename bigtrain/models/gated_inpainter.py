@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import DataSpec, ImageSpec
+from bigtrain.models.layers.holes import with_holes
 from bigtrain.models.layers.spectral import WeightStyle
 from bigtrain.models.translator import BaseTwoStageConfig, TwoStageTranslator, check_same_size
 from bigtrain.ops.layout import channels_last
@@ -60,6 +61,7 @@ class GatedInpainter(TwoStageTranslator):
     """A coarse stage fills the holes; a fine one works on the result, and looks for what is like it in the image."""
 
     kind = "gated_inpainter"
+    fills_holes = True
     multiple = 8
 
     def __init__(self, config: GatedInpainterConfig, source: ImageSpec, target: ImageSpec) -> None:
@@ -91,10 +93,9 @@ class GatedInpainter(TwoStageTranslator):
     def both(self, image: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """See `TwoStageTranslator.both`; the outputs are in [-1, 1], and known pixels are the input's."""
         self.check_size(*image.shape[2:])
-        image = channels_last(image)
-        picture, known = image[:, :-1], image[:, -1:]
-        holes = known < 0
-        coarse = filled = torch.where(holes, torch.tanh(self.coarse(image).float()), picture)
+        seen = with_holes(image)
+        picture, known, holes = seen
+        coarse = filled = torch.where(holes, torch.tanh(self.coarse(channels_last(seen.image)).float()), picture)
         if self.fine is not None:
             again = channels_last(torch.cat([filled.to(image.dtype), known], 1))
             matched = contextual_attention(self.fine["matched"](again), holes)

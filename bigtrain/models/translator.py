@@ -24,9 +24,11 @@ class Translator(nn.Module, ABC):
         output: the images it then makes.
         multiple: an input's height and width must be multiples of it; apart from that, inputs of any size are
             translated, into outputs that are larger or smaller by the same factors as `output` is than `input`.
+        fills_holes: whether it fills transparent places, so that an image without any is a mistake.
     """
 
     kind: ClassVar[str]
+    fills_holes: ClassVar[bool] = False
     input: DataSpec
     output: DataSpec
     multiple: int = 1

@@ -28,7 +28,7 @@ class Steps:
     """A rank that trains a config on random images.
 
     Args:
-        overrides: of `configs/quickstart.yaml`.
+        overrides: of `configs/synthesis/biggan-fashion32.yaml`.
         alone: take this rank's share of the images and talk to nobody.
     """
 
@@ -70,8 +70,8 @@ class Steps:
 
 
 def load(overrides: list[str]) -> TrainingConfig:
-    """Return the quickstart's config with some changes."""
-    return load_training(str(ROOT / "configs" / "quickstart.yaml"), overrides)
+    """Return the recipe with some changes."""
+    return load_training(str(ROOT / "configs" / "synthesis" / "biggan-fashion32.yaml"), overrides)
 
 
 def observed(overrides: list[str], steps: int = 3) -> dict[str, float]:

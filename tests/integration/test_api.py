@@ -87,9 +87,9 @@ def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len([line for line in lines.splitlines() if line]) <= 10
     small = (ROOT / "configs" / "quickstart.yaml").read_text()
     for big, little in {
-        "total_kimg: 40": "total_kimg: 0.064\ntracking: {mlflow: false}",
+        "total_kimg: 150": "total_kimg: 0.128\ntracking: {mlflow: false}",
         "width: 32": "width: 4",
-        "interval_kimg: 10\n  samples: 1000\n  reference_samples: 2000": "interval_kimg: 0",
+        "interval_kimg: 50\n  samples: 1000\n  reference_samples: 2000": "interval_kimg: 0",
         "images: 64\n  neighbours: 250": "images: 16\n  neighbours: 20",
     }.items():
         assert big in small
@@ -106,8 +106,8 @@ def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {}
     exec(compile(lines, "README.md", "exec"), names)
     assert names["run"].complete
-    assert names["run"].snapshot == Path("runs/python/snapshots/kimg000000.064")
-    assert read_yaml("runs/python/config.yaml")["optim"]["G"]["lr"] == 4e-4
+    assert names["run"].snapshot == Path("runs/python/snapshots/kimg000000.128")
+    assert read_yaml("runs/python/config.yaml")["optim"]["G"]["lr"] == 1e-3
     assert names["images"].shape == (16, 1, 32, 32)
     assert names["images"].dtype == torch.float32
     assert [name for name in names["scores"] if "fid40" in name]

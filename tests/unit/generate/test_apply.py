@@ -20,6 +20,7 @@ from bigtrain.generate.films import write_film
 from bigtrain.generate.snapshot import save_snapshot
 from bigtrain.models.adain import AdaINConfig
 from bigtrain.models.base import ImageSpec
+from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.label_map import LabelMapTranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
 from bigtrain.models.pix2pix_unet import Pix2PixUNetConfig
@@ -281,3 +282,23 @@ def test_maps_with_labels_that_the_network_does_not_have_are_listed(places: Path
     (line,) = (places / "painted" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line)["image"] == "wrong"
     assert "has the label 4, but generator.labels is 4" in json.loads(line)["detail"]
+
+
+def test_holes_are_the_transparent_places_and_an_image_without_any_is_listed(places: Path, bigtrain: Call) -> None:
+    config = GatedInpainterConfig(width=2, dilations=(2,))
+    save_translator(places / "inpainter", config, FieldSpec("image", (4, 16, 16), "uint8", codec="png"))
+    (places / "holed").mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (18, 21, 4), dtype=np.uint8)
+    image[..., 3] = 255
+    Image.fromarray(image).save(places / "holed" / "whole.png")
+    for name, colour in (("black", 0), ("white", 255)):
+        image[4:9, 4:9] = (colour, colour, colour, 0)
+        Image.fromarray(image).save(places / "holed" / f"{name}.png")
+    code, out, _ = bigtrain("apply inpainter holed --out filled")
+    assert code == 0, out
+    assert "2 images translated, 1 could not be read" in out
+    filled = made(places / "filled")
+    assert np.array_equal(filled["black.png"], filled["white.png"]), "the colour of transparent pixels does not matter"
+    (line,) = (places / "filled" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["image"] == "whole"
+    assert json.loads(line)["detail"] == "no pixel is transparent: there is no hole to fill"

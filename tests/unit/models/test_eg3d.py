@@ -180,7 +180,12 @@ def test_the_camera_is_that_of_the_views_of_meshes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"flip": True}, "flip: mirrors images"), ({"crop": "random"}, "crop: crops images")]
+    ("changes", "words"),
+    [
+        ({"flip": True}, "flip: mirrors images"),
+        ({"crop": "random"}, "crop: crops images"),
+        ({"crop": "center"}, "crop: crops images"),
+    ],
 )
 def test_images_of_a_camera_are_neither_mirrored_nor_cropped(changes: dict[str, Any], words: str) -> None:
     fields = {"image": {"kind": "image"}, "pose": {"kind": "array", "shape": [2], "dtype": "float32"}}

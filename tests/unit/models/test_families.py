@@ -52,6 +52,7 @@ DISCRIMINATORS = [
     BigGANDeepDiscriminatorConfig(width=8, depth=2, attention=(16,), power_iterations=2),
     CGANDiscriminatorConfig(hidden=(16, 3), label_hidden=(8, 2), joint=(12, 2)),
     DCGANDiscriminatorConfig(width=4, label_dim=2),
+    DCGANDiscriminatorConfig(width=4, norm="none", conditioning="projection"),
     MLPDiscriminatorConfig(hidden=(32, 24), label_dim=4),
     R3GANDiscriminatorConfig(widths=(16, 16, 16, 8), groups=(4, 4, 4, 2), blocks=(1, 1, 2, 1)),
     SAGANDiscriminatorConfig(width=8, attention=(8,)),

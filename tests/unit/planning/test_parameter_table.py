@@ -20,7 +20,9 @@ def test_every_parameter_is_counted_once(config) -> None:
 
 
 def test_the_command_prints_a_table_of_each_network() -> None:
-    result = CliRunner().invoke(app, ["config", "show", str(ROOT / "configs" / "quickstart.yaml"), "--params"])
+    result = CliRunner().invoke(
+        app, ["config", "show", str(ROOT / "configs" / "synthesis" / "biggan-fashion32.yaml"), "--params"]
+    )
     assert result.exit_code == 0
     for words in ("G: biggan", "D: biggan", "blocks.0", "GeneratorBlock", "total"):
         assert words in result.stdout

@@ -41,7 +41,7 @@ def test_every_field_of_images_is_a_column(images: Path, tmp_path: Path) -> None
 
 def quickstart(images: Path, *words: str) -> TrainingConfig:
     own = [f"data.path={images}", "data.resolution=16", "data.channels=3", "data.classes=0"]
-    return load_training(ROOT / "configs" / "quickstart.yaml", [*own, *words])
+    return load_training(ROOT / "configs" / "synthesis" / "biggan-fashion32.yaml", [*own, *words])
 
 
 DCGAN = ["generator={kind: dcgan, width: 4}", "discriminator={kind: dcgan, width: 4}"]

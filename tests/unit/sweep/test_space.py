@@ -18,7 +18,7 @@ LR_D = Ratio(kind="ratio", of="lr_g", low=0.5, high=2.0, steps=2)
 
 @pytest.fixture(scope="module")
 def base() -> TrainingConfig:
-    return load_training(ROOT / "configs" / "quickstart.yaml")
+    return load_training(ROOT / "configs" / "synthesis" / "biggan-fashion32.yaml")
 
 
 def test_draws_are_logarithmic_and_the_same_of_a_seed() -> None:
