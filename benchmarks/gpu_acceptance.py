@@ -54,7 +54,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 STYLEGANS = ["stylegan2-ffhq1024", "stylegan3-t-ffhq1024"]
 NARROW = [f"{part}.channel_{limit}" for part in ("generator", "discriminator") for limit in ("base=256", "max=8")]
 SMALL = {
-    "quickstart": ["generator.width=4", "discriminator.width=4", "global_batch=4", "micro_batch=2"],
+    "biggan-fashion32": ["generator.width=4", "discriminator.width=4", "global_batch=4", "micro_batch=2"],
     **{name: [*NARROW, "data.resolution=16", "global_batch=4", "micro_batch=4"] for name in STYLEGANS},
 }
 SMALL["stylegan3-t-ffhq1024"] += ["generator.layers=4", "generator.margin=4"]
@@ -192,7 +192,7 @@ def _one_micro_batch(steps: Steps, phase: Phase, size: int) -> None:
 def as_on_cpu(place: Place) -> str:
     """Four steps in float32 without TF32 lead where a CPU's do."""
     allow_tf32(False)
-    config = load_training(str(CONFIGS / "quickstart.yaml"), [*SMALL["quickstart"], *STEADY])
+    config = load_training(str(CONFIGS / "synthesis" / "biggan-fashion32.yaml"), [*SMALL["biggan-fashion32"], *STEADY])
     apart = distance(*(Steps(config, device).take(4).weights() for device in (torch.device("cpu"), place.device)))
     assert apart < 1e-3, f"weights are {apart:.1e} apart"
     return f"weights {apart:.1e} apart"
@@ -200,7 +200,7 @@ def as_on_cpu(place: Place) -> str:
 
 def strategies(place: Place) -> str:
     """A rank alone computes the same by every strategy."""
-    config = place.config("quickstart", *STEADY)
+    config = place.config("biggan-fashion32", *STEADY)
     expected, found = Steps(config, place.device).take(2).weights(), []
     for name, strategy in STRATEGIES.items():
         if name.startswith("zero") and place.small:
@@ -214,7 +214,7 @@ def strategies(place: Place) -> str:
 def resume(place: Place) -> str:
     """A run that goes on from its state ends with the same bits, as `deterministic: true` promises."""
     choose_algorithms(place.device, deterministic=True)
-    config = place.config("quickstart", "precision=bf16")
+    config = place.config("biggan-fashion32", "precision=bf16")
     for name in ("single", "fsdp"):
         strategy = STRATEGIES.get(name)
         whole, first = Steps(config, place.device, strategy).take(4), Steps(config, place.device, strategy).take(2)
@@ -361,7 +361,7 @@ def compile_(place: Place) -> str:
     """`compile: true` compiles each network once, within the watchdog's limit for a first step."""
     if place.small:
         raise LeftOutError("takes minutes")
-    steps = Steps(place.config("quickstart"), place.device)
+    steps = Steps(place.config("biggan-fashion32"), place.device)
     compiler = Compiler(True)
     network, spec = steps.task.networks()["D"], steps.fields["image"]
     compiled = compiler({"D": network}, second_order=False)["D"]
@@ -387,7 +387,7 @@ def cuda_graphs(place: Place) -> str:
         raise LeftOutError("takes minutes")
     weights, seconds = {}, {}
     for way in ("cuda_graphs", True):
-        config = place.config("quickstart").model_copy(update={"compile": way})
+        config = place.config("biggan-fashion32").model_copy(update={"compile": way})
         steps = Steps(config, place.device).take(3)
         began = time.perf_counter()
         weights[way] = steps.take(20).weights()

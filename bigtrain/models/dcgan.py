@@ -58,7 +58,7 @@ class DCGANDiscriminatorConfig(BaseDiscriminatorConfig):
         norm: normalisation after each layer but the first.
         conditioning: where the class enters: by its embedding as channels of the image (`channels`), or by the product
             of its vector with the last features (`projection`).
-        label_dim: number of channels of the class embedding.
+        label_dim: number of channels of the class embedding, for `channels`.
     """
 
     kind: Literal["dcgan"] = "dcgan"

@@ -107,7 +107,7 @@ def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     exec(compile(lines, "README.md", "exec"), names)
     assert names["run"].complete
     assert names["run"].snapshot == Path("runs/python/snapshots/kimg000000.128")
-    assert read_yaml("runs/python/config.yaml")["optim"]["G"]["lr"] == 1e-3
+    assert read_yaml("runs/python/config.yaml")["optim"]["G"]["lr"]["value"] == 1e-3
     assert names["images"].shape == (16, 1, 32, 32)
     assert names["images"].dtype == torch.float32
     assert [name for name in names["scores"] if "fid40" in name]
