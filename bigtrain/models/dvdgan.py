@@ -345,8 +345,7 @@ class TemporalDiscriminator(SpectralProjection):
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; `image` has shape [N, T, C, H, W]."""
         count, found = len(image), []
-        x = F.avg_pool2d(image.flatten(0, 1), 2)
-        x = x.reshape(count, -1, *x.shape[1:]).transpose(1, 2)
+        x = F.avg_pool2d(channels_last(image.flatten(0, 1)), 2).unflatten(0, (count, -1)).transpose(1, 2)
         for depth, block in enumerate(self.blocks):
             x = block(_as_frames(x) if isinstance(block, DiscriminatorBlock) else x)
             if str(depth) in self.attention:
@@ -390,7 +389,7 @@ class SpaceTimeBlock(nn.Module):
 
 def _halved(x: Tensor) -> Tensor:
     """Average [N, C, T, H, W] over 2x2 pixels, and over two frames if T is even: `avg_pool3d` is not deterministic."""
-    x = F.avg_pool2d(x.flatten(1, 2), 2).reshape(*x.shape[:3], x.shape[3] // 2, x.shape[4] // 2)
+    x = F.avg_pool2d(_as_frames(x), 2).unflatten(0, (len(x), -1)).transpose(1, 2)
     if x.shape[2] % 2:
         return x
     return (x[:, :, ::2] + x[:, :, 1::2]) / 2
