@@ -345,13 +345,13 @@ class TemporalDiscriminator(SpectralProjection):
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; `image` has shape [N, T, C, H, W]."""
         count, found = len(image), []
-        x = F.avg_pool2d(channels_last(image.flatten(0, 1)), 2).unflatten(0, (count, -1)).transpose(1, 2)
+        x = _as_clips(F.avg_pool2d(channels_last(image.flatten(0, 1)), 2), count)
         for depth, block in enumerate(self.blocks):
             x = block(_as_frames(x) if isinstance(block, DiscriminatorBlock) else x)
             if str(depth) in self.attention:
                 frames = _as_frames(x)
                 attended = self.attention[str(depth)](frames, len(frames) // count)
-                x = attended.unflatten(0, (count, -1)).transpose(1, 2) if x.ndim == 5 else attended
+                x = _as_clips(attended, count) if x.ndim == 5 else attended
             found.append(x)
         x = _as_frames(x)
         found.append(F.relu(x).float().sum((2, 3)).reshape(count, -1, self.features_dim).sum(1))
@@ -365,6 +365,11 @@ class TemporalDiscriminator(SpectralProjection):
 def _as_frames(x: Tensor) -> Tensor:
     """Turn clips [N, C, T, H, W] into their frames [N * T, C, H, W]; frames stay as they are."""
     return channels_last(x.transpose(1, 2).flatten(0, 1)) if x.ndim == 5 else x
+
+
+def _as_clips(x: Tensor, count: int) -> Tensor:
+    """Turn frames [count * T, C, H, W] into clips [count, C, T, H, W]."""
+    return x.reshape(count, -1, *x.shape[1:]).transpose(1, 2)
 
 
 class SpaceTimeBlock(nn.Module):
@@ -389,7 +394,7 @@ class SpaceTimeBlock(nn.Module):
 
 def _halved(x: Tensor) -> Tensor:
     """Average [N, C, T, H, W] over 2x2 pixels, and over two frames if T is even: `avg_pool3d` is not deterministic."""
-    x = F.avg_pool2d(_as_frames(x), 2).unflatten(0, (len(x), -1)).transpose(1, 2)
+    x = _as_clips(F.avg_pool2d(_as_frames(x), 2), len(x))
     if x.shape[2] % 2:
         return x
     return (x[:, :, ::2] + x[:, :, 1::2]) / 2

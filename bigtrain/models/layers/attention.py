@@ -67,7 +67,8 @@ class AxisAttention(SelfAttention):
 
     def _lines(self, x: Tensor, frames: int) -> Tensor:
         """Turn [N * frames, C, H, W] into the lines along the axis, [N * others, 1, length, C]."""
-        clip = x.movedim(1, 3).unflatten(0, (-1, frames))
+        pixels = x.movedim(1, 3)
+        clip = pixels.reshape(-1, frames, *pixels.shape[1:])
         return clip.movedim(1 + self.axis, 3).flatten(0, 2)[:, None]
 
 
