@@ -20,8 +20,10 @@ from bigtrain.engine.task import Task
 from bigtrain.generate.averaged import AveragedNetworks
 from bigtrain.generate.displays import displayed
 from bigtrain.generate.pictures import at_most, captioned, image_columns, image_grid
+from bigtrain.generate.recordings import Recording, recorded
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
+from data_pipelines.fields.spec import FieldSpec
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
 REALS = 64
@@ -29,6 +31,7 @@ REALS = 64
 _PAGE = 1280
 """Pixels that a page of a browser shows side by side."""
 _CLASSES, _ROWS, _TRANSLATED = 20, 8, 8
+_RECORDED = 16
 _CAPTIONS = [f"truncation {TRUNCATIONS[0]:g}", *(f"{psi:g}" for psi in TRUNCATIONS[1:])]
 
 
@@ -89,6 +92,38 @@ class Previews:
             return {}
         pictures = {key: scene.compose(found) for (key, scene), found in zip(scenes.items(), images, strict=True)}
         return {key: at_most(picture, _PAGE) for key, picture in {**pictures, **self._as_seen(progress)}.items()}
+
+    def record(self) -> dict[str, Recording]:
+        """Record some samples that sound or move, by the key of their slider; none but on rank 0, after `draw`."""
+        found: dict[str, Recording] = {}
+        if self.ranks.rank:
+            return found
+        given = [name for name in self.task.sampler.inputs if name not in self.task.sampler.drawn]
+        for output in self.task.sampler.outputs:
+            spec = self._spec(output)
+            if given and len(self.reals) == 0:
+                continue
+            samples = self._translated(given, output) if given else self._fresh(output)
+            recording = recorded(samples.cpu(), spec)
+            if recording is not None:
+                what = "heard" if recording.suffix == ".wav" else "moving"
+                found[f"samples/{what}" if not given else f"samples/{output}_{what}"] = recording
+        return found
+
+    def _fresh(self, output: str) -> Tensor:
+        """Return samples of a generator that needs no input but a class."""
+        draws = Draws(self.seed, torch.arange(_RECORDED, device=self.ranks.device), "preview")
+        return self.averaged.sample({}, draws)[output]
+
+    def _translated(self, given: Sequence[str], output: str) -> Tensor:
+        """Return what becomes of real inputs, each behind its true target if there is one."""
+        device = self.ranks.device
+        real = self.reals.batch(range(min(_RECORDED // 2, len(self.reals))), device)
+        draws = Draws(self.seed, torch.arange(len(real), device=device), "preview")
+        made = self.averaged.sample({name: real[name] for name in given}, draws)[output]
+        if output not in self.task.sampler.pairs_with_targets:
+            return made
+        return torch.stack([real[output], made], dim=1).flatten(0, 1)
 
     def _syntheses(self) -> dict[str, _Scene]:
         """Return the scenes of a generator that needs no input but a class."""
@@ -194,8 +229,11 @@ class Previews:
 
     def _displayed(self, name: str, samples: Tensor) -> Tensor:
         """Return pictures of a field's samples."""
+        return displayed(samples, self._spec(name))
+
+    def _spec(self, name: str) -> FieldSpec:
         sampler = self.task.sampler
-        return displayed(samples, {**self.reals.specs, **sampler.inputs, **sampler.outputs}[name])
+        return {**self.reals.specs, **sampler.inputs, **sampler.outputs}[name]
 
     def _columns(self, name: str) -> int:
         """Return how many images fit side by side: 4 to 10, and even."""

@@ -269,6 +269,10 @@ class MlflowRun:
             self._client.log_artifacts(self.run_id, folder, "images")
         self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
 
+    def _send_recording(self, record: Record) -> None:
+        """Send a sound or a film, which the page of artifacts plays."""
+        self._client.log_artifact(self.run_id, str(self._folder / record["file"]), "recordings")
+
     def _send_score(self, record: Record) -> None:
         """Say how a metric is made, in a tag: `protocol.fid5k` beside the metric `eval/fid5k`."""
         protocol = json.dumps(record["score"]["protocol"])
