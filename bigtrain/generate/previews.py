@@ -20,7 +20,7 @@ from bigtrain.engine.task import Task
 from bigtrain.generate.averaged import AveragedNetworks
 from bigtrain.generate.displays import displayed
 from bigtrain.generate.pictures import at_most, captioned, image_columns, image_grid
-from bigtrain.generate.recordings import Recording, recorded
+from bigtrain.generate.recordings import Recording, can_be_recorded, recorded
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.spec import FieldSpec
@@ -96,31 +96,27 @@ class Previews:
     def record(self) -> dict[str, Recording]:
         """Record some samples that sound or move, by the key of their slider; none but on rank 0, after `draw`."""
         found: dict[str, Recording] = {}
-        if self.ranks.rank:
-            return found
         given = [name for name in self.task.sampler.inputs if name not in self.task.sampler.drawn]
         for output in self.task.sampler.outputs:
             spec = self._spec(output)
-            if given and len(self.reals) == 0:
+            if self.ranks.rank or not can_be_recorded(spec):
                 continue
-            samples = self._translated(given, output) if given else self._fresh(output)
-            recording = recorded(samples.cpu(), spec)
+            sources = [name for name in given if name in self.task.sampler.sources(output)]
+            recording = recorded(self._translated(sources, output) if given else self._fresh(output), spec)
             if recording is not None:
                 what = "heard" if recording.suffix == ".wav" else "moving"
-                found[f"samples/{what}" if not given else f"samples/{output}_{what}"] = recording
+                found[f"samples/{output}_{what}" if given else f"samples/{what}"] = recording
         return found
 
     def _fresh(self, output: str) -> Tensor:
-        """Return samples of a generator that needs no input but a class."""
-        draws = Draws(self.seed, torch.arange(_RECORDED, device=self.ranks.device), "preview")
-        return self.averaged.sample({}, draws)[output]
+        """Return samples of a generator that needs no input but a class, on the CPU."""
+        return self._in_chunks(torch.arange(_RECORDED), output, {})
 
-    def _translated(self, given: Sequence[str], output: str) -> Tensor:
-        """Return what becomes of real inputs, each behind its true target if there is one."""
-        device = self.ranks.device
-        real = self.reals.batch(range(min(_RECORDED // 2, len(self.reals))), device)
-        draws = Draws(self.seed, torch.arange(len(real), device=device), "preview")
-        made = self.averaged.sample({name: real[name] for name in given}, draws)[output]
+    def _translated(self, sources: Sequence[str], output: str) -> Tensor:
+        """Return what becomes of real inputs, each behind its true target if there is one, on the CPU."""
+        rows = range(min(_RECORDED // 2, len(self.reals)))
+        real = self.reals.batch(rows, torch.device("cpu"))
+        made = self._in_chunks(torch.arange(len(rows)), output, {name: real[name] for name in sources})
         if output not in self.task.sampler.pairs_with_targets:
             return made
         return torch.stack([real[output], made], dim=1).flatten(0, 1)
@@ -222,10 +218,24 @@ class Previews:
         return [torch.cat(list(islice(in_order, count))) for count in of_scene]
 
     def _chunk(self, scene: _Scene, choice: Mapping[str, Any], rows: slice) -> Tensor:
+        inputs = {name: values[rows] for name, values in scene.inputs.items()}
+        return self._displayed(scene.output, self._sampled(scene.index[rows], scene.output, inputs, **choice))
+
+    def _in_chunks(self, index: Tensor, output: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return samples on the CPU, which are generated on this rank alone."""
+        parts = []
+        for start in range(0, len(index), self.chunk):
+            rows = slice(start, start + self.chunk)
+            given = {name: values[rows] for name, values in inputs.items()}
+            parts.append(self._sampled(index[rows], output, given).cpu())
+        return torch.cat(parts)
+
+    def _sampled(self, index: Tensor, output: str, inputs: Mapping[str, Tensor], **choice: Any) -> Tensor:
+        """Return samples of the numbers [N], on the device."""
         device = self.ranks.device
-        draws = Draws(self.seed, scene.index[rows].to(device), "preview")
-        inputs = {name: values[rows].to(device) for name, values in scene.inputs.items()}
-        return self._displayed(scene.output, self.averaged.sample(inputs, draws, **choice)[scene.output])
+        draws = Draws(self.seed, index.to(device), "preview")
+        given = {name: values.to(device) for name, values in inputs.items()}
+        return self.averaged.sample(given, draws, **choice)[output]
 
     def _displayed(self, name: str, samples: Tensor) -> Tensor:
         """Return pictures of a field's samples."""

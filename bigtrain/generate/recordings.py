@@ -57,24 +57,29 @@ def recorded(samples: Tensor, spec: FieldSpec) -> Recording | None:
     Returns:
         None for what does not sound or move, such as images.
     """
+    if not can_be_recorded(spec):
+        return None
     if spec.kind == "audio":
         return _sounds(samples, spec)
     if spec.kind == "video":
         rate = Fraction(spec.rate or _RATE).limit_denominator(1001)
         return _film([displayed(frame, _FRAME) for frame in samples.unbind(1)], rate)
-    draw = _TURNING.get(samples.ndim - 1) if spec.kind == "array" else None
-    return (
-        None if draw is None or not _is_in_space(samples) else _film(list(draw(samples.float())), Fraction(_TURN_RATE))
-    )
+    return _film(list(_TURNING[len(spec.shape)](samples.float())), Fraction(_TURN_RATE))
+
+
+def can_be_recorded(spec: FieldSpec) -> bool:
+    """Tell whether samples of a field sound, move, or lie in space: sounds of a known rate, clips, volumes, points."""
+    if spec.kind == "array":
+        return len(spec.shape) == 4 or (len(spec.shape) == 2 and spec.shape[1] == 3)
+    return spec.kind == "video" or (spec.kind == "audio" and bool(spec.rate))
 
 
 _FRAME = FieldSpec("image", (3, 1, 1), "uint8", codec="png")
 
 
-def _sounds(samples: Tensor, spec: FieldSpec) -> Recording | None:
-    """Return sounds [N, C, L] one after another, as many as there is time for; None without a sample rate."""
-    if not spec.rate:
-        return None
+def _sounds(samples: Tensor, spec: FieldSpec) -> Recording:
+    """Return sounds [N, C, L] one after another, as many as there is time for."""
+    assert spec.rate
     count = max(1, min(len(samples), int(_SECONDS / (samples.shape[2] / spec.rate + _PAUSE))))
     apart = F.pad(samples[:count], (0, round(_PAUSE * spec.rate)))
     whole = apart.transpose(0, 1).flatten(1)[None]
@@ -124,10 +129,6 @@ def _turning_points(points: Tensor) -> Iterator[Tensor]:
 _PLANE = FieldSpec("array", (1, 2), "float32", codec="npy")
 _TURNING: Mapping[int, Callable[[Tensor], Iterator[Tensor]]] = {2: _turning_points, 4: _turning_volumes}
 """By the number of axes of a sample."""
-
-
-def _is_in_space(samples: Tensor) -> bool:
-    return samples.ndim == 5 or samples.shape[2] == 3
 
 
 def _angles() -> Iterator[tuple[float, float]]:
