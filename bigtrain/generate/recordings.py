@@ -14,7 +14,7 @@ from torch import Tensor
 from bigtrain.core.quantise import to_uint8
 from bigtrain.generate.displays import displayed
 from bigtrain.generate.films import write_film
-from bigtrain.generate.pictures import image_grid
+from bigtrain.generate.pictures import at_most, image_grid
 from data_pipelines.codec import Pixels
 from data_pipelines.fields.registry import kind_of
 from data_pipelines.fields.spec import FieldSpec
@@ -32,6 +32,8 @@ _SHORTEST = 4.0
 _TURN, _TURN_RATE = 48, 12
 """Pictures of a whole turn, and how many of them per second."""
 _WIDTH = 512
+_VOLUMES, _LARGEST_SIDE = 8, 48
+"""How many volumes turn, and their voxels along an axis at most: larger ones are reduced, for one rank renders them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _sounds(samples: Tensor, spec: FieldSpec) -> Recording:
 
 def _film(steps: list[Tensor], rate: Fraction) -> Recording:
     """Return a film of pictures side by side, each step uint8 [N, 1 to 4, H, W], repeated until it is long enough."""
-    grids = [image_grid(step, COLUMNS, width=_WIDTH) for step in steps]
+    grids = [at_most(image_grid(step, COLUMNS, width=_WIDTH), 2 * _WIDTH) for step in steps]
     times = max(1, math.ceil(_SHORTEST * rate / len(grids)))
 
     def frames() -> Iterator[Pixels]:
@@ -107,8 +109,9 @@ def _turning_volumes(volumes: Tensor) -> Iterator[Tensor]:
 
     A place of value 1 hides what is behind it, one of -1 is empty.
     """
-    matter = (volumes.amax(1, keepdim=True).clamp(-1, 1) + 1) / 2
-    depth = matter.shape[2]
+    matter = (volumes[:_VOLUMES].amax(1, keepdim=True).clamp(-1, 1) + 1) / 2
+    depth, height, width = (min(side, _LARGEST_SIDE) for side in matter.shape[2:])
+    matter = F.adaptive_avg_pool3d(matter, (depth, height, width))
     brightness = torch.linspace(1.0, 0.25, depth, device=volumes.device).reshape(1, 1, depth, 1, 1)
     for cosine, sine in _angles():
         turn = torch.tensor([[cosine, 0, sine, 0], [0, 1, 0, 0], [-sine, 0, cosine, 0]], device=volumes.device)

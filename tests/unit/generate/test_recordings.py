@@ -76,6 +76,15 @@ def test_a_volume_turns_and_hides_what_is_behind() -> None:
     np.testing.assert_allclose(hidden[0][upper, right].mean(), front[upper, right].mean(), atol=6)
 
 
+def test_large_volumes_and_clips_are_reduced() -> None:
+    volumes = torch.full((12, 1, 96, 64, 64), -1.0)
+    frames, _ = frames_of(recorded(volumes, FieldSpec("array", (1, 96, 64, 64), "float32", codec="npy")))
+    assert frames[0].shape[0] * 2 == pytest.approx(frames[0].shape[1], abs=4)  # two rows of four
+    clips = torch.zeros(4, 2, 1, 8, 600)
+    frames, _ = frames_of(recorded(clips, FieldSpec("video", (2, 1, 8, 600), "uint8", rate=8)))
+    assert frames[0].shape[1] == 1024
+
+
 def test_points_turn_about_the_upright_axis() -> None:
     cloud = torch.tensor([[[0.5, 0.0, 0.5], [0.0, 0.0, -0.5]]])
     frames, _ = frames_of(recorded(cloud, FieldSpec("array", (2, 3), "float32", codec="npy")))
