@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Train a small network on the dataset, for use as a feature extractor: a classifier, if there are classes.
 
-    Without classes, it learns to recognise samples of which parts are missing.
+    Without classes, it learns to recognise a sample although parts of it are removed.
     Its accuracy is measured on held-out samples. Use it with bigtrain evaluate SNAPSHOT --extractor
     file:NAME.safetensors.
     """
@@ -62,9 +62,9 @@ def train(
     write_probe(out, network, about)
     counts = max(about.measured_on, 1)
     error = 1.96 * (about.accuracy * (1 - about.accuracy) / counts) ** 0.5
-    known = f"{len(about.classes)} classes" if about.classes else "samples, for there are no classes,"
+    known = f"distinguishes {len(about.classes)} classes of" if about.classes else "trained without classes on"
     typer.echo(
-        f"{out}: distinguishes {known} of '{about.field}'; accuracy {about.accuracy:.3f} ± {error:.3f} of "
+        f"{out}: {known} '{about.field}'; accuracy {about.accuracy:.3f} ± {error:.3f} of "
         f"{about.measured_on} held-out samples, trained on {about.trained_on}; digest {sha256_of(out)[:12]}"
     )
 

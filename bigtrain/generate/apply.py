@@ -45,7 +45,7 @@ class ApplySettings(Config):
     Attributes:
         snapshot: its folder.
         inputs: image files, folders or archives of images, arrays, or datasets (what `bigtrain fid` reads), and films;
-            films and folders of films of a network that predicts frames.
+            for a network that predicts frames, films and folders of films.
         out: folder of PNGs, and of MP4s for films; the same settings go on where they were interrupted.
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.

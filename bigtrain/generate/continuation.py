@@ -25,7 +25,7 @@ def find_films(inputs: Iterable[str]) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for one in map(Path, inputs):
-        films = sorted(path for path in one.rglob("*") if _is_film(path)) if one.is_dir() else [one]
+        films = sorted(filter(_is_film, one.rglob("[!.]*"))) if one.is_dir() else [one]
         for film in films:
             if not film.exists():
                 raise UserError(f"{film}: no such file or folder")
@@ -64,13 +64,14 @@ def continued(
         raise Rejected("short", f"{len(last)} frames, but the network continues {given}")
     protocol = ImageProtocol(height, width, channels, upscale=True)
     clip = np.stack([protocol.apply(frame) for frame in last])
-    yield from clip
     (device,) = {parameter.device for network in snapshot.networks.values() for parameter in network.parameters()}
     with torch.inference_mode():
         frames = torch.from_numpy(clip)[None].to(device).float() / 127.5 - 1
         draws = Draws(0, torch.tensor([number], device=device), "apply")
         made = snapshot.sampler(snapshot.networks, {source: frames}, draws, **({"noise": True} if noise else {}))
-        yield from to_uint8(made[target][0]).cpu().numpy()
+        predicted = to_uint8(made[target][0]).cpu().numpy()
+    yield from clip
+    yield from predicted
 
 
 def _is_film(path: Path) -> bool:

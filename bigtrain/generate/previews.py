@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.core.batch import Batch
+from bigtrain.core.logging import log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.core.to_host import one_behind
@@ -102,7 +103,12 @@ class Previews:
             if self.ranks.rank or not can_be_recorded(spec):
                 continue
             sources = [name for name in given if name in self.task.sampler.sources(output)]
-            recording = recorded(self._translated(sources, output) if given else self._fresh(output), spec)
+            samples = self._translated(sources, output) if given else self._fresh(output)
+            try:
+                recording = recorded(samples, spec)
+            except OSError as error:  # FFmpeg's errors are of this kind, too
+                log.warning("%s: cannot be recorded (%s): training continues without", output, error)
+                continue
             if recording is not None:
                 what = "heard" if recording.suffix == ".wav" else "moving"
                 found[f"samples/{output}_{what}" if given else f"samples/{what}"] = recording

@@ -49,7 +49,7 @@
     figures.forEach((figure, run) => {
       const mine = content.pictures[key][run];
       figure.hidden = mine.length === 0;
-      if (figure.hidden) return;
+      if (figure.hidden) return figure.querySelectorAll("video, audio").forEach((place) => place.pause());
       const near = mine.reduce((a, b) => (Math.abs(b.kimg - kimg) < Math.abs(a.kimg - kimg) ? b : a));
       const tag = { "data:audio": "audio", "data:video": "video" }[near.source.split("/")[0]] ?? "img";
       for (const place of figure.querySelectorAll("img, video, audio")) {

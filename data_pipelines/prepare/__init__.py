@@ -72,7 +72,7 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "ffhq": _of_path(named.ffhq),
     "celeba": _of_path(named.celeba),
     "side-by-side": _of_path(from_halves),
-    "arrays": _of_path(values.from_arrays),
+    "arrays": values.from_arrays,
     "sounds": from_sounds,
     "videos": from_videos,
     "frames": from_frames,
@@ -164,7 +164,7 @@ def open_source(
     )
     source = _open(text, kind, asked, on_fetched)
     if label == NO_LABELS and source.classes:
-        source = replace(source, items=[item._replace(label=-1) for item in source.items], classes=())
+        source = replace(source, items=[item._replace(label=-1) for item in source.items], classes=())  # of named sets
     _check_forms(text, source, asked)
     return turned(source) if direction == "BtoA" else source
 
@@ -226,6 +226,7 @@ def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | Non
     if kind == PAIRS:
         if asked.split != ALL:
             raise DataError(f"{text}: has no split '{asked.split}' of its own; hold samples out with --test")
+        _check_label(text, PAIRS, asked)
         return from_two_folders(text)
     if kind is None and (text in NAMED_SOURCES or text in NAMED_SOUNDS):
         _check_label(text, text, asked)

@@ -1,4 +1,4 @@
-"""Train a probe of samples without classes: two changed copies of a sample shall have similar outputs, of others not.
+"""Train a probe without classes: copies of one sample get similar outputs, copies of different ones dissimilar ones.
 
 This is the contrastive loss of SimCLR (Chen et al. 2020). Images, sounds' spectrograms, clips and volumes are changed
 in the same way: only a random box of them is kept, its values are scaled, and noise is added.

@@ -21,6 +21,9 @@ from data_pipelines.read import ShardDataset
 _STANDARDISED = 256
 """Samples whose mean and deviation the input is standardised by."""
 
+_COMPARED = 32
+"""Samples that a probe without classes has to tell apart."""
+
 _MIXUP = 0.2
 """Both parameters of mixup's beta distribution."""
 
@@ -32,7 +35,8 @@ class ProbeSettings(Config):
     """What `bigtrain probe train DATASET` does.
 
     Attributes:
-        dataset: folder of shards; without classes, the probe learns to recognise samples of which parts are missing.
+        dataset: folder of shards; without classes, the probe learns to recognise a sample although parts of it
+            are removed.
         held_out: folder of shards that the accuracy is measured on; null to hold out a part of the dataset.
         field: that the probe looks at; null for the only one that is no class.
         share: of the dataset that is held out where no set of its own is given.
@@ -91,6 +95,10 @@ def train_probe(
     """
     dataset = ShardDataset(settings.dataset)
     field = field_of(dataset.manifest, settings.field, settings.dataset)
+    if not dataset.manifest.classes and settings.batch == 1:
+        raise EvaluationError(
+            f"{settings.dataset}: has no classes, so that samples are compared: use a batch of 2 or more"
+        )
     train, test, held_out = _parts(dataset, field, settings)
     spec, classes = dataset.manifest.fields[field], dataset.manifest.classes
     torch.manual_seed(settings.seed)
@@ -193,13 +201,17 @@ def _mixed_loss(network: ProbeNetwork, stored: Tensor, label: Tensor, share: flo
 def accuracy_of(network: ProbeNetwork, samples: Samples, device: torch.device, batch: int) -> float:
     """Return the share of samples whose class a network in evaluation mode tells.
 
-    Without classes, it is the share of samples that it recognises among those of a batch, of two changed copies each.
+    Without classes, it is the share of samples that it recognises among 32, whatever the batch, of two changed copies
+    each; what is left of the set behind the last 32 is not looked at.
     """
-    right, chance = 0, torch.Generator().manual_seed(0)
-    for stored, label in samples.batches(batch):
+    right, seen, chance = 0, 0, torch.Generator().manual_seed(0)
+    for stored, label in samples.batches(batch if samples.labelled else _COMPARED):
         if samples.labelled:
             found = network(network.input_of(stored.to(device))).argmax(1)
             right += int((found.cpu() == label).sum())
+        elif seen and len(stored) < _COMPARED:
+            break
         else:
             right += recognised(network, stored.to(device), chance)
-    return right / len(samples)
+        seen += len(stored)
+    return right / seen

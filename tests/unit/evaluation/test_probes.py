@@ -209,12 +209,13 @@ def test_an_image_extractor_does_not_read_a_probe_of_other_sounds(place: Path) -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"dataset": "plain", "batch": 1}, "plain: has no classes, so that samples are compared: use a batch of 2 or"),
         ({"dataset": "train", "field": "image"}, "has no field 'image' that a probe can read: choose one of audio"),
         ({"dataset": "train", "held_out": "others"}, "others: has other classes than"),
     ],
 )
-def test_sets_that_no_probe_learns_are_one_line(place: Path, settings: dict[str, str], words: str) -> None:
-    found = {key: place / value if key != "field" else value for key, value in settings.items()}
+def test_sets_that_no_probe_learns_are_one_line(place: Path, settings: dict[str, object], words: str) -> None:
+    found = {key: place / str(value) if key in ("dataset", "held_out") else value for key, value in settings.items()}
     with pytest.raises(EvaluationError, match=words):
         train_probe(ProbeSettings.model_validate(found), CPU)
 

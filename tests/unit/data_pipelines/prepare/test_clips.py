@@ -166,6 +166,10 @@ def test_classes_are_left_out_if_none_are_wanted(tmp_path: Path) -> None:
             DataError, match=f"--label kind: '{kind}' has no choice of labels; --label none leaves them"
         ):
             open_source(text, label="kind")
+    film(tmp_path / "films" / "loose.mkv", 3)
+    with pytest.raises(DataError, match="beside the class folders"):
+        open_source(f"videos:{tmp_path / 'films'}")
+    assert len(open_source(f"videos:{tmp_path / 'films'}", label="none").items) == 3
 
 
 def test_what_other_samples_have_is_refused(tmp_path: Path) -> None:
