@@ -35,6 +35,7 @@ from typing import Any
 
 BGC = {"kind": "ada", "transforms": "bgc", "probability": {"kind": "fixed", "p": 0.3}}
 STYLEGAN_DATA = {"resolution": 64, "channels": 3, "classes": 0}
+CLIPS = {"fields": {"video": {"kind": "video", "shape": [16, 3, 32, 32]}}}
 WORKLOADS: dict[str, dict[str, Any]] = {
     "stylegan2-64": {
         "data": STYLEGAN_DATA,
@@ -107,6 +108,49 @@ WORKLOADS: dict[str, dict[str, Any]] = {
             "terms": {"l1": {"weight": 0.01}, "perceptual": {"weight": 1.0}},
         },
         "micro_batch": 8,
+    },
+    "wavegan-16k": {
+        "data": {"fields": {"audio": {"kind": "audio", "shape": [1, 16384]}}},
+        "field": "audio",
+        "generator": {"kind": "wavegan", "width": 32},
+        "discriminator": {"kind": "wavegan", "width": 32},
+        "objective": {"adversarial": "wasserstein", "n_critic": 5, "terms": {"wgan_gp": {"weight": 10}}},
+        "micro_batch": 16,
+    },
+    "mocogan-32": {
+        "data": CLIPS,
+        "field": "video",
+        "generator": {"kind": "mocogan", "base": {"kind": "dcgan", "z_dim": 40, "width": 32}},
+        "discriminator": {
+            "kind": "mocogan",
+            "base": {"kind": "dcgan", "width": 32, "norm": "none"},
+            "width": 32,
+            "norm": "none",
+        },
+        "objective": {"terms": {"r1": {"gamma": 2, "interval": 8}}},
+        "micro_batch": 8,
+    },
+    "dvdgan-32": {
+        "data": CLIPS,
+        "field": "video",
+        "generator": {"kind": "dvdgan", "width": 16, "multiples": [8, 4, 4, 2]},
+        "discriminator": {
+            "kind": "dvdgan",
+            "width": 16,
+            "multiples": [1, 2, 4, 8],
+            "temporal_multiples": [1, 2, 4],
+            "frames": 4,
+        },
+        "objective": {"adversarial": "hinge"},
+        "micro_batch": 8,
+    },
+    "gan3d-32": {
+        "data": {"fields": {"array": {"kind": "array", "shape": [1, 32, 32, 32]}}},
+        "field": "array",
+        "generator": {"kind": "gan3d", "width": 16},
+        "discriminator": {"kind": "gan3d", "width": 16},
+        "objective": {"terms": {"r1": {"gamma": 1, "interval": 8}}},
+        "micro_batch": 16,
     },
 }
 NEVER = {"interval_kimg": 0}
@@ -221,13 +265,14 @@ class Steps:
         from bigtrain.planning.counting import kinds_of_phases
 
         self._config = config
-        self._layout = torch.contiguous_format if plain else torch.channels_last
+        self._plain = plain
         device = torch.device("cpu")
         self._fields = config.data.field_specs()
         self._task = config.build_task(self._fields, {}, seed=0, device=device)
         ranks = Ranks(0, 1, 0, device)
-        for player in self._task.players.values():
-            player.to(memory_format=self._layout)
+        if plain:  # networks are laid out where they are built
+            for player in self._task.players.values():
+                player.to(memory_format=torch.contiguous_format)
         for frozen in self._task.frozen():
             frozen.load(device)
         self._strategies = {
@@ -242,8 +287,9 @@ class Steps:
         self.often = {**{name: share for name, (_, share) in found.items()}, "average": 1.0}
         if inference:
             self.often = {SAMPLE: 1.0}
-            for network in self._averaged.values():
-                network.to(memory_format=self._layout)
+            if plain:
+                for network in self._averaged.values():
+                    network.to(memory_format=torch.contiguous_format)
             self._task.sampler.calibrate(self._averaged, Draws(0, torch.arange(1024), "calibrate"))
         networks = self._task.networks()
         self.parameters = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
@@ -283,16 +329,14 @@ class Steps:
     def _batch(self) -> Any:
         import torch
 
-        from bigtrain.core.batch import Batch
+        from bigtrain.core.batch import Batch, dense
         from bigtrain.core.rng import Draws
         from bigtrain.engine.made_up import random_batch
 
         draws = Draws(0, torch.arange(self._config.global_batch) + self._progress.samples_seen)
         made = random_batch(self._fields, draws)
-        fields = {
-            name: field.contiguous(memory_format=self._layout) if field.ndim == 4 else field
-            for name, field in made.fields.items()
-        }
+        lay_out = torch.Tensor.contiguous if self._plain else dense
+        fields = {name: lay_out(field) for name, field in made.fields.items()}
         return Batch(fields, draws)
 
 

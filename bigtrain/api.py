@@ -124,6 +124,8 @@ class Model:
             UserError: the networks translate nothing, have no such output, or images of another shape.
         """
         translation = translation_of(self.snapshot, self.folder, output)
+        if translation.continues_films:
+            raise UserError(f"apply: {self.folder} continues films: bigtrain apply {self.folder} FILM --out FOLDER")
         channels = translation.input.shape[0]
         if images.ndim != 4 or images.shape[1] != channels:
             raise UserError(f"apply: {self.folder} reads images [N, {channels}, H, W], not {list(images.shape)}")

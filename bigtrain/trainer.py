@@ -131,6 +131,7 @@ class Trainer:
     def preview(self) -> None:
         """Report pictures of what the averaged networks make and of what discriminators are shown. Collective."""
         self.log.pictures(self.previews.draw(self.progress))
+        self.log.recordings(self.previews.record())
 
     def finish(self) -> Result:
         """Save what is not saved, and finish the log. Collective."""

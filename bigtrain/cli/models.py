@@ -69,7 +69,9 @@ def apply(
     snapshot: Snapshot,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Image files, films, folders or archives of images, or datasets."),
+        typer.Argument(
+            metavar="INPUT", help="Image files, films, folders or archives of images, or datasets; films to continue."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for the PNG and MP4 files; after an interruption, the same command continues.")
@@ -94,7 +96,7 @@ def apply(
     ] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Number of ranks on this machine.")] = 1,
 ) -> None:
-    """Translate images of any size with the networks of a snapshot."""
+    """Translate images of any size with the networks of a snapshot, or continue films."""
     from bigtrain.generate.apply import ApplySettings
 
     settings = settings_from(

@@ -23,7 +23,7 @@ def _group() -> None:
 @app.command()
 def train(
     context: typer.Context,
-    dataset: Annotated[Path, typer.Argument(help="Dataset with classes to train on.")],
+    dataset: Annotated[Path, typer.Argument(help="Dataset to train on.")],
     out: Annotated[Path, typer.Option(help="File to write, NAME.safetensors.")],
     held_out: Annotated[
         Path | None, typer.Option(help="Dataset to measure the accuracy on; default: a part of DATASET.")
@@ -37,8 +37,9 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Maximum learning rate; default: 0.003.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights and the order; default: 0.")] = None,
 ) -> None:
-    """Train a small classifier of the dataset's classes, for use as a feature extractor.
+    """Train a small network on the dataset, for use as a feature extractor: a classifier, if there are classes.
 
+    Without classes, it learns to recognise a sample although parts of it are removed.
     Its accuracy is measured on held-out samples. Use it with bigtrain evaluate SNAPSHOT --extractor
     file:NAME.safetensors.
     """
@@ -61,9 +62,9 @@ def train(
     write_probe(out, network, about)
     counts = max(about.measured_on, 1)
     error = 1.96 * (about.accuracy * (1 - about.accuracy) / counts) ** 0.5
+    known = f"distinguishes {len(about.classes)} classes of" if about.classes else "trained without classes on"
     typer.echo(
-        f"{out}: distinguishes {len(about.classes)} classes of '{about.field}'; accuracy {about.accuracy:.3f} ± "
-        f"{error:.3f} of "
+        f"{out}: {known} '{about.field}'; accuracy {about.accuracy:.3f} ± {error:.3f} of "
         f"{about.measured_on} held-out samples, trained on {about.trained_on}; digest {sha256_of(out)[:12]}"
     )
 

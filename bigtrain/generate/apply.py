@@ -25,6 +25,7 @@ from bigtrain.distributed.collectives import barrier, from_all_ranks, from_rank_
 from bigtrain.distributed.init import Ranks
 from bigtrain.distributed.precision import autocast
 from bigtrain.distributed.program import as_one_of_the_ranks, settings_of_program
+from bigtrain.generate.continuation import continued, find_films
 from bigtrain.generate.films import write_film
 from bigtrain.generate.images import Source, find_sources, read_source, tell_what_is_left_aside
 from bigtrain.generate.snapshot import DESCRIPTION, Snapshot, load_snapshot
@@ -43,7 +44,8 @@ class ApplySettings(Config):
 
     Attributes:
         snapshot: its folder.
-        inputs: image files, folders or archives of images, arrays, or datasets (what `bigtrain fid` reads), and films.
+        inputs: image files, folders or archives of images, arrays, or datasets (what `bigtrain fid` reads), and films;
+            for a network that predicts frames, films and folders of films.
         out: folder of PNGs, and of MP4s for films; the same settings go on where they were interrupted.
         output: which of the network's outputs; null for the first.
         noise: let the network draw its own noise, such as dropout, by the image's number.
@@ -87,6 +89,11 @@ class Translation(NamedTuple):
     fills_holes: bool = False
     style: str | None = None
 
+    @property
+    def continues_films(self) -> bool:
+        """Whether the input is a clip, behind which the network predicts frames."""
+        return self.input.kind == "video"
+
 
 def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Translation:
     """Find out what a snapshot translates.
@@ -100,7 +107,7 @@ def translation_of(snapshot: Snapshot, folder: Path, output: str | None) -> Tran
         UserError: it translates nothing, or has no such output.
     """
     sampler = snapshot.sampler
-    given = [name for name, spec in sampler.inputs.items() if spec.kind == "image"]
+    given = [name for name, spec in sampler.inputs.items() if spec.kind in ("image", "video")]
     if not given:
         raise UserError(
             f"{folder}: this network generates images from seeds and cannot translate images; use bigtrain sample"
@@ -202,9 +209,13 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     """
     snapshot = load_snapshot(settings.snapshot).to(ranks.device)
     translation = translation_of(snapshot, settings.snapshot, settings.output)
+    _check_whole(settings, translation)
     _check_alpha(settings, translation)
     style = _style(settings, translation)
-    sources = find_sources(settings.inputs, translation.source, translation.input)
+    if translation.continues_films:
+        sources = find_films(settings.inputs)
+    else:
+        sources = find_sources(settings.inputs, translation.source, translation.input)
     problem = from_rank_zero(_open_folder(settings) if is_rank_zero() else None)
     if problem:
         raise UserError(problem)
@@ -219,8 +230,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
             if not path.is_file():
                 try:
                     if source.film is not None:
-                        frames = frames_of(source.film, translation.input.shape[0])
-                        _write_film(path, (applier(frame, number) for frame in frames), rate_of(source.film))
+                        _write_film(path, _frames_of(applier, source.film, number), rate_of(source.film))
                     else:
                         _write(path, _translated(applier, source, number, settings.keep_alpha))
                     done += 1
@@ -244,6 +254,17 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     return summary + (f", {len(everything)} could not be read (see {settings.out / REJECTED})" if everything else "")
 
 
+def _frames_of(applier: Applier, film: Path, number: int) -> Iterator[Pixels]:
+    """Yield the frames of the film that one is translated into, or that continues it."""
+    translation = applier.translation
+    if translation.continues_films:
+        names = (translation.source, translation.target)
+        yield from continued(film, applier.snapshot, *names, number, noise=applier.noise)
+    else:
+        for frame in frames_of(film, translation.input.shape[0]):
+            yield applier(frame, number)
+
+
 def _translated(applier: Applier, source: Source, number: int, keep_alpha: bool) -> Pixels:
     """Return what an image is translated into, with the image's transparency if that is kept and there is some."""
     channels = applier.translation.input.shape[0]
@@ -255,6 +276,12 @@ def _translated(applier: Applier, source: Source, number: int, keep_alpha: bool)
         return made
     size = (made.shape[2], made.shape[1])
     return np.concatenate([made, np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))[None]])
+
+
+def _check_whole(settings: ApplySettings, translation: Translation) -> None:
+    if translation.continues_films and (settings.tile or settings.keep_alpha):
+        option = "--tile" if settings.tile else "--keep-alpha"
+        raise UserError(f"{option}: {settings.snapshot} continues films, whose frames have one size; leave it out")
 
 
 def _check_alpha(settings: ApplySettings, translation: Translation) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigtrain.core.batch import Batch
+from bigtrain.core.logging import log
 from bigtrain.core.rng import Draws
 from bigtrain.core.state import Progress
 from bigtrain.core.to_host import one_behind
@@ -20,8 +21,10 @@ from bigtrain.engine.task import Task
 from bigtrain.generate.averaged import AveragedNetworks
 from bigtrain.generate.displays import displayed
 from bigtrain.generate.pictures import at_most, captioned, image_columns, image_grid
+from bigtrain.generate.recordings import Recording, can_be_recorded, recorded
 from bigtrain.tasks.samplers import CLASS
 from data_pipelines.codec import Pixels
+from data_pipelines.fields.spec import FieldSpec
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
 REALS = 64
@@ -29,6 +32,7 @@ REALS = 64
 _PAGE = 1280
 """Pixels that a page of a browser shows side by side."""
 _CLASSES, _ROWS, _TRANSLATED = 20, 8, 8
+_RECORDED = 16
 _CAPTIONS = [f"truncation {TRUNCATIONS[0]:g}", *(f"{psi:g}" for psi in TRUNCATIONS[1:])]
 
 
@@ -89,6 +93,39 @@ class Previews:
             return {}
         pictures = {key: scene.compose(found) for (key, scene), found in zip(scenes.items(), images, strict=True)}
         return {key: at_most(picture, _PAGE) for key, picture in {**pictures, **self._as_seen(progress)}.items()}
+
+    def record(self) -> dict[str, Recording]:
+        """Record some samples that sound or move, by the key of their slider; none but on rank 0, after `draw`."""
+        found: dict[str, Recording] = {}
+        given = [name for name in self.task.sampler.inputs if name not in self.task.sampler.drawn]
+        for output in self.task.sampler.outputs:
+            spec = self._spec(output)
+            if self.ranks.rank or not can_be_recorded(spec):
+                continue
+            sources = [name for name in given if name in self.task.sampler.sources(output)]
+            samples = self._translated(sources, output) if given else self._fresh(output)
+            try:
+                recording = recorded(samples, spec)
+            except OSError as error:  # FFmpeg's errors are of this kind, too
+                log.warning("%s: cannot be recorded (%s): training continues without", output, error)
+                continue
+            if recording is not None:
+                what = "heard" if recording.suffix == ".wav" else "moving"
+                found[f"samples/{output}_{what}" if given else f"samples/{what}"] = recording
+        return found
+
+    def _fresh(self, output: str) -> Tensor:
+        """Return samples of a generator that needs no input but a class, on the CPU."""
+        return self._in_chunks(torch.arange(_RECORDED), output, {})
+
+    def _translated(self, sources: Sequence[str], output: str) -> Tensor:
+        """Return what becomes of real inputs, each behind its true target if there is one, on the CPU."""
+        rows = range(min(_RECORDED // 2, len(self.reals)))
+        real = self.reals.batch(rows, torch.device("cpu"))
+        made = self._in_chunks(torch.arange(len(rows)), output, {name: real[name] for name in sources})
+        if output not in self.task.sampler.pairs_with_targets:
+            return made
+        return torch.stack([real[output], made], dim=1).flatten(0, 1)
 
     def _syntheses(self) -> dict[str, _Scene]:
         """Return the scenes of a generator that needs no input but a class."""
@@ -187,15 +224,32 @@ class Previews:
         return [torch.cat(list(islice(in_order, count))) for count in of_scene]
 
     def _chunk(self, scene: _Scene, choice: Mapping[str, Any], rows: slice) -> Tensor:
+        inputs = {name: values[rows] for name, values in scene.inputs.items()}
+        return self._displayed(scene.output, self._sampled(scene.index[rows], scene.output, inputs, **choice))
+
+    def _in_chunks(self, index: Tensor, output: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return samples on the CPU, which are generated on this rank alone."""
+        parts = []
+        for start in range(0, len(index), self.chunk):
+            rows = slice(start, start + self.chunk)
+            given = {name: values[rows] for name, values in inputs.items()}
+            parts.append(self._sampled(index[rows], output, given).cpu())
+        return torch.cat(parts)
+
+    def _sampled(self, index: Tensor, output: str, inputs: Mapping[str, Tensor], **choice: Any) -> Tensor:
+        """Return samples of the numbers [N], on the device."""
         device = self.ranks.device
-        draws = Draws(self.seed, scene.index[rows].to(device), "preview")
-        inputs = {name: values[rows].to(device) for name, values in scene.inputs.items()}
-        return self._displayed(scene.output, self.averaged.sample(inputs, draws, **choice)[scene.output])
+        draws = Draws(self.seed, index.to(device), "preview")
+        given = {name: values.to(device) for name, values in inputs.items()}
+        return self.averaged.sample(given, draws, **choice)[output]
 
     def _displayed(self, name: str, samples: Tensor) -> Tensor:
         """Return pictures of a field's samples."""
+        return displayed(samples, self._spec(name))
+
+    def _spec(self, name: str) -> FieldSpec:
         sampler = self.task.sampler
-        return displayed(samples, {**self.reals.specs, **sampler.inputs, **sampler.outputs}[name])
+        return {**self.reals.specs, **sampler.inputs, **sampler.outputs}[name]
 
     def _columns(self, name: str) -> int:
         """Return how many images fit side by side: 4 to 10, and even."""

@@ -2,8 +2,8 @@
 
 Clark, Donahue & Simonyan 2019. The generator alternates gated recurrent units of convolutions, which run along time,
 with residual blocks, which work on each frame. The spatial discriminator judges some drawn frames at full resolution,
-the temporal one all frames at half resolution; their losses are added. The separable attention that the paper has for
-clips of 48 frames is left out.
+the temporal one all frames at half resolution; their losses are added. Separable attention, which the paper has for
+clips of 48 frames, is off unless `attention` names a resolution.
 """
 
 import math
@@ -36,6 +36,7 @@ from bigtrain.models.biggan import (
     output_layer,
     paper_halvings,
 )
+from bigtrain.models.layers.attention import SeparableAttention
 from bigtrain.models.layers.conditional_batch_norm import set_standing_statistics
 from bigtrain.models.layers.conditioning import ClassTable, class_weights
 from bigtrain.models.layers.drawn_frames import append_drawn_frames, split_drawn_frames
@@ -64,6 +65,7 @@ class DVDGANGeneratorConfig(BaseGeneratorConfig):
         width: base number of channels (128 in the paper at 64x64).
         multiples: channels at 4x4, 8x8, ... as multiples of `width`; null for the usual ones at 64, 128 and 256 pixels.
         shared_dim: length of the class embedding, which is appended to the latent.
+        attention: resolutions (of the shorter side) after which there is separable attention.
         init: initialisation of the weights.
         calibration_batch: latents per batch when the standing statistics are computed.
     """
@@ -74,6 +76,7 @@ class DVDGANGeneratorConfig(BaseGeneratorConfig):
     width: PositiveInt = 128
     multiples: Widths | None = None
     shared_dim: PositiveInt = 120
+    attention: tuple[int, ...] = ()
     init: Initialisation = "orthogonal"
     calibration_batch: PositiveInt = 32
 
@@ -91,6 +94,9 @@ class DVDGANDiscriminatorConfig(BaseDiscriminatorConfig):
         multiples: channels after each block of the spatial discriminator as multiples of `width`; null for BigGAN's.
         temporal_multiples: likewise of the temporal discriminator, whose first two blocks are three-dimensional; null
             for BigGAN's at half of the resolution.
+        attention: resolutions (of the shorter side) after which the spatial discriminator has self-attention.
+        temporal_attention: resolutions (of the shorter side, of its own features) after which the temporal
+            discriminator has separable attention.
         init: initialisation of the weights.
     """
 
@@ -100,6 +106,8 @@ class DVDGANDiscriminatorConfig(BaseDiscriminatorConfig):
     width: PositiveInt = 128
     multiples: Widths | None = None
     temporal_multiples: Widths | None = Field(default=None, min_length=2)
+    attention: tuple[int, ...] = ()
+    temporal_attention: tuple[int, ...] = ()
     init: Initialisation = "orthogonal"
 
     def build(self, image: ArraySpec) -> "DVDGANDiscriminator":
@@ -122,7 +130,7 @@ class DVDGANGenerator(Generator):
             self.shared = ClassTable(clip.classes, config.shared_dim, style)
             condition += config.shared_dim
         self.linear = SpectralLinear(condition, widths[0] * math.prod(self.bottom), style=style)
-        self.decoder = RecurrentDecoder(widths, frame, condition, style)
+        self.decoder = RecurrentDecoder(widths, frame, condition, style, config.attention)
 
     def forward(self, z: Tensor, label: Tensor, *, draws: Draws | None = None, truncation: float = 1.0) -> Tensor:
         """Generate clips; see `Generator.forward`. Truncation scales z."""
@@ -151,15 +159,30 @@ class RecurrentDecoder(nn.Module):
         frame: what a frame is.
         condition: length of the condition of the residual blocks.
         style: of the weights.
+        attention: shorter sides after which there is separable attention.
+
+    Raises:
+        ValueError: the features never have one of these sides.
     """
 
-    def __init__(self, widths: Sequence[int], frame: ImageSpec, condition: int, style: WeightStyle) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        frame: ImageSpec,
+        condition: int,
+        style: WeightStyle,
+        attention: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.recurrent, self.blocks = nn.ModuleList(), nn.ModuleList()
-        for channels, out_channels in pairwise(widths):
+        self.recurrent, self.blocks, self.attention = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
+        side = min(frame.shape[1:]) >> (len(widths) - 1)
+        check_sides("generator.attention", attention, [side << depth for depth in range(1, len(widths))])
+        for depth, (channels, out_channels) in enumerate(pairwise(widths), 1):
             self.recurrent.append(ConvGRU(channels, style))
             self.blocks.append(GeneratorBlock(channels, channels, condition, 1, style, up=False))
             self.blocks.append(GeneratorBlock(channels, out_channels, condition, 1, style))
+            if side << depth in attention:
+                self.attention[str(depth - 1)] = SeparableAttention(out_channels, style)
         self.output_layer = output_layer(widths[-1], frame, style)
 
     def forward(self, x: Tensor, condition: Tensor, frames: int, states: Sequence[Tensor] = ()) -> Tensor:
@@ -180,12 +203,14 @@ class RecurrentDecoder(nn.Module):
             x = recurrent(x.reshape(-1, frames, *x.shape[1:]), states[depth] if states else None)
             for block in self.blocks[2 * depth : 2 * depth + 2]:
                 x = block(x, condition)
+            if str(depth) in self.attention:
+                x = self.attention[str(depth)](x, frames)
         made = torch.tanh(self.output_layer(x).float())
         return made.reshape(-1, frames, *made.shape[1:])
 
     def stages(self) -> Sequence[nn.Module]:
-        """Return the recurrent units and the blocks."""
-        return [*self.recurrent, *self.blocks]
+        """Return the recurrent units, the blocks and the attention."""
+        return [*self.recurrent, *self.blocks, *self.attention.values()]
 
 
 class ConvGRU(nn.Module):
@@ -237,9 +262,16 @@ class DVDGANDiscriminator(Discriminator):
         multiples = config.multiples or usual_widths(
             DISCRIMINATOR_WIDTHS, min(frame.shape[1:]), "discriminator.multiples"
         )
-        spatial = BigGANDiscriminatorConfig(width=config.width, multiples=multiples, init=config.init)
+        halvings = range(1, paper_halvings(frame, len(multiples)) + 1)
+        sides = [min(frame.shape[1:]) >> halving for halving in halvings]
+        check_sides("discriminator.attention", config.attention, sides)
+        spatial = BigGANDiscriminatorConfig(
+            width=config.width, multiples=multiples, attention=config.attention, init=config.init
+        )
         self.spatial = spatial.build(frame)
-        self.temporal = TemporalDiscriminator(clip, config.width, config.temporal_multiples, config.init)
+        self.temporal = TemporalDiscriminator(
+            clip, config.width, config.temporal_multiples, config.init, config.temporal_attention
+        )
         self.widths = [self.spatial.features_dim, self.temporal.features_dim]
         self.features_dim = sum(self.widths)
 
@@ -275,7 +307,14 @@ class DVDGANDiscriminator(Discriminator):
 class TemporalDiscriminator(SpectralProjection):
     """Clip -> half its sides -> two residual blocks of space and time -> residual blocks of each frame -> logit."""
 
-    def __init__(self, clip: ArraySpec, width: int, multiples: Widths | None, init: Initialisation) -> None:
+    def __init__(
+        self,
+        clip: ArraySpec,
+        width: int,
+        multiples: Widths | None,
+        init: Initialisation,
+        attention: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         _, channels, *sides = clip.shape
         if any(side % 2 for side in sides):
@@ -287,27 +326,50 @@ class TemporalDiscriminator(SpectralProjection):
         halvings = paper_halvings(half, len(widths))
         check_halvings(half, halvings)
         self.image = clip
+        after = [min(half.shape[1:]) >> min(depth + 1, halvings) for depth in range(len(widths))]
+        check_sides("discriminator.temporal_attention", attention, after)
         blocks: list[nn.Module] = []
-        for depth, (before, after) in enumerate(pairwise([channels, *widths])):
+        for depth, (before, width_after) in enumerate(pairwise([channels, *widths])):
             kind = SpaceTimeBlock if depth < 2 else DiscriminatorBlock
-            blocks.append(kind(before, after, down=depth < halvings, first=depth == 0, style=style))
+            blocks.append(kind(before, width_after, down=depth < halvings, first=depth == 0, style=style))
         self.blocks = nn.ModuleList(blocks)
+        self.attention = nn.ModuleDict(
+            {
+                str(depth): SeparableAttention(widths[depth], style)
+                for depth, side in enumerate(after)
+                if side in attention
+            }
+        )
         self.add_head(widths[-1], style)
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; `image` has shape [N, T, C, H, W]."""
         count, found = len(image), []
-        x = F.avg_pool2d(image.flatten(0, 1), 2)
-        x = x.reshape(count, -1, *x.shape[1:]).transpose(1, 2)
-        for block in self.blocks:
-            if x.ndim == 5 and isinstance(block, DiscriminatorBlock):
-                x = channels_last(x.transpose(1, 2).flatten(0, 1))
-            x = block(x)
+        x = _as_clips(F.avg_pool2d(channels_last(image.flatten(0, 1)), 2), count)
+        for depth, block in enumerate(self.blocks):
+            x = block(_as_frames(x) if isinstance(block, DiscriminatorBlock) else x)
+            if str(depth) in self.attention:
+                frames = _as_frames(x)
+                attended = self.attention[str(depth)](frames, len(frames) // count)
+                x = _as_clips(attended, count) if x.ndim == 5 else attended
             found.append(x)
-        if x.ndim == 5:
-            x = x.transpose(1, 2).flatten(0, 1)
+        x = _as_frames(x)
         found.append(F.relu(x).float().sum((2, 3)).reshape(count, -1, self.features_dim).sum(1))
         return found
+
+    def stages(self) -> Sequence[nn.Module]:
+        """See Discriminator."""
+        return [*self.blocks, *self.attention.values()]
+
+
+def _as_frames(x: Tensor) -> Tensor:
+    """Turn clips [N, C, T, H, W] into their frames [N * T, C, H, W]; frames stay as they are."""
+    return channels_last(x.transpose(1, 2).flatten(0, 1)) if x.ndim == 5 else x
+
+
+def _as_clips(x: Tensor, count: int) -> Tensor:
+    """Turn frames [count * T, C, H, W] into clips [count, C, T, H, W]."""
+    return x.reshape(count, -1, *x.shape[1:]).transpose(1, 2)
 
 
 class SpaceTimeBlock(nn.Module):
@@ -332,10 +394,20 @@ class SpaceTimeBlock(nn.Module):
 
 def _halved(x: Tensor) -> Tensor:
     """Average [N, C, T, H, W] over 2x2 pixels, and over two frames if T is even: `avg_pool3d` is not deterministic."""
-    x = F.avg_pool2d(x.flatten(1, 2), 2).reshape(*x.shape[:3], x.shape[3] // 2, x.shape[4] // 2)
+    x = _as_clips(F.avg_pool2d(_as_frames(x), 2), len(x))
     if x.shape[2] % 2:
         return x
     return (x[:, :, ::2] + x[:, :, 1::2]) / 2
+
+
+def check_sides(key: str, wanted: Sequence[int], sides: Sequence[int]) -> None:
+    """See that features have every side that attention is wanted at.
+
+    Raises:
+        ValueError: they have not; the message names the key.
+    """
+    if odd := [side for side in wanted if side not in sides]:
+        raise ValueError(f"dvdgan: {key} {odd[0]}: the features have sides of {', '.join(map(str, sides))}")
 
 
 def usual_widths(table: dict[int, tuple[int, ...]], side: int, key: str) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from bigtrain.models.layers.conditioning import class_weights
 from bigtrain.models.layers.layer_norm import ChannelLayerNorm
 from bigtrain.models.layers.projection_discriminator import ProjectionDiscriminator
 from bigtrain.models.layers.spectral import SpectralLinear, WeightStyle
+from bigtrain.ops.layout import channels_last
 
 _BOTTOM = 4
 """Side of the smallest volume inside the networks, at least; below twice that."""
@@ -97,7 +98,7 @@ class GAN3DGenerator(Generator):
         z = z * truncation
         if self.image.classes:
             z = torch.cat([z, class_weights(label, self.image.classes).to(z.dtype)], dim=1)
-        x = F.relu(self.norm(self.linear(z).unflatten(1, (-1, *self.bottom))))
+        x = F.relu(self.norm(channels_last(self.linear(z).unflatten(1, (-1, *self.bottom)))))
         for block in self.blocks:
             x = block(x)
         return torch.tanh(self.to_volume(x).float())

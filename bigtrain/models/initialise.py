@@ -14,6 +14,7 @@ from torch import nn
 from torch._guards import detect_fake_mode
 
 from bigtrain.models.base import DataSpec
+from bigtrain.ops.layout import layout_of
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -60,12 +61,12 @@ def lay_out(network: NetworkT) -> NetworkT:
     """
     for module in network.modules():
         for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.ndim == 4:
-                laid_out = parameter.detach().to(memory_format=torch.channels_last)
+            if parameter is not None and parameter.ndim in (4, 5):
+                laid_out = parameter.detach().to(memory_format=layout_of(parameter))
                 module._parameters[name] = nn.Parameter(laid_out, parameter.requires_grad)
         for name, value in module._buffers.items():
-            if value is not None and value.ndim == 4 and value.is_floating_point():
-                module._buffers[name] = value.to(memory_format=torch.channels_last)
+            if value is not None and value.ndim in (4, 5) and value.is_floating_point():
+                module._buffers[name] = value.to(memory_format=layout_of(value))
     return network
 
 

@@ -49,9 +49,14 @@
     figures.forEach((figure, run) => {
       const mine = content.pictures[key][run];
       figure.hidden = mine.length === 0;
-      if (figure.hidden) return;
+      if (figure.hidden) return figure.querySelectorAll("video, audio").forEach((place) => place.pause());
       const near = mine.reduce((a, b) => (Math.abs(b.kimg - kimg) < Math.abs(a.kimg - kimg) ? b : a));
-      figure.querySelector("img").src = near.source;
+      const tag = { "data:audio": "audio", "data:video": "video" }[near.source.split("/")[0]] ?? "img";
+      for (const place of figure.querySelectorAll("img, video, audio")) {
+        place.hidden = place.localName !== tag;
+        if (!place.hidden && place.src !== near.source) place.src = near.source;
+        if (place.hidden && place.pause) place.pause();
+      }
       figure.querySelector("figcaption span").textContent = `${near.kimg} kimg`;
     });
   };

@@ -21,6 +21,8 @@ from data_pipelines.pictures import OWN_FORMATS, ImageFileError, open_picture
 
 _WIDTH = 900
 """Pixels of a picture, at most."""
+_PLAYED = {".wav": "audio/wav", ".mp4": "video/mp4"}
+"""Types of recordings."""
 
 
 def write_page(runs: Sequence[Run], out: Path, *, price: float | None = None, pictures: int = 12) -> None:
@@ -88,6 +90,8 @@ def _spread(pictures: Sequence[Picture], key: str, count: int) -> list[Picture]:
 
 
 def _embed(picture: Picture) -> str:
+    if (played := _PLAYED.get(picture.file.suffix)) is not None:
+        return f"data:{played};base64,{base64.b64encode(picture.file.read_bytes()).decode()}"
     stream = io.BytesIO()
     try:
         with open_picture(picture.file, formats=OWN_FORMATS) as image:

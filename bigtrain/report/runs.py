@@ -24,7 +24,7 @@ class ReportError(UserError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a run, `kimg` thousand images into it."""
+    """A picture, a sound or a film of a run, `kimg` thousand images into it."""
 
     key: str
     kimg: float
@@ -189,7 +189,7 @@ def _pictures(records: Sequence[Record], folder: Path) -> list[Picture]:
     """
     found = {}
     for record in records:
-        if record["kind"] == "image":
+        if record["kind"] in ("image", "recording"):
             try:
                 file = confined(folder, record["file"])
             except ValueError as error:

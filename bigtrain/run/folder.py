@@ -145,7 +145,8 @@ def how_it_ended(
     lines += [f"{'snapshot':<10}{snapshot}", f"{'curves':<10}{folder / 'curves.png'}"]
     roles = {spec.role for spec in config.networks(config.data.field_specs()).values()}
     more = f"sample {snapshot} --seeds 0-63 --out grid.png"
-    more = f"apply {snapshot} IMAGES --out translated" if "translator" in roles else more
+    given = "FILMS" if any(spec.kind == "video" for spec in config.data.field_specs().values()) else "IMAGES"
+    more = f"apply {snapshot} {given} --out translated" if "translator" in roles else more
     more = f"apply {snapshot} IMAGES --style IMAGE --out stylised" if "styliser" in roles else more
     lines += [f"{'more':<10}{_command('bigtrain')} {more}"]
     if config.tracking.mlflow:

@@ -16,6 +16,7 @@ from bigtrain.engine.feed import Faults
 from bigtrain.engine.step import StepResult
 from bigtrain.evaluation.protocol import Score, flat_metrics, in_words
 from bigtrain.generate.pictures import plot_curves
+from bigtrain.generate.recordings import Recording
 from bigtrain.run.folder import mark_stopped
 from bigtrain.run.journal import Journal
 from bigtrain.run.load import Load
@@ -150,6 +151,11 @@ class RunLog:
         """Report pictures by the key of their slider."""
         for key, picture in pictures.items():
             self.tracker.log_image(key, picture, self._progress)
+
+    def recordings(self, recordings: Mapping[str, Recording]) -> None:
+        """Report sounds and films by the key of their slider."""
+        for key, recording in recordings.items():
+            self.tracker.log_recording(key, recording.suffix, recording.content, self._progress)
 
     def scores(self, scores: Mapping[str, Score], *, replaced: int, better: bool, seconds: float) -> dict[str, float]:
         """Report scores; return them as metrics.

@@ -261,11 +261,17 @@ class MlflowRun:
         stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{time_ms}"
         stem += f"+{uuid.uuid5(uuid.NAMESPACE_OID, stem)}"
         source = self._folder / record["file"]
-        with tempfile.TemporaryDirectory() as folder, open_picture(source, formats=OWN_FORMATS) as picture:
+        with open_picture(source, formats=OWN_FORMATS) as picture:  # inside it, each error is the picture's
+            pixels = picture.convert("RGB")
+        with tempfile.TemporaryDirectory() as folder:
             copyfile(source, Path(folder, f"{stem}.png"))
-            picture.convert("RGB").save(Path(folder, f"{stem}+compressed.webp"), quality=90)
+            pixels.save(Path(folder, f"{stem}+compressed.webp"), quality=90)
             self._client.log_artifacts(self.run_id, folder, "images")
         self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+
+    def _send_recording(self, record: Record) -> None:
+        """Send a sound or a film, which the page of artifacts plays."""
+        self._client.log_artifact(self.run_id, str(self._folder / record["file"]), "recordings")
 
     def _send_score(self, record: Record) -> None:
         """Say how a metric is made, in a tag: `protocol.fid5k` beside the metric `eval/fid5k`."""

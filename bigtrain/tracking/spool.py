@@ -16,7 +16,7 @@ from bigtrain.tracking.curves import Curves
 FILE_NAME = "metrics.jsonl"
 OTHER_SPOOLS = "metrics/*.jsonl"
 """Spools of other processes that report on the run, each its own; records as here."""
-FILE_KINDS = ("image", "artifact", "checkpoint", "snapshot", "model")
+FILE_KINDS = ("image", "recording", "artifact", "checkpoint", "snapshot", "model")
 """Kinds of records that come with files, which MLflow keeps in its store of artifacts."""
 WATCH_NAME = "metrics/watch.jsonl"
 """The spool of `bigtrain evaluate RUN --watch`."""

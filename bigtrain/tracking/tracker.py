@@ -1,5 +1,6 @@
 """Report a run: rank 0 writes the spool, and a process of its own copies it to MLflow, so that MLflow cannot hurt."""
 
+import io
 import json
 import os
 import subprocess
@@ -137,18 +138,27 @@ class Tracker:
 
     def log_image(self, key: str, image: Pixels, progress: Progress) -> Path:
         """Report a picture, uint8 [H, W] or [H, W, 3]; return its file."""
-        path = self._folder / "images" / f"{key}-kimg{progress.kimg:09.3f}.png"
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        return self._log_sample("image", key, ".png", stream.getvalue(), progress)
+
+    def log_recording(self, key: str, suffix: str, content: bytes, progress: Progress) -> Path:
+        """Report a sound or a film, the content of a file with this suffix; return its file."""
+        return self._log_sample("recording", key, suffix, content, progress)
+
+    def _log_sample(self, kind: str, key: str, suffix: str, content: bytes, progress: Progress) -> Path:
+        path = self._folder / "images" / f"{key}-kimg{progress.kimg:09.3f}{suffix}"
         if self._spool:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image).save(path)
+                path.write_bytes(content)
             except OSError as error:
                 path.unlink(missing_ok=True)
                 if not self._warned:
-                    log.warning("%s: cannot be written (%s): training continues without this picture", path, error)
+                    log.warning("%s: cannot be written (%s): training continues without this %s", path, error, kind)
                     self._warned = True
             else:
-                self._append("image", progress, key=key, file=str(path.relative_to(self._folder)))
+                self._append(kind, progress, key=key, file=str(path.relative_to(self._folder)))
         return path
 
     def log_event(self, key: str, text: str, progress: Progress) -> None:

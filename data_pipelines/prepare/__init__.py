@@ -72,13 +72,27 @@ KINDS: dict[str, Callable[[Place], Source]] = {
     "ffhq": _of_path(named.ffhq),
     "celeba": _of_path(named.celeba),
     "side-by-side": _of_path(from_halves),
-    "arrays": _of_path(values.from_arrays),
+    "arrays": values.from_arrays,
     "sounds": from_sounds,
     "videos": from_videos,
     "frames": from_frames,
     "meshes": from_meshes,
 }
 """Kind -> a function from a place to the source."""
+
+_OF_CHOSEN_LABELS = (
+    "folder",
+    "zip",
+    "table",
+    "webdataset",
+    "parquet",
+    "pixels",
+    "hdf5",
+    "huggingface",
+    "sounds",
+    "meshes",
+)
+"""Kinds whose labels may be in several columns, arrays or keys."""
 
 NAMED_SOURCES: dict[str, Callable[[str], Source]] = {
     "fashion-mnist": fashion_mnist.full,
@@ -149,6 +163,8 @@ def open_source(
         Path(), split, label, encoding, scratch, sounds or SoundForm(), clips or ClipForm(), meshes or MeshForm()
     )
     source = _open(text, kind, asked, on_fetched)
+    if label == NO_LABELS and source.classes:
+        source = replace(source, items=[item._replace(label=-1) for item in source.items], classes=())  # of named sets
     _check_forms(text, source, asked)
     return turned(source) if direction == "BtoA" else source
 
@@ -210,7 +226,10 @@ def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | Non
     if kind == PAIRS:
         if asked.split != ALL:
             raise DataError(f"{text}: has no split '{asked.split}' of its own; hold samples out with --test")
+        _check_label(text, PAIRS, asked)
         return from_two_folders(text)
+    if kind is None and (text in NAMED_SOURCES or text in NAMED_SOUNDS):
+        _check_label(text, text, asked)
     if kind is None and text in NAMED_SOURCES:
         return NAMED_SOURCES[text](_usual_part(text, asked.split))
     if kind is None and text in NAMED_SOUNDS:
@@ -235,7 +254,17 @@ def _open(text: str, kind: str | None, asked: Place, on_fetched: OnFetched | Non
     kind = kind or look(place)
     if kind != "huggingface":
         place.split = part_named(place.split) or place.split
+    if kind not in _OF_CHOSEN_LABELS:
+        _check_label(text, kind, asked)
     return KINDS[kind](place)
+
+
+def _check_label(text: str, kind: str, asked: Place) -> None:
+    """See that no labels are chosen where there is no choice."""
+    if asked.label not in (None, NO_LABELS):
+        raise DataError(
+            f"{text}: --label {asked.label}: '{kind}' has no choice of labels; --label none leaves them out"
+        )
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.layout import Layout, layout_of
 from data_pipelines.prepare.listing import Listing, list_folder
 from data_pipelines.prepare.names import is_image, suffix_of
-from data_pipelines.prepare.place import Place
+from data_pipelines.prepare.place import NO_LABELS, Place
 from data_pipelines.protocol import ImageProtocol, Rejected, measure
 from data_pipelines.source import Excerpt, FileReader, Item, Source
 
@@ -168,7 +168,7 @@ def from_videos(place: Place) -> Source:
     names = [name for name in listing.files if suffix_of(name) in SUFFIXES]
     if not names:
         raise DataError(f"{path}: no files of kind video in it ({', '.join(SUFFIXES)})")
-    layout = layout_of(names, str(path), folders=listing.folders)
+    layout = layout_of(names, str(path), folders=listing.folders, labelled=place.label != NO_LABELS)
     places = {name: str(listing.files[name].where) for name in names}
     return _source(place, VideoFiles(path), places, layout, names)
 
@@ -188,7 +188,7 @@ def from_frames(place: Place) -> Source:
         raise DataError(
             f"{path}: --rate {place.clips.rate}: folders of frames have no rate; --stride leaves out frames"
         )
-    layout = layout_of(list(videos), str(path))
+    layout = layout_of(list(videos), str(path), labelled=place.label != NO_LABELS)
     return _source(place, FrameFolders(path), {name: name for name in videos}, layout, images)
 
 

@@ -15,6 +15,7 @@ from data_pipelines.prepare.files import stamp_of
 from data_pipelines.prepare.layout import layout_of
 from data_pipelines.prepare.listing import list_folder
 from data_pipelines.prepare.names import suffix_of
+from data_pipelines.prepare.place import NO_LABELS, Place
 from data_pipelines.protocol import Rejected
 from data_pipelines.source import FileReader, Item, Source
 
@@ -27,7 +28,7 @@ _KIND = "array"
 _PROBES = 64
 
 
-def from_arrays(path: Path) -> Source:
+def from_arrays(place: Place) -> Source:
     """Return the arrays below a folder, or the rows of one `.npy` file; the field is `array`.
 
     All samples are alike: files of another shape or type than most of some that are looked at are rejected.
@@ -35,15 +36,17 @@ def from_arrays(path: Path) -> Source:
     Raises:
         DataError: no arrays, or none of them can be read.
     """
-    return _rows(path) if path.is_file() else _from_folder(path)
+    place.without_splits()
+    path = place.path
+    return _rows(path) if path.is_file() else _from_folder(path, labelled=place.label != NO_LABELS)
 
 
-def _from_folder(path: Path) -> Source:
+def _from_folder(path: Path, *, labelled: bool) -> Source:
     listing = list_folder(path) if path.is_dir() else None
     names = [name for name in listing.files if suffix_of(name) in ARRAYS] if listing else []
     if not names or listing is None:
         raise DataError(f"{path}: no files of kind array in it ({', '.join(ARRAYS)})")
-    layout = layout_of(names, str(path), folders=listing.folders)
+    layout = layout_of(names, str(path), folders=listing.folders, labelled=labelled)
     places = [str(listing.files[name].where) for name in names]
     return Source(
         name=path.name,

@@ -27,6 +27,7 @@ def _draw() -> dict[str, torch.Tensor]:
     names = ["a", "b", "c"][: SMALL.classes]
     previews = Previews(training.task, averaged, reals, names, seed=0, chunk=6, ranks=ranks)
     pictures = previews.draw(training.progress)
+    assert previews.record() == {}  # images neither sound nor move
     return {key: torch.from_numpy(np.array(picture)) for key, picture in pictures.items()}
 
 

@@ -24,6 +24,7 @@ from bigtrain.evaluation.probes.network import ProbeNetwork
 from bigtrain.generate.snapshot import load_snapshot
 from bigtrain.run.folder import open_run_folder
 from bigtrain.tracking.events import read_events
+from bigtrain.tracking.spool import FILE_NAME, read_records
 from bigtrain.trainer import Trainer
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
@@ -357,6 +358,16 @@ def test_pairs_are_scored_and_shown(root: Path) -> None:
     scores = {line["key"] for line in lines if line["kind"] == "score"}
     assert {"eval/psnr", "eval/perceptual_efflite0"} <= scores
     assert list((folder / "images" / "samples").glob("target-*.png"))
+
+
+@pytest.mark.parametrize(("name", "key"), [("sounds", "heard"), ("points", "moving"), ("translation", None)])
+def test_what_sounds_or_moves_is_recorded(root: Path, name: str, key: str | None) -> None:
+    folder = root / f"straight-{name}"
+    recordings = [record["file"] for record, _ in read_records(folder / FILE_NAME, kinds=("recording",))]
+    suffix = "wav" if key == "heard" else "mp4"
+    places = ("00000.000", "00000.032") if key else ()
+    assert recordings == [f"images/samples/{key}-kimg{place}.{suffix}" for place in places]
+    assert all((folder / file).stat().st_size > 1000 for file in recordings)
 
 
 def test_sounds_are_scored_by_a_probe(root: Path) -> None:

@@ -181,12 +181,14 @@ class FaultyLine:
             `unauthorised`, the password is wrong; `failing`, the server's disk is full; `storeless`, the store of
             artifacts does not answer.
         connections: how many there were so far.
+        refused_artifacts: how many requests for artifacts were answered in the store's place.
     """
 
     port: int
     fault: str = "none"
     delay: float = 2.0
     connections: int = 0
+    refused_artifacts: int = 0
     _listener: socket.socket = field(init=False)
 
     def __enter__(self) -> "FaultyLine":
@@ -232,6 +234,7 @@ class FaultyLine:
                 while self.fault == "hung":
                     time.sleep(0.1)
                 if self.fault == "storeless" and b"/mlflow-artifacts/" in data:
+                    self.refused_artifacts += 1
                     source.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
                     break
                 if self.fault in ("dead", *_ANSWERS):  # the next connection gets to hear it

@@ -24,7 +24,7 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
-    runs = [leave_run(root / "one"), leave_run(root / "two", lr=0.5, fids=(70.0, 90.0))]
+    runs = [leave_run(root / "one", recordings=True), leave_run(root / "two", lr=0.5, fids=(70.0, 90.0))]
     write_page(read_runs(runs), root / "report.html", price=2.0)
     return root / "report.html"
 
@@ -51,6 +51,22 @@ def test_it_draws_and_fits(page: Path, browser: webdriver.Chrome, width: int) ->
         assert shot.width == width
         assert len(shot.convert("RGB").getcolors(1 << 24) or []) > 200  # a blank page has a handful
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_sounds_and_films_are_played(page: Path, browser: webdriver.Chrome) -> None:
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+    for key, tag in (("heard", "audio"), ("moving", "video"), ("fakes", "img")):
+        browser.execute_script(f"document.querySelector('[data-key=\"samples/{key}\"]').click()")
+        shown = "[...document.querySelectorAll('.pictures :is(img, audio, video)')].filter(place => place.offsetParent)"
+        plays = (
+            f"const [first] = {shown}; return first.localName === '{tag}' && (first.naturalWidth || first.duration) > 1"
+        )
+        WebDriverWait(browser, 30).until(lambda driver, plays=plays: driver.execute_script(plays))
+        assert browser.execute_script(f"return {shown}.length") == (2 if key == "fakes" else 1)
+    browser.execute_script("document.querySelector('[data-key=\"samples/moving\"]').click()")
+    assert browser.execute_script("return document.querySelector('.pictures video').videoWidth") > 400
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "DEBUG"] == []
 
 
 def test_the_slider_and_the_switches_do_what_they_say(page: Path, browser: webdriver.Chrome) -> None:

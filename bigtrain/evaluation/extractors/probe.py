@@ -12,14 +12,14 @@ from data_pipelines.files import sha256_of
 
 
 class Probe(nn.Module):
-    """The features of a classifier that `bigtrain probe train` has made; see Extractor.
+    """The features of a network that `bigtrain probe train` has made; see Extractor.
 
     Args:
         path: of its file.
 
     Attributes:
         field: what it looks at.
-        classes: names of the classes that it tells.
+        classes: names of the classes that it tells; empty if it was trained without.
 
     Raises:
         EvaluationError: there is no such file, or it is no probe.
@@ -38,8 +38,9 @@ class Probe(nn.Module):
         )
         self.field: FieldSpec = self.about.spec
         self.classes = self.about.classes
-        known = len(self.classes)
-        self.layers: Mapping[str, int] = {"pool": self.network.features, "logits": known, OWN_LOGITS: known}
+        self.layers: Mapping[str, int] = {"pool": self.network.features}
+        if known := len(self.classes):
+            self.layers |= {"logits": known, OWN_LOGITS: known}
 
     def forward(self, image: Tensor, layers: Sequence[str] = ("pool",)) -> dict[str, Tensor]:
         """See Extractor; `image` is the field as it is stored."""

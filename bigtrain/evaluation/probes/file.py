@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.probes.network import ProbeNetwork
+from bigtrain.evaluation.probes.self_supervision import OUTPUTS
 from data_pipelines.errors import first_line
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.files import atomic_write
@@ -27,10 +28,10 @@ class About:
     Attributes:
         field: name of the field that it looks at.
         spec: of that field.
-        classes: names of the classes.
+        classes: names of the classes; empty if it was trained without.
         dataset: digest of the set that it was trained on.
         held_out: digest of the set that its accuracy was measured on; `dataset` where a part of that was held out.
-        accuracy: share of held-out samples whose class it tells.
+        accuracy: share of held-out samples whose class it tells, or that it recognises, see `accuracy_of`.
         trained_on: samples.
         measured_on: samples.
         seed: of the weights and the order.
@@ -76,7 +77,7 @@ def read_probe(path: Path) -> tuple[ProbeNetwork, About]:
         )
     try:
         about, sizes = _parse(json.loads(facts))
-        network = ProbeNetwork(about.spec, len(about.classes), **sizes)
+        network = ProbeNetwork(about.spec, len(about.classes) or OUTPUTS, **sizes)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise EvaluationError(f"{path}: not a probe of this version of bigtrain ({first_line(error)})") from None

@@ -14,11 +14,15 @@ from bigtrain.evaluation.errors import EvaluationError
 from bigtrain.evaluation.images.shards import ShardImages
 from bigtrain.evaluation.probes.file import About
 from bigtrain.evaluation.probes.network import ProbeNetwork
+from bigtrain.evaluation.probes.self_supervision import OUTPUTS, contrastive_loss, recognised
 from data_pipelines.manifest import CLASS, Manifest
 from data_pipelines.read import ShardDataset
 
 _STANDARDISED = 256
 """Samples whose mean and deviation the input is standardised by."""
+
+_COMPARED = 32
+"""Samples that a probe without classes has to tell apart."""
 
 _MIXUP = 0.2
 """Both parameters of mixup's beta distribution."""
@@ -31,7 +35,8 @@ class ProbeSettings(Config):
     """What `bigtrain probe train DATASET` does.
 
     Attributes:
-        dataset: folder of shards with classes.
+        dataset: folder of shards; without classes, the probe learns to recognise a sample although parts of it
+            are removed.
         held_out: folder of shards that the accuracy is measured on; null to hold out a part of the dataset.
         field: that the probe looks at; null for the only one that is no class.
         share: of the dataset that is held out where no set of its own is given.
@@ -57,10 +62,11 @@ class Samples:
     Args:
         images: of the whole set.
         numbers: which of them.
+        labelled: whether they have classes.
     """
 
-    def __init__(self, images: ShardImages, numbers: Tensor) -> None:
-        self._images, self._numbers = images, numbers
+    def __init__(self, images: ShardImages, numbers: Tensor, *, labelled: bool) -> None:
+        self._images, self._numbers, self.labelled = images, numbers, labelled
 
     def __len__(self) -> int:
         """Count them."""
@@ -84,15 +90,19 @@ def train_probe(
         report: told after every epoch.
 
     Raises:
-        EvaluationError: the set has no classes, or no field that a probe looks at; or the sets do not fit each other.
+        EvaluationError: the set has no field that a probe looks at, or the sets do not fit each other.
         DataError: a set is missing or damaged.
     """
     dataset = ShardDataset(settings.dataset)
     field = field_of(dataset.manifest, settings.field, settings.dataset)
+    if not dataset.manifest.classes and settings.batch == 1:
+        raise EvaluationError(
+            f"{settings.dataset}: has no classes, so that samples are compared: use a batch of 2 or more"
+        )
     train, test, held_out = _parts(dataset, field, settings)
     spec, classes = dataset.manifest.fields[field], dataset.manifest.classes
     torch.manual_seed(settings.seed)
-    network = ProbeNetwork(spec, len(classes)).to(device)
+    network = ProbeNetwork(spec, len(classes) or OUTPUTS).to(device)
     some, _ = next(train.batches(_STANDARDISED))
     network.standardise_for(some.to(device))
     _fit(network, train, settings, device, report)
@@ -116,10 +126,8 @@ def field_of(manifest: Manifest, asked: str | None, place: Path) -> str:
     """Return the name of the field that a probe looks at.
 
     Raises:
-        EvaluationError: there is none of this name, or several; or the samples have no classes.
+        EvaluationError: there is none of this name, or several.
     """
-    if not manifest.classes:
-        raise EvaluationError(f"{place}: has no classes, which a probe needs")
     fields = [name for name, spec in manifest.fields.items() if spec.kind not in ("class", "classes", "text")]
     if asked is None and len(fields) == 1:
         return fields[0]
@@ -132,13 +140,14 @@ def field_of(manifest: Manifest, asked: str | None, place: Path) -> str:
 def _parts(dataset: ShardDataset, field: str, settings: ProbeSettings) -> tuple[Samples, Samples, str]:
     """Return the samples to train on and those to measure on, and the digest of the set of the latter."""
     images = ShardImages(dataset, field=field)
-    count = len(images)
+    count, labelled = len(images), bool(dataset.manifest.classes)
     if settings.held_out is None:
         kept = max(1, round(count * (1 - settings.share)))
         if kept == count:
             raise EvaluationError(f"{settings.dataset}: {count} samples are too few to hold some of them out")
         numbers = torch.arange(count)  # of a random order that is always the same
-        return Samples(images, numbers[:kept]), Samples(images, numbers[kept:]), dataset.manifest.digest
+        parts = (Samples(images, part, labelled=labelled) for part in (numbers[:kept], numbers[kept:]))
+        return next(parts), next(parts), dataset.manifest.digest
     other = ShardDataset(settings.held_out)
     ours, theirs = dataset.manifest, other.manifest
     if theirs.fields.get(field) != ours.fields[field]:
@@ -147,12 +156,13 @@ def _parts(dataset: ShardDataset, field: str, settings: ProbeSettings) -> tuple[
         )
     if theirs.fields.get(CLASS) != ours.fields.get(CLASS):
         raise EvaluationError(f"{settings.held_out}: has other classes than {settings.dataset}")
-    test = ShardImages(other, field=field)
-    return Samples(images, torch.arange(count)), Samples(test, torch.arange(len(test))), theirs.digest
+    all_of = (images, ShardImages(other, field=field))
+    parts = (Samples(part, torch.arange(len(part)), labelled=labelled) for part in all_of)
+    return next(parts), next(parts), theirs.digest
 
 
 def _fit(network: ProbeNetwork, train: Samples, settings: ProbeSettings, device: torch.device, report: Report) -> None:
-    """Train with AdamW, a cosine cycle of the learning rate, and mixup (Zhang et al. 2018)."""
+    """Train with AdamW and a cosine cycle of the learning rate; with classes, with mixup (Zhang et al. 2018)."""
     chance = torch.Generator().manual_seed(settings.seed)
     steps = settings.epochs * math.ceil(len(train) / settings.batch)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=0.05)
@@ -163,8 +173,10 @@ def _fit(network: ProbeNetwork, train: Samples, settings: ProbeSettings, device:
         total = 0.0
         order = torch.randperm(len(train), generator=chance)
         for stored, label in train.batches(settings.batch, order):
-            share = float(beta.sample())
-            loss = _mixed_loss(network, stored.to(device), label.to(device), share)
+            if train.labelled:
+                loss = _mixed_loss(network, stored.to(device), label.to(device), float(beta.sample()))
+            else:
+                loss = contrastive_loss(network, stored.to(device), chance)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -187,9 +199,19 @@ def _mixed_loss(network: ProbeNetwork, stored: Tensor, label: Tensor, share: flo
 
 @torch.inference_mode()
 def accuracy_of(network: ProbeNetwork, samples: Samples, device: torch.device, batch: int) -> float:
-    """Return the share of samples whose class a network in evaluation mode tells."""
-    right = 0
-    for stored, label in samples.batches(batch):
-        found = network(network.input_of(stored.to(device))).argmax(1)
-        right += int((found.cpu() == label).sum())
-    return right / len(samples)
+    """Return the share of samples whose class a network in evaluation mode tells.
+
+    Without classes, it is the share of samples that it recognises among 32, whatever the batch, of two changed copies
+    each; what is left of the set behind the last 32 is not looked at.
+    """
+    right, seen, chance = 0, 0, torch.Generator().manual_seed(0)
+    for stored, label in samples.batches(batch if samples.labelled else _COMPARED):
+        if samples.labelled:
+            found = network(network.input_of(stored.to(device))).argmax(1)
+            right += int((found.cpu() == label).sum())
+        elif seen and len(stored) < _COMPARED:
+            break
+        else:
+            right += recognised(network, stored.to(device), chance)
+        seen += len(stored)
+    return right / seen

@@ -11,6 +11,7 @@ from bigtrain.models.layers.conditional_batch_norm import BatchNorm
 from bigtrain.models.layers.layer_norm import ChannelLayerNorm
 from bigtrain.models.layers.projection_discriminator import ProjectionDiscriminator
 from bigtrain.models.layers.spectral import WeightStyle
+from bigtrain.ops.layout import channels_last
 
 _BOTTOM = 4
 """Height and width of the smallest feature map, at least; below twice that."""
@@ -47,7 +48,7 @@ class ClipDiscriminator(ProjectionDiscriminator):
 
     def features(self, image: Tensor, label: Tensor) -> list[Tensor]:
         """See Discriminator; `image` has shape [N, T, C, H, W], the activations [N, C, T, H, W]."""
-        return super().features(image.transpose(1, 2), label)
+        return super().features(channels_last(image.transpose(1, 2)), label)
 
 
 class ClipBatchNorm(BatchNorm):

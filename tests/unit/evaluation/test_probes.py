@@ -109,6 +109,24 @@ def test_a_probe_learns_the_classes_and_says_how_well(place: Path) -> None:
     assert not runs_code(f"file:{place / 'probe.safetensors'}")
 
 
+def test_without_classes_a_probe_learns_to_tell_samples_apart(place: Path, tmp_path: Path, alone: None) -> None:
+    write_hums(tmp_path / "plain", 64, 1, classes=())
+    write_hums(tmp_path / "plain-test", 32, 2, classes=())
+    found = {}
+    for epochs in (1, 12):
+        settings = ProbeSettings(dataset=tmp_path / "plain", held_out=tmp_path / "plain-test", epochs=epochs, lr=0.01)
+        found[epochs], about = train_probe(settings, CPU)
+        write_probe(tmp_path / f"{epochs}.safetensors", found[epochs], about)
+        assert about.classes == ()
+    early, late = (read_probe(tmp_path / f"{epochs}.safetensors")[1].accuracy for epochs in found)
+    assert late > max(early, 2 / 32)  # chance is 1/32
+    file = f"file:{tmp_path / '12.safetensors'}"
+    evaluator(place, metrics=("fid", "density_coverage"), extractor=file)
+    for metric in ("class_accuracy", "inception_score"):
+        with pytest.raises(EvaluationError, match=r"needs the layer '\w+', probe:12.safetensors offers pool"):
+            evaluator(place, metrics=(metric,), extractor=file)
+
+
 def test_the_same_command_makes_the_same_probe(place: Path, tmp_path: Path) -> None:
     settings = ProbeSettings(dataset=place / "train", epochs=1, batch=16)
     written = []
@@ -191,13 +209,13 @@ def test_an_image_extractor_does_not_read_a_probe_of_other_sounds(place: Path) -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"dataset": "plain"}, "plain: has no classes, which a probe needs"),
+        ({"dataset": "plain", "batch": 1}, "plain: has no classes, so that samples are compared: use a batch of 2 or"),
         ({"dataset": "train", "field": "image"}, "has no field 'image' that a probe can read: choose one of audio"),
         ({"dataset": "train", "held_out": "others"}, "others: has other classes than"),
     ],
 )
-def test_sets_that_no_probe_learns_are_one_line(place: Path, settings: dict[str, str], words: str) -> None:
-    found = {key: place / value if key != "field" else value for key, value in settings.items()}
+def test_sets_that_no_probe_learns_are_one_line(place: Path, settings: dict[str, object], words: str) -> None:
+    found = {key: place / str(value) if key in ("dataset", "held_out") else value for key, value in settings.items()}
     with pytest.raises(EvaluationError, match=words):
         train_probe(ProbeSettings.model_validate(found), CPU)
 

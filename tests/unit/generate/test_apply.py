@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,10 +17,13 @@ from PIL import Image
 
 import bigtrain as bt
 from bigtrain.cli import main
+from bigtrain.core.quantise import to_uint8
+from bigtrain.generate.continuation import continued
 from bigtrain.generate.films import write_film
-from bigtrain.generate.snapshot import save_snapshot
+from bigtrain.generate.snapshot import load_snapshot, save_snapshot
 from bigtrain.models.adain import AdaINConfig
-from bigtrain.models.base import ImageSpec
+from bigtrain.models.base import ArraySpec, ImageSpec
+from bigtrain.models.dvdgan_fp import DVDGANFPConfig
 from bigtrain.models.gated_inpainter import GatedInpainterConfig
 from bigtrain.models.label_map import LabelMapTranslatorConfig
 from bigtrain.models.network_spec import NetworkSpec
@@ -28,9 +32,11 @@ from bigtrain.models.spade import SPADEConfig
 from bigtrain.models.translator import BaseTranslatorConfig
 from bigtrain.tasks.stylisation import StylisationSampler
 from bigtrain.tasks.translation import TranslationSampler
+from data_pipelines.fields.registry import find_kind
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.fields.video import frames_of, rate_of
 from data_pipelines.prepare.arrays import from_fields
+from data_pipelines.protocol import ImageProtocol
 from data_pipelines.write import ShardOptions, write_shards
 
 IMAGE = FieldSpec("image", (3, 16, 16), "uint8", codec="png")
@@ -230,6 +236,76 @@ def test_images_get_the_style_of_one(bigtrain: Call, places: Path) -> None:
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert err.startswith(f"bigtrain: {message}")
         assert not (places / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def predictor(places: Path) -> Path:
+    """A snapshot of a network that is given 3 frames of 16x16, and predicts 2."""
+    clips = [FieldSpec("video", (count, 3, 16, 16), "uint8", codec="npy") for count in (3, 2)]
+    config = DVDGANFPConfig(width=2, multiples=(2, 2, 1), encoder_width=2, z_dim=4)
+    spec = NetworkSpec("generator", "translator", config, (ArraySpec(clips[0].shape), ArraySpec(clips[1].shape)))
+    network = spec.build_on(torch.device("cpu")).eval()
+    sampler = TranslationSampler(inputs={"input": clips[0]}, outputs={"target": clips[1]})
+    facts: dict[str, Any] = {}
+    save_snapshot(
+        places / "predictor", {"G": network}, {"G": spec}, sampler, averaged=("G",), class_names=(), facts=facts
+    )
+    for name, count in (("films/deep/long", 7), ("films/short", 2), ("film", 3)):
+        path = places / f"{name}.mkv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        video = RNG.integers(0, 256, (count, 3, 20, 32), dtype=np.uint8)
+        path.write_bytes(
+            find_kind("video").encode(FieldSpec("video", video.shape, "uint8", rate=12, codec="ffv1"), video)
+        )
+    return places / "predictor"
+
+
+@pytest.mark.usefixtures("predictor")
+def test_a_film_is_continued(bigtrain: Call, places: Path) -> None:
+    code, out, err = bigtrain("apply predictor films film.mkv --out next")
+    assert code == 0, err
+    assert "next: 2 images and films translated, 1 could not be read" in out
+    (line,) = (places / "next" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "image": "short",
+        "reason": "short",
+        "detail": "2 frames, but the network continues 3",
+    }
+    found = list(frames_of(places / "next" / "deep" / "long.mp4", 3))
+    assert [frame.shape for frame in found] == [(3, 16, 16)] * 5
+    assert rate_of(places / "next" / "deep" / "long.mp4") == 12
+    given = list(frames_of(places / "films" / "deep" / "long.mkv", 3))[-3:]
+    protocol = ImageProtocol(16, 16, upscale=True)
+    network = load_snapshot(places / "predictor")
+    clip = np.stack([protocol.apply(frame) for frame in given])
+    with torch.inference_mode():
+        frames = network.networks["G"](torch.from_numpy(clip)[None].float() / 127.5 - 1)
+    exact = [*continued(places / "films" / "deep" / "long.mkv", network, "input", "target", 0)]
+    assert (np.stack(exact[:3]) == clip).all()
+    assert (np.stack(exact[3:]) == to_uint8(frames[0]).numpy()).all()
+    noisy = [*continued(places / "films" / "deep" / "long.mkv", network, "input", "target", 1, noise=True)]
+    assert any((one != other).any() for one, other in zip(noisy[3:], exact[3:], strict=True))
+
+
+@pytest.mark.usefixtures("predictor")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("folder/a.png", "folder/a.png: this network continues films; name files that end in .mp4, .mov, .mkv"),
+        ("folder", "folder: contains no films (.mp4, .mov, .mkv, .webm, .avi)"),
+        ("nowhere.mp4", "nowhere.mp4: no such file or folder"),
+        ("film.mkv --tile 16", "--tile: predictor continues films, whose frames have one size; leave it out"),
+        ("film.mkv --keep-alpha", "--keep-alpha: predictor continues films"),
+        ("film.mkv --style folder/a.png", "--style folder/a.png: the network of predictor takes no style"),
+        ("film.mkv film.mkv", "film.mkv and film.mkv would be written to one film.mp4"),
+    ],
+)
+def test_what_cannot_be_continued_is_named(bigtrain: Call, places: Path, words: str, message: str) -> None:
+    code, out, err = bigtrain(f"apply predictor {words} --out unmade")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"bigtrain: {message}")
+    assert err.count("\n") == 1
+    assert not (places / "unmade").exists()
 
 
 def test_films_without_frames_are_refused(bigtrain: Call, places: Path) -> None:

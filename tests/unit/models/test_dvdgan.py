@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from bigtrain.core.rng import Draws
 from bigtrain.models import ArraySpec
 from bigtrain.models.dvdgan import ConvGRU, DVDGANDiscriminatorConfig, DVDGANGeneratorConfig
+from bigtrain.models.layers.attention import AxisAttention, SeparableAttention
 from bigtrain.models.layers.spectral import WeightStyle
 from bigtrain.models.network_spec import NetworkSpec
 
@@ -102,6 +103,46 @@ def test_the_temporal_discriminator_sees_half_of_the_resolution() -> None:
     assert change[:, 0].min() > 1e-3
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_attention_along_an_axis_is_full_attention_with_a_mask(axis: int) -> None:
+    torch.manual_seed(0)
+    layer = AxisAttention(8, axis, WeightStyle("normal", spectral=False)).double()
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    clips, frames, sides = 2, 3, (4, 5)
+    x = torch.randn(clips * frames, 8, *sides, dtype=torch.float64)
+    places = torch.cartesian_prod(*(torch.arange(length) for length in (frames, *sides)))
+    others = [other for other in range(3) if other != axis]
+    on_a_line = (places[:, None, others] == places[None, :, others]).all(-1)
+    with torch.no_grad():
+        query, key, value = (
+            part(x).unflatten(0, (clips, frames)).movedim(2, 4).flatten(1, 3)
+            for part in (layer.theta, layer.phi, layer.g)
+        )
+        weights = (query @ key.mT).masked_fill(~on_a_line, -torch.inf).softmax(-1)
+        mixed = (weights @ value).unflatten(1, (frames, *sides)).movedim(4, 2).flatten(0, 1)
+        torch.testing.assert_close(layer(x, frames), layer.gamma * layer.o(mixed) + x)
+
+
+def test_separable_attention_takes_part_in_both_networks() -> None:
+    torch.manual_seed(0)
+    G = DVDGANGeneratorConfig(**{**SMALL_G, "width": 8}, attention=(8,)).build(CLIP)
+    D = DVDGANDiscriminatorConfig(**{**SMALL_D, "width": 8}, attention=(8,), temporal_attention=(4, 2)).build(CLIP)
+    found = [module for module in (*G.modules(), *D.modules()) if isinstance(module, SeparableAttention)]
+    assert len(found) == 4  # two blocks of D have 2 pixels
+    assert set(G.decoder.attention.values()) <= set(G.stages())
+    assert set(D.temporal.attention.values()) <= set(D.stages())
+    made, label = G(torch.randn(2, 6), torch.tensor([0, 1])), torch.tensor([0, 1])
+    logits = D(made, label)
+    for layer in found:  # it begins as the identity
+        for axis in layer.axes:
+            torch.nn.init.ones_(axis.gamma)
+    changed = G(torch.randn(2, 6), label)
+    assert changed.shape == made.shape
+    assert (D(made, label) - logits)[:, 1].abs().min() > 0
+    torch.autograd.grad(changed[:, 0].sum() + D(changed, label).sum(), [axis.gamma for axis in found[0].axes])
+
+
 def test_the_slope_of_d_has_derivatives() -> None:
     _, D = networks()
     D.eval()
@@ -136,6 +177,14 @@ def test_the_slope_of_d_has_derivatives() -> None:
         ("generator", SMALL_G, (4, 3, 18, 18), "generator.multiples: 3 values do not double 4 pixels to 18x18 pixels"),
         ("discriminator", SMALL_D, (1, 3, 16, 16), "dvdgan: frames 2 are more than the 1 of a clip"),
         ("discriminator", {**SMALL_D, "temporal_multiples": None}, (4, 3, 16, 16), "not of 8: give them"),
+        (
+            "generator",
+            {**SMALL_G, "attention": (32,)},
+            (4, 3, 16, 16),
+            "attention 32: the features have sides of 8, 16",
+        ),
+        ("discriminator", {**SMALL_D, "attention": (3,)}, (4, 3, 16, 16), "discriminator.attention 3: .* sides of 8"),
+        ("discriminator", {**SMALL_D, "temporal_attention": (8,)}, (4, 3, 16, 16), "_attention 8: .* sides of 4, 2"),
         ("discriminator", SMALL_D, (4, 3, 18, 18), "halves its images 2 times, which 9x9 does not allow"),
     ],
 )

@@ -6,6 +6,12 @@ from torch import nn
 from bigtrain.models.initialise import lay_out
 
 
+def test_weights_of_volumes_are_laid_out_too() -> None:
+    network = lay_out(nn.Conv3d(1, 4, 3))
+    assert network.weight.stride() == (27, 1, 9, 3, 1)
+    assert network(torch.zeros(2, 1, 8, 8, 8)).is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_weights_of_one_channel_say_their_layout() -> None:
     layers = [nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 3)]
     network = lay_out(nn.Sequential(*layers))

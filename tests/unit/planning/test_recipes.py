@@ -48,14 +48,15 @@ OTHER_TASKS = (
     "hifigan-prompts8k",
     "wavegan-drums8k",
     "gan3d-shapes32",
+    "gan3d-solids32",
     "rgan-solids512",
     "specgan-drums8k",
     "gansynth-notes8k",
     "mocogan-motions32",
     "eg3d-solids64",
     "tgan-motions32",
-    "dvdgan-motions64",
-    "dvdgan-fp-motions64",
+    "dvdgan-motions32",
+    "dvdgan-fp-motions32",
 )
 """Recipes whose steps are tested elsewhere: in tests/unit/tasks and tests/distributed."""
 FAMILIES = (

@@ -147,6 +147,31 @@ def test_a_form_that_makes_no_sense_is_one_line(tmp_path: Path, form: ClipForm, 
         open_source(str(tmp_path / "in"), clips=form)
 
 
+def test_classes_are_left_out_if_none_are_wanted(tmp_path: Path) -> None:
+    """Of every kind, those whose classes are folders and cannot be chosen as well."""
+    film(tmp_path / "films" / "a" / "0.mkv", 3)
+    film(tmp_path / "films" / "b" / "0.mkv", 3)
+    save(tmp_path / "frames" / "a" / "clip" / "0.png", 1)
+    save(tmp_path / "frames" / "b" / "clip" / "0.png", 1)
+    for name in "ab":
+        (tmp_path / "arrays" / name).mkdir(parents=True)
+        np.save(tmp_path / "arrays" / name / "0.npy", np.zeros(3, np.float32))
+    for kind, folder in (("videos", "films"), ("frames", "frames"), ("arrays", "arrays")):
+        text = f"{kind}:{tmp_path / folder}"
+        assert open_source(text).classes == ("a", "b")
+        unlabelled = open_source(text, label="none")
+        assert unlabelled.classes == ()
+        assert [item.label for item in unlabelled.items] == [-1, -1]
+        with pytest.raises(
+            DataError, match=f"--label kind: '{kind}' has no choice of labels; --label none leaves them"
+        ):
+            open_source(text, label="kind")
+    film(tmp_path / "films" / "loose.mkv", 3)
+    with pytest.raises(DataError, match="beside the class folders"):
+        open_source(f"videos:{tmp_path / 'films'}")
+    assert len(open_source(f"videos:{tmp_path / 'films'}", label="none").items) == 3
+
+
 def test_what_other_samples_have_is_refused(tmp_path: Path) -> None:
     film(tmp_path / "films" / "0.mkv", 3)
     save(tmp_path / "frames" / "clip" / "0.png", 1)
