@@ -31,8 +31,7 @@ def predictions(folder: str, real: Tensor) -> tuple[Tensor, int]:
     """Return what a snapshot predicts behind the first frames of clips in [-1, 1], and how many it is given."""
     snapshot = load_snapshot(folder)
     (source,) = snapshot.sampler.inputs
-    (generator,) = snapshot.networks.values()
-    given = int(generator.input.shape[0])  # type: ignore[union-attr, index]
+    given = snapshot.sampler.inputs[source].shape[0]
     made = []
     with torch.inference_mode():
         for start in range(0, len(real), _BATCH):
@@ -54,10 +53,11 @@ def main() -> None:
     stored = dataset.read(list(dataset.locations()), ["video", "class"])
     real, label = torch.from_numpy(stored["video"]).float() / 127.5 - 1, torch.from_numpy(stored["class"])
     probe, _ = read_probe(options.probe)
-    made, given = {}, 0
-    for folder in options.snapshots:
-        made[folder], given = predictions(folder, real)
-    (count,) = {clip.shape[1] for clip in made.values()}
+    found = {folder: predictions(folder, real) for folder in options.snapshots}
+    if len(lengths := {(given, clips.shape[1]) for clips, given in found.values()}) > 1:
+        parser.error(f"the snapshots are given and predict different numbers of frames: {sorted(lengths)}")
+    ((given, count),) = lengths
+    made = {folder: clips for folder, (clips, _) in found.items()}
     whole = real[:, : given + count]
     back_and_forth = [*range(given), *range(given - 2, 0, -1)]
     order = [back_and_forth[place % len(back_and_forth)] for place in range(given, given + count)]
@@ -80,8 +80,8 @@ def main() -> None:
     for name, frames in made.items():
         error = (frames - whole[:, given:]).square().flatten(1).mean(1)
         psnr = 10 * torch.log10(4 / error)
-        found, recognised = features_of(torch.cat([whole[:, :given], frames], dim=1))
-        distance = frechet_distance_of(reference, found)
+        features, recognised = features_of(torch.cat([whole[:, :given], frames], dim=1))
+        distance = frechet_distance_of(reference, features)
         spread = float(psnr.std()) / len(psnr) ** 0.5
         scores = f"PSNR {psnr.mean():.2f} ± {spread:.2f}, Fréchet distance {distance:.2f}, recognised {recognised:.3f}"
         print(f"{name}: {scores}")
