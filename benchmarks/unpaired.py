@@ -1,16 +1,18 @@
 """What unpaired translators learn: cycle errors, and how near outputs come to the partner that training never saw.
 
     .venv/bin/python benchmarks/unpaired.py SNAPSHOT... [--picture PNG]
-    .venv/bin/python benchmarks/unpaired.py --cut --minutes 10 [--seeds 0 1 2] [--nproc 2] [--out runs/unpaired]
+    .venv/bin/python benchmarks/unpaired.py --cut --minutes 10 [--arms cyclegan cut] [--seeds 0 1 2] [--nproc 2]
+        [--out runs/unpaired]
 
 The arguments are snapshots of `configs/unpaired/cyclegan-emoji64.yaml` or `configs/unpaired/cut-emoji64.yaml`. The test
 pairs are the concepts of the split `test`, of which both domains have a picture, prepared here. Distances are the mean
 |x| of images in [-1, 1] and `perceptual` on EfficientNet-Lite0. The picture shows the last snapshot: A, A to B, the
 partner, and that one B to A.
 
-`--cut` trains CycleGAN, CUT and FastCUT for the same time each and scores the last snapshots. A short run of each, in
-turns, tells how many images that time is, so that each learning rate falls to zero at its end. A run folder that is
-there already is resumed, or used as it is where its run is complete, with the length that its first call measured.
+`--cut` trains CycleGAN, CUT and FastCUT, or those of `--arms`, for the same time each and scores the last snapshots. A
+short run of each, in turns, tells how many images that time is, so that each learning rate falls to zero at its end. A
+run folder that is there already is resumed, or used as it is where its run is complete, with the length that its first
+call measured.
 """
 
 import argparse
@@ -96,11 +98,11 @@ def train(arm: str, folder: Path, kimg: float, seed: int, given: argparse.Namesp
 
 def lengths(given: argparse.Namespace) -> dict[str, float]:
     """Return the length of each arm's runs in kimg, from short runs in turns."""
-    path = given.out / f"lengths-{given.minutes:g}.json"
+    path = given.out / f"lengths-{given.minutes:g}-{'-'.join(given.arms)}.json"
     if not path.is_file():
-        speeds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        speeds: dict[str, list[float]] = {arm: [] for arm in given.arms}
         for _ in range(3):
-            for arm in ARMS:
+            for arm in given.arms:
                 with TemporaryDirectory() as folder:
                     keys = ("log.interval_kimg=0.04", "snapshot.interval_kimg=0", "checkpoint.interval_kimg=100")
                     speeds[arm].append(train(arm, Path(folder) / "run", given.probe, 0, given, *keys))
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="PNG to write.")
     parser.add_argument("--cut", action="store_true", help="Train CycleGAN, CUT and FastCUT for equal time.")
     parser.add_argument("--minutes", type=float, default=10, help="--cut: training of each run, without its start.")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="--cut: what to train.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--nproc", type=int, default=2, help="--cut: ranks of each run.")
     parser.add_argument("--probe", type=float, default=0.16, help="--cut: kimg of the runs that measure speed.")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bigtrain.core.rng import Draws
 from bigtrain.models.base import DataSpec, ImageSpec
-from bigtrain.models.layers.holes import with_holes
+from bigtrain.models.layers.holes import smoothly_filled, with_holes
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 from bigtrain.models.translator import BaseTwoStageConfig, TranslatorConfig, TwoStageTranslator, check_same_size
 from bigtrain.ops.colour import luma
@@ -34,6 +34,8 @@ class EdgeInpainterConfig(BaseTwoStageConfig):
         image: the translator that draws the image, from the image, all edges and the holes.
         sigma: see the derived field `edges`, which should have the same value.
         thresholds: likewise.
+        smooth_start: whether the image's holes are filled smoothly first, and `image` adds to that. False as in the
+            paper: it sees black holes, and makes the image anew.
     """
 
     kind: Literal["edge_inpainter"] = "edge_inpainter"
@@ -41,6 +43,7 @@ class EdgeInpainterConfig(BaseTwoStageConfig):
     image: TranslatorConfig = _PUBLISHED
     sigma: NonNegativeFloat = 2.0
     thresholds: tuple[PositiveFloat, PositiveFloat] = (25.0, 50.0)
+    smooth_start: bool = False
 
     def first_stage(self, source: Any, target: ImageSpec) -> DataSpec:
         """See BaseTwoStageConfig: an image of one channel."""
@@ -75,7 +78,7 @@ class EdgeInpainter(TwoStageTranslator):
         self.edges = config.edges.build(replace(target, channels=3), replace(target, channels=1))
         self.image = config.image.build(replace(target, channels=target.channels + 2), target)
         self.multiple = math.lcm(self.edges.multiple, self.image.multiple)
-        self.sigma, self.thresholds = config.sigma, config.thresholds
+        self.sigma, self.thresholds, self.smooth_start = config.sigma, config.thresholds, config.smooth_start
 
     def both(self, image: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """See `TwoStageTranslator.both`: all edges, drawn anew, and the image, whose known pixels are the input's."""
@@ -89,9 +92,12 @@ class EdgeInpainter(TwoStageTranslator):
         )
         assert settled is not None, "the known pixels were given"
         edges = torch.where(settled, seen, drawn.detach()).to(image.dtype)
+        start = smoothly_filled(picture, holes).to(image.dtype) if self.smooth_start else picture
         filled = self.image(
-            channels_last(torch.cat([picture, edges, known], 1)), None if draws is None else draws.of("image")
+            channels_last(torch.cat([start, edges, known], 1)), None if draws is None else draws.of("image")
         )
+        if self.smooth_start:
+            filled = start + filled
         return drawn, torch.where(holes, filled, picture.to(filled.dtype))
 
     def stages(self) -> Sequence[nn.Module]:

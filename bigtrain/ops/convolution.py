@@ -47,6 +47,7 @@ def conv2d(
         Shape [N, O, (H + 2 * padding - dilation * (k - 1) - 1) // stride + 1, likewise W]; autocast's dtype.
     """
     if dilation > 1 or _plainly(x, weight):
+        x, weight = _laid_out(x, weight, dilation)
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     how = _How((stride, stride), (padding, padding), False, (0, 0), groups)
     x, weight, bias = _in_one_dtype(x, weight, bias)
@@ -163,6 +164,17 @@ def _plainly(x: Tensor, weight: Tensor) -> bool:
 
 def _is_differentiable(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+
+
+def _laid_out(x: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
+    """Return images and weight in a layout for which a CPU computes the weight's gradient correctly.
+
+    In bf16 and channels_last, oneDNN's (PyTorch 2.14.1) is wrong or NaN on images above 32x32 where a dilated kernel
+    meets channels that are no multiple of 16.
+    """
+    if dilation > 1 and x.device.type == "cpu" and x.shape[1] % 16:
+        return x.contiguous(), weight.contiguous()
+    return x, weight
 
 
 def _in_one_dtype(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

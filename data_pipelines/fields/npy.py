@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from data_pipelines.fields.decoder import FieldDecoder
 
 MAGIC = b"\x93NUMPY"
+_DESCR = r"""['"]descr['"]\s*:\s*['"]([<>|=]?(?:[biufcSUmM]\d+(?:\[\w+\])?|O))['"]"""
+_FORTRAN_ORDER = r"""['"]fortran_order['"]\s*:\s*(True|False)"""
+_SHAPE = r"""['"]shape['"]\s*:\s*\(([\d\sL,]*)\)"""
+"""Of the header, which is a dictionary of Python. Python 2 wrote lengths with an L."""
 
 
 class NpyDecoder(FieldDecoder):
@@ -42,22 +47,31 @@ def encode_npy(value: NDArray[Any]) -> bytes:
 def read_npy(content: bytes) -> NDArray[Any]:
     """Return the array of anybody's `.npy` file, in this machine's byte order; nothing is unpickled.
 
+    NumPy's own way of reading the header is not used, see NpyDecoder.
+
     Raises:
-        ValueError: it is not one, is cut off, or holds Python objects.
+        ValueError: it is not one, is cut off, or holds Python objects or records.
     """
     if not content.startswith(MAGIC):
         raise ValueError("not a NumPy file (.npy)")
-    stream = io.BytesIO(content)
+    start = 10 if content[6:7] == b"\1" else 12  # the header's length has 2 bytes, or 4
+    end = start + int.from_bytes(content[8:start], "little")
+    header = content[start:end].decode("latin-1")
+    descr, order, shape = (re.search(pattern, header) for pattern in (_DESCR, _FORTRAN_ORDER, _SHAPE))
+    if descr is None or order is None or shape is None:
+        raise ValueError(f"unreadable NumPy file: its header is {header[:80]!r}")
+    if descr[1].endswith("O"):
+        raise ValueError("unreadable NumPy file: it holds Python objects, which are not unpickled")
+    sides = [int(side) for side in re.findall(r"\d+", shape[1])]
     try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        if math.prod(shape) * dtype.itemsize > len(content):  # NumPy would take the memory before it looks
-            raise ValueError(f"{len(content)} bytes, but the header says {dtype.name} {shape}")
-        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (EOFError, OSError, SyntaxError) as error:
+        dtype = np.dtype(descr[1])
+        if math.prod(sides) * dtype.itemsize > len(content) - end:
+            raise ValueError(f"{len(content)} bytes, but the header says {dtype.name} {tuple(sides)}")
+        values = np.frombuffer(content, dtype, math.prod(sides), end)
+        array = values.reshape(sides, order="F" if order[1] == "True" else "C")
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"unreadable NumPy file ({error})") from None
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array.astype(dtype.newbyteorder("="))
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

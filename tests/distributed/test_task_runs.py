@@ -72,7 +72,13 @@ RUNS: dict[str, dict[str, Any]] = {
             "fields": {"input": {"kind": "image"}, "target": {"kind": "image"}},
             "flip": True,
         },
-        "eval": {"interval_kimg": 0.032, "samples": 8, "reference_samples": 16, "pairs": ["psnr", "perceptual"]},
+        "eval": {
+            "interval_kimg": 0.032,
+            "samples": 8,
+            "reference_samples": 16,
+            "pairs": ["psnr", "perceptual"],
+            "best": "perceptual",
+        },
     },
     "unpaired": {
         "task": "unpaired",
@@ -358,6 +364,7 @@ def test_pairs_are_scored_and_shown(root: Path) -> None:
     scores = {line["key"] for line in lines if line["kind"] == "score"}
     assert {"eval/psnr", "eval/perceptual_efflite0"} <= scores
     assert list((folder / "images" / "samples").glob("target-*.png"))
+    assert load_snapshot(folder / "snapshots" / "best").networks, "eval.best names a score of pairs"
 
 
 @pytest.mark.parametrize(("name", "key"), [("sounds", "heard"), ("points", "moving"), ("translation", None)])

@@ -15,7 +15,7 @@ Due = Mapping[str, tuple[Any, float]]
 def due_weights(
     player: str, terms: Mapping[str, Term], progress: Progress, *, update: int | None = None
 ) -> dict[str, float]:
-    """Return the weights of the terms that are due in a player's next update.
+    """Return the weights of the terms that are due in a player's next update, without those that are 0 at that time.
 
     Args:
         player: `D` or `G`: the side of a term that moves both.
@@ -26,7 +26,8 @@ def due_weights(
     number = progress.step if update is None else update
     due = {name: term for name, term in terms.items() if number % term.interval == 0}
     now = (progress.samples_seen, progress.total)
-    return {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}
+    weights = {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}
+    return {name: weight for name, weight in weights.items() if weight}
 
 
 def due_terms(terms: Mapping[str, Any], values: Mapping[str, float]) -> Due:

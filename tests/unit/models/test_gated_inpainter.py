@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from bigtrain.models import ImageSpec
-from bigtrain.models.gated_inpainter import GatedInpainter, GatedInpainterConfig, contextual_attention
+from bigtrain.models.gated_inpainter import GatedInpainter, GatedInpainterConfig, ToImage, contextual_attention
 from bigtrain.models.initialise import initialise
+from bigtrain.models.layers.holes import smoothly_filled
 
 HOLED, WHOLE = ImageSpec(16, 4), ImageSpec(16, 3)
 SMALL = GatedInpainterConfig(width=4, dilations=(2,))
@@ -47,6 +48,41 @@ def test_every_layer_learns(network: GatedInpainter, images: torch.Tensor) -> No
     assert sum(1 for stage in network.stages() for _ in stage.parameters()) == sum(1 for _ in network.parameters())
     coarse = SMALL.model_copy(update={"refine": False}).build(HOLED, WHOLE)
     assert len(coarse.state_dict()) < len(network.state_dict()) / 2
+
+
+def test_a_smooth_start_is_what_the_stages_add_to(images: torch.Tensor) -> None:
+    network = SMALL.model_copy(update={"smooth_start": True}).build(HOLED, WHOLE)
+    initialise(network)
+    holes = images[:, 3:] < 0
+    start = smoothly_filled(images[:, :3], holes)
+    assert 0 < (network(images) - start).abs().max() < 0.1, "the stages begin with little"
+    for layer in network.modules():
+        if isinstance(layer, ToImage):
+            torch.nn.init.zeros_(layer.weight)
+    torch.testing.assert_close(network(images), start)
+
+
+def test_holes_are_filled_smoothly() -> None:
+    """A ramp is known but for a stripe, in which it goes on; what lies in holes has no effect."""
+    ramp = torch.linspace(-1, 1, 32).expand(1, 3, 24, 32).clone()
+    holes = torch.zeros(1, 1, 24, 32, dtype=torch.bool)
+    holes[..., 14:18] = True
+    filled = smoothly_filled(ramp, holes)
+    assert torch.equal(filled[..., :14], ramp[..., :14])
+    assert (filled - ramp).abs().max() < 0.15
+    assert torch.equal(smoothly_filled(ramp.masked_fill(holes, 9.0), holes), filled)
+    assert not smoothly_filled(ramp, torch.ones_like(holes)).any()
+    assert torch.equal(smoothly_filled(ramp, torch.zeros_like(holes)), ramp)
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+def test_signals_pass_all_layers(halvings: int) -> None:
+    """As each gate takes half of a layer's output, small weights would leave nothing to learn from."""
+    torch.manual_seed(0)
+    network = SMALL.model_copy(update={"halvings": halvings, "width": 16}).build(HOLED, WHOLE)
+    initialise(network)
+    features = network.coarse[:-1](torch.rand(4, 4, 32, 32) * 2 - 1)
+    assert 0.01 < features.std(0).mean() < 3, "images differ in it"
 
 
 def test_attention_takes_from_what_is_known_alone() -> None:
