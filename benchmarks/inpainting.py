@@ -4,7 +4,7 @@
 
 The first arguments are snapshots of `configs/translation/inpaint-photos64.yaml` or
 `configs/translation/edgeconnect-photos64.yaml`, one a seed; those after `--coarse` are of the former recipe with
-`generator.refine=false discriminator=null 'optim={G: {lr: 4.0e-4, beta1: 0.5, beta2: 0.9}}'`: the first stage, trained
+`generator.refine=false first_stage=null` and without a discriminator, as the recipe tells: the first stage, trained
 with L1 alone. The held-out photographs are `bigtrain data prepare photos DIR --split test`, prepared here; the holes
 are those of the recipe, by the sample's number. L1 is the mean difference of a pixel's value in the holes (of 255), FID
 and the perceptual distance are of EfficientNet-Lite0's features of whole pictures, whose known pixels are equal.

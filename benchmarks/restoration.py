@@ -1,11 +1,12 @@
-"""Blind super-resolution x4 of degraded photographs: trained on two rounds of damage, or on clean reduction alone.
+"""Super-resolution x4 of held-out photographs: networks compared with baselines and with bicubic enlargement.
 
-    .venv/bin/python benchmarks/restoration.py BLIND... --clean CLEAN... [--picture PNG]
+    .venv/bin/python benchmarks/restoration.py NETWORK... --baseline BASELINE... [--picture PNG]
 
-The arguments are snapshots of `configs/translation/srgan-photos64.yaml` without a discriminator (`discriminator=null
-'optim={G: {lr: 4.0e-4}}'`), one a seed; the first ones are trained with `'data.derived.input={kind: restoration, scale:
-4}'`. The held-out photographs are `bigtrain data prepare photos DIR --split test`, prepared here, and degraded as in
-training by the sample's number. PSNR is the mean over photographs, the perceptual distance and FID are of
+The arguments are snapshots of `configs/translation/srgan-photos64.yaml`, one a seed and in the same order. SRGAN's
+baseline is the same network trained with L1 alone, as the recipe tells. That of a blind network, trained with L1 and
+`'data.derived.input={kind: restoration, scale: 4}'`, is the same one trained on clean reductions. The held-out
+photographs are `bigtrain data prepare photos DIR --split test`, prepared here, and reduced with two rounds of damage
+and without any, by the sample's number. PSNR is the mean over photographs, the perceptual distance and FID are of
 EfficientNet-Lite0's features. Intervals are of Student's t over the differences between runs of one seed.
 """
 
@@ -39,9 +40,10 @@ _INPUTS: dict[str, DerivedField] = {
 def main() -> None:
     """Print a table of all snapshots on both kinds of inputs, and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("blind", nargs="+")
-    parser.add_argument("--clean", nargs="+", required=True)
-    parser.add_argument("--picture", type=Path, help="PNG to write: bicubic, trained on clean, blind, photograph.")
+    parser.add_argument("network", nargs="+")
+    parser.add_argument("--baseline", nargs="+", required=True)
+    parser.add_argument("--inputs", choices=_INPUTS, default="degraded", help="What --picture shows.")
+    parser.add_argument("--picture", type=Path, help="PNG to write: bicubic, baseline, network, photograph.")
     given = parser.parse_args()
     extractor, distance = build_extractor("efficientnet-lite0", "fp32", CPU), build_distance("perceptual", CPU)
     with TemporaryDirectory() as folder:
@@ -63,14 +65,15 @@ def main() -> None:
         inputs = derived.compute(normalised(targets), Draws(0, torch.arange(len(targets)), "benchmark"))
         bicubic = pixels_of(resized(inputs, size, "bicubic").clamp(-1, 1))
         enlarged = scores_of(f"{name}: bicubic", bicubic)
-        made = {one: pixels_of(bt.load(one).apply(inputs, batch=32)) for one in (*given.blind, *given.clean)}
-        blind, clean = (
-            [scores_of(f"{name}: {one}", made[one]) for one in these] for these in (given.blind, given.clean)
+        made = {one: pixels_of(bt.load(one).apply(inputs, batch=32)) for one in (*given.network, *given.baseline)}
+        ours, theirs = (
+            [scores_of(f"{name}: {one}", made[one]) for one in these] for these in (given.network, given.baseline)
         )
-        print_differences(blind, clean, f"{name}: blind, trained on clean")
-        print_differences(blind, [enlarged] * len(blind), f"{name}: blind, bicubic")
-        if given.picture and name == "degraded":
-            columns = [bicubic, made[given.clean[0]], made[given.blind[0]], targets]
+        print_differences(ours, theirs, f"{name}: network, baseline")
+        for these, what in ((ours, "network"), (theirs, "baseline")):
+            print_differences(these, [enlarged] * len(these), f"{name}: {what}, bicubic")
+        if given.picture and name == given.inputs:
+            columns = [bicubic, made[given.baseline[0]], made[given.network[0]], targets]
             sheet(columns, list(range(0, len(targets), len(targets) // 8))[:8]).save(given.picture)
 
 

@@ -5,9 +5,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from data_pipelines.errors import DataError
@@ -18,6 +19,9 @@ Make = Callable[[ShardTask, Callable[[], None]], ShardResult]
 
 _PARENTS = (signal.SIGINT, signal.SIGUSR1)
 """Signals that the parent handles for all its processes; SIGTERM is how the pool itself ends them."""
+
+_BLOCKED = (*_PARENTS, signal.SIGTERM)
+"""Signals that wait until the pool has been started; a new process takes them when it has set itself up."""
 
 _ECHO_SECONDS = 0.5
 """A signal that ended one of the processes may have been sent to this one too, which ends by it then."""
@@ -43,17 +47,25 @@ def make_all(
     context = get_context("spawn")  # a fork would copy the threads' locks of a progress bar
     done = context.Value("q", 0)
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_process, (make, done))
+    # A signal's handler may raise anywhere in this thread. In `concurrent.futures.wait` it would leave futures locked,
+    # for which the pool's thread would wait for ever; a SimpleQueue has no such lock.
+    finished: SimpleQueue[Future[ShardResult]] = SimpleQueue()
     try:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)  # and in new processes, until they ignore them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # and in new threads, and in new processes at first
         try:
             pending: dict[Future[ShardResult], ShardTask] = {pool.submit(_make_there, task): task for task in tasks}
+            for future in pending:
+                future.add_done_callback(finished.put)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while pending:
-            finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            try:
+                future = finished.get(timeout=0.2)
+            except Empty:
+                on_progress(done.value)
+                continue
             on_progress(done.value)
-            for future in finished:
-                yield pending.pop(future), future.result()
+            yield pending.pop(future), future.result()
     except BrokenProcessPool:
         time.sleep(_ECHO_SECONDS)
         raise DataError(
@@ -92,7 +104,7 @@ def _start_process(make: Make, done: Any) -> None:
     _make, _done = make, done
     for number in _PARENTS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PARENTS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

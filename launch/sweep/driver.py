@@ -133,6 +133,7 @@ def set_ray_environment() -> None:
         return
     # Ray would kill trials when the machine's memory is full; the failure of a rank is more informative.
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: beside anything else, trials would stand still
     os.environ[_LOOPBACK] = "0"
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 

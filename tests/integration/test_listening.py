@@ -73,16 +73,22 @@ def test_a_local_run_listens_on_loopback_and_unpickles_nothing(fashion: Path, tm
 
 
 def test_ray_on_one_machine_listens_on_loopback() -> None:
+    """And its workers have the priority of their driver, with which trials do not stand still beside other work."""
     code = (
         "import os; from launch.sweep.driver import Resources, connected_ray\n"
         "from tests.integration.test_listening import listening\n"
-        "with connected_ray(Resources(cpus=1.0)): print({address for address, _ in listening(os.getpid())})"
+        "with connected_ray(Resources(cpus=1.0)):\n"
+        "    import ray\n"
+        "    priority = ray.get(ray.remote(lambda: os.nice(0)).remote())\n"
+        "    print(priority == os.nice(0), {address for address, _ in listening(os.getpid())})"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
     )
-    assert {word.removeprefix("::ffff:") for word in eval(done.stdout.splitlines()[-1])} == {"127.0.0.1"}
+    same, addresses = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert same == "True"
+    assert {word.removeprefix("::ffff:") for word in eval(addresses)} == {"127.0.0.1"}
 
 
 def test_the_watchdog_makes_no_folder_that_a_stranger_names(tmp_path: Path) -> None:

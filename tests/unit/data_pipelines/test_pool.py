@@ -1,0 +1,45 @@
+"""What makes shards ends, wherever a signal's handler raises while it waits."""
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import _base
+from multiprocessing import active_children
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from data_pipelines.pool import make_all
+from data_pipelines.shard import ShardResult, ShardTask
+
+
+def slowly(task: ShardTask, on_sample: Callable[[], None]) -> ShardResult:
+    time.sleep(0.2)
+    return ShardResult(None, [])
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("line", [4, 7])
+def test_a_stop_in_the_middle_of_a_future(line: int) -> None:
+    """An exception between a lock and its release left the pool's thread waiting for ever, and the process with it."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal seen
+        seen += event == "line" and frame.f_code.co_filename == _base.__file__
+        if seen == line:
+            sys.settrace(None)
+            raise SystemExit(3)
+        return trace
+
+    shards = make_all(slowly, [ShardTask(number, 0, ()) for number in range(20)], workers=2, on_progress=lambda _: None)
+    next(shards)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(SystemExit):
+            list(shards)
+    finally:
+        sys.settrace(before)
+    assert active_children() == []
