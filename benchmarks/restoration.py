@@ -2,12 +2,13 @@
 
     .venv/bin/python benchmarks/restoration.py NETWORK... --baseline BASELINE... [--scale 2] [--picture PNG]
 
-The arguments are snapshots of `configs/translation/srgan-photos64.yaml` (x4) or of
-`configs/translation/esrgan-photos64.yaml` (`--scale 2`), one a seed and in the same order. Their baseline is the same network trained with L1 alone, as the recipe tells. That of a blind network, trained with L1 and
-`'data.derived.input={kind: restoration, scale: 4}'`, is the same one trained on clean reductions. The held-out
-photographs are `bigtrain data prepare photos DIR --split test`, prepared here, and reduced with two rounds of damage
-and without any, by the sample's number. PSNR is the mean over photographs, the perceptual distance and FID are of
-EfficientNet-Lite0's features. Intervals are of Student's t over the differences between runs of one seed.
+The arguments are snapshots of `configs/translation/srgan-photos64.yaml` (x4) or of `configs/translation/esrgan-
+photos64.yaml` (`--scale 2`), one a seed and in the same order. Their baseline is the same network trained with L1
+alone, as the recipe tells. That of a blind network, trained with L1 and `'data.derived.input={kind: restoration,
+scale: 4}'`, is the same one trained on clean reductions. The held-out photographs are `bigtrain data prepare photos
+DIR --split test`, prepared here, and reduced with two rounds of damage and without any, by the sample's number. PSNR
+is the mean over photographs, the perceptual distance and FID are of EfficientNet-Lite0's features. Intervals are of
+Student's t over the differences between runs of one seed.
 """
 
 import argparse
