@@ -96,10 +96,10 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number in held:
-            signal.raise_signal(number)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+        for one in held:
+            signal.raise_signal(one)
 
 
 def _make_here(
