@@ -12,7 +12,7 @@ PROCESSES := 3 # of pytest; each of them often waits for ranks
 # Without its files of bytecode, each of the hundreds of processes that tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart quick test test-all system-packages lint style types docs lock clean
+.PHONY: quickstart quick test tests test-all system-packages lint style types docs lock clean
 
 quickstart: $(VENV)/core
 	$(BIN)/bigtrain data prepare fashion-mnist-10k $(DATA)
@@ -23,8 +23,10 @@ quick: $(VENV)/dev
 
 test:
 	$(MAKE) --no-print-directory --jobs 2 system-packages $(VENV)/dev
-	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 -m "$(TESTS)"
+	$(MAKE) --no-print-directory --jobs 4 --output-sync types style docs tests
+
+tests: $(VENV)/dev
+	+OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 -m "$(TESTS)"
 
 system-packages: | $(VENV)/bin/python # which may have to install a Debian package itself
 	scripts/system-packages

@@ -1,16 +1,18 @@
-"""Super-resolution x4 of held-out photographs: networks compared with baselines and with bicubic enlargement.
+"""Super-resolution of held-out photographs: networks compared with baselines and with bicubic enlargement.
 
-    .venv/bin/python benchmarks/restoration.py NETWORK... --baseline BASELINE... [--picture PNG]
+    .venv/bin/python benchmarks/restoration.py NETWORK... --baseline BASELINE... [--scale 2] [--picture PNG]
 
-The arguments are snapshots of `configs/translation/srgan-photos64.yaml`, one a seed and in the same order. SRGAN's
-baseline is the same network trained with L1 alone, as the recipe tells. That of a blind network, trained with L1 and
-`'data.derived.input={kind: restoration, scale: 4}'`, is the same one trained on clean reductions. The held-out
-photographs are `bigtrain data prepare photos DIR --split test`, prepared here, and reduced with two rounds of damage
-and without any, by the sample's number. PSNR is the mean over photographs, the perceptual distance and FID are of
-EfficientNet-Lite0's features. Intervals are of Student's t over the differences between runs of one seed.
+The arguments are snapshots of `configs/translation/srgan-photos64.yaml` (x4) or of `configs/translation/esrgan-
+photos64.yaml` (`--scale 2`), one a seed and in the same order. Their baseline is the same network trained with L1
+alone, as the recipe tells. That of a blind network, trained with L1 and `'data.derived.input={kind: restoration,
+scale: 4}'`, is the same one trained on clean reductions. The held-out photographs are `bigtrain data prepare photos
+DIR --split test`, prepared here, and reduced with two rounds of damage and without any, by the sample's number. PSNR
+is the mean over photographs, the perceptual distance and FID are of EfficientNet-Lite0's features. Intervals are of
+Student's t over the differences between runs of one seed.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,9 +32,9 @@ from bigtrain.evaluation.extractors import build_extractor
 from bigtrain.evaluation.image_pairs import psnr
 from bigtrain.evaluation.metrics.fid import frechet_distance_of
 
-_INPUTS: dict[str, DerivedField] = {
-    "degraded": RestorationConfig(kind="restoration", scale=4),
-    "clean": DownscaleConfig(kind="downscale", scale=4),
+_INPUTS: dict[str, Callable[[int], DerivedField]] = {
+    "degraded": lambda scale: RestorationConfig(kind="restoration", scale=scale),
+    "clean": lambda scale: DownscaleConfig(kind="downscale", scale=scale),
 }
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="+")
     parser.add_argument("--baseline", nargs="+", required=True)
+    parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--inputs", choices=_INPUTS, default="degraded", help="What --picture shows.")
     parser.add_argument("--picture", type=Path, help="PNG to write: bicubic, baseline, network, photograph.")
     given = parser.parse_args()
@@ -62,7 +65,7 @@ def main() -> None:
         return found
 
     for name, derived in _INPUTS.items():
-        inputs = derived.compute(normalised(targets), Draws(0, torch.arange(len(targets)), "benchmark"))
+        inputs = derived(given.scale).compute(normalised(targets), Draws(0, torch.arange(len(targets)), "benchmark"))
         bicubic = pixels_of(resized(inputs, size, "bicubic").clamp(-1, 1))
         enlarged = scores_of(f"{name}: bicubic", bicubic)
         made = {one: pixels_of(bt.load(one).apply(inputs, batch=32)) for one in (*given.network, *given.baseline)}

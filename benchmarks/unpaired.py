@@ -98,19 +98,20 @@ def train(arm: str, folder: Path, kimg: float, seed: int, given: argparse.Namesp
 
 def lengths(given: argparse.Namespace) -> dict[str, float]:
     """Return the length of each arm's runs in kimg, from short runs in turns."""
-    path = given.out / f"lengths-{given.minutes:g}-{'-'.join(given.arms)}.json"
-    if not path.is_file():
-        speeds: dict[str, list[float]] = {arm: [] for arm in given.arms}
+    path = given.out / f"lengths-{given.minutes:g}.json"
+    found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    if missing := [arm for arm in given.arms if arm not in found]:
+        speeds: dict[str, list[float]] = {arm: [] for arm in missing}
         for _ in range(3):
-            for arm in given.arms:
+            for arm in missing:
                 with TemporaryDirectory() as folder:
                     keys = ("log.interval_kimg=0.04", "snapshot.interval_kimg=0", "checkpoint.interval_kimg=100")
                     speeds[arm].append(train(arm, Path(folder) / "run", given.probe, 0, given, *keys))
         print("images a second:", {arm: [f"{one:.1f}" for one in rates] for arm, rates in speeds.items()}, flush=True)
         seconds = 60 * given.minutes
-        path.write_text(json.dumps({arm: statistics.median(one) * seconds / 1000 for arm, one in speeds.items()}))
-    found: dict[str, float] = json.loads(path.read_text())
-    return found
+        found |= {arm: statistics.median(one) * seconds / 1000 for arm, one in speeds.items()}
+        path.write_text(json.dumps(found))
+    return {arm: found[arm] for arm in given.arms}
 
 
 def compared(given: argparse.Namespace) -> list[Path]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -51,13 +52,10 @@ def make_all(
     # for which the pool's thread would wait for ever; a SimpleQueue has no such lock.
     finished: SimpleQueue[Future[ShardResult]] = SimpleQueue()
     try:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # and in new threads, and in new processes at first
-        try:
+        with _signals_held():
             pending: dict[Future[ShardResult], ShardTask] = {pool.submit(_make_there, task): task for task in tasks}
             for future in pending:
                 future.add_done_callback(finished.put)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while pending:
             try:
                 future = finished.get(timeout=0.2)
@@ -78,6 +76,30 @@ def make_all(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait: in this thread, in threads and processes that are started here, and in other threads' hands.
+
+    A thread that does not block a signal takes it for the whole process, and Python then calls its handler in the main
+    thread. The handlers are therefore replaced as well.
+    """
+    held: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _BLOCKED:
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda number, _: held.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+        for one in held:
+            signal.raise_signal(one)
 
 
 def _make_here(

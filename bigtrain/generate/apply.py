@@ -211,6 +211,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
     translation = translation_of(snapshot, settings.snapshot, settings.output)
     _check_whole(settings, translation)
     _check_alpha(settings, translation)
+    _check_out(settings)
     style = _style(settings, translation)
     if translation.continues_films:
         sources = find_films(settings.inputs)
@@ -221,7 +222,7 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
         raise UserError(problem)
     tell_what_is_left_aside(sources)
     applier = Applier(snapshot, translation, ranks.device, settings.noise, _tiling(settings, translation), style)
-    rejected, done = [], 0
+    rejected, done, rates = [], 0, []
     mine = list(enumerate(sources))[ranks.rank :: ranks.world_size]
     with progress_bars() as bars, autocast(ranks.device.type, settings.precision):
         task = bars.add_task("translating", total=len(mine), note="", visible=is_rank_zero())
@@ -230,7 +231,10 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
             if not path.is_file():
                 try:
                     if source.film is not None:
-                        _write_film(path, _frames_of(applier, source.film, number), rate_of(source.film))
+                        rate = rate_of(source.film)
+                        _write_film(path, _frames_of(applier, source.film, number), rate)
+                        if _is_other(rate, translation):
+                            rates.append(f"{source.name}: {float(rate):g} frames per second")
                     else:
                         _write(path, _translated(applier, source, number, settings.keep_alpha))
                     done += 1
@@ -241,12 +245,20 @@ def apply(settings: ApplySettings, ranks: Ranks) -> str:
             bars.update(task, completed=count, note=f"{count * ranks.world_size:,}/{len(sources):,}")
     barrier()
     counts, lists = from_all_ranks(done), from_all_ranks(rejected)
+    others = [words for found in from_all_ranks(rates) for words in found]
     everything = [entry for entries in lists for entry in entries]
     if is_rank_zero():
         with atomic_write(settings.out / REJECTED) as file:
             file.write("".join(f"{json.dumps(entry)}\n" for entry in everything).encode())
         for entry in everything[:3]:
             log.warning("%s: %s: %s", *entry.values())
+        if others:
+            log.warning(
+                "%s, but the network was trained on %g and predicts at that pace: %d of the films have another rate",
+                others[0],
+                translation.input.rate,
+                len(others),
+            )
     there = len(sources) - sum(counts) - len(everything)
     what = "images and films" if any(source.film for source in sources) else "images"
     summary = f"{settings.out}: {sum(counts)} {what} translated"
@@ -282,6 +294,22 @@ def _check_whole(settings: ApplySettings, translation: Translation) -> None:
     if translation.continues_films and (settings.tile or settings.keep_alpha):
         option = "--tile" if settings.tile else "--keep-alpha"
         raise UserError(f"{option}: {settings.snapshot} continues films, whose frames have one size; leave it out")
+
+
+def _is_other(rate: Fraction, translation: Translation) -> bool:
+    """Tell whether a film to be continued has another frame rate than the network's clips, by more than a twentieth."""
+    known = translation.input.rate
+    return translation.continues_films and known is not None and abs(float(rate) / known - 1) > 0.05
+
+
+def _check_out(settings: ApplySettings) -> None:
+    out = settings.out.resolve()
+    for one in map(Path, settings.inputs):
+        if one.is_dir() and out.is_relative_to(one.resolve()):
+            raise UserError(
+                f"--out {settings.out}: lies inside of {one}, so that a second run would translate what the first one "
+                "wrote; choose a folder outside of it"
+            )
 
 
 def _check_alpha(settings: ApplySettings, translation: Translation) -> None:

@@ -51,7 +51,9 @@ class GatedInpainterConfig(BaseTwoStageConfig):
     def first_stage(self, source: Any, target: DataSpec) -> DataSpec:
         """See BaseTwoStageConfig: the image, filled coarsely."""
         if not self.refine:
-            raise ValueError("generator.refine is false: there is one stage, which the objective trains")
+            raise ValueError(
+                "generator.refine is false: there is one stage, which the objective trains; leave first_stage out"
+            )
         return target
 
     def build(self, source: ImageSpec, target: ImageSpec) -> "GatedInpainter":

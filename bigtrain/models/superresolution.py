@@ -39,6 +39,8 @@ class RRDBConfig(BaseTranslatorConfig):
         width: number of channels between the blocks.
         blocks: number of blocks, each of three dense blocks.
         growth: number of channels that a layer inside a dense block adds.
+        add_bicubic: whether the network's output is added to a bicubic enlargement of the input, so that a short
+            training starts from that. False as in the paper.
     """
 
     kind: Literal["rrdb"] = "rrdb"
@@ -46,6 +48,7 @@ class RRDBConfig(BaseTranslatorConfig):
     width: PositiveInt = 64
     blocks: PositiveInt = 23
     growth: PositiveInt = 32
+    add_bicubic: bool = False
 
     def build(self, source: ImageSpec, target: ImageSpec) -> "RRDBUpscaler":
         """Build the network from `source` images to `target` images.
@@ -137,16 +140,20 @@ class RRDBUpscaler(Translator):
         for name in self.up_names:
             self.add_module(name, Conv2d(width, width))
         self.conv_hr = Conv2d(width, width)
-        self.conv_last = Conv2d(width, target.channels)
+        self.enlargement = config.scale if config.add_bicubic else None
+        self.conv_last = Conv2d(width, target.channels, gain=_RESIDUAL_INIT if config.add_bicubic else None)
 
     def forward(self, image: Tensor, draws: Draws | None = None) -> Tensor:
         """See `Translator.forward`."""
         self.check_size(*image.shape[2:])
-        x = self.conv_first(F.pixel_unshuffle(_from_zero_to_one(image), self.folding))
+        low = _from_zero_to_one(image)
+        x = self.conv_first(F.pixel_unshuffle(low, self.folding))
         x = x + self.conv_body(self.body(x))
         for name in self.up_names:
             x = F.leaky_relu(self.get_submodule(name)(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
+        if self.enlargement is not None:
+            out = out + F.interpolate(low.float(), scale_factor=self.enlargement, mode="bicubic", align_corners=False)
         return 2.0 * out - 1.0
 
     def stages(self) -> Sequence[nn.Module]:

@@ -172,17 +172,24 @@ def _laid_out(x: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]
     In bf16 and channels_last, oneDNN's (PyTorch 2.14.1) is wrong or NaN on images above 32x32 where a dilated kernel
     meets channels that are no multiple of 16.
     """
-    if dilation > 1 and x.device.type == "cpu" and x.shape[1] % 16:
-        return x.contiguous(), weight.contiguous()
-    return x, weight
+    if dilation == 1 or x.device.type != "cpu" or not x.shape[1] % 16 or not _is_differentiable(x, weight):
+        return x, weight
+    if _operands_dtype(x) != torch.bfloat16:
+        return x, weight
+    return x.contiguous(), weight.contiguous()
+
+
+def _operands_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which PyTorch's own convolution computes: that of autocast, if it is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def _in_one_dtype(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Do what autocast does before PyTorch's own."""
-    device = x.device.type
-    if not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
+    dtype = _operands_dtype(x)
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type):
         return x, weight, bias
-    dtype = torch.get_autocast_dtype(device)
     return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 

@@ -23,6 +23,8 @@ _WIDTH = 900
 """Pixels of a picture, at most."""
 _PLAYED = {".wav": "audio/wav", ".mp4": "video/mp4"}
 """Types of recordings."""
+_RECORDED = 16 << 20
+"""Bytes of the recordings of one key and run, at most; a single one may be longer."""
 
 
 def write_page(runs: Sequence[Run], out: Path, *, price: float | None = None, pictures: int = 12) -> None:
@@ -32,7 +34,8 @@ def write_page(runs: Sequence[Run], out: Path, *, price: float | None = None, pi
         runs: one or several, side by side.
         out: the HTML file.
         price: of an hour of one device; None if it is not known.
-        pictures: of each kind and run, at most: evenly over the run, the first and the last among them.
+        pictures: of each kind and run, at most: evenly over the run, the first and the last among them; fewer where
+            sounds or films would make the page too large.
     """
     environment = Environment(loader=PackageLoader("bigtrain.report", "."), autoescape=True, undefined=StrictUndefined)
     configs = [run.config for run in runs]
@@ -83,10 +86,14 @@ def _pictures(runs: Sequence[Run], count: int) -> dict[str, list[list[dict[str, 
 
 
 def _spread(pictures: Sequence[Picture], key: str, count: int) -> list[Picture]:
+    """Return so many of a key's pictures, evenly over the run and up to the last; of recordings what the page bears."""
     mine = [picture for picture in pictures if picture.key == key]
-    if len(mine) <= count:
-        return mine
-    return [mine[round(place * (len(mine) - 1) / max(count - 1, 1))] for place in range(count)]
+    sizes = {picture.file: picture.file.stat().st_size for picture in mine if picture.file.suffix in _PLAYED}
+    for number in range(min(count, len(mine)), 1, -1):
+        chosen = [mine[round(place * (len(mine) - 1) / (number - 1))] for place in range(number)]
+        if sum(sizes.get(picture.file, 0) for picture in chosen) <= _RECORDED:
+            return chosen
+    return mine[-1:]
 
 
 def _embed(picture: Picture) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bigtrain.augment.derived import DerivedField
+from bigtrain.augment.derived.base import derived_specs
 from bigtrain.config import TrainingConfig
 from bigtrain.core.errors import UserError
 from bigtrain.distributed.init import Ranks
@@ -176,8 +177,11 @@ def data_at(places: Mapping[str, str], sampler: Sampler, derived: Mapping[str, D
 def _with_fields(
     config: TrainingConfig, plans: Mapping[str, BatchPlan], datasets: Mapping[str, ShardDataset]
 ) -> RunData:
-    fields = {**config.data.field_specs(), **_as_stored(config, datasets)}
-    return RunData(plans, datasets, fields, config.data.derived_fields())
+    stored, derived = _as_stored(config, datasets), config.data.derived_fields()
+    fields = {**config.data.field_specs(), **stored}
+    rates = {name: spec.rate for name, spec in derived_specs(derived, stored).items()}
+    fields |= {name: replace(fields[name], rate=rate) for name, rate in rates.items()}
+    return RunData(plans, datasets, fields, derived)
 
 
 def _plan(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from bigtrain.core.config import Config
 from bigtrain.core.errors import UserError
 from bigtrain.core.registry import WithMoreKeys
+from bigtrain.core.schedules import ConstantSchedule
 from bigtrain.core.state import Progress
 from bigtrain.engine.player import Phase
 from bigtrain.models import TranslationDiscriminatorConfig
@@ -139,8 +140,11 @@ class Stage:
             needless = [name for name, term in terms.items() if not isinstance(term, Paired)]
             if needless:
                 raise ValueError(f"objective.terms.{needless[0]} needs a discriminator, but discriminator is null")
-            if not terms:
-                raise ValueError("objective.terms: without a discriminator G needs a term, such as objective.terms.l1")
+            if all(term.weight == ConstantSchedule(value=0) for term in terms.values()):
+                raise ValueError(
+                    "objective.terms: without a discriminator G needs a term whose weight is above 0, such as "
+                    "objective.terms.l1"
+                )
         named.check(Setting(networks["G"], networks.get(self.discriminator), micro_batch, paired=True))
         if self.objective.adversary_from_kimg and not named.of_generator():
             raise ValueError("objective.adversary_from_kimg: until then G needs a term, such as objective.terms.l1")

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,8 @@ class Sender:
             gone = self._follow is not None and not is_alive(self._follow)
             ended = _has_ended(self._spool)
             last = gone or ended or self._follow is None
+            if last:
+                _hurry()
             try:
                 self._send_all()
                 self._send_logs(now=last)
@@ -281,6 +284,12 @@ def _files(path: Path, name: str, offset: int) -> Iterator[Piece]:
     """Iterate over a spool's records that come with files."""
     for record, after in read_records(path, offset, FILE_KINDS):
         yield [record], {name: after}
+
+
+def _hurry() -> None:
+    """Take the usual priority again, where the system allows it: the run has ended and waits for this process."""
+    with suppress(PermissionError):  # only root may
+        os.setpriority(os.PRIO_PROCESS, 0, min(0, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _has_ended(spool: Path) -> bool:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from data_pipelines.fields.decoder import FieldDecoder
 
 MAGIC = b"\x93NUMPY"
-_DESCR = r"""['"]descr['"]\s*:\s*['"]([<>|=]?(?:[biufcSUmM]\d+(?:\[\w+\])?|O))['"]"""
+_DESCR = r"""['"]descr['"]\s*:\s*['"]([^'",]*)['"]"""
 _FORTRAN_ORDER = r"""['"]fortran_order['"]\s*:\s*(True|False)"""
 _SHAPE = r"""['"]shape['"]\s*:\s*\(([\d\sL,]*)\)"""
 """Of the header, which is a dictionary of Python. Python 2 wrote lengths with an L."""
+
+_HEADER_BYTES = 10_000
+"""More than NumPy itself accepts by default is an attack on the reader, or not an array."""
 
 
 class NpyDecoder(FieldDecoder):
@@ -56,22 +59,35 @@ def read_npy(content: bytes) -> NDArray[Any]:
         raise ValueError("not a NumPy file (.npy)")
     start = 10 if content[6:7] == b"\1" else 12  # the header's length has 2 bytes, or 4
     end = start + int.from_bytes(content[8:start], "little")
+    if end - start > _HEADER_BYTES:
+        raise ValueError(f"unreadable NumPy file: a header of {end - start} bytes, more than {_HEADER_BYTES}")
     header = content[start:end].decode("latin-1")
     descr, order, shape = (re.search(pattern, header) for pattern in (_DESCR, _FORTRAN_ORDER, _SHAPE))
     if descr is None or order is None or shape is None:
         raise ValueError(f"unreadable NumPy file: its header is {header[:80]!r}")
-    if descr[1].endswith("O"):
-        raise ValueError("unreadable NumPy file: it holds Python objects, which are not unpickled")
+    dtype = _dtype(descr[1])
     sides = [int(side) for side in re.findall(r"\d+", shape[1])]
+    if math.prod(sides) * dtype.itemsize > len(content) - end:
+        raise ValueError(f"{len(content)} bytes, but the header says {dtype.name} {tuple(sides)}")
     try:
-        dtype = np.dtype(descr[1])
-        if math.prod(sides) * dtype.itemsize > len(content) - end:
-            raise ValueError(f"{len(content)} bytes, but the header says {dtype.name} {tuple(sides)}")
         values = np.frombuffer(content, dtype, math.prod(sides), end)
         array = values.reshape(sides, order="F" if order[1] == "True" else "C")
     except (TypeError, OverflowError) as error:
         raise ValueError(f"unreadable NumPy file ({error})") from None
     return array.astype(dtype.newbyteorder("="))
+
+
+def _dtype(descr: str) -> np.dtype[Any]:
+    """Return the dtype of plain values that a header describes."""
+    try:
+        dtype = np.dtype(descr.strip())
+    except (TypeError, ValueError, SyntaxError):
+        raise ValueError(f"unreadable NumPy file: its header has the unknown dtype {descr[:80]!r}") from None
+    if dtype.hasobject:
+        raise ValueError("unreadable NumPy file: it holds Python objects, which are not unpickled")
+    if dtype.kind == "V":
+        raise ValueError(f"unreadable NumPy file: it holds {descr[:80]}, not numbers")
+    return dtype
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

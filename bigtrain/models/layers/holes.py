@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_ROUNDS = 4
+"""Of smoothing at each size: interpolated values become means of 3x3, as diffusion would make them in the end."""
+
 
 class WithHoles(NamedTuple):
     """An image and its holes.
@@ -60,4 +63,7 @@ def smoothly_filled(picture: Tensor, holes: Tensor) -> Tensor:
         means, weight = levels.pop()
         around = F.interpolate(filled, size=means.shape[2:], mode="bilinear", align_corners=False)
         filled = means + (1 - weight) * around
+        for _ in range(_ROUNDS):
+            around = F.avg_pool2d(F.pad(filled, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+            filled = means + (1 - weight) * around
     return filled

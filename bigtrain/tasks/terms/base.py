@@ -166,7 +166,11 @@ class Term(Config):
         weight: factor on the term.
         interval: number of updates of the player per computation of the term, which is then multiplied by this number
             ("lazy", Karras et al. 2020a, appendix B).
+        pauses: whether the term is left out of steps in which its weight is 0, because it is costly, trains nothing of
+            its own and remembers nothing.
     """
+
+    pauses: ClassVar[bool] = False
 
     weight: Schedule = ConstantSchedule(value=1.0)
     interval: PositiveInt = 1

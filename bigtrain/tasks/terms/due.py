@@ -15,7 +15,10 @@ Due = Mapping[str, tuple[Any, float]]
 def due_weights(
     player: str, terms: Mapping[str, Term], progress: Progress, *, update: int | None = None
 ) -> dict[str, float]:
-    """Return the weights of the terms that are due in a player's next update, without those that are 0 at that time.
+    """Return the weights of the terms that are due in a player's next update.
+
+    A term that pauses is left out while its weight is 0, unless no other one is due. The others are computed then as
+    well: they may have weights of their own, whose gradients ranks wait for, or keep averages.
 
     Args:
         player: `D` or `G`: the side of a term that moves both.
@@ -27,7 +30,8 @@ def due_weights(
     due = {name: term for name, term in terms.items() if number % term.interval == 0}
     now = (progress.samples_seen, progress.total)
     weights = {name: term.interval * term.weight_at(player, *now) for name, term in due.items()}
-    return {name: weight for name, weight in weights.items() if weight}
+    needed = {name: weight for name, weight in weights.items() if weight or not due[name].pauses}
+    return needed or weights
 
 
 def due_terms(terms: Mapping[str, Any], values: Mapping[str, float]) -> Due:

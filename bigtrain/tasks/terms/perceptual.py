@@ -1,6 +1,7 @@
 """Perceptual loss: G's image and its target are compared in the activations of a frozen network."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,8 @@ class Perceptual(Paired):
         gram: weight, within the term, of the style loss: mean over depths of E |Gram(f(G(x))) - Gram(f(y))|, where a
             Gram matrix has the mean products of two channels (Gatys et al. 2016; Sajjadi et al. 2017).
     """
+
+    pauses: ClassVar[bool] = True
 
     weight: Schedule = ConstantSchedule(value=1.0)
     network: FeatureMapsName = "efficientnet-lite0"

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from data_pipelines.fields.npy import read_npy
+from data_pipelines.fields.npy import MAGIC, read_npy
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -40,6 +40,12 @@ def test_a_header_of_python_2() -> None:
     np.testing.assert_array_equal(read_npy(old), [[0, 1, 2], [3, 4, 5]])
 
 
+@pytest.mark.parametrize("descr", [b"'float64'", b"'double'"])
+def test_other_names_of_a_dtype(descr: bytes) -> None:
+    content = npy(np.arange(3.0)).replace(b"'<f8'", descr).replace(b" " * (len(descr) - 5) + b"\n", b"\n")
+    np.testing.assert_array_equal(read_npy(content), [0, 1, 2])
+
+
 def test_pythons_parser_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """CPython 3.11's fails where several threads use it at once (SystemError: AST constructor recursion depth)."""
     content = npy(np.arange(3))
@@ -54,7 +60,9 @@ def test_pythons_parser_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         (npy(np.arange(3))[:20], "unreadable NumPy file: its header is"),
         (npy(np.arange(3))[:-1], r"151 bytes, but the header says int64 \(3,\)"),
         (npy(np.zeros(2, [("a", "f4")])), "unreadable NumPy file: its header is .*descr"),
-        (npy(np.zeros(1)).replace(b"'<f8'", b"'<f9'"), "unreadable NumPy file .*'<f9'"),
+        (npy(np.zeros(1)).replace(b"'<f8'", b"'<f9'"), "unreadable NumPy file: its header has the unknown dtype '<f9'"),
+        (npy(np.zeros(1)).replace(b"'<f8'", b"'V8' "), "unreadable NumPy file: it holds V8, not numbers"),
+        (MAGIC + b"\2\0" + (10**7).to_bytes(4, "little") + b" " * 10**7, "a header of 10000000 bytes, more than 10000"),
         (
             npy(np.zeros((0, 11))).replace(b"(0, 11), }" + b" " * 20, b"(0, 1" + b"0" * 22 + b"), "),
             "Maximum allowed dimension exceeded",

@@ -241,7 +241,7 @@ def test_images_get_the_style_of_one(bigtrain: Call, places: Path) -> None:
 @pytest.fixture(scope="module")
 def predictor(places: Path) -> Path:
     """A snapshot of a network that is given 3 frames of 16x16, and predicts 2."""
-    clips = [FieldSpec("video", (count, 3, 16, 16), "uint8", codec="npy") for count in (3, 2)]
+    clips = [FieldSpec("video", (count, 3, 16, 16), "uint8", rate=25, codec="npy") for count in (3, 2)]
     config = DVDGANFPConfig(width=2, multiples=(2, 2, 1), encoder_width=2, z_dim=4)
     spec = NetworkSpec("generator", "translator", config, (ArraySpec(clips[0].shape), ArraySpec(clips[1].shape)))
     network = spec.build_on(torch.device("cpu")).eval()
@@ -265,6 +265,8 @@ def test_a_film_is_continued(bigtrain: Call, places: Path) -> None:
     code, out, err = bigtrain("apply predictor films film.mkv --out next")
     assert code == 0, err
     assert "next: 2 images and films translated, 1 could not be read" in out
+    assert "deep/long: 12 frames per second, but the network was trained on 25" in " ".join(out.split())
+    assert "2 of the films have another rate" in " ".join(out.split())
     (line,) = (places / "next" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line) == {
         "image": "short",
@@ -329,6 +331,7 @@ MISTAKES = {
     "apply snapshot folder other --out x": "folder/a.png and other/a.png would be written to one a.png; translate",
     "apply snapshot pairs grey --out x": "grey: the images of 'input' have 1 channels of uint8, the network reads 3 of",
     "apply snapshot rows --out x": "rows: has no field of images, its fields are row",
+    "apply snapshot folder --out folder/x": "--out folder/x: lies inside of folder, so that a second run would",
     "apply snapshot folder --out other": "other: exists and is not empty; choose another --out",
     "apply snapshot folder --out x --style folder/a.png": "--style folder/a.png: the network of snapshot takes no",
     "apply snapshot folder --out x --output drawing": "--output drawing: snapshot makes target",

@@ -10,6 +10,7 @@ from bigtrain.core.rng import Draws
 from bigtrain.models import ImageSpec
 from bigtrain.models.edge_inpainter import EdgeInpainter, EdgeInpainterConfig
 from bigtrain.models.initialise import initialise
+from bigtrain.models.layers.holes import smoothly_filled
 from bigtrain.models.resnet_translator import ResNetTranslatorConfig
 
 HOLED, WHOLE = ImageSpec(16, 4), ImageSpec(16, 3)
@@ -51,6 +52,17 @@ def test_known_pixels_are_the_inputs_and_holes_tell_nothing(network: EdgeInpaint
     assert network(torch.cat([holed, holed], 3)).shape == (4, 3, 16, 32)
     grey = SMALL.build(ImageSpec(16, 2), ImageSpec(16, 1))
     assert grey(holed[:, [0, 3]]).shape == (4, 1, 16, 16)
+
+
+def test_a_smooth_start_is_what_the_image_network_adds_to(network: EdgeInpainter, holed: torch.Tensor) -> None:
+    smooth = SMALL.model_copy(update={"smooth_start": True}).build(HOLED, WHOLE)
+    smooth.load_state_dict(network.state_dict())
+    for parameter in smooth.image.parameters():
+        torch.nn.init.zeros_(parameter)
+    holes = holed[:, 3:] < 0
+    made, start = smooth(holed), smoothly_filled(holed[:, :3], holes)
+    torch.testing.assert_close(made, start)
+    assert not torch.allclose(made, network(holed))
 
 
 def test_each_stage_learns_from_its_own_losses(network: EdgeInpainter, holed: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from tests.unit.models.test_image_shapes import refill
 IMAGE = ImageSpec(48, 4, width=96)
 UPSCALERS = [
     *(RRDBConfig(scale=scale, width=8, blocks=1, growth=4) for scale in (1, 2, 4, 8)),
+    RRDBConfig(scale=2, width=8, blocks=1, growth=4, add_bicubic=True),
     *(SRResNetConfig(scale=scale, width=8, blocks=1) for scale in (2, 3, 4, 8)),
 ]
 
@@ -40,6 +41,18 @@ def test_srresnet_starts_near_the_bilinear_enlargement() -> None:
     network = SRResNetConfig(scale=2, width=16, blocks=2).build(ImageSpec(12, 3), ImageSpec(24, 3))
     bilinear = torch.nn.functional.interpolate(low, scale_factor=2, mode="bilinear")
     assert (network(low) - bilinear).abs().max() < 0.1
+
+
+def test_rrdb_starts_near_the_bicubic_enlargement_if_asked() -> None:
+    low = 2.0 * torch.rand(1, 3, 12, 12) - 1.0
+    config = RRDBConfig(scale=2, width=16, blocks=2, add_bicubic=True)
+    network = config.build(ImageSpec(12, 3), ImageSpec(24, 3))
+    bicubic = torch.nn.functional.interpolate(low, scale_factor=2, mode="bicubic")
+    difference = (network(low) - bicubic).abs().max()
+    assert 0 < difference < 0.1
+    plain = config.model_copy(update={"add_bicubic": False}).build(ImageSpec(12, 3), ImageSpec(24, 3))
+    plain.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(low), plain(low) + 1 + bicubic, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from bigtrain.cli import app
 from bigtrain.report.charts import charts
 from bigtrain.report.facts import cost, duration, outcome
-from bigtrain.report.page import write_page
-from bigtrain.report.runs import ReportError, differing, read_run, read_runs
+from bigtrain.report.page import _spread, write_page
+from bigtrain.report.runs import Picture, ReportError, differing, read_run, read_runs
 from bigtrain.tracking.events import EventLog
 from tests.run_folders import leave_run
 
@@ -91,6 +91,20 @@ def test_the_page_holds_all_of_it_and_nothing_that_a_run_says_is_markup(folders:
     document = json.loads(re.findall(r'<script type="application/json" id="document">(.*?)</script>', own, re.S)[0])
     assert [len(mine) for mine in document["pictures"]["samples/fakes"]] == [1, 1]
     assert document["pictures"]["samples/fakes"][0][0]["source"].startswith("data:image/webp;base64,")
+
+
+def test_recordings_do_not_make_the_page_too_large(tmp_path: Path) -> None:
+    pictures = []
+    for kimg in range(8):
+        file = tmp_path / f"{kimg}.wav"
+        with file.open("wb") as stream:
+            stream.truncate(5 << 20)
+        pictures.append(Picture("sounds", kimg, file))
+    assert [one.kimg for one in _spread(pictures, "sounds", 12)] == [0, 4, 7]
+    with pictures[-1].file.open("wb") as stream:
+        stream.truncate(40 << 20)
+    assert [one.kimg for one in _spread(pictures, "sounds", 12)] == [7]
+    assert [one.kimg for one in _spread([*pictures[:3]], "sounds", 2)] == [0, 2]
 
 
 def test_the_command_finds_a_place_and_refuses_what_is_no_run(folders: list[Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from bigtrain.cli import app
 from bigtrain.config import TrainingConfig, load_training
 from bigtrain.core.config import ConfigError
 from bigtrain.core.errors import UserError
+from bigtrain.run.data import find_data
 from bigtrain.run.shown_data import write_sheet
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.prepare.arrays import from_fields
@@ -57,3 +58,14 @@ def test_a_mistake_is_one_line(images: Path, tmp_path: Path) -> None:
         write_sheet(quickstart(images, *DCGAN), tmp_path / "nowhere" / "seen.png")
     with pytest.raises(ConfigError, match=r"generator\.multiples"):
         write_sheet(quickstart(images), tmp_path / "seen.png")
+
+
+def test_a_derived_field_has_the_rate_of_the_stored_one(tmp_path: Path) -> None:
+    clips = np.zeros((8, 16, 3, 32, 32), dtype=np.uint8)
+    spec = FieldSpec("video", clips.shape[1:], "uint8", rate=12.0, codec="npy")
+    write_shards(from_fields("clips", {"video": clips}, {"video": spec}), tmp_path / "clips")
+    config = load_training(
+        ROOT / "configs" / "translation" / "dvdgan-fp-motions32.yaml", [f"data.path={tmp_path / 'clips'}"]
+    )
+    rates = {name: spec.rate for name, spec in find_data(config).fields.items()}
+    assert {"video": 12.0, "input": 12.0, "target": 12.0}.items() <= rates.items()

@@ -232,6 +232,9 @@ def test_what_does_not_fit_is_told_with_its_key() -> None:
     assert "objective.terms: without a discriminator" in refused(
         "pix2pix", discriminator=None, objective={}, optim={"G": {"lr": 1e-3}}
     )
+    assert "G needs a term whose weight is above 0" in refused(
+        "pix2pix", discriminator=None, objective={"terms": {"l1": {"weight": 0}}}, optim={"G": {"lr": 1e-3}}
+    )
     r1 = {"terms": {"l1": {}, "r1": {"gamma": 1.0}}}
     assert "objective.terms.r1 needs a discriminator" in refused(
         "pix2pix", discriminator=None, objective=r1, optim={"G": {"lr": 1e-3}}
