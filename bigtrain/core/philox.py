@@ -1,12 +1,13 @@
-"""Philox 4x32-10 (Salmon et al. 2011): counters to random bits, in plain operators and, on GPUs, as a single one.
+"""Philox 4x32-10 (Salmon et al. 2011): counters to random bits, in plain operators and in two faster ways.
 
-The plain operators are 250 of some microseconds each, which a GPU executes faster than its host launches them. The
-single operator computes the same integers.
+The plain operators are 250 of some microseconds each, which a GPU executes faster than its host launches them: there a
+single operator computes the same integers. On CPUs NumPy does, whose calls cost a fraction of PyTorch's.
 """
 
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,9 @@ from bigtrain.core.on_gpus import on_gpu
 _MASK = 0xFFFFFFFF
 _ROUND_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_SHARED, _THREADS = 1 << 14, 4
+"""Numbers a sample, and threads, from which on PyTorch's operators are not slower than NumPy's."""
 
 
 def random_bits(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
@@ -26,9 +30,14 @@ def random_bits(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
         stream: the upper half of the key.
         count: numbers a sample; the lower half of the counter numbers them in fours.
     """
-    if on_gpu(index) and not torch.compiler.is_compiling():  # a compiler fuses the plain ones itself
+    if torch.compiler.is_compiling():  # a compiler fuses the plain ones itself
+        return plain(index, seed, stream, count)
+    if on_gpu(index):
         bits: Tensor = fused(index, seed, stream, count)
         return bits
+    # Not for tensors without data, and not for what PyTorch would share among many threads.
+    if index.device.type == "cpu" and type(index) is Tensor and (count < _SHARED or torch.get_num_threads() < _THREADS):
+        return on_host(index, seed, stream, count)
     return plain(index, seed, stream, count)
 
 
@@ -40,6 +49,29 @@ def plain(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
     counter = (block, torch.zeros_like(block), position & _MASK, (position >> 32) & _MASK)
     words = philox_4x32(counter, (seed & _MASK, stream))
     return torch.stack(words, dim=-1).reshape(samples, 4 * blocks)[:, :count]
+
+
+def on_host(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
+    """Compute `random_bits` by NumPy, for a CPU's tensors with data: two to four times as fast as the plain operators.
+
+    Unsigned 64-bit products have no sign bits to mask off, and what is the same for all blocks or samples is computed
+    once.
+    """
+    blocks, samples = -(-count // 4), len(index)
+    position = index.numpy().view(np.uint64)[:, None]
+    word, half = np.uint64(_MASK), np.uint64(32)
+    by0, by1 = (np.uint64(multiplier) for multiplier in _ROUND_MULTIPLIERS)
+    c0, c1, c2, c3 = np.arange(blocks, dtype=np.uint64)[None], np.uint64(0), position & word, position >> half
+    k0, k1 = seed & _MASK, stream
+    for _ in range(_ROUNDS):
+        product0, product1 = c0 * by0, c2 * by1
+        c0, c1 = (product1 >> half) ^ c1 ^ np.uint64(k0), product1 & word
+        c2, c3 = (product0 >> half) ^ c3 ^ np.uint64(k1), product0 & word
+        k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
+    words = np.empty((samples, blocks, 4), np.uint64)
+    for place, found in enumerate((c0, c1, c2, c3)):
+        words[..., place] = found
+    return torch.from_numpy(words.reshape(samples, 4 * blocks).view(np.int64)[:, :count])
 
 
 @torch.library.custom_op("bigtrain::random_bits", mutates_args=())
@@ -65,7 +97,7 @@ def _kernel() -> Callable[[Tensor, int, int, int], Tensor] | None:
 
 
 def philox_4x32(
-    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int], rounds: int = 10
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int], rounds: int = _ROUNDS
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Apply Philox 4x32: four int64 tensors that hold 32-bit words in, four out (Salmon et al. 2011, section 3.3)."""
     c0, c1, c2, c3 = counter

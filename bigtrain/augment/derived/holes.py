@@ -62,34 +62,42 @@ class HolesConfig(DerivedField):
         size = (field.shape[2], field.shape[3])
         found = torch.zeros(len(field), *size, dtype=torch.bool, device=field.device)
         if self.strokes:
-            count = 1 + draws.of("strokes").integers(self.strokes, 1)
-            for number in range(self.strokes):
-                found |= self._stroke(size, draws.of(f"stroke{number}")) & (number < count)[..., None]
+            found |= self._strokes(size, draws)
         if self.rectangle[1]:
             found |= self._rectangle(size, draws.of("rectangle"))
         return found
 
-    def _stroke(self, size: tuple[int, int], draws: Draws) -> Tensor:
-        """Return where a broken line of some width passes, bool, shape [N, H, W]."""
-        side = min(size)
-        x, y = _grid(size, draws)
-        at = draws.of("start").uniform(2) * draws.index.new_tensor([size[1], size[0]])
-        turns = 2 * math.pi * draws.of("angle").uniform(self.vertices)
-        lengths = side * between(self.length, draws.of("length").uniform(self.vertices))
-        radius = side * between(self.width, draws.of("width").uniform(1)) / 2
-        last = 1 + draws.of("vertices").integers(self.vertices, 1)
-        nearest = torch.full((len(draws), *size), math.inf, device=x.device)
+    def _strokes(self, size: tuple[int, int], draws: Draws) -> Tensor:
+        """Return where broken lines of some width pass, bool, shape [N, H, W]."""
+        strokes = [draws.of(f"stroke{number}") for number in range(self.strokes)]
+
+        def uniform(name: str, count: int) -> Tensor:
+            return torch.stack([one.of(name).uniform(count) for one in strokes], 1)
+
+        side, ends = min(size), draws.index.new_tensor([size[1], size[0]])
+        at = uniform("start", 2) * ends  # [N, strokes, 2], x and y
+        turns = 2 * math.pi * uniform("angle", self.vertices)
+        lengths = side * between(self.length, uniform("length", self.vertices))
+        steps = lengths[..., None] * torch.stack([turns.cos(), turns.sin()], -1)
+        radius = side * between(self.width, uniform("width", 1)) / 2
+        count = 1 + draws.of("strokes").integers(self.strokes, 1)
+        vertices = torch.stack([1 + one.of("vertices").integers(self.vertices, 1)[:, 0] for one in strokes], 1)
+        vertices *= torch.arange(self.strokes, device=at.device) < count  # the strokes that there are have some
+        columns, rows = (torch.arange(extent, device=at.device) + 0.5 for extent in (size[1], size[0]))
+        nearest = torch.full((*at.shape[:2], *size), math.inf, device=at.device)
         for number in range(self.vertices):
-            step = lengths[:, number, None] * torch.stack([turns[:, number].cos(), turns[:, number].sin()], 1)
-            along = (x - at[:, 0, None, None]) * step[:, 0, None, None] + (y - at[:, 1, None, None]) * step[
-                :, 1, None, None
-            ]
-            share = (along / (step**2).sum(1)[:, None, None]).clamp(0, 1)
-            squared = (x - at[:, 0, None, None] - share * step[:, 0, None, None]) ** 2
-            squared += (y - at[:, 1, None, None] - share * step[:, 1, None, None]) ** 2
-            nearest = torch.where((number < last)[..., None], torch.minimum(nearest, squared), nearest)
-            at = torch.stack([(at + step)[:, 0].clamp(0, size[1]), (at + step)[:, 1].clamp(0, size[0])], 1)
-        return nearest <= (radius**2)[..., None]
+            step = steps[:, :, number]
+            x, y = columns - at[..., :1], rows - at[..., 1:]
+            along = (x * step[..., :1])[..., None, :] + (y * step[..., 1:])[..., None]
+            long = step.square().sum(-1)[..., None, None]
+            share = (along / long).clamp_(0, 1)
+            # |p - share · step|² is |p|² + share · (share · |step|² - 2 p · step); infinite where there is no segment.
+            absent = torch.where(number < vertices, 0.0, math.inf)[..., None]
+            squared = (x.square() + absent)[..., None, :] + y.square()[..., None]
+            squared.addcmul_(share, (share * long).sub_(along, alpha=2))
+            torch.minimum(nearest, squared, out=nearest)
+            at = torch.minimum((at + step).clamp(min=0), ends.to(at.dtype))
+        return (nearest <= radius.square()[..., None]).any(1)
 
     def _rectangle(self, size: tuple[int, int], draws: Draws) -> Tensor:
         side = min(size)

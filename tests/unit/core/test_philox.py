@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from bigtrain.core.on_gpus import as_on_gpus
-from bigtrain.core.philox import fused, plain
+from bigtrain.core.philox import fused, on_host, plain
 from bigtrain.core.rng import Draws
 from tests.fake_cuda import Operators
 
@@ -42,6 +43,14 @@ def test_the_kernels_bits_are_the_plain_ones(
 
 
 @pytest.mark.parametrize(("samples", "count"), CASES)
+@pytest.mark.parametrize(("seed", "stream"), [(0, 0), (2**32 - 1, 2**32 - 1), (7, 2**31), (2**31, 7)])
+def test_numpys_bits_are_the_plain_ones(samples: int, count: int, seed: int, stream: int) -> None:
+    index = positions(samples)
+    found, expected = on_host(index, seed, stream, count), plain(index, seed, stream, count)
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("samples", "count"), CASES)
 def test_the_one_operator_computes_the_plain_ones_where_there_is_no_kernel(samples: int, count: int) -> None:
     index = positions(samples)
     assert torch.equal(fused(index, 3, 4, count), plain(index, 3, 4, count))
@@ -50,8 +59,11 @@ def test_the_one_operator_computes_the_plain_ones_where_there_is_no_kernel(sampl
 def test_draws_are_one_operator_where_a_gpu_computes_them() -> None:
     draws = Draws(3, torch.arange(4), "z")
     with Operators() as plainly:
-        expected = draws.bits(9)
+        expected = plain(draws.index, 3, zlib.crc32(b"z"), 9)
     with as_on_gpus(), Operators() as at_once:
         found = draws.bits(9)
     assert torch.equal(found, expected)
     assert len(plainly.names) > 120 and at_once.names == ["bigtrain.random_bits"]
+    with Operators() as on_the_host:
+        assert torch.equal(draws.bits(9), expected)
+    assert len(on_the_host.names) < 5
