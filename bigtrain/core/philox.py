@@ -61,7 +61,8 @@ def on_host(index: Tensor, seed: int, stream: int, count: int) -> Tensor:
     position = index.numpy().view(np.uint64)[:, None]
     word, half = np.uint64(_MASK), np.uint64(32)
     by0, by1 = (np.uint64(multiplier) for multiplier in _ROUND_MULTIPLIERS)
-    c0, c1, c2, c3 = np.arange(blocks, dtype=np.uint64)[None], np.uint64(0), position & word, position >> half
+    c0, c1 = np.arange(blocks, dtype=np.uint64)[None], np.zeros((1, 1), np.uint64)
+    c2, c3 = position & word, position >> half
     k0, k1 = seed & _MASK, stream
     for _ in range(_ROUNDS):
         product0, product1 = c0 * by0, c2 * by1
