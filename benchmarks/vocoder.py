@@ -1,6 +1,6 @@
-"""Compare vocoders on held-out sounds: HiFi-GAN's snapshots, and Griffin-Lim from the same mel spectrograms.
+"""Compare vocoders on held-out sounds: HiFi-GAN's snapshots, and what needs no training, from the same spectrograms.
 
-    python -m benchmarks.vocoder TEST_SET SNAPSHOT [SNAPSHOT ...]
+    python -m benchmarks.vocoder TEST_SET [SNAPSHOT ...]
 
 Of each it prints two distances between the real sounds and those made of their spectrograms, the mean over the sounds
 with its standard error: of log-mel spectrograms at another resolution than the networks are trained with, and of log
@@ -26,7 +26,7 @@ ROUNDS = 64
 """Of Griffin-Lim; librosa's default is 32."""
 
 
-def griffin_lim(mel: Tensor, samples: int) -> Tensor:
+def griffin_lim(mel: Tensor, samples: int, rounds: int = ROUNDS) -> Tensor:
     """Find a sound with a mel spectrogram (Griffin & Lim 1984), from random phases; shape [N, 1, samples]."""
     basis = mel_basis(MEL.rate, MEL.n_fft, MEL.bands, MEL.low, MEL.highest, mel.device)
     magnitude = (torch.linalg.pinv(basis) @ mel.exp()).clamp(min=0)
@@ -41,7 +41,7 @@ def griffin_lim(mel: Tensor, samples: int) -> Tensor:
 
     phase = 2 * math.pi * torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(0))
     bins = torch.polar(magnitude, phase)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         again = torch.stft(sound_of(bins), MEL.n_fft, MEL.hop, window=window, center=False, return_complex=True)
         bins = torch.polar(magnitude, again.angle())
     return sound_of(bins)[:, None, margin : margin + samples].clamp(-1, 1)
@@ -62,14 +62,17 @@ def main() -> None:
     """Print a line for each vocoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("test_set", help="a prepared set of sounds that no vocoder was trained on")
-    parser.add_argument("snapshots", nargs="+")
+    parser.add_argument("snapshots", nargs="*")
     options = parser.parse_args()
     dataset = ShardDataset(options.test_set)
     stored = dataset.read(list(dataset.locations()), ["audio"])["audio"]
     real = torch.from_numpy(stored).float() / 32768
     mel = MEL.spectrogram(real)
     print(f"{len(real)} sounds of {real.shape[2]} samples")
-    vocoders = {"Griffin-Lim": griffin_lim(mel, real.shape[2])}
+    vocoders = {
+        "random phases": griffin_lim(mel, real.shape[2], 0),
+        "Griffin-Lim": griffin_lim(mel, real.shape[2]),
+    }
     for folder in options.snapshots:
         snapshot = load_snapshot(folder)
         (source,) = snapshot.sampler.inputs

@@ -362,6 +362,8 @@ def _open_folder(settings: ApplySettings) -> str | None:
     elif settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
         return f"{settings.out}: exists and is not empty; choose another --out"
     settings.out.mkdir(parents=True, exist_ok=True)
+    for left in settings.out.rglob(".*.partial*"):  # of an interrupted run, which the images that follow replace
+        left.unlink(missing_ok=True)
     write_json(note, asked)
     return None
 

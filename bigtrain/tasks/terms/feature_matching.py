@@ -1,6 +1,6 @@
 """Feature matching: G matches the mean features that D has of reals."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ class FeatureMatching(GeneratorTerm):
             E |f(y) - f(G(x))|, sample by sample, for a task with targets (Kumar et al. 2019, MelGAN, equation 3; Wang
             et al. 2018, pix2pixHD, equation 4).
     """
+
+    pauses: ClassVar[bool] = True
 
     distance: Literal["means", "l1"] = "means"
 

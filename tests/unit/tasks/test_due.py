@@ -5,6 +5,7 @@ import pytest
 from bigtrain.core.schedules import ConstantSchedule, LinearSchedule
 from bigtrain.core.state import Progress
 from bigtrain.tasks.terms import due_weights
+from bigtrain.tasks.terms.feature_matching import FeatureMatching
 from bigtrain.tasks.terms.lecam import LeCam
 from bigtrain.tasks.terms.patch_nce import PatchNCE
 from bigtrain.tasks.terms.perceptual import Perceptual
@@ -20,6 +21,11 @@ def test_a_frozen_network_rests_until_its_term_has_a_weight() -> None:
     later = Progress(total=1000, batch=10)
     later.samples_seen = 750
     assert due_weights("G", terms, later) == {"l1": 1.0, "perceptual": pytest.approx(0.5)}
+
+
+def test_features_are_not_matched_before_the_game_begins() -> None:
+    terms = {"l1": L1(weight=ConstantSchedule(value=1.0)), "feature_matching": FeatureMatching(weight=LATER)}
+    assert due_weights("G", terms, START) == {"l1": 1.0}
 
 
 def test_terms_that_train_or_remember_something_are_always_computed() -> None:
