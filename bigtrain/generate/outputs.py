@@ -22,6 +22,7 @@ from PIL import Image
 from bigtrain.core.errors import UserError
 from bigtrain.generate.displays import displayed
 from bigtrain.generate.pictures import image_grid
+from bigtrain.generate.surfaces import has_surface, obj_of
 from data_pipelines import protocol
 from data_pipelines.fields.kind import Value
 from data_pipelines.fields.registry import kind_of
@@ -138,7 +139,7 @@ class ArrayFile:
 
 
 class Files:
-    """Writes a file a sample in threads, while other samples are generated; see Sink."""
+    """Writes a file a sample, of a volume also its surface, in threads, while others are generated; see Sink."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -170,8 +171,10 @@ class Files:
                 written.result()
 
     def _write(self, number: int, sample: Value) -> None:
-        spec = self._samples.file_spec
-        self._samples.path(number).write_bytes(kind_of(spec).encode(spec, sample))
+        spec, path = self._samples.file_spec, self._samples.path(number)
+        path.write_bytes(kind_of(spec).encode(spec, sample))
+        if has_surface(spec):
+            path.with_suffix(".obj").write_bytes(obj_of(sample))
 
 
 @dataclass(frozen=True)
