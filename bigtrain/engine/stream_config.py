@@ -12,7 +12,7 @@ from bigtrain.augment.derived.base import DerivedField, derived_specs
 from bigtrain.core.config import Config
 from bigtrain.core.names import NameOf
 from data_pipelines.batches import BatchPlan, CachePlan, OnCorrupt
-from data_pipelines.fields.registry import kind_names
+from data_pipelines.fields.registry import find_kind, kind_names
 from data_pipelines.fields.spec import FieldSpec
 from data_pipelines.remote import RetryPolicy
 from data_pipelines.stream import Loader
@@ -44,7 +44,7 @@ class FieldConfig(Config):
         classes: number of classes, for the kinds `class` and `classes`.
         shape: shape of a sample's array, for the other kinds.
         dtype: NumPy name of the array's type, for images and the other kinds; null for the default of the kind.
-        rate: samples (audio) or frames (video) per second, which the dataset must have; null for any.
+        rate: samples of sounds or frames of clips per second, which the dataset must have; null for any.
     """
 
     kind: Annotated[str, NameOf("kind of field", kind_names)] = "image"
@@ -62,7 +62,7 @@ class FieldConfig(Config):
             raise ValueError(f"kind '{self.kind}' needs the key classes: the number of classes")
         if self.kind not in ("image", "class", "classes") and self.shape is None:
             raise ValueError(f"kind '{self.kind}' needs the key shape: that of one sample, such as [16, 8, 8]")
-        if self.kind not in ("audio", "video") and self.rate is not None:
+        if self.rate is not None and not find_kind(self.kind).has_rate:
             raise ValueError(f"rate: fields of the kind '{self.kind}' have no sample rate")
         return self
 
@@ -74,8 +74,6 @@ class FieldConfig(Config):
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 """Of fields and streams, as a config's key and a dotted name can hold them."""
-
-_USUAL_DTYPES = {"image": "uint8", "text": "uint8", "array": "float32", "audio": "int16", "video": "uint8"}
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ class StreamConfig(Config, ABC):
             return FieldSpec("class", (), "int64", _numbers(field.classes or 0))
         if field.kind == "classes":
             return FieldSpec("classes", (field.classes or 0,), "float32", _numbers(field.classes or 0))
-        shape, dtype = field.shape, field.dtype or _USUAL_DTYPES.get(field.kind, "float32")
+        shape, dtype = field.shape, field.dtype or find_kind(field.kind).usual_dtype
         if field.kind == "image" and shape is None:
             height = field.resolution or self.size[0]
             width = field.width or (field.resolution or self.size[1])

@@ -26,6 +26,8 @@ class AudioKind(FieldKind):
 
     name = "audio"
     codecs: ClassVar[Mapping[str, str]] = {"flac": "flac", "wav": "wav", "npy": "npy"}
+    usual_dtype: ClassVar[str] = "int16"
+    has_rate: ClassVar[bool] = True
 
     def check(self, spec: FieldSpec) -> None:
         """See FieldKind."""

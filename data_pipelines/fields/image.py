@@ -33,6 +33,7 @@ class ImageKind(FieldKind):
 
     name = "image"
     codecs: ClassVar[Mapping[str, str]] = {"png": "png", "jpeg": "jpg", "webp": "webp", "npy": "npy", "source": ""}
+    usual_dtype: ClassVar[str] = "uint8"
     """`source`: files as they were, each of any of the formats, with the extension that it had."""
 
     def check(self, spec: FieldSpec) -> None:

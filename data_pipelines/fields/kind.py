@@ -27,10 +27,14 @@ class FieldKind(ABC):
     Attributes:
         name: as manifests have it.
         codecs: codec -> extension of its files; the first is the default. Empty: the field is a column of the index.
+        usual_dtype: NumPy's name of its arrays' type where a config does not say it.
+        has_rate: whether its samples have a number of values per second.
     """
 
     name: ClassVar[str]
     codecs: ClassVar[Mapping[str, str]]
+    usual_dtype: ClassVar[str] = "float32"
+    has_rate: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, spec: FieldSpec) -> None:

@@ -24,6 +24,7 @@ class TextKind(FieldKind):
 
     name = "text"
     codecs: ClassVar[Mapping[str, str]] = {"txt": "txt"}
+    usual_dtype: ClassVar[str] = "uint8"
 
     def check(self, spec: FieldSpec) -> None:
         """See FieldKind."""

@@ -38,6 +38,8 @@ class VideoKind(FieldKind):
 
     name = "video"
     codecs: ClassVar[Mapping[str, str]] = {"npy": "npy", "ffv1": "mkv", "h264": "mp4"}
+    usual_dtype: ClassVar[str] = "uint8"
+    has_rate: ClassVar[bool] = True
 
     def check(self, spec: FieldSpec) -> None:
         """See FieldKind."""
